@@ -1,0 +1,16 @@
+#ifndef BASE_EIGH_H
+#define BASE_EIGH_H
+
+#include <stddef.h>
+
+/*
+ * Eigenvectors of a symmetric matrix a (n,n), in double, in the calling thread. On return row i of a is the unit
+ * eigenvector of values[i]; values ascend. Uses LAPACK's dsyevd where it was linked, otherwise cyclic Jacobi rotations
+ * (Golub and Van Loan, Matrix Computations, section 8.5). Returns -1 when it does not converge or runs out of memory.
+ */
+int eigh(double *a, double *values, size_t n);
+
+/* The Jacobi method itself, which eigh falls back on. */
+int eigh_jacobi(double *a, double *values, size_t n);
+
+#endif

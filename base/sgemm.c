@@ -1,0 +1,174 @@
+#include "base/sgemm.h"
+
+#include <string.h>
+
+#ifdef __SSE__
+#include <immintrin.h>
+#endif
+
+/*
+ * The register tile: MR x NR of C in vector registers. One step of k loads NR / LANES vectors of B and broadcasts
+ * MR elements of A, for MR x NR multiply-adds. MR x NR / LANES accumulators fill most of the register file and are
+ * more than an FMA's latency x throughput (8 to 16).
+ */
+#if defined(__AVX512F__)
+enum { LANES = 16, MR = 12, NR = 32 };
+typedef __m512 Vec;
+static inline Vec vec_fma(Vec x, Vec y, Vec z) { return _mm512_fmadd_ps(x, y, z); }
+#elif defined(__AVX2__) && defined(__FMA__)
+enum { LANES = 8, MR = 6, NR = 16 };
+typedef __m256 Vec;
+static inline Vec vec_fma(Vec x, Vec y, Vec z) { return _mm256_fmadd_ps(x, y, z); }
+#elif defined(__ARM_NEON) && defined(__ARM_FEATURE_FMA)
+#include <arm_neon.h>
+enum { LANES = 4, MR = 8, NR = 12 };
+typedef float32x4_t Vec;
+static inline Vec vec_fma(Vec x, Vec y, Vec z) { return vfmaq_f32(z, x, y); }
+#else
+enum { LANES = 4, MR = 6, NR = 8 };
+typedef float Vec __attribute__((vector_size(16)));
+static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
+#endif
+
+/* Cache blocks: MC x KC of A stays in the second-level cache, KC x NC of B in the last; MC and NC are whole tiles. */
+#ifndef KCV
+#define KCV 384
+#define MCV 96
+#define NCV 768
+#endif
+enum { NV = NR / LANES, KC = KCV, MC = MCV, NC = NCV };
+
+static inline size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
+
+/* The packed panels. A panel of B holds NR columns: element (p, j) at p * NR + j. A panel of A holds MR rows: element
+ * (i, p) at i * KC + p, or at p * MR + i when A is stored transposed: in either case the copy runs along memory. Rows
+ * and columns that do not exist are zeros. */
+
+static void pack_a(const float *a, size_t lda, size_t rows, size_t depth, float *to)
+{
+    for (size_t i = 0; i < rows; i++)
+        memcpy(to + i * KC, a + i * lda, depth * sizeof *a);
+    for (size_t i = rows; i % MR; i++)
+        memset(to + i * KC, 0, depth * sizeof *a);
+}
+
+/* Panels of `width` lines from lines that lie side by side in memory, panel_size floats from panel to panel. */
+static inline void pack_side_by_side(const float *from, size_t ld, size_t lines, size_t depth, size_t width, float *to)
+{
+    for (size_t i = 0; i < lines; i += width, to += width * KC) {
+        size_t count = smaller(width, lines - i);
+        for (size_t p = 0; p < depth; p++) {
+            if (count == width)
+                memcpy(to + p * width, from + p * ld + i, width * sizeof *to);
+            else
+                for (size_t x = 0; x < width; x++)
+                    to[p * width + x] = x < count ? from[p * ld + i + x] : 0.0f;
+        }
+    }
+}
+
+/* to[p * NR + j] = from[j * ld + p] for 4 x 4 elements. */
+static inline void transpose_4x4(const float *from, size_t ld, float *to)
+{
+#ifdef __SSE__
+    __m128 r0 = _mm_loadu_ps(from), r1 = _mm_loadu_ps(from + ld);
+    __m128 r2 = _mm_loadu_ps(from + 2 * ld), r3 = _mm_loadu_ps(from + 3 * ld);
+    _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+    _mm_store_ps(to, r0);
+    _mm_store_ps(to + NR, r1);
+    _mm_store_ps(to + 2 * NR, r2);
+    _mm_store_ps(to + 3 * NR, r3);
+#else
+    for (size_t p = 0; p < 4; p++)
+        for (size_t j = 0; j < 4; j++)
+            to[p * NR + j] = from[j * ld + p];
+#endif
+}
+
+/* Panels of B from columns that each lie along memory. */
+static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t depth, float *to)
+{
+    for (size_t j0 = 0; j0 < cols; j0 += NR, b += NR * ldb, to += NR * KC) {
+        size_t count = smaller(NR, cols - j0), p = 0;
+        if (count == NR)
+            for (; p + 4 <= depth; p += 4)
+                for (size_t j = 0; j < NR; j += 4)
+                    transpose_4x4(b + j * ldb + p, ldb, to + p * NR + j);
+        for (; p < depth; p++)
+            for (size_t j = 0; j < NR; j++)
+                to[p * NR + j] = j < count ? b[j * ldb + p] : 0.0f;
+    }
+}
+
+/* acc (MR x NR) = the product of a panel of A, element (i, p) at i * row + p * col, and a panel of B. */
+static inline void multiply_panels(size_t depth, const float *a, size_t row, size_t col, const float *b,
+                                   float acc_out[MR * NR])
+{
+    Vec acc[MR][NV];
+    for (size_t i = 0; i < MR; i++)
+        for (size_t v = 0; v < NV; v++)
+            acc[i][v] = (Vec){0};
+    for (size_t p = 0; p < depth; p++, a += col, b += NR)
+        for (size_t i = 0; i < MR; i++) {
+            Vec x = a[i * row] - (Vec){0}; /* broadcast: x - 0 is x for every x */
+            for (size_t v = 0; v < NV; v++)
+                acc[i][v] = vec_fma(x, *(const Vec *)(b + v * LANES), acc[i][v]);
+        }
+    memcpy(acc_out, acc, sizeof acc);
+}
+
+/* The rows x cols corner of C that exists: C = alpha acc + beta C. */
+static void store(const float *acc, size_t rows, size_t cols, float alpha, float beta, float *c, size_t ldc)
+{
+    for (size_t i = 0; i < rows; i++, c += ldc, acc += NR) {
+        if (beta == 0.0f)
+            for (size_t j = 0; j < cols; j++)
+                c[j] = alpha * acc[j];
+        else
+            for (size_t j = 0; j < cols; j++)
+                c[j] = __builtin_fmaf(alpha, acc[j], beta * c[j]);
+    }
+}
+
+static void scale(size_t m, size_t n, float beta, float *c, size_t ldc)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++)
+            c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
+}
+
+void sgemm_builtin(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+                   const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    static _Thread_local _Alignas(64) float a_block[MC * KC];
+    static _Thread_local _Alignas(64) float b_block[KC * NC];
+    _Alignas(64) float acc[MR * NR];
+    if (k == 0 || alpha == 0.0f) {
+        scale(m, n, beta, c, ldc);
+        return;
+    }
+    for (size_t j0 = 0; j0 < n; j0 += NC)
+        for (size_t p0 = 0; p0 < k; p0 += KC) {
+            size_t cols = smaller(NC, n - j0), depth = smaller(KC, k - p0);
+            if (trans_b)
+                pack_b_transposed(b + j0 * ldb + p0, ldb, cols, depth, b_block);
+            else
+                pack_side_by_side(b + p0 * ldb + j0, ldb, cols, depth, NR, b_block);
+            for (size_t i0 = 0; i0 < m; i0 += MC) {
+                size_t rows = smaller(MC, m - i0);
+                if (trans_a)
+                    pack_side_by_side(a + p0 * lda + i0, lda, rows, depth, MR, a_block);
+                else
+                    pack_a(a + i0 * lda + p0, lda, rows, depth, a_block);
+                for (size_t j = 0; j < cols; j += NR)
+                    for (size_t i = 0; i < rows; i += MR) {
+                        if (trans_a)
+                            multiply_panels(depth, a_block + i * KC, 1, MR, b_block + j * KC, acc);
+                        else
+                            multiply_panels(depth, a_block + i * KC, KC, 1, b_block + j * KC, acc);
+                        store(acc, smaller(MR, rows - i), smaller(NR, cols - j), alpha, p0 == 0 ? beta : 1.0f,
+                              c + (i0 + i) * ldc + j0 + j, ldc);
+                    }
+            }
+        }
+}

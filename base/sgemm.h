@@ -1,0 +1,17 @@
+#ifndef BASE_SGEMM_H
+#define BASE_SGEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * C = alpha op(A) op(B) + beta C in the calling thread, row-major: C is m x n, op(A) m x k, op(B) k x n; a matrix
+ * with `trans` is stored transposed. ld*: floats from one stored row to the next.
+ * With beta = 0, C is not read; with alpha = 0 or k = 0, A and B are not. C overlaps neither A nor B.
+ * Packs into buffers of the thread (about 1.4 MB of thread-local storage); allocates nothing.
+ * The blocking is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+ */
+void sgemm_builtin(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+                   const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+#endif

@@ -1,0 +1,37 @@
+#ifndef BASE_TENSOR_H
+#define BASE_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What a parameter is for. Optimizers choose a rule by it; they know no more of the model. */
+typedef enum {
+    ROLE_TOKEN_EMBEDDING,
+    ROLE_POSITION_EMBEDDING,
+    ROLE_HEAD,
+    ROLE_HIDDEN_MATRIX,
+    ROLE_BIAS,
+    ROLE_GAIN,
+    ROLE_COUNT
+} TensorRole;
+
+/*
+ * One row of the tensor table: one parameter of the model. It drives allocation, initialisation, checkpoints,
+ * optimizer groups, logging and tests. In memory a tensor is rows x cols, row-major, F32, without gaps, at
+ * `offset` floats from the start of the parameter arena; its gradient stands at the same offset of the gradient
+ * arena. A vector is one row of cols.
+ */
+typedef struct Tensor {
+    char name[48];   /* the Hugging Face name, without the "transformer." prefix */
+    TensorRole role;
+    size_t rows;     /* fan-out */
+    size_t cols;     /* fan-in */
+    size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, else 1 */
+    bool transposed; /* files hold cols x rows (Hugging Face's Conv1D) */
+    double init_mean, init_std;
+    size_t offset;   /* floats */
+} Tensor;
+
+static inline size_t tensor_size(const Tensor *t) { return t->rows * t->cols; }
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * libFuzzer entry for base/json.c: any bytes are refused with a message, or read as a tree that, written and read
+ * again, is written the same way.
+ *
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -D_POSIX_C_SOURCE=200809L \
+ *       dev/fuzz/fuzz_json.c base/json.c base/error.c -o build/fuzz_json && build/fuzz_json -max_total_time=60
+ */
+#include "base/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static char *write_tree(const Json *root, size_t *size)
+{
+    char *text = NULL;
+    FILE *to = open_memstream(&text, size);
+    json_write(to, root);
+    fclose(to);
+    return text;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    Error e = {""};
+    Json *root, *again;
+    size_t once_size, twice_size;
+    if (json_parse((const char *)data, size, &root, &e) != 0) {
+        if (e.text[0] == '\0')
+            abort();
+        return 0;
+    }
+    char *once = write_tree(root, &once_size);
+    json_free(root);
+    if (json_parse(once, once_size, &again, &e) != 0)
+        abort();
+    char *twice = write_tree(again, &twice_size);
+    json_free(again);
+    if (strcmp(once, twice) != 0)
+        abort();
+    free(once);
+    free(twice);
+    return 0;
+}

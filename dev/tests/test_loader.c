@@ -1,0 +1,975 @@
+/* Token sets and loaders against shards this program writes, token by token. Files go to a directory under /tmp. */
+#include "base/random.h"
+#include "data/loader.h"
+#include "dev/tests/check.h"
+
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HEADER_BYTES = 1024, PATH_MAX_HERE = 128 };
+
+static char directory[] = "/tmp/test_loader_XXXXXX";
+
+/* --- files --- */
+
+typedef struct Path {
+    char text[PATH_MAX_HERE];
+} Path;
+
+static Path in_directory(const char *name)
+{
+    Path path;
+    snprintf(path.text, sizeof path.text, "%s/%s", directory, name);
+    return path;
+}
+
+static void write_bytes(const char *path, const unsigned char *bytes, size_t n)
+{
+    FILE *file = fopen(path, "wb");
+    if (check(file != NULL, "%s: cannot be written", path)) {
+        check(fwrite(bytes, 1, n, file) == n, "%s: cannot be written whole", path);
+        fclose(file);
+    }
+}
+
+static void put_int32(unsigned char *p, int32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)((uint32_t)value >> 8 * i);
+}
+
+/* The bytes of a shard of n tokens; the caller frees. */
+static unsigned char *shard_bytes(const uint16_t *ids, size_t n)
+{
+    unsigned char *bytes = calloc(HEADER_BYTES + 2 * n, 1);
+    put_int32(bytes, 20240520);
+    put_int32(bytes + 4, 1);
+    put_int32(bytes + 8, (int32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        bytes[HEADER_BYTES + 2 * i] = (unsigned char)(ids[i] & 255);
+        bytes[HEADER_BYTES + 2 * i + 1] = (unsigned char)(ids[i] >> 8);
+    }
+    return bytes;
+}
+
+static void write_shard(const char *path, const uint16_t *ids, size_t n)
+{
+    unsigned char *bytes = shard_bytes(ids, n);
+    write_bytes(path, bytes, HEADER_BYTES + 2 * n);
+    free(bytes);
+}
+
+/* --- the set most tests read: every token's id occurs once, so that an id tells where it stands --- */
+
+enum { SHARDS = 6, ALL = 101 + 64 + 257 + 9 + 17 + 16, V = 65521 };
+static const size_t sizes[SHARDS] = {101, 64, 257, 9, 17, 16};
+
+/* The id of token i of the whole set: no two the same, as V is prime, and neighbours far apart. */
+static uint16_t id_of(size_t i)
+{
+    return (uint16_t)((i + 1) * 31337 % V);
+}
+
+static size_t shard_start(size_t shard)
+{
+    size_t start = 0;
+    for (size_t s = 0; s < shard; s++)
+        start += sizes[s];
+    return start;
+}
+
+static void write_set(void)
+{
+    for (size_t s = 0; s < SHARDS; s++) {
+        uint16_t ids[ALL];
+        char name[32];
+        for (size_t i = 0; i < sizes[s]; i++)
+            ids[i] = id_of(shard_start(s) + i);
+        snprintf(name, sizeof name, "set_%zu.bin", s);
+        write_shard(in_directory(name).text, ids, sizes[s]);
+    }
+}
+
+static Tokens *open_tokens(const char *name, size_t vocabulary)
+{
+    Tokens *tokens = NULL;
+    Error e = {""};
+    check(tokens_open(in_directory(name).text, vocabulary, &tokens, &e) == 0, "%s", e.text);
+    return tokens;
+}
+
+static Loader *open_loader(const Tokens *tokens, LoaderConfig config, uint64_t position, size_t max_B)
+{
+    Loader *loader = NULL;
+    Error e = {""};
+    check(loader_create(tokens, &config, position, max_B, &loader, &e) == 0, "%s", e.text);
+    return loader;
+}
+
+static void next(Loader *loader, size_t B, int32_t *inputs, int32_t *targets)
+{
+    Error e = {""};
+    check(loader_next(loader, B, inputs, targets, &e) == 0, "loader_next: %s", e.text);
+}
+
+/* The next n sequences of a loader, B at a time (the last batch smaller), T inputs and then T targets each;
+ * the caller frees. */
+static int32_t *take(Loader *loader, size_t T, size_t n, size_t B)
+{
+    int32_t *all = malloc(n * 2 * T * sizeof *all), *batch = malloc(2 * B * T * sizeof *batch);
+    for (size_t done = 0; done < n;) {
+        const size_t now = n - done < B ? n - done : B;
+        next(loader, now, batch, batch + B * T);
+        for (size_t b = 0; b < now; b++, done++) {
+            memcpy(all + done * 2 * T, batch + b * T, T * sizeof *all);
+            memcpy(all + done * 2 * T + T, batch + (B + b) * T, T * sizeof *all);
+        }
+    }
+    free(batch);
+    return all;
+}
+
+/* n sequences from `position` on, of one rank. */
+static int32_t *stream(const Tokens *tokens, LoaderConfig config, uint64_t position, size_t n, size_t B)
+{
+    Loader *loader = open_loader(tokens, config, position, B);
+    int32_t *all = take(loader, config.T, n, B);
+    check(loader_position(loader) == position + n * config.world, "position %zu after %zu sequences from %zu",
+          (size_t)loader_position(loader), n, (size_t)position);
+    loader_free(loader);
+    return all;
+}
+
+/* --- token sets --- */
+
+static void test_every_token(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    check(tokens_shards(tokens) == SHARDS && tokens_total(tokens) == ALL, "%zu shards, %zu tokens",
+          tokens_shards(tokens), tokens_total(tokens));
+    check(tokens_targets(tokens) == ALL - SHARDS, "%zu targets", tokens_targets(tokens));
+    for (size_t s = 0; s < SHARDS; s++) {
+        check(tokens_shard_size(tokens, s) == sizes[s], "shard %zu has %zu tokens", s, tokens_shard_size(tokens, s));
+        for (size_t begin = 0; begin <= sizes[s]; begin += 7)
+            for (size_t count = 0; count <= sizes[s] - begin; count += 3) {
+                int32_t got[ALL + 1];
+                Error e = {""};
+                got[count] = -7;
+                check(tokens_read(tokens, s, begin, count, got, &e) == 0, "%s", e.text);
+                check(got[count] == -7, "shard %zu: wrote past token %zu", s, begin + count);
+                for (size_t i = 0; i < count; i++)
+                    check(got[i] == id_of(shard_start(s) + begin + i), "shard %zu: token %zu is %d", s, begin + i,
+                          got[i]);
+            }
+    }
+    tokens_close(tokens);
+}
+
+static void test_name_order(void)
+{
+    const char *const names[] = {"order_b.bin", "order_a.bin", "order_10.bin", "order_B.bin", "order_9.bin"};
+    const char *const sorted[] = {"order_10.bin", "order_9.bin", "order_B.bin", "order_a.bin", "order_b.bin"};
+    for (size_t i = 0; i < 5; i++)
+        write_shard(in_directory(names[i]).text, (const uint16_t[]){1, 2}, 2);
+    Tokens *tokens = open_tokens("order_*.bin", 3);
+    check(tokens_shards(tokens) == 5, "%zu shards", tokens_shards(tokens));
+    for (size_t s = 0; s < 5; s++)
+        check(strcmp(tokens_shard_name(tokens, s), in_directory(sorted[s]).text) == 0, "shard %zu is %s", s,
+              tokens_shard_name(tokens, s));
+    tokens_close(tokens);
+}
+
+static void test_many_shards_few_descriptors(void)
+{
+    enum { MANY = 100 };
+    for (uint16_t i = 0; i < MANY; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many_%03d.bin", i);
+        write_shard(in_directory(name).text, (const uint16_t[]){i, 7, 8}, 3);
+    }
+    struct rlimit usual, tight;
+    check(getrlimit(RLIMIT_NOFILE, &usual) == 0, "getrlimit");
+    tight = usual;
+    tight.rlim_cur = 32;
+    check(setrlimit(RLIMIT_NOFILE, &tight) == 0, "setrlimit");
+    Tokens *tokens = open_tokens("many_*.bin", MANY);
+    for (size_t pass = 0; pass < 2 && tokens != NULL; pass++)
+        for (size_t s = 0; s < MANY; s++) {
+            int32_t id;
+            Error e = {""};
+            check(tokens_read(tokens, s, 0, 1, &id, &e) == 0 && id == (int32_t)s, "shard %zu: %s", s, e.text);
+        }
+    setrlimit(RLIMIT_NOFILE, &usual);
+    tokens_close(tokens);
+}
+
+static void check_bytes(const Tokens *tokens, const unsigned char *bytes, size_t n)
+{
+    int32_t *got = malloc(n * sizeof *got);
+    Error e = {""};
+    check(tokens_shards(tokens) == 1 && tokens_total(tokens) == n, "%zu bytes, want %zu", tokens_total(tokens), n);
+    check(tokens_read(tokens, 0, 0, n, got, &e) == 0, "%s", e.text);
+    for (size_t i = 0; i < n; i++)
+        check(got[i] == bytes[i], "byte %zu is %d, want %d", i, got[i], bytes[i]);
+    free(got);
+}
+
+static void test_bytes_and_text(void)
+{
+    unsigned char bytes[300];
+    Error e = {""};
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 37);
+    Tokens *tokens, *train, *val;
+    if (check(tokens_from_bytes("prompt", bytes, sizeof bytes, &tokens, &e) == 0, "%s", e.text)) {
+        check(strcmp(tokens_shard_name(tokens, 0), "prompt") == 0, "called %s", tokens_shard_name(tokens, 0));
+        check_bytes(tokens, bytes, sizeof bytes);
+        tokens_close(tokens);
+    }
+    const struct { size_t n, train; } cuts[] = {{11, 9}, {19, 17}, {20, 18}, {100, 90}, {299, 269}};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        const Path path = in_directory("text.txt");
+        write_bytes(path.text, bytes, cuts[i].n);
+        if (check(tokens_from_text(path.text, &train, &val, &e) == 0, "%zu bytes: %s", cuts[i].n, e.text)) {
+            check_bytes(train, bytes, cuts[i].train);
+            check_bytes(val, bytes + cuts[i].train, cuts[i].n - cuts[i].train);
+            tokens_close(train);
+            tokens_close(val);
+        }
+    }
+}
+
+/* --- the order of an epoch --- */
+
+static void check_bijection(uint64_t seed, uint64_t epoch, size_t N)
+{
+    bool *seen = calloc(N, sizeof *seen);
+    for (size_t p = 0; p < N; p++) {
+        const uint64_t index = loader_shuffle(seed, epoch, N, p);
+        if (!check(index < N && !seen[index], "N = %zu: %zu goes to %zu, out of range or taken", N, p, (size_t)index))
+            break;
+        seen[index] = true;
+    }
+    free(seen);
+}
+
+static void test_shuffle_is_a_bijection(void)
+{
+    const size_t larger[] = {1009, 4095, 4096, 4097, 10007, 65536, 65537, 104729};
+    for (size_t N = 1; N <= 300; N++)
+        for (uint64_t epoch = 0; epoch < 3; epoch++)
+            check_bijection(N, epoch, N);
+    for (size_t i = 0; i < sizeof larger / sizeof *larger; i++)
+        check_bijection(0, i, larger[i]);
+    const uint64_t most = (uint64_t)1 << 63;
+    check(loader_shuffle(1, 1, most, most - 1) < most, "N = 2^63");
+}
+
+/* A checkpoint's position means the same sequence for ever: these were computed from the formula by another program. */
+static void test_shuffle_stays_the_same(void)
+{
+    const size_t first[10] = {0, 8, 6, 5, 3, 9, 7, 1, 4, 2}, second[10] = {4, 6, 5, 3, 9, 2, 0, 8, 1, 7};
+    const size_t large[8] = {16760, 223078, 78593, 775692, 881925, 869744, 711457, 245433};
+    for (size_t p = 0; p < 10; p++) {
+        check(loader_shuffle(1, 0, 10, p) == first[p], "epoch 0: %zu moved", p);
+        check(loader_shuffle(1, 1, 10, p) == second[p], "epoch 1: %zu moved", p);
+    }
+    for (size_t p = 0; p < 8; p++)
+        check(loader_shuffle(2026, 3, 1000003, p) == large[p], "large: %zu moved", p);
+}
+
+/* P(chi2_k - k >= 2 sqrt(k x) + 2x) <= exp(-x) (Laurent and Massart 2000, lemma 1); here x = 14: 1 in a million. */
+static void check_chi_square(double chi2, double freedom, const char *what)
+{
+    check(chi2 <= freedom + 2 * sqrt(freedom * 14) + 28, "%s: chi-square %.1f for %.0f degrees of freedom", what, chi2,
+          freedom);
+}
+
+/* The number of a permutation of N among the N! (its Lehmer code). */
+static size_t permutation_number(const size_t *to, size_t N)
+{
+    size_t number = 0;
+    for (size_t i = 0; i < N; i++) {
+        size_t smaller_after = 0;
+        for (size_t j = i + 1; j < N; j++)
+            smaller_after += to[j] < to[i];
+        number = number * (N - i) + smaller_after;
+    }
+    return number;
+}
+
+static void test_every_small_permutation_is_as_likely(void)
+{
+    enum { DRAWS = 200 };
+    size_t factorial = 1;
+    for (size_t N = 2; N <= 6; N++) {
+        factorial *= N;
+        size_t counts[720] = {0};
+        for (uint64_t epoch = 0; epoch < DRAWS * factorial; epoch++) {
+            size_t to[6];
+            for (size_t p = 0; p < N; p++)
+                to[p] = (size_t)loader_shuffle(5, epoch, N, p);
+            counts[permutation_number(to, N)]++;
+        }
+        double chi2 = 0;
+        for (size_t i = 0; i < factorial; i++)
+            chi2 += pow((double)counts[i] - DRAWS, 2) / DRAWS;
+        check_chi_square(chi2, (double)factorial - 1, "permutations of a few");
+    }
+}
+
+/* How often p goes to i: (N-1)/N sum (count - mean)^2 / mean is chi-square with (N-1)^2 degrees of freedom, as rows
+ * and columns of the counts all add up to the number of draws. */
+static void test_every_place_is_as_likely(void)
+{
+    enum { MOST = 37, DRAWS = 100 };
+    const size_t some[] = {10, 16, 17, MOST};
+    for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
+        const size_t N = some[k];
+        size_t counts[MOST][MOST] = {{0}};
+        for (uint64_t seed = 0; seed < DRAWS * N; seed++)
+            for (size_t p = 0; p < N; p++)
+                counts[p][loader_shuffle(seed, 0, N, p)]++;
+        double chi2 = 0;
+        for (size_t p = 0; p < N; p++)
+            for (size_t i = 0; i < N; i++)
+                chi2 += pow((double)counts[p][i] - DRAWS, 2) / DRAWS;
+        const double n = (double)N;
+        check_chi_square(chi2 * (n - 1) / n, (n - 1) * (n - 1), "places");
+    }
+}
+
+typedef struct Order {
+    uint64_t seed, epoch;
+} Order;
+
+/* Sum of |a(p) - b(p)| over p, of independent permutations: mean (N^2 - 1) / 3, variance (N + 1)(2 N^2 + 7) / 45,
+ * near normal for large N (Diaconis and Graham 1977). Six deviations: 2 in a thousand million. */
+static void check_far_apart(const Order *a, Order b, size_t N)
+{
+    double sum = 0;
+    for (size_t p = 0; p < N; p++) {
+        const double from = a == NULL ? (double)p : (double)loader_shuffle(a->seed, a->epoch, N, p);
+        sum += fabs(from - (double)loader_shuffle(b.seed, b.epoch, N, p));
+    }
+    const double n = (double)N;
+    check_close(sum, (n * n - 1) / 3, 6 * sqrt((n + 1) * (2 * n * n + 7) / 45), "displacement");
+}
+
+static void test_orders_have_nothing_in_common(void)
+{
+    const size_t some[] = {1000, 4096, 10007};
+    for (size_t k = 0; k < sizeof some / sizeof *some; k++)
+        for (uint64_t i = 0; i < 20; i++) {
+            check_far_apart(NULL, (Order){i, 0}, some[k]);
+            check_far_apart(&(Order){i, 0}, (Order){i + 1, 0}, some[k]);
+            check_far_apart(&(Order){3, i}, (Order){3, i + 1}, some[k]);
+            check_far_apart(&(Order){i, i + 1}, (Order){i + 1, i}, some[k]);
+        }
+}
+
+/* --- training --- */
+
+static size_t sequences_of(size_t shard, size_t T)
+{
+    return (sizes[shard] - 1) / T;
+}
+
+static size_t sequences_in_set(size_t T)
+{
+    size_t N = 0;
+    for (size_t s = 0; s < SHARDS; s++)
+        N += sequences_of(s, T);
+    return N;
+}
+
+/* Finds the window that begins with this id; returns its number, or N when there is none such. */
+static size_t window_of(int32_t id, size_t T, size_t *first_token)
+{
+    size_t number = 0;
+    for (size_t s = 0; s < SHARDS; s++)
+        for (size_t k = 0; k < sequences_of(s, T); k++, number++) {
+            *first_token = shard_start(s) + k * T;
+            if (id_of(*first_token) == id)
+                return number;
+        }
+    return number;
+}
+
+/* One epoch from `all` on: each window once, inputs and targets as in the file. */
+static void check_epoch(const int32_t *all, size_t T)
+{
+    const size_t N = sequences_in_set(T);
+    bool *seen = calloc(N + 1, sizeof *seen);
+    for (size_t n = 0; n < N; n++) {
+        const int32_t *inputs = all + n * 2 * T, *targets = inputs + T;
+        size_t token = 0;
+        const size_t window = window_of(inputs[0], T, &token);
+        if (!check(window < N && !seen[window], "T = %zu: sequence %zu begins with %d: no window or one had before", T,
+                   n, inputs[0]))
+            continue;
+        seen[window] = true;
+        for (size_t i = 0; i < T; i++)
+            check(inputs[i] == id_of(token + i) && targets[i] == id_of(token + i + 1),
+                  "T = %zu: sequence %zu, position %zu: input %d, target %d", T, n, i, inputs[i], targets[i]);
+    }
+    free(seen);
+}
+
+static void test_every_window_once_an_epoch(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    for (size_t T = 1; T <= 8; T++) {
+        const size_t N = sequences_in_set(T), bytes = N * 2 * T * sizeof(int32_t);
+        int32_t *all = stream(tokens, (LoaderConfig){T, 42, 0, 1}, 0, 3 * N, 5);
+        int32_t *other_seed = stream(tokens, (LoaderConfig){T, 43, 0, 1}, 0, N, 5);
+        const int32_t *second = all + N * 2 * T, *third = second + N * 2 * T;
+        check_epoch(all, T);
+        check_epoch(second, T);
+        check_epoch(third, T);
+        check_epoch(other_seed, T);
+        check(memcmp(all, second, bytes) != 0 && memcmp(second, third, bytes) != 0, "T = %zu: an order again", T);
+        check(memcmp(all, other_seed, bytes) != 0, "T = %zu: two seeds, one order", T);
+        free(other_seed);
+        free(all);
+    }
+    tokens_close(tokens);
+}
+
+static void test_same_stream_for_every_batch_size(void)
+{
+    enum { T = 8, COUNT = 150 };
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    int32_t *want = stream(tokens, (LoaderConfig){T, 7, 0, 1}, 0, COUNT, 1);
+    const size_t batches[] = {2, 3, 8, COUNT};
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        int32_t *got = stream(tokens, (LoaderConfig){T, 7, 0, 1}, 0, COUNT, batches[i]);
+        check_same_bits(got, want, COUNT * 2 * T * sizeof *got, "stream");
+        free(got);
+    }
+    /* Batches of 1, 2, 3, 4, 5, 1, 2, ... of one loader. */
+    Loader *loader = open_loader(tokens, (LoaderConfig){T, 7, 0, 1}, 0, 5);
+    size_t done = 0;
+    for (size_t B = 1; done + B <= COUNT; done += B, B = B % 5 + 1) {
+        int32_t *got = take(loader, T, B, B);
+        check_same_bits(got, want + done * 2 * T, B * 2 * T * sizeof *got, "mixed batches");
+        free(got);
+    }
+    loader_free(loader);
+    free(want);
+    tokens_close(tokens);
+}
+
+static void test_ranks_deal_out_one_stream(void)
+{
+    enum { T = 8, STEPS = 10, B = 3, START = 5 };
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    for (size_t world = 1; world <= 4; world++) {
+        const size_t count = STEPS * B * world;
+        int32_t *want = stream(tokens, (LoaderConfig){T, 9, 0, 1}, START, count, B);
+        for (size_t rank = 0; rank < world; rank++) {
+            int32_t *got = stream(tokens, (LoaderConfig){T, 9, rank, world}, START, STEPS * B, B);
+            for (size_t n = 0; n < STEPS * B; n++)
+                check_same_bits(got + n * 2 * T, want + (n * world + rank) * 2 * T, 2 * T * sizeof *got, "sequence");
+            free(got);
+        }
+        free(want);
+    }
+    tokens_close(tokens);
+}
+
+static void test_resume_anywhere(void)
+{
+    enum { T = 8, COUNT = 130, WORLD = 2 };
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    for (size_t rank = 0; rank < WORLD; rank++) {
+        const LoaderConfig config = {T, 11, rank, WORLD};
+        int32_t *want = stream(tokens, config, 0, COUNT, 4);
+        for (size_t done = 0; done < COUNT; done += 7) {
+            Loader *before = open_loader(tokens, config, 0, 4);
+            free(take(before, T, done, 4));
+            const uint64_t position = loader_position(before);
+            loader_free(before);
+            int32_t *got = stream(tokens, config, position, COUNT - done, 3);
+            check_same_bits(got, want + done * 2 * T, (COUNT - done) * 2 * T * sizeof *got, "resumed");
+            free(got);
+        }
+        free(want);
+    }
+    tokens_close(tokens);
+}
+
+static void test_free_in_the_middle(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    for (size_t i = 0; i < 100; i++) {
+        int32_t inputs[8 * 8], targets[8 * 8];
+        Loader *loader = open_loader(tokens, (LoaderConfig){8, i, 0, 1}, i * i, 1 + 10 * (i % 7));
+        if (i % 3 > 0)
+            next(loader, 1, inputs, targets);
+        if (i % 5 > 3)
+            nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); /* lets the thread fill its queue and wait */
+        loader_free(loader);
+    }
+    loader_free(NULL);
+    tokens_close(tokens);
+    tokens_close(NULL);
+}
+
+/* --- validation --- */
+
+/* Reads all windows, B at a time, and checks that their targets are the set's first `want`, in order, each predicted
+ * from the tokens just before it. */
+static void check_windows(const Tokens *tokens, size_t T, size_t targets, size_t want, size_t B)
+{
+    int32_t *in = malloc(B * T * sizeof *in), *out = malloc(B * T * sizeof *out);
+    const size_t count = windows_count(tokens, T, targets);
+    size_t found = 0, shard = 0, position = 1; /* of the next target */
+    for (size_t w = 0; w < count; w += B) {
+        Error e = {""};
+        check(windows_read(tokens, T, targets, w, B, in, out, &e) == 0, "%s", e.text);
+        for (size_t i = 0; i < B * T; i++) {
+            if (out[i] == -1) {
+                check(in[i] == 0, "T = %zu, B = %zu: input %d without a target", T, B, in[i]);
+                check(i % T > 0 || w + i / T >= count, "T = %zu, B = %zu: window %zu is empty", T, B, w + i / T);
+                continue;
+            }
+            check(i % T == 0 || out[i - 1] == in[i], "T = %zu, B = %zu: a hole within a window", T, B);
+            for (; position == sizes[shard]; position = 1)
+                shard++;
+            const size_t token = shard_start(shard) + position++;
+            check(out[i] == id_of(token) && in[i] == id_of(token - 1), "T = %zu, B = %zu: target %zu is %d after %d",
+                  T, B, found, out[i], in[i]);
+            found++;
+        }
+    }
+    check(found == want, "T = %zu, B = %zu: %zu targets, want %zu", T, B, found, want);
+    free(in);
+    free(out);
+}
+
+static void test_windows_cover_the_first_targets(void)
+{
+    const size_t all = ALL - SHARDS;
+    const size_t lengths[] = {1, 2, 7, 8, 64, 256, 300, 1000}, budgets[] = {0, 1, 7, 99, 100, 101, 163, 164, 457};
+    const size_t batches[] = {1, 2, 3, 8};
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    for (size_t t = 0; t < 8; t++)
+        for (size_t b = 0; b < 4; b++) {
+            for (size_t k = 0; k < 9; k++)
+                check_windows(tokens, lengths[t], budgets[k], budgets[k], batches[b]);
+            check_windows(tokens, lengths[t], all, all, batches[b]);
+            check_windows(tokens, lengths[t], SIZE_MAX, all, batches[b]);
+        }
+    tokens_close(tokens);
+}
+
+static void test_windows_are_counted(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    /* 100, 63, 256, 8, 16, 15 targets in the six shards. */
+    const struct { size_t T, targets, count; } cases[] = {
+        {1, 0, 0},    {1, 5, 5},     {8, 8, 1},         {8, 9, 2},           {8, 100, 13},
+        {8, 101, 14}, {8, 163, 21},  {8, 458, 58},      {8, SIZE_MAX, 58},   {100, 100, 1},
+        {100, 163, 2}, {300, 458, 6}, {SIZE_MAX, 101, 2}, {SIZE_MAX, 458, 6},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t count = windows_count(tokens, cases[i].T, cases[i].targets);
+        check(count == cases[i].count, "T = %zu, %zu targets: %zu windows, want %zu", cases[i].T, cases[i].targets,
+              count, cases[i].count);
+    }
+    tokens_close(tokens);
+}
+
+static void test_windows_past_the_end_are_unused(void)
+{
+    enum { T = 8, B = 3 };
+    int32_t in[B * T], out[B * T];
+    Error e = {""};
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    const size_t starts[] = {58, 1000, SIZE_MAX - B};
+    for (size_t k = 0; k < 3; k++) {
+        check(windows_read(tokens, T, SIZE_MAX, starts[k], B, in, out, &e) == 0, "%s", e.text);
+        for (size_t i = 0; i < B * T; i++)
+            check(in[i] == 0 && out[i] == -1, "window past the end: input %d, target %d", in[i], out[i]);
+    }
+    tokens_close(tokens);
+}
+
+/* --- errors --- */
+
+/* Compares with "PATH: sentence". */
+static void check_sentence(const Error *e, const char *path, const char *sentence)
+{
+    char want[512];
+    snprintf(want, sizeof want, "%s: %s", path, sentence);
+    check(strcmp(e->text, want) == 0, "got  '%s'\n      want '%s'", e->text, want);
+}
+
+static void check_open_fails(const char *path, size_t vocabulary, const char *sentence)
+{
+    Tokens *tokens = NULL;
+    Error e = {""};
+    if (check(tokens_open(path, vocabulary, &tokens, &e) == -1, "opened, want '%s'", sentence))
+        check_sentence(&e, path, sentence);
+    else
+        tokens_close(tokens);
+}
+
+static void test_faulty_shards(void)
+{
+    static const struct {
+        int32_t magic, version, count;
+        size_t bytes; /* of the file, 10 tokens being 1044 */
+        const char *sentence;
+    } faults[] = {
+        {20240520, 1, 10, 0, "has 0 bytes; the header of a token shard alone has 1024"},
+        {20240520, 1, 10, 1, "has 1 bytes; the header of a token shard alone has 1024"},
+        {20240520, 1, 10, 1023, "has 1023 bytes; the header of a token shard alone has 1024"},
+        {20240521, 1, 10, 1044, "is not a token shard: it begins with 20240521 instead of 20240520"},
+        {-1, 1, 10, 1044, "is not a token shard: it begins with -1 instead of 20240520"},
+        {0x08d83401, 1, 10, 1044, "is not a token shard: it begins with 148386817 instead of 20240520"},
+        {20240520, 0, 10, 1044, "is a token shard of version 0; only 1 is known"},
+        {20240520, 7, 10, 1044, "is a token shard of version 7; only 1 is known"},
+        {20240520, 1, 0, 1024, "its header counts 0 tokens; it takes at least 1"},
+        {20240520, 1, -10, 1044, "its header counts -10 tokens; it takes at least 1"},
+        {20240520, 1, INT32_MIN, 1044, "its header counts -2147483648 tokens; it takes at least 1"},
+        {20240520, 1, 10, 1024, "is truncated: its header counts 10 tokens, which makes 1044 bytes, but it has 1024"},
+        {20240520, 1, 10, 1043, "is truncated: its header counts 10 tokens, which makes 1044 bytes, but it has 1043"},
+        {20240520, 1, INT32_MAX, 1044,
+         "is truncated: its header counts 2147483647 tokens, which makes 4294968318 bytes, but it has 1044"},
+        {20240520, 1, 9, 1044, "is too long: its header counts 9 tokens, which makes 1042 bytes, but it has 1044"},
+        {20240520, 1, 10, 1045, "is too long: its header counts 10 tokens, which makes 1044 bytes, but it has 1045"},
+    };
+    const Path path = in_directory("fault.bin");
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        unsigned char bytes[HEADER_BYTES + 64] = {0};
+        put_int32(bytes, faults[i].magic);
+        put_int32(bytes + 4, faults[i].version);
+        put_int32(bytes + 8, faults[i].count);
+        write_bytes(path.text, bytes, faults[i].bytes);
+        check_open_fails(path.text, 256, faults[i].sentence);
+    }
+}
+
+static void test_files_that_cannot_be_opened(void)
+{
+    Tokens *tokens;
+    Error e = {""};
+    check(tokens_open("", 10, &tokens, &e) == -1 && strcmp(e.text, "the pattern for token shards is empty") == 0,
+          "empty pattern: %s", e.text);
+    const Path nothing = in_directory("nothing_*.bin");
+    char want[256];
+    snprintf(want, sizeof want, "no file matches '%s'", nothing.text);
+    check(tokens_open(nothing.text, 10, &tokens, &e) == -1 && strcmp(e.text, want) == 0, "no match: %s", e.text);
+    check_open_fails(directory, 10, "is not a regular file");
+
+    const Path pipe = in_directory("pipe.bin"), link = in_directory("link.bin");
+    check(mkfifo(pipe.text, 0600) == 0 && symlink("missing", link.text) == 0, "no pipe or link to test with");
+    check_open_fails(pipe.text, 10, "is not a regular file");
+    check_open_fails(link.text, 10, "cannot be opened: No such file or directory");
+
+    if (geteuid() != 0) { /* root may read anything */
+        const Path locked = in_directory("locked.bin");
+        write_shard(locked.text, (const uint16_t[]){1, 2}, 2);
+        chmod(locked.text, 0);
+        check_open_fails(locked.text, 10, "cannot be opened: Permission denied");
+    }
+}
+
+static void test_one_faulty_shard_among_good_ones(void)
+{
+    Tokens *tokens;
+    Error e = {""};
+    const Path bad = in_directory("mixed_2.bin");
+    write_shard(in_directory("mixed_1.bin").text, (const uint16_t[]){1, 2}, 2);
+    write_shard(bad.text, (const uint16_t[]){1, 9}, 2);
+    write_shard(in_directory("mixed_3.bin").text, (const uint16_t[]){1, 2}, 2);
+    check(tokens_open(in_directory("mixed_*.bin").text, 9, &tokens, &e) == -1, "opened");
+    check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8");
+}
+
+/* Ids are checked at opening in the first 4096 tokens, and everywhere when they are read. */
+static void test_ids_beyond_the_vocabulary(void)
+{
+    enum { COUNT = 6000 };
+    const size_t places[] = {0, 1, 4095, 4096, 5999};
+    const Path path = in_directory("ids.bin");
+    for (size_t i = 0; i < 5; i++) {
+        uint16_t ids[COUNT];
+        int32_t got[COUNT];
+        char sentence[64];
+        for (size_t k = 0; k < COUNT; k++)
+            ids[k] = (uint16_t)(k % 50257);
+        ids[places[i]] = 65535;
+        write_shard(path.text, ids, COUNT);
+        snprintf(sentence, sizeof sentence, "token %zu is 65535, but the vocabulary ends at 50256", places[i]);
+        if (places[i] < 4096) {
+            check_open_fails(path.text, 50257, sentence);
+            continue;
+        }
+        Tokens *tokens = open_tokens("ids.bin", 50257);
+        Error e = {""};
+        check(tokens_read(tokens, 0, 4000, 2000, got, &e) == -1, "an id beyond the vocabulary was read");
+        check_sentence(&e, path.text, sentence);
+        check(tokens_read(tokens, 0, 0, places[i], got, &e) == 0, "%s", e.text);
+        check(windows_read(tokens, 2000, SIZE_MAX, 2, 1, got, got + 2000, &e) == -1, "validation read it");
+        check_sentence(&e, path.text, sentence);
+        tokens_close(tokens);
+    }
+    Tokens *tokens = open_tokens("ids.bin", 65536); /* the same file, with a vocabulary that has them all */
+    tokens_close(tokens);
+}
+
+static void test_faulty_texts(void)
+{
+    Tokens *train, *val;
+    Error e = {""};
+    const Path path = in_directory("short.txt"), missing = in_directory("missing.txt");
+    const struct { size_t n; const char *sentence; } faults[] = {
+        {0, "is empty"},
+        {1, "has 1 bytes; a text to train on takes at least 11"},
+        {10, "has 10 bytes; a text to train on takes at least 11"},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        write_bytes(path.text, (const unsigned char *)"0123456789", faults[i].n);
+        check(tokens_from_text(path.text, &train, &val, &e) == -1, "a text of %zu bytes was taken", faults[i].n);
+        check_sentence(&e, path.text, faults[i].sentence);
+    }
+    check(tokens_from_text(missing.text, &train, &val, &e) == -1, "a missing text was taken");
+    check_sentence(&e, missing.text, "cannot be opened: No such file or directory");
+    check(tokens_from_text(directory, &train, &val, &e) == -1, "a directory was taken");
+    check_sentence(&e, directory, "is not a regular file");
+    check(tokens_from_bytes("nothing", NULL, 0, &train, &e) == -1, "no bytes were taken");
+    check_sentence(&e, "nothing", "is empty");
+}
+
+static void test_shard_shorter_than_a_sequence(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    const size_t lengths[] = {9, 16, SIZE_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        Loader *loader;
+        Error e = {""};
+        char sentence[128];
+        const LoaderConfig config = {.T = lengths[i], .world = 1};
+        check(loader_create(tokens, &config, 0, 1, &loader, &e) == -1, "T = %zu was taken", lengths[i]);
+        const size_t s = lengths[i] == SIZE_MAX ? 0 : 3; /* the first that is too short */
+        snprintf(sentence, sizeof sentence, "has %zu tokens; one sequence of %zu and its last target take more",
+                 sizes[s], lengths[i]);
+        check_sentence(&e, tokens_shard_name(tokens, s), sentence);
+    }
+    tokens_close(tokens);
+}
+
+static void test_no_memory_for_the_queue(void)
+{
+    Tokens *tokens = open_tokens("set_*.bin", V);
+    const LoaderConfig config = {.T = 8, .world = 1};
+    Loader *loader;
+    Error e = {""};
+    check(loader_create(tokens, &config, 0, SIZE_MAX / 16, &loader, &e) == -1, "made");
+    check(strncmp(e.text, "out of memory for two batches of ", 33) == 0, "%s", e.text);
+    tokens_close(tokens);
+}
+
+/* What the thread meets is told when its sequence is due, every time, and the position stays. The file's ids are
+ * 0, 1, 2, ...; `good` sequences come before the first that cannot be read. */
+static void check_thread_error(const Tokens *tokens, size_t good, const char *sentence)
+{
+    enum { T = 10, B = 4, N = 9, SEED = 1 };
+    int32_t inputs[B * T], targets[B * T];
+    Error e = {""};
+    Loader *loader = open_loader(tokens, (LoaderConfig){T, SEED, 0, 1}, 0, B);
+    check(loader_epoch_sequences(loader) == N, "%zu sequences", loader_epoch_sequences(loader));
+    for (size_t i = 0; i < good; i++) {
+        const int32_t first = T * (int32_t)loader_shuffle(SEED, 0, N, i);
+        next(loader, 1, inputs, targets);
+        check(inputs[0] == first && targets[T - 1] == first + T, "sequence %zu: %d ... %d", i, inputs[0],
+              targets[T - 1]);
+    }
+    for (size_t now = 1; now <= B; now++) {
+        check(loader_next(loader, now, inputs, targets, &e) == -1, "a sequence that cannot be read was given");
+        check_sentence(&e, tokens_shard_name(tokens, 0), sentence);
+        check(loader_position(loader) == good, "position %zu after %zu", (size_t)loader_position(loader), good);
+    }
+    loader_free(loader);
+}
+
+static void test_errors_of_the_thread(void)
+{
+    const Path path = in_directory("thread.bin");
+    uint16_t ids[91];
+    for (uint16_t i = 0; i < 91; i++)
+        ids[i] = i;
+    write_shard(path.text, ids, 91);
+    Tokens *tokens = open_tokens("thread.bin", 91);
+
+    ids[55] = 4000; /* in sequence 5 alone */
+    write_shard(path.text, ids, 91);
+    size_t good = 0;
+    while (loader_shuffle(1, 0, 9, good) != 5)
+        good++;
+    check(good > 3, "%zu good sequences are no test", good);
+    check_thread_error(tokens, good, "token 55 is 4000, but the vocabulary ends at 90");
+
+    write_shard(path.text, ids, 50);
+    check_thread_error(tokens, 0, "had 1206 bytes when it was opened and now has 1124");
+    write_shard(path.text, ids, 90);
+    check_thread_error(tokens, 0, "had 1206 bytes when it was opened and now has 1204");
+    unlink(path.text);
+    check_thread_error(tokens, 0, "cannot be opened: No such file or directory");
+    tokens_close(tokens);
+}
+
+/* --- any header at all --- */
+
+/* Bytes changed in header or tokens, and the file cut or drawn out; *n is its length. */
+static void mutate(Random *random, unsigned char *bytes, size_t *n)
+{
+    for (uint64_t changes = random_below(random, 3); changes > 0; changes--) {
+        const size_t at = random_below(random, 2) == 0 ? random_below(random, 12) : random_below(random, *n);
+        bytes[at] = (unsigned char)(random_below(random, 4) == 0 ? 0 : random_u64(random));
+    }
+    if (random_below(random, 4) == 0)
+        *n += (size_t)random_below(random, 7) - 3;
+    if (random_below(random, 16) == 0)
+        *n = (size_t)random_below(random, *n + 1);
+}
+
+/* Whether the bytes are a shard, said once more in the plainest way. */
+static bool is_shard(const unsigned char *bytes, size_t n, size_t vocabulary)
+{
+    if (n < HEADER_BYTES + 2 || n % 2 != 0)
+        return false;
+    unsigned char header[12];
+    put_int32(header, 20240520);
+    put_int32(header + 4, 1);
+    put_int32(header + 8, (int32_t)((n - HEADER_BYTES) / 2));
+    for (size_t i = HEADER_BYTES; i < n; i += 2)
+        if (bytes[i] + 256u * bytes[i + 1] >= vocabulary)
+            return false;
+    return memcmp(bytes, header, sizeof header) == 0;
+}
+
+static void test_mutated_shards(void)
+{
+    enum { ROUNDS = 5000, COUNT = 40, VOCABULARY = 300 };
+    const Path path = in_directory("mutated.bin");
+    uint16_t ids[COUNT];
+    Random random = random_make(2026, 0);
+    size_t taken = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        ids[i] = (uint16_t)(i * 7);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        unsigned char bytes[HEADER_BYTES + 2 * COUNT + 8] = {0}, *shard = shard_bytes(ids, COUNT);
+        size_t n = HEADER_BYTES + 2 * COUNT;
+        memcpy(bytes, shard, n);
+        free(shard);
+        mutate(&random, bytes, &n);
+        write_bytes(path.text, bytes, n);
+        Tokens *tokens = NULL;
+        Error e = {""};
+        const bool opened = tokens_open(path.text, VOCABULARY, &tokens, &e) == 0;
+        check(opened == is_shard(bytes, n, VOCABULARY), "round %zu: %s", round, opened ? "opened" : e.text);
+        check(opened || strncmp(e.text, path.text, strlen(path.text)) == 0, "round %zu: '%s'", round, e.text);
+        taken += opened;
+        tokens_close(tokens);
+    }
+    check(taken > ROUNDS / 10 && taken < ROUNDS * 9 / 10, "%zu of %d opened: no test of both", taken, ROUNDS);
+}
+
+/* --- real shards --- */
+
+static void test_real_shards(void)
+{
+    enum { T = 64, COUNT = 50, EOT = 50256 };
+    const char *path = "../shared/data/docs_val_000000.bin";
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        check_skip("../shared/data/docs_val_000000.bin is not here");
+        return;
+    }
+    const size_t n = 1000000;
+    unsigned char *raw = malloc(HEADER_BYTES + 2 * n);
+    check(fread(raw, 1, HEADER_BYTES + 2 * n, file) == HEADER_BYTES + 2 * n, "%s: cannot be read", path);
+    fclose(file);
+    Tokens *tokens = NULL;
+    Error e = {""};
+    check(tokens_open(path, EOT + 1, &tokens, &e) == 0, "%s", e.text);
+    int32_t *ids = malloc(n * sizeof *ids);
+    check(tokens_read(tokens, 0, 0, n, ids, &e) == 0, "%s", e.text);
+    size_t documents = 0;
+    for (size_t i = 0; i < n; i++) {
+        check(ids[i] == raw[HEADER_BYTES + 2 * i] + 256 * raw[HEADER_BYTES + 2 * i + 1], "token %zu: %d", i, ids[i]);
+        documents += ids[i] == EOT;
+    }
+    check(documents == 728, "%zu documents", documents);
+    int32_t *all = stream(tokens, (LoaderConfig){T, 1, 0, 1}, 0, COUNT, 4);
+    const uint64_t N = (n - 1) / T;
+    for (size_t k = 0; k < COUNT; k++) {
+        const int32_t *want = ids + loader_shuffle(1, 0, N, k) * T;
+        check_same_bits(all + k * 2 * T, want, T * sizeof *all, "inputs");
+        check_same_bits(all + k * 2 * T + T, want + 1, T * sizeof *all, "targets");
+    }
+    free(all);
+    free(ids);
+    free(raw);
+    tokens_close(tokens);
+}
+
+static void remove_directory(void)
+{
+    glob_t files;
+    if (glob(in_directory("*").text, 0, NULL, &files) == 0) {
+        for (size_t i = 0; i < files.gl_pathc; i++)
+            unlink(files.gl_pathv[i]);
+        globfree(&files);
+    }
+    rmdir(directory);
+}
+
+int main(void)
+{
+    if (mkdtemp(directory) == NULL) {
+        perror(directory);
+        return 1;
+    }
+    write_set();
+    check_run("tokens: every token of every shard", test_every_token);
+    check_run("tokens: shards in the order of their names", test_name_order);
+    check_run("tokens: more shards than descriptors", test_many_shards_few_descriptors);
+    check_run("tokens: bytes and texts", test_bytes_and_text);
+    check_run("shuffle: a bijection", test_shuffle_is_a_bijection);
+    check_run("shuffle: the same for ever", test_shuffle_stays_the_same);
+    check_run("shuffle: every small permutation is as likely", test_every_small_permutation_is_as_likely);
+    check_run("shuffle: every place is as likely", test_every_place_is_as_likely);
+    check_run("shuffle: orders have nothing in common", test_orders_have_nothing_in_common);
+    check_run("loader: every window once an epoch, as in the file", test_every_window_once_an_epoch);
+    check_run("loader: the same stream for every batch size", test_same_stream_for_every_batch_size);
+    check_run("loader: ranks deal out one stream", test_ranks_deal_out_one_stream);
+    check_run("loader: resume anywhere", test_resume_anywhere);
+    check_run("loader: freed in the middle", test_free_in_the_middle);
+    check_run("windows: the first targets for every B and T", test_windows_cover_the_first_targets);
+    check_run("windows: counted", test_windows_are_counted);
+    check_run("windows: unused past the end", test_windows_past_the_end_are_unused);
+    check_run("errors: faulty shards", test_faulty_shards);
+    check_run("errors: files that cannot be opened", test_files_that_cannot_be_opened);
+    check_run("errors: one faulty shard among good ones", test_one_faulty_shard_among_good_ones);
+    check_run("errors: ids beyond the vocabulary", test_ids_beyond_the_vocabulary);
+    check_run("errors: faulty texts", test_faulty_texts);
+    check_run("errors: a shard shorter than a sequence", test_shard_shorter_than_a_sequence);
+    check_run("errors: no memory for the queue", test_no_memory_for_the_queue);
+    check_run("errors: met by the thread", test_errors_of_the_thread);
+    check_run("errors: mutated shards", test_mutated_shards);
+    check_run("real shards", test_real_shards);
+    remove_directory();
+    return check_summary();
+}

@@ -1,0 +1,92 @@
+#include "optim/hyper.h"
+
+#include "optim/muon.h"
+#include "optim/newton_schulz.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const HyperInfo hyper_info[HYPER_COUNT] = {
+    [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay: decoupled, in sgd coupled L2", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_MOMENTUM] = {"momentum", "momentum", HYPER_REAL, 0, 1, true, NULL},
+    [HYPER_DAMPENING] = {"dampening", "sgd's dampening of the gradient", HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_NESTEROV] = {"nesterov", "Nesterov's form of momentum", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_BETA1] = {"beta1", "decay of the first moment", HYPER_REAL, 0, 1, true, NULL},
+    [HYPER_BETA2] = {"beta2", "decay of the second moment", HYPER_REAL, 0, 1, true, NULL},
+    [HYPER_EPS] = {"eps", "added to the root of the second moment", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_NS] = {"ns", "how muon orthogonalises", HYPER_CHOICE, 0, NS_COUNT - 1, false, ns_names},
+    [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0, 99,
+                        false, NULL},
+    [HYPER_MUON_SCALE] = {"muon-scale", "factor of muon's step by a matrix's shape", HYPER_CHOICE, 0, MUON_SCALE_COUNT - 1,
+                          false, muon_scale_names},
+    [HYPER_SPLIT_QKV] = {"split-qkv", "take a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
+};
+
+void hyper_set(OptimHyper *h, HyperId id, double value)
+{
+    h->at[id].set = true;
+    h->at[id].value = value;
+}
+
+double hyper(const OptimHyper *h, HyperId id)
+{
+    assert(h->at[id].set);
+    return h->at[id].value;
+}
+
+int hyper_check(HyperId id, double value, const char *prefix, Error *e)
+{
+    const HyperInfo *info = &hyper_info[id];
+    if (value >= info->least && value <= info->most && !(info->below_one && value >= 1))
+        return 0;
+    return error_set(e, "--%s%s is %g; it must be a number from %g %s %g", prefix, info->name, value, info->least,
+                     info->below_one ? "to below" : "to", info->most);
+}
+
+static int parse_choice(const HyperInfo *info, const char *text, const char *prefix, double *value, Error *e)
+{
+    char names[256] = "";
+    for (size_t i = 0; info->choices[i] != NULL; i++) {
+        if (strcmp(info->choices[i], text) == 0) {
+            *value = (double)i;
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : ", ", info->choices[i]);
+    }
+    return error_set(e, "--%s%s knows no '%s'; it is one of %s", prefix, info->name, text, names);
+}
+
+int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e)
+{
+    const HyperInfo *info = &hyper_info[id];
+    if (info->kind == HYPER_CHOICE)
+        return parse_choice(info, text, prefix, value, e);
+    if (info->kind == HYPER_SWITCH && (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)) {
+        *value = strcmp(text, "on") == 0;
+        return 0;
+    }
+    char *end;
+    errno = 0;
+    *value = strtod(text, &end);
+    if (end == text || *end != '\0' || (errno == ERANGE && fabs(*value) > 1))
+        return error_set(e, "--%s%s needs a number, not '%s'", prefix, info->name, text);
+    if (info->kind != HYPER_REAL && *value != floor(*value))
+        return error_set(e, "--%s%s needs a whole number, not '%s'", prefix, info->name, text);
+    return hyper_check(id, *value, prefix, e);
+}
+
+void hyper_format(HyperId id, double value, char *to, size_t size)
+{
+    const HyperInfo *info = &hyper_info[id];
+    if (info->kind == HYPER_CHOICE)
+        snprintf(to, size, "%s", info->choices[(size_t)value]);
+    else if (info->kind == HYPER_SWITCH)
+        snprintf(to, size, "%s", value != 0 ? "on" : "off");
+    else
+        snprintf(to, size, "%.17g", value);
+}

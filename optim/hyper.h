@@ -1,0 +1,67 @@
+#ifndef OPTIM_HYPER_H
+#define OPTIM_HYPER_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * Hyperparameters of the update rules: one enum, one table. The table drives the command line's options, their help,
+ * the checks of their ranges, --list-groups and the record of a run.
+ */
+typedef enum {
+    HYPER_LR,
+    HYPER_WEIGHT_DECAY,
+    HYPER_MOMENTUM,
+    HYPER_DAMPENING,
+    HYPER_NESTEROV,
+    HYPER_BETA1,
+    HYPER_BETA2,
+    HYPER_EPS,
+    HYPER_NS,
+    HYPER_NS_STEPS,
+    HYPER_MUON_SCALE,
+    HYPER_SPLIT_QKV,
+    HYPER_COUNT
+} HyperId;
+
+typedef enum { HYPER_REAL, HYPER_WHOLE, HYPER_SWITCH, HYPER_CHOICE } HyperKind;
+
+typedef struct HyperInfo {
+    const char *name; /* as the option is called: "weight-decay" */
+    const char *help;
+    HyperKind kind;
+    double least, most;         /* most is included, except that betas and momentum stay below 1 */
+    bool below_one;
+    const char *const *choices; /* HYPER_CHOICE: names of the values 0, 1, ..; ends with NULL */
+} HyperInfo;
+
+extern const HyperInfo hyper_info[HYPER_COUNT];
+
+/* A set of hyperparameters, some of which are set; all zeros is the empty set. */
+typedef struct OptimHyper {
+    struct {
+        bool set;
+        double value;
+    } at[HYPER_COUNT];
+} OptimHyper;
+
+/* For initialisers: {.at = {[HYPER_LR] = HYPER_SET(0.1)}} */
+#define HYPER_SET(x) {true, (x)}
+
+void hyper_set(OptimHyper *h, HyperId id, double value);
+
+/* The value; it must be set. */
+double hyper(const OptimHyper *h, HyperId id);
+
+/* Checks a value's range (NaN is out of any). The sentence names --<prefix><name>. */
+int hyper_check(HyperId id, double value, const char *prefix, Error *e);
+
+/* Reads a value from text: a number, a choice by name, or on/off for a switch. */
+int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e);
+
+/* Writes a value as hyper_parse reads it. */
+void hyper_format(HyperId id, double value, char *to, size_t size);
+
+#endif

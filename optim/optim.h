@@ -1,0 +1,76 @@
+#ifndef OPTIM_OPTIM_H
+#define OPTIM_OPTIM_H
+
+#include "base/error.h"
+#include "base/tensor.h"
+#include "optim/hyper.h"
+
+#include <stdio.h>
+
+/*
+ * Optimizers. The parameters are cut into groups (hidden matrices, embeddings, head, gains and biases); each group
+ * goes to one rule of the table in optim.c with its own hyperparameters. A rule knows tensors with a name, a role,
+ * rows and cols, and nothing of layers. Adding one = its file + one row of the table: docs in rule.h.
+ */
+
+typedef struct OptimConfig {
+    const char *rule;     /* for the hidden matrices */
+    const char *aux_rule; /* for all the rest; NULL: the same rule if it takes any tensor, otherwise adamw */
+    OptimHyper hyper;     /* what is unset takes the rule's default */
+    OptimHyper aux_hyper; /* likewise; where one rule serves all, first what `hyper` sets */
+    OptimHyper embed_hyper, head_hyper; /* only HYPER_LR may be set: over the aux one */
+} OptimConfig;
+
+typedef struct Optim Optim;
+
+/*
+ * Resolves the groups and allocates all state, zeroed. Tensors, params and grads (the arenas the tensors' offsets
+ * refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
+ * --head-lr without a head of its own, out of memory. With params NULL it is only a plan, without state, for the
+ * functions below that tell of groups and memory.
+ */
+int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, float *params,
+                 const float *grads, Optim **optim, Error *e);
+void optim_free(Optim *optim);
+
+/* Euclidean norm of all gradients, summed in double. When it is not finite, *culprit is the first tensor whose
+ * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
+double optim_grad_norm(const Optim *optim, const Tensor **culprit);
+
+/* One update of every group: learning rates times lr_factor (the schedule), gradients times grad_scale (clipping). */
+void optim_step(Optim *optim, double lr_factor, double grad_scale);
+
+/* Updates done so far: t of the bias corrections. Restored with the state on resume. */
+size_t optim_steps_done(const Optim *optim);
+void optim_set_steps_done(Optim *optim, size_t steps);
+
+/* The state tensors, for checkpoints: F32, rows x cols, named "<tensor>.<state>". */
+typedef struct OptimState {
+    char name[64];
+    size_t rows, cols;
+    float *data;
+} OptimState;
+size_t optim_state_count(const Optim *optim);
+const OptimState *optim_state(const Optim *optim, size_t i);
+
+/* What the groups were resolved to. */
+typedef struct OptimGroupInfo {
+    const char *name; /* "hidden", "embed", "head", "vector" */
+    const char *rule;
+    OptimHyper hyper;
+    size_t tensors, parameters, state_floats;
+} OptimGroupInfo;
+size_t optim_group_count(const Optim *optim);
+OptimGroupInfo optim_group_info(const Optim *optim, size_t i);
+
+/* Bytes of state and of workspace. */
+size_t optim_memory(const Optim *optim);
+
+/* --list-groups: one line a group with its resolved hyperparameters, one line a tensor with its state. */
+void optim_list_groups(const Optim *optim, FILE *to);
+
+/* The table of rules, for --help and messages: name and one-line summary of rule i; NULL past the end. */
+const char *optim_rule_name(size_t i);
+const char *optim_rule_summary(size_t i);
+
+#endif

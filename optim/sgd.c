@@ -1,0 +1,66 @@
+/* Stochastic gradient descent with momentum in the PyTorch sense, and coupled L2. */
+#include "optim/rule.h"
+#include "optim/sgd_math.h"
+
+#include <string.h>
+
+_Static_assert(sizeof(SgdScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "SgdScalars is handed over as floats");
+
+static int sgd_check(const OptimHyper *h, Error *e)
+{
+    const double momentum = hyper(h, HYPER_MOMENTUM), dampening = hyper(h, HYPER_DAMPENING);
+    if (hyper(h, HYPER_NESTEROV) != 0 && (momentum == 0 || dampening != 0))
+        return error_set(e, "sgd: --nesterov needs --momentum above 0 and no dampening (they are %g and %g)",
+                         momentum, dampening);
+    return 0;
+}
+
+static size_t sgd_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    specs[0] = (OptimStateSpec){"momentum", rows, cols};
+    return hyper(h, HYPER_MOMENTUM) != 0;
+}
+
+static void sgd_scalars(const OptimHyper *h, const OptimStep *step, float *k)
+{
+    const SgdScalars s = {
+        .grad_scale = (float)step->grad_scale,
+        .lr = (float)step->lr,
+        .weight_decay = (float)hyper(h, HYPER_WEIGHT_DECAY),
+        .momentum = (float)hyper(h, HYPER_MOMENTUM),
+        .gradient_share = step->t == 1 ? 1.0f : (float)(1 - hyper(h, HYPER_DAMPENING)),
+        .nesterov = hyper(h, HYPER_NESTEROV) != 0 ? 1.0f : 0.0f,
+    };
+    memcpy(k, &s, sizeof s);
+}
+
+static void sgd_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
+{
+    float *restrict b = state[0];
+    SgdScalars s;
+    memcpy(&s, k, sizeof s);
+    if (b == NULL) {
+#pragma omp simd
+        for (size_t i = 0; i < n; i++)
+            sgd_element(&p[i], g[i], &s);
+    } else {
+#pragma omp simd
+        for (size_t i = 0; i < n; i++)
+            sgd_momentum_element(&p[i], g[i], &b[i], &s);
+    }
+}
+
+const OptimRule optim_sgd = {
+    .name = "sgd",
+    .summary = "gradient descent with momentum and coupled L2",
+    .source = "torch.optim.SGD",
+    .defaults.at = {[HYPER_LR] = HYPER_SET(0.1),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
+                    [HYPER_MOMENTUM] = HYPER_SET(0.9),
+                    [HYPER_DAMPENING] = HYPER_SET(0),
+                    [HYPER_NESTEROV] = HYPER_SET(0)},
+    .check = sgd_check,
+    .states = sgd_states,
+    .scalars = sgd_scalars,
+    .elements = sgd_elements,
+};

@@ -1,0 +1,452 @@
+#include "train/checkpoint.h"
+
+#include "base/json.h"
+#include "train/files.h"
+#include "train/safetensors.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_MOST = 4096, JSON_LIMIT = 1 << 24 };
+
+static int join(char *path, const char *dir, const char *name, Error *e)
+{
+    if (snprintf(path, PATH_MOST, "%s/%s", dir, name) >= PATH_MOST)
+        return error_set(e, "%s/%s: the path is too long", dir, name);
+    return 0;
+}
+
+/* to (cols,rows) = from (rows,cols) transposed */
+static void transpose(float *to, const float *from, size_t rows, size_t cols)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            to[j * rows + i] = from[i * cols + j];
+}
+
+static size_t largest_tensor(const GptTable *table)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < table->count; i++)
+        most = tensor_size(&table->tensors[i]) > most ? tensor_size(&table->tensors[i]) : most;
+    return most;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * config.json
+ */
+
+static int write_config(const char *dir, const GptConfig *c, Error *e)
+{
+    char path[PATH_MOST], text[2048];
+    const int n = snprintf(text, sizeof text,
+                           "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
+                           "  \"vocab_size\": %zu,\n  \"n_positions\": %zu,\n  \"n_ctx\": %zu,\n  \"n_embd\": %zu,\n"
+                           "  \"n_layer\": %zu,\n  \"n_head\": %zu,\n  \"n_inner\": null,\n"
+                           "  \"activation_function\": \"gelu_new\",\n  \"layer_norm_epsilon\": 1e-05,\n"
+                           "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
+                           "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
+                           c->V, c->T, c->T, c->C, c->L, c->NH);
+    if (join(path, dir, "config.json", e) != 0)
+        return -1;
+    return files_write_atomic(path, text, (size_t)n, e);
+}
+
+static int read_json(const char *path, Json **json, Error *e)
+{
+    char *text;
+    size_t size;
+    if (files_read_all(path, JSON_LIMIT, &text, &size, e) != 0)
+        return -1;
+    Error fault;
+    const int status = json_parse(text, size, json, &fault);
+    free(text);
+    return status == 0 ? 0 : error_set(e, "%s: %s", path, fault.text);
+}
+
+/* What must hold for the weights to mean what train_gpt computes; absent keys have the classic value. */
+static int check_classic(const char *path, const Json *json, size_t C, Error *e)
+{
+    const char *activation = json_string(json_get(json, "activation_function"));
+    const char *type = json_string(json_get(json, "model_type"));
+    double epsilon = 1e-5;
+    bool tied = true, flag = false;
+    size_t inner = 4 * C;
+    json_number(json_get(json, "layer_norm_epsilon"), &epsilon);
+    json_bool(json_get(json, "tie_word_embeddings"), &tied);
+    json_size(json_get(json, "n_inner"), &inner);
+    if (type != NULL && strcmp(type, "gpt2") != 0)
+        return error_set(e, "%s: model_type is \"%s\"; only \"gpt2\" is supported", path, type);
+    if (activation != NULL && strcmp(activation, "gelu_new") != 0 && strcmp(activation, "gelu_pytorch_tanh") != 0)
+        return error_set(e, "%s: activation_function is \"%s\"; only \"gelu_new\" is supported", path, activation);
+    if (fabs(epsilon - 1e-5) > 1e-12)
+        return error_set(e, "%s: layer_norm_epsilon is %g; only 1e-05 is supported", path, epsilon);
+    if (!tied)
+        return error_set(e, "%s: tie_word_embeddings is false; only a tied head is supported", path);
+    if (inner != 4 * C)
+        return error_set(e, "%s: n_inner is %zu; only 4 n_embd is supported", path, inner);
+    static const char *const off[] = {"scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"};
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        if (json_bool(json_get(json, off[i]), &flag) && flag)
+            return error_set(e, "%s: %s is true; that is not supported", path, off[i]);
+    json_bool(json_get(json, "scale_attn_weights"), &flag);
+    if (json_get(json, "scale_attn_weights") != NULL && !flag)
+        return error_set(e, "%s: scale_attn_weights is false; that is not supported", path);
+    return 0;
+}
+
+int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
+{
+    char path[PATH_MOST];
+    Json *json;
+    if (join(path, dir, "config.json", e) != 0 || read_json(path, &json, e) != 0)
+        return -1;
+    const struct {
+        const char *key;
+        size_t *value;
+    } sizes[] = {{"n_positions", &c->T}, {"vocab_size", &c->V}, {"n_layer", &c->L}, {"n_head", &c->NH}, {"n_embd", &c->C}};
+    int status = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && status == 0; i++)
+        if (!json_size(json_get(json, sizes[i].key), sizes[i].value))
+            status = error_set(e, "%s: \"%s\" is missing or no whole number", path, sizes[i].key);
+    Error fault;
+    if (status == 0 && gpt_config_check(c, &fault) != 0)
+        status = error_set(e, "%s: %s", path, fault.text);
+    if (status == 0)
+        status = check_classic(path, json, c->C, e);
+    json_free(json);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * model.safetensors
+ */
+
+static SafetensorsSpec model_spec(const Tensor *t, const char *name)
+{
+    const bool vector = t->rows == 1 && t->role != ROLE_HIDDEN_MATRIX && t->role != ROLE_TOKEN_EMBEDDING &&
+                        t->role != ROLE_POSITION_EMBEDDING && t->role != ROLE_HEAD;
+    if (vector)
+        return (SafetensorsSpec){.name = name, .dtype = DTYPE_F32, .rank = 1, .shape = {t->cols}};
+    return (SafetensorsSpec){.name = name, .dtype = DTYPE_F32, .rank = 2,
+                             .shape = {t->transposed ? t->cols : t->rows, t->transposed ? t->rows : t->cols}};
+}
+
+/* Streams every tensor in file layout; scratch holds two of the largest. */
+static int append_model(SafetensorsWriter *writer, const Gpt *gpt, float *scratch, size_t most, Error *e)
+{
+    const GptTable *table = gpt_table(gpt);
+    for (size_t i = 0; i < table->count; i++) {
+        const Tensor *t = &table->tensors[i];
+        float *file = scratch;
+        gpt_read(gpt, GPT_PARAMS, t, scratch);
+        if (t->transposed) {
+            file = scratch + most;
+            transpose(file, scratch, t->rows, t->cols);
+        }
+        if (safetensors_append(writer, file, tensor_size(t) * sizeof *file, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_model(const char *dir, const Gpt *gpt, Error *e)
+{
+    static const char *const metadata[][2] = {{"format", "pt"}}; /* transformers insists on it */
+    enum { NAME_MOST = 64 };
+    const GptTable *table = gpt_table(gpt);
+    const size_t most = largest_tensor(table);
+    char path[PATH_MOST];
+    SafetensorsSpec *specs = malloc(table->count * sizeof *specs);
+    char(*names)[NAME_MOST] = malloc(table->count * sizeof *names);
+    float *scratch = malloc(2 * most * sizeof *scratch);
+    SafetensorsWriter *writer = NULL;
+    int status = join(path, dir, "model.safetensors", e);
+    if (status == 0 && (specs == NULL || names == NULL || scratch == NULL))
+        status = error_set(e, "%s: out of memory", path);
+    for (size_t i = 0; i < table->count && status == 0; i++) {
+        snprintf(names[i], sizeof names[i], "transformer.%s", table->tensors[i].name);
+        specs[i] = model_spec(&table->tensors[i], names[i]);
+    }
+    if (status == 0)
+        status = safetensors_create(path, specs, table->count, metadata, 1, &writer, e);
+    if (status == 0 && append_model(writer, gpt, scratch, most, e) != 0) {
+        safetensors_abandon(writer);
+        status = -1;
+    } else if (status == 0) {
+        status = safetensors_finish(writer, e);
+    }
+    free(specs);
+    free(names);
+    free(scratch);
+    return status;
+}
+
+/* Names a GPT-2 file may hold that are no parameters: attention's masks, and the tied head, which wte repeats. */
+static bool is_ignorable(const char *name)
+{
+    const char *const ends[] = {".attn.bias", ".attn.masked_bias"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (strlen(name) > strlen(ends[i]) && strcmp(name + strlen(name) - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return strcmp(name, "lm_head.weight") == 0;
+}
+
+static int read_tensor(const char *path, Safetensors *file, const SafetensorsEntry *entry, const Tensor *t, Gpt *gpt,
+                       float *scratch, size_t most, Error *e)
+{
+    const SafetensorsSpec want = model_spec(t, t->name);
+    bool same = entry->rank == want.rank;
+    for (size_t i = 0; i < want.rank && same; i++)
+        same = entry->shape[i] == want.shape[i];
+    if (!same && want.rank == 1)
+        return error_set(e, "%s: tensor %s must have shape [%zu]", path, entry->name, want.shape[0]);
+    if (!same)
+        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, entry->name, want.shape[0], want.shape[1]);
+    if (safetensors_read_f32(file, entry, scratch, e) != 0)
+        return -1;
+    float *memory = scratch;
+    if (t->transposed) {
+        memory = scratch + most;
+        transpose(memory, scratch, t->cols, t->rows);
+    }
+    gpt_write(gpt, GPT_PARAMS, t, memory);
+    return 0;
+}
+
+/* Every tensor of the file goes to its row; every row must be met once. */
+static int read_all(const char *path, Safetensors *file, Gpt *gpt, bool *met, float *scratch, size_t most, Error *e)
+{
+    const GptTable *table = gpt_table(gpt);
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const SafetensorsEntry *entry = safetensors_entry(file, i);
+        const Tensor *t = gpt_table_find(table, entry->name);
+        if (t == NULL && is_ignorable(entry->name))
+            continue;
+        if (t == NULL)
+            return error_set(e, "%s: there is no tensor %s in this model", path, entry->name);
+        if (met[t - table->tensors])
+            return error_set(e, "%s: tensor %s is there twice, with and without \"transformer.\"", path, t->name);
+        met[t - table->tensors] = true;
+        if (read_tensor(path, file, entry, t, gpt, scratch, most, e) != 0)
+            return -1;
+    }
+    for (size_t i = 0; i < table->count; i++)
+        if (!met[i])
+            return error_set(e, "%s: tensor %s is missing", path, table->tensors[i].name);
+    return 0;
+}
+
+int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
+{
+    const size_t most = largest_tensor(gpt_table(gpt));
+    char path[PATH_MOST];
+    Safetensors *file;
+    if (join(path, dir, "model.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
+        return -1;
+    bool *met = calloc(gpt_table(gpt)->count, sizeof *met);
+    float *scratch = malloc(2 * most * sizeof *scratch);
+    const int status = met == NULL || scratch == NULL ? error_set(e, "%s: out of memory", path)
+                                                      : read_all(path, file, gpt, met, scratch, most, e);
+    free(met);
+    free(scratch);
+    safetensors_close(file);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * optimizer.safetensors and state.json
+ */
+
+static int write_optim(const char *dir, const Optim *optim, Error *e)
+{
+    const size_t n = optim_state_count(optim);
+    char path[PATH_MOST], steps[32];
+    const char *const metadata[][2] = {{"steps_done", steps}};
+    SafetensorsWriter *writer;
+    snprintf(steps, sizeof steps, "%zu", optim_steps_done(optim));
+    if (join(path, dir, "optimizer.safetensors", e) != 0)
+        return -1;
+    SafetensorsSpec *specs = malloc((n + 1) * sizeof *specs);
+    if (specs == NULL)
+        return error_set(e, "%s: out of memory", path);
+    for (size_t i = 0; i < n; i++) {
+        const OptimState *s = optim_state(optim, i);
+        specs[i] = (SafetensorsSpec){.name = s->name, .dtype = DTYPE_F32, .rank = 2, .shape = {s->rows, s->cols}};
+    }
+    int status = safetensors_create(path, specs, n, metadata, 1, &writer, e);
+    free(specs);
+    if (status != 0)
+        return -1;
+    for (size_t i = 0; i < n && status == 0; i++) {
+        const OptimState *s = optim_state(optim, i);
+        status = safetensors_append(writer, s->data, s->rows * s->cols * sizeof *s->data, e);
+    }
+    if (status != 0) {
+        safetensors_abandon(writer);
+        return -1;
+    }
+    return safetensors_finish(writer, e);
+}
+
+static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim, Error *e)
+{
+    char *end;
+    const char *steps = safetensors_metadata(file, "steps_done");
+    const unsigned long long done = steps != NULL ? strtoull(steps, &end, 10) : 0;
+    if (steps == NULL || end == steps || *end != '\0')
+        return error_set(e, "%s: the metadata has no number steps_done", path);
+    if (safetensors_count(file) != optim_state_count(optim))
+        return error_set(e, "%s: holds %zu tensors, the optimizer has %zu", path, safetensors_count(file),
+                         optim_state_count(optim));
+    for (size_t i = 0; i < optim_state_count(optim); i++) {
+        const OptimState *s = optim_state(optim, i);
+        const SafetensorsEntry *entry = safetensors_find(file, s->name);
+        if (entry == NULL)
+            return error_set(e, "%s: tensor %s is missing", path, s->name);
+        if (entry->rank != 2 || entry->shape[0] != s->rows || entry->shape[1] != s->cols)
+            return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, s->name, s->rows, s->cols);
+        if (safetensors_read_f32(file, entry, s->data, e) != 0)
+            return -1;
+    }
+    optim_set_steps_done(optim, (size_t)done);
+    return 0;
+}
+
+static int write_state(const char *dir, const CheckpointState *s, Error *e)
+{
+    char path[PATH_MOST], val_loss[32] = "null", text[1024];
+    if (!isnan(s->val_loss))
+        snprintf(val_loss, sizeof val_loss, "%.17g", s->val_loss);
+    const int n = snprintf(text, sizeof text,
+                           "{\"step\": %zu, \"loader_position\": %llu, \"tokens\": %llu, \"seconds\": %.17g, "
+                           "\"val_loss\": %s, \"val_step\": %zu, \"val_seconds\": %.17g}\n",
+                           s->step, (unsigned long long)s->loader_position, (unsigned long long)s->tokens, s->seconds,
+                           val_loss, s->val_step, s->val_seconds);
+    if (join(path, dir, "state.json", e) != 0)
+        return -1;
+    return files_write_atomic(path, text, (size_t)n, e);
+}
+
+static int read_state(const char *dir, CheckpointState *s, Error *e)
+{
+    char path[PATH_MOST];
+    Json *json;
+    if (join(path, dir, "state.json", e) != 0 || read_json(path, &json, e) != 0)
+        return -1;
+    s->val_loss = NAN;
+    json_number(json_get(json, "val_loss"), &s->val_loss);
+    const bool whole = json_size(json_get(json, "step"), &s->step) &&
+                       json_u64(json_get(json, "loader_position"), &s->loader_position) &&
+                       json_u64(json_get(json, "tokens"), &s->tokens) &&
+                       json_number(json_get(json, "seconds"), &s->seconds) &&
+                       json_size(json_get(json, "val_step"), &s->val_step) &&
+                       json_number(json_get(json, "val_seconds"), &s->val_seconds);
+    json_free(json);
+    return whole ? 0 : error_set(e, "%s: a key is missing or not a number", path);
+}
+
+int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state, Error *e)
+{
+    char path[PATH_MOST];
+    Safetensors *file;
+    if (join(path, dir, "optimizer.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
+        return -1;
+    const int status = read_optim_tensors(path, file, optim, e);
+    safetensors_close(file);
+    return status == 0 ? read_state(dir, state, e) : -1;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The directory
+ */
+
+/* The step of a name "step_NNNNNN", or -1. */
+static long long step_of_name(const char *name)
+{
+    char *end;
+    if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9')
+        return -1;
+    const long long step = strtoll(name + 5, &end, 10);
+    return *end == '\0' ? step : -1;
+}
+
+static int compare_steps(const void *a, const void *b)
+{
+    const long long x = *(const long long *)a, y = *(const long long *)b;
+    return (x > y) - (x < y);
+}
+
+/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up. */
+static int remove_old(const char *run, size_t newest, size_t keep, Error *e)
+{
+    enum { STEPS_MOST = 4096 };
+    long long steps[STEPS_MOST];
+    size_t n = 0;
+    DIR *dir = opendir(run);
+    if (dir == NULL)
+        return error_set(e, "%s: cannot list the directory", run);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL && n < STEPS_MOST;) {
+        const long long step = step_of_name(entry->d_name);
+        if (step >= 0 && step <= (long long)newest)
+            steps[n++] = step;
+    }
+    closedir(dir);
+    qsort(steps, n, sizeof *steps, compare_steps);
+    for (size_t i = 0; i + keep < n; i++) {
+        char name[64], path[PATH_MOST];
+        snprintf(name, sizeof name, "step_%06lld", steps[i]);
+        if (join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const CheckpointState *state, Error *e)
+{
+    if (files_make_dirs(dir, e) != 0 || write_config(dir, gpt_config(gpt), e) != 0 || write_model(dir, gpt, e) != 0 ||
+        write_optim(dir, optim, e) != 0 || write_state(dir, state, e) != 0)
+        return -1;
+    return files_sync_dir(dir, e);
+}
+
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep, Error *e)
+{
+    char name[64], unfinished[80], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
+    snprintf(name, sizeof name, "step_%06zu", state->step);
+    snprintf(unfinished, sizeof unfinished, "%s.tmp", name);
+    if (join(from, run, unfinished, e) != 0 || join(to, run, name, e) != 0 || join(latest, run, "latest", e) != 0 ||
+        files_remove_tree(from, e) != 0)
+        return -1;
+    if (write_parts(from, gpt, optim, state, e) != 0) {
+        Error ignored;
+        files_remove_tree(from, &ignored); /* a half-written one is worth nothing, and the disk may be full */
+        return -1;
+    }
+    if (files_remove_tree(to, e) != 0)
+        return -1;
+    if (rename(from, to) != 0)
+        return error_set(e, "%s: cannot be renamed to %s", from, to);
+    strcat(name, "\n");
+    if (files_sync_dir(run, e) != 0 || files_write_atomic(latest, name, strlen(name), e) != 0)
+        return -1;
+    return keep > 0 ? remove_old(run, state->step, keep, e) : 0;
+}
+
+int checkpoint_latest(const char *run, char *path, size_t size, Error *e)
+{
+    char file[PATH_MOST], *text;
+    size_t length;
+    if (join(file, run, "latest", e) != 0 || files_read_all(file, 256, &text, &length, e) != 0)
+        return -1;
+    text[strcspn(text, "\n")] = '\0';
+    int status = 0;
+    if (step_of_name(text) < 0)
+        status = error_set(e, "%s: holds '%s', not the name of a checkpoint", file, text);
+    else if ((size_t)snprintf(path, size, "%s/%s", run, text) >= size)
+        status = error_set(e, "%s: the path is too long", file);
+    free(text);
+    return status;
+}

@@ -1,0 +1,23 @@
+/* The program of a twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and decides on the exit status. */
+#include "train/run.h"
+
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+    Options options;
+    Error error;
+    int status = RUN_DONE;
+    if (options_parse(&options, argc, argv, &error) != 0)
+        status = RUN_WRONG_COMMAND;
+    else if (options.help)
+        options_help(stdout);
+    else if (options.version)
+        printf("train_gpt %s\n", TRAIN_GPT_VERSION);
+    else
+        status = run_main(&options, &error);
+    if (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED)
+        fprintf(stderr, "train_gpt: %s\n", error.text);
+    options_free(&options);
+    return status;
+}

@@ -1,0 +1,151 @@
+#include "train/metrics.h"
+
+#include "train/files.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char header[] = "step,tokens,seconds,train_loss,val_loss,lr,grad_norm,tokens_per_second,"
+                             "data_ms,forward_ms,backward_ms,optimizer_ms\n";
+
+enum { LOG_LIMIT = 1 << 30 };
+
+/* The length of the log without the rows after last_step. */
+static size_t length_up_to(const char *text, size_t last_step)
+{
+    const char *line = strchr(text, '\n');
+    while (line != NULL && line[1] != '\0') {
+        char *end;
+        const char *next = strchr(line + 1, '\n');
+        const unsigned long long step = strtoull(line + 1, &end, 10);
+        if (*end != ',' || step > last_step || next == NULL) /* a row may have been cut by a crash */
+            break;
+        line = next;
+    }
+    return line != NULL ? (size_t)(line + 1 - text) : 0;
+}
+
+static int drop_later_rows(const char *path, size_t last_step, Error *e)
+{
+    char *text;
+    size_t size;
+    if (files_read_all(path, LOG_LIMIT, &text, &size, e) != 0)
+        return -1;
+    int status = 0;
+    if (strncmp(text, header, strlen(header)) != 0)
+        status = error_set(e, "%s: is not a log of this program: its first line differs", path);
+    else
+        status = files_write_atomic(path, text, length_up_to(text, last_step), e);
+    free(text);
+    return status;
+}
+
+int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, Error *e)
+{
+    *log = (MetricsLog){0};
+    if (resume && drop_later_rows(path, last_step, e) != 0)
+        return -1;
+    log->path = strdup(path);
+    log->file = fopen(path, resume ? "a" : "wx");
+    if (log->path == NULL || log->file == NULL) {
+        metrics_close(log, e);
+        return error_set(e, "%s: cannot be opened for writing", path);
+    }
+    if (!resume && (fputs(header, log->file) < 0 || fflush(log->file) != 0))
+        return error_set(e, "%s: cannot be written", path);
+    return 0;
+}
+
+static void cell(FILE *file, double value)
+{
+    if (isnan(value))
+        fputs(",", file);
+    else
+        fprintf(file, ",%.9g", value);
+}
+
+int metrics_write(MetricsLog *log, const Metrics *m, Error *e)
+{
+    fprintf(log->file, "%zu,%llu", m->step, (unsigned long long)m->tokens);
+    cell(log->file, m->seconds);
+    cell(log->file, m->train_loss);
+    cell(log->file, m->val_loss);
+    cell(log->file, m->lr);
+    cell(log->file, m->grad_norm);
+    cell(log->file, m->tokens_per_second);
+    cell(log->file, m->data_ms);
+    cell(log->file, m->forward_ms);
+    cell(log->file, m->backward_ms);
+    cell(log->file, m->optimizer_ms);
+    fputs("\n", log->file);
+    if (fflush(log->file) != 0 || ferror(log->file))
+        return error_set(e, "%s: cannot be written (is the disk full?)", log->path);
+    return 0;
+}
+
+int metrics_close(MetricsLog *log, Error *e)
+{
+    int status = 0;
+    if (log->file != NULL && fclose(log->file) != 0)
+        status = error_set(e, "%s: cannot be written", log->path);
+    free(log->path);
+    *log = (MetricsLog){0};
+    return status;
+}
+
+Progress progress_make(FILE *to, size_t steps, double flops_per_token)
+{
+    return (Progress){.to = to, .terminal = isatty(fileno(to)), .steps = steps, .flops_per_token = flops_per_token};
+}
+
+static void format_time(char *text, size_t size, double seconds)
+{
+    const long long s = (long long)ceil(seconds);
+    if (s < 60)
+        snprintf(text, size, "%llds", s);
+    else if (s < 3600)
+        snprintf(text, size, "%lldm%02llds", s / 60, s % 60);
+    else
+        snprintf(text, size, "%lldh%02lldm", s / 3600, s / 60 % 60);
+}
+
+static void format_rate(char *text, size_t size, double rate)
+{
+    if (rate >= 99950)
+        snprintf(text, size, "%.0fk", rate / 1000);
+    else if (rate >= 1000)
+        snprintf(text, size, "%.1fk", rate / 1000);
+    else
+        snprintf(text, size, "%.0f", rate);
+}
+
+void progress_step(Progress *p, const Metrics *m, double seconds_left)
+{
+    char left[32], rate[32], val[32] = "          ";
+    format_time(left, sizeof left, seconds_left);
+    format_rate(rate, sizeof rate, m->tokens_per_second);
+    if (!isnan(m->val_loss))
+        snprintf(val, sizeof val, "val %.4f", m->val_loss);
+    if (p->terminal)
+        fprintf(p->to, "\r\033[K");
+    fprintf(p->to, "step %*zu/%zu | ", (int)snprintf(NULL, 0, "%zu", p->steps), m->step, p->steps);
+    if (isnan(m->train_loss))
+        fprintf(p->to, "%11s | %s", "", val);
+    else
+        fprintf(p->to, "loss %.4f | %s | lr %.2e | norm %.3f | %s tok/s | %.0f GFLOP/s | %s left", m->train_loss, val,
+                m->lr, m->grad_norm, rate, m->tokens_per_second * p->flops_per_token * 1e-9, left);
+    p->open_line = true;
+    if (!p->terminal || !isnan(m->val_loss) || m->step == p->steps)
+        progress_break(p);
+    fflush(p->to);
+}
+
+void progress_break(Progress *p)
+{
+    if (p->open_line)
+        fprintf(p->to, "\n");
+    p->open_line = false;
+    fflush(p->to);
+}

@@ -1,0 +1,463 @@
+#include "train/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER } Kind;
+
+/* One option. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the offset. */
+typedef struct Option {
+    const char *section; /* of --help, where a new one begins */
+    const char *name, *argument, *help;
+    Kind kind;
+    size_t offset;
+    const char *const *choices;
+    HyperId hyper;
+    const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
+    double least, most;  /* REAL */
+    bool may_change;     /* in a resumed run */
+} Option;
+
+#define AT(field) offsetof(Options, field)
+#define HYPER_ROW(id, pre, field, arg, note) \
+    {.name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre}
+
+static const Option table[] = {
+    {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
+    {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val)},
+    {NULL, "text", "FILE", "train on a text file as bytes; its last tenth is held out", TEXT, AT(text)},
+
+    {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a checkpoint [nano]", TEXT,
+     AT(model)},
+    {NULL, "layers", "L", "transformer blocks; this and the next four override the preset", SIZE, AT(layers)},
+    {NULL, "heads", "NH", "attention heads; they divide the width", SIZE, AT(heads)},
+    {NULL, "width", "C", "channels", SIZE, AT(width)},
+    {NULL, "vocab", "V", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE, AT(vocab)},
+    {NULL, "seq-len", "T", "tokens in a sequence", SIZE, AT(seq_len)},
+
+    {"Batch", "batch-size", "B", "sequences at once [8]", SIZE, AT(batch_size), .may_change = true},
+    {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
+     AT(total_batch)},
+
+    {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
+    {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
+     AT(optim.aux_rule)},
+    HYPER_ROW(HYPER_LR, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_MOMENTUM, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_DAMPENING, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_NESTEROV, "", optim.hyper, NULL, NULL),
+    HYPER_ROW(HYPER_BETA1, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_BETA2, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_NS, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_NS_STEPS, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_MUON_SCALE, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_SPLIT_QKV, "", optim.hyper, NULL, NULL),
+    HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "X", "learning rate of all but the hidden matrices"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "X", "weight decay of embeddings and head"),
+    HYPER_ROW(HYPER_MOMENTUM, "aux-", optim.aux_hyper, "X", "and so on"),
+    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", ""),
+    HYPER_ROW(HYPER_BETA2, "aux-", optim.aux_hyper, "X", ""),
+    HYPER_ROW(HYPER_EPS, "aux-", optim.aux_hyper, "X", ""),
+    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "X", "learning rate of the embeddings [the aux one]"),
+    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "X", "learning rate of a head that is not tied"),
+    {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
+    {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
+
+    {"Schedule", "steps", "N", "training steps; 0: only evaluate and sample [500]", SIZE, AT(schedule.steps),
+     .may_change = true},
+    {NULL, "schedule", "NAME", "constant, cosine, linear or wsd, of the learning rate [wsd]", CHOICE,
+     AT(schedule.kind), schedule_names},
+    {NULL, "warmup", "N", "steps of linear warmup [20]", SIZE, AT(schedule.warmup)},
+    {NULL, "cooldown", "FRAC", "wsd: fraction of the steps in the final decay [0.4]", REAL, AT(schedule.cooldown),
+     .least = 0, .most = 1},
+    {NULL, "final-lr", "FRAC", "fraction of the rate left at the end [0]", REAL, AT(schedule.final), .least = 0,
+     .most = 1},
+
+    {"Validation and samples", "val-every", "N", "validate every N steps and at the end; 0: never [50]", SIZE,
+     AT(val_every), .may_change = true},
+    {NULL, "val-tokens", "N", "validate on this many targets, always the same [65536]", SIZE, AT(val_tokens)},
+    {NULL, "target-loss", "X", "stop once the validation loss is at most X", REAL, AT(target_loss), .least = 0,
+     .most = 1e30, .may_change = true},
+    {NULL, "sample-every", "N", "print a sample every N steps; 0: never [at the end, of byte models]", SIZE,
+     AT(sample_every), .may_change = true},
+    {NULL, "sample-tokens", "N", "length of a sample [256]", SIZE, AT(sample_tokens), .may_change = true},
+    {NULL, "prompt", "TEXT", "what samples begin with", TEXT, AT(prompt), .may_change = true},
+    {NULL, "temperature", "X", "of sampling; 0: always the likeliest token [0.8]", REAL, AT(temperature), .least = 0,
+     .most = 1e6, .may_change = true},
+    {NULL, "top-k", "N", "sample among the N likeliest tokens; 0: among all [0]", SIZE, AT(top_k), .may_change = true},
+
+    {"Run", "out", "DIR", "the run's directory [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
+    {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: only the last [0]", SIZE, AT(checkpoint_every),
+     .may_change = true},
+    {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
+    {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
+    {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
+    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .may_change = true},
+    {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
+    {NULL, "dtype", "NAME", "fp32, or on a GPU bf16 [fp32]", TEXT, AT(dtype), .may_change = true},
+    {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
+    {NULL, "version", NULL, "print the version and leave", FLAG, AT(version)},
+};
+
+#undef HYPER_ROW
+#undef AT
+
+enum { OPTION_COUNT = sizeof table / sizeof *table };
+_Static_assert((int)OPTION_COUNT <= (int)OPTIONS_MOST, "Options.given holds a flag for each option");
+
+static void set_defaults(Options *o)
+{
+    *o = (Options){
+        .model = "nano",
+        .batch_size = 8,
+        .optim = {.rule = "muon"},
+        .clip = 1,
+        .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0},
+        .val_every = 50,
+        .val_tokens = 65536,
+        .target_loss = NAN,
+        .sample_tokens = 256,
+        .prompt = "",
+        .temperature = 0.8,
+        .keep = 2,
+        .seed = 1,
+        .device = "auto",
+        .dtype = "fp32",
+    };
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Names and values
+ */
+
+static const char *option_name(const Option *option, char *buffer, size_t size)
+{
+    if (option->kind != HYPER)
+        return option->name;
+    snprintf(buffer, size, "%s%s", option->prefix, hyper_info[option->hyper].name);
+    return buffer;
+}
+
+/* A switch takes no argument: --nesterov and --no-nesterov. */
+static bool is_switch(const Option *option)
+{
+    return option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH;
+}
+
+static void *place_of(Options *o, const Option *option)
+{
+    return (char *)o + option->offset;
+}
+
+static const void *value_of(const Options *o, const Option *option)
+{
+    return (const char *)o + option->offset;
+}
+
+static int parse_size(const char *name, const char *text, size_t *value, Error *e)
+{
+    char *end;
+    errno = 0;
+    const unsigned long long n = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0')
+        return error_set(e, "--%s needs a whole number of at least 0, not '%s'", name, text);
+    if (errno == ERANGE || n > (1ull << 53))
+        return error_set(e, "--%s %s is too large", name, text);
+    *value = (size_t)n;
+    return 0;
+}
+
+static int parse_real(const Option *option, const char *text, double *value, Error *e)
+{
+    char *end;
+    *value = strtod(text, &end);
+    if (end == text || *end != '\0')
+        return error_set(e, "--%s needs a number, not '%s'", option->name, text);
+    if (!(*value >= option->least && *value <= option->most))
+        return error_set(e, "--%s is %s; it must be a number from %g to %g", option->name, text, option->least, option->most);
+    return 0;
+}
+
+static int parse_choice(const Option *option, const char *text, void *place, Error *e)
+{
+    char names[256] = "";
+    for (int i = 0; option->choices[i] != NULL; i++) {
+        if (strcmp(option->choices[i], text) == 0) {
+            memcpy(place, &i, sizeof i);
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : ", ", option->choices[i]);
+    }
+    return error_set(e, "--%s knows no '%s'; it is one of %s", option->name, text, names);
+}
+
+/* Reads one value into o. `text` must live as long as o. */
+static int set_value(Options *o, const Option *option, const char *text, Error *e)
+{
+    void *place = place_of(o, option);
+    double value;
+    switch (option->kind) {
+    case TEXT:
+        *(const char **)place = text;
+        return 0;
+    case SIZE:
+        return parse_size(option->name, text, place, e);
+    case REAL:
+        return parse_real(option, text, place, e);
+    case CHOICE:
+        return parse_choice(option, text, place, e);
+    case FLAG:
+        *(bool *)place = true;
+        return 0;
+    case HYPER:
+        if (hyper_parse(option->hyper, text, option->prefix, &value, e) != 0)
+            return -1;
+        hyper_set(place, option->hyper, value);
+        return 0;
+    }
+    return 0;
+}
+
+/* Writes a value as set_value reads it. False when it has none. */
+static bool format_value(const Options *o, const Option *option, char *to, size_t size)
+{
+    const void *place = value_of(o, option);
+    switch (option->kind) {
+    case TEXT: {
+        const char *text = *(const char *const *)place;
+        snprintf(to, size, "%s", text != NULL ? text : "");
+        return text != NULL;
+    }
+    case SIZE:
+        snprintf(to, size, "%zu", *(const size_t *)place);
+        return true;
+    case REAL:
+        snprintf(to, size, "%.17g", *(const double *)place);
+        return !isnan(*(const double *)place);
+    case CHOICE:
+        snprintf(to, size, "%s", option->choices[*(const int *)place]);
+        return true;
+    case HYPER: {
+        const OptimHyper *h = place;
+        if (h->at[option->hyper].set)
+            hyper_format(option->hyper, h->at[option->hyper].value, to, size);
+        return h->at[option->hyper].set;
+    }
+    case FLAG:
+        break;
+    }
+    return false;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The command line
+ */
+
+/* The option called by `length` characters of name, or NULL. *negated: it was called by --no-<switch>. */
+static const Option *find_option(const char *name, size_t length, bool *negated)
+{
+    char buffer[64];
+    *negated = false;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *known = option_name(&table[i], buffer, sizeof buffer);
+        if (strlen(known) == length && strncmp(known, name, length) == 0)
+            return &table[i];
+    }
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *known = option_name(&table[i], buffer, sizeof buffer);
+        if (is_switch(&table[i]) && length == strlen(known) + 3 && strncmp(name, "no-", 3) == 0 &&
+            strncmp(known, name + 3, length - 3) == 0) {
+            *negated = true;
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+/* Levenshtein's distance between two short names. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[64], n = strlen(b);
+    if (n >= 64 || strlen(a) >= 64)
+        return 64;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            const size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+            const size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            diagonal = row[j];
+            row[j] = substituted < shorter + 1 ? substituted : shorter + 1;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_option(const char *name, Error *e)
+{
+    char best[64] = "", buffer[64];
+    size_t least = 4; /* farther names are no help */
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *known = option_name(&table[i], buffer, sizeof buffer);
+        const size_t d = distance(name, known);
+        if (d < least) {
+            least = d;
+            snprintf(best, sizeof best, "%s", known);
+        }
+    }
+    if (best[0] != '\0')
+        return error_set(e, "there is no option --%s; did you mean --%s? (--help lists them all)", name, best);
+    return error_set(e, "there is no option --%s; --help lists them all", name);
+}
+
+/* Takes one option at argv[*i], with its value, and moves *i behind it. */
+static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e)
+{
+    const char *argument = argv[(*i)++];
+    if (strncmp(argument, "--", 2) != 0 || argument[2] == '\0')
+        return error_set(e, "'%s' is not an option; options begin with --, and --help lists them", argument);
+    const char *name = argument + 2, *equals = strchr(name, '=');
+    const size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
+    bool negated;
+    const Option *option = find_option(name, length, &negated);
+    if (option == NULL) {
+        char shown[64];
+        snprintf(shown, sizeof shown, "%.*s", (int)(length < 60 ? length : 60), name);
+        return unknown_option(shown, e);
+    }
+    const char *value = equals != NULL ? equals + 1 : NULL;
+    if (is_switch(option) || option->kind == FLAG) {
+        if (value != NULL)
+            return error_set(e, "--%.*s takes no value", (int)length, name);
+        value = negated ? "off" : "on";
+    } else if (value == NULL) {
+        if (*i >= argc)
+            return error_set(e, "--%.*s needs a value: --%.*s %s", (int)length, name, (int)length, name, option->argument);
+        value = argv[(*i)++];
+    }
+    o->given[option - table] = true;
+    return set_value(o, option, value, e);
+}
+
+int options_parse(Options *o, int argc, char *const *argv, Error *e)
+{
+    set_defaults(o);
+    for (int i = 1; i < argc;)
+        if (take_option(o, argc, argv, &i, e) != 0)
+            return -1;
+    return 0;
+}
+
+void options_free(Options *o)
+{
+    for (size_t i = 0; i < OPTIONS_MOST; i++)
+        free(o->owned[i]);
+    *o = (Options){0};
+}
+
+bool options_given(const Options *o, const char *name)
+{
+    bool negated;
+    const Option *option = find_option(name, strlen(name), &negated);
+    return option != NULL && o->given[option - table];
+}
+
+static void help_choices(FILE *to, const char *const *choices)
+{
+    fprintf(to, ":");
+    for (size_t i = 0; choices[i] != NULL; i++)
+        fprintf(to, " %s", choices[i]);
+}
+
+void options_help(FILE *to)
+{
+    fprintf(to,
+            "Trains a small GPT-2 and compares optimizers.\n\n"
+            "  ./train_gpt                                     nano on the built-in stories, with Muon\n"
+            "  ./train_gpt --optimizer adamw --lr 3e-3         the same with AdamW\n"
+            "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
+            "  ./train_gpt --resume --out runs/x               goes on where a run was stopped\n"
+            "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    samples\n");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const Option *option = &table[i];
+        const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
+        char buffer[64], left[160];
+        if (option->section != NULL)
+            fprintf(to, "\n%s:\n", option->section);
+        const char *name = option_name(option, buffer, sizeof buffer);
+        if (is_switch(option))
+            snprintf(left, sizeof left, "--%s, --no-%s", name, name);
+        else
+            snprintf(left, sizeof left, "--%s%s%s", name, option->argument != NULL ? " " : "",
+                     option->argument != NULL ? option->argument : "");
+        fprintf(to, "  %-26s %s", left, option->help != NULL ? option->help : info->help);
+        if (info != NULL && info->kind == HYPER_CHOICE)
+            help_choices(to, info->choices);
+        fprintf(to, "\n");
+    }
+    fprintf(to, "\nOptimizers (--list-groups shows their default rates):\n");
+    for (size_t i = 0; optim_rule_name(i) != NULL; i++)
+        fprintf(to, "  %-26s %s\n", optim_rule_name(i), optim_rule_summary(i));
+    fprintf(to, "\nExit status: 0 done, 1 failed, 2 wrong command, 3 diverged; 128 + signal when interrupted.\n");
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The record of a run
+ */
+
+enum { VALUE_MOST = 4096 };
+
+void options_write(const Options *o, FILE *to)
+{
+    bool first = true;
+    fprintf(to, "{");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        char name[64], value[VALUE_MOST];
+        if (!format_value(o, &table[i], value, sizeof value))
+            continue;
+        fprintf(to, "%s\n    ", first ? "" : ",");
+        json_write_string(to, option_name(&table[i], name, sizeof name));
+        fprintf(to, ": ");
+        json_write_string(to, value);
+        first = false;
+    }
+    fprintf(to, "\n  }");
+}
+
+/* Adopts one recorded value, or holds the given one against it. */
+static int resume_option(Options *o, size_t i, const char *recorded, Error *e)
+{
+    const Option *option = &table[i];
+    char name[64], given[VALUE_MOST];
+    option_name(option, name, sizeof name);
+    const bool has_value = format_value(o, option, given, sizeof given);
+    if (o->given[i] && option->may_change)
+        return 0;
+    if (o->given[i] && (recorded == NULL || !has_value || strcmp(given, recorded) != 0))
+        return error_set(e, "--%s %s contradicts the run, which was begun with %s", option_name(option, name, sizeof name),
+                         given, recorded != NULL ? recorded : "the default");
+    if (recorded == NULL || o->given[i])
+        return 0;
+    o->owned[i] = strdup(recorded);
+    if (o->owned[i] == NULL)
+        return error_set(e, "out of memory");
+    return set_value(o, option, o->owned[i], e);
+}
+
+int options_resume(Options *o, const Json *record, Error *e)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        char name[64];
+        if (table[i].kind == FLAG)
+            continue;
+        if (resume_option(o, i, json_string(json_get(record, option_name(&table[i], name, sizeof name))), e) != 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,56 @@
+#ifndef TRAIN_OPTIONS_H
+#define TRAIN_OPTIONS_H
+
+#include "base/json.h"
+#include "optim/optim.h"
+#include "train/schedule.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+enum { OPTIONS_MOST = 96 };
+
+/* The command line, from one table (options.c) that also prints --help, records a run and checks its resumption. */
+typedef struct Options {
+    const char *train, *val, *text;
+    const char *model;
+    size_t layers, heads, width, vocab, seq_len; /* 0: the preset's */
+    size_t batch_size;
+    size_t total_batch; /* tokens a step; 0: one micro-batch */
+    OptimConfig optim;
+    double clip;
+    Schedule schedule;
+    size_t val_every, val_tokens;
+    double target_loss; /* NAN: none */
+    size_t sample_every, sample_tokens, top_k;
+    const char *prompt;
+    double temperature;
+    const char *out;
+    size_t checkpoint_every, keep;
+    size_t seed, threads; /* threads 0: all */
+    const char *device, *dtype;
+    bool resume, list_groups, help, version;
+
+    bool given[OPTIONS_MOST];    /* by place in the table */
+    char *owned[OPTIONS_MOST];   /* strings that options_free frees */
+} Options;
+
+/* Defaults, overlaid by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
+ * option the nearest known one. The strings of argv are borrowed. */
+int options_parse(Options *o, int argc, char *const *argv, Error *e);
+void options_free(Options *o);
+
+/* Whether an option was given by its name. */
+bool options_given(const Options *o, const char *name);
+
+/* Prints the table. */
+void options_help(FILE *to);
+
+/* Writes {"name": value, ...} of every option that has a value; an option that was left to its rule or preset has none. */
+void options_write(const Options *o, FILE *to);
+
+/* Takes over from the record of a run (what options_write wrote) all that the command line did not give. What it did
+ * give and may not change in a resumed run must agree with the record; the error names both values. */
+int options_resume(Options *o, const Json *record, Error *e);
+
+#endif

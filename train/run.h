@@ -1,0 +1,16 @@
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include "train/options.h"
+
+#define TRAIN_GPT_VERSION "0.1.0"
+
+/* Exit statuses of the program; when a signal stopped a run, 128 + its number. */
+enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3 };
+
+/* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints its
+ * progress on stdout. Returns an exit status, with a sentence in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. On a
+ * resumed run the options are completed from the run's record. */
+int run_main(Options *o, Error *e);
+
+#endif

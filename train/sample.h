@@ -1,0 +1,20 @@
+#ifndef TRAIN_SAMPLE_H
+#define TRAIN_SAMPLE_H
+
+#include "train/gpt.h"
+
+#include <stdio.h>
+
+typedef struct SampleConfig {
+    const char *prompt; /* bytes; an empty one starts from a line feed */
+    size_t tokens;      /* to generate */
+    double temperature; /* 0: the likeliest token each time */
+    size_t top_k;       /* 0: all */
+    uint64_t seed, stream;
+} SampleConfig;
+
+/* Draws text from a byte model (V at least 256; ids above are never drawn) and writes prompt and continuation, with
+ * bytes that are not printable ASCII, line feeds or part of UTF-8 shown as '?'. T: positions the activations have. */
+int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error *e);
+
+#endif

@@ -1,0 +1,890 @@
+/*
+ * GPT-2 on the CPU: forward and backward of every layer, in fp32, over OpenMP and one matrix product (base/matmul.h).
+ *
+ * Names of sizes, everywhere: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, width C,
+ * vocabulary V. Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias.
+ * The gradient of x is called dx.
+ *
+ * Results do not depend on the number of threads: every loop below either writes each element from one iteration, or
+ * sums over PARTS fixed parts of the rows that are added in order.
+ */
+#include "base/matmul.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/threads.h"
+#include "base/vmath.h"
+#include "train/gpt.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PARTS = 32,               /* parts of the rows in sums over rows */
+    QUERIES = 64,             /* queries of a head that are attended at once */
+    CLASSIFIER_ROWS = 512,    /* most rows whose logits exist at once ... */
+    CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
+    LOGITS_ALIGNMENT = 16,    /* a row of logits is padded to a multiple of this */
+    INIT_PIECE = 1 << 16      /* elements that one random stream initialises */
+};
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Views of the arenas
+ */
+
+/* Parameters, or their gradients. */
+typedef struct Weights {
+    float *wte, *wpe;           /* (V,C) (T,C) */
+    float *ln1w, *ln1b;         /* (C) */
+    float *qkvw, *qkvb;         /* (3C,C) (3C) */
+    float *attprojw, *attprojb; /* (C,C) (C) */
+    float *ln2w, *ln2b;         /* (C) */
+    float *fcw, *fcb;           /* (4C,C) (4C) */
+    float *fcprojw, *fcprojb;   /* (C,4C) (C) */
+    float *lnfw, *lnfb;         /* (C) */
+} Weights;
+
+/* What the forward pass of one layer keeps for the backward pass. */
+typedef struct Activations {
+    float *residual;                    /* (R,C) the layer's input */
+    float *ln1, *ln1_mean, *ln1_rstd;   /* (R,C) (R) (R) */
+    float *qkv;                         /* (R,3C) */
+    float *att, *att_lse;               /* (R,C); (B,NH,T) log of the softmax's denominator */
+    float *residual_mid;                /* (R,C) after attention */
+    float *ln2, *ln2_mean, *ln2_rstd;   /* (R,C) (R) (R) */
+    float *fc, *gelu;                   /* (R,4C) before and after the nonlinearity */
+} Activations;
+
+struct Gpt {
+    GptConfig config;
+    GptTable table;
+    GptMode mode;
+    size_t max_B, max_T, threads;
+    size_t B, T; /* of the last gpt_forward */
+    int32_t *tokens; /* (R) of the last gpt_forward */
+
+    float *params, *grads;
+    Activations acts; /* layer 0; the layers follow one another in each buffer */
+    float *residual_final, *lnf, *lnf_mean, *lnf_rstd;
+    float *logits;        /* (classifier_rows, Vp) */
+    double *losses;       /* (R) */
+    float *attention_scratch; /* (threads, 2, QUERIES, T) */
+
+    /* backward only */
+    float *dresidual, *dnorm, *datt; /* (R,C) */
+    float *dqkv, *dfc;               /* (R,3C) (R,4C) */
+    float *partial_sums;             /* (PARTS, 4C) */
+};
+
+static Weights weights_of(const Gpt *g, float *arena, size_t layer)
+{
+    static const struct {
+        const char *name;
+        size_t member;
+        bool each_layer;
+    } members[] = {
+        {"wte.weight", offsetof(Weights, wte), false},
+        {"wpe.weight", offsetof(Weights, wpe), false},
+        {"h.0.ln_1.weight", offsetof(Weights, ln1w), true},
+        {"h.0.ln_1.bias", offsetof(Weights, ln1b), true},
+        {"h.0.attn.c_attn.weight", offsetof(Weights, qkvw), true},
+        {"h.0.attn.c_attn.bias", offsetof(Weights, qkvb), true},
+        {"h.0.attn.c_proj.weight", offsetof(Weights, attprojw), true},
+        {"h.0.attn.c_proj.bias", offsetof(Weights, attprojb), true},
+        {"h.0.ln_2.weight", offsetof(Weights, ln2w), true},
+        {"h.0.ln_2.bias", offsetof(Weights, ln2b), true},
+        {"h.0.mlp.c_fc.weight", offsetof(Weights, fcw), true},
+        {"h.0.mlp.c_fc.bias", offsetof(Weights, fcb), true},
+        {"h.0.mlp.c_proj.weight", offsetof(Weights, fcprojw), true},
+        {"h.0.mlp.c_proj.bias", offsetof(Weights, fcprojb), true},
+        {"ln_f.weight", offsetof(Weights, lnfw), false},
+        {"ln_f.bias", offsetof(Weights, lnfb), false},
+    };
+    Weights w;
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        const Tensor *t = gpt_table_find(&g->table, members[i].name);
+        float **member = (float **)(void *)((char *)&w + members[i].member);
+        *member = arena + t->offset + (members[i].each_layer ? layer * tensor_size(t) : 0);
+    }
+    return w;
+}
+
+/* Layer `layer`'s activations from row `row` on (att_lse: whole). */
+static Activations activations_of(const Gpt *g, size_t layer, size_t row)
+{
+    const size_t C = g->config.C, rows = g->max_B * g->max_T, at = layer * rows + row;
+    const Activations *a = &g->acts;
+    return (Activations){
+        .residual = a->residual + at * C,
+        .ln1 = a->ln1 + at * C,
+        .ln1_mean = a->ln1_mean + at,
+        .ln1_rstd = a->ln1_rstd + at,
+        .qkv = a->qkv + at * 3 * C,
+        .att = a->att + at * C,
+        .att_lse = a->att_lse + layer * rows * g->config.NH,
+        .residual_mid = a->residual_mid + at * C,
+        .ln2 = a->ln2 + at * C,
+        .ln2_mean = a->ln2_mean + at,
+        .ln2_rstd = a->ln2_rstd + at,
+        .fc = a->fc + at * 4 * C,
+        .gelu = a->gelu + at * 4 * C,
+    };
+}
+
+/* Where layer `layer` puts its output: the input of the next. */
+static float *residual_after(const Gpt *g, size_t layer, size_t row)
+{
+    return layer + 1 < g->config.L ? activations_of(g, layer + 1, row).residual
+                                   : g->residual_final + row * g->config.C;
+}
+
+static size_t padded_vocab(const GptConfig *c)
+{
+    return (c->V + LOGITS_ALIGNMENT - 1) / LOGITS_ALIGNMENT * LOGITS_ALIGNMENT;
+}
+
+static size_t classifier_rows(const GptConfig *c)
+{
+    const size_t fit = CLASSIFIER_FLOATS / padded_vocab(c);
+    return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Sums over rows, in parts that do not depend on the number of threads
+ */
+
+static size_t part_begin(size_t part, size_t rows)
+{
+    return rows * part / PARTS;
+}
+
+/* sums (n) = the PARTS rows of partial (PARTS,n), plus what was there unless `first`. */
+static void add_parts(float *sums, const float *partial, size_t n, bool first)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        float sum = first ? 0.0f : sums[i];
+        for (size_t part = 0; part < PARTS; part++)
+            sum += partial[part * n + i];
+        sums[i] = sum;
+    }
+}
+
+/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias. */
+static void bias_backward(float *dbias, const float *dout, size_t rows, size_t n, bool first, float *partial)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t part = 0; part < PARTS; part++) {
+        float *sum = partial + part * n;
+        memset(sum, 0, n * sizeof *sum);
+        for (size_t r = part_begin(part, rows); r < part_begin(part + 1, rows); r++)
+            for (size_t i = 0; i < n; i++)
+                sum[i] += dout[r * n + i];
+    }
+    add_parts(dbias, partial, n, first);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Embeddings: out = wte[token] + wpe[position]
+ */
+
+static void embedding_forward(float *out, const int32_t *tokens, const Weights *w, size_t rows, size_t T,
+                              size_t position, size_t C)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        const float *token = w->wte + (size_t)tokens[r] * C;
+        const float *place = w->wpe + (position + r % T) * C;
+        for (size_t i = 0; i < C; i++)
+            out[r * C + i] = token[i] + place[i];
+    }
+}
+
+/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. A token's row may be
+ * met many times, so the columns are dealt out to the threads and not the rows. */
+static void embedding_backward(const Weights *dw, const float *dout, const int32_t *tokens, const GptConfig *c,
+                               size_t B, size_t T, bool first)
+{
+    enum { COLUMNS = 64 };
+    const size_t C = c->C;
+#pragma omp parallel for schedule(static)
+    for (size_t i0 = 0; i0 < C; i0 += COLUMNS) {
+        const size_t n = C - i0 < COLUMNS ? C - i0 : COLUMNS;
+        for (size_t r = 0; r < B * T; r++) {
+            float *token = dw->wte + (size_t)tokens[r] * C + i0;
+            for (size_t i = 0; i < n; i++)
+                token[i] += dout[r * C + i0 + i];
+        }
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < c->T; t++) {
+        float *place = dw->wpe + t * C;
+        if (first)
+            memset(place, 0, C * sizeof *place);
+        for (size_t b = 0; b < (t < T ? B : 0); b++)
+            for (size_t i = 0; i < C; i++)
+                place[i] += dout[(b * T + t) * C + i];
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5)
+ */
+
+static void layernorm_forward(float *out, float *mean, float *rstd, const float *x, const float *gain,
+                              const float *bias, size_t rows, size_t C)
+{
+    const float inverse_C = 1.0f / (float)C;
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * C;
+        float *out_r = out + r * C;
+        float sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = 0; i < C; i++)
+            sum += xr[i];
+        const float m = sum * inverse_C;
+#pragma omp simd reduction(+ : squares)
+        for (size_t i = 0; i < C; i++)
+            squares += (xr[i] - m) * (xr[i] - m);
+        const float s = 1.0f / sqrtf(squares * inverse_C + 1e-5f);
+        for (size_t i = 0; i < C; i++)
+            out_r[i] = (xr[i] - m) * s * gain[i] + bias[i];
+        mean[r] = m;
+        rstd[r] = s;
+    }
+}
+
+/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
+ * dgain += sum of dout xhat, dbias += sum of dout. */
+static void layernorm_backward(float *dx, float *dgain, float *dbias, const float *dout, const float *x,
+                               const float *mean, const float *rstd, const float *gain, size_t rows, size_t C,
+                               bool first, float *partial)
+{
+    float *gain_parts = partial, *bias_parts = partial + PARTS * C;
+    const float inverse_C = 1.0f / (float)C;
+#pragma omp parallel for schedule(static)
+    for (size_t part = 0; part < PARTS; part++) {
+        float *gain_sum = gain_parts + part * C, *bias_sum = bias_parts + part * C;
+        memset(gain_sum, 0, C * sizeof *gain_sum);
+        memset(bias_sum, 0, C * sizeof *bias_sum);
+        for (size_t r = part_begin(part, rows); r < part_begin(part + 1, rows); r++) {
+            const float *dout_r = dout + r * C, *xr = x + r * C;
+            const float m = mean[r], s = rstd[r];
+            float *dxr = dx + r * C;
+            float sum_d = 0, sum_d_xhat = 0;
+#pragma omp simd reduction(+ : sum_d, sum_d_xhat)
+            for (size_t i = 0; i < C; i++) {
+                const float xhat = (xr[i] - m) * s, d = dout_r[i] * gain[i];
+                sum_d += d;
+                sum_d_xhat += d * xhat;
+                gain_sum[i] += dout_r[i] * xhat;
+                bias_sum[i] += dout_r[i];
+            }
+            const float mean_d = sum_d * inverse_C, mean_d_xhat = sum_d_xhat * inverse_C;
+            for (size_t i = 0; i < C; i++) {
+                const float xhat = (xr[i] - m) * s, d = dout_r[i] * gain[i];
+                dxr[i] += s * (d - mean_d - xhat * mean_d_xhat);
+            }
+        }
+    }
+    add_parts(dgain, gain_parts, C, first);
+    add_parts(dbias, bias_parts, C, first);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * GELU (Hendrycks and Gimpel 2016), the tanh form:  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+ */
+
+static const float GELU_SCALE = 0.7978845608028654f, GELU_CUBE = 0.044715f;
+
+static inline float gelu(float x)
+{
+    return 0.5f * x * (1.0f + vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x)));
+}
+
+static inline float gelu_slope(float x)
+{
+    const float t = vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_SCALE * (1.0f + 3.0f * GELU_CUBE * x * x);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Linear layers. What follows a product elementwise is done tile by tile, while the tile is in cache.
+ */
+
+typedef struct LinearTail {
+    float *out;            /* (rows, OC) the product */
+    size_t OC;
+    const float *bias;     /* (OC) */
+    const float *residual; /* (rows, OC) added */
+    float *gelu;           /* (rows, OC) gelu(out) */
+    const float *fc;       /* (rows, OC) input of the GELU whose slope multiplies out */
+} LinearTail;
+
+static void tail_bias(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+{
+    const LinearTail *tail = context;
+    (void)batch;
+    for (size_t r = r0; r < r0 + rows; r++) {
+        float *out = tail->out + r * tail->OC;
+        for (size_t o = o0; o < o0 + cols; o++)
+            out[o] += tail->bias[o];
+    }
+}
+
+static void tail_bias_residual(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+{
+    const LinearTail *tail = context;
+    (void)batch;
+    for (size_t r = r0; r < r0 + rows; r++) {
+        float *out = tail->out + r * tail->OC;
+        const float *residual = tail->residual + r * tail->OC;
+        for (size_t o = o0; o < o0 + cols; o++)
+            out[o] = residual[o] + (out[o] + tail->bias[o]);
+    }
+}
+
+static void tail_bias_gelu(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+{
+    const LinearTail *tail = context;
+    (void)batch;
+    for (size_t r = r0; r < r0 + rows; r++) {
+        float *out = tail->out + r * tail->OC, *gelu_out = tail->gelu + r * tail->OC;
+#pragma omp simd
+        for (size_t o = o0; o < o0 + cols; o++) {
+            out[o] += tail->bias[o];
+            gelu_out[o] = gelu(out[o]);
+        }
+    }
+}
+
+static void tail_gelu_backward(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+{
+    const LinearTail *tail = context;
+    (void)batch;
+    for (size_t r = r0; r < r0 + rows; r++) {
+        float *dout = tail->out + r * tail->OC;
+        const float *fc = tail->fc + r * tail->OC;
+#pragma omp simd
+        for (size_t o = o0; o < o0 + cols; o++)
+            dout[o] *= gelu_slope(fc[o]);
+    }
+}
+
+/* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the tail. */
+static void linear_forward(float *out, const float *inp, const float *weight, size_t rows, size_t C, size_t OC,
+                           MatmulEpilogue tail, const LinearTail *context)
+{
+    LinearTail copy = context != NULL ? *context : (LinearTail){0};
+    copy.out = out;
+    copy.OC = OC;
+    matmul(&(Matmul){.m = rows, .n = OC, .k = C, .trans_b = true, .alpha = 1, .a = inp, .lda = C, .b = weight,
+                     .ldb = C, .c = out, .ldc = OC, .epilogue = tail, .epilogue_context = &copy});
+}
+
+/* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the tail. */
+static void linear_backward_input(float *dinp, const float *dout, const float *weight, size_t rows, size_t C,
+                                  size_t OC, MatmulEpilogue tail, const LinearTail *context)
+{
+    LinearTail copy = context != NULL ? *context : (LinearTail){0};
+    copy.out = dinp;
+    copy.OC = C;
+    matmul(&(Matmul){.m = rows, .n = C, .k = OC, .alpha = 1, .a = dout, .lda = OC, .b = weight, .ldb = C, .c = dinp,
+                     .ldc = C, .epilogue = tail, .epilogue_context = &copy});
+}
+
+/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: floats from one row of dout to the next. */
+static void linear_backward_weight(float *dweight, const float *dout, size_t lddout, const float *inp, size_t rows,
+                                   size_t C, size_t OC, bool first)
+{
+    matmul(&(Matmul){.m = OC, .n = C, .k = rows, .trans_a = true, .alpha = 1, .beta = first ? 0.0f : 1.0f, .a = dout,
+                     .lda = lddout, .b = inp, .ldb = C, .c = dweight, .ldc = C});
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Causal attention (Vaswani et al. 2017). A head's queries are taken QUERIES at a time against all keys before them,
+ * so that no (T,T) array exists; the backward pass makes the probabilities again from att_lse, as FlashAttention
+ * (Dao et al. 2022) does.
+ */
+
+/* One head of one sequence. Rows are T positions, `stride` floats apart. */
+typedef struct Head {
+    const float *q, *k, *v; /* (T,HS) at stride 3C */
+    size_t T, HS, C;
+    float scale; /* 1/sqrt(HS) */
+} Head;
+
+static Head head_of(const float *qkv, size_t T, size_t C, size_t HS, size_t b, size_t h)
+{
+    const float *q = qkv + b * T * 3 * C + h * HS;
+    return (Head){.q = q, .k = q + C, .v = q + 2 * C, .T = T, .HS = HS, .C = C, .scale = 1.0f / sqrtf((float)HS)};
+}
+
+/* scores (n,keys) = scale q (n,HS) k (keys,HS)^T */
+static void head_scores(const Head *head, float *scores, size_t query, size_t n, size_t keys)
+{
+    matmul_here(&(Matmul){.m = n, .n = keys, .k = head->HS, .trans_b = true, .alpha = head->scale,
+                          .a = head->q + query * 3 * head->C, .lda = 3 * head->C, .b = head->k, .ldb = 3 * head->C,
+                          .c = scores, .ldc = keys});
+}
+
+/* Softmax without its division: scores (n) become exp(score - max). Returns their sum and the maximum. */
+static float exp_scores(float *scores, size_t n, float *maximum)
+{
+    float max = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : max)
+    for (size_t i = 0; i < n; i++)
+        max = scores[i] > max ? scores[i] : max;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) {
+        scores[i] = vexpf(scores[i] - max);
+        sum += scores[i];
+    }
+    *maximum = max;
+    return sum;
+}
+
+/* att (T,HS) at stride C, lse (T) of one head; scratch (QUERIES,T). */
+static void head_forward(const Head *head, float *att, float *lse, float *scratch)
+{
+    const size_t T = head->T, HS = head->HS, C = head->C;
+    for (size_t query = 0; query < T; query += QUERIES) {
+        const size_t n = T - query < QUERIES ? T - query : QUERIES, keys = query + n;
+        float inverse_sum[QUERIES];
+        head_scores(head, scratch, query, n, keys);
+        for (size_t i = 0; i < n; i++) {
+            float *row = scratch + i * keys, maximum;
+            const size_t visible = query + i + 1;
+            const float sum = exp_scores(row, visible, &maximum);
+            memset(row + visible, 0, (keys - visible) * sizeof *row);
+            lse[query + i] = maximum + logf(sum);
+            inverse_sum[i] = 1.0f / sum;
+        }
+        matmul_here(&(Matmul){.m = n, .n = HS, .k = keys, .alpha = 1, .a = scratch, .lda = keys, .b = head->v,
+                              .ldb = 3 * C, .c = att + query * C, .ldc = C});
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < HS; j++)
+                att[(query + i) * C + j] *= inverse_sum[i];
+    }
+}
+
+static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv, size_t B, size_t T)
+{
+    const size_t C = g->config.C, NH = g->config.NH, HS = C / NH;
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
+    for (size_t bh = 0; bh < B * NH; bh++) {
+        const size_t b = bh / NH, h = bh % NH;
+        const Head head = head_of(qkv, T, C, HS, b, h);
+        head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
+                     g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T);
+    }
+}
+
+/* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
+ * dQ = scale dS K,  dK = scale dS^T Q.  Blocks of queries go from the last, which sees all keys and so writes dK and
+ * dV, to the first; the others add. scratch (2,QUERIES,T). */
+static void head_backward(const Head *head, float *dq, const float *datt, const float *att, const float *lse,
+                          float *scratch)
+{
+    const size_t T = head->T, HS = head->HS, C = head->C;
+    float *dk = dq + C, *dv = dq + 2 * C, *p = scratch, *ds = scratch + QUERIES * T;
+    for (size_t block = (T + QUERIES - 1) / QUERIES; block-- > 0;) {
+        const size_t query = block * QUERIES, n = T - query < QUERIES ? T - query : QUERIES, keys = query + n;
+        const float add = keys == T ? 0.0f : 1.0f;
+        const float *datt_block = datt + query * C;
+        head_scores(head, p, query, n, keys);
+        matmul_here(&(Matmul){.m = n, .n = keys, .k = HS, .trans_b = true, .alpha = 1, .a = datt_block, .lda = C,
+                              .b = head->v, .ldb = 3 * C, .c = ds, .ldc = keys});
+        for (size_t i = 0; i < n; i++) {
+            const float *datt_i = datt_block + i * C, *att_i = att + (query + i) * C;
+            float *p_i = p + i * keys, *ds_i = ds + i * keys, dot = 0;
+            const size_t visible = query + i + 1;
+            const float lse_i = lse[query + i];
+#pragma omp simd reduction(+ : dot)
+            for (size_t j = 0; j < HS; j++)
+                dot += datt_i[j] * att_i[j];
+#pragma omp simd
+            for (size_t j = 0; j < visible; j++) {
+                p_i[j] = vexpf(p_i[j] - lse_i);
+                ds_i[j] = p_i[j] * (ds_i[j] - dot);
+            }
+            memset(p_i + visible, 0, (keys - visible) * sizeof *p_i);
+            memset(ds_i + visible, 0, (keys - visible) * sizeof *ds_i);
+        }
+        matmul_here(&(Matmul){.m = keys, .n = HS, .k = n, .trans_a = true, .alpha = 1, .beta = add, .a = p,
+                              .lda = keys, .b = datt_block, .ldb = C, .c = dv, .ldc = 3 * C});
+        matmul_here(&(Matmul){.m = n, .n = HS, .k = keys, .alpha = head->scale, .a = ds, .lda = keys, .b = head->k,
+                              .ldb = 3 * C, .c = dq + query * 3 * C, .ldc = 3 * C});
+        matmul_here(&(Matmul){.m = keys, .n = HS, .k = n, .trans_a = true, .alpha = head->scale, .beta = add,
+                              .a = ds, .lda = keys, .b = head->q + query * 3 * C, .ldb = 3 * C, .c = dk,
+                              .ldc = 3 * C});
+    }
+}
+
+static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations *a)
+{
+    const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, HS = C / NH;
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
+    for (size_t bh = 0; bh < B * NH; bh++) {
+        const size_t b = bh / NH, h = bh % NH, at = b * T * C + h * HS;
+        const Head head = head_of(a->qkv, T, C, HS, b, h);
+        head_backward(&head, dqkv + b * T * 3 * C + h * HS, datt + at, a->att + at, a->att_lse + bh * T,
+                      g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T);
+    }
+}
+
+/* One new query at `position` of a single sequence; qkv (position+1, 3C) holds the keys and values so far. */
+static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t position)
+{
+    const size_t C = g->config.C, NH = g->config.NH, HS = C / NH, keys = position + 1;
+#pragma omp parallel for schedule(static) num_threads((int)g->threads)
+    for (size_t h = 0; h < NH; h++) {
+        const Head head = head_of(qkv, keys, C, HS, 0, h);
+        float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T, maximum;
+        head_scores(&head, scores, position, 1, keys);
+        const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
+        matmul_here(&(Matmul){.m = 1, .n = HS, .k = keys, .alpha = inverse_sum, .a = scores, .lda = keys,
+                              .b = head.v, .ldb = 3 * C, .c = att + h * HS, .ldc = C});
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
+ */
+
+/* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)).
+ * A negative target has loss 0 and gradient 0. */
+static void cross_entropy(float *logits, double *losses, const int32_t *targets, size_t rows, const GptConfig *c,
+                          float scale, bool backward)
+{
+    const size_t V = c->V, Vp = padded_vocab(c);
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        float *row = logits + r * Vp, maximum;
+        losses[r] = 0;
+        if (targets[r] < 0) {
+            memset(row, 0, Vp * sizeof *row);
+            continue;
+        }
+        const size_t target = (size_t)targets[r];
+        const float target_logit = row[target];
+        const float sum = exp_scores(row, V, &maximum);
+        losses[r] = (double)maximum + log((double)sum) - (double)target_logit;
+        if (!backward)
+            continue;
+        const float factor = scale / sum;
+        for (size_t i = 0; i < V; i++)
+            row[i] *= factor;
+        row[target] -= scale;
+    }
+}
+
+/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and dwte, written over when `first`. */
+static double classifier(Gpt *g, const int32_t *targets, float scale, bool backward, bool first)
+{
+    const GptConfig *c = &g->config;
+    const size_t C = c->C, V = c->V, Vp = padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const float *wte = weights_of(g, g->params, 0).wte;
+    for (size_t r0 = 0; r0 < R; r0 += most) {
+        const size_t rows = R - r0 < most ? R - r0 : most;
+        const float *lnf = g->lnf + r0 * C;
+        matmul(&(Matmul){.m = rows, .n = V, .k = C, .trans_b = true, .alpha = 1, .a = lnf, .lda = C, .b = wte,
+                         .ldb = C, .c = g->logits, .ldc = Vp});
+        cross_entropy(g->logits, g->losses + r0, targets + r0, rows, c, scale, backward);
+        if (!backward)
+            continue;
+        matmul(&(Matmul){.m = rows, .n = C, .k = V, .alpha = 1, .a = g->logits, .lda = Vp, .b = wte, .ldb = C,
+                         .c = g->dnorm + r0 * C, .ldc = C});
+        linear_backward_weight(weights_of(g, g->grads, 0).wte, g->logits, Vp, lnf, rows, C, V, first && r0 == 0);
+    }
+    double sum = 0;
+    for (size_t r = 0; r < R; r++)
+        sum += g->losses[r];
+    return sum;
+}
+
+static void logits_of_row(const Gpt *g, size_t row, float *logits)
+{
+    const size_t C = g->config.C, V = g->config.V;
+    matmul(&(Matmul){.m = 1, .n = V, .k = C, .trans_b = true, .alpha = 1, .a = g->lnf + row * C, .lda = C,
+                     .b = weights_of(g, g->params, 0).wte, .ldb = C, .c = logits, .ldc = V});
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The whole model
+ */
+
+/* Layer `layer` over `rows` rows from `row` on: all of a batch, or in decoding one row, whose position it is. */
+static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode)
+{
+    const size_t C = g->config.C;
+    const Weights w = weights_of(g, g->params, layer);
+    const Activations a = activations_of(g, layer, row);
+    float *out = residual_after(g, layer, row);
+    layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b, rows, C);
+    linear_forward(a.qkv, a.ln1, w.qkvw, rows, C, 3 * C, tail_bias, &(LinearTail){.bias = w.qkvb});
+    if (decode)
+        attention_decode(g, a.att, activations_of(g, layer, 0).qkv, row);
+    else
+        attention_forward(g, a.att, a.att_lse, a.qkv, g->B, g->T);
+    linear_forward(a.residual_mid, a.att, w.attprojw, rows, C, C, tail_bias_residual,
+                   &(LinearTail){.bias = w.attprojb, .residual = a.residual});
+    layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, w.ln2w, w.ln2b, rows, C);
+    linear_forward(a.fc, a.ln2, w.fcw, rows, C, 4 * C, tail_bias_gelu, &(LinearTail){.bias = w.fcb, .gelu = a.gelu});
+    linear_forward(out, a.gelu, w.fcprojw, rows, 4 * C, C, tail_bias_residual,
+                   &(LinearTail){.bias = w.fcprojb, .residual = a.residual_mid});
+}
+
+/* dresidual, the gradient of the layer's output, becomes that of its input. */
+static void block_backward(Gpt *g, size_t layer, bool first)
+{
+    const size_t C = g->config.C, R = g->B * g->T;
+    const Weights w = weights_of(g, g->params, layer), dw = weights_of(g, g->grads, layer);
+    const Activations a = activations_of(g, layer, 0);
+    float *dres = g->dresidual, *dnorm = g->dnorm, *parts = g->partial_sums;
+
+    linear_backward_input(g->dfc, dres, w.fcprojw, R, 4 * C, C, tail_gelu_backward, &(LinearTail){.fc = a.fc});
+    linear_backward_weight(dw.fcprojw, dres, C, a.gelu, R, 4 * C, C, first);
+    bias_backward(dw.fcprojb, dres, R, C, first, parts);
+
+    linear_backward_input(dnorm, g->dfc, w.fcw, R, C, 4 * C, NULL, NULL);
+    linear_backward_weight(dw.fcw, g->dfc, 4 * C, a.ln2, R, C, 4 * C, first);
+    bias_backward(dw.fcb, g->dfc, R, 4 * C, first, parts);
+    layernorm_backward(dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, w.ln2w, R, C, first,
+                       parts);
+
+    linear_backward_input(g->datt, dres, w.attprojw, R, C, C, NULL, NULL);
+    linear_backward_weight(dw.attprojw, dres, C, a.att, R, C, C, first);
+    bias_backward(dw.attprojb, dres, R, C, first, parts);
+
+    attention_backward(g, g->dqkv, g->datt, &a);
+
+    linear_backward_input(dnorm, g->dqkv, w.qkvw, R, C, 3 * C, NULL, NULL);
+    linear_backward_weight(dw.qkvw, g->dqkv, 3 * C, a.ln1, R, C, 3 * C, first);
+    bias_backward(dw.qkvb, g->dqkv, R, 3 * C, first, parts);
+    layernorm_backward(dres, dw.ln1w, dw.ln1b, dnorm, a.residual, a.ln1_mean, a.ln1_rstd, w.ln1w, R, C, first, parts);
+}
+
+void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
+{
+    assert(B >= 1 && B <= g->max_B && T >= 1 && T <= g->max_T);
+    const size_t C = g->config.C, R = B * T;
+    const Weights w = weights_of(g, g->params, 0);
+    g->B = B;
+    g->T = T;
+    memcpy(g->tokens, tokens, R * sizeof *tokens);
+    embedding_forward(g->acts.residual, tokens, &w, R, T, 0, C);
+    for (size_t layer = 0; layer < g->config.L; layer++)
+        block_forward(g, layer, 0, R, false);
+    layernorm_forward(g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, w.lnfw, w.lnfb, R, C);
+}
+
+double gpt_loss(Gpt *g, const int32_t *targets)
+{
+    return classifier(g, targets, 0, false, false);
+}
+
+double gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
+{
+    assert(g->mode == GPT_TRAINING);
+    const size_t C = g->config.C, R = g->B * g->T;
+    const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
+    const double loss = classifier(g, targets, (float)scale, true, first);
+    memset(g->dresidual, 0, R * C * sizeof *g->dresidual);
+    layernorm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw,
+                       R, C, first, g->partial_sums);
+    for (size_t layer = g->config.L; layer-- > 0;)
+        block_backward(g, layer, first);
+    embedding_backward(&dw, g->dresidual, g->tokens, &g->config, g->B, g->T, first);
+    return loss;
+}
+
+void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
+{
+    assert(position < g->max_T);
+    const size_t C = g->config.C;
+    const Weights w = weights_of(g, g->params, 0);
+    embedding_forward(activations_of(g, 0, position).residual, &token, &w, 1, 1, position, C);
+    for (size_t layer = 0; layer < g->config.L; layer++)
+        block_forward(g, layer, position, 1, true);
+    layernorm_forward(g->lnf + position * C, g->lnf_mean + position, g->lnf_rstd + position,
+                      g->residual_final + position * C, w.lnfw, w.lnfb, 1, C);
+    logits_of_row(g, position, logits);
+}
+
+void gpt_logits(Gpt *g, size_t row, float *logits)
+{
+    assert(row < g->B * g->T);
+    logits_of_row(g, row, logits);
+}
+
+void gpt_residual(const Gpt *g, size_t layer, float *to)
+{
+    const float *from = layer == 0 ? g->acts.residual : residual_after(g, layer - 1, 0);
+    memcpy(to, from, g->B * g->T * g->config.C * sizeof *to);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Memory
+ */
+
+typedef struct Buffer {
+    float **place;
+    size_t floats;
+    const char *what;
+} Buffer;
+
+enum { BUFFERS_MOST = 32 };
+
+/* Every float array of a Gpt whose config, table, mode, max_B, max_T and threads are set. Returns how many. */
+static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
+{
+    const GptConfig *c = &g->config;
+    const size_t C = c->C, R = g->max_B * g->max_T, LR = c->L * R;
+    Activations *a = &g->acts;
+    const Buffer both[] = {
+        {&g->params, g->table.arena_size, "the parameters"},
+        {&a->residual, LR * C, "activations"},
+        {&a->ln1, LR * C, "activations"},
+        {&a->ln1_mean, LR, "activations"},
+        {&a->ln1_rstd, LR, "activations"},
+        {&a->qkv, LR * 3 * C, "activations"},
+        {&a->att, LR * C, "activations"},
+        {&a->att_lse, LR * c->NH, "activations"},
+        {&a->residual_mid, LR * C, "activations"},
+        {&a->ln2, LR * C, "activations"},
+        {&a->ln2_mean, LR, "activations"},
+        {&a->ln2_rstd, LR, "activations"},
+        {&a->fc, LR * 4 * C, "activations"},
+        {&a->gelu, LR * 4 * C, "activations"},
+        {&g->residual_final, R * C, "activations"},
+        {&g->lnf, R * C, "activations"},
+        {&g->lnf_mean, R, "activations"},
+        {&g->lnf_rstd, R, "activations"},
+        {&g->logits, (R < classifier_rows(c) ? R : classifier_rows(c)) * padded_vocab(c), "a block of logits"},
+        {&g->attention_scratch, g->threads * 2 * QUERIES * g->max_T, "attention scores"},
+    };
+    const Buffer training[] = {
+        {&g->grads, g->table.arena_size, "the gradients"},
+        {&g->dresidual, R * C, "gradients of activations"},
+        {&g->dnorm, R * C, "gradients of activations"},
+        {&g->datt, R * C, "gradients of activations"},
+        {&g->dqkv, R * 3 * C, "gradients of activations"},
+        {&g->dfc, R * 4 * C, "gradients of activations"},
+        {&g->partial_sums, PARTS * 4 * C, "partial sums"},
+    };
+    const size_t n_both = sizeof both / sizeof *both, n_training = sizeof training / sizeof *training;
+    memcpy(list, both, sizeof both);
+    if (g->mode != GPT_TRAINING)
+        return n_both;
+    memcpy(list + n_both, training, sizeof training);
+    return n_both + n_training;
+}
+
+size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mode)
+{
+    Gpt g = {.config = *config, .mode = mode, .max_B = B, .max_T = T, .threads = threads_count()};
+    Buffer list[BUFFERS_MOST];
+    Error ignored;
+    if (gpt_table_make(config, &g.table, &ignored) != 0)
+        return SIZE_MAX;
+    const size_t n = list_buffers(&g, list);
+    double bytes = (double)(B * T) * (sizeof(int32_t) + sizeof(double));
+    for (size_t i = 0; i < n; i++)
+        bytes += (double)list[i].floats * sizeof(float);
+    gpt_table_free(&g.table);
+    return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
+}
+
+int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **out, Error *e)
+{
+    *out = NULL;
+    if (gpt_config_check(config, e) != 0)
+        return -1;
+    if (T == 0 || T > config->T)
+        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", T, config->T);
+    if (B == 0 || B > SIZE_MAX / 64 / T / (4 * config->C) / config->L)
+        return error_set(e, "a micro-batch of %zu sequences is out of range", B);
+    Gpt *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return error_set(e, "out of memory");
+    *g = (Gpt){.config = *config, .mode = mode, .max_B = B, .max_T = T, .threads = threads_count()};
+    matmul_init();
+    int status = gpt_table_make(config, &g->table, e);
+    Buffer list[BUFFERS_MOST];
+    const size_t n = status == 0 ? list_buffers(g, list) : 0;
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = memory_floats(list[i].floats, list[i].what, list[i].place, e);
+    if (status == 0) {
+        g->tokens = malloc(B * T * sizeof *g->tokens);
+        g->losses = malloc(B * T * sizeof *g->losses);
+        if (g->tokens == NULL || g->losses == NULL)
+            status = error_set(e, "out of memory for %zu tokens", B * T);
+    }
+    if (status != 0) {
+        gpt_free(g);
+        return -1;
+    }
+    *out = g;
+    return 0;
+}
+
+void gpt_free(Gpt *g)
+{
+    if (g == NULL)
+        return;
+    Buffer list[BUFFERS_MOST];
+    const size_t n = list_buffers(g, list);
+    for (size_t i = 0; i < n; i++)
+        memory_free(*list[i].place);
+    free(g->tokens);
+    free(g->losses);
+    gpt_table_free(&g->table);
+    free(g);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Access
+ */
+
+const GptConfig *gpt_config(const Gpt *g) { return &g->config; }
+const GptTable *gpt_table(const Gpt *g) { return &g->table; }
+float *gpt_params(Gpt *g) { return g->params; }
+float *gpt_grads(Gpt *g) { return g->grads; }
+
+void gpt_read(const Gpt *g, GptArena arena, const Tensor *t, float *to)
+{
+    memcpy(to, (arena == GPT_PARAMS ? g->params : g->grads) + t->offset, tensor_size(t) * sizeof *to);
+}
+
+void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
+{
+    memcpy((arena == GPT_PARAMS ? g->params : g->grads) + t->offset, from, tensor_size(t) * sizeof *from);
+}
+
+void gpt_init(Gpt *g, uint64_t seed)
+{
+    for (size_t i = 0; i < g->table.count; i++) {
+        const Tensor *t = &g->table.tensors[i];
+        const size_t n = tensor_size(t);
+        float *p = g->params + t->offset;
+#pragma omp parallel for schedule(static)
+        for (size_t begin = 0; begin < n; begin += INIT_PIECE) {
+            Random random = random_make(seed, (uint64_t)i << 32 | begin / INIT_PIECE);
+            const size_t end = n - begin < INIT_PIECE ? n : begin + INIT_PIECE;
+            for (size_t j = begin; j < end; j++)
+                p[j] = (float)(t->init_mean + t->init_std * random_normal(&random));
+        }
+    }
+}
+
+const char *gpt_device(void)
+{
+    static char text[160];
+    snprintf(text, sizeof text, "CPU, %zu thread%s, %s", threads_count(), threads_count() == 1 ? "" : "s",
+             matmul_backend());
+    return text;
+}

@@ -1,63 +1,139 @@
-# make            builds ./train_gpt (the launcher) and ./train_gpt_cpu
-# make test       every test; SAN=1 builds them under AddressSanitizer and UBSan
-# make help       all targets
+# make                builds ./train_gpt (a launcher) and ./train_gpt_cpu
+# make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
+# make test           every test; SAN=1 under AddressSanitizer and UBSan
+# make test-faults    plants faults in a copy of the tree; the tests must notice each
+# make bench          speed and memory, beside PyTorch where it is installed
+# make reference      remakes the PyTorch reference files and diffs the model against them
+# make sweep          finds the learning rates that the speedrun uses
+# make stories        writes the built-in corpus to stories.txt, to be read
+# make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
+# make headers        compiles each header alone
+# make format, make clean
+#
+# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
 
-CC      ?= cc
-CFLAGS  ?= -O3 -march=native
-BLAS    ?= auto
-SAN     ?= 0
+CC     ?= cc
+CFLAGS ?= -O3 -march=native
+PYTHON ?= python3
+BLAS   ?= auto
+SAN    ?= 0
 
-# Contraction is off so that the same expressions give the same bits everywhere; code that wants fused
-# multiply-adds says fmaf. Never -ffast-math: a NaN must stay visible.
+# Contraction is off so that the same expressions give the same bits everywhere; code that wants fused multiply-adds
+# says fmaf. Never -ffast-math: a NaN must stay visible.
 STRICT   = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wvla \
            -Wno-missing-field-initializers
-CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE
+override CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE
 LDLIBS   = -lm -lpthread
 
+# Where objects and programs go.
 BUILD = build
+BIN   = .
 ifeq ($(SAN),1)
-  BUILD   = build/san
-  CFLAGS := -O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  BUILD := build/san
+  BIN   := build/san
+  CFLAGS = -O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 
-# OpenMP, where the compiler has it.
+# OpenMP, where the compiler has it; without it everything runs on one thread.
 OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
 
-# A CBLAS: found by linking against it; BLAS=builtin leaves it out, BLAS=openblas insists.
-OPENBLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
-OPENBLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
+# OpenBLAS, found by linking a program with it.
 ifneq ($(BLAS),builtin)
-  HAVE_OPENBLAS := $(shell echo '\#include <cblas.h>' | cat - dev/probe_blas.c 2>/dev/null | \
-      $(CC) $(OPENBLAS_CFLAGS) -x c - -o /dev/null $(OPENBLAS_LIBS) 2>/dev/null && echo 1)
-endif
-ifeq ($(HAVE_OPENBLAS),1)
-  CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
-  LDLIBS   := $(OPENBLAS_LIBS) $(LDLIBS)
+  OPENBLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
+  OPENBLAS_LIBS   := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
+  HAVE_OPENBLAS   := $(shell $(CC) $(OPENBLAS_CFLAGS) dev/probe_blas.c -o /dev/null $(OPENBLAS_LIBS) 2>/dev/null && echo 1)
+  ifeq ($(HAVE_OPENBLAS),1)
+    override CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
+    LDLIBS := $(OPENBLAS_LIBS) $(LDLIBS)
+  else ifeq ($(BLAS),auto)
+    $(info OpenBLAS is not installed: the built-in sgemm serves, slower (Debian: apt-get install libopenblas-dev))
+  else
+    $(error BLAS=$(BLAS): OpenBLAS is not installed, or has no cblas.h (Debian: apt-get install libopenblas-dev))
+  endif
 endif
 
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
-PROGRAMS  = train/main.c train/launch.c
-SOURCES   = $(filter-out $(PROGRAMS),$(wildcard base/*.c data/*.c optim/*.c train/*.c)) train_gpt.c
-OBJECTS   = $(SOURCES:%.c=$(BUILD)/%.o)
-TESTS     = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+MAINS    = train/main.c train/launch.c data/make_stories.c
+SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard base/*.c data/*.c optim/*.c train/*.c))
+OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
+PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu
+TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
-all: train_gpt train_gpt_cpu
+all: $(PROGRAMS)
 
-train_gpt: $(BUILD)/train/launch.o
-	$(CC) $(ALL_CFLAGS) $^ -o $@
+# Objects depend on the flags too: another BLAS or compiler rebuilds them.
+FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS)
+$(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
-train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDLIBS)
-
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(BUILD)/dev/tests/check.o $(OBJECTS)
+LINK = $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
+
+$(BIN)/train_gpt: $(BUILD)/train/launch.o
+	$(LINK)
+$(BIN)/train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
+	$(LINK)
+$(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(OBJECTS)
+	$(LINK)
+$(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDLIBS)
+	$(LINK)
+
+test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS)
+	dev/tests/run.sh $(BIN) $(BUILD)/tests
+
+test-faults:
+	dev/tests/faults.sh
+
+speedrun: $(PROGRAMS)
+	dev/speedrun.sh
+
+sweep: $(PROGRAMS)
+	dev/sweep.sh
+
+bench: $(BUILD)/bench
+	dev/bench.sh $(BUILD)/bench
+
+reference: $(BIN)/test_gpt_cpu
+	dev/reference.sh
+
+stories: $(BIN)/make_stories
+	$(BIN)/make_stories stories.txt
+
+# Each parser's fuzz entry, alone, under AddressSanitizer.
+FUZZ_SECONDS ?= 60
+FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
+fuzz: $(FUZZERS:%=fuzz-%)
+fuzz-%:
+	@mkdir -p $(BUILD)/fuzz/$*
+	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
+	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
+
+headers:
+	@for h in base/*.h data/*.h optim/*.h train/*.h; do \
+	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
+	@echo "every header compiles alone"
+
+format:
+	clang-format -i *.c */*.[ch] dev/tests/*.[ch] dev/fuzz/*.c
+
+clean:
+	rm -rf build train_gpt train_gpt_cpu test_gpt_cpu make_stories
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all
+.PHONY: all test test-faults speedrun sweep bench reference stories fuzz headers format clean help
+.SECONDARY:

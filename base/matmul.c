@@ -8,11 +8,17 @@
 #include <stdio.h>
 #endif
 
+/*
+ * Every tile packs its rows of A and columns of B anew, which costs it about 20 (1 / rows + 1 / cols) of its time
+ * (measured with AVX-512): large and square tiles are efficient, many tiles keep many cores busy. ENOUGH tiles serve
+ * 2, 4, 8 and 16 threads evenly.
+ */
 enum {
-    TILE_ROWS = 256, /* largest tile */
-    TILE_COLS = 256,
-    TILE_ALIGN = 16, /* tiles begin at multiples of it */
-    DIAGONAL = 64    /* rows of a strip of a tile on the diagonal */
+    ENOUGH = 16,
+    LARGEST = 512, /* rows or columns: a tile of C still fits a core's cache when its epilogue comes */
+    SMALLEST = 64,
+    DIAGONAL = 32, /* the squares on the diagonal of a symmetric product that are computed whole */
+    ALIGN = 16     /* tiles begin at multiples of it */
 };
 
 /* Rows i0 .. i0+rows-1 and columns j0 .. j0+cols-1 of C of one product of the batch. */
@@ -24,11 +30,32 @@ static size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
 
 static size_t ceil_div(size_t x, size_t y) { return x / y + (x % y != 0); }
 
-/* The extent of tiles that cut `size` into as few about equal parts as `largest` allows. */
-static size_t even_extent(size_t size, size_t largest)
+static size_t part(size_t size, size_t parts)
 {
-    size_t extent = ceil_div(size, ceil_div(size, largest));
-    return ceil_div(extent, TILE_ALIGN) * TILE_ALIGN;
+    size_t extent = ceil_div(size, parts);
+    return extent + (ALIGN - extent % ALIGN) % ALIGN;
+}
+
+/* Halves the longer side of the tiles of m x n matrices until there are enough of them. */
+static void choose_tiles(size_t m, size_t n, size_t batch, size_t *rows, size_t *cols)
+{
+    *rows = m;
+    *cols = n;
+    for (size_t tiles = batch;; tiles *= 2) {
+        size_t *longer = *rows >= *cols ? rows : cols;
+        if (*longer <= SMALLEST || (*longer <= LARGEST && tiles >= ENOUGH))
+            return;
+        *longer = part(*longer, 2);
+    }
+}
+
+/* The side of the square tiles of an n x n lower triangle, the ones on the diagonal included. */
+static size_t choose_side(size_t n, size_t batch)
+{
+    size_t across = ceil_div(n, LARGEST);
+    while (batch * across * (across + 1) / 2 < ENOUGH && part(n, across) > SMALLEST)
+        across++;
+    return part(n, across);
 }
 
 #ifdef HAVE_OPENBLAS
@@ -61,9 +88,9 @@ void matmul(const Matmul *p)
 {
     if (p->m == 0 || p->n == 0)
         return;
-    size_t rows = even_extent(p->m, TILE_ROWS), cols = even_extent(p->n, TILE_COLS);
-    size_t down = ceil_div(p->m, rows), across = ceil_div(p->n, cols);
-    size_t tiles = (p->batch ? p->batch : 1) * down * across;
+    size_t batch = p->batch ? p->batch : 1, rows, cols;
+    choose_tiles(p->m, p->n, batch, &rows, &cols);
+    size_t down = ceil_div(p->m, rows), across = ceil_div(p->n, cols), tiles = batch * down * across;
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t index = 0; index < tiles; index++) {
         size_t i0 = index / across % down * rows, j0 = index % across * cols;
@@ -80,37 +107,43 @@ void matmul_here(const Matmul *p)
         compute_tile(p, (Tile){0, 0, 0, p->m, p->n});
 }
 
-/* Copies the part of a tile that lies below the diagonal to its mirror image above. */
-static void mirror_tile(const Matmul *p, Tile t)
+static void compute_and_mirror(const Matmul *p, Tile t)
 {
     float *c = p->c + t.batch_index * p->stride_c;
+    compute_tile(p, t);
     for (size_t i = t.i0; i < t.i0 + t.rows; i++)
         for (size_t j = t.j0; j < smaller(i, t.j0 + t.cols); j++)
             c[j * p->ldc + i] = c[i * p->ldc + j];
 }
 
-static void compute_and_mirror(const Matmul *p, Tile t)
+/* The square of `size` on the diagonal from row and column `at`: the block below the two halves, then the halves.
+ * Where a whole square is computed, the mirror image overwrites what came of the unread upper triangle of C. */
+static void compute_diagonal(const Matmul *p, size_t batch_index, size_t at, size_t size)
 {
-    compute_tile(p, t);
-    mirror_tile(p, t);
+    if (size <= DIAGONAL) {
+        compute_and_mirror(p, (Tile){batch_index, at, at, size, size});
+        return;
+    }
+    size_t half = part(size, 2);
+    compute_and_mirror(p, (Tile){batch_index, at + half, at, size - half, half});
+    compute_diagonal(p, batch_index, at, half);
+    compute_diagonal(p, batch_index, at + half, size - half);
 }
 
 void matmul_symmetric(const Matmul *p)
 {
     if (p->m == 0)
         return;
-    size_t extent = even_extent(p->m, TILE_ROWS), across = ceil_div(p->m, extent);
-    size_t tiles = (p->batch ? p->batch : 1) * across * across;
+    size_t batch = p->batch ? p->batch : 1, side = choose_side(p->m, batch), across = ceil_div(p->m, side);
+    size_t tiles = batch * across * across;
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t index = 0; index < tiles; index++) {
-        size_t i0 = index / across % across * extent, j0 = index % across * extent, end = smaller(p->m, i0 + extent);
+        size_t batch_index = index / across / across, i0 = index / across % across * side, j0 = index % across * side;
+        size_t rows = smaller(side, p->m - i0);
         if (j0 < i0)
-            compute_and_mirror(p, (Tile){index / across / across, i0, j0, end - i0, extent});
+            compute_and_mirror(p, (Tile){batch_index, i0, j0, rows, side});
         else if (j0 == i0)
-            for (size_t i = i0; i < end; i += DIAGONAL) {
-                size_t rows = smaller(DIAGONAL, end - i);
-                compute_and_mirror(p, (Tile){index / across / across, i, i0, rows, i + rows - i0});
-            }
+            compute_diagonal(p, batch_index, i0, rows);
     }
 }
 

@@ -36,7 +36,7 @@ uint64_t loader_shuffle(uint64_t seed, uint64_t epoch, uint64_t N, uint64_t p)
     /* Swap-or-not (Hoang, Morris and Rogaway 2012): a round draws k, which pairs every p with k - p mod N, and tosses
      * a coin for each pair whether the two change places. Both ends of a pair see the same coin, so a round is a
      * bijection, whatever N is. Two places stay in step through a round with probability 1/2, and through all 48 with
-     * 2^-48. It takes about a microsecond. (A Feistel network with cycle walking is faster, but gives only even
+     * 2^-48. It takes a microsecond or two. (A Feistel network with cycle walking is faster, but gives only even
      * permutations of its 4^n pairs, which shows in the orders of five or six sequences.) */
     enum { ROUNDS = 48 };
     const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio: splitmix64's increment */

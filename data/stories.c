@@ -54,8 +54,8 @@ void choice_open(Scribe *s)
 void option_open(Scribe *s, uint64_t weight)
 {
     Choice *c = &s->choice;
-    if (c->count == OPTIONS_MAX)
-        scribe_fault(s, "too many options", c->bytes);
+    if (weight == 0 || c->count == OPTIONS_MAX)
+        scribe_fault(s, weight == 0 ? "an option of weight 0" : "too many options", c->bytes);
     else
         c->options[c->count++] = (Option){c->size, 0, weight};
 }
@@ -63,6 +63,8 @@ void option_open(Scribe *s, uint64_t weight)
 void option_put(Scribe *s, const char *text, size_t length)
 {
     Choice *c = &s->choice;
+    if (s->status != GOING)
+        return;
     if (length > OPTION_BYTES_MAX - c->size) {
         scribe_fault(s, "options too long", text);
         return;
@@ -75,14 +77,14 @@ void option_put(Scribe *s, const char *text, size_t length)
 static int reserve(Scribe *s, size_t more)
 {
     Stories *out = s->out;
-    if (more <= s->text_capacity - out->size)
+    if (s->text_capacity > 0 && more <= s->text_capacity - out->size)
         return 0;
     const size_t bytes_each = 1 + sizeof *out->nats;
-    size_t capacity = s->text_capacity;
+    size_t capacity = s->text_capacity > 0 ? s->text_capacity : 4096;
     while (more > capacity - out->size) {
         if (capacity > SIZE_MAX / bytes_each / 2)
             return -1;
-        capacity = capacity > 0 ? 2 * capacity : 4096;
+        capacity *= 2;
     }
     unsigned char *text = realloc(out->text, capacity);
     if (text != NULL)
@@ -120,8 +122,6 @@ static void write_option(Scribe *s)
     }
     memcpy(s->out->text + s->out->size, c->bytes + o->start, o->length);
     s->out->size += o->length;
-    if (s->observe != NULL)
-        s->observe(s->context, c, drawn, s->cursor);
 }
 
 /* Lists those of the active options whose byte `at` is `byte`; returns how many they are, and their mass. */
@@ -203,8 +203,12 @@ size_t choice_make(Scribe *s)
         write_option(s);
     if (s->status != GOING)
         return 0;
-    const size_t chosen = read_option(s);
-    return s->status == GOING ? chosen : 0;
+    const size_t offset = s->cursor, chosen = read_option(s);
+    if (s->status != GOING)
+        return 0;
+    if (s->observe != NULL)
+        s->observe(s->context, &s->choice, chosen, offset);
+    return chosen;
 }
 
 /* --- stories --- */
@@ -239,7 +243,7 @@ static int finish(Scribe *s)
     return result;
 }
 
-static Scribe *start(Stories *out, Error *e)
+static Scribe *start(Stories *out, ChoiceObserver observe, void *context, Error *e)
 {
     *out = (Stories){0};
     Scribe *s = calloc(1, sizeof *s);
@@ -248,6 +252,8 @@ static Scribe *start(Stories *out, Error *e)
         return NULL;
     }
     s->out = out;
+    s->observe = observe;
+    s->context = context;
     s->e = e;
     return s;
 }
@@ -255,12 +261,10 @@ static Scribe *start(Stories *out, Error *e)
 int stories_generate_observed(uint64_t seed, size_t bytes, ChoiceObserver observe, void *context, Stories *out,
                               Error *e)
 {
-    Scribe *s = start(out, e);
+    Scribe *s = start(out, observe, context, e);
     if (s == NULL)
         return -1;
     s->random = random_make(seed, 0);
-    s->observe = observe;
-    s->context = context;
     if (bytes == 0) {
         s->status = FAILED;
         error_set(e, "a story corpus of 0 bytes was asked for");
@@ -275,9 +279,10 @@ int stories_generate(uint64_t seed, size_t bytes, Stories *out, Error *e)
     return stories_generate_observed(seed, bytes, NULL, NULL, out, e);
 }
 
-int stories_parse(const unsigned char *text, size_t size, Stories *out, Error *e)
+int stories_parse_observed(const unsigned char *text, size_t size, ChoiceObserver observe, void *context, Stories *out,
+                           Error *e)
 {
-    Scribe *s = start(out, e);
+    Scribe *s = start(out, observe, context, e);
     if (s == NULL)
         return -1;
     s->parsing = true;
@@ -294,6 +299,11 @@ int stories_parse(const unsigned char *text, size_t size, Stories *out, Error *e
     while (s->status == GOING && s->cursor < size)
         tell_story(s);
     return finish(s);
+}
+
+int stories_parse(const unsigned char *text, size_t size, Stories *out, Error *e)
+{
+    return stories_parse_observed(text, size, NULL, NULL, out, e);
 }
 
 void stories_free(Stories *s)

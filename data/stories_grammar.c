@@ -112,8 +112,8 @@ static void detail(Scribe *s)
 {
     tell(s, "[{A} was {X=7..12 years old} and [liked|loved|feared|drew|kept|dreamed of] "
             "{Y=dogs|cats|horses|birds|trains|stars|ghosts|ships|bees|clouds}|{A} wore {X=a adjective} "
-            "{Y=coat|shirt|dress|sweater|jacket|cape} and {Z=shoes|boots|socks|sandals}|{A} had [brought|with "
-            "{A him}] {A his} [old|young|clever|lazy|brave] {X=animal} "
+            "{Y=coat|shirt|dress|sweater|jacket|cape} and {Z=shoes|boots|socks|sandals}|{A} had [brought|taken "
+            "along] {A his} [old|young|clever|lazy|brave] {X=animal} "
             "{Y=Bolt|Pip|Rusty|Misty|Nugget|Clover|Daisy|Ziggy}|It smelled of {X=goods} and {Y=goods}|Somewhere "
             "{X=a animal} was [singing|asleep|making noise|eating {Y=nuts|leaves|bread|corn}]]. ");
 }
@@ -223,7 +223,7 @@ static void plot_weather(Scribe *s)
     tell(s, "\"[Why are you so {e}|How did you get so {e}|What made you so {e}]?\" asked {C=person}. \"[I was {p at} "
             "when it happened|I stayed too long {p at}|I only wanted to see the {p}|It happened {p at}],\" " SAID " "
             "{A} " SADLY ". ");
-    tell(s, "{C He} [brought|gave|found] {A him} ");
+    tell(s, "{C} [brought|gave|found] {A him} ");
     tell(s, help[w]);
     tell(s, ", and [soon|by and by|after a while|in the end] {A} was {g} again. [\"Next time I will think of the "
             "weather,\" said {A}. |\"Never go to the {p} like that again,\" said {C}. |{A} thanked {C} and slept "

@@ -27,8 +27,8 @@ typedef struct Choice {
     size_t size;
 } Choice;
 
-/* Sees every choice of the generator, with the option drawn and the offset at which its text begins. */
-typedef void (*ChoiceObserver)(void *context, const Choice *choice, size_t drawn, size_t offset);
+/* Sees every choice, with the option that stands in the text and the offset at which it begins. */
+typedef void (*ChoiceObserver)(void *context, const Choice *choice, size_t chosen, size_t offset);
 
 /* A word bound to a letter for the length of a story. */
 typedef struct Slot {
@@ -69,9 +69,11 @@ size_t choice_make(Scribe *s);
 /* Stops the scribe: the grammar itself is at fault. */
 void scribe_fault(Scribe *s, const char *what, const char *where);
 
-/* stories_generate with an observer (or NULL). */
+/* stories_generate and stories_parse with an observer (or NULL). */
 int stories_generate_observed(uint64_t seed, size_t bytes, ChoiceObserver observe, void *context, Stories *out,
                               Error *e);
+int stories_parse_observed(const unsigned char *text, size_t size, ChoiceObserver observe, void *context, Stories *out,
+                           Error *e);
 
 /* --- stories_tell.c: patterns --- */
 
@@ -79,8 +81,8 @@ int stories_generate_observed(uint64_t seed, size_t bytes, ChoiceObserver observ
  * Tells a pattern, and returns the index of the alternative taken at its last outermost choice (0 if it has none).
  *
  *   text             itself
- *   [a|3*b|c]        a choice of alternatives, with weights (1 unless given). An alternative is a pattern; what must
- *                    be prefix-free is what each alternative says before its own first choice
+ *   [a|3*b|c]        a choice of alternatives, with weights (1 unless given, never 0). An alternative is a pattern;
+ *                    what must be prefix-free is what each alternative says before its own first choice
  *   {x=list}         draws a word that this story has not drawn yet from a word list, says it, binds it to slot x;
  *                    {x=a list}, {x=at list} say it in that form. The list "item" is an adjective, then a noun
  *   {x=one|two}      draws one of these words

@@ -1,4 +1,6 @@
-/* Linked by the Makefile, after cblas.h, to find out whether an OpenBLAS is installed. */
+/* The Makefile links this with OpenBLAS to learn whether one is installed. */
+#include <cblas.h>
+
 int main(void)
 {
     float x = 1;

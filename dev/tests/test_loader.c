@@ -542,6 +542,8 @@ static void check_windows(const Tokens *tokens, size_t T, size_t targets, size_t
                 continue;
             }
             check(i % T == 0 || out[i - 1] == in[i], "T = %zu, B = %zu: a hole within a window", T, B);
+            if (!check(found < want, "T = %zu, B = %zu: more than %zu targets", T, B, want))
+                break;
             for (; position == sizes[shard]; position = 1)
                 shard++;
             const size_t token = shard_start(shard) + position++;

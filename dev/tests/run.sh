@@ -1,0 +1,32 @@
+#!/bin/sh
+# run.sh BIN TESTS: runs every test program in TESTS, test_gpt and the command's tests with the programs in BIN.
+# Ends with "N passed, N failed, N skipped" over all of them; exit status 1 when any failed.
+bin=$1 tests=$2
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+# Runs one program; a program that dies without its closing line counts as one failure.
+run() {
+    echo "== $*"
+    "$@" > "$log" 2>&1
+    status=$?
+    cat "$log"
+    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' "$log" | tail -n 1)
+    set -- $counts
+    if [ $# -lt 2 ] || { [ $status -ne 0 ] && [ "$2" -eq 0 ]; }; then
+        echo "FAIL  ended with status $status and no count of its failures"
+        failed=$((failed + 1))
+    fi
+    passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
+}
+
+for test in "$tests"/test_*; do
+    run "$test"
+done
+run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
+run sh dev/tests/cli.sh "$bin/train_gpt"
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

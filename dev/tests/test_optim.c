@@ -1,0 +1,386 @@
+/* Optimizers through their public interface: golden runs, identities, groups, state, threads. Muon's own mathematics is
+ * tested in test_muon.c. */
+#include "base/threads.h"
+#include "dev/tests/check.h"
+#include "dev/tests/fixtures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+
+/* Rounding to fp32. */
+static const double U = 0x1p-24;
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Golden runs of one weight: W = 1, gradients 1, 2, -1 whatever W is, rate 0.1; computed in fp64 and printed to 7 digits
+ */
+
+static void run_scalar(const OptimConfig *config, size_t steps, const float *gradients, float *weights)
+{
+    Params p = {0};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 1, 1, 1);
+    params_fill(&p, 1);
+    Optim *optim = make_optim(config, &p);
+    p.values[0] = 1;
+    for (size_t t = 0; t < steps; t++) {
+        p.grads[0] = gradients[t];
+        optim_step(optim, 1, 1);
+        weights[t] = p.values[0];
+    }
+    optim_free(optim);
+    params_free(&p);
+}
+
+static void test_golden_runs(void)
+{
+    static const struct {
+        const char *what;
+        OptimConfig config;
+        float want[3];
+    } runs[] = {
+        {"SGD", {.rule = "sgd", .hyper.at = {SET(MOMENTUM, 0)}}, {.9f, .7f, .8f}},
+        {"sum momentum", {.rule = "sgd"}, {.9f, .61f, .449f}},
+        {"dampening 0.1", {.rule = "sgd", .hyper.at = {SET(DAMPENING, .1)}}, {.9f, .63f, .477f}},
+        {"Nesterov", {.rule = "sgd", .hyper.at = {SET(NESTEROV, 1)}}, {.81f, .349f, .3041f}},
+        {"L2 0.1", {.rule = "sgd", .hyper.at = {SET(WEIGHT_DECAY, .1)}}, {.89f, .5821f, .399169f}},
+        {"Adam",
+         {.rule = "adamw", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, 0), SET(BETA2, .999)}},
+         {.9f, .8034818f, .7614729f}},
+        {"AdamW", {.rule = "adamw", .hyper.at = {SET(LR, .1), SET(BETA2, .999)}}, {.89f, .7845818f, .7347271f}},
+        {"Adam .95 .95",
+         {.rule = "adamw", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, 0), SET(BETA1, .95), SET(BETA2, .95)}},
+         {.9f, .8050484f, .7603564f}},
+    };
+    static const float gradients[3] = {1, 2, -1};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        float got[3];
+        run_scalar(&runs[i].config, 3, gradients, got);
+        /* half a unit of the 7th digit, and about 4 roundings of numbers near 1 in each of 3 steps */
+        check_all_close(got, runs[i].want, 3, 5e-8 + 12 * U, runs[i].what);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Identities
+ */
+
+/* A hidden matrix, a fused QKV and a bias: something for every rule. */
+static Params make_params(uint64_t seed)
+{
+    Params p = {0};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 6, 11, 1);
+    params_add(&p, "qkv", ROLE_HIDDEN_MATRIX, 15, 5, 3);
+    params_add(&p, "b", ROLE_BIAS, 1, 7, 1);
+    params_fill(&p, seed);
+    return p;
+}
+
+static const OptimConfig every_rule[] = {{.rule = "sgd"}, {.rule = "adamw"}, {.rule = "muon"}};
+enum { RULES = sizeof every_rule / sizeof *every_rule };
+
+/* After a first, undamped step, dampening = momentum is an EMA: a sum momentum with the rate (1-b) lr that starts from
+ * the buffer g1/(1-b). Both are the same sums, rounded about 3 times a step. */
+static void test_dampening_is_ema(void)
+{
+    enum { STEPS = 10 };
+    const double b = .9;
+    const OptimConfig damped = {.rule = "sgd", .hyper.at = {SET(DAMPENING, .9)}};
+    const OptimConfig sum = {.rule = "sgd", .hyper.at = {SET(LR, .1 * (1 - .9))}};
+    Params p = make_params(1), q = make_params(1);
+    Optim *ema = make_optim(&damped, &p), *heavy = make_optim(&sum, &q);
+    take_steps(ema, &p, 0, 1, 5);
+    take_steps(heavy, &q, 0, 1, 5);
+    memcpy(q.values, p.values, p.floats * sizeof *p.values);
+    for (size_t i = 0; i < optim_state_count(heavy); i++)
+        for (size_t j = 0; j < optim_state(heavy, i)->rows * optim_state(heavy, i)->cols; j++)
+            optim_state(heavy, i)->data[j] /= (float)(1 - b);
+    take_steps(ema, &p, 1, STEPS, 5);
+    take_steps(heavy, &q, 1, STEPS, 5);
+    check_all_close(p.values, q.values, p.floats, STEPS * 3 * 4 * U, "weights, below 4");
+    optim_free(ema);
+    optim_free(heavy);
+    params_free(&p);
+    params_free(&q);
+}
+
+/* Adam without averages is signSGD, and to the bit: sqrt(g g) = |g| in IEEE arithmetic. With averages the first step is,
+ * where corrections and averages cancel to a few roundings. */
+static void test_adam_and_sign(void)
+{
+    const OptimConfig sign = {.rule = "adamw",
+                              .hyper.at = {SET(WEIGHT_DECAY, 0), SET(BETA1, 0), SET(BETA2, 0), SET(EPS, 0)}};
+    const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(EPS, 0)}};
+    Params p = make_params(2);
+    float *want = copy_floats(p.values, p.floats);
+    Optim *optim = make_optim(&sign, &p);
+    for (size_t t = 0; t < 3; t++) {
+        take_steps(optim, &p, t, 1, 9);
+        for (size_t i = 0; i < p.floats; i++)
+            want[i] -= copysignf(1e-3f, p.grads[i]);
+        check_same_bits(p.values, want, p.floats * sizeof *want, "Adam(0,0,eps=0) and signSGD");
+    }
+    optim_free(optim);
+    optim = make_optim(&adam, &p);
+    take_steps(optim, &p, 0, 1, 10);
+    for (size_t i = 0; i < p.floats; i++)
+        want[i] -= copysignf(1e-3f, p.grads[i]);
+    check_all_close(p.values, want, p.floats, 4 * U + 1e-3 * 8 * U, "Adam's first step");
+    optim_free(optim);
+    params_free(&p);
+    free(want);
+}
+
+/* Powers of two scale without rounding, so the comparison is of bits. */
+static void test_grad_scale(void)
+{
+    for (size_t rule = 0; rule < RULES; rule++) {
+        Params p = make_params(3), q = make_params(3);
+        Optim *a = make_optim(&every_rule[rule], &p), *b = make_optim(&every_rule[rule], &q);
+        for (size_t t = 0; t < 3; t++) {
+            fill_normal(p.grads, p.floats, 1, t);
+            fill_normal(q.grads, q.floats, .25, t);
+            optim_step(a, 1, .25);
+            optim_step(b, 1, 1);
+        }
+        check_same_bits(p.values, q.values, p.floats * sizeof *p.values, every_rule[rule].rule);
+        optim_free(a);
+        optim_free(b);
+        params_free(&p);
+        params_free(&q);
+    }
+}
+
+static void test_no_rate_no_change(void)
+{
+    for (size_t rule = 0; rule < RULES; rule++) {
+        Params p = make_params(4);
+        float *before = copy_floats(p.values, p.floats);
+        Optim *optim = make_optim(&every_rule[rule], &p);
+        optim_step(optim, 0, 1);
+        check_same_bits(p.values, before, p.floats * sizeof *before, every_rule[rule].rule);
+        optim_free(optim);
+        free(before);
+        params_free(&p);
+    }
+}
+
+/* Without gradients decoupled decay is one product, rounded once; a bias is not decayed. */
+static void test_decay_alone(void)
+{
+    static const OptimConfig configs[] = {
+        {.rule = "adamw", .hyper.at = {SET(LR, .125), SET(WEIGHT_DECAY, .3)}},
+        {.rule = "muon", .hyper.at = {SET(LR, .125), SET(WEIGHT_DECAY, .3)}},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        Params p = make_params(5);
+        float *want = copy_floats(p.values, p.floats);
+        const size_t matrices = p.tensors[2].offset;
+        Optim *optim = make_optim(&configs[i], &p);
+        memset(p.grads, 0, p.floats * sizeof *p.grads);
+        for (size_t t = 0; t < 3; t++) {
+            optim_step(optim, .5, 1);
+            for (size_t j = 0; j < matrices; j++)
+                want[j] *= (float)(1 - .5 * .125 * .3);
+        }
+        check_same_bits(p.values, want, p.floats * sizeof *want, configs[i].rule);
+        optim_free(optim);
+        free(want);
+        params_free(&p);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The rules again, plainly and in double, over groups of odd sizes
+ */
+
+typedef struct Plain {
+    bool adam;
+    double lr, decay, mu, dampening, nesterov, b1, b2, eps;
+} Plain;
+
+static double plain_value(const OptimHyper *h, HyperId id) { return h->at[id].value; }
+
+static void plain_step(const OptimGroupInfo *info, size_t t, double *w, double *m, double *v, double g)
+{
+    const OptimHyper *h = &info->hyper;
+    const double lr = plain_value(h, HYPER_LR), decay = plain_value(h, HYPER_WEIGHT_DECAY);
+    if (strcmp(info->rule, "adamw") == 0) {
+        const double b1 = plain_value(h, HYPER_BETA1), b2 = plain_value(h, HYPER_BETA2);
+        *m = b1 * *m + (1 - b1) * g;
+        *v = b2 * *v + (1 - b2) * g * g;
+        const double mhat = *m / (1 - pow(b1, (double)t)), vhat = *v / (1 - pow(b2, (double)t));
+        *w = *w - lr * decay * *w - lr * mhat / (sqrt(vhat) + plain_value(h, HYPER_EPS));
+        return;
+    }
+    const double mu = plain_value(h, HYPER_MOMENTUM);
+    g += decay * *w;
+    *m = t == 1 ? g : mu * *m + (1 - plain_value(h, HYPER_DAMPENING)) * g;
+    *w -= lr * (mu == 0 ? g : plain_value(h, HYPER_NESTEROV) != 0 ? g + mu * *m : *m);
+}
+
+static void compare_with_plain(const OptimConfig *config, const char *what)
+{
+    enum { STEPS = 20 };
+    Params p = {0};
+    params_add(&p, "one", ROLE_HIDDEN_MATRIX, 1, 1, 1);
+    params_add(&p, "seven", ROLE_HIDDEN_MATRIX, 7, 1, 1);
+    params_add(&p, "many", ROLE_HIDDEN_MATRIX, 3, 10923, 1);
+    params_add(&p, "vector", ROLE_GAIN, 1, 32769, 1);
+    params_fill(&p, 6);
+    double *w = make_doubles(p.floats), *m = make_doubles(p.floats), *v = make_doubles(p.floats), largest = 0, path = 0;
+    for (size_t i = 0; i < p.floats; i++)
+        w[i] = (double)p.values[i];
+    Optim *optim = make_optim(config, &p);
+    const OptimGroupInfo hidden = optim_group_info(optim, 0), vector = optim_group_info(optim, 1);
+    for (size_t t = 1; t <= STEPS; t++) {
+        double longest = 0;
+        take_steps(optim, &p, t - 1, 1, 60);
+        for (size_t i = 0; i < p.floats; i++) {
+            const double before = w[i];
+            plain_step(i < p.tensors[3].offset ? &hidden : &vector, t, &w[i], &m[i], &v[i], (double)p.grads[i]);
+            largest = fmax(largest, fabs(w[i]));
+            longest = fmax(longest, fabs(w[i] - before));
+        }
+        path += longest;
+    }
+    float *want = make_floats(p.floats);
+    for (size_t i = 0; i < p.floats; i++)
+        want[i] = (float)w[i];
+    /* a step rounds the weight twice; the update carries at most 16 roundings (those of its averages, that fade, its
+     * constants and its own) */
+    check_all_close(p.values, want, p.floats, U * (2 * STEPS * largest + 16 * path), what);
+    optim_free(optim);
+    params_free(&p);
+    free(want);
+    free(w);
+    free(m);
+    free(v);
+}
+
+static void test_plain(void)
+{
+    static const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2)}};
+    static const OptimConfig adam_eps = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2), SET(EPS, .5), SET(BETA2, .999)}};
+    static const OptimConfig sgd = {.rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(MOMENTUM, 0)}};
+    static const OptimConfig nesterov = {.rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(NESTEROV, 1)}};
+    static const OptimConfig damped = {
+        .rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(WEIGHT_DECAY, .1), SET(DAMPENING, .3), SET(MOMENTUM, .7)}};
+    compare_with_plain(&adam, "adamw");
+    compare_with_plain(&adam_eps, "adamw with a large eps");
+    compare_with_plain(&sgd, "sgd without momentum");
+    compare_with_plain(&nesterov, "sgd, Nesterov");
+    compare_with_plain(&damped, "sgd, dampening and L2");
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * State, threads, what is not a number
+ */
+
+static void test_resume(void)
+{
+    for (size_t rule = 0; rule < RULES; rule++) {
+        Params p = make_params(7), q = make_params(8);
+        Optim *first = make_optim(&every_rule[rule], &p), *second = make_optim(&every_rule[rule], &q);
+        take_steps(first, &p, 0, 5, 70);
+        check(optim_steps_done(first) == 5, "%zu steps were counted", optim_steps_done(first));
+        memcpy(q.values, p.values, p.floats * sizeof *p.values);
+        for (size_t i = 0; i < optim_state_count(first); i++) {
+            const OptimState *from = optim_state(first, i), *to = optim_state(second, i);
+            check(strcmp(from->name, to->name) == 0, "state %s became %s", from->name, to->name);
+            memcpy(to->data, from->data, from->rows * from->cols * sizeof *from->data);
+        }
+        optim_set_steps_done(second, 5);
+        take_steps(first, &p, 5, 5, 70);
+        take_steps(second, &q, 5, 5, 70);
+        check_same_bits(q.values, p.values, p.floats * sizeof *p.values, every_rule[rule].rule);
+        optim_free(first);
+        optim_free(second);
+        params_free(&p);
+        params_free(&q);
+    }
+}
+
+static void test_threads(void)
+{
+    const size_t before = threads_count();
+    for (size_t rule = 0; rule < 2; rule++) {
+        float *want = NULL;
+        for (size_t threads = 1; threads <= 3; threads++) {
+            threads_set(threads);
+            Params p = {0};
+            params_add(&p, "large", ROLE_TOKEN_EMBEDDING, 100003, 1, 1);
+            params_add(&p, "small", ROLE_BIAS, 1, 17, 1);
+            params_fill(&p, 9);
+            Optim *optim = make_optim(&every_rule[rule], &p);
+            take_steps(optim, &p, 0, 3, 90);
+            p.values[0] = (float)optim_grad_norm(optim, NULL);
+            if (want == NULL)
+                want = copy_floats(p.values, p.floats);
+            check_same_bits(p.values, want, p.floats * sizeof *want, every_rule[rule].rule);
+            optim_free(optim);
+            params_free(&p);
+        }
+        free(want);
+    }
+    threads_set(before);
+}
+
+static void test_not_a_number(void)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t rule = 0; rule < RULES; rule++) {
+        for (size_t k = 0; k < 3; k++) {
+            Params p = make_params(10);
+            Optim *optim = make_optim(&every_rule[rule], &p);
+            p.grads[3] = bad[k];
+            p.grads[p.tensors[1].offset + 8] = bad[k];
+            optim_step(optim, 1, 1);
+            check(!isfinite(p.values[3]) && !isfinite(p.values[p.tensors[1].offset + 8]), "%s hides a gradient of %g",
+                  every_rule[rule].rule, (double)bad[k]);
+            check(isfinite(p.values[p.tensors[2].offset]), "%s spreads it to other tensors", every_rule[rule].rule);
+            optim_free(optim);
+            params_free(&p);
+        }
+    }
+}
+
+static void test_grad_norm(void)
+{
+    Params p = {0};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 100, 1000, 1);
+    params_add(&p, "b", ROLE_BIAS, 1, 7, 1);
+    params_fill(&p, 11);
+    Optim *optim = make_optim(&every_rule[1], &p);
+    const Tensor *culprit = p.tensors;
+    const double want = norm_of(p.grads, p.floats);
+    check_close(optim_grad_norm(optim, &culprit), want, 1e-12 * want, "norm");
+    check(culprit == NULL, "a culprit among finite gradients");
+    p.grads[p.tensors[1].offset + 6] = INFINITY;
+    check(isinf(optim_grad_norm(optim, &culprit)) && culprit == &p.tensors[1], "an Inf in the bias was not found");
+    p.grads[99999] = NAN;
+    check(isnan(optim_grad_norm(optim, &culprit)) && culprit == &p.tensors[0], "a NaN in the matrix was not found");
+    for (size_t i = 0; i < p.floats; i++)
+        p.grads[i] = 1e30f; /* squares beyond fp32 are no Inf */
+    check_close(optim_grad_norm(optim, &culprit) / (1e30 * sqrt(100007)), 1, 2 * U, "norm of large gradients");
+    optim_free(optim);
+    params_free(&p);
+}
+
+int main(void)
+{
+    check_run("golden runs of one weight", test_golden_runs);
+    check_run("dampening is an average", test_dampening_is_ema);
+    check_run("Adam and the sign", test_adam_and_sign);
+    check_run("gradients scaled on the way", test_grad_scale);
+    check_run("a rate of 0 changes nothing", test_no_rate_no_change);
+    check_run("decay alone is exact", test_decay_alone);
+    check_run("the rules in double, odd sizes", test_plain);
+    check_run("state saved and restored", test_resume);
+    check_run("1, 2, 3 threads", test_threads);
+    check_run("NaN and Inf stay visible", test_not_a_number);
+    check_run("gradient norm and culprit", test_grad_norm);
+    return check_summary();
+}

@@ -16,8 +16,9 @@
  *     make_stories --check FILE
  */
 
-static const char usage[] = "usage: make_stories [--bytes N] [--seed N] [FILE]   writes stories (to stdout without FILE)\n"
-                            "       make_stories --check FILE                   mean -log p of a text of the language\n";
+static const char usage[] =
+    "usage: make_stories [--bytes N] [--seed N] [FILE]   writes stories (to stdout without FILE)\n"
+    "       make_stories --check FILE                   mean -log p of a text of the language\n";
 
 typedef struct Options {
     uint64_t bytes, seed;
@@ -121,7 +122,8 @@ static int check_file(const char *file, Error *e)
         return error_set(e, "%s: %s", file, inner.text);
     double mean, error;
     stories_floor(&s, 0, s.size, &mean, &error);
-    printf("%zu bytes, %zu stories, %.1f bytes a story\n", s.size, s.story_count, (double)s.size / (double)s.story_count);
+    const double length = (double)s.size / (double)s.story_count;
+    printf("%zu bytes, %zu stories, %.1f bytes a story\n", s.size, s.story_count, length);
     printf("floor %.5f +- %.5f nats/byte, %.5f bits/byte\n", mean, error, mean / log(2.0));
     stories_free(&s);
     return fflush(stdout) == 0 ? 0 : error_set(e, "standard output: %s", strerror(errno));

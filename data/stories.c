@@ -149,19 +149,22 @@ static bool any_ends(const Choice *c, const size_t *active, size_t count, size_t
     return false;
 }
 
-/* Reads the bytes from `at` on of the only option left. */
+/* Reads the bytes from `at` on of the only option left: they tell nothing. */
 static void read_rest(Scribe *s, size_t only, size_t at)
 {
+    Stories *out = s->out;
     const Option *o = &s->choice.options[only];
-    const char *want = s->choice.bytes + o->start;
-    for (; at < o->length && s->status == GOING; at++) {
-        if (s->cursor == s->out->size)
-            s->status = CUT_OFF;
-        else if (s->out->text[s->cursor] != (unsigned char)want[at])
-            refuse(s, &only, 1, at);
-        else
-            s->out->nats[s->cursor++] = 0;
-    }
+    const unsigned char *want = (const unsigned char *)s->choice.bytes + o->start + at, *have = out->text + s->cursor;
+    const size_t wanted = o->length - at, left = out->size - s->cursor, n = wanted < left ? wanted : left;
+    size_t agreed = memcmp(have, want, n) == 0 ? n : 0;
+    while (agreed < n && have[agreed] == want[agreed])
+        agreed++;
+    memset(out->nats + s->cursor, 0, agreed * sizeof *out->nats); /* all bits 0: 0.0f */
+    s->cursor += agreed;
+    if (agreed < n)
+        refuse(s, &only, 1, at + agreed);
+    else if (n < wanted)
+        s->status = CUT_OFF;
 }
 
 /* Reads the option at the cursor byte by byte and notes what each byte tells. */

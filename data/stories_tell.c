@@ -75,10 +75,10 @@ static const char *pronoun(const char *other, const char *form, size_t length)
 /* Puts a word in a form into the open option. */
 static void put_form(Scribe *s, const char *text, const char *other, const char *form, size_t length)
 {
-    if (same(form, length, "a")) {
-        put(s, strchr("aeiou", text[0]) != NULL ? "an " : "a "); /* no word of the grammar is spelt unlike it sounds */
+    if (length == 0) {
         put(s, text);
-    } else if (length == 0) {
+    } else if (same(form, length, "a")) {
+        put(s, strchr("aeiou", text[0]) != NULL ? "an " : "a "); /* no word of the grammar is spelt unlike it sounds */
         put(s, text);
     } else if (other == NULL) {
         scribe_fault(s, "this word has no such form", form);
@@ -102,17 +102,25 @@ static bool is_draw(const char *p)
     return p[0] == '{' && p[2] == '=';
 }
 
-/* The first of `stop` or end that stands outside brackets and braces. */
-static const char *find_outside(const char *p, const char *end, char stop)
+static const char *find(const char *p, const char *end, char stop)
+{
+    const char *found = memchr(p, stop, (size_t)(end - p));
+    return found != NULL ? found : end;
+}
+
+/* Where the alternative that begins at p ends: at its '|', at the ']' of its bracket, or at end. */
+static const char *alternative_end(const char *p, const char *end)
 {
     size_t depth = 0;
     for (; p < end; p++) {
-        if (depth == 0 && *p == stop)
-            return p;
-        if (*p == '[' || *p == '{')
+        if (*p == '{')
+            p = find(p, end - 1, '}'); /* there may be bars inside, but no brackets */
+        else if (*p == '[')
             depth++;
-        else if (*p == ']' || *p == '}')
-            depth--;
+        else if (*p == '|' && depth == 0)
+            return p;
+        else if (*p == ']' && depth-- == 0)
+            return p;
     }
     return end;
 }
@@ -122,7 +130,7 @@ static const char *put_head(Scribe *s, const char *p, const char *end)
 {
     while (p < end && *p != '[' && !is_draw(p)) {
         if (*p == '{') {
-            const char *close = find_outside(p + 1, end, '}');
+            const char *close = find(p, end, '}');
             const Slot *slot = slot_at(s, p[1]);
             const char *form = p[2] == ' ' ? p + 3 : p + 2;
             if (slot == NULL || !slot->bound) {
@@ -156,20 +164,21 @@ static uint64_t take_weight(const char **p)
 
 static size_t tell_range(Scribe *s, const char *p, const char *end);
 
-/* p .. end-1 are the alternatives of a bracket. */
-static size_t tell_choice(Scribe *s, const char *p, const char *end)
+/* Tells one of the alternatives at *p and moves *p behind the bracket. */
+static size_t tell_choice(Scribe *s, const char **p, const char *end)
 {
-    const char *rest[OPTIONS_MAX] = {NULL}, *stop[OPTIONS_MAX] = {NULL};
+    const char *rest[OPTIONS_MAX] = {NULL}, *stop[OPTIONS_MAX] = {NULL}, *q = *p;
     choice_open(s);
     for (size_t i = 0; s->status == GOING; i++) {
-        option_open(s, take_weight(&p));
+        option_open(s, take_weight(&q));
         if (s->status != GOING)
             break;
-        stop[i] = find_outside(p, end, '|');
-        rest[i] = put_head(s, p, stop[i]);
-        if (stop[i] == end)
+        stop[i] = alternative_end(q, end);
+        rest[i] = put_head(s, q, stop[i]);
+        *p = stop[i] < end ? stop[i] + 1 : end;
+        if (stop[i] == end || *stop[i] == ']')
             break;
-        p = stop[i] + 1;
+        q = *p;
     }
     const size_t chosen = choice_make(s);
     if (s->status == GOING)
@@ -183,7 +192,7 @@ static void draw_inline(Scribe *s, char letter, const char *p, const char *end)
 {
     choice_open(s);
     for (;;) {
-        const char *stop = find_outside(p, end, '|');
+        const char *stop = find(p, end, '|');
         option_open(s, 1);
         option_put(s, p, (size_t)(stop - p));
         if (stop == end)
@@ -279,11 +288,10 @@ static size_t tell_range(Scribe *s, const char *p, const char *end)
     size_t chosen = 0;
     while (p < end && s->status == GOING) {
         if (*p == '[') {
-            const char *close = find_outside(p + 1, end, ']');
-            chosen = tell_choice(s, p + 1, close);
-            p = close + 1;
+            p++;
+            chosen = tell_choice(s, &p, end);
         } else if (is_draw(p)) {
-            const char *close = find_outside(p + 1, end, '}');
+            const char *close = find(p, end, '}');
             tell_draw(s, p[1], p + 3, close);
             p = close + 1;
         } else {

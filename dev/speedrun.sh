@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
     shift 2 || { echo "$usage" >&2; exit 2; }
 done
 [ ! -e "$out" ] || { echo "speedrun: $out exists; choose another --out" >&2; exit 2; }
-[ $# -gt 0 ] || set -- --steps 300 --batch-size 16 --val-every 20
+[ $# -gt 0 ] || set -- --steps 300 --val-tokens 32768 --val-every 25
 mkdir -p "$out" || exit 1
 train=${TRAIN_GPT:-./train_gpt}
 

@@ -39,8 +39,6 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
 
 static int open_shards(const Options *o, size_t V, Corpus *corpus, Error *e)
 {
-    if (o->text != NULL)
-        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth");
     corpus->name = o->train != NULL ? o->train : o->val;
     if (o->train != NULL && tokens_open(o->train, V, &corpus->train, e) != 0)
         return -1;

@@ -55,7 +55,7 @@ double gpt_flops_per_token(const GptConfig *config, size_t T);
 
 typedef struct Gpt Gpt;
 
-typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradients and one layer's activations less */
+typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradients, and no gpt_backward */
 
 /* Bytes that gpt_create will allocate for micro-batches of B sequences of T tokens. */
 size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mode);

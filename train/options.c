@@ -16,7 +16,7 @@ typedef struct Option {
     const char *const *choices;
     HyperId hyper;
     const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
-    double least, most;  /* REAL */
+    double least, most;  /* REAL; SIZE, where most 0 is no limit */
     bool may_change;     /* in a resumed run */
 } Option;
 
@@ -31,15 +31,16 @@ static const Option table[] = {
 
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a checkpoint [nano]", TEXT,
      AT(model)},
-    {NULL, "layers", "L", "transformer blocks; this and the next four override the preset", SIZE, AT(layers)},
-    {NULL, "heads", "NH", "attention heads; they divide the width", SIZE, AT(heads)},
-    {NULL, "width", "C", "channels", SIZE, AT(width)},
-    {NULL, "vocab", "V", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE, AT(vocab)},
-    {NULL, "seq-len", "T", "tokens in a sequence", SIZE, AT(seq_len)},
+    {NULL, "layers", "L", "transformer blocks; this and the next four override the preset", SIZE, AT(layers),
+     .least = 1},
+    {NULL, "heads", "NH", "attention heads; they divide the width", SIZE, AT(heads), .least = 1},
+    {NULL, "width", "C", "channels", SIZE, AT(width), .least = 1},
+    {NULL, "vocab", "V", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE, AT(vocab), .least = 1},
+    {NULL, "seq-len", "T", "tokens in a sequence", SIZE, AT(seq_len), .least = 1},
 
-    {"Batch", "batch-size", "B", "sequences at once [8]", SIZE, AT(batch_size), .may_change = true},
+    {"Batch", "batch-size", "B", "sequences at once [8]", SIZE, AT(batch_size), .least = 1, .may_change = true},
     {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
-     AT(total_batch)},
+     AT(total_batch), .least = 1},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
@@ -96,7 +97,7 @@ static const Option table[] = {
     {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
     {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
-    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .may_change = true},
+    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .most = 1024, .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
     {NULL, "dtype", "NAME", "fp32, or on a GPU bf16 [fp32]", TEXT, AT(dtype), .may_change = true},
     {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
@@ -158,15 +159,19 @@ static const void *value_of(const Options *o, const Option *option)
     return (const char *)o + option->offset;
 }
 
-static int parse_size(const char *name, const char *text, size_t *value, Error *e)
+static int parse_size(const Option *option, const char *text, size_t *value, Error *e)
 {
+    const char *name = option->name;
     char *end;
     errno = 0;
     const unsigned long long n = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0')
-        return error_set(e, "--%s needs a whole number of at least 0, not '%s'", name, text);
+        return error_set(e, "--%s needs a whole number of at least %g, not '%s'", name, option->least, text);
     if (errno == ERANGE || n > (1ull << 53))
         return error_set(e, "--%s %s is too large", name, text);
+    if ((double)n < option->least || (option->most > 0 && (double)n > option->most))
+        return error_set(e, "--%s is %s; it must be at %s %g", name, text, (double)n < option->least ? "least" : "most",
+                         (double)n < option->least ? option->least : option->most);
     *value = (size_t)n;
     return 0;
 }
@@ -205,7 +210,7 @@ static int set_value(Options *o, const Option *option, const char *text, Error *
         *(const char **)place = text;
         return 0;
     case SIZE:
-        return parse_size(option->name, text, place, e);
+        return parse_size(option, text, place, e);
     case REAL:
         return parse_real(option, text, place, e);
     case CHOICE:
@@ -234,7 +239,7 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
     }
     case SIZE:
         snprintf(to, size, "%zu", *(const size_t *)place);
-        return true;
+        return (double)*(const size_t *)place >= option->least; /* 0 stands for the preset's or the rule's own */
     case REAL:
         snprintf(to, size, "%.17g", *(const double *)place);
         return !isnan(*(const double *)place);

@@ -17,7 +17,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-enum { PATH_MOST = 4096, RECORD_LIMIT = 1 << 20, BYTE_VOCAB = 256 };
+enum { PATH_MOST = 4096, RECORD_LIMIT = 1 << 20, BYTE_VOCAB = 256, THREADS_MOST = 128 /* what OpenBLAS has buffers for */ };
 
 typedef struct Run {
     Options *o;
@@ -29,12 +29,13 @@ typedef struct Run {
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
     char out[PATH_MOST];
+    char checkpoint[PATH_MOST + 64]; /* that a resumed run goes on from */
     MetricsLog log;
     Progress progress;
     CheckpointState state;
     size_t first_step;      /* of this process */
-    double start, stopped_at; /* wall clock */
-    bool target_reached;
+    double start;           /* wall clock */
+    bool target_reached, saved; /* the last step is in a checkpoint */
 } Run;
 
 static volatile sig_atomic_t stop_signal;
@@ -42,6 +43,14 @@ static volatile sig_atomic_t stop_signal;
 static void on_signal(int number)
 {
     stop_signal = number;
+}
+
+/* The first signal ends the run after its step, a second one at once. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 static double now(void)
@@ -68,7 +77,7 @@ static int check_device(const Options *o, Error *e)
     return 0;
 }
 
-/* Takes over what the record in the run's directory says. */
+/* Takes over what the record in the run's directory says, and finds its latest checkpoint. */
 static int read_record(Run *r, Error *e)
 {
     char path[PATH_MOST + 16], *text;
@@ -84,9 +93,10 @@ static int read_record(Run *r, Error *e)
     free(text);
     if (status != 0)
         return error_set(e, "%s: %s", path, fault.text);
-    status = options_resume(r->o, json_get(json, "options"), e);
+    const Json *options = json_get(json, "options");
+    status = options == NULL ? error_set(e, "%s: has no options", path) : options_resume(r->o, options, e);
     json_free(json);
-    return status;
+    return status == 0 ? checkpoint_latest(r->o->out, r->checkpoint, sizeof r->checkpoint, e) : -1;
 }
 
 static void override(size_t *size, size_t option)
@@ -106,6 +116,9 @@ static int resolve_model(Run *r, Error *e)
         override(&c->NH, o->heads);
         override(&c->C, o->width);
         override(&c->V, o->vocab);
+    } else if (o->resume) { /* the checkpoint that the run began from may be gone by now */
+        if (checkpoint_read_config(r->checkpoint, c, e) != 0)
+            return -1;
     } else {
         struct stat info;
         if (stat(o->model, &info) != 0 || !S_ISDIR(info.st_mode))
@@ -126,10 +139,8 @@ static int resolve_model(Run *r, Error *e)
 
 static int resolve_batch(Run *r, Error *e)
 {
-    const Options *o = r->o;
+    Options *o = r->o;
     r->B = o->batch_size;
-    if (r->B == 0)
-        return error_set(e, "--batch-size is 0; it must be at least 1");
     if (r->B > SIZE_MAX / 64 / r->T / (4 * r->config.C) / r->config.L)
         return error_set(e, "--batch-size %zu is too large", r->B);
     const size_t micro = r->B * r->T, total = o->total_batch != 0 ? o->total_batch : micro;
@@ -137,6 +148,7 @@ static int resolve_batch(Run *r, Error *e)
         return error_set(e, "--total-batch %zu is no multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu", total,
                          r->B, r->T, micro);
     r->micro_batches = total / micro;
+    o->total_batch = total; /* recorded: a resumed run keeps it, whatever its --batch-size */
     return 0;
 }
 
@@ -188,7 +200,9 @@ static int make_model(Run *r, Error *e)
     r->targets = malloc(r->B * r->T * sizeof *r->targets);
     if (r->inputs == NULL || r->targets == NULL)
         return error_set(e, "out of memory for a batch of %zu x %zu tokens", r->B, r->T);
-    if (!o->resume && gpt_preset(o->model, &preset) != 0)
+    if (o->resume)
+        return checkpoint_read_model(r->checkpoint, r->gpt, e);
+    if (gpt_preset(o->model, &preset) != 0)
         return checkpoint_read_model(o->model, r->gpt, e);
     gpt_init(r->gpt, o->seed);
     return 0;
@@ -201,13 +215,13 @@ static int make_training(Run *r, Error *e)
     if (optim_create(&o->optim, table->tensors, table->count, gpt_params(r->gpt), gpt_grads(r->gpt), &r->optim, e) != 0)
         return -1;
     r->state = (CheckpointState){.val_loss = NAN};
-    if (o->resume) {
-        char dir[PATH_MOST + 64];
-        if (checkpoint_latest(o->out, dir, sizeof dir, e) != 0 || checkpoint_read_model(dir, r->gpt, e) != 0 ||
-            checkpoint_read_state(dir, r->optim, &r->state, e) != 0)
-            return -1;
-    }
+    if (o->resume && checkpoint_read_state(r->checkpoint, r->optim, &r->state, e) != 0)
+        return -1;
+    if (r->state.step >= o->schedule.steps)
+        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)", o->out,
+                         r->state.step, o->schedule.steps);
     r->first_step = r->state.step;
+    r->saved = o->resume;
     const LoaderConfig config = {.T = r->T, .seed = o->seed, .rank = 0, .world = 1};
     return loader_create(r->corpus.train, &config, r->state.loader_position, r->B, &r->loader, e);
 }
@@ -394,6 +408,11 @@ static int train_step(Run *r, Metrics *m, Error *e)
  * Validation, samples, checkpoints
  */
 
+static bool can_validate(const Run *r)
+{
+    return r->corpus.val != NULL && r->o->val_tokens > 0;
+}
+
 /* Mean cross-entropy over the validation targets. */
 static int evaluate(Run *r, double *loss, Error *e)
 {
@@ -401,7 +420,7 @@ static int evaluate(Run *r, double *loss, Error *e)
     const size_t windows = windows_count(r->corpus.val, r->T, targets);
     double sum = 0;
     if (targets == 0)
-        return error_set(e, "--val-tokens is 0: there is nothing to validate on");
+        return error_set(e, "%s: has no shard of two tokens or more, an input and its target", r->o->val);
     for (size_t first = 0; first < windows; first += r->B) {
         if (windows_read(r->corpus.val, r->T, targets, first, r->B, r->inputs, r->targets, e) != 0)
             return -1;
@@ -468,7 +487,8 @@ static int save(Run *r, Error *e)
                   r->state.step, bad->name, r->out);
         return RUN_DIVERGED;
     }
-    return checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->o->keep, e) == 0 ? RUN_DONE : RUN_FAILED;
+    r->saved = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->o->keep, e) == 0;
+    return r->saved ? RUN_DONE : RUN_FAILED;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -492,7 +512,8 @@ static int after_step(Run *r, Metrics *m, Error *e)
 {
     const Options *o = r->o;
     const bool last = r->state.step == o->schedule.steps;
-    if (r->corpus.val != NULL && o->val_every > 0 && (last || due(o->val_every, r->state.step))) {
+    r->saved = false;
+    if (can_validate(r) && o->val_every > 0 && (last || due(o->val_every, r->state.step))) {
         if (evaluate(r, &m->val_loss, e) != 0)
             return RUN_FAILED;
         if (!isfinite(m->val_loss))
@@ -517,7 +538,7 @@ static int validate_start(Run *r, Error *e)
 {
     Metrics m = {.train_loss = NAN, .lr = NAN, .grad_norm = NAN, .tokens_per_second = NAN, .data_ms = NAN,
                  .forward_ms = NAN, .backward_ms = NAN, .optimizer_ms = NAN};
-    if (r->corpus.val == NULL || r->o->val_every == 0)
+    if (!can_validate(r) || r->o->val_every == 0)
         return 0;
     if (evaluate(r, &m.val_loss, e) != 0)
         return -1;
@@ -540,12 +561,10 @@ static void print_summary(const Run *r)
 static int train(Run *r, Error *e)
 {
     const size_t steps = r->o->schedule.steps;
-    if (r->state.step >= steps)
-        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)", r->out,
-                         r->state.step, steps), RUN_FAILED;
+    catch_signals();
     r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T));
     r->start = now();
-    if (r->state.step == 0 && validate_start(r, e) != 0)
+    if (!r->o->resume && validate_start(r, e) != 0)
         return RUN_FAILED;
     r->start = now();
     while (r->state.step < steps && !r->target_reached && stop_signal == 0) {
@@ -559,7 +578,12 @@ static int train(Run *r, Error *e)
         }
     }
     progress_break(&r->progress);
-    if (stop_signal == 0) {
+    if (!r->saved) { /* a signal came before the first step, or while a sample was printed */
+        const int status = save(r, e);
+        if (status != RUN_DONE)
+            return status;
+    }
+    if (r->state.step == steps || r->target_reached) {
         print_summary(r);
         return RUN_DONE;
     }
@@ -571,7 +595,7 @@ static int train(Run *r, Error *e)
 /* --steps 0 */
 static int evaluate_and_sample(Run *r, Error *e)
 {
-    if (r->corpus.val != NULL && r->o->val_tokens > 0) {
+    if (can_validate(r)) {
         double loss;
         if (evaluate(r, &loss, e) != 0)
             return RUN_FAILED;
@@ -592,6 +616,8 @@ static int run_inside(Run *r, Error *e)
         return RUN_WRONG_COMMAND;
     if (o->resume && read_record(r, e) != 0)
         return RUN_WRONG_COMMAND;
+    if (o->threads > THREADS_MOST)
+        return error_set(e, "--threads %zu is too many; the most is %d", o->threads, THREADS_MOST), RUN_WRONG_COMMAND;
     if (o->threads > 0)
         threads_set(o->threads);
     if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
@@ -602,6 +628,8 @@ static int run_inside(Run *r, Error *e)
     const bool training = o->schedule.steps > 0;
     const size_t model_bytes = gpt_memory_needed(&r->config, r->B, r->T, training ? GPT_TRAINING : GPT_INFERENCE);
     const size_t needed = training && model_bytes < SIZE_MAX - optim_bytes ? model_bytes + optim_bytes : model_bytes;
+    if (o->text != NULL && (o->train != NULL || o->val != NULL))
+        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth"), RUN_WRONG_COMMAND;
     if (training && o->train == NULL && o->val != NULL)
         return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only"), RUN_WRONG_COMMAND;
     if (training && resolve_out(r, e) != 0)
@@ -621,9 +649,6 @@ static int run_inside(Run *r, Error *e)
 int run_main(Options *o, Error *e)
 {
     Run r = {.o = o};
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     int status = run_inside(&r, e);
     Error fault;
     if (metrics_close(&r.log, &fault) != 0 && status == RUN_DONE) {

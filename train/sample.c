@@ -49,10 +49,29 @@ static int32_t draw(const float *logits, const SampleConfig *config, Random *ran
     return (int32_t)last;
 }
 
-static void put_byte(FILE *to, int32_t byte)
+/* Bytes of the UTF-8 character that begins at token i, or 0 when none does. */
+static size_t character_length(const int32_t *tokens, size_t i, size_t n)
 {
-    const bool shown = byte == '\n' || byte == '\t' || (byte >= 32 && byte != 127);
-    fputc(shown ? byte : '?', to);
+    const int32_t lead = tokens[i];
+    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    for (size_t k = 1; k < length; k++)
+        if (i + k >= n || tokens[i + k] < 0x80 || tokens[i + k] > 0xbf)
+            return 0;
+    return length;
+}
+
+/* Control characters and what is not UTF-8 could garble a terminal: they are shown as '?'. */
+static void print_bytes(FILE *to, const int32_t *tokens, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        const size_t length = character_length(tokens, i, n);
+        const bool control = length == 1 && (tokens[i] < 32 || tokens[i] == 127) && tokens[i] != '\n' && tokens[i] != '\t';
+        if (length == 0 || control)
+            fputc('?', to);
+        for (size_t k = 0; k < length && !control; k++)
+            fputc(tokens[i + k], to);
+        i += length > 0 ? length : 1;
+    }
 }
 
 /* Gives the model `n` tokens from position 0 on; logits follow the last. */
@@ -78,10 +97,8 @@ int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error
         tokens[i] = (unsigned char)prompt[i];
     size_t start = length > T ? length - T : 0; /* token at position 0 of the context */
     prefill(gpt, tokens + start, length - start, logits);
-    fputs(config->prompt, to);
     for (size_t n = length; n < total; n++) {
         tokens[n] = draw(logits, config, &random);
-        put_byte(to, tokens[n]);
         if (n + 1 == total)
             break;
         if (n - start < T) {
@@ -91,6 +108,8 @@ int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error
             prefill(gpt, tokens + start, n + 1 - start, logits);
         }
     }
+    const size_t shown_from = config->prompt[0] != '\0' ? 0 : length;
+    print_bytes(to, tokens + shown_from, total - shown_from);
     fputs("\n", to);
     free(tokens);
     free(logits);

@@ -13,8 +13,8 @@ typedef struct SampleConfig {
     uint64_t seed, stream;
 } SampleConfig;
 
-/* Draws text from a byte model (V at least 256; ids above are never drawn) and writes prompt and continuation, with
- * bytes that are not printable ASCII, line feeds or part of UTF-8 shown as '?'. T: positions the activations have. */
+/* Draws text from a byte model (V at least 256; ids above are never drawn) and writes prompt and continuation;
+ * control characters and what is not UTF-8 are shown as '?'. T: positions the activations have. */
 int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error *e);
 
 #endif

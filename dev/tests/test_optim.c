@@ -196,11 +196,6 @@ static void test_decay_alone(void)
  * The rules again, plainly and in double, over groups of odd sizes
  */
 
-typedef struct Plain {
-    bool adam;
-    double lr, decay, mu, dampening, nesterov, b1, b2, eps;
-} Plain;
-
 static double plain_value(const OptimHyper *h, HyperId id) { return h->at[id].value; }
 
 static void plain_step(const OptimGroupInfo *info, size_t t, double *w, double *m, double *v, double g)

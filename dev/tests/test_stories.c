@@ -90,7 +90,7 @@ static void test_derivation(void)
     }
     check(at == s.size, "the choices cover %zu of %zu bytes", at, s.size);
     check_close(byte_total, total, rounding(total), "nats of all choices");
-    /* Drawn with the probabilities that the nats are counted with, the surprise is a martingale: about N(0, variance). */
+    /* If options are drawn with the probabilities counted, the surprise is a martingale: about N(0, variance). */
     check_close(d.surprise, 0, 4 * sqrt(d.variance), "nats beyond the entropy of the choices");
     free(d.steps);
     stories_free(&s);

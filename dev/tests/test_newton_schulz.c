@@ -1,0 +1,421 @@
+/* Orthogonalisation: Newton-Schulz flavours and the exact polar factor, on matrices with prescribed singular values. */
+#include "optim/newton_schulz.h"
+#include "base/threads.h"
+#include "dev/tests/check.h"
+#include "dev/tests/fixtures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double U = 0x1p-24; /* rounding to fp32 */
+
+/* The triples again, from the publications; the last one repeats. `golden` is what diag(3, 4) becomes: 3/5 and 4/5
+ * through the polynomials in fp64, printed to 7 digits. */
+typedef struct Flavour {
+    NsFlavour id;
+    size_t steps, count;
+    double factor;
+    NsTriple triples[6];
+    double golden[2];
+} Flavour;
+
+#define K(a, b, c) {(a) / 1024., (b) / 1024., (c) / 1024.}
+static const Flavour flavours[] = {
+    {NS_JORDAN, 5, 1, 1, {{3.4445, -4.7750, 2.0315}}, {.7228762, 1.1192039}},
+    {NS_CUBIC, 15, 1, 1, {{1.5, -.5, 0}}, {1, 1}},
+    {NS_MODULA, 6, 6, 1,
+     {K(3955, -8306, 5008), K(3735, -6681, 3463), K(3799, -6499, 3211), K(4019, -6385, 2906), K(2677, -3029, 1162),
+      K(2172, -1833, 682)},
+     {.9955990, .9968482}},
+    {NS_VARIED, 5, 5, 1,
+     {{4.0848, -6.8946, 2.9270}, {3.9505, -6.3029, 2.6377}, {3.7418, -5.5913, 2.3037}, {2.8769, -3.1427, 1.2046},
+      {2.8366, -3.0525, 1.2012}},
+     {1.0186287, 1.0056322}},
+    {NS_POLAR_EXPRESS, 5, 5, 1.02,
+     {{8.156554524902461, -22.48329292557795, 15.878769915207462},
+      {4.042929935166739, -2.808917465908714, .5000178451051316},
+      {3.8916678022926607, -2.772484153217685, .5060648178503393},
+      {3.285753657755655, -2.3681294933425376, .46449024233003106},
+      {2.3465413258596377, -1.7097828382687081, .42323551169305323}},
+     {.9467875, .8782865}},
+    {NS_TRACK3, 12, 1, 1, {{2, -1.5, .5}}, {1, 1}},
+};
+#undef K
+enum { FLAVOURS = sizeof flavours / sizeof *flavours };
+
+static NsTriple triple(const Flavour *f, size_t i) { return f->triples[i < f->count ? i : f->count - 1]; }
+
+static double map(NsTriple f, double s) { return s * (f.a + s * s * (f.b + s * s * f.c)); }
+
+/* How much the polynomial stretches an error in the place (i,j) between the i-th left and the j-th right singular vector: a
+ * divided difference of f, for the symmetric or the antisymmetric part of the error (Daleckii and Krein). */
+static double stretch(NsTriple f, double s, double r)
+{
+    const double slope = f.a + s * s * (3 * f.b + s * s * 5 * f.c);
+    const double difference = fabs(s - r) > 1e-6 ? (map(f, s) - map(f, r)) / (s - r) : slope;
+    return fmax(fabs(difference), s + r > 0 ? fabs(map(f, s) + map(f, r)) / (s + r) : fabs(slope));
+}
+
+/*
+ * Sends the singular values s (k) of a k x m matrix, k <= m, through the flavour, and bounds the error of the iteration in
+ * fp32, in Frobenius norm: squares[i (k+1) + j] is the squared error between left vector i and right vector j; column k
+ * stands for the m - k right vectors of singular value 0. Each iteration stretches what there is and adds an error e of its
+ * own, alike in every place. e: in a X, sums of up to m terms, one large term is there for half of the additions and is
+ * rounded in each: a walk of sqrt(m/3) U, plus 2 U for X and a X themselves. The Gram matrix X X^T carries an error of
+ * U |X|^2 (Frobenius norm) and enters b X X^T X twice and c (X X^T)^2 X four times, with s1 = max s for each further
+ * factor:  e = U ((2 + sqrt(m/3)) a |X| + (2 |b| s1 + 4 |c| s1^3) |X|^2).
+ * Roundings are taken as random; the factor 3 at the end is for those that are not.
+ */
+static double iterate(const Flavour *f, size_t steps, double *s, size_t k, size_t m)
+{
+    double *squares = make_doubles(k * (k + 1)), norm = 0, total = 0;
+    for (size_t i = 0; i < k; i++)
+        norm += s[i] * s[i];
+    for (size_t i = 0; i < k; i++)
+        s[i] /= f->factor * sqrt(norm);
+    for (size_t i = 0; i < k * (k + 1); i++)
+        squares[i] = U * U / (double)(k * m);
+    for (size_t step = 0; step < steps; step++) {
+        const NsTriple p = triple(f, step);
+        double top = 0, x2 = 0;
+        for (size_t i = 0; i < k; i++) {
+            top = fmax(top, s[i]);
+            x2 += s[i] * s[i];
+        }
+        const double walk = 2 + sqrt((double)m / 3);
+        const double e = U * (walk * p.a * sqrt(x2) + (2 * fabs(p.b) * top + 4 * p.c * pow(top, 3)) * x2);
+        for (size_t i = 0; i < k; i++)
+            for (size_t j = 0; j <= k; j++)
+                squares[i * (k + 1) + j] = pow(stretch(p, s[i], j < k ? s[j] : 0), 2) * squares[i * (k + 1) + j] +
+                                           e * e / (double)(k * m);
+        for (size_t i = 0; i < k; i++)
+            s[i] = map(p, s[i]);
+    }
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j <= k; j++)
+            total += squares[i * (k + 1) + j] * (double)(j < k ? 1 : m - k);
+    free(squares);
+    return 3 * sqrt(total);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Matrices
+ */
+
+/* Left and right singular vectors as rows: u (k,rows), v (k,cols), k = min(rows, cols). */
+typedef struct Frame {
+    size_t rows, cols, k;
+    double *u, *v;
+} Frame;
+
+static Frame frame_make(size_t rows, size_t cols, uint64_t seed)
+{
+    const size_t k = rows < cols ? rows : cols;
+    return (Frame){rows, cols, k, make_orthonormal(k, rows, seed), make_orthonormal(k, cols, seed + 1)};
+}
+
+static void frame_free(Frame *f)
+{
+    free(f->u);
+    free(f->v);
+}
+
+/* to (rows,cols) = U diag(s) V^T */
+static void compose(const Frame *f, const double *s, float *to)
+{
+    for (size_t i = 0; i < f->rows; i++) {
+        for (size_t j = 0; j < f->cols; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < f->k; k++)
+                sum += s[k] * f->u[k * f->rows + i] * f->v[k * f->cols + j];
+            to[i * f->cols + j] = (float)sum;
+        }
+    }
+}
+
+/* Singular values from 1 down to 1/100. */
+static void spread(double *s, size_t k)
+{
+    for (size_t i = 0; i < k; i++)
+        s[i] = pow(100, -(double)i / (double)(k > 1 ? k - 1 : 1));
+}
+
+static double distance(const float *x, const float *y, size_t n)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+    return sqrt(squares);
+}
+
+static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch)
+{
+    float *workspace = make_floats(ns_workspace(rows, cols, batch));
+    ns_orthogonalise(flavour, steps, x, rows, cols, batch, workspace);
+    free(workspace);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Against the scalar map
+ */
+
+static void test_golden_diagonal(void)
+{
+    for (const Flavour *f = flavours; f < flavours + FLAVOURS; f++) {
+        float x[6] = {3, 0, 0, 0, 4, 0};
+        double s[2] = {3, 4};
+        const double bound = iterate(f, f->steps, s, 2, 3) + 5e-8;
+        check(ns_steps(f->id, 0) == f->steps, "%s takes %zu steps", ns_names[f->id], ns_steps(f->id, 0));
+        orthogonalise(f->id, ns_steps(f->id, 0), x, 2, 3, 1);
+        const float want[6] = {(float)f->golden[0], 0, 0, 0, (float)f->golden[1], 0};
+        check_all_close(x, want, 6, bound, ns_names[f->id]);
+    }
+    float x[6] = {3, 0, 0, 0, 4, 0};
+    const float want[6] = {1, 0, 0, 0, 1, 0};
+    orthogonalise(NS_EXACT, 0, x, 2, 3, 1);
+    check_all_close(x, want, 6, U, "exact");
+}
+
+static void compare_with_map(const Flavour *f, size_t steps, const Frame *frame)
+{
+    const size_t n = frame->rows * frame->cols;
+    double *s = make_doubles(frame->k);
+    float *x = make_floats(n), *want = make_floats(n);
+    spread(s, frame->k);
+    compose(frame, s, x);
+    const double bound = iterate(f, steps, s, frame->k, frame->rows + frame->cols - frame->k);
+    compose(frame, s, want);
+    orthogonalise(f->id, steps, x, frame->rows, frame->cols, 1);
+    const double error = distance(x, want, n);
+    check(error <= bound, "%s, %zu steps, %zu x %zu: off by %g, bound %g", ns_names[f->id], steps, frame->rows,
+          frame->cols, error, bound);
+    free(s);
+    free(x);
+    free(want);
+}
+
+static const size_t shapes[][2] = {{1, 1},   {1, 5},   {5, 1},     {2, 3},    {37, 53},
+                                   {53, 37}, {64, 64}, {128, 128}, {200, 130}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void test_scalar_map(void)
+{
+    for (size_t i = 0; i < SHAPES; i++) {
+        Frame frame = frame_make(shapes[i][0], shapes[i][1], i);
+        for (const Flavour *f = flavours; f < flavours + FLAVOURS; f++) {
+            compare_with_map(f, f->steps, &frame);
+            compare_with_map(f, 1, &frame);
+            compare_with_map(f, 8, &frame); /* past the list's end its last triple */
+        }
+        frame_free(&frame);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The exact polar factor
+ */
+
+/* The rounding of G to fp32, U |G|, turns the factor by at most that over the smallest singular value. */
+static void test_exact(void)
+{
+    for (size_t i = 0; i < SHAPES; i++) {
+        Frame frame = frame_make(shapes[i][0], shapes[i][1], 20 + i);
+        const size_t n = frame.rows * frame.cols;
+        double *s = make_doubles(frame.k), nuclear = 0, product = 0;
+        float *g = make_floats(n), *want = make_floats(n);
+        spread(s, frame.k);
+        compose(&frame, s, g);
+        for (size_t k = 0; k < frame.k; k++) {
+            nuclear += s[k];
+            s[k] = 1;
+        }
+        compose(&frame, s, want);
+        float *x = copy_floats(g, n);
+        orthogonalise(NS_EXACT, 0, x, frame.rows, frame.cols, 1);
+        const double bound = U * (norm_of(g, n) * 100 + sqrt((double)frame.k)), error = distance(x, want, n);
+        check(error <= bound, "%zu x %zu: off by %g, bound %g", frame.rows, frame.cols, error, bound);
+        for (size_t k = 0; k < n; k++)
+            product += (double)g[k] * (double)x[k];
+        check_close(product, nuclear, 2 * U * sqrt((double)frame.k) * norm_of(g, n), "<G, polar G> and sum of s");
+        frame_free(&frame);
+        free(s);
+        free(g);
+        free(want);
+        free(x);
+    }
+}
+
+/* Rank 0 < r < k: the factor is a partial isometry, U_r V_r^T, whose squared norm is the rank. */
+static void test_exact_rank(void)
+{
+    static const size_t cases[][3] = {{6, 9, 1}, {9, 6, 3}, {53, 37, 20}, {64, 64, 63}};
+    for (size_t i = 0; i < 4; i++) {
+        Frame frame = frame_make(cases[i][0], cases[i][1], 40 + i);
+        const size_t n = frame.rows * frame.cols, rank = cases[i][2];
+        double *s = make_doubles(frame.k);
+        float *x = make_floats(n), *want = make_floats(n);
+        for (size_t k = 0; k < rank; k++)
+            s[k] = 1 + (double)k;
+        compose(&frame, s, x);
+        const double bound = U * (norm_of(x, n) + sqrt((double)rank)); /* the smallest singular value is 1 */
+        for (size_t k = 0; k < rank; k++)
+            s[k] = 1;
+        compose(&frame, s, want);
+        orthogonalise(NS_EXACT, 0, x, frame.rows, frame.cols, 1);
+        const double error = distance(x, want, n), norm = norm_of(x, n);
+        check(error <= bound, "%zu x %zu of rank %zu: off by %g, bound %g", frame.rows, frame.cols, rank, error, bound);
+        check_close(norm * norm, (double)rank, 2 * bound * sqrt((double)rank), "squared norm and rank");
+        frame_free(&frame);
+        free(s);
+        free(x);
+        free(want);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Symmetries, for every flavour and the exact factor
+ */
+
+/* Two ways of rounding the same numbers, of norm at most 1, differ by twice the iteration's error. */
+static double error_bound(NsFlavour id, size_t k, size_t m)
+{
+    if (id == NS_EXACT)
+        return 2 * U * 100 * sqrt((double)k);
+    double *s = make_doubles(k);
+    spread(s, k);
+    const double bound = 2 * iterate(&flavours[id], flavours[id].steps, s, k, m);
+    free(s);
+    return bound;
+}
+
+static float *spread_matrix(size_t rows, size_t cols, uint64_t seed)
+{
+    Frame frame = frame_make(rows, cols, seed);
+    double *s = make_doubles(frame.k);
+    float *x = make_floats(rows * cols);
+    spread(s, frame.k);
+    compose(&frame, s, x);
+    frame_free(&frame);
+    free(s);
+    return x;
+}
+
+static float *transposed(const float *x, size_t rows, size_t cols)
+{
+    float *to = make_floats(rows * cols);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            to[j * rows + i] = x[i * cols + j];
+    return to;
+}
+
+static void test_symmetries(void)
+{
+    enum { R = 37, C = 53, N = R * C };
+    for (int id = 0; id < NS_COUNT; id++) {
+        const NsFlavour flavour = (NsFlavour)id;
+        const size_t steps = ns_steps(flavour, 0);
+        const double bound = error_bound(flavour, R, C);
+        float *g = spread_matrix(R, C, 60), *tall = transposed(g, R, C), *minus = copy_floats(g, N);
+        float *x = copy_floats(g, N);
+        for (size_t i = 0; i < N; i++)
+            minus[i] = -g[i];
+        orthogonalise(flavour, steps, x, R, C, 1);
+        orthogonalise(flavour, steps, minus, R, C, 1);
+        orthogonalise(flavour, steps, tall, C, R, 1);
+        float *back = transposed(tall, C, R);
+        check(distance(back, x, N) <= bound, "%s: the transpose is off by %g", ns_names[id], distance(back, x, N));
+        for (size_t i = 0; i < N; i++)
+            minus[i] = -minus[i];
+        check(distance(minus, x, N) == 0, "%s is not odd, by %g", ns_names[id], distance(minus, x, N));
+        free(g);
+        free(tall);
+        free(minus);
+        free(x);
+        free(back);
+    }
+}
+
+/* NS(aG) = NS(G), to the bit when a is a power of two and no eps is met. */
+static void test_scale_free(void)
+{
+    enum { R = 37, C = 53, N = R * C };
+    static const double sizes[] = {1e-3, 1, 1e6, 1e18};
+    for (int id = 0; id < NS_COUNT; id++) {
+        const NsFlavour flavour = (NsFlavour)id;
+        const size_t steps = ns_steps(flavour, 0);
+        const double bound = error_bound(flavour, R, C);
+        float *g = spread_matrix(R, C, 61), *want = copy_floats(g, N);
+        const double norm = norm_of(g, N);
+        orthogonalise(flavour, steps, want, R, C, 1);
+        for (size_t k = 0; k < 4; k++) {
+            float *x = copy_floats(g, N), *power = copy_floats(g, N);
+            for (size_t i = 0; i < N; i++) {
+                x[i] = (float)((double)g[i] / norm * sizes[k]);
+                power[i] = ldexpf(g[i], ilogb(sizes[k]));
+            }
+            orthogonalise(flavour, steps, x, R, C, 1);
+            orthogonalise(flavour, steps, power, R, C, 1);
+            check(distance(x, want, N) <= bound, "%s of norm %g: off by %g, bound %g", ns_names[id], sizes[k],
+                  distance(x, want, N), bound);
+            if (flavour != NS_EXACT)
+                check_same_bits(power, want, N * sizeof *want, ns_names[id]);
+            free(x);
+            free(power);
+        }
+        free(g);
+        free(want);
+    }
+}
+
+/* A batch, with a zero matrix and one that is not a number in it, is each matrix alone, for 1, 2, 3 threads. */
+static void test_batches(void)
+{
+    enum { BATCH = 5, ZERO = 2, BAD = 3 };
+    static const size_t sizes[][2] = {{37, 53}, {53, 37}, {260, 20}, {1, 7}};
+    const size_t before = threads_count();
+    for (int id = 0; id < NS_COUNT; id++) {
+        for (size_t i = 0; i < 4; i++) {
+            const size_t rows = sizes[i][0], cols = sizes[i][1], n = rows * cols, steps = ns_steps((NsFlavour)id, 0);
+            float *g = make_floats(BATCH * n);
+            fill_normal(g, BATCH * n, 1, 62);
+            memset(g + ZERO * n, 0, n * sizeof *g);
+            g[BAD * n + n / 2] = NAN;
+            float *alone = copy_floats(g, BATCH * n);
+            threads_set(1);
+            for (size_t b = 0; b < BATCH; b++)
+                orthogonalise((NsFlavour)id, steps, alone + b * n, rows, cols, 1);
+            for (size_t threads = 1; threads <= 3; threads++) {
+                float *x = copy_floats(g, BATCH * n);
+                threads_set(threads);
+                orthogonalise((NsFlavour)id, steps, x, rows, cols, BATCH);
+                for (size_t b = 0; b < BATCH; b++)
+                    if (b != BAD)
+                        check_same_bits(x + b * n, alone + b * n, n * sizeof *x, ns_names[id]);
+                for (size_t k = 0; k < n; k++) {
+                    check(x[ZERO * n + k] == 0, "%s: a zero matrix becomes %g", ns_names[id], (double)x[ZERO * n + k]);
+                    check(isnan(x[BAD * n + k]), "%s, %zu x %zu: a NaN is hidden by %g", ns_names[id], rows, cols,
+                          (double)x[BAD * n + k]);
+                }
+                free(x);
+            }
+            free(g);
+            free(alone);
+        }
+    }
+    threads_set(before);
+}
+
+int main(void)
+{
+    check_run("golden diagonal", test_golden_diagonal);
+    check_run("singular values follow the scalar map", test_scalar_map);
+    check_run("the exact polar factor", test_exact);
+    check_run("the exact factor of low rank", test_exact_rank);
+    check_run("odd, and the transpose's transpose", test_symmetries);
+    check_run("free of scale", test_scale_free);
+    check_run("batches, zeros, NaN, threads", test_batches);
+    return check_summary();
+}

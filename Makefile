@@ -70,9 +70,10 @@ $(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-LINK = $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
+LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
 $(BIN)/train_gpt: $(BUILD)/train/launch.o
 	$(LINK)

@@ -14,9 +14,11 @@ static size_t adamw_states(const OptimHyper *h, size_t rows, size_t cols, OptimS
     return 2;
 }
 
-static void adamw_scalars(const OptimHyper *h, const OptimStep *step, float *k)
+static void adamw_scalars(const OptimStep *step, float *k)
 {
+    const OptimHyper *h = &step->hyper;
     const double t = (double)step->t, beta1 = hyper(h, HYPER_BETA1), beta2 = hyper(h, HYPER_BETA2);
+    const double lr = hyper(h, HYPER_LR);
     const AdamwScalars s = {
         .grad_scale = (float)step->grad_scale,
         .beta1 = (float)beta1,
@@ -25,8 +27,8 @@ static void adamw_scalars(const OptimHyper *h, const OptimStep *step, float *k)
         .one_minus_beta2 = (float)(1 - beta2),
         .inverse_correction2 = (float)(1 / (1 - pow(beta2, t))),
         .eps = (float)hyper(h, HYPER_EPS),
-        .decay = (float)(1 - step->lr * hyper(h, HYPER_WEIGHT_DECAY)),
-        .step_size = (float)(step->lr / (1 - pow(beta1, t))),
+        .decay = (float)(1 - lr * hyper(h, HYPER_WEIGHT_DECAY)),
+        .step_size = (float)(lr / (1 - pow(beta1, t))),
     };
     memcpy(k, &s, sizeof s);
 }

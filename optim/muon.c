@@ -73,7 +73,7 @@ static size_t muon_workspace(const OptimGroup *group)
 
 static void step_batch(const OptimGroup *group, const OptimStep *step, const OptimSlot *slots, size_t batch)
 {
-    const OptimHyper *h = &group->hyper;
+    const OptimHyper *h = &step->hyper;
     const size_t rows = slots->rows, cols = slots->cols, n = rows * cols;
     const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
     const MuonScale scale = (MuonScale)hyper(h, HYPER_MUON_SCALE);
@@ -94,8 +94,8 @@ static void step_batch(const OptimGroup *group, const OptimStep *step, const Opt
         verb_rescale(u, gradient_norms, step_norms, 1, 1e-30);
     }
     for (size_t i = 0; i < batch; i++)
-        verb_update(n, slots[i].param, u.data + i * n, 1 - step->lr * hyper(h, HYPER_WEIGHT_DECAY),
-                    step->lr * muon_scale(scale, rows, cols));
+        verb_update(n, slots[i].param, u.data + i * n, 1 - hyper(h, HYPER_LR) * hyper(h, HYPER_WEIGHT_DECAY),
+                    hyper(h, HYPER_LR) * muon_scale(scale, rows, cols));
 }
 
 static void muon_step(const OptimGroup *group, const OptimStep *step)

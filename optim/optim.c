@@ -279,7 +279,7 @@ static void step_elements(const OptimGroup *g, const OptimStep *step)
 {
     enum { STRETCH = 1 << 15 };
     float k[OPTIM_SCALARS_MAX];
-    g->rule->scalars(&g->hyper, step, k);
+    g->rule->scalars(step, k);
 #pragma omp parallel
     for (const OptimSlot *slot = g->slots; slot < g->slots + g->count; slot++) {
         const size_t n = slot->rows * slot->cols;
@@ -298,7 +298,8 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
     optim->steps_done++;
     for (size_t i = 0; i < optim->group_count; i++) {
         const OptimGroup *g = &optim->groups[i];
-        const OptimStep step = {.lr = hyper(&g->hyper, HYPER_LR) * lr_factor, .grad_scale = grad_scale, .t = optim->steps_done};
+        OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done};
+        hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * lr_factor);
         if (g->rule->elements != NULL)
             step_elements(g, &step);
         else

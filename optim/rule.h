@@ -40,7 +40,7 @@ typedef struct OptimGroup {
 } OptimGroup;
 
 typedef struct OptimStep {
-    double lr;         /* the group's, times the schedule */
+    OptimHyper hyper;  /* the group's, as of this step: the learning rate is times the schedule */
     double grad_scale; /* every gradient is multiplied by it */
     size_t t;          /* 1 in the first step */
 } OptimStep;
@@ -57,7 +57,7 @@ typedef struct OptimRule {
     size_t (*states)(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);
 
     /* elementwise rules */
-    void (*scalars)(const OptimHyper *h, const OptimStep *step, float *k);
+    void (*scalars)(const OptimStep *step, float *k);
     void (*elements)(size_t n, float *p, const float *g, float *const *state, const float *k);
 
     /* matrix rules */

@@ -21,11 +21,12 @@ static size_t sgd_states(const OptimHyper *h, size_t rows, size_t cols, OptimSta
     return hyper(h, HYPER_MOMENTUM) != 0;
 }
 
-static void sgd_scalars(const OptimHyper *h, const OptimStep *step, float *k)
+static void sgd_scalars(const OptimStep *step, float *k)
 {
+    const OptimHyper *h = &step->hyper;
     const SgdScalars s = {
         .grad_scale = (float)step->grad_scale,
-        .lr = (float)step->lr,
+        .lr = (float)hyper(h, HYPER_LR),
         .weight_decay = (float)hyper(h, HYPER_WEIGHT_DECAY),
         .momentum = (float)hyper(h, HYPER_MOMENTUM),
         .gradient_share = step->t == 1 ? 1.0f : (float)(1 - hyper(h, HYPER_DAMPENING)),

@@ -145,8 +145,10 @@ typedef struct Wide {
     size_t n, m, row, col;
 } Wide;
 
-static void gram_double(const Wide *w, double *gram)
+/* Returns its trace. */
+static double gram_double(const Wide *w, double *gram)
 {
+    double trace = 0;
     for (size_t i = 0; i < w->n; i++) {
         for (size_t j = 0; j <= i; j++) {
             const float *a = w->x + i * w->row, *b = w->x + j * w->row;
@@ -155,7 +157,9 @@ static void gram_double(const Wide *w, double *gram)
                 sum += (double)a[k * w->col] * (double)b[k * w->col];
             gram[i * w->n + j] = gram[j * w->n + i] = sum;
         }
+        trace += gram[i * w->n + i];
     }
+    return trace;
 }
 
 /* b (m) = u^T x, divided by its length, or 0 when that is at most `least`. Returns the length. */
@@ -179,8 +183,7 @@ static void polar_one(const Wide *w, float *x, double cutoff, double *scratch)
 {
     const size_t n = w->n, m = w->m;
     double *u = scratch, *values = u + n * n, *b = values + n, *factor = b + m;
-    gram_double(w, u);
-    if (eigh(u, values, n) != 0) { /* not a number somewhere: it must stay visible */
+    if (!isfinite(gram_double(w, u)) || eigh(u, values, n) != 0) { /* a NaN must stay visible */
         for (size_t i = 0; i < n * m; i++)
             x[i] = NAN;
         return;

@@ -294,10 +294,10 @@ static int resolve_out(Run *r, Error *e)
 static int open_out(Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
-    if (files_make_dirs(r->out, e) != 0 || write_record(r, e) != 0)
-        return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
-    return metrics_open(&r->log, path, r->o->resume, r->state.step, e);
+    if (files_make_dirs(r->out, e) != 0 || metrics_open(&r->log, path, r->o->resume, r->state.step, e) != 0)
+        return -1;
+    return write_record(r, e);
 }
 
 static void print_banner(const Run *r, size_t memory_needed)

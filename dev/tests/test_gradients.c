@@ -1,6 +1,7 @@
 /* The model's loss, logits and gradients against naive_gpt.c in double: values directly, gradients by central differences
  * along directions within one tensor at a time. */
 #include "base/random.h"
+#include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "dev/tests/naive_gpt.h"
@@ -270,6 +271,7 @@ static void test_logits(void)
 
 int main(void)
 {
+    threads_set(1); /* so small, others would only wait */
     check_run("odd sizes", test_odd_sizes);
     check_run("sequences shorter than the model's", test_short_sequences);
     check_run("sequences beyond one block of queries", test_long_sequences);

@@ -284,15 +284,15 @@ static void test_many_batches(void)
 
 static void test_threads(void)
 {
-    enum { COUNT = 4, ROWS = 270, COLS = 141, N = COUNT * ROWS * COLS };
+    enum { COUNT = 2, ROWS = 270, COLS = 141, N = COUNT * ROWS * COLS };
     const size_t before = threads_count();
-    for (int ns = 0; ns < NS_COUNT; ns += NS_POLAR_EXPRESS) { /* jordan and polar-express; exact below */
+    for (int ns = NS_JORDAN; ns <= NS_EXACT; ns += NS_EXACT - NS_JORDAN) {
         const OptimConfig config = {.rule = "muon", .hyper.at = {SET(NS, ns), SET(MUON_SCALE, MUON_SCALE_GRADIENT)}};
         threads_set(1);
-        float *want = steps_over(config, COUNT, ROWS, COLS, 3);
+        float *want = steps_over(config, COUNT, ROWS, COLS, 1);
         for (size_t threads = 2; threads <= 3; threads++) {
             threads_set(threads);
-            float *got = steps_over(config, COUNT, ROWS, COLS, 3);
+            float *got = steps_over(config, COUNT, ROWS, COLS, 1);
             check_same_bits(got, want, N * sizeof *want, ns_names[ns]);
             free(got);
         }
@@ -323,6 +323,7 @@ static void test_not_a_number(void)
 
 int main(void)
 {
+    threads_set(1); /* so small, others would only wait */
     check_run("the shape's factor", test_scale_table);
     check_run("the step in double", test_plain);
     check_run("sizes of updates", test_update_size);

@@ -1,0 +1,549 @@
+/* Checkpoints through files: what is written, what is read back, and what is refused. */
+#include "dev/tests/check.h"
+#include "train/checkpoint.h"
+#include "train/files.h"
+#include "train/safetensors.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_MOST = 512, TENSORS_MOST = 64 };
+
+static const GptConfig tiny = {.T = 8, .V = 11, .L = 2, .NH = 2, .C = 4};
+
+static char root[] = "/tmp/test_checkpoint.XXXXXX";
+
+/* <root>/<a>/<b>; in one of a few buffers that are used in turn. */
+static const char *at(const char *a, const char *b)
+{
+    static char paths[4][PATH_MOST];
+    static size_t next;
+    char *path = paths[next++ % 4];
+    snprintf(path, PATH_MOST, "%s/%s%s%s", root, a, b[0] != '\0' ? "/" : "", b);
+    return path;
+}
+
+static void must(int status, const Error *e)
+{
+    if (status != 0) {
+        printf("%s\n", e->text);
+        exit(1);
+    }
+}
+
+static void refused(int status, const Error *e, const char *word, const char *what)
+{
+    if (check(status == -1, "%s was accepted", what))
+        check(strstr(e->text, word) != NULL, "%s: '%s' does not say '%s'", what, e->text, word);
+}
+
+static bool exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+static char *read_text(const char *path)
+{
+    Error e;
+    char *text;
+    size_t size;
+    must(files_read_all(path, 1 << 20, &text, &size, &e), &e);
+    return text;
+}
+
+static void write_text(const char *path, const char *text)
+{
+    Error e;
+    must(files_write_atomic(path, text, strlen(text), &e), &e);
+}
+
+/* A model whose parameters are all different multiples of 1/8 that F16 and BF16 hold exactly, and its AdamW with state
+ * of the same kind. */
+typedef struct Fixture {
+    Gpt *gpt;
+    Optim *optim;
+} Fixture;
+
+static float exact_value(size_t i)
+{
+    return ((float)(i % 61) - 30.0f) / 8.0f;
+}
+
+static Fixture fixture_make(bool filled)
+{
+    static const OptimConfig adamw = {.rule = "adamw"};
+    Fixture f;
+    Error e;
+    must(gpt_create(&tiny, 1, tiny.T, GPT_TRAINING, &f.gpt, &e), &e);
+    const GptTable *table = gpt_table(f.gpt);
+    must(optim_create(&adamw, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &f.optim, &e), &e);
+    for (size_t i = 0; filled && i < table->arena_size; i++)
+        gpt_params(f.gpt)[i] = exact_value(i);
+    for (size_t k = 0; filled && k < optim_state_count(f.optim); k++) {
+        const OptimState *s = optim_state(f.optim, k);
+        for (size_t i = 0; i < s->rows * s->cols; i++)
+            s->data[i] = (float)(k + 1) / (float)(i + 3);
+    }
+    return f;
+}
+
+static void fixture_free(Fixture f)
+{
+    optim_free(f.optim);
+    gpt_free(f.gpt);
+}
+
+static void save(const char *run, const Fixture *f, size_t step, size_t keep)
+{
+    const CheckpointState state = {.step = step, .val_loss = NAN};
+    Error e;
+    must(files_make_dirs(at(run, ""), &e), &e);
+    must(checkpoint_write(at(run, ""), f->gpt, f->optim, &state, keep, &e), &e);
+}
+
+/* Every tensor's elements; the padding between tensors is nobody's. */
+static void check_same_params(const Gpt *got, const Gpt *want)
+{
+    const GptTable *table = gpt_table(want);
+    for (size_t i = 0; i < table->count; i++) {
+        const Tensor *t = &table->tensors[i];
+        float *g = malloc(2 * tensor_size(t) * sizeof *g), *w = g + tensor_size(t);
+        gpt_read(got, GPT_PARAMS, t, g);
+        gpt_read(want, GPT_PARAMS, t, w);
+        check_same_bits(g, w, tensor_size(t) * sizeof *g, t->name);
+        free(g);
+    }
+}
+
+/* --- what is written, and back --- */
+
+static void test_round_trip(void)
+{
+    const Fixture from = fixture_make(true), to = fixture_make(false);
+    const CheckpointState state = {.step = 12, .loader_position = 1ull << 60, .tokens = (1ull << 62) + 1, .seconds = 0.1,
+                                   .val_loss = 1.0 / 3, .val_step = 10, .val_seconds = 1e-9};
+    CheckpointState got = {0};
+    char dir[PATH_MOST];
+    Error e;
+    optim_set_steps_done(from.optim, 12);
+    must(files_make_dirs(at("round", ""), &e), &e);
+    must(checkpoint_write(at("round", ""), from.gpt, from.optim, &state, 0, &e), &e);
+    must(checkpoint_latest(at("round", ""), dir, sizeof dir, &e), &e);
+    check(strcmp(dir, at("round", "step_000012")) == 0, "latest is %s", dir);
+    must(checkpoint_read_model(dir, to.gpt, &e), &e);
+    must(checkpoint_read_state(dir, to.optim, &got, &e), &e);
+    check_same_params(to.gpt, from.gpt);
+    for (size_t k = 0; k < optim_state_count(from.optim); k++) {
+        const OptimState *s = optim_state(from.optim, k);
+        check_same_bits(optim_state(to.optim, k)->data, s->data, s->rows * s->cols * sizeof *s->data, s->name);
+    }
+    check(optim_steps_done(to.optim) == 12, "steps done: %zu", optim_steps_done(to.optim));
+    check(got.step == 12 && got.loader_position == state.loader_position && got.tokens == state.tokens &&
+              got.val_step == 10, "whole numbers differ");
+    check_same_bits(&got.seconds, &state.seconds, sizeof got.seconds, "seconds");
+    check_same_bits(&got.val_loss, &state.val_loss, sizeof got.val_loss, "val_loss");
+    check_same_bits(&got.val_seconds, &state.val_seconds, sizeof got.val_seconds, "val_seconds");
+    fixture_free(from);
+    fixture_free(to);
+}
+
+static void test_no_validation_yet(void)
+{
+    const Fixture f = fixture_make(true);
+    CheckpointState got = {.val_loss = 0};
+    Error e;
+    save("blind", &f, 1, 0);
+    must(checkpoint_read_state(at("blind", "step_000001"), f.optim, &got, &e), &e);
+    check(isnan(got.val_loss), "val_loss is %g", got.val_loss);
+    fixture_free(f);
+}
+
+/* Conv1D keeps its weights (in, out): w[o][i] in memory stands at i * out + o in the file. */
+static void test_layout(void)
+{
+    const Fixture f = fixture_make(true);
+    const GptTable *table = gpt_table(f.gpt);
+    const size_t C = tiny.C;
+    float file[4 * 4 * 4];
+    Safetensors *s;
+    Error e;
+    save("layout", &f, 1, 0);
+    must(safetensors_open(at("layout", "step_000001/model.safetensors"), &s, &e), &e);
+    check(safetensors_count(s) == table->count, "%zu tensors instead of %zu", safetensors_count(s), table->count);
+    check(safetensors_find(s, "lm_head.weight") == NULL, "the tied head was written twice");
+    check(safetensors_metadata(s, "format") != NULL && strcmp(safetensors_metadata(s, "format"), "pt") == 0,
+          "the metadata does not say format: pt");
+    const SafetensorsEntry *fc = safetensors_find(s, "transformer.h.1.mlp.c_fc.weight");
+    const Tensor *t = gpt_table_find(table, "h.1.mlp.c_fc.weight");
+    if (check(fc != NULL && fc->rank == 2 && fc->shape[0] == C && fc->shape[1] == 4 * C, "c_fc is not (C, 4C)")) {
+        must(safetensors_read_f32(s, fc, file, &e), &e);
+        const float *memory = gpt_params(f.gpt) + t->offset; /* (4C, C) */
+        check(memory[7 * C + 2] != memory[2 * C + 7], "the fixture cannot tell");
+        check_same_bits(&file[2 * 4 * C + 7], &memory[7 * C + 2], sizeof *file, "output 7 from input 2");
+    }
+    const SafetensorsEntry *wpe = safetensors_find(s, "transformer.wpe.weight");
+    const Tensor *p = gpt_table_find(table, "wpe.weight");
+    if (check(wpe != NULL && wpe->rank == 2 && wpe->shape[0] == tiny.T && wpe->shape[1] == C, "wpe is not (T, C)")) {
+        must(safetensors_read_f32(s, wpe, file, &e), &e);
+        check_same_bits(file, gpt_params(f.gpt) + p->offset, tiny.T * C * sizeof *file, "wpe is stored as it is");
+    }
+    const SafetensorsEntry *bias = safetensors_find(s, "transformer.h.0.attn.c_attn.bias");
+    check(bias != NULL && bias->rank == 1 && bias->shape[0] == 3 * C, "c_attn.bias is not (3C)");
+    safetensors_close(s);
+    fixture_free(f);
+}
+
+static void test_config(void)
+{
+    static const char *const lines[] = {
+        "\"architectures\": [\"GPT2LMHeadModel\"]", "\"model_type\": \"gpt2\"", "\"vocab_size\": 11", "\"n_positions\": 8",
+        "\"n_ctx\": 8", "\"n_embd\": 4", "\"n_layer\": 2", "\"n_head\": 2", "\"activation_function\": \"gelu_new\"",
+        "\"layer_norm_epsilon\": 1e-05", "\"tie_word_embeddings\": true"};
+    const Fixture f = fixture_make(true);
+    GptConfig got;
+    Error e;
+    save("config", &f, 1, 0);
+    must(checkpoint_read_config(at("config", "step_000001"), &got, &e), &e);
+    check(got.T == 8 && got.V == 11 && got.L == 2 && got.NH == 2 && got.C == 4, "another configuration came back");
+    char *text = read_text(at("config", "step_000001/config.json"));
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        check(strstr(text, lines[i]) != NULL, "config.json has no %s", lines[i]);
+    free(text);
+    fixture_free(f);
+}
+
+/* --- files that others wrote --- */
+
+/* How a file departs from what checkpoint_write writes. */
+typedef struct Foreign {
+    bool bare;             /* names without "transformer." */
+    Dtype dtype;           /* DTYPE_F32 is not 0: set it */
+    const char *missing, *doubled, *flipped, *renamed; /* of these tensors: left out, there under both names, with rows
+                                                          and cols swapped, as "stranger" */
+    bool extras;           /* masks and an lm_head */
+} Foreign;
+
+static uint16_t f16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (x == 0)
+        return (uint16_t)(bits >> 16 & 0x8000);
+    return (uint16_t)((bits >> 16 & 0x8000) | ((bits >> 23 & 0xff) - 127 + 15) << 10 | (bits >> 13 & 0x3ff));
+}
+
+/* One element in the file's dtype. Returns its bytes. */
+static size_t encode(unsigned char *to, Dtype dtype, float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint16_t half = dtype == DTYPE_F16 ? f16_of(x) : (uint16_t)(bits >> 16);
+    if (dtype == DTYPE_F32)
+        memcpy(to, &bits, sizeof bits);
+    else
+        memcpy(to, &half, sizeof half);
+    return dtype == DTYPE_F32 ? sizeof bits : sizeof half;
+}
+
+/* The bytes of a tensor as Hugging Face keeps it. Returns how many. */
+static size_t encode_tensor(unsigned char *to, const Gpt *gpt, const Tensor *t, Dtype dtype)
+{
+    float *values = malloc(tensor_size(t) * sizeof *values);
+    size_t size = 0;
+    gpt_read(gpt, GPT_PARAMS, t, values);
+    const size_t file_rows = t->transposed ? t->cols : t->rows, file_cols = t->transposed ? t->rows : t->cols;
+    for (size_t i = 0; i < file_rows; i++)
+        for (size_t j = 0; j < file_cols; j++)
+            size += encode(to + size, dtype, values[t->transposed ? j * t->cols + i : i * t->cols + j]);
+    free(values);
+    return size;
+}
+
+static bool is(const char *name, const char *wanted)
+{
+    return wanted != NULL && strcmp(name, wanted) == 0;
+}
+
+/* Writes <root>/<folder>/model.safetensors. */
+static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
+{
+    const GptTable *table = gpt_table(gpt);
+    static char names[TENSORS_MOST][96];
+    SafetensorsSpec specs[TENSORS_MOST];
+    unsigned char *bytes = calloc(4 * table->parameters + 4096, 1);
+    size_t n = 0, size = 0;
+    Error e;
+    for (size_t i = 0; i < table->count; i++) {
+        const Tensor *t = &table->tensors[i];
+        const size_t rows = t->transposed ? t->cols : t->rows, cols = t->transposed ? t->rows : t->cols;
+        const bool vector = t->role == ROLE_BIAS || t->role == ROLE_GAIN, flip = is(t->name, how.flipped);
+        for (int copy = 0; copy < (is(t->name, how.doubled) ? 2 : is(t->name, how.missing) ? 0 : 1); copy++) {
+            snprintf(names[n], sizeof names[n], "%s%s", how.bare != (copy == 1) ? "" : "transformer.",
+                     is(t->name, how.renamed) ? "stranger" : t->name);
+            specs[n] = (SafetensorsSpec){.name = names[n], .dtype = how.dtype, .rank = vector ? 1 : 2};
+            specs[n].shape[0] = vector ? cols : flip ? cols : rows;
+            specs[n].shape[1] = vector ? 0 : flip ? rows : cols;
+            size += encode_tensor(bytes + size, gpt, t, how.dtype);
+            n++;
+        }
+    }
+    if (how.extras) {
+        specs[n++] = (SafetensorsSpec){.name = "transformer.h.0.attn.bias", .dtype = DTYPE_BOOL, .rank = 4, .shape = {1, 1, 8, 8}};
+        specs[n++] = (SafetensorsSpec){.name = "transformer.h.1.attn.masked_bias", .dtype = DTYPE_F32, .rank = 0};
+        specs[n++] = (SafetensorsSpec){.name = "lm_head.weight", .dtype = DTYPE_F32, .rank = 2, .shape = {11, 4}};
+        size += 64 + 4 + 4 * 44;
+    }
+    SafetensorsWriter *writer;
+    must(files_make_dirs(at(folder, ""), &e), &e);
+    must(safetensors_create(at(folder, "model.safetensors"), specs, n, NULL, 0, &writer, &e), &e);
+    must(safetensors_append(writer, bytes, size, &e), &e);
+    must(safetensors_finish(writer, &e), &e);
+    free(bytes);
+}
+
+static void test_foreign_files(void)
+{
+    static const Foreign ways[] = {
+        {.dtype = DTYPE_F32},  {.dtype = DTYPE_F32, .bare = true}, {.dtype = DTYPE_F32, .extras = true},
+        {.dtype = DTYPE_F16},  {.dtype = DTYPE_BF16, .bare = true, .extras = true},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const Fixture from = fixture_make(true), to = fixture_make(false);
+        Error e;
+        write_foreign("foreign", from.gpt, ways[i]);
+        if (check(checkpoint_read_model(at("foreign", ""), to.gpt, &e) == 0, "way %zu: %s", i, e.text))
+            check_same_params(to.gpt, from.gpt);
+        fixture_free(from);
+        fixture_free(to);
+    }
+}
+
+static void test_refused_models(void)
+{
+    static const struct {
+        const char *what, *word;
+        Foreign how;
+    } faults[] = {
+        {"a missing tensor", "ln_f.bias is missing", {.dtype = DTYPE_F32, .missing = "ln_f.bias"}},
+        {"a missing token embedding", "wte.weight is missing", {.dtype = DTYPE_F32, .missing = "wte.weight", .extras = true}},
+        {"a tensor under both names", "twice", {.dtype = DTYPE_F32, .doubled = "h.1.ln_1.bias"}},
+        {"an unknown tensor", "stranger", {.dtype = DTYPE_F32, .renamed = "ln_f.bias"}},
+        {"a matrix that is not transposed", "[4, 12]", {.dtype = DTYPE_F32, .flipped = "h.0.attn.c_attn.weight"}},
+        {"a transposed embedding", "[11, 4]", {.dtype = DTYPE_F32, .flipped = "wte.weight"}},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        const Fixture f = fixture_make(true);
+        Error e;
+        write_foreign("refused", f.gpt, faults[i].how);
+        refused(checkpoint_read_model(at("refused", ""), f.gpt, &e), &e, faults[i].word, faults[i].what);
+        refused(checkpoint_read_model(at("refused", ""), f.gpt, &e), &e, "model.safetensors", faults[i].what);
+        fixture_free(f);
+    }
+}
+
+/* text with the first `from` replaced; the caller frees it. */
+static char *replaced(const char *text, const char *from, const char *to)
+{
+    const char *found = strstr(text, from);
+    const size_t size = strlen(text) + strlen(to) + 1;
+    char *result = malloc(size);
+    if (found == NULL) {
+        printf("there is no %s to replace\n", from);
+        exit(1);
+    }
+    snprintf(result, size, "%.*s%s%s", (int)(found - text), text, to, found + strlen(from));
+    return result;
+}
+
+typedef struct Edit {
+    const char *from, *to, *word; /* word NULL: it is accepted */
+} Edit;
+
+static void check_config_edits(const Edit *edits, size_t count)
+{
+    const Fixture f = fixture_make(true);
+    save("edits", &f, 1, 0);
+    char *text = read_text(at("edits", "step_000001/config.json"));
+    for (size_t i = 0; i < count; i++) {
+        char *edited = replaced(text, edits[i].from, edits[i].to);
+        GptConfig config;
+        Error e;
+        write_text(at("edits", "step_000001/config.json"), edited);
+        const int status = checkpoint_read_config(at("edits", "step_000001"), &config, &e);
+        if (edits[i].word != NULL)
+            refused(status, &e, edits[i].word, edits[i].to);
+        else
+            check(status == 0, "%s: %s", edits[i].to, e.text);
+        free(edited);
+    }
+    free(text);
+    fixture_free(f);
+}
+
+static void test_configs(void)
+{
+    static const Edit edits[] = {
+        {"gelu_new", "gelu_pytorch_tanh", NULL},
+        {"null", "16", NULL},
+        {"  \"n_ctx\": 8,\n", "", NULL},
+        {"\"gelu_new\"", "\"relu\"", "activation_function"},
+        {"\"n_inner\": null", "\"n_inner\": 17", "n_inner"},
+        {"embeddings\": true", "embeddings\": false", "tie_word_embeddings"},
+        {"\"gpt2\"", "\"gptj\"", "model_type"},
+        {"1e-05", "1e-06", "layer_norm_epsilon"},
+        {"\"n_head\": 2", "\"n_head\": 3", "heads"},
+        {"\"n_head\": 2", "\"n_head\": 0", "heads"},
+        {"\"n_layer\": 2", "\"n_layers\": 2", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": 2.5", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": -2", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": 2, \"n_layer\": 2", "n_layer"},
+        {"\"n_embd\": 4", "\"n_embd\": \"4\"", "n_embd"},
+        {"\"n_embd\": 4", "\"n_embd\": 18446744073709551615", "channels"},
+        {"\"vocab_size\": 11", "\"vocab_size\": 18446744073709551616", "vocab_size"},
+        {"{", "{\"scale_attn_by_inverse_layer_idx\": true,", "scale_attn_by_inverse_layer_idx"},
+        {"{", "{\"scale_attn_weights\": false,", "scale_attn_weights"},
+        {"{", "{\"add_cross_attention\": true,", "add_cross_attention"},
+        {"}", "", "config.json"},
+    };
+    check_config_edits(edits, sizeof edits / sizeof *edits);
+}
+
+/* --- the directory --- */
+
+static void test_keep(void)
+{
+    const Fixture f = fixture_make(true);
+    for (size_t step = 1; step <= 5; step++)
+        save("keep", &f, step, 2);
+    check(!exists(at("keep", "step_000003")), "step 3 was kept");
+    check(exists(at("keep", "step_000004")) && exists(at("keep", "step_000005")), "the two newest were not kept");
+    save("keep", &f, 4, 1); /* gone back to 3, say: 5 belongs to a future that was given up */
+    check(exists(at("keep", "step_000004")), "the newest was removed");
+    save("keep", &f, 6, 0);
+    check(exists(at("keep", "step_000004")), "keep 0 removed something");
+    save("keep", &f, 1000000, 1);
+    check(exists(at("keep", "step_1000000")) && !exists(at("keep", "step_000006")), "seven digits");
+    fixture_free(f);
+}
+
+static void test_unfinished(void)
+{
+    const Fixture f = fixture_make(true);
+    char dir[PATH_MOST];
+    Error e;
+    save("torn", &f, 1, 0);
+    must(files_make_dirs(at("torn", "step_000002.tmp"), &e), &e);
+    write_text(at("torn", "step_000002.tmp/model.safetensors"), "half");
+    must(checkpoint_latest(at("torn", ""), dir, sizeof dir, &e), &e);
+    check(strcmp(dir, at("torn", "step_000001")) == 0, "latest is %s", dir);
+    save("torn", &f, 2, 1);
+    check(!exists(at("torn", "step_000002.tmp")), "the unfinished one is still there");
+    check(exists(at("torn", "step_000002/state.json")) && !exists(at("torn", "step_000001")), "the new one is not in place");
+    save("torn", &f, 2, 1); /* the same step again */
+    check(exists(at("torn", "step_000002/state.json")), "it was not replaced");
+    fixture_free(f);
+}
+
+/* The name that the new checkpoint needs is taken by a file. */
+static void test_write_fails(void)
+{
+    const Fixture f = fixture_make(true);
+    const CheckpointState state = {.step = 2, .val_loss = NAN};
+    char dir[PATH_MOST];
+    Error e;
+    save("stuck", &f, 1, 1);
+    write_text(at("stuck", "step_000002"), "in the way");
+    refused(checkpoint_write(at("stuck", ""), f.gpt, f.optim, &state, 1, &e), &e, "step_000002", "a file in the way");
+    must(checkpoint_latest(at("stuck", ""), dir, sizeof dir, &e), &e);
+    must(checkpoint_read_model(dir, f.gpt, &e), &e);
+    fixture_free(f);
+}
+
+static void test_latest(void)
+{
+    static const char *const bad[] = {"", "\n", "step_\n", "step_x\n", "step_000001.tmp\n", "../step_000001\n", "step_-1\n"};
+    char dir[PATH_MOST], shorter[8];
+    Error e;
+    must(files_make_dirs(at("latest", ""), &e), &e);
+    refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "latest", "no file");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text(at("latest", "latest"), bad[i]);
+        refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "not the name of a checkpoint", bad[i]);
+    }
+    char *long_text = calloc(1, 1000);
+    memset(long_text, '1', 999);
+    write_text(at("latest", "latest"), long_text);
+    refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "latest", "a long file");
+    free(long_text);
+    write_text(at("latest", "latest"), "step_000007");
+    check(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e) == 0, "a last line without its end was refused");
+    refused(checkpoint_latest(at("latest", ""), shorter, sizeof shorter, &e), &e, "too long", "a small buffer");
+}
+
+static void test_refused_states(void)
+{
+    static const Edit edits[] = {
+        {"\"step\": 1", "\"step\": -1", "state.json"},         {"\"step\": 1", "\"step\": 1.5", "state.json"},
+        {"\"tokens\"", "\"token\"", "state.json"},             {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
+        {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"}, {"}", "", "state.json"},
+    };
+    const Fixture f = fixture_make(true);
+    save("states", &f, 1, 0);
+    char *text = read_text(at("states", "step_000001/state.json"));
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char *edited = replaced(text, edits[i].from, edits[i].to);
+        CheckpointState state;
+        Error e;
+        write_text(at("states", "step_000001/state.json"), edited);
+        refused(checkpoint_read_state(at("states", "step_000001"), f.optim, &state, &e), &e, edits[i].word, edits[i].to);
+        free(edited);
+    }
+    free(text);
+    fixture_free(f);
+}
+
+/* The state of one rule is none of another's. */
+static void test_other_optimizer(void)
+{
+    static const OptimConfig muon = {.rule = "muon"};
+    const Fixture f = fixture_make(true);
+    const GptTable *table = gpt_table(f.gpt);
+    CheckpointState state;
+    Optim *optim;
+    Error e;
+    save("other", &f, 1, 0);
+    must(optim_create(&muon, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &optim, &e), &e);
+    refused(checkpoint_read_state(at("other", "step_000001"), optim, &state, &e), &e, "optimizer.safetensors", "AdamW's state");
+    optim_free(optim);
+    fixture_free(f);
+}
+
+int main(void)
+{
+    Error e;
+    if (mkdtemp(root) == NULL) {
+        printf("%s cannot be made\n", root);
+        return 1;
+    }
+    check_run("written and read back", test_round_trip);
+    check_run("no validation yet", test_no_validation_yet);
+    check_run("Hugging Face's names and layouts", test_layout);
+    check_run("config.json", test_config);
+    check_run("files of others: names, masks, F16, BF16", test_foreign_files);
+    check_run("refused tensors", test_refused_models);
+    check_run("config.json, accepted and refused", test_configs);
+    check_run("keep", test_keep);
+    check_run("unfinished checkpoints", test_unfinished);
+    check_run("a checkpoint that cannot be written", test_write_fails);
+    check_run("latest", test_latest);
+    check_run("refused states", test_refused_states);
+    check_run("another optimizer's state", test_other_optimizer);
+    must(files_remove_tree(root, &e), &e);
+    return check_summary();
+}

@@ -1,0 +1,309 @@
+/* What surrounds the model's mathematics: configurations, the tensor table, initialisation, memory. */
+#include "base/threads.h"
+#include "dev/tests/check.h"
+#include "dev/tests/fixtures.h"
+#include "train/gpt.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static GptTable make_table(const GptConfig *config)
+{
+    GptTable table;
+    Error e;
+    if (gpt_table_make(config, &table, &e) != 0) {
+        fprintf(stderr, "test: %s\n", e.text);
+        exit(1);
+    }
+    return table;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Configurations
+ */
+
+/* Parameters of the models that OpenAI published: what PyTorch counts in Hugging Face's checkpoints, the head being tied. */
+static void test_presets(void)
+{
+    static const struct {
+        const char *name;
+        size_t parameters, layers;
+    } presets[] = {
+        {"gpt2", 124439808, 12}, {"gpt2-medium", 354823168, 24}, {"gpt2-large", 774030080, 36}, {"gpt2-xl", 1557611200, 48},
+    };
+    GptConfig config;
+    Error e;
+    for (size_t i = 0; i < 4; i++) {
+        if (!check(gpt_preset(presets[i].name, &config) == 0 && gpt_config_check(&config, &e) == 0, "no preset %s",
+                   presets[i].name))
+            continue;
+        GptTable table = make_table(&config);
+        check(table.parameters == presets[i].parameters && table.count == 12 * presets[i].layers + 4,
+              "%s has %zu parameters in %zu tensors", presets[i].name, table.parameters, table.count);
+        check(gpt_flop_parameters(&config) == presets[i].parameters - config.T * config.C,
+              "%s: %zu parameters count for FLOPs", presets[i].name, gpt_flop_parameters(&config));
+        gpt_table_free(&table);
+    }
+    check(gpt_preset("nano", &config) == 0 && gpt_config_check(&config, &e) == 0, "no preset nano");
+    check(gpt_preset("gpt3", &config) == -1, "there is a preset gpt3");
+}
+
+static void test_refused(void)
+{
+    static const struct {
+        GptConfig config;
+        const char *word;
+    } cases[] = {
+        {{.T = 0, .V = 8, .L = 1, .NH = 1, .C = 8}, "--seq-len"},
+        {{.T = 8, .V = 0, .L = 1, .NH = 1, .C = 8}, "--vocab"},
+        {{.T = 8, .V = 8, .L = 0, .NH = 1, .C = 8}, "--layers"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 0, .C = 8}, "--heads"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 1, .C = 0}, "--width"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 3, .C = 8}, "--heads 3"},
+        {{.T = SIZE_MAX, .V = 8, .L = 1, .NH = 1, .C = 8}, "--seq-len"},
+        {{.T = 8, .V = SIZE_MAX / 8, .L = 1, .NH = 1, .C = 8}, "--vocab"},
+        {{.T = 8, .V = 8, .L = SIZE_MAX, .NH = 1, .C = 8}, "--layers"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 1, .C = SIZE_MAX / 2 + 1}, "--width"},
+    };
+    const GptConfig good = {.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Error e = {.text = ""};
+        Gpt *gpt = NULL;
+        check(gpt_config_check(&cases[i].config, &e) == -1 && strstr(e.text, cases[i].word) != NULL,
+              "case %zu: '%s' is not in: %s", i, cases[i].word, e.text);
+        check(gpt_create(&cases[i].config, 1, 1, GPT_INFERENCE, &gpt, &e) == -1 && gpt == NULL, "case %zu was created", i);
+    }
+    static const struct {
+        size_t B, T;
+        const char *word;
+    } batches[] = {{0, 8, "sequences"}, {1, 0, "0 tokens"}, {1, 9, "9 tokens"}, {SIZE_MAX / 16, 8, "micro-batch"}};
+    for (size_t i = 0; i < 4; i++) {
+        Error e = {.text = ""};
+        Gpt *gpt = NULL;
+        check(gpt_create(&good, batches[i].B, batches[i].T, GPT_TRAINING, &gpt, &e) == -1 && gpt == NULL &&
+                  strstr(e.text, batches[i].word) != NULL,
+              "batch %zu: '%s' is not in: %s", i, batches[i].word, e.text);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The table
+ */
+
+static const char *kind_of(const Tensor *t)
+{
+    if (strncmp(t->name, "h.", 2) != 0)
+        return t->name;
+    return strchr(t->name + 2, '.') + 1;
+}
+
+static void test_table(void)
+{
+    const GptConfig config = {.T = 13, .V = 37, .L = 12, .NH = 3, .C = 15};
+    GptTable table = make_table(&config);
+    size_t sum = 0;
+    for (size_t i = 0; i < table.count; i++) {
+        const Tensor *t = &table.tensors[i];
+        char prefixed[64];
+        snprintf(prefixed, sizeof prefixed, "transformer.%s", t->name);
+        sum += tensor_size(t);
+        check(gpt_table_find(&table, t->name) == t && gpt_table_find(&table, prefixed) == t, "%s is not unique", t->name);
+        const size_t end = t->offset + tensor_size(t), next = i + 1 < table.count ? t[1].offset : table.arena_size;
+        check(end <= next, "%s reaches %zu, where the next is at %zu", t->name, end, next);
+        if (i > 0 && strcmp(kind_of(t), kind_of(t - 1)) == 0)
+            check(t->offset - t[-1].offset == tensor_size(t) && t->rows == t[-1].rows && t->cols == t[-1].cols,
+                  "%s does not follow %s", t->name, t[-1].name);
+    }
+    check(sum == table.parameters, "%zu parameters, %zu in the rows", table.parameters, sum);
+    check(gpt_table_find(&table, "h.12.ln_1.weight") == NULL && gpt_table_find(&table, "") == NULL, "found what is not there");
+    gpt_table_free(&table);
+    gpt_table_free(&table);
+}
+
+/* Shapes, roles and orientation of one layer and of what surrounds it. */
+static void test_rows(void)
+{
+    static const struct {
+        const char *name;
+        TensorRole role;
+        size_t rows, cols, blocks;
+        bool transposed;
+    } rows[] = {
+        {"wte.weight", ROLE_TOKEN_EMBEDDING, 37, 15, 1, false},
+        {"wpe.weight", ROLE_POSITION_EMBEDDING, 13, 15, 1, false},
+        {"h.1.ln_1.weight", ROLE_GAIN, 1, 15, 1, false},
+        {"h.1.ln_1.bias", ROLE_BIAS, 1, 15, 1, false},
+        {"h.1.attn.c_attn.weight", ROLE_HIDDEN_MATRIX, 45, 15, 3, true},
+        {"h.1.attn.c_attn.bias", ROLE_BIAS, 1, 45, 1, false},
+        {"h.1.attn.c_proj.weight", ROLE_HIDDEN_MATRIX, 15, 15, 1, true},
+        {"h.1.attn.c_proj.bias", ROLE_BIAS, 1, 15, 1, false},
+        {"h.1.ln_2.weight", ROLE_GAIN, 1, 15, 1, false},
+        {"h.1.ln_2.bias", ROLE_BIAS, 1, 15, 1, false},
+        {"h.1.mlp.c_fc.weight", ROLE_HIDDEN_MATRIX, 60, 15, 1, true},
+        {"h.1.mlp.c_fc.bias", ROLE_BIAS, 1, 60, 1, false},
+        {"h.1.mlp.c_proj.weight", ROLE_HIDDEN_MATRIX, 15, 60, 1, true},
+        {"h.1.mlp.c_proj.bias", ROLE_BIAS, 1, 15, 1, false},
+        {"ln_f.weight", ROLE_GAIN, 1, 15, 1, false},
+        {"ln_f.bias", ROLE_BIAS, 1, 15, 1, false},
+    };
+    const GptConfig config = {.T = 13, .V = 37, .L = 2, .NH = 3, .C = 15};
+    GptTable table = make_table(&config);
+    check(table.count == 28, "%zu rows", table.count);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const Tensor *t = gpt_table_find(&table, rows[i].name);
+        if (check(t != NULL, "no %s", rows[i].name))
+            check(t->role == rows[i].role && t->rows == rows[i].rows && t->cols == rows[i].cols &&
+                      t->blocks == rows[i].blocks && t->transposed == rows[i].transposed,
+                  "%s is not as it should be", t->name);
+    }
+    gpt_table_free(&table);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Initialisation
+ */
+
+static Gpt *make_model(const GptConfig *config)
+{
+    Gpt *gpt;
+    Error e;
+    if (gpt_create(config, 1, 1, GPT_INFERENCE, &gpt, &e) != 0) {
+        fprintf(stderr, "test: %s\n", e.text);
+        exit(1);
+    }
+    return gpt;
+}
+
+/* Sample mean and deviation of n normal numbers are off by std/sqrt(n) and std/sqrt(2n); five of these are granted, the
+ * seed being fixed. So is the largest number: beyond 6 std lies less than one in 2e8. */
+static void check_statistics(const Tensor *t, const float *x, double mean, double std)
+{
+    const size_t n = tensor_size(t);
+    double sum = 0, squares = 0, largest = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i];
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)x[i] - mean;
+        squares += d * d;
+        largest = fmax(largest, fabs(d));
+    }
+    check_close(sum / (double)n, mean, 5 * std / sqrt((double)n), t->name);
+    check_close(sqrt(squares / (double)n), std, 5 * std / sqrt(2 * (double)n), t->name);
+    check(largest <= 6 * std, "%s: %g is far from a mean of %g", t->name, largest, mean);
+}
+
+static void test_statistics(void)
+{
+    const GptConfig config = {.T = 64, .V = 1111, .L = 3, .NH = 4, .C = 96};
+    Gpt *gpt = make_model(&config);
+    gpt_init(gpt, 1);
+    for (size_t i = 0; i < gpt_table(gpt)->count; i++) {
+        const Tensor *t = &gpt_table(gpt)->tensors[i];
+        const bool residual = strstr(t->name, "c_proj.weight") != NULL;
+        const bool vector = t->role == ROLE_GAIN || t->role == ROLE_BIAS;
+        float *x = make_floats(tensor_size(t));
+        gpt_read(gpt, GPT_PARAMS, t, x);
+        check_statistics(t, x, t->role == ROLE_GAIN, vector ? 0 : residual ? .02 / sqrt(6) : .02);
+        free(x);
+    }
+    gpt_free(gpt);
+}
+
+static float *initialised(const GptConfig *config, uint64_t seed, size_t threads)
+{
+    const size_t before = threads_count();
+    threads_set(threads);
+    Gpt *gpt = make_model(config);
+    const GptTable *table = gpt_table(gpt);
+    float *x = make_floats(table->arena_size);
+    gpt_init(gpt, seed);
+    for (size_t i = 0; i < table->count; i++)
+        gpt_read(gpt, GPT_PARAMS, &table->tensors[i], x + table->tensors[i].offset);
+    gpt_free(gpt);
+    threads_set(before);
+    return x;
+}
+
+/* wte has more elements than one piece of initialisation (2^16). Each tensor has numbers of its own. */
+static void test_seeds(void)
+{
+    const GptConfig config = {.T = 8, .V = 5000, .L = 2, .NH = 2, .C = 32};
+    GptTable table = make_table(&config);
+    const size_t bytes = table.arena_size * sizeof(float), fc0 = gpt_table_find(&table, "h.0.mlp.c_fc.weight")->offset;
+    const size_t fc1 = gpt_table_find(&table, "h.1.mlp.c_fc.weight")->offset;
+    float *x = initialised(&config, 1, 1), *y = initialised(&config, 1, 2), *z = initialised(&config, 1, 3);
+    float *other = initialised(&config, 2, 2);
+    check_same_bits(y, x, bytes, "2 threads and 1");
+    check_same_bits(z, x, bytes, "3 threads and 1");
+    size_t same = 0;
+    for (size_t i = 0; i < config.V * config.C; i++)
+        same += x[i] == other[i];
+    check(same < 16, "%zu numbers of another seed are the same", same);
+    check(memcmp(x + fc0, x + fc1, 4096 * sizeof *x) != 0, "two layers are the same");
+    check(memcmp(x, x + (1 << 16), 4096 * sizeof *x) != 0, "two pieces are the same");
+    free(x);
+    free(y);
+    free(z);
+    free(other);
+    gpt_table_free(&table);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Memory
+ */
+
+static double needed(size_t B, size_t T, size_t V, GptMode mode)
+{
+    const GptConfig config = {.T = 4096, .V = V, .L = 3, .NH = 4, .C = 64};
+    return (double)gpt_memory_needed(&config, B, T, mode);
+}
+
+/* Linear in T and in V: no array of B NH T T floats, which would grow fourfold, nor of B T V. */
+static void test_memory_growth(void)
+{
+    const double V = 8192, C = 64, t1 = needed(8, 1024, 8192, GPT_TRAINING), t2 = needed(8, 2048, 8192, GPT_TRAINING);
+    const double t4 = needed(8, 4096, 8192, GPT_TRAINING), v2 = needed(8, 1024, 16384, GPT_TRAINING);
+    check(t1 > 0 && t4 - t2 == 2 * (t2 - t1), "T of 1024, 2048, 4096 need %g, %g, %g bytes", t1, t2, t4);
+    check(v2 - t1 <= 4 * (2 * V * C + 512 * V), "twice the vocabulary needs %g bytes more", v2 - t1);
+    check(v2 - t1 >= 4 * 2 * V * C, "twice the vocabulary needs only %g bytes more", v2 - t1);
+}
+
+/* At least: parameters and their gradients; per token and layer the input, the two normalised ones, qkv, attention's output,
+ * the middle of the residual stream (8 C) and the MLP before and after its nonlinearity (8 C). */
+static void test_memory_least(void)
+{
+    const GptConfig config = {.T = 4096, .V = 8192, .L = 3, .NH = 4, .C = 64};
+    GptTable table = make_table(&config);
+    const double parameters = (double)table.parameters, kept = 8 * 1024. * 3 * 16 * 64;
+    const double training = needed(8, 1024, 8192, GPT_TRAINING), inference = needed(8, 1024, 8192, GPT_INFERENCE);
+    check(training >= 4 * (2 * parameters + kept), "training needs only %g bytes", training);
+    check(training <= 1.5 * 4 * (2 * parameters + kept), "training needs %g bytes", training);
+    check(inference >= 4 * parameters && inference <= training - 4 * parameters, "inference needs %g bytes", inference);
+    gpt_table_free(&table);
+}
+
+/* What cannot be had is reported as more than can be had, and not as a number that wrapped around. */
+static void test_memory_overflow(void)
+{
+    check(needed(SIZE_MAX / 1024 + 1, 1024, 8192, GPT_TRAINING) > 0x1p60, "2^54 sequences of 1024 need %g bytes",
+          needed(SIZE_MAX / 1024 + 1, 1024, 8192, GPT_TRAINING));
+    check(needed((size_t)1 << 50, 1024, 8192, GPT_TRAINING) > 0x1p60, "2^50 sequences of 1024 need %g bytes",
+          needed((size_t)1 << 50, 1024, 8192, GPT_TRAINING));
+}
+
+int main(void)
+{
+    check_run("presets", test_presets);
+    check_run("what is refused", test_refused);
+    check_run("the table's layout", test_table);
+    check_run("the table's rows", test_rows);
+    check_run("initial statistics", test_statistics);
+    check_run("seeds and threads", test_seeds);
+    check_run("memory grows linearly", test_memory_growth);
+    check_run("memory counts every array", test_memory_least);
+    check_run("memory beyond any machine's", test_memory_overflow);
+    return check_summary();
+}

@@ -733,7 +733,7 @@ void gpt_residual(const Gpt *g, size_t layer, float *to)
 
 typedef struct Buffer {
     float **place;
-    size_t floats;
+    double floats; /* how many: a double, so that absurd sizes do not wrap around before they are refused */
     const char *what;
 } Buffer;
 
@@ -743,17 +743,18 @@ enum { BUFFERS_MOST = 32 };
 static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
 {
     const GptConfig *c = &g->config;
-    const size_t C = c->C, R = g->max_B * g->max_T, LR = c->L * R;
+    const double C = (double)c->C, T = (double)g->max_T, R = (double)g->max_B * T, LR = (double)c->L * R;
+    const double most_rows = (double)classifier_rows(c), arena = (double)g->table.arena_size;
     Activations *a = &g->acts;
     const Buffer both[] = {
-        {&g->params, g->table.arena_size, "the parameters"},
+        {&g->params, arena, "the parameters"},
         {&a->residual, LR * C, "activations"},
         {&a->ln1, LR * C, "activations"},
         {&a->ln1_mean, LR, "activations"},
         {&a->ln1_rstd, LR, "activations"},
         {&a->qkv, LR * 3 * C, "activations"},
         {&a->att, LR * C, "activations"},
-        {&a->att_lse, LR * c->NH, "activations"},
+        {&a->att_lse, LR * (double)c->NH, "activations"},
         {&a->residual_mid, LR * C, "activations"},
         {&a->ln2, LR * C, "activations"},
         {&a->ln2_mean, LR, "activations"},
@@ -764,11 +765,11 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
         {&g->lnf, R * C, "activations"},
         {&g->lnf_mean, R, "activations"},
         {&g->lnf_rstd, R, "activations"},
-        {&g->logits, (R < classifier_rows(c) ? R : classifier_rows(c)) * padded_vocab(c), "a block of logits"},
-        {&g->attention_scratch, g->threads * 2 * QUERIES * g->max_T, "attention scores"},
+        {&g->logits, (R < most_rows ? R : most_rows) * (double)padded_vocab(c), "a block of logits"},
+        {&g->attention_scratch, (double)g->threads * 2 * QUERIES * T, "attention scores"},
     };
     const Buffer training[] = {
-        {&g->grads, g->table.arena_size, "the gradients"},
+        {&g->grads, arena, "the gradients"},
         {&g->dresidual, R * C, "gradients of activations"},
         {&g->dnorm, R * C, "gradients of activations"},
         {&g->datt, R * C, "gradients of activations"},
@@ -792,9 +793,9 @@ size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mo
     if (gpt_table_make(config, &g.table, &ignored) != 0)
         return SIZE_MAX;
     const size_t n = list_buffers(&g, list);
-    double bytes = (double)(B * T) * (sizeof(int32_t) + sizeof(double));
+    double bytes = (double)B * (double)T * (sizeof(int32_t) + sizeof(double));
     for (size_t i = 0; i < n; i++)
-        bytes += (double)list[i].floats * sizeof(float);
+        bytes += list[i].floats * sizeof(float);
     gpt_table_free(&g.table);
     return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
 }
@@ -817,7 +818,7 @@ int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **
     Buffer list[BUFFERS_MOST];
     const size_t n = status == 0 ? list_buffers(g, list) : 0;
     for (size_t i = 0; i < n && status == 0; i++)
-        status = memory_floats(list[i].floats, list[i].what, list[i].place, e);
+        status = memory_floats((size_t)list[i].floats, list[i].what, list[i].place, e);
     if (status == 0) {
         g->tokens = malloc(B * T * sizeof *g->tokens);
         g->losses = malloc(B * T * sizeof *g->losses);

@@ -64,7 +64,7 @@ int eigh_jacobi(double *a, double *values, size_t n)
         v[i * n + i] = 1;
     for (size_t i = 0; i < n * n; i++)
         squares += a[i] * a[i];
-    const double negligible = 0x1p-64 * sqrt(squares);
+    const double negligible = 0x1p-53 * sqrt(squares); /* below it an element is rounding, also beside null directions */
     size_t sweeps = 0;
     while (sweeps < SWEEPS_MOST && sweep(a, v, n, negligible) > 0)
         sweeps++;

@@ -17,8 +17,7 @@ enum {
     ENOUGH = 16,
     LARGEST = 512, /* rows or columns: a tile of C still fits a core's cache when its epilogue comes */
     SMALLEST = 64,
-    DIAGONAL = 32, /* the squares on the diagonal of a symmetric product that are computed whole */
-    ALIGN = 16     /* tiles begin at multiples of it */
+    ALIGN = 16 /* tiles begin at multiples of it, as do the blocks that are mirrored */
 };
 
 /* Rows i0 .. i0+rows-1 and columns j0 .. j0+cols-1 of C of one product of the batch. */
@@ -107,27 +106,25 @@ void matmul_here(const Matmul *p)
         compute_tile(p, (Tile){0, 0, 0, p->m, p->n});
 }
 
-static void compute_and_mirror(const Matmul *p, Tile t)
+/* Copies what lies below the diagonal in a tile to its mirror image, by blocks that stay in the first-level cache. */
+static void mirror_tile(const Matmul *p, Tile t)
 {
     float *c = p->c + t.batch_index * p->stride_c;
-    compute_tile(p, t);
-    for (size_t i = t.i0; i < t.i0 + t.rows; i++)
-        for (size_t j = t.j0; j < smaller(i, t.j0 + t.cols); j++)
-            c[j * p->ldc + i] = c[i * p->ldc + j];
+    size_t i_end = t.i0 + t.rows, j_end = t.j0 + t.cols;
+    for (size_t i0 = t.i0; i0 < i_end; i0 += ALIGN)
+        for (size_t j0 = t.j0; j0 < smaller(i0 + ALIGN, j_end); j0 += ALIGN)
+            for (size_t j = j0; j < smaller(j0 + ALIGN, j_end); j++)
+                for (size_t i = i0 > j ? i0 : j + 1; i < smaller(i0 + ALIGN, i_end); i++)
+                    c[j * p->ldc + i] = c[i * p->ldc + j];
 }
 
-/* The square of `size` on the diagonal from row and column `at`: the block below the two halves, then the halves.
- * Where a whole square is computed, the mirror image overwrites what came of the unread upper triangle of C. */
-static void compute_diagonal(const Matmul *p, size_t batch_index, size_t at, size_t size)
+/* The lower triangle of a square tile on the diagonal: with either backend the built-in, which leaves out the rest. */
+static void compute_diagonal(const Matmul *p, Tile t)
 {
-    if (size <= DIAGONAL) {
-        compute_and_mirror(p, (Tile){batch_index, at, at, size, size});
-        return;
-    }
-    size_t half = part(size, 2);
-    compute_and_mirror(p, (Tile){batch_index, at + half, at, size - half, half});
-    compute_diagonal(p, batch_index, at, half);
-    compute_diagonal(p, batch_index, at + half, size - half);
+    const float *a = p->a + t.batch_index * p->stride_a + t.i0 * (p->trans_a ? 1 : p->lda);
+    const float *b = p->b + t.batch_index * p->stride_b + t.j0 * (p->trans_b ? p->ldb : 1);
+    float *c = p->c + t.batch_index * p->stride_c + t.i0 * p->ldc + t.j0;
+    sgemm_builtin_lower(p->trans_a, p->trans_b, t.rows, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
 }
 
 void matmul_symmetric(const Matmul *p)
@@ -139,11 +136,14 @@ void matmul_symmetric(const Matmul *p)
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t index = 0; index < tiles; index++) {
         size_t batch_index = index / across / across, i0 = index / across % across * side, j0 = index % across * side;
-        size_t rows = smaller(side, p->m - i0);
-        if (j0 < i0)
-            compute_and_mirror(p, (Tile){batch_index, i0, j0, rows, side});
-        else if (j0 == i0)
-            compute_diagonal(p, batch_index, i0, rows);
+        Tile t = {batch_index, i0, j0, smaller(side, p->m - i0), smaller(side, p->m - j0)};
+        if (j0 > i0)
+            continue;
+        if (j0 == i0)
+            compute_diagonal(p, t);
+        else
+            compute_tile(p, t);
+        mirror_tile(p, t);
     }
 }
 

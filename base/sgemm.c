@@ -31,12 +31,8 @@ static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
 #endif
 
 /* Cache blocks: MC x KC of A stays in the second-level cache, KC x NC of B in the last; MC and NC are whole tiles. */
-#ifndef KCV
-#define KCV 384
-#define MCV 96
-#define NCV 768
-#endif
-enum { NV = NR / LANES, KC = KCV, MC = MCV, NC = NCV };
+enum { NV = NR / LANES, KC = 384, MC = 96, NC = 768 };
+_Static_assert(MC % MR == 0 && NC % NR == 0, "cache blocks are whole register tiles");
 
 static inline size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
 
@@ -100,9 +96,9 @@ static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t de
     }
 }
 
-/* acc (MR x NR) = the product of a panel of A, element (i, p) at i * row + p * col, and a panel of B. */
-static inline void multiply_panels(size_t depth, const float *a, size_t row, size_t col, const float *b,
-                                   float acc_out[MR * NR])
+/* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
+ * through p in order, whatever else is in the tile: its bits do not depend on how C was cut. */
+static inline void multiply_panels(size_t depth, const float *a, size_t row, size_t col, const float *b, float *product)
 {
     Vec acc[MR][NV];
     for (size_t i = 0; i < MR; i++)
@@ -114,7 +110,7 @@ static inline void multiply_panels(size_t depth, const float *a, size_t row, siz
             for (size_t v = 0; v < NV; v++)
                 acc[i][v] = vec_fma(x, *(const Vec *)(b + v * LANES), acc[i][v]);
         }
-    memcpy(acc_out, acc, sizeof acc);
+    memcpy(product, acc, sizeof acc);
 }
 
 /* The rows x cols corner of C that exists: C = alpha acc + beta C. */
@@ -137,38 +133,63 @@ static void scale(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
 }
 
-void sgemm_builtin(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-                   const float *b, size_t ldb, float beta, float *c, size_t ldc)
+typedef struct Product {
+    bool trans_a, trans_b, lower;
+    float alpha, beta;
+    float *c;
+    size_t ldc;
+} Product;
+
+/* Packed blocks of A (rows x depth) and B (depth x cols) into C from (i0, j0) on. */
+static void multiply_blocks(const Product *p, const float *a_block, const float *b_block, size_t i0, size_t j0,
+                            size_t rows, size_t cols, size_t depth, float beta)
 {
-    static _Thread_local _Alignas(64) float a_block[MC * KC];
-    static _Thread_local _Alignas(64) float b_block[KC * NC];
-    _Alignas(64) float acc[MR * NR];
-    if (k == 0 || alpha == 0.0f) {
-        scale(m, n, beta, c, ldc);
-        return;
-    }
-    for (size_t j0 = 0; j0 < n; j0 += NC)
+    _Alignas(64) float product[MR * NR];
+    for (size_t j = 0; j < cols; j += NR)
+        for (size_t i = 0; i < rows; i += MR) {
+            if (p->lower && i0 + i + MR <= j0 + j)
+                continue; /* all above the diagonal */
+            if (p->trans_a)
+                multiply_panels(depth, a_block + i * KC, 1, MR, b_block + j * KC, product);
+            else
+                multiply_panels(depth, a_block + i * KC, KC, 1, b_block + j * KC, product);
+            store(product, smaller(MR, rows - i), smaller(NR, cols - j), p->alpha, beta,
+                  p->c + (i0 + i) * p->ldc + j0 + j, p->ldc);
+        }
+}
+
+static void multiply(const Product *p, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                     size_t ldb)
+{
+    static _Thread_local _Alignas(64) float a_block[MC * KC], b_block[KC * NC];
+    if (k == 0 || p->alpha == 0.0f)
+        scale(m, n, p->beta, p->c, p->ldc);
+    for (size_t j0 = 0; j0 < n && p->alpha != 0.0f; j0 += NC)
         for (size_t p0 = 0; p0 < k; p0 += KC) {
             size_t cols = smaller(NC, n - j0), depth = smaller(KC, k - p0);
-            if (trans_b)
+            if (p->trans_b)
                 pack_b_transposed(b + j0 * ldb + p0, ldb, cols, depth, b_block);
             else
                 pack_side_by_side(b + p0 * ldb + j0, ldb, cols, depth, NR, b_block);
-            for (size_t i0 = 0; i0 < m; i0 += MC) {
+            for (size_t i0 = p->lower ? j0 / MC * MC : 0; i0 < m; i0 += MC) {
                 size_t rows = smaller(MC, m - i0);
-                if (trans_a)
+                if (p->trans_a)
                     pack_side_by_side(a + p0 * lda + i0, lda, rows, depth, MR, a_block);
                 else
                     pack_a(a + i0 * lda + p0, lda, rows, depth, a_block);
-                for (size_t j = 0; j < cols; j += NR)
-                    for (size_t i = 0; i < rows; i += MR) {
-                        if (trans_a)
-                            multiply_panels(depth, a_block + i * KC, 1, MR, b_block + j * KC, acc);
-                        else
-                            multiply_panels(depth, a_block + i * KC, KC, 1, b_block + j * KC, acc);
-                        store(acc, smaller(MR, rows - i), smaller(NR, cols - j), alpha, p0 == 0 ? beta : 1.0f,
-                              c + (i0 + i) * ldc + j0 + j, ldc);
-                    }
+                multiply_blocks(p, a_block, b_block, i0, j0, rows, cols, depth, p0 == 0 ? p->beta : 1.0f);
             }
         }
+}
+
+void sgemm_builtin(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+                   const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    multiply(&(Product){trans_a, trans_b, false, alpha, beta, c, ldc}, m, n, k, a, lda, b, ldb);
+}
+
+void sgemm_builtin_lower(bool trans_a, bool trans_b, size_t n, size_t k, float alpha, const float *a, size_t lda,
+                         const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    multiply(&(Product){trans_a, trans_b, true, alpha, beta, c, ldc}, n, n, k, a, lda, b, ldb);
 }

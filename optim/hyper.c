@@ -42,9 +42,11 @@ double hyper(const OptimHyper *h, HyperId id)
 int hyper_check(HyperId id, double value, const char *prefix, Error *e)
 {
     const HyperInfo *info = &hyper_info[id];
-    if (value >= info->least && value <= info->most && !(info->below_one && value >= 1))
+    const bool whole = info->kind == HYPER_REAL || value == floor(value);
+    if (whole && value >= info->least && value <= info->most && !(info->below_one && value >= 1))
         return 0;
-    return error_set(e, "--%s%s is %g; it must be a number from %g %s %g", prefix, info->name, value, info->least,
+    return error_set(e, "--%s%s is %g; it must be a %s from %g %s %g", prefix, info->name, value,
+                     info->kind == HYPER_REAL ? "number" : "whole number", info->least,
                      info->below_one ? "to below" : "to", info->most);
 }
 
@@ -75,8 +77,6 @@ int hyper_parse(HyperId id, const char *text, const char *prefix, double *value,
     *value = strtod(text, &end);
     if (end == text || *end != '\0' || (errno == ERANGE && fabs(*value) > 1))
         return error_set(e, "--%s%s needs a number, not '%s'", prefix, info->name, text);
-    if (info->kind != HYPER_REAL && *value != floor(*value))
-        return error_set(e, "--%s%s needs a whole number, not '%s'", prefix, info->name, text);
     return hyper_check(id, *value, prefix, e);
 }
 

@@ -336,7 +336,7 @@ static int read_state(const char *dir, CheckpointState *s, Error *e)
     Json *json;
     if (join(path, dir, "state.json", e) != 0 || read_json(path, &json, e) != 0)
         return -1;
-    s->val_loss = NAN;
+    s->val_loss = (double)NAN;
     json_number(json_get(json, "val_loss"), &s->val_loss);
     const bool whole = json_size(json_get(json, "step"), &s->step) &&
                        json_u64(json_get(json, "loader_position"), &s->loader_position) &&

@@ -1,13 +1,28 @@
 /* The program of a twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and decides on the exit status. */
 #include "train/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
+
+/* Where stdin, stdout or stderr was closed, the next file to be opened would get its number, and the progress of the
+ * run would be printed into metrics.csv. */
+static void fill_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= 2);
+    if (fd > 2)
+        close(fd);
+}
 
 int main(int argc, char **argv)
 {
     Options options;
     Error error;
     int status = RUN_DONE;
+    fill_standard_streams();
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;
     else if (options.help)

@@ -97,7 +97,8 @@ static const Option table[] = {
     {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
     {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
-    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .most = 1024, .may_change = true},
+    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .most = 128, /* as many as OpenBLAS has buffers for */
+     .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
     {NULL, "dtype", "NAME", "fp32, or on a GPU bf16 [fp32]", TEXT, AT(dtype), .may_change = true},
     {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
@@ -120,7 +121,7 @@ static void set_defaults(Options *o)
         .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0},
         .val_every = 50,
         .val_tokens = 65536,
-        .target_loss = NAN,
+        .target_loss = (double)NAN,
         .sample_tokens = 256,
         .prompt = "",
         .temperature = 0.8,

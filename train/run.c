@@ -17,7 +17,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-enum { PATH_MOST = 4096, RECORD_LIMIT = 1 << 20, BYTE_VOCAB = 256, THREADS_MOST = 128 /* what OpenBLAS has buffers for */ };
+enum { PATH_MOST = 4096, RECORD_LIMIT = 1 << 20, BYTE_VOCAB = 256 };
 
 typedef struct Run {
     Options *o;
@@ -214,7 +214,7 @@ static int make_training(Run *r, Error *e)
     const GptTable *table = gpt_table(r->gpt);
     if (optim_create(&o->optim, table->tensors, table->count, gpt_params(r->gpt), gpt_grads(r->gpt), &r->optim, e) != 0)
         return -1;
-    r->state = (CheckpointState){.val_loss = NAN};
+    r->state = (CheckpointState){.val_loss = (double)NAN};
     if (o->resume && checkpoint_read_state(r->checkpoint, r->optim, &r->state, e) != 0)
         return -1;
     if (r->state.step >= o->schedule.steps)
@@ -398,7 +398,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
     r->state.loader_position = loader_position(r->loader);
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
     *m = (Metrics){.step = r->state.step, .tokens = r->state.tokens, .seconds = r->state.seconds, .train_loss = loss,
-                   .val_loss = NAN, .lr = hyper(&hidden.hyper, HYPER_LR) * factor, .grad_norm = norm,
+                   .val_loss = (double)NAN, .lr = hyper(&hidden.hyper, HYPER_LR) * factor, .grad_norm = norm,
                    .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * forward, .backward_ms = 1e3 * backward, .optimizer_ms = 1e3 * (end - t3)};
     return RUN_DONE;
@@ -536,8 +536,8 @@ static int after_step(Run *r, Metrics *m, Error *e)
 
 static int validate_start(Run *r, Error *e)
 {
-    Metrics m = {.train_loss = NAN, .lr = NAN, .grad_norm = NAN, .tokens_per_second = NAN, .data_ms = NAN,
-                 .forward_ms = NAN, .backward_ms = NAN, .optimizer_ms = NAN};
+    Metrics m = {.train_loss = (double)NAN, .lr = (double)NAN, .grad_norm = (double)NAN, .tokens_per_second = (double)NAN, .data_ms = (double)NAN,
+                 .forward_ms = (double)NAN, .backward_ms = (double)NAN, .optimizer_ms = (double)NAN};
     if (!can_validate(r) || r->o->val_every == 0)
         return 0;
     if (evaluate(r, &m.val_loss, e) != 0)
@@ -616,8 +616,6 @@ static int run_inside(Run *r, Error *e)
         return RUN_WRONG_COMMAND;
     if (o->resume && read_record(r, e) != 0)
         return RUN_WRONG_COMMAND;
-    if (o->threads > THREADS_MOST)
-        return error_set(e, "--threads %zu is too many; the most is %d", o->threads, THREADS_MOST), RUN_WRONG_COMMAND;
     if (o->threads > 0)
         threads_set(o->threads);
     if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||

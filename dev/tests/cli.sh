@@ -663,6 +663,17 @@ plain_output() {
 }
 run_test "output to a file has a line a step and no escape sequences" plain_output
 
+closed_output() {
+    train --steps 3 --out run >&- 2>&- <&-
+    status=$?
+    [ $status -eq 0 ] || fail "exit status $status"
+    train --steps 3 --out open > out
+    columns run/metrics.csv > closed.columns
+    columns open/metrics.csv > open.columns
+    same closed.columns open.columns
+}
+run_test "closed output: nothing strays into the run's files" closed_output
+
 full_disk() {
     expect 0 train --steps 4 --checkpoint-every 2 --keep 0 --out run
     cp -R run kept

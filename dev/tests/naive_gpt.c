@@ -57,7 +57,7 @@ static void linear(double *out, const double *x, const double *weight, const dou
 static void attend(double *out, const double *qkv, double *p, size_t t, size_t h, size_t C, size_t HS)
 {
     const double *q = qkv + t * 3 * C + h * HS;
-    double maximum = -INFINITY, sum = 0;
+    double maximum = (double)-INFINITY, sum = 0;
     for (size_t s = 0; s <= t; s++) {
         const double *k = qkv + s * 3 * C + C + h * HS;
         p[s] = 0;
@@ -103,14 +103,17 @@ static void block(const Naive *n, size_t layer, double *x, double *normed, doubl
     linear(wide, normed, layer_tensor(n, layer, "attn.c_attn.weight"), layer_tensor(n, layer, "attn.c_attn.bias"), T, C,
            3 * C);
     attention(normed, wide, T, C, n->config->NH);
-    linear(y, normed, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C, C);
+    linear(y, normed, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C,
+           C);
     add(x, y, T * C);
 
     layernorm(normed, x, layer_tensor(n, layer, "ln_2.weight"), layer_tensor(n, layer, "ln_2.bias"), T, C);
-    linear(wide, normed, layer_tensor(n, layer, "mlp.c_fc.weight"), layer_tensor(n, layer, "mlp.c_fc.bias"), T, C, 4 * C);
+    linear(wide, normed, layer_tensor(n, layer, "mlp.c_fc.weight"), layer_tensor(n, layer, "mlp.c_fc.bias"), T, C,
+           4 * C);
     for (size_t i = 0; i < T * 4 * C; i++)
         wide[i] = gelu(wide[i]);
-    linear(y, wide, layer_tensor(n, layer, "mlp.c_proj.weight"), layer_tensor(n, layer, "mlp.c_proj.bias"), T, 4 * C, C);
+    linear(y, wide, layer_tensor(n, layer, "mlp.c_proj.weight"), layer_tensor(n, layer, "mlp.c_proj.bias"), T, 4 * C,
+           C);
     add(x, y, T * C);
 }
 
@@ -135,7 +138,7 @@ static void sequence_logits(const Naive *n, const int32_t *tokens, double *logit
 
 static double cross_entropy(const double *logits, int32_t target, size_t V)
 {
-    double maximum = -INFINITY, sum = 0;
+    double maximum = (double)-INFINITY, sum = 0;
     if (target < 0)
         return 0;
     for (size_t v = 0; v < V; v++)

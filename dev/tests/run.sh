@@ -5,6 +5,7 @@ bin=$1 tests=$2
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
 
 # Runs one program; a program that dies without its closing line counts as one failure.
 run() {

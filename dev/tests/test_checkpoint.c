@@ -101,7 +101,7 @@ static void fixture_free(Fixture f)
 
 static void save(const char *run, const Fixture *f, size_t step, size_t keep)
 {
-    const CheckpointState state = {.step = step, .val_loss = NAN};
+    const CheckpointState state = {.step = step, .val_loss = (double)NAN};
     Error e;
     must(files_make_dirs(at(run, ""), &e), &e);
     must(checkpoint_write(at(run, ""), f->gpt, f->optim, &state, keep, &e), &e);
@@ -454,7 +454,7 @@ static void test_unfinished(void)
 static void test_write_fails(void)
 {
     const Fixture f = fixture_make(true);
-    const CheckpointState state = {.step = 2, .val_loss = NAN};
+    const CheckpointState state = {.step = 2, .val_loss = (double)NAN};
     char dir[PATH_MOST];
     Error e;
     save("stuck", &f, 1, 1);

@@ -1,5 +1,5 @@
-/* The model's loss, logits and gradients against naive_gpt.c in double: values directly, gradients by central differences
- * along directions within one tensor at a time. */
+/* The model's loss, logits and gradients against naive_gpt.c in double: values directly, gradients by central
+ * differences along directions within one tensor at a time. */
 #include "base/random.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
@@ -14,11 +14,11 @@
 static const double U = 0x1p-24; /* rounding to fp32 */
 
 /*
- * The bound on gradients. A number of the backward pass has seen about 12 operations a layer, 6 around them, forward and
- * backward: 2 (12 L + 6) vectors, each rounded a few times (its sum, its bias, its activation; say 4), with errors of
- * about U of the vector's length, that LayerNorm and the residual stream pass on without amplifying them. So the error of
- * a tensor's gradient is below 8 (12 L + 6) U of the gradient's length, and so is that of its product with a direction of
- * length 1. Central differences add some 1e-8.
+ * The bound on gradients. A number of the backward pass has seen about 12 operations a layer, 6 around them, forward
+ * and backward: 2 (12 L + 6) vectors, each rounded a few times (its sum, its bias, its activation; say 4), with errors
+ * of about U of the vector's length, that LayerNorm and the residual stream pass on without amplifying them. So the
+ * error of a tensor's gradient is below 8 (12 L + 6) U of the gradient's length, and so is that of its product with a
+ * direction of length 1. Central differences add some 1e-8.
  */
 static double gradient_bound(size_t L)
 {
@@ -89,8 +89,9 @@ static void case_free(Case *c)
     free(c->targets);
 }
 
-/* <gradient, direction> of the naive loss by a central difference; direction (t's size) has length 1. The error is h^2/6
- * times a third derivative of the loss, plus 2^-53 loss / h: both are below 1e-8 of a typical gradient's length. */
+/* <gradient, direction> of the naive loss by a central difference; direction (t's size) has length 1. The error is
+ * h^2/6 times a third derivative of the loss, plus 2^-53 loss / h: both are below 1e-8 of a typical gradient's
+ * length. */
 static double difference(const Case *c, const Tensor *t, const double *direction)
 {
     const double h = 1e-5;
@@ -118,8 +119,8 @@ static double normalise(double *x, size_t n)
     return sqrt(squares);
 }
 
-/* The gradient of the key bias is 0 in theory (it shifts all of a query's scores alike): what is found there is rounding
- * of the size that the query's gradient has. */
+/* The gradient of the key bias is 0 in theory (it shifts all of a query's scores alike): what is found there is
+ * rounding of the size that the query's gradient has. */
 static void check_key_bias(const char *name, const float *grad, size_t C, double bound)
 {
     const double queries = norm_of(grad, C), keys = norm_of(grad + C, C);
@@ -247,8 +248,8 @@ static void test_ignored_targets(void)
     case_free(&c);
 }
 
-/* Logits of every row. Their error is below that of the residual stream, some 12 L + 6 operations of 4 U each, times the
- * length of a row of wte and sqrt(C), the length of a normalised row. */
+/* Logits of every row. Their error is below that of the residual stream, some 12 L + 6 operations of 4 U each, times
+ * the length of a row of wte and sqrt(C), the length of a normalised row. */
 static void test_logits(void)
 {
     Case c = case_make((GptConfig){.T = 70, .V = 37, .L = 2, .NH = 3, .C = 24}, 2, 70, 0);

@@ -224,6 +224,46 @@ static void test_symmetric_is_exact(void)
     }
 }
 
+/* Past one cache block of columns, where matmul_symmetric's own tiles do not reach. */
+static void test_builtin_lower(void)
+{
+    Matmul shape = {.m = 801, .n = 801, .k = 390, .trans_b = true, .alpha = 1.0f, .beta = 0.5f, .batch = 1};
+    Case t = case_make(shape, SYMMETRIC, 3, 5), whole = case_make(shape, BUILTIN, 3, 5);
+    const Matmul *p = &t.p;
+    whole.p.b = whole.p.a;
+    compute(&whole.p, BUILTIN);
+    sgemm_builtin_lower(false, true, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c, p->ldc);
+    for (size_t i = 0; i < p->n; i++)
+        if (!check_same_bits(t.c + i * p->ldc, whole.c + i * p->ldc, (i + 1) * sizeof *t.c, "a row to its diagonal"))
+            break;
+    case_free(&t);
+    case_free(&whole);
+}
+
+/* sgemm_builtin promises that an element's bits do not depend on how C was cut. */
+static void test_builtin_cuts(void)
+{
+    for (int transposes = 0; transposes < 4; transposes++) {
+        Matmul shape = {.m = 131, .n = 210, .k = 800, .trans_a = transposes & 1, .trans_b = transposes & 2,
+                        .alpha = 0.7f, .beta = 0.5f, .batch = 1};
+        Case whole = case_make(shape, BUILTIN, 1, 6), cut = case_make(shape, BUILTIN, 1, 6);
+        compute(&whole.p, BUILTIN);
+        for (size_t i = 0; i < shape.m; i += 37)
+            for (size_t j = 0; j < shape.n; j += 41) {
+                Matmul p = cut.p;
+                p.m = shape.m - i < 37 ? shape.m - i : 37;
+                p.n = shape.n - j < 41 ? shape.n - j : 41;
+                p.a += i * (p.trans_a ? 1 : p.lda);
+                p.b += j * (p.trans_b ? p.ldb : 1);
+                p.c += i * p.ldc + j;
+                compute(&p, BUILTIN);
+            }
+        check_same_bits(cut.c, whole.c, whole.c_size * sizeof *whole.c, "C in pieces and C whole");
+        case_free(&whole);
+        case_free(&cut);
+    }
+}
+
 static void test_batch_of_zero(void)
 {
     Matmul shape = {.m = 9, .n = 8, .k = 7, .alpha = 1.0f, .batch = 1};
@@ -393,6 +433,8 @@ int main(void)
     check_run("matmul_here", test_here);
     check_run("matmul_here: in a parallel region", test_here_in_parallel);
     check_run("sgemm_builtin", test_builtin);
+    check_run("sgemm_builtin_lower", test_builtin_lower);
+    check_run("sgemm_builtin: the same bits however C is cut", test_builtin_cuts);
     check_run("epilogues", test_epilogue);
     check_run("empty products", test_empty);
     check_run("alpha = 0", test_alpha_zero);

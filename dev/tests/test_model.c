@@ -25,14 +25,18 @@ static GptTable make_table(const GptConfig *config)
  * Configurations
  */
 
-/* Parameters of the models that OpenAI published: what PyTorch counts in Hugging Face's checkpoints, the head being tied. */
+/* Parameters of the models that OpenAI published: what PyTorch counts in Hugging Face's checkpoints, the head being
+ * tied. */
 static void test_presets(void)
 {
     static const struct {
         const char *name;
         size_t parameters, layers;
     } presets[] = {
-        {"gpt2", 124439808, 12}, {"gpt2-medium", 354823168, 24}, {"gpt2-large", 774030080, 36}, {"gpt2-xl", 1557611200, 48},
+        {"gpt2", 124439808, 12},
+        {"gpt2-medium", 354823168, 24},
+        {"gpt2-large", 774030080, 36},
+        {"gpt2-xl", 1557611200, 48},
     };
     GptConfig config;
     Error e;
@@ -74,7 +78,8 @@ static void test_refused(void)
         Gpt *gpt = NULL;
         check(gpt_config_check(&cases[i].config, &e) == -1 && strstr(e.text, cases[i].word) != NULL,
               "case %zu: '%s' is not in: %s", i, cases[i].word, e.text);
-        check(gpt_create(&cases[i].config, 1, 1, GPT_INFERENCE, &gpt, &e) == -1 && gpt == NULL, "case %zu was created", i);
+        check(gpt_create(&cases[i].config, 1, 1, GPT_INFERENCE, &gpt, &e) == -1 && gpt == NULL,
+              "case %zu was created", i);
     }
     static const struct {
         size_t B, T;
@@ -110,7 +115,8 @@ static void test_table(void)
         char prefixed[64];
         snprintf(prefixed, sizeof prefixed, "transformer.%s", t->name);
         sum += tensor_size(t);
-        check(gpt_table_find(&table, t->name) == t && gpt_table_find(&table, prefixed) == t, "%s is not unique", t->name);
+        check(gpt_table_find(&table, t->name) == t && gpt_table_find(&table, prefixed) == t, "%s is not unique",
+              t->name);
         const size_t end = t->offset + tensor_size(t), next = i + 1 < table.count ? t[1].offset : table.arena_size;
         check(end <= next, "%s reaches %zu, where the next is at %zu", t->name, end, next);
         if (i > 0 && strcmp(kind_of(t), kind_of(t - 1)) == 0)
@@ -118,7 +124,8 @@ static void test_table(void)
                   "%s does not follow %s", t->name, t[-1].name);
     }
     check(sum == table.parameters, "%zu parameters, %zu in the rows", table.parameters, sum);
-    check(gpt_table_find(&table, "h.12.ln_1.weight") == NULL && gpt_table_find(&table, "") == NULL, "found what is not there");
+    check(gpt_table_find(&table, "h.12.ln_1.weight") == NULL && gpt_table_find(&table, "") == NULL,
+          "found what is not there");
     gpt_table_free(&table);
     gpt_table_free(&table);
 }
@@ -271,8 +278,8 @@ static void test_memory_growth(void)
     check(v2 - t1 >= 4 * 2 * V * C, "twice the vocabulary needs only %g bytes more", v2 - t1);
 }
 
-/* At least: parameters and their gradients; per token and layer the input, the two normalised ones, qkv, attention's output,
- * the middle of the residual stream (8 C) and the MLP before and after its nonlinearity (8 C). */
+/* At least: parameters and their gradients; per token and layer the input, the two normalised ones, qkv, attention's
+ * output, the middle of the residual stream (8 C) and the MLP before and after its nonlinearity (8 C). */
 static void test_memory_least(void)
 {
     const GptConfig config = {.T = 4096, .V = 8192, .L = 3, .NH = 4, .C = 64};

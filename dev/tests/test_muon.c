@@ -1,4 +1,5 @@
-/* Muon: the shape's factor, the step, its blocks and batches. Newton-Schulz itself is tested in test_newton_schulz.c. */
+/* Muon: the shape's factor, the step, its blocks and batches. Newton-Schulz itself is tested in
+ * test_newton_schulz.c. */
 #include "optim/muon.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
@@ -132,8 +133,9 @@ static void compare_with_plain(const OptimConfig *config, const char *what)
         largest = fmax(largest, fabs(w[i]));
         path = fmax(path, fabs(w[i] - (double)start[i]));
     }
-    /* Weights are rounded twice a step. A random matrix is well conditioned: its singular values start above 0.05, and so
-     * a relative error of the direction of some 8 U (momentum, norm, products) is stretched at most about 1/0.05 times. */
+    /* Weights are rounded twice a step. A random matrix is well conditioned: its singular values start above 0.05, and
+     * so a relative error of the direction of some 8 U (momentum, norm, products) is stretched at most about 1/0.05
+     * times. */
     check_all_close(p.values, want, p.floats, STEPS * U * (2 * largest + 8 / 0.05 * path), what);
     optim_free(optim);
     params_free(&p);
@@ -191,7 +193,8 @@ static void test_update_size(void)
             const OptimHyper h = {.at = {SET(NS, NS_EXACT), SET(MUON_SCALE, scale)}};
             Params p = one_update(h, shapes[i][0], shapes[i][1], 1);
             const double rms = norm_of(p.values, p.floats) / sqrt(r * c);
-            const double expected = scale == MUON_SCALE_GRADIENT ? norm_of(p.grads, p.floats) / sqrt(r * c) : want[scale];
+            const double gradient_rms = norm_of(p.grads, p.floats) / sqrt(r * c);
+            const double expected = scale == MUON_SCALE_GRADIENT ? gradient_rms : want[scale];
             check_close(rms, expected, 4 * U * expected, muon_scale_names[scale]);
             params_free(&p);
         }
@@ -260,19 +263,20 @@ static void test_many_batches(void)
 {
     enum { MATRICES = 5, N = 1 << 20 };
     Params p = {0};
+    const OptimConfig config = {.rule = "muon", .hyper.at = {SET(NS_STEPS, 1)}};
     static const char *const names[MATRICES] = {"a", "b", "c", "d", "e"};
     for (size_t i = 0; i < MATRICES; i++)
         params_add(&p, names[i], ROLE_HIDDEN_MATRIX, 2, N / 2, 1);
     params_fill(&p, 6);
     float *start = copy_floats(p.values, p.floats);
-    Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
+    Optim *optim = make_optim(&config, &p);
     optim_step(optim, 1, 1);
     for (size_t i = 0; i < MATRICES; i++) {
         Params one = {0};
         params_add(&one, names[i], ROLE_HIDDEN_MATRIX, 2, N / 2, 1);
         one.values = start + i * N;
         one.grads = p.grads + i * N;
-        Optim *alone = make_optim(&(OptimConfig){.rule = "muon"}, &one);
+        Optim *alone = make_optim(&config, &one);
         optim_step(alone, 1, 1);
         check_same_bits(p.values + i * N, one.values, N * sizeof *start, names[i]);
         optim_free(alone);

@@ -15,7 +15,8 @@
 static const double U = 0x1p-24;
 
 /* --------------------------------------------------------------------------------------------------------------
- * Golden runs of one weight: W = 1, gradients 1, 2, -1 whatever W is, rate 0.1; computed in fp64 and printed to 7 digits
+ * Golden runs of one weight: W = 1, gradients 1, 2, -1 whatever W is, rate 0.1; computed in fp64 and printed to 7
+ * digits
  */
 
 static void run_scalar(const OptimConfig *config, size_t steps, const float *gradients, float *weights)
@@ -106,8 +107,8 @@ static void test_dampening_is_ema(void)
     params_free(&q);
 }
 
-/* Adam without averages is signSGD, and to the bit: sqrt(g g) = |g| in IEEE arithmetic. With averages the first step is,
- * where corrections and averages cancel to a few roundings. */
+/* Adam without averages is signSGD, and to the bit: sqrt(g g) = |g| in IEEE arithmetic. With averages the first step
+ * is, where corrections and averages cancel to a few roundings. */
 static void test_adam_and_sign(void)
 {
     const OptimConfig sign = {.rule = "adamw",
@@ -260,13 +261,14 @@ static void test_plain(void)
     static const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2)}};
     static const OptimConfig adam_eps = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2), SET(EPS, .5), SET(BETA2, .999)}};
     static const OptimConfig sgd = {.rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(MOMENTUM, 0)}};
-    static const OptimConfig nesterov = {.rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(NESTEROV, 1)}};
+    static const OptimConfig nesterov = {
+        .rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(NESTEROV, 1), SET(WEIGHT_DECAY, .3)}};
     static const OptimConfig damped = {
         .rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(WEIGHT_DECAY, .1), SET(DAMPENING, .3), SET(MOMENTUM, .7)}};
     compare_with_plain(&adam, "adamw");
     compare_with_plain(&adam_eps, "adamw with a large eps");
     compare_with_plain(&sgd, "sgd without momentum");
-    compare_with_plain(&nesterov, "sgd, Nesterov");
+    compare_with_plain(&nesterov, "sgd, Nesterov and L2");
     compare_with_plain(&damped, "sgd, dampening and L2");
 }
 
@@ -366,6 +368,7 @@ static void test_grad_norm(void)
 
 int main(void)
 {
+    threads_set(1); /* so small, others would only wait */
     check_run("golden runs of one weight", test_golden_runs);
     check_run("dampening is an average", test_dampening_is_ema);
     check_run("Adam and the sign", test_adam_and_sign);

@@ -186,8 +186,8 @@ static void test_state(void)
         }
         if (optim_state_count(optim) > 0) {
             const OptimState *s = optim_state(optim, 0);
-            check(strcmp(s->name, cases[i].first) == 0 && s->rows == 12 && s->cols == 4, "case %zu: the first is %s %zu x %zu",
-                  i, s->name, s->rows, s->cols);
+            check(strcmp(s->name, cases[i].first) == 0 && s->rows == 12 && s->cols == 4,
+                  "case %zu: the first is %s %zu x %zu", i, s->name, s->rows, s->cols);
         }
         for (size_t k = 0; k < optim_group_count(optim); k++)
             in_groups += optim_group_info(optim, k).state_floats;

@@ -125,7 +125,7 @@ static void test_refusals(void)
         {"--lr 0.1x", "not '0.1x'"},
         {"--aux-lr inf", "--aux-lr is inf"},
         {"--aux-beta1 1", "--aux-beta1 is 1; it must be a number from 0 to below 1"},
-        {"--ns-steps 2.5", "--ns-steps needs a whole number"},
+        {"--ns-steps 2.5", "--ns-steps is 2.5; it must be a whole number"},
         {"--ns newton", "--ns knows no 'newton'; it is one of jordan, cubic"},
         {"--schedule cos", "--schedule knows no 'cos'; it is one of constant, cosine"},
     };

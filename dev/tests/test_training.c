@@ -207,8 +207,8 @@ static void test_overfit(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Generation: decoding token by token gives the logits of the forward pass over all of them. The paths differ in the order
- * of sums of up to 96 numbers; 26 operations deep in rounding of a few 2^-24 each, logits below 4 agree to 1e-5.
+ * Generation: decoding token by token gives the logits of the forward pass over all of them. The paths differ in the
+ * order of sums of up to 96 numbers; 26 operations deep in rounding of a few 2^-24 each, logits below 4 agree to 1e-5.
  */
 
 enum { DECODE_T = 70, DECODE_V = 31 };

@@ -1,0 +1,183 @@
+#!/bin/sh
+# faults.sh [PATTERN]: plants one fault after the other in a copy of the tree; the named test must go red each time.
+# A fault that changes nothing or does not compile counts as failed, like one that no test notices.
+# PATTERN: only the rows that contain it. Takes about 10 minutes.
+pattern=${1:-}
+tree=$(mktemp -d) || exit 1
+trap 'rm -rf "$tree"' EXIT
+trap 'exit 1' HUP INT TERM
+git ls-files -co --exclude-standard | while IFS= read -r file; do
+    [ -f "$file" ] && printf '%s\n' "$file"
+done | tar cf - -T - | tar xf - -C "$tree" || exit 1
+cd "$tree" || exit 1
+export OMP_NUM_THREADS=1
+passed=0 failed=0
+
+# Builds and runs a test: `gpt`, the name of a program of dev/tests, or `cli:` and a part of the names of its tests.
+# Status 9: it does not build.
+check() {
+    case $1 in
+    gpt)
+        make -s test_gpt_cpu > build.log 2>&1 || return 9
+        set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors ;;
+    cli:*)
+        make -s > build.log 2>&1 || return 9
+        set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
+    *)
+        make -s "build/tests/test_$1" > build.log 2>&1 || return 9
+        set -- "build/tests/test_$1" ;;
+    esac
+    # a fault may also make a test hang
+    if command -v timeout > /dev/null; then
+        set -- timeout 300 "$@"
+    fi
+    "$@" > test.log 2>&1
+}
+
+noticed() { # test, file, sed expression
+    cp "$2" original
+    sed "$3" original > "$2"
+    if cmp -s original "$2"; then
+        why="the expression changes nothing"
+    else
+        check "$1"
+        case $? in
+        0) why="$1 stays green" ;;
+        9) why="it does not build: $(grep -m 1 error build.log)" ;;
+        *) why= ;;
+        esac
+    fi
+    cat original > "$2"
+    [ -z "$why" ]
+}
+
+# Test | file | sed expression. Neighbours share a file, which is then compiled once a row.
+cat > table <<'TABLE'
+gpt | train_gpt.c | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
+gpt | train_gpt.c | s/w->wpe + (position + r % T) \* C/w->wpe + (position + (r + 1) % T) * C/
+gpt | train_gpt.c | s/token\[i\] += dout\[r \* C + i0 + i\]/token[i] = dout[r * C + i0 + i]/
+gpt | train_gpt.c | s/place\[i\] += dout\[(b \* T + t) \* C + i\]/place[i] += dout[t * C + i]/
+gpt | train_gpt.c | s/inverse_C + 1e-5f/inverse_C + 1e-3f/
+gpt | train_gpt.c | s/(xr\[i\] - m) \* s \* gain\[i\] + bias\[i\]/(xr[i] - m) * s * gain[i]/
+gpt | train_gpt.c | s/- xhat \* mean_d_xhat/- 0 * mean_d_xhat/
+gpt | train_gpt.c | s/(d - mean_d - xhat/(d - 0 * mean_d - xhat/
+gpt | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xhat/
+gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
+gpt | train_gpt.c | s/GELU_CUBE = 0.044715f/GELU_CUBE = 0.0444f/
+gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
+gpt | train_gpt.c | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
+gpt | train_gpt.c | s/\*= gelu_slope(fc\[o\])/*= gelu_slope(0.99f * fc[o])/
+gpt | train_gpt.c | s/\.k = OC, \.alpha = 1, \.a = dout/.k = OC, .alpha = 1.01f, .a = dout/
+gpt | train_gpt.c | s/\.alpha = 1, \.beta = first/.alpha = 1.01f, .beta = first/
+gpt | train_gpt.c | s/sum\[i\] += dout\[r \* n + i\]/sum[i] = dout[r * n + i]/
+gpt | train_gpt.c | s/residual\[o\] + (out\[o\] + tail->bias\[o\])/residual[o] + out[o]/
+gpt | train_gpt.c | s/out\[o\] = residual\[o\] + (out/out[o] = 0 * residual[o] + (out/
+gpt | train_gpt.c | s/dxr\[i\] += s \* (d/dxr[i] = s * (d/
+gpt | train_gpt.c | s/1.0f \/ sqrtf((float)HS)/1.0f \/ (float)HS/
+gpt | train_gpt.c | s/visible = query + i + 1/visible = keys/
+gpt | train_gpt.c | s/maximum + logf(sum)/maximum/
+gpt | train_gpt.c | s/p_i\[j\] \* (ds_i\[j\] - dot)/p_i[j] * ds_i[j]/
+gpt | train_gpt.c | s/\.alpha = head->scale, \.a = ds,/.alpha = 1, .a = ds,/
+gpt | train_gpt.c | s/\.alpha = head->scale, \.beta = add/.alpha = 1, .beta = add/
+gpt | train_gpt.c | s/\.alpha = 1, \.beta = add/.alpha = 1.01f, .beta = add/
+gpt | train_gpt.c | s/row\[target\] -= scale/row[target] -= 0.99f * scale/
+gpt | train_gpt.c | s/factor = scale \/ sum/factor = 1.01f * scale \/ sum/
+gpt | train_gpt.c | s/(double)maximum + log((double)sum)/log((double)sum)/
+gpt | train_gpt.c | s/g->dresidual, g->tokens, &g->config/g->dnorm, g->tokens, \&g->config/
+gpt | train_gpt.c | s/head_scores(&head, scores, position, 1, keys)/head_scores(\&head, scores, 0, 1, keys)/
+gradients | train_gpt.c | s/add = keys == T ? 0.0f : 1.0f/add = 0.0f/
+gradients | train_gpt.c | s/first && r0 == 0/first/
+gradients | train_gpt.c | s/for (size_t query = 0; query < T; query += QUERIES)/for (size_t query = 0; query < QUERIES; query += QUERIES)/
+gradients | train_gpt.c | s/b < (t < T ? B : 0)/b < (t + 1 < T ? B : 0)/
+cli:agree at one --total-batch | train_gpt.c | s/first ? 0.0f : sums\[i\]/0.0f/
+cli:agree at one --total-batch | train_gpt.c | s/\.beta = first ? 0.0f : 1.0f/.beta = 0.0f/
+cli:agree at one --total-batch | train_gpt.c | s/if (first)$/if (B > 0)/
+cli:threads give the same bits | train_gpt.c | s/return rows \* part \/ PARTS/return part == PARTS ? rows : rows * part \/ PARTS \/ threads_count() * threads_count()/
+optim | optim/sgd_math.h | s/k->momentum, \*b, k->gradient_share/0.99f * k->momentum, *b, k->gradient_share/
+optim | optim/sgd_math.h | s/fmaf(k->momentum, new_b, d)/fmaf(k->momentum, *b, d)/
+optim | optim/sgd_math.h | s/k->gradient_share \* d/d/
+optim | optim/sgd_math.h | s/fmaf(k->weight_decay, \*p, k->grad_scale \* g)/(k->grad_scale * g)/
+optim | optim/sgd_math.h | s/k->grad_scale \* g/g/
+optim | optim/sgd.c | s/step->t == 1/step->t == 0/
+optim | optim/adamw.c | s/1 \/ (1 - pow(beta2, t))/1/
+optim | optim/adamw.c | s/lr \/ (1 - pow(beta1, t))/lr/
+optim | optim/adamw.c | s/1 - lr \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+optim | optim/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
+optim | optim/adamw_math.h | s/sqrtf(new_v \* k->inverse_correction2) + k->eps/sqrtf(new_v * k->inverse_correction2 + k->eps)/
+optim | optim/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
+optim | optim/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 * g/
+gpt | optim/adamw.c | s/1 - pow(beta2, t)/1 - pow(beta2, t + 1)/
+optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
+optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
+optim | optim/optim.c | s/total += sum;/total = sum;/
+muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
+muon | optim/verbs_cpu.c | s/nesterov ? fmaf(keep, new_m, share \* g\[i\]) : new_m/new_m/
+muon | optim/verbs_cpu.c | s/fmaf(keep, m\[i\], share \* g\[i\])/fmaf(0.99f * keep, m[i], share * g[i])/
+muon | optim/verbs_cpu.c | s/fmaf(minus_step, u\[i\], keep \* p\[i\])/fmaf(minus_step, u[i], p[i])/
+muon | optim/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
+muon | optim/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
+muon | optim/muon.c | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+gpt | optim/newton_schulz.c | s/-4.7750/-4.7650/
+newton_schulz | optim/newton_schulz.c | s/-4.7750/-4.7650/
+newton_schulz | optim/newton_schulz.c | s/3.285753657755655/3.295753657755655/
+newton_schulz | optim/newton_schulz.c | s/triples\[i < spec->triple_count ? i : spec->triple_count - 1\]/triples[0]/
+newton_schulz | optim/newton_schulz.c | s/polar_express), 1.02/polar_express), 1.00/
+schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
+schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
+schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/
+schedule | train/schedule.c | s/left < decay_steps/left <= decay_steps - 1/
+cli:--clip bounds | train/run.c | s/norm > r->o->clip ? r->o->clip \/ norm : 1/1/
+cli:--clip bounds | train/run.c | s/norm > r->o->clip ? r->o->clip \/ norm : 1/r->o->clip \/ norm/
+cli:a run writes | train/run.c | s/schedule_factor(&r->o->schedule, step)/schedule_factor(\&r->o->schedule, step + 1)/
+cli:closed | train/main.c | s/fd <= 2/fd < 0/
+cli:bit-equal, muon | train/run.c | /r->state.loader_position = loader_position(r->loader);/d
+cli:a signal while | train/run.c | s/if (!r->saved) {/if (0) {/
+cli:keeps the tokens | train/run.c | /o->total_batch = total;/d
+cli:--steps 0 evaluates | train/run.c | s/sum \/ (double)targets/sum \/ (double)(targets + 1)/
+loader | data/loader.c | s/tokens_read(l->tokens, shard, (index - l->first\[shard\]) \* T/tokens_read(l->tokens, shard, (index - l->first[shard]) * (T - 1)/
+loader | data/loader.c | s/sequence + 1, T/sequence, T/
+loader | data/loader.c | s/sequences = (size - 1) \/ T/sequences = size \/ T/
+loader | data/loader.c | s/l->start + l->config.rank + k/l->config.rank + k/
+loader | data/loader.c | s/l->config.seed, p \/ N, N/l->config.seed, 0, N/
+loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
+loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
+checkpoint | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
+checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e) != 0/0 != 0/
+checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
+checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
+checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
+checkpoint | train/checkpoint.c | s/if (inner != 4 \* C)/if (0)/
+checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
+cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
+cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e) != 0/0 != 0/
+cli:drops the rows | train/metrics.c | s/step > last_step/step > last_step + 1/
+safetensors | train/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
+safetensors | train/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
+options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
+options | train/options.c | s/strcmp(given, recorded) != 0/0/
+TABLE
+
+grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests
+while IFS= read -r test; do
+    if ! check "$test"; then
+        echo "FAIL  $test is red without any fault: $(tail -n 1 test.log)"
+        failed=$((failed + 1))
+    fi
+done < tests
+[ $failed -eq 0 ] || { echo "$passed passed, $failed failed"; exit 1; }
+echo "every test is green without a fault"
+
+while IFS= read -r row <&3; do
+    case $row in *"$pattern"*) ;; *) continue ;; esac
+    test=${row%%" | "*}
+    rest=${row#*" | "}
+    if noticed "$test" "${rest%%" | "*}" "${rest#*" | "}"; then
+        passed=$((passed + 1))
+        printf 'ok    %s\n' "$row"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %s: %s\n' "$row" "$why"
+    fi
+done 3< table
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

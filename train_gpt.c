@@ -431,13 +431,29 @@ static void head_scores(const Head *head, float *scores, size_t query, size_t n,
                           .c = scores, .ldc = keys});
 }
 
+/* The largest of n values, lane by lane, which compilers make vector code of without fast-math. */
+static float largest(const float *x, size_t n)
+{
+    enum { LANES = 16 };
+    float lanes[LANES], max = -INFINITY;
+    size_t i = 0;
+    for (size_t j = 0; j < LANES; j++)
+        lanes[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    for (size_t j = 0; j < LANES; j++)
+        max = lanes[j] > max ? lanes[j] : max;
+    return max;
+}
+
 /* Softmax without its division: scores (n) become exp(score - max). Returns their sum and the maximum. */
 static float exp_scores(float *scores, size_t n, float *maximum)
 {
-    float max = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : max)
-    for (size_t i = 0; i < n; i++)
-        max = scores[i] > max ? scores[i] : max;
+    const float max = largest(scores, n);
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < n; i++) {
         scores[i] = vexpf(scores[i] - max);

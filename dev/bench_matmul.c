@@ -63,9 +63,9 @@ typedef enum { TILED, THREADED_BLAS, ONE_BLAS, ONE_BUILTIN } Way;
 #ifdef HAVE_OPENBLAS
 static void blas(const Matmul *p, size_t which)
 {
-    cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans, (int)p->m,
-                (int)p->n, (int)p->k, p->alpha, p->a + which * p->stride_a, (int)p->lda, p->b + which * p->stride_b,
-                (int)p->ldb, p->beta, p->c + which * p->stride_c, (int)p->ldc);
+    cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
+                (int)p->m, (int)p->n, (int)p->k, p->alpha, p->a + which * p->stride_a, (int)p->lda,
+                p->b + which * p->stride_b, (int)p->ldb, p->beta, p->c + which * p->stride_c, (int)p->ldc);
 }
 
 static void set_blas_threads(Way way)

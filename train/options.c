@@ -20,6 +20,9 @@ typedef struct Option {
     bool may_change;     /* in a resumed run */
 } Option;
 
+/* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
+enum { OPENBLAS_THREADS_MOST = 128 };
+
 #define AT(field) offsetof(Options, field)
 #define HYPER_ROW(id, pre, field, arg, note) \
     {.name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre}
@@ -97,7 +100,7 @@ static const Option table[] = {
     {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
     {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
-    {NULL, "threads", "N", "CPU threads; 0: all [0]", SIZE, AT(threads), .most = 128, /* as many as OpenBLAS has buffers for */
+    {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
     {NULL, "dtype", "NAME", "fp32, or on a GPU bf16 [fp32]", TEXT, AT(dtype), .may_change = true},

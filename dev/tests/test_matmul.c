@@ -171,7 +171,8 @@ static const size_t sizes[][3] = {{1, 1, 1},     {1, 7, 5},      {7, 1, 3},     
                                   {13, 33, 17},  {31, 29, 37},   {64, 64, 64},   {65, 63, 1},    {97, 101, 385},
                                   {5, 769, 383}, {257, 257, 29}, {193, 385, 67}, {513, 769, 31}, {1, 1537, 11}};
 
-static const float factors[][2] = {{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.37f, 0.0f}, {0.71f, -1.3f}, {0.0f, 0.5f}, {0.0f, 0.0f}};
+static const float factors[][2] = {{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.37f, 0.0f},
+                                   {0.71f, -1.3f}, {0.0f, 0.5f}, {0.0f, 0.0f}};
 
 enum { SIZES = sizeof sizes / sizeof *sizes, FACTORS = sizeof factors / sizeof *factors };
 

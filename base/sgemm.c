@@ -1,5 +1,7 @@
 #include "base/sgemm.h"
 
+#include "base/threads.h"
+
 #include <string.h>
 
 #ifdef __SSE__
@@ -35,12 +37,16 @@ enum { NV = NR / LANES, KC = 384, MC = 96, NC = 768 };
 _Static_assert(MC % MR == 0 && NC % NR == 0, "cache blocks are whole register tiles");
 
 static inline size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
+static inline size_t ceil_div(size_t x, size_t y) { return x / y + (x % y != 0); }
+
+/* Depth of the blocks that k is cut into: as even as KC allows, and a function of k alone. */
+static size_t depth_of(size_t k) { return k == 0 ? 1 : ceil_div(k, ceil_div(k, KC)); }
 
 /* The packed panels. A panel of B holds NR columns: element (p, j) at p * NR + j. A panel of A holds MR rows: element
  * (i, p) at i * KC + p, or at p * MR + i when A is stored transposed: in either case the copy runs along memory. Rows
  * and columns that do not exist are zeros. */
 
-static void pack_a(const float *a, size_t lda, size_t rows, size_t depth, float *to)
+static void pack_a_rows(const float *a, size_t lda, size_t rows, size_t depth, float *to)
 {
     for (size_t i = 0; i < rows; i++)
         memcpy(to + i * KC, a + i * lda, depth * sizeof *a);
@@ -94,6 +100,24 @@ static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t de
             for (size_t j = 0; j < NR; j++)
                 to[p * NR + j] = j < count ? b[j * ldb + p] : 0.0f;
     }
+}
+
+/* Rows i0 .. i0+rows-1 and columns p0 .. p0+depth-1 of op(A). */
+static void pack_a(bool trans, const float *a, size_t lda, size_t i0, size_t rows, size_t p0, size_t depth, float *to)
+{
+    if (trans)
+        pack_side_by_side(a + p0 * lda + i0, lda, rows, depth, MR, to);
+    else
+        pack_a_rows(a + i0 * lda + p0, lda, rows, depth, to);
+}
+
+/* Columns j0 .. j0+cols-1 and rows p0 .. p0+depth-1 of op(B). */
+static void pack_b(bool trans, const float *b, size_t ldb, size_t j0, size_t cols, size_t p0, size_t depth, float *to)
+{
+    if (trans)
+        pack_b_transposed(b + j0 * ldb + p0, ldb, cols, depth, to);
+    else
+        pack_side_by_side(b + p0 * ldb + j0, ldb, cols, depth, NR, to);
 }
 
 /* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
@@ -164,19 +188,14 @@ static void multiply(const Product *p, size_t m, size_t n, size_t k, const float
     static _Thread_local _Alignas(64) float a_block[MC * KC], b_block[KC * NC];
     if (k == 0 || p->alpha == 0.0f)
         scale(m, n, p->beta, p->c, p->ldc);
+    size_t most_depth = depth_of(k);
     for (size_t j0 = 0; j0 < n && p->alpha != 0.0f; j0 += NC)
-        for (size_t p0 = 0; p0 < k; p0 += KC) {
-            size_t cols = smaller(NC, n - j0), depth = smaller(KC, k - p0);
-            if (p->trans_b)
-                pack_b_transposed(b + j0 * ldb + p0, ldb, cols, depth, b_block);
-            else
-                pack_side_by_side(b + p0 * ldb + j0, ldb, cols, depth, NR, b_block);
+        for (size_t p0 = 0; p0 < k; p0 += most_depth) {
+            size_t cols = smaller(NC, n - j0), depth = smaller(most_depth, k - p0);
+            pack_b(p->trans_b, b, ldb, j0, cols, p0, depth, b_block);
             for (size_t i0 = p->lower ? j0 / MC * MC : 0; i0 < m; i0 += MC) {
                 size_t rows = smaller(MC, m - i0);
-                if (p->trans_a)
-                    pack_side_by_side(a + p0 * lda + i0, lda, rows, depth, MR, a_block);
-                else
-                    pack_a(a + i0 * lda + p0, lda, rows, depth, a_block);
+                pack_a(p->trans_a, a, lda, i0, rows, p0, depth, a_block);
                 multiply_blocks(p, a_block, b_block, i0, j0, rows, cols, depth, p0 == 0 ? p->beta : 1.0f);
             }
         }
@@ -192,4 +211,63 @@ void sgemm_builtin_lower(bool trans_a, bool trans_b, size_t n, size_t k, float a
                          const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
     multiply(&(Product){trans_a, trans_b, true, alpha, beta, c, ldc}, n, n, k, a, lda, b, ldb);
+}
+
+/* --- one large product on all threads --- */
+
+/* Columns of a block of B that is packed once for all threads; tasks a thread, so that none waits long for the last. */
+enum { SHARED_NC = 3072, TASKS_A_THREAD = 8 };
+_Static_assert(SHARED_NC % NR == 0, "a shared block is whole panels");
+
+/* How the rows and columns of a block of C are dealt out. */
+typedef struct Grid {
+    size_t rows_each, cols_each, down, across;
+} Grid;
+
+static Grid make_grid(size_t m, size_t cols)
+{
+    const size_t wanted = TASKS_A_THREAD * threads_count();
+    Grid g = {.rows_each = ceil_div(ceil_div(m, ceil_div(m, MC)), MR) * MR};
+    g.down = ceil_div(m, g.rows_each);
+    const size_t panels = ceil_div(cols, NR), pieces = smaller(panels, ceil_div(wanted, g.down));
+    g.cols_each = ceil_div(panels, pieces) * NR;
+    g.across = ceil_div(cols, g.cols_each);
+    return g;
+}
+
+/* The columns from j0 on and the depth from p0 on that are at hand. */
+typedef struct Block {
+    size_t j0, cols, p0, depth;
+} Block;
+
+static void multiply_task(const Matmul *s, bool lower, const Block *at, const Grid *g, const float *b_block, size_t index)
+{
+    static _Thread_local _Alignas(64) float a_block[MC * KC];
+    const Product p = {s->trans_a, s->trans_b, lower, s->alpha, s->beta, s->c, s->ldc};
+    const size_t i0 = index / g->across * g->rows_each, j = index % g->across * g->cols_each;
+    const size_t rows = smaller(g->rows_each, s->m - i0), cols = smaller(g->cols_each, at->cols - j);
+    if (lower && i0 + rows <= at->j0 + j)
+        return; /* all above the diagonal */
+    pack_a(s->trans_a, s->a, s->lda, i0, rows, at->p0, at->depth, a_block);
+    multiply_blocks(&p, a_block, b_block + j * KC, i0, at->j0 + j, rows, cols, at->depth, at->p0 == 0 ? s->beta : 1.0f);
+    if (s->epilogue != NULL && at->p0 + at->depth == s->k)
+        s->epilogue(s->epilogue_context, 0, i0, at->j0 + j, rows, cols);
+}
+
+void sgemm_builtin_shared(const Matmul *s, bool lower)
+{
+    static _Alignas(64) float b_block[KC * SHARED_NC];
+    const size_t most_depth = depth_of(s->k);
+#pragma omp parallel
+    for (size_t j0 = 0; j0 < s->n; j0 += SHARED_NC)
+        for (size_t p0 = 0; p0 < s->k; p0 += most_depth) {
+            const Block at = {j0, smaller(SHARED_NC, s->n - j0), p0, smaller(most_depth, s->k - p0)};
+            const Grid g = make_grid(s->m, at.cols);
+#pragma omp for schedule(static)
+            for (size_t j = 0; j < at.cols; j += NR)
+                pack_b(s->trans_b, s->b, s->ldb, j0 + j, smaller(NR, at.cols - j), p0, at.depth, b_block + j * KC);
+#pragma omp for schedule(dynamic, 1)
+            for (size_t index = 0; index < g.down * g.across; index++)
+                multiply_task(s, lower, &at, &g, b_block, index);
+        }
 }

@@ -4,7 +4,7 @@
 # dev/results/sweep.csv and the best to dev/results/rates.csv. A best rate on the edge of its grid is an error: shift it.
 usage='usage: dev/sweep.sh [--grid NAME="RATES"]... [--out DIR] [-- OPTIONS of train_gpt]'
 command="dev/sweep.sh $*"
-grid_adamw='1e-3 2e-3 4e-3 8e-3 1.6e-2' grid_muon='5e-3 1e-2 2e-2 4e-2 8e-2'
+grid_adamw='1e-3 2e-3 4e-3 8e-3' grid_muon='1e-2 2e-2 4e-2 8e-2'
 out=dev/results runs=$(mktemp -d) || exit 1
 trap 'rm -rf "$runs"' EXIT
 others=muon

@@ -246,10 +246,9 @@ static void part_step(const Config *config, const char *optimizer, double second
     Trainer t = make_trainer(config, optimizer);
     struct rusage usage;
     size_t n = 0;
-    one_step(&t);
-    one_step(&t);
+    one_step(&t); /* touches all memory once */
     const double end = bench_seconds() + seconds;
-    while (n < STEPS_MOST && (n < 3 || bench_seconds() < end))
+    while (n < STEPS_MOST && (n < 2 || bench_seconds() < end))
         steps[n++] = one_step(&t);
     getrusage(RUSAGE_SELF, &usage);
     printf("{\"steps\": %zu, \"data\": %.9f, \"forward\": %.9f, \"backward\": %.9f, \"norm\": %.9f, \"update\": %.9f, "
@@ -325,64 +324,120 @@ static Json *run_torch(const Config *config, double seconds)
     return run_json(command);
 }
 
-static void report_step(const char *label, const Json *step, const Json *peak, const Json *sgemm)
+/* The parts are measured in turn, ROUNDS times, and every figure is the median over the rounds of what it was within one
+ * round: other load on the machine comes and goes, and what was measured together is compared. */
+enum { ROUNDS = 3 };
+
+typedef struct Round {
+    Json *peak, *sgemm, *adamw, *muon, *torch;
+} Round;
+
+static double gflops(const Json *step)
 {
-    const double tokens = number(step, "tokens"), both = number(step, "forward") + number(step, "backward");
-    const double gflops = tokens * number(step, "flops_per_token") / both * 1e-9;
-    printf("  %-12s %9.0f tokens/s; forward+backward %6.1f GFLOP/s = %3.0f%% of peak, %3.0f%% of sgemm; %5.0f MiB\n", label,
-           tokens / number(step, "step"), gflops, 100 * gflops / number(peak, "fma_gflops"),
-           100 * gflops / number(sgemm, "sgemm_gflops"), number(step, "rss") / 0x1p20);
-    printf("  %-12s forward %.1f ms, backward %.1f, gradient norm %.2f, update %.2f, data %.3f\n", "",
+    const double both = number(step, "forward") + number(step, "backward");
+    return number(step, "tokens") * number(step, "flops_per_token") / both * 1e-9;
+}
+
+static double tokens_per_second(const Json *step) { return number(step, "tokens") / number(step, "step"); }
+
+static double of_peak(const Round *r) { return gflops(r->adamw) / number(r->peak, "fma_gflops"); }
+static double of_sgemm(const Round *r) { return gflops(r->adamw) / number(r->sgemm, "sgemm_gflops"); }
+static double muon_of_sgemm(const Round *r) { return gflops(r->muon) / number(r->sgemm, "sgemm_gflops"); }
+static double sgemm_gflops(const Round *r) { return number(r->sgemm, "sgemm_gflops"); }
+static double sgemm_of_peak(const Round *r) { return sgemm_gflops(r) / number(r->peak, "fma_gflops"); }
+static double peak_gflops(const Round *r) { return number(r->peak, "fma_gflops"); }
+static double bandwidth(const Round *r) { return number(r->peak, "bandwidth") * 1e-9; }
+static double adamw_rate(const Round *r) { return tokens_per_second(r->adamw); }
+static double muon_rate(const Round *r) { return tokens_per_second(r->muon); }
+static double adamw_gflops(const Round *r) { return gflops(r->adamw); }
+static double muon_gflops(const Round *r) { return gflops(r->muon); }
+static double torch_rate(const Round *r) { return number(r->torch, "tokens_per_second"); }
+static double torch_ratio(const Round *r) { return adamw_rate(r) / torch_rate(r); }
+static double torch_memory(const Round *r) { return number(r->adamw, "rss") / number(r->torch, "peak_rss_bytes"); }
+
+/* The update moves 28 bytes a parameter: it reads p, g, m, v and writes p, m, v. */
+static double adamw_over_floor(const Round *r)
+{
+    return number(r->adamw, "update") * number(r->peak, "bandwidth") / (28 * number(r->adamw, "parameters"));
+}
+
+static double muon_over_floor(const Round *r)
+{
+    return number(r->muon, "update") * number(r->sgemm, "sgemm_gflops") * 1e9 / number(r->muon, "muon_flops");
+}
+
+static double over_rounds(const Round *rounds, double (*figure)(const Round *))
+{
+    double x[ROUNDS];
+    for (size_t i = 0; i < ROUNDS; i++)
+        x[i] = figure(&rounds[i]);
+    return median(x, ROUNDS);
+}
+
+/* Times by phase are those of the last round. */
+static void report_phases(const Json *step)
+{
+    printf("  %-8s forward %.1f ms, backward %.1f, gradient norm %.2f, update %.2f, data %.3f; peak memory %.0f MiB\n", "",
            1e3 * number(step, "forward"), 1e3 * number(step, "backward"), 1e3 * number(step, "norm"),
-           1e3 * number(step, "update"), 1e3 * number(step, "data"));
+           1e3 * number(step, "update"), 1e3 * number(step, "data"), number(step, "rss") / 0x1p20);
 }
 
-static void report_torch(const Json *torch, const Json *step)
+static void report_rounds(const Round *r)
 {
-    const double rate = number(torch, "tokens_per_second"), ours = number(step, "tokens") / number(step, "step");
-    printf("  %-12s %9.0f tokens/s; forward %.1f ms, backward %.1f, update %.2f; %5.0f MiB\n", "PyTorch adamw", rate,
-           number(torch, "forward_ms"), number(torch, "backward_ms"), number(torch, "optimizer_ms"),
-           number(torch, "peak_rss_bytes") / 0x1p20);
-    printf("  %-12s %.2f times PyTorch's tokens/s, %.2f of its memory (torch %s)\n", "ratio", ours / rate,
-           number(step, "rss") / number(torch, "peak_rss_bytes"), json_string(json_get(torch, "torch")));
+    const Round *last = &r[ROUNDS - 1];
+    printf("  machine  FMA peak %.0f GFLOP/s, memory %.1f GB/s; sgemm on the step's products %.1f GFLOP/s = %.0f%% of peak\n",
+           over_rounds(r, peak_gflops), over_rounds(r, bandwidth), over_rounds(r, sgemm_gflops),
+           100 * over_rounds(r, sgemm_of_peak));
+    printf("  adamw    %.0f tokens/s; forward+backward %.1f GFLOP/s = %.0f%% of peak, %.0f%% of sgemm\n",
+           over_rounds(r, adamw_rate), over_rounds(r, adamw_gflops), 100 * over_rounds(r, of_peak),
+           100 * over_rounds(r, of_sgemm));
+    report_phases(last->adamw);
+    printf("  %-8s the update takes %.2f times as long as moving its 28 bytes a parameter\n", "",
+           over_rounds(r, adamw_over_floor));
+    printf("  muon     %.0f tokens/s; forward+backward %.1f GFLOP/s = %.0f%% of sgemm\n", over_rounds(r, muon_rate),
+           over_rounds(r, muon_gflops), 100 * over_rounds(r, muon_of_sgemm));
+    report_phases(last->muon);
+    printf("  %-8s the update takes %.2f times as long as its %.1f GFLOP of Newton-Schulz at the sgemm rate\n", "",
+           over_rounds(r, muon_over_floor), number(last->muon, "muon_flops") * 1e-9);
+    if (last->torch == NULL) {
+        printf("  PyTorch  not measured: no Python with torch\n");
+        return;
+    }
+    printf("  PyTorch  %.0f tokens/s with AdamW (torch %s): forward %.1f ms, backward %.1f, update %.2f; peak memory %.0f MiB\n",
+           over_rounds(r, torch_rate), json_string(json_get(last->torch, "torch")), number(last->torch, "forward_ms"),
+           number(last->torch, "backward_ms"), number(last->torch, "optimizer_ms"),
+           number(last->torch, "peak_rss_bytes") / 0x1p20);
+    printf("  ratio    adamw does %.2f times PyTorch's tokens/s with %.2f of its memory\n", over_rounds(r, torch_ratio),
+           over_rounds(r, torch_memory));
 }
 
-static void report(const char *self, const Config *config, const Json *peak, double seconds)
+static void report(const char *self, const Config *config, double seconds)
 {
-    char part[64];
+    Round rounds[ROUNDS];
+    char sgemm[64], adamw[64], muon[64];
     printf("\n%s, B=%zu T=%zu\n", config->what, config->B, config->gpt.T);
-    snprintf(part, sizeof part, "sgemm %s", config->name);
-    Json *sgemm = run_part(self, part, seconds);
-    printf("  %-12s %6.1f GFLOP/s on the step's products = %.0f%% of peak\n", "sgemm", number(sgemm, "sgemm_gflops"),
-           100 * number(sgemm, "sgemm_gflops") / number(peak, "fma_gflops"));
-    snprintf(part, sizeof part, "step %s adamw", config->name);
-    Json *adamw = run_part(self, part, seconds);
-    report_step("adamw", adamw, peak, sgemm);
-    printf("  %-12s its update moves 28 bytes a parameter: %.2f of the time at memory bandwidth\n", "",
-           number(adamw, "update") * number(peak, "bandwidth") / (28 * number(adamw, "parameters")));
     fflush(stdout);
-    snprintf(part, sizeof part, "step %s muon", config->name);
-    Json *muon = run_part(self, part, seconds);
-    const double floor = number(muon, "muon_flops") / (number(sgemm, "sgemm_gflops") * 1e9);
-    report_step("muon", muon, peak, sgemm);
-    printf("  %-12s its update does %.1f GFLOP in Newton-Schulz: %.2f of the time at the sgemm rate\n", "",
-           number(muon, "muon_flops") * 1e-9, number(muon, "update") / floor);
+    snprintf(sgemm, sizeof sgemm, "sgemm %s", config->name);
+    snprintf(adamw, sizeof adamw, "step %s adamw", config->name);
+    snprintf(muon, sizeof muon, "step %s muon", config->name);
+    for (size_t i = 0; i < ROUNDS; i++)
+        rounds[i] = (Round){.peak = run_part(self, "peak", seconds), .sgemm = run_part(self, sgemm, seconds),
+                            .adamw = run_part(self, adamw, seconds), .muon = run_part(self, muon, seconds),
+                            .torch = run_torch(config, seconds)};
+    report_rounds(rounds);
     fflush(stdout);
-    Json *torch = run_torch(config, seconds);
-    if (torch != NULL)
-        report_torch(torch, adamw);
-    else
-        printf("  %-12s not measured: no Python with torch\n", "PyTorch");
-    fflush(stdout);
-    json_free(sgemm);
-    json_free(adamw);
-    json_free(muon);
-    json_free(torch);
+    for (size_t i = 0; i < ROUNDS; i++) {
+        json_free(rounds[i].peak);
+        json_free(rounds[i].sgemm);
+        json_free(rounds[i].adamw);
+        json_free(rounds[i].muon);
+        json_free(rounds[i].torch);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    double seconds = 10;
+    double seconds = 5;
     const char *only = NULL;
     matmul_init();
     for (int i = 1; i < argc; i++) {
@@ -399,12 +454,9 @@ int main(int argc, char **argv)
         else
             return fprintf(stderr, "bench: usage: bench [--seconds S] [--only nano|small|gpt2]\n"), 2;
     }
-    Json *peak = run_part(argv[0], "peak", seconds);
-    printf("%s\nfp32 FMA peak %.0f GFLOP/s, memory bandwidth %.1f GB/s\n", gpt_device(), number(peak, "fma_gflops"),
-           number(peak, "bandwidth") * 1e-9);
+    printf("%s; medians of %d rounds\n", gpt_device(), ROUNDS);
     for (size_t i = 0; i < CONFIG_COUNT; i++)
         if (only == NULL || strcmp(only, configs[i].name) == 0)
-            report(argv[0], &configs[i], peak, seconds);
-    json_free(peak);
+            report(argv[0], &configs[i], seconds);
     return 0;
 }

@@ -66,35 +66,58 @@ static int read_json(const char *path, Json **json, Error *e)
     return status == 0 ? 0 : error_set(e, "%s: %s", path, fault.text);
 }
 
+/* A value as a message shows it. */
+static const char *shown(const Json *value)
+{
+    if (value->type == JSON_BOOL)
+        return value->boolean ? "true" : "false";
+    return value->text != NULL ? value->text : "a list or object";
+}
+
+/* A key that must be absent, null or have the one value that train_gpt computes. */
+static int check_number(const char *path, const Json *json, const char *key, double want, Error *e)
+{
+    const Json *value = json_get(json, key);
+    double got;
+    if (value == NULL || value->type == JSON_NULL)
+        return 0;
+    if (json_number(value, &got) && fabs(got - want) <= 1e-9 * want)
+        return 0;
+    return error_set(e, "%s: %s is %s; only %g is supported", path, key, shown(value), want);
+}
+
+static int check_flag(const char *path, const Json *json, const char *key, bool want, Error *e)
+{
+    const Json *value = json_get(json, key);
+    bool got;
+    if (value == NULL || value->type == JSON_NULL || (json_bool(value, &got) && got == want))
+        return 0;
+    return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want ? "true" : "false");
+}
+
+static int check_text(const char *path, const Json *json, const char *key, const char *want, const char *or, Error *e)
+{
+    const Json *value = json_get(json, key);
+    const char *got = json_string(value);
+    if (value == NULL || value->type == JSON_NULL || (got != NULL && (strcmp(got, want) == 0 || strcmp(got, or) == 0)))
+        return 0;
+    return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want);
+}
+
 /* What must hold for the weights to mean what train_gpt computes; absent keys have the classic value. */
 static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 {
-    const char *activation = json_string(json_get(json, "activation_function"));
-    const char *type = json_string(json_get(json, "model_type"));
-    double epsilon = 1e-5;
-    bool tied = true, flag = false;
-    size_t inner = 4 * C;
-    json_number(json_get(json, "layer_norm_epsilon"), &epsilon);
-    json_bool(json_get(json, "tie_word_embeddings"), &tied);
-    json_size(json_get(json, "n_inner"), &inner);
-    if (type != NULL && strcmp(type, "gpt2") != 0)
-        return error_set(e, "%s: model_type is \"%s\"; only \"gpt2\" is supported", path, type);
-    if (activation != NULL && strcmp(activation, "gelu_new") != 0 && strcmp(activation, "gelu_pytorch_tanh") != 0)
-        return error_set(e, "%s: activation_function is \"%s\"; only \"gelu_new\" is supported", path, activation);
-    if (fabs(epsilon - 1e-5) > 1e-12)
-        return error_set(e, "%s: layer_norm_epsilon is %g; only 1e-05 is supported", path, epsilon);
-    if (!tied)
-        return error_set(e, "%s: tie_word_embeddings is false; only a tied head is supported", path);
-    if (inner != 4 * C)
-        return error_set(e, "%s: n_inner is %zu; only 4 n_embd is supported", path, inner);
-    static const char *const off[] = {"scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"};
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-        if (json_bool(json_get(json, off[i]), &flag) && flag)
-            return error_set(e, "%s: %s is true; that is not supported", path, off[i]);
-    json_bool(json_get(json, "scale_attn_weights"), &flag);
-    if (json_get(json, "scale_attn_weights") != NULL && !flag)
-        return error_set(e, "%s: scale_attn_weights is false; that is not supported", path);
-    return 0;
+    const bool classic =
+        check_text(path, json, "model_type", "gpt2", "gpt2", e) == 0 &&
+        check_text(path, json, "activation_function", "gelu_new", "gelu_pytorch_tanh", e) == 0 &&
+        check_number(path, json, "layer_norm_epsilon", 1e-5, e) == 0 &&
+        check_number(path, json, "n_inner", 4 * (double)C, e) == 0 &&
+        check_flag(path, json, "tie_word_embeddings", true, e) == 0 &&
+        check_flag(path, json, "scale_attn_weights", true, e) == 0 &&
+        check_flag(path, json, "scale_attn_by_inverse_layer_idx", false, e) == 0 &&
+        check_flag(path, json, "reorder_and_upcast_attn", false, e) == 0 &&
+        check_flag(path, json, "add_cross_attention", false, e) == 0;
+    return classic ? 0 : -1;
 }
 
 int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)

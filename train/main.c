@@ -31,6 +31,10 @@ int main(int argc, char **argv)
         printf("train_gpt %s\n", TRAIN_GPT_VERSION);
     else
         status = run_main(&options, &error);
+    if (fflush(stdout) != 0 && status == RUN_DONE) {
+        error_set(&error, "the output could not be written (is the disk full?)");
+        status = RUN_FAILED;
+    }
     if (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED)
         fprintf(stderr, "train_gpt: %s\n", error.text);
     options_free(&options);

@@ -608,30 +608,39 @@ static int evaluate_and_sample(Run *r, Error *e)
     return sample_due(r, true) && print_sample(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
+/* Resolves all that the command asks for before anything is made; what fails here is a wrong command. */
+static int resolve(Run *r, size_t *optim_bytes, Error *e)
+{
+    Options *o = r->o;
+    if (check_device(o, e) != 0 || (o->resume && read_record(r, e) != 0))
+        return -1;
+    if (o->threads > 0)
+        threads_set(o->threads);
+    if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
+        plan_optim(r, o->list_groups, optim_bytes, e) != 0)
+        return -1;
+    const bool training = o->schedule.steps > 0 && !o->list_groups;
+    const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
+    if (o->text != NULL && (o->train != NULL || o->val != NULL))
+        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth");
+    if (training && o->train == NULL && o->val != NULL)
+        return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
+    if (training && !isnan(o->target_loss) && !validates)
+        return error_set(e, "--target-loss needs a validation: --val, and --val-every and --val-tokens above 0");
+    return training ? resolve_out(r, e) : 0;
+}
+
 static int run_inside(Run *r, Error *e)
 {
     Options *o = r->o;
     size_t optim_bytes = 0;
-    if (check_device(o, e) != 0)
-        return RUN_WRONG_COMMAND;
-    if (o->resume && read_record(r, e) != 0)
-        return RUN_WRONG_COMMAND;
-    if (o->threads > 0)
-        threads_set(o->threads);
-    if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
-        plan_optim(r, o->list_groups, &optim_bytes, e) != 0)
+    if (resolve(r, &optim_bytes, e) != 0)
         return RUN_WRONG_COMMAND;
     if (o->list_groups)
         return RUN_DONE;
     const bool training = o->schedule.steps > 0;
     const size_t model_bytes = gpt_memory_needed(&r->config, r->B, r->T, training ? GPT_TRAINING : GPT_INFERENCE);
     const size_t needed = training && model_bytes < SIZE_MAX - optim_bytes ? model_bytes + optim_bytes : model_bytes;
-    if (o->text != NULL && (o->train != NULL || o->val != NULL))
-        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth"), RUN_WRONG_COMMAND;
-    if (training && o->train == NULL && o->val != NULL)
-        return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only"), RUN_WRONG_COMMAND;
-    if (training && resolve_out(r, e) != 0)
-        return RUN_WRONG_COMMAND;
     if (check_memory(r, needed, e) != 0 || corpus_open(o, r->config.V, &r->corpus, e) != 0 || make_model(r, e) != 0)
         return RUN_FAILED;
     if (!training) {

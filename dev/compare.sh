@@ -47,7 +47,7 @@ done | awk -F, -v baseline="$baseline" -v csv="$dir/comparison.csv" -v optimizer
         count = split(optimizers, name, " "); seed_count = split(seeds, seed, " ")
         printf "%-10s %9s %5s %10s %8s %10s | %9s %11s %9s | %8s %8s\n", "optimizer", "lr", "seeds", "val loss", "+- seed", \
                "over floor", "steps", "tokens", "seconds", "speed-up", "speed-up"
-        printf "%-10s %9s %5s %10s %8s %10s | %31s | %8s %8s\n", "", "", "", "final", "", "", "to " baseline "s final loss", \
+        printf "%-10s %9s %5s %10s %8s %10s | %31s | %8s %8s\n", "", "", "", "final", "", "", "to " baseline "\047s final loss", \
                "steps", "seconds"
         print "optimizer,lr,seeds,val_loss,val_loss_sd,floor,steps_to_target,tokens_to_target,seconds_to_target,speedup_steps,speedup_seconds,reached" > csv
         for (o = 1; o <= count; o++) {

@@ -12,7 +12,7 @@
 
 const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
-    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay: decoupled, in sgd coupled L2", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay, decoupled; coupled L2 in sgd, adam, adagrad, rmsprop, adadelta", HYPER_REAL, 0, 1e6, false, NULL},
     [HYPER_MOMENTUM] = {"momentum", "momentum", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_DAMPENING] = {"dampening", "sgd's dampening of the gradient", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_NESTEROV] = {"nesterov", "Nesterov's form of momentum", HYPER_SWITCH, 0, 1, false, NULL},

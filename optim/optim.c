@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Every rule there is; --optimizer lists from here. */
-static const OptimRule *const rules[] = {&optim_sgd, &optim_adamw, &optim_muon};
+static const OptimRule *const rules[] = {&optim_sgd,   &optim_adagrad, &optim_rmsprop, &optim_adadelta, &optim_adam,
+                                         &optim_adamw, &optim_signsgd, &optim_signum,  &optim_lion,     &optim_muon};
 
 enum { RULE_COUNT = sizeof rules / sizeof *rules, GROUP_HIDDEN = 0, GROUP_EMBED, GROUP_HEAD, GROUP_VECTOR, GROUP_MOST };
 

@@ -65,6 +65,7 @@ typedef struct OptimRule {
     void (*step)(const OptimGroup *group, const OptimStep *step);
 } OptimRule;
 
-extern const OptimRule optim_sgd, optim_adamw, optim_muon;
+extern const OptimRule optim_sgd, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw, optim_signsgd,
+    optim_signum, optim_lion, optim_muon;
 
 #endif

@@ -146,7 +146,7 @@ checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e
 checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
 checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
 checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
-checkpoint | train/checkpoint.c | s/if (inner != 4 \* C)/if (0)/
+checkpoint | train/checkpoint.c | s/check_number(path, json, "n_inner", 4 \* (double)C, e) == 0/true/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e) != 0/0 != 0/

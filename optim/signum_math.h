@@ -1,0 +1,34 @@
+#ifndef OPTIM_SIGNUM_MATH_H
+#define OPTIM_SIGNUM_MATH_H
+
+#include "base/hd.h"
+
+#include <math.h>
+
+typedef struct SignumScalars {
+    float grad_scale, lr;
+    float momentum, one_minus_momentum;
+    float decay; /* 1 - lr weight_decay */
+} SignumScalars;
+
+/* -1, 0 or 1; a NaN stays one */
+static inline HD float signum_sign(float x)
+{
+    return x != x ? x : (float)((x > 0.0f) - (x < 0.0f));
+}
+
+/* Bernstein et al. 2018, algorithm 1: p = (1 - lr wd) p - lr sign(g) */
+static inline HD void signsgd_element(float *p, float g, const SignumScalars *k)
+{
+    *p = fmaf(k->decay, *p, -k->lr * signum_sign(k->grad_scale * g));
+}
+
+/* Bernstein et al. 2018, algorithm 2: m = b m + (1-b) g;  p = (1 - lr wd) p - lr sign(m) */
+static inline HD void signum_element(float *p, float g, float *m, const SignumScalars *k)
+{
+    const float new_m = fmaf(k->momentum, *m, k->one_minus_momentum * (k->grad_scale * g));
+    *m = new_m;
+    *p = fmaf(k->decay, *p, -k->lr * signum_sign(new_m));
+}
+
+#endif

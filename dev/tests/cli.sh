@@ -138,7 +138,7 @@ adamw                       | 'adamw' is not an option                 | 2
 --resume=yes                | --resume takes no value                  | 2
 --no-nesterov=1             | takes no value                           | 2
 --optimizer moun            | moun;muon                                | 2
---aux-optimizer adam        | 'adam';adamw                             | 2
+--aux-optimizer adan        | 'adan';adamw                             | 2
 --aux-optimizer muon        | --aux-optimizer muon;hidden matrices     | 2
 --ns jordon                 | --ns;jordon;jordan                       | 2
 --muon-scale big            | --muon-scale;'big';moonshot              | 2

@@ -192,7 +192,8 @@ const char *matmul_backend(void)
     static char text[128];
     char version[32] = "";
     sscanf(openblas_get_config(), "OpenBLAS %31s", version); /* "OpenBLAS 0.3.21 NO_AFFINITY ..." */
-    snprintf(text, sizeof text, "OpenBLAS %s (%s), 1 thread a tile", version, openblas_get_corename());
+    snprintf(text, sizeof text, "OpenBLAS %s (%s)%s", version, openblas_get_corename(),
+             SHARES_LARGE ? ", large products built-in" : "");
     return text;
 #else
     return "built-in sgemm";

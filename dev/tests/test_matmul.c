@@ -176,20 +176,32 @@ static const float factors[][2] = {{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.37f, 0.0f},
 
 enum { SIZES = sizeof sizes / sizeof *sizes, FACTORS = sizeof factors / sizeof *factors };
 
+static void try_size(Way way, size_t batch, const size_t size[3])
+{
+    for (size_t f = 0; f < FACTORS; f++)
+        for (int transposes = 0; transposes < 4; transposes++) {
+            Matmul shape = {.m = size[0], .n = size[1], .k = size[2], .trans_a = transposes & 1,
+                            .trans_b = transposes & 2, .alpha = factors[f][0], .beta = factors[f][1],
+                            .batch = batch};
+            if (way == SYMMETRIC) {
+                shape.n = shape.m;
+                shape.trans_b = !shape.trans_a;
+            }
+            try_case(shape, way, transposes == 0 ? 0 : 3, size[0] + 10 * f + (uint64_t)transposes);
+        }
+}
+
 static void try_all(Way way, size_t batch)
 {
     for (size_t s = 0; s < SIZES; s++)
-        for (size_t f = 0; f < FACTORS; f++)
-            for (int transposes = 0; transposes < 4; transposes++) {
-                Matmul shape = {.m = sizes[s][0], .n = sizes[s][1], .k = sizes[s][2], .trans_a = transposes & 1,
-                                .trans_b = transposes & 2, .alpha = factors[f][0], .beta = factors[f][1],
-                                .batch = batch};
-                if (way == SYMMETRIC) {
-                    shape.n = shape.m;
-                    shape.trans_b = !shape.trans_a;
-                }
-                try_case(shape, way, transposes == 0 ? 0 : 3, 100 * s + 10 * f + (uint64_t)transposes);
-            }
+        try_size(way, batch, sizes[s]);
+}
+
+/* More than a block of rows, of columns and of depth of what threads share. */
+static void test_large(void)
+{
+    static const size_t size[3] = {98, 3105, 401};
+    try_size(TILED, 1, size);
 }
 
 static void test_tiled(void) { try_all(TILED, 1); }
@@ -319,6 +331,7 @@ static void test_epilogue(void)
     for (size_t s = 0; s < SIZES; s++)
         check_epilogue(sizes[s][0], sizes[s][1], sizes[s][2]);
     check_epilogue(1030, 790, 3);
+    check_epilogue(98, 3105, 401);
 }
 
 static void test_empty(void)
@@ -427,6 +440,7 @@ int main(void)
 {
     matmul_init();
     check_run("matmul", test_tiled);
+    check_run("matmul: more than a block each way", test_large);
     check_run("matmul: batches", test_batches);
     check_run("matmul: a batch of 0 is one product", test_batch_of_zero);
     check_run("matmul_symmetric", test_symmetric);

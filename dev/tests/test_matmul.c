@@ -306,9 +306,9 @@ static void visit(void *context, size_t batch_index, size_t i0, size_t j0, size_
         }
 }
 
-static void check_epilogue(size_t m, size_t n, size_t k)
+static void check_epilogue(size_t m, size_t n, size_t k, size_t batch)
 {
-    Matmul shape = {.m = m, .n = n, .k = k, .alpha = 1.0f, .beta = 0.5f, .batch = 2};
+    Matmul shape = {.m = m, .n = n, .k = k, .alpha = 1.0f, .beta = 0.5f, .batch = batch};
     Case t = case_make(shape, TILED, 3, 7);
     Visits v = {&t.p, calloc(t.c_size, 1), calloc(t.c_size, sizeof(float))};
     t.p.epilogue = visit;
@@ -329,9 +329,9 @@ static void check_epilogue(size_t m, size_t n, size_t k)
 static void test_epilogue(void)
 {
     for (size_t s = 0; s < SIZES; s++)
-        check_epilogue(sizes[s][0], sizes[s][1], sizes[s][2]);
-    check_epilogue(1030, 790, 3);
-    check_epilogue(98, 3105, 401);
+        check_epilogue(sizes[s][0], sizes[s][1], sizes[s][2], 2);
+    check_epilogue(1030, 790, 3, 2);
+    check_epilogue(98, 3105, 401, 1);
 }
 
 static void test_empty(void)

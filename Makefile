@@ -8,7 +8,7 @@
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
-# make format, make clean
+# make clean          removes everything that was built
 #
 # CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
 
@@ -126,9 +126,6 @@ headers:
 	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
 	@echo "every header compiles alone"
 
-format:
-	clang-format -i *.c */*.[ch] dev/tests/*.[ch] dev/fuzz/*.c
-
 clean:
 	rm -rf build train_gpt train_gpt_cpu test_gpt_cpu make_stories
 
@@ -136,5 +133,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep bench reference stories fuzz headers format clean help
+.PHONY: all test test-faults speedrun sweep bench reference stories fuzz headers clean help
 .SECONDARY:

@@ -1,6 +1,7 @@
 #include "base/matmul.h"
 
 #include "base/sgemm.h"
+#include "base/threads.h"
 
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
@@ -26,20 +27,24 @@ typedef struct Tile {
 } Tile;
 
 /*
- * Large products are not cut into tiles of OpenBLAS but done by the built-in, which packs B once for all threads and
- * whose bits do not depend on the cut, where that is faster. With AVX-512 on two cores it reached 0.93 of a threaded
- * OpenBLAS on the shapes of GPT-2 and the tiles 0.83; with AVX2 it was 0.77 and the tiles 0.93 (dev/bench_matmul.c).
+ * Where the built-in is faster than tiles of OpenBLAS it does all products; the large ones on all threads together,
+ * packing B once. With AVX-512 on two cores it reached 0.93 of a threaded OpenBLAS on the shapes of GPT-2 and the tiles
+ * 0.83, and it was faster on the products of an attention head; with AVX2 it was at 0.77 and the tiles at 0.93.
  */
 #if defined(HAVE_OPENBLAS) && !defined(__AVX512F__)
-enum { SHARES_LARGE = 0 };
+enum { BUILTIN_IS_FASTER = 0 };
 #else
-enum { SHARES_LARGE = 1 };
+enum { BUILTIN_IS_FASTER = 1 };
 #endif
-enum { LARGE_ROWS = 32, LARGE_PRODUCT = 1 << 22 /* multiply-adds */ };
+enum { LARGE_ROWS = 32, LARGE_PRODUCT = 1 << 22, HUGE_PRODUCT = 1 << 27 /* multiply-adds */ };
 
+/* Whether all threads work on one product of the batch after the other, and not side by side. */
 static bool is_large(const Matmul *p)
 {
-    return SHARES_LARGE && p->alpha != 0.0f && p->m >= LARGE_ROWS && p->m * p->n >= LARGE_PRODUCT / (p->k + 1) && p->k > 0;
+    const double work = (double)p->m * (double)p->n * (double)p->k;
+    const bool fills_threads = p->batch >= threads_count();
+    return BUILTIN_IS_FASTER && p->alpha != 0.0f && p->k > 0 && p->m >= LARGE_ROWS && work >= LARGE_PRODUCT &&
+           (p->batch <= 1 || !fills_threads || work >= HUGE_PRODUCT);
 }
 
 /* Product `index` of the batch, alone. */
@@ -88,7 +93,7 @@ static size_t choose_side(size_t n, size_t batch)
 #ifdef HAVE_OPENBLAS
 static void sgemm(const Matmul *p, const float *a, const float *b, float *c, size_t rows, size_t cols)
 {
-    bool fits = rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX && p->lda <= INT_MAX && p->ldb <= INT_MAX &&
+    bool fits = !BUILTIN_IS_FASTER && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX && p->lda <= INT_MAX && p->ldb <= INT_MAX &&
                 p->ldc <= INT_MAX;
     if (fits && p->k > 0 && p->alpha != 0.0f)
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
@@ -193,7 +198,7 @@ const char *matmul_backend(void)
     char version[32] = "";
     sscanf(openblas_get_config(), "OpenBLAS %31s", version); /* "OpenBLAS 0.3.21 NO_AFFINITY ..." */
     snprintf(text, sizeof text, "OpenBLAS %s (%s)%s", version, openblas_get_corename(),
-             SHARES_LARGE ? ", large products built-in" : "");
+             BUILTIN_IS_FASTER ? " for LAPACK, built-in sgemm" : "");
     return text;
 #else
     return "built-in sgemm";

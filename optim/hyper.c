@@ -50,24 +50,29 @@ int hyper_check(HyperId id, double value, const char *prefix, Error *e)
                      info->below_one ? "to below" : "to", info->most);
 }
 
-static int parse_choice(const HyperInfo *info, const char *text, const char *prefix, double *value, Error *e)
+int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index, Error *e)
 {
     char names[256] = "";
-    for (size_t i = 0; info->choices[i] != NULL; i++) {
-        if (strcmp(info->choices[i], text) == 0) {
-            *value = (double)i;
+    for (size_t i = 0; choices[i] != NULL; i++) {
+        if (strcmp(choices[i], text) == 0) {
+            *index = i;
             return 0;
         }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : ", ", info->choices[i]);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : ", ", choices[i]);
     }
-    return error_set(e, "--%s%s knows no '%s'; it is one of %s", prefix, info->name, text, names);
+    return error_set(e, "--%s%s knows no '%s'; it is one of %s", prefix, name, text, names);
 }
 
 int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e)
 {
     const HyperInfo *info = &hyper_info[id];
-    if (info->kind == HYPER_CHOICE)
-        return parse_choice(info, text, prefix, value, e);
+    if (info->kind == HYPER_CHOICE) {
+        size_t index;
+        const int status = hyper_choice(info->choices, text, prefix, info->name, &index, e);
+        if (status == 0)
+            *value = (double)index;
+        return status;
+    }
     if (info->kind == HYPER_SWITCH && (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)) {
         *value = strcmp(text, "on") == 0;
         return 0;

@@ -193,15 +193,12 @@ static int parse_real(const Option *option, const char *text, double *value, Err
 
 static int parse_choice(const Option *option, const char *text, void *place, Error *e)
 {
-    char names[256] = "";
-    for (int i = 0; option->choices[i] != NULL; i++) {
-        if (strcmp(option->choices[i], text) == 0) {
-            memcpy(place, &i, sizeof i);
-            return 0;
-        }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : ", ", option->choices[i]);
-    }
-    return error_set(e, "--%s knows no '%s'; it is one of %s", option->name, text, names);
+    size_t index;
+    if (hyper_choice(option->choices, text, "", option->name, &index, e) != 0)
+        return -1;
+    const int value = (int)index;
+    memcpy(place, &value, sizeof value);
+    return 0;
 }
 
 /* Reads one value into o. `text` must live as long as o. */

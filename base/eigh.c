@@ -1,7 +1,6 @@
 #include "base/eigh.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { SWEEPS_MOST = 60 };
@@ -55,11 +54,10 @@ static void sort_pairs(double *values, double *v, size_t n)
     }
 }
 
-int eigh_jacobi(double *a, double *values, size_t n)
+int eigh_jacobi(double *a, double *values, size_t n, double *work)
 {
-    double *v = calloc(n * n, sizeof *v), squares = 0;
-    if (v == NULL)
-        return -1;
+    double *v = work, squares = 0;
+    memset(v, 0, n * n * sizeof *v);
     for (size_t i = 0; i < n; i++)
         v[i * n + i] = 1;
     for (size_t i = 0; i < n * n; i++)
@@ -72,7 +70,6 @@ int eigh_jacobi(double *a, double *values, size_t n)
         values[i] = a[i * n + i];
     sort_pairs(values, v, n);
     memcpy(a, v, n * n * sizeof *a);
-    free(v);
     return sweeps < SWEEPS_MOST ? 0 : -1;
 }
 
@@ -82,28 +79,33 @@ int eigh_jacobi(double *a, double *values, size_t n)
 extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
                     const int *lwork, int *iwork, const int *liwork, int *info);
 
-int eigh(double *a, double *values, size_t n)
+/* dsyevd's: 1 + 6n + 2n^2 doubles, 3 + 5n integers. */
+static size_t double_work(size_t n) { return 1 + 6 * n + 2 * n * n; }
+static size_t integer_work(size_t n) { return 3 + 5 * n; }
+
+size_t eigh_work(size_t n)
 {
-    const int order = (int)n, query = -1;
-    int info, integers_needed;
-    double needed;
-    dsyevd_("V", "L", &order, a, &order, values, &needed, &query, &integers_needed, &query, &info);
-    const int length = (int)needed;
-    double *work = malloc((size_t)length * sizeof *work);
-    int *integers = malloc((size_t)integers_needed * sizeof *integers);
-    info = -1;
-    if (work != NULL && integers != NULL)
-        dsyevd_("V", "L", &order, a, &order, values, work, &length, integers, &integers_needed, &info);
-    free(work);
-    free(integers);
+    return double_work(n) + (integer_work(n) * sizeof(int) + sizeof(double) - 1) / sizeof(double);
+}
+
+int eigh(double *a, double *values, size_t n, double *work)
+{
+    const int order = (int)n, doubles = (int)double_work(n), integers = (int)integer_work(n);
+    int info;
+    dsyevd_("V", "L", &order, a, &order, values, work, &doubles, (int *)(void *)(work + double_work(n)), &integers, &info);
     return info == 0 ? 0 : -1;
 }
 
 #else
 
-int eigh(double *a, double *values, size_t n)
+size_t eigh_work(size_t n)
 {
-    return eigh_jacobi(a, values, n);
+    return n * n;
+}
+
+int eigh(double *a, double *values, size_t n, double *work)
+{
+    return eigh_jacobi(a, values, n, work);
 }
 
 #endif

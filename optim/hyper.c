@@ -10,15 +10,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const momentum_forms[] = {"sum", "ema", NULL};
+static const char *const nesterov_forms[] = {"look-ahead", "shifted", NULL};
+static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL};
+static const char *const sides[] = {"two", "one", NULL};
+static const char *const grafts[] = {"none", "adam", NULL};
+
 const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
-    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay, decoupled; coupled L2 in sgd, adam, adagrad, rmsprop, adadelta", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay, decoupled; coupled L2 in sgd, adam, adagrad, rmsprop, adadelta",
+                            HYPER_REAL, 0, 1e6, false, NULL},
     [HYPER_MOMENTUM] = {"momentum", "momentum", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_DAMPENING] = {"dampening", "sgd's dampening of the gradient", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_NESTEROV] = {"nesterov", "Nesterov's form of momentum", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_MOMENTUM_FORM] = {"momentum-form", "sgd's momentum: a sum of gradients (PyTorch) or their average", HYPER_CHOICE,
+                             0, 1, false, momentum_forms},
+    [HYPER_NESTEROV_FORM] = {"nesterov-form", "nesterov: where the gradient is taken", HYPER_CHOICE, 0, 1, false,
+                             nesterov_forms},
+    [HYPER_MOMENTUM_WARMUP] = {"momentum-warmup", "steps in which momentum rises to its value; 0: none", HYPER_WHOLE, 0,
+                               1e9, false, NULL},
+    [HYPER_MOMENTUM_COOLDOWN] = {"momentum-cooldown", "last steps, in which momentum falls again; 0: none", HYPER_WHOLE,
+                                 0, 1e9, false, NULL},
+    [HYPER_MOMENTUM_START] = {"momentum-start", "momentum before its warmup and after its cooldown", HYPER_REAL, 0, 1,
+                              true, NULL},
     [HYPER_BETA1] = {"beta1", "decay of the first moment", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_BETA2] = {"beta2", "decay of the second moment", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_EPS] = {"eps", "added to the root of the second moment", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_EPS_MODE] = {"eps-mode", "where eps is added: to the corrected root, to the uncorrected one, under it",
+                        HYPER_CHOICE, 0, 2, false, eps_modes},
+    [HYPER_EPS_MAX] = {"eps-max", "eps grows to this during the run; 0: it stays", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_EPS_RATE] = {"eps-rate", "exponent of eps's growth, per step; 0: a straight line", HYPER_REAL, 0, 1e6, false,
+                        NULL},
+    [HYPER_EPS_START] = {"eps-start", "fraction of the run where eps begins to grow", HYPER_REAL, 0, 1, true, NULL},
+    [HYPER_EPS_END] = {"eps-end", "fraction of the run where it has grown", HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_BIAS_CORRECTION] = {"bias-correction", "moments are divided by 1 - beta^t", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_ZERO_INIT_MOMENTS] = {"zero-init-moments", "moments begin at zero, not at the first gradient", HYPER_SWITCH, 0,
+                                 1, false, NULL},
+    [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step makes smaller", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held", HYPER_WHOLE, 1, 1e9, false,
+                          NULL},
+    [HYPER_RANK] = {"rank", "dion: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
+    [HYPER_SIDES] = {"sides", "shampoo: powers -1/4 on both sides, or -1/2 on the smaller", HYPER_CHOICE, 0, 1, false,
+                     sides},
+    [HYPER_REFRESH] = {"refresh", "steps between new roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},
+    [HYPER_GRAFT] = {"graft", "shampoo: takes the norm of its step from another rule", HYPER_CHOICE, 0, 1, false, grafts},
     [HYPER_NS] = {"ns", "how muon orthogonalises", HYPER_CHOICE, 0, NS_COUNT - 1, false, ns_names},
     [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0, 99,
                         false, NULL},

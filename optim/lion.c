@@ -24,7 +24,7 @@ static void lion_scalars(const OptimStep *step, float *k)
         .one_minus_beta1 = (float)(1 - beta1),
         .beta2 = (float)beta2,
         .one_minus_beta2 = (float)(1 - beta2),
-        .decay = (float)(1 - lr * hyper(h, HYPER_WEIGHT_DECAY)),
+        .decay = decay_of(h),
     };
     memcpy(k, &s, sizeof s);
 }
@@ -46,7 +46,8 @@ const OptimRule optim_lion = {
     .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
                     [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
                     [HYPER_BETA1] = HYPER_SET(0.9),
-                    [HYPER_BETA2] = HYPER_SET(0.99)},
+                    [HYPER_BETA2] = HYPER_SET(0.99),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
     .states = lion_states,
     .scalars = lion_scalars,
     .elements = lion_elements,

@@ -6,16 +6,16 @@
 typedef struct LionScalars {
     float grad_scale, lr;
     float beta1, one_minus_beta1, beta2, one_minus_beta2;
-    float decay; /* 1 - lr weight_decay */
+    Decay decay;
 } LionScalars;
 
 /* Chen et al. 2023, algorithm 2: p = (1 - lr wd) p - lr sign(b1 m + (1-b1) g), sign(0) = 0; then m = b2 m + (1-b2) g */
 static inline HD void lion_element(float *p, float g, float *m, const LionScalars *k)
 {
     const float scaled = k->grad_scale * g;
-    const float u = fmaf(k->beta1, *m, k->one_minus_beta1 * scaled);
+    const float u = signum_sign(fmaf(k->beta1, *m, k->one_minus_beta1 * scaled));
     *m = fmaf(k->beta2, *m, k->one_minus_beta2 * scaled);
-    *p = fmaf(k->decay, *p, -k->lr * signum_sign(u));
+    *p = fmaf(decay_keep(*p, u, &k->decay), *p, -k->lr * u);
 }
 
 #endif

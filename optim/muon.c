@@ -1,22 +1,21 @@
 /*
- * Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised before they are added.
- *   m = mu m + (1 - mu) g;  u = nesterov ? (1 - mu) g + mu m : m;  O = NS(u);
- *   W = (1 - lr wd) W - lr scale O
+ * Muon (Jordan et al. 2024), momentum whose matrices are orthogonalised before they are taken off the weights,
+ *   m = mu m + (1 - mu) g;  u = nesterov ? (1 - mu) g + mu m : m;  O = NS(u);  W = (1 - lr wd) W - lr scale O,
+ * and its variations:
+ *   spectral   without momentum
+ *   muon2      u is divided by the root of the gradient's second moment before NS
+ *   normuon    rows (columns of a wide matrix) of O are divided by the root of their second moment, |O|_F kept
+ *              (Li et al. 2025)
+ *   muonh, normuonh   the step turns W and keeps its norm
  */
 #include "optim/muon.h"
 
 #include "optim/newton_schulz.h"
-#include "optim/rule.h"
-#include "optim/verbs.h"
 
 #include <math.h>
 
-/* Matrices orthogonalised at once: as many as fit in this many floats, at least one. Many small ones fill the cores
- * together; a large one fills them alone, and more at once would only cost memory. */
-enum { BATCH_FLOATS = 1 << 22 };
-
-const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",      "original", "moonshot",
-                                                            "bernstein", "early",    "gradient", NULL};
+const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
+                                                            "early", "gradient", "nuclear",  NULL};
 
 double muon_scale(MuonScale rule, size_t rows, size_t cols)
 {
@@ -35,6 +34,149 @@ double muon_scale(MuonScale rule, size_t rows, size_t cols)
     }
 }
 
+/* Below it a norm counts as zero where it divides. */
+static const double NORM_LEAST = 1e-30;
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The halves of the step
+ */
+
+Mats muon_blend(const Batch *batch)
+{
+    const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
+    const size_t n = batch->rows * batch->cols;
+    if (!batch->hyper->at[HYPER_MOMENTUM].set) {
+        batch_gradients(batch, u);
+        return u;
+    }
+    for (size_t i = 0; i < batch->count; i++)
+        verb_momentum(n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad, batch_hyper(batch, HYPER_MOMENTUM),
+                      batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
+    return u;
+}
+
+static void orthogonalise(const Batch *batch, Mats u, float *rest)
+{
+    const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
+    ns_orthogonalise(ns, ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS)), u.data, u.rows, u.cols, u.batch, rest);
+}
+
+static MuonScale scale_rule(const OptimHyper *h)
+{
+    return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
+}
+
+/* A copy of u or of the gradients where the scale needs one, two scalars a matrix, the iteration's own. */
+size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    const MuonScale scale = scale_rule(h);
+    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
+    return count * (2 + (copies ? rows * cols : 0)) +
+           ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
+}
+
+/* O with the factor that depends on data. */
+static void orthogonalise_scaled(const Batch *batch, Mats u, float *rest)
+{
+    const MuonScale scale = scale_rule(batch->hyper);
+    float *first = rest, *second = first + u.batch;
+    const Mats copy = {second + u.batch, u.rows, u.cols, u.batch};
+    if (scale == MUON_SCALE_GRADIENT) {
+        batch_gradients(batch, copy);
+        verb_norms(copy, first);
+        orthogonalise(batch, u, copy.data + mats_size(copy));
+        verb_norms(u, second);
+        verb_rescale(u, first, second, 1, NORM_LEAST);
+    } else if (scale == MUON_SCALE_NUCLEAR) {
+        verb_copy(u, copy);
+        orthogonalise(batch, u, copy.data + mats_size(copy));
+        verb_dots(copy, u, first);
+        verb_rescale(u, first, NULL, 1, 1);
+    } else {
+        orthogonalise(batch, u, copy.data);
+    }
+}
+
+void muon_finish(const Batch *batch, Mats u, float *rest)
+{
+    orthogonalise_scaled(batch, u, rest);
+    batch_update(batch, u, muon_scale(scale_rule(batch->hyper), u.rows, u.cols));
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The rules
+ */
+
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    return count * rows * cols + muon_rest(h, rows, cols, count);
+}
+
+static size_t muon_workspace(const OptimGroup *group)
+{
+    return batch_workspace(group, workspace_of_batch);
+}
+
+static void muon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    muon_finish(batch, u, u.data + mats_size(u));
+}
+
+static void muonh_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    orthogonalise(batch, u, u.data + mats_size(u));
+    batch_rotate(batch, u);
+}
+
+static void muon2_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    const size_t n = u.rows * u.cols;
+    for (size_t i = 0; i < batch->count; i++)
+        verb_precondition(n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad, batch_hyper(batch, HYPER_BETA2),
+                          1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
+    muon_finish(batch, u, u.data + mats_size(u));
+}
+
+static void normalise(const Batch *batch, Mats u)
+{
+    verb_normalise_lines(u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
+}
+
+static void normuon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    float *before = u.data + mats_size(u), *after = before + u.batch;
+    orthogonalise_scaled(batch, u, before);
+    verb_norms(u, before);
+    normalise(batch, u);
+    verb_norms(u, after);
+    verb_rescale(u, before, after, 1, NORM_LEAST);
+    batch_update(batch, u, muon_scale(scale_rule(batch->hyper), u.rows, u.cols));
+}
+
+static void normuonh_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    orthogonalise(batch, u, u.data + mats_size(u));
+    normalise(batch, u);
+    batch_rotate(batch, u);
+}
+
+static void muon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon_batch); }
+static void muonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muonh_batch); }
+static void muon2_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon2_batch); }
+static void normuon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuon_batch); }
+static void normuonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuonh_batch); }
+
+static size_t spectral_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h, (void)rows, (void)cols, (void)specs;
+    return 0;
+}
+
 static size_t muon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
 {
     (void)h;
@@ -42,85 +184,95 @@ static size_t muon_states(const OptimHyper *h, size_t rows, size_t cols, OptimSt
     return 1;
 }
 
-/* Slots from `first` on that have its shape, at most a batch. */
-static size_t batch_at(const OptimGroup *group, size_t first)
+static size_t muon2_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
 {
-    const OptimSlot *a = &group->slots[first];
-    const size_t fit = BATCH_FLOATS / (a->rows * a->cols), most = fit > 0 ? fit : 1;
-    size_t n = 1;
-    while (n < most && first + n < group->count && group->slots[first + n].rows == a->rows &&
-           group->slots[first + n].cols == a->cols)
-        n++;
-    return n;
+    specs[1] = (OptimStateSpec){"v", rows, cols};
+    return muon_states(h, rows, cols, specs) + 1;
 }
 
-/* u, then two norms a matrix for the gradient scale, then the iteration's own. */
-static size_t batch_workspace(size_t rows, size_t cols, size_t batch)
+static size_t normuon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
 {
-    return batch * (rows * cols + 2) + ns_workspace(rows, cols, batch);
+    specs[1] = rows >= cols ? (OptimStateSpec){"v", rows, 1} : (OptimStateSpec){"v", 1, cols};
+    return muon_states(h, rows, cols, specs) + 1;
 }
 
-static size_t muon_workspace(const OptimGroup *group)
-{
-    size_t most = 0;
-    for (size_t i = 0; i < group->count; i += batch_at(group, i)) {
-        const OptimSlot *slot = &group->slots[i];
-        const size_t n = batch_workspace(slot->rows, slot->cols, batch_at(group, i));
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
-static void step_batch(const OptimGroup *group, const OptimStep *step, const OptimSlot *slots, size_t batch)
-{
-    const OptimHyper *h = &step->hyper;
-    const size_t rows = slots->rows, cols = slots->cols, n = rows * cols;
-    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
-    const MuonScale scale = (MuonScale)hyper(h, HYPER_MUON_SCALE);
-    const Mats u = {group->workspace, rows, cols, batch};
-    float *gradient_norms = u.data + batch * n, *step_norms = gradient_norms + batch, *rest = step_norms + batch;
-
-    if (scale == MUON_SCALE_GRADIENT) {
-        for (size_t i = 0; i < batch; i++)
-            verb_scale(n, u.data + i * n, slots[i].grad, step->grad_scale);
-        verb_norms(u, gradient_norms);
-    }
-    for (size_t i = 0; i < batch; i++)
-        verb_momentum(n, slots[i].state[0], u.data + i * n, slots[i].grad, hyper(h, HYPER_MOMENTUM),
-                      hyper(h, HYPER_NESTEROV) != 0, step->grad_scale);
-    ns_orthogonalise(ns, ns_steps(ns, (size_t)hyper(h, HYPER_NS_STEPS)), u.data, rows, cols, batch, rest);
-    if (scale == MUON_SCALE_GRADIENT) {
-        verb_norms(u, step_norms);
-        verb_rescale(u, gradient_norms, step_norms, 1, 1e-30);
-    }
-    for (size_t i = 0; i < batch; i++)
-        verb_update(n, slots[i].param, u.data + i * n, 1 - hyper(h, HYPER_LR) * hyper(h, HYPER_WEIGHT_DECAY),
-                    hyper(h, HYPER_LR) * muon_scale(scale, rows, cols));
-}
-
-static void muon_step(const OptimGroup *group, const OptimStep *step)
-{
-    for (size_t i = 0; i < group->count;) {
-        const size_t batch = batch_at(group, i);
-        step_batch(group, step, &group->slots[i], batch);
-        i += batch;
-    }
-}
+#define ORTHOGONAL_DEFAULTS \
+    [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_SPLIT_QKV] = HYPER_SET(1)
+#define MOMENTUM_DEFAULTS                                                                              \
+    [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1),                               \
+    [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0),                  \
+    [HYPER_MOMENTUM_START] = HYPER_SET(0.85)
+#define DECAY_DEFAULTS(wd)                                                                             \
+    [HYPER_WEIGHT_DECAY] = HYPER_SET(wd), [HYPER_CAUTIOUS] = HYPER_SET(0),                             \
+    [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL)
 
 const OptimRule optim_muon = {
     .name = "muon",
-    .summary = "momentum, orthogonalised by Newton-Schulz; for hidden matrices",
+    .summary = "momentum, orthogonalised by Newton-Schulz",
     .source = "Jordan et al. 2024; torch.optim.Muon",
     .matrices_only = true,
-    .defaults.at = {[HYPER_LR] = HYPER_SET(0.02),
-                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
-                    [HYPER_MOMENTUM] = HYPER_SET(0.95),
-                    [HYPER_NESTEROV] = HYPER_SET(1),
-                    [HYPER_NS] = HYPER_SET(NS_JORDAN),
-                    [HYPER_NS_STEPS] = HYPER_SET(0),
-                    [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL),
-                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
     .states = muon_states,
     .workspace = muon_workspace,
     .step = muon_step,
+};
+
+const OptimRule optim_spectral = {
+    .name = "spectral",
+    .summary = "the gradient itself, orthogonalised: Muon without momentum",
+    .source = "Bernstein and Newhouse 2024",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .states = spectral_states,
+    .workspace = muon_workspace,
+    .step = muon_step,
+};
+
+const OptimRule optim_normuon = {
+    .name = "normuon",
+    .summary = "Muon whose neurons move equally far",
+    .source = "Li et al. 2025; modded-nanogpt",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .states = normuon_states,
+    .workspace = muon_workspace,
+    .step = normuon_step,
+};
+
+const OptimRule optim_muonh = {
+    .name = "muonh",
+    .summary = "Muon that turns each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018)},
+    .states = muon_states,
+    .workspace = muon_workspace,
+    .step = muonh_step,
+};
+
+const OptimRule optim_normuonh = {
+    .name = "normuonh",
+    .summary = "NorMuon that turns each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .states = normuon_states,
+    .workspace = muon_workspace,
+    .step = normuonh_step,
+};
+
+const OptimRule optim_muon2 = {
+    .name = "muon2",
+    .summary = "Muon of the momentum over the root of the second moment",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .states = muon2_states,
+    .workspace = muon_workspace,
+    .step = muon2_step,
 };

@@ -70,10 +70,10 @@ static size_t smaller(size_t rows, size_t cols)
     return rows < cols ? rows : cols;
 }
 
-size_t ns_workspace(size_t rows, size_t cols, size_t batch)
+size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
 {
     const size_t n = smaller(rows, cols);
-    return batch * (1 + rows * cols + 2 * n * n);
+    return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + 2 * n * n);
 }
 
 void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
@@ -81,7 +81,7 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows,
 {
     Mats x = {data, rows, cols, batch};
     if (flavour == NS_EXACT) {
-        verb_polar(x, 0x1p-24 * (double)(rows > cols ? rows : cols));
+        verb_polar(x, 0x1p-24 * (double)(rows > cols ? rows : cols), workspace);
         return;
     }
     const size_t n = smaller(rows, cols);

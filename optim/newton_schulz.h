@@ -33,7 +33,7 @@ NsTriple ns_triple(NsFlavour flavour, size_t i);
 size_t ns_steps(NsFlavour flavour, size_t asked);
 
 /* Floats of workspace for `batch` matrices of rows x cols. */
-size_t ns_workspace(size_t rows, size_t cols, size_t batch);
+size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
 /*
  * Replaces each of the `batch` matrices in x (batch, rows, cols; without gaps) by its orthogonalised form. The Gram

@@ -1,7 +1,9 @@
 #include "optim/optim.h"
 
 #include "base/memory.h"
+#include "optim/hyper_schedule.h"
 #include "optim/rule.h"
+#include "optim/sensitivity.h"
 #include "optim/verbs.h"
 
 #include <math.h>
@@ -9,29 +11,44 @@
 #include <string.h>
 
 /* Every rule there is; --optimizer lists from here. */
-static const OptimRule *const rules[] = {&optim_sgd,   &optim_adagrad, &optim_rmsprop, &optim_adadelta, &optim_adam,
-                                         &optim_adamw, &optim_signsgd, &optim_signum,  &optim_lion,     &optim_muon};
+static const OptimRule *const rules[] = {
+    &optim_sgd,    &optim_nesterov, &optim_adagrad, &optim_rmsprop,  &optim_adadelta,  &optim_adam,
+    &optim_adamw,  &optim_nested_adam, &optim_adam_cpr, &optim_signsgd, &optim_signum, &optim_lion,
+    &optim_muon,   &optim_spectral, &optim_normuon, &optim_muonh,    &optim_normuonh,  &optim_adamh,
+    &optim_muon2,  &optim_dion,     &optim_shampoo, &optim_soap,     &optim_soap_muon, &optim_kl_soap,
+};
 
-enum { RULE_COUNT = sizeof rules / sizeof *rules, GROUP_HIDDEN = 0, GROUP_EMBED, GROUP_HEAD, GROUP_VECTOR, GROUP_MOST };
+enum { RULE_COUNT = sizeof rules / sizeof *rules };
 
-static const char *const group_names[GROUP_MOST] = {"hidden", "embed", "head", "vector"};
+/* What tensors are for, as groups see it. */
+typedef enum { KIND_HIDDEN, KIND_EMBED, KIND_HEAD, KIND_VECTOR, KIND_COUNT } Kind;
+
+static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "vector"};
+
+/* The averages' arenas, laid out as the parameters: state of the run, but for `previous`, which lives within a step. */
+typedef struct Averages {
+    OptimAveraging config;
+    float *change, *previous, *tail, *point;
+} Averages;
 
 struct Optim {
     size_t group_count;
-    OptimGroup groups[GROUP_MOST];
+    OptimGroup *groups;
     size_t tensor_count;
     const Tensor *tensors;
+    float *params;
     const float *grads;
     size_t state_count;
     OptimState *states;
     float *state_arena, *workspace;
-    size_t state_floats, workspace_floats;
-    size_t steps_done;
+    size_t state_floats, workspace_floats, previous_floats;
+    Averages averages;
+    size_t steps, steps_done;
 };
 
 static const OptimRule *find_rule(const char *name, Error *e)
 {
-    char known[256] = "";
+    char known[512] = "";
     for (size_t i = 0; i < RULE_COUNT; i++) {
         if (strcmp(rules[i]->name, name) == 0)
             return rules[i];
@@ -49,18 +66,18 @@ const char *optim_rule_summary(size_t i) { return i < RULE_COUNT ? rules[i]->sum
  * Which tensor goes to which group, and what its hyperparameters are
  */
 
-static size_t group_of(TensorRole role)
+static Kind kind_of(TensorRole role)
 {
     switch (role) {
     case ROLE_HIDDEN_MATRIX:
-        return GROUP_HIDDEN;
+        return KIND_HIDDEN;
     case ROLE_TOKEN_EMBEDDING:
     case ROLE_POSITION_EMBEDDING:
-        return GROUP_EMBED;
+        return KIND_EMBED;
     case ROLE_HEAD:
-        return GROUP_HEAD;
+        return KIND_HEAD;
     default:
-        return GROUP_VECTOR;
+        return KIND_VECTOR;
     }
 }
 
@@ -79,12 +96,22 @@ static int overlay(const OptimRule *rule, OptimHyper *h, const OptimHyper *asked
     return 0;
 }
 
-static int resolve_group(const OptimConfig *config, size_t group, OptimGroup *g, Error *e)
+/* Hyperparameters that change during the run need to know its length. */
+static int check_steps(const OptimConfig *config, const OptimRule *rule, const OptimHyper *h, Error *e)
+{
+    const bool eps_grows = h->at[HYPER_EPS_MAX].set && hyper(h, HYPER_EPS_MAX) > 0;
+    const bool cools_down = h->at[HYPER_MOMENTUM_COOLDOWN].set && hyper(h, HYPER_MOMENTUM_COOLDOWN) > 0;
+    if (config->steps == 0 && (eps_grows || cools_down))
+        return error_set(e, "%s: --eps-max and --momentum-cooldown need to know the number of steps", rule->name);
+    return 0;
+}
+
+static int resolve_group(const OptimConfig *config, Kind kind, double sensitivity, OptimGroup *g, Error *e)
 {
     const OptimRule *matrix_rule = find_rule(config->rule, e), *rule = matrix_rule;
     if (rule == NULL)
         return -1;
-    const bool aux = group != GROUP_HIDDEN;
+    const bool aux = kind != KIND_HIDDEN;
     if (aux && config->aux_rule != NULL)
         rule = find_rule(config->aux_rule, e);
     else if (aux && matrix_rule->matrices_only)
@@ -93,19 +120,25 @@ static int resolve_group(const OptimConfig *config, size_t group, OptimGroup *g,
         return -1;
     if (aux && rule->matrices_only)
         return error_set(e, "--aux-optimizer %s serves hidden matrices only", rule->name);
-    g->name = group_names[group];
+    if (sensitivity == 1)
+        snprintf(g->name, sizeof g->name, "%s", kind_names[kind]);
+    else
+        snprintf(g->name, sizeof g->name, "%s/%g", kind_names[kind], sensitivity);
     g->rule = rule;
     g->hyper = rule->defaults;
     if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
         return -1;
     if (aux && overlay(rule, &g->hyper, &config->aux_hyper, "aux-", e) != 0)
         return -1;
-    if (group == GROUP_EMBED && overlay(rule, &g->hyper, &config->embed_hyper, "embed-", e) != 0)
+    if (kind == KIND_EMBED && overlay(rule, &g->hyper, &config->embed_hyper, "embed-", e) != 0)
         return -1;
-    if (group == GROUP_HEAD && overlay(rule, &g->hyper, &config->head_hyper, "head-", e) != 0)
+    if (kind == KIND_HEAD && overlay(rule, &g->hyper, &config->head_hyper, "head-", e) != 0)
         return -1;
-    if (group == GROUP_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
+    if (kind == KIND_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
         hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed */
+    hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
+    if (check_steps(config, rule, &g->hyper, e) != 0)
+        return -1;
     return rule->check == NULL ? 0 : rule->check(&g->hyper, e);
 }
 
@@ -115,43 +148,69 @@ static size_t blocks_of(const OptimGroup *g, const Tensor *t)
     return g->hyper.at[HYPER_SPLIT_QKV].set && hyper(&g->hyper, HYPER_SPLIT_QKV) != 0 ? t->blocks : 1;
 }
 
-static int make_group(Optim *optim, const OptimConfig *config, size_t group, float *params, Error *e)
+/* Whether tensor i belongs to the kind, and to the sensitivity among the config's. */
+static bool belongs(const Optim *optim, const OptimConfig *config, size_t i, Kind kind, double sensitivity)
+{
+    const Tensor *t = &optim->tensors[i];
+    return kind_of(t->role) == kind && sensitivity_of(config->sensitivity, t->name) == sensitivity;
+}
+
+static void add_slots(const Optim *optim, OptimGroup *g, const Tensor *t)
+{
+    const size_t blocks = blocks_of(g, t), rows = t->rows / blocks;
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t at = t->offset + b * rows * t->cols;
+        OptimSlot *slot = &g->slots[g->count++];
+        *slot = (OptimSlot){.rows = rows, .cols = t->cols};
+        if (optim->params != NULL) {
+            slot->param = optim->params + at;
+            slot->grad = optim->grads + at;
+        }
+    }
+}
+
+static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double sensitivity, Error *e)
 {
     size_t tensors = 0, slots = 0;
     for (size_t i = 0; i < optim->tensor_count; i++) {
-        if (group_of(optim->tensors[i].role) == group) {
+        if (belongs(optim, config, i, kind, sensitivity)) {
             tensors++;
             slots += optim->tensors[i].blocks;
         }
     }
-    if (tensors == 0)
-        return group == GROUP_HEAD && config->head_hyper.at[HYPER_LR].set
-                   ? error_set(e, "--head-lr: the head is tied to the token embedding, whose rate is --embed-lr")
-                   : 0;
-    OptimGroup *g = &optim->groups[optim->group_count];
-    if (resolve_group(config, group, g, e) != 0)
+    OptimGroup *g = &optim->groups[optim->group_count++];
+    if (resolve_group(config, kind, sensitivity, g, e) != 0)
         return -1;
-    optim->group_count++;
     g->tensors = malloc(tensors * sizeof *g->tensors);
     g->slots = calloc(slots, sizeof *g->slots);
     if (g->tensors == NULL || g->slots == NULL)
         return error_set(e, "out of memory for the group %s", g->name);
     for (size_t i = 0; i < optim->tensor_count; i++) {
-        const Tensor *t = &optim->tensors[i];
-        if (group_of(t->role) != group)
-            continue;
-        g->tensors[g->tensor_count++] = t;
-        const size_t blocks = blocks_of(g, t), rows = t->rows / blocks;
-        for (size_t b = 0; b < blocks; b++) {
-            const size_t at = t->offset + b * rows * t->cols;
-            OptimSlot *slot = &g->slots[g->count++];
-            *slot = (OptimSlot){.rows = rows, .cols = t->cols};
-            if (params != NULL) {
-                slot->param = params + at;
-                slot->grad = optim->grads + at;
-            }
+        if (belongs(optim, config, i, kind, sensitivity)) {
+            g->tensors[g->tensor_count++] = &optim->tensors[i];
+            add_slots(optim, g, &optim->tensors[i]);
         }
     }
+    return 0;
+}
+
+/* One group for each kind and each of its sensitivities, in the order in which the tensors bring them up. */
+static int make_groups(Optim *optim, const OptimConfig *config, Error *e)
+{
+    bool has_head = false;
+    for (Kind kind = 0; kind < KIND_COUNT; kind++) {
+        for (size_t i = 0; i < optim->tensor_count; i++) {
+            const double sensitivity = sensitivity_of(config->sensitivity, optim->tensors[i].name);
+            bool first = belongs(optim, config, i, kind, sensitivity);
+            for (size_t j = 0; j < i && first; j++)
+                first = !belongs(optim, config, j, kind, sensitivity);
+            if (first && make_group(optim, config, kind, sensitivity, e) != 0)
+                return -1;
+            has_head = has_head || (first && kind == KIND_HEAD);
+        }
+    }
+    if (!has_head && config->head_hyper.at[HYPER_LR].set)
+        return error_set(e, "--head-lr: the head is tied to the token embedding, whose rate is --embed-lr");
     return 0;
 }
 
@@ -159,36 +218,65 @@ static int make_group(Optim *optim, const OptimConfig *config, size_t group, flo
  * State
  */
 
-/* State k of a tensor holds its slots' one below the other. With `place` unset only counts floats and tensors. */
-static void lay_out_state(Optim *optim, bool place)
+static size_t specify(const OptimGroup *g, const OptimSlot *slot, OptimStateSpec *specs)
 {
-    size_t floats = 0, count = 0;
-    for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+    return g->rule->states(&g->hyper, slot->rows, slot->cols, specs);
+}
+
+/* The next state: rows x cols floats under the name "<tensor>.<name>". With `place` unset it is only counted. */
+static float *add_state(Optim *optim, bool place, const char *tensor, const char *name, size_t rows, size_t cols)
+{
+    float *data = place ? optim->state_arena + optim->state_floats : NULL;
+    if (place) {
+        OptimState *state = &optim->states[optim->state_count];
+        *state = (OptimState){.rows = rows, .cols = cols, .data = data};
+        snprintf(state->name, sizeof state->name, "%s.%s", tensor, name);
+    }
+    optim->state_floats += rows * cols;
+    optim->state_count++;
+    return data;
+}
+
+/* State k of all tensors of a group, one after the other, so that same-shaped slots' make one batch; a tensor's holds its
+ * slots' one below the other. */
+static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
+{
+    for (size_t k = 0; k < OPTIM_STATES_MAX; k++) {
         OptimSlot *slot = g->slots;
         for (size_t i = 0; i < g->tensor_count; i++) {
-            const Tensor *t = g->tensors[i];
-            const size_t blocks = blocks_of(g, t);
+            const size_t blocks = blocks_of(g, g->tensors[i]);
             OptimStateSpec specs[OPTIM_STATES_MAX];
-            const size_t n = g->rule->states(&g->hyper, slot->rows, slot->cols, specs);
-            for (size_t k = 0; k < n; k++) {
-                const size_t size = specs[k].rows * specs[k].cols;
-                if (place) {
-                    OptimState *state = &optim->states[count];
-                    snprintf(state->name, sizeof state->name, "%s.%s", t->name, specs[k].name);
-                    state->rows = blocks * specs[k].rows;
-                    state->cols = specs[k].cols;
-                    state->data = optim->state_arena + floats;
-                    for (size_t b = 0; b < blocks; b++)
-                        slot[b].state[k] = state->data + b * size;
-                }
-                floats += blocks * size;
-                count++;
+            if (k < specify(g, slot, specs)) {
+                float *data = add_state(optim, place, g->tensors[i]->name, specs[k].name, blocks * specs[k].rows, specs[k].cols);
+                for (size_t b = 0; b < blocks && place; b++)
+                    slot[b].state[k] = data + b * specs[k].rows * specs[k].cols;
             }
             slot += blocks;
         }
     }
-    optim->state_floats = floats;
-    optim->state_count = count;
+}
+
+/* One arena of an average, tensor after tensor. */
+static float *lay_out_average(Optim *optim, const char *name, bool place)
+{
+    float *arena = place ? optim->state_arena + optim->state_floats : NULL;
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        add_state(optim, place, optim->tensors[i].name, name, optim->tensors[i].rows, optim->tensors[i].cols);
+    return arena;
+}
+
+static void lay_out_state(Optim *optim, bool place)
+{
+    Averages *a = &optim->averages;
+    optim->state_floats = optim->state_count = 0;
+    for (size_t i = 0; i < optim->group_count; i++)
+        lay_out_group(optim, &optim->groups[i], place);
+    if (a->config.nesterov != 0)
+        a->change = lay_out_average(optim, "change", place);
+    if (a->config.tail != 0) {
+        a->tail = lay_out_average(optim, "tail", place);
+        a->point = lay_out_average(optim, "point", place);
+    }
 }
 
 /* Sizes of state and workspace, before any of it exists. */
@@ -200,6 +288,8 @@ static void measure_state(Optim *optim)
         const size_t n = g->rule->workspace != NULL ? g->rule->workspace(g) : 0;
         optim->workspace_floats = n > optim->workspace_floats ? n : optim->workspace_floats;
     }
+    for (size_t i = 0; i < optim->tensor_count && optim->averages.config.nesterov != 0; i++)
+        optim->previous_floats += tensor_size(&optim->tensors[i]);
 }
 
 static int make_state(Optim *optim, Error *e)
@@ -207,13 +297,31 @@ static int make_state(Optim *optim, Error *e)
     optim->states = calloc(optim->state_count + 1, sizeof *optim->states);
     if (optim->states == NULL)
         return error_set(e, "out of memory for the optimizer's state");
-    if (memory_floats(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0)
+    if (memory_floats(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
+        memory_floats(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
+        memory_floats(optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) != 0)
         return -1;
     lay_out_state(optim, true);
-    if (memory_floats(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0)
-        return -1;
-    for (size_t i = 0; i < optim->group_count; i++)
-        optim->groups[i].workspace = optim->workspace;
+    for (size_t i = 0; i < optim->group_count; i++) {
+        OptimGroup *g = &optim->groups[i];
+        g->workspace = optim->workspace;
+        if (g->rule->init != NULL)
+            g->rule->init(g);
+    }
+    return 0;
+}
+
+/* Checks the averages and resolves when the tail begins. */
+static int resolve_averaging(Optim *optim, const OptimConfig *config, Error *e)
+{
+    OptimAveraging *a = &optim->averages.config;
+    *a = config->averaging;
+    if (a->tail == 0 || a->tail_from > 0)
+        return 0;
+    if (config->steps <= 2 * a->tail)
+        return error_set(e, "--tail-ema %zu begins two such lengths before the end, and the run has only %zu steps; give "
+                         "--tail-ema-from", a->tail, config->steps);
+    a->tail_from = config->steps - 2 * a->tail;
     return 0;
 }
 
@@ -221,15 +329,20 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
                  const float *grads, Optim **out, Error *e)
 {
     *out = NULL;
+    if (sensitivity_check(config->sensitivity, tensors, tensor_count, e) != 0)
+        return -1;
     Optim *optim = calloc(1, sizeof *optim);
-    if (optim == NULL)
+    OptimGroup *groups = calloc(tensor_count + 1, sizeof *groups);
+    if (optim == NULL || groups == NULL) {
+        free(optim);
+        free(groups);
         return error_set(e, "out of memory");
-    optim->tensors = tensors;
-    optim->tensor_count = tensor_count;
-    optim->grads = grads;
-    int status = 0;
-    for (size_t group = 0; group < GROUP_MOST && status == 0; group++)
-        status = make_group(optim, config, group, params, e);
+    }
+    *optim = (Optim){.groups = groups, .tensors = tensors, .tensor_count = tensor_count, .params = params,
+                     .grads = grads, .steps = config->steps};
+    int status = make_groups(optim, config, e);
+    if (status == 0)
+        status = resolve_averaging(optim, config, e);
     if (status == 0)
         measure_state(optim);
     if (status == 0 && params != NULL)
@@ -246,13 +359,15 @@ void optim_free(Optim *optim)
 {
     if (optim == NULL)
         return;
-    for (size_t i = 0; i < GROUP_MOST; i++) {
+    for (size_t i = 0; i < optim->group_count; i++) {
         free(optim->groups[i].slots);
         free(optim->groups[i].tensors);
     }
+    free(optim->groups);
     free(optim->states);
     memory_free(optim->state_arena);
     memory_free(optim->workspace);
+    memory_free(optim->averages.previous);
     free(optim);
 }
 
@@ -275,8 +390,32 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit)
     return sqrt(total);
 }
 
-/* All slots' elements, cut into stretches of fixed length that the threads share. */
-static void step_elements(const OptimGroup *g, const OptimStep *step)
+int optim_check_parameters(const Optim *optim, Error *e)
+{
+    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+        const OptimSlot *slot = g->slots;
+        for (size_t i = 0; i < g->tensor_count && g->rule->keeps_norm; i++) {
+            for (size_t b = blocks_of(g, g->tensors[i]); b > 0; b--, slot++)
+                if (verb_sum_squares(slot->rows * slot->cols, slot->param) == 0)
+                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay so", g->rule->name,
+                                     g->tensors[i]->name);
+        }
+    }
+    return 0;
+}
+
+/* A group's hyperparameters as of the step that is coming. */
+static OptimStep step_of(const Optim *optim, const OptimGroup *g, double lr_factor, double grad_scale)
+{
+    OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1};
+    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * lr_factor);
+    hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
+    return step;
+}
+
+/* All slots' elements, cut into stretches of fixed length that the threads share: `elements` of the rule or, when ahead,
+ * its `look_ahead`. */
+static void step_elements(const OptimGroup *g, const OptimStep *step, bool ahead)
 {
     enum { STRETCH = 1 << 15 };
     float k[OPTIM_SCALARS_MAX];
@@ -286,25 +425,98 @@ static void step_elements(const OptimGroup *g, const OptimStep *step)
         const size_t n = slot->rows * slot->cols;
 #pragma omp for schedule(static) nowait
         for (size_t begin = 0; begin < n; begin += STRETCH) {
+            const size_t stretch = n - begin < STRETCH ? n - begin : STRETCH;
             float *state[OPTIM_STATES_MAX];
             for (size_t s = 0; s < OPTIM_STATES_MAX; s++)
                 state[s] = slot->state[s] != NULL ? slot->state[s] + begin : NULL;
-            g->rule->elements(n - begin < STRETCH ? n - begin : STRETCH, slot->param + begin, slot->grad + begin, state, k);
+            if (ahead)
+                g->rule->look_ahead(stretch, slot->param + begin, state, k);
+            else
+                g->rule->elements(stretch, slot->param + begin, slot->grad + begin, state, k);
         }
+    }
+}
+
+void optim_begin(Optim *optim, double lr_factor)
+{
+    Averages *a = &optim->averages;
+    const size_t done = optim->steps_done;
+    for (size_t i = 0; i < optim->group_count; i++) {
+        const OptimGroup *g = &optim->groups[i];
+        const OptimStep step = step_of(optim, g, lr_factor, 1);
+        if (g->rule->look_ahead != NULL)
+            step_elements(g, &step, true);
+    }
+    if (a->config.nesterov == 0)
+        return;
+    const bool inside = done >= a->config.nesterov_from && (a->config.nesterov_until == 0 || done < a->config.nesterov_until);
+    float *change = a->change, *previous = a->previous;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        verb_scale(n, previous, optim->params + t->offset, 1);
+        if (inside)
+            verb_add(n, optim->params + t->offset, change, 1, a->config.nesterov * lr_factor);
+        change += n;
+        previous += n;
+    }
+}
+
+/* After an update: the averages take it in. */
+static void update_averages(Optim *optim)
+{
+    Averages *a = &optim->averages;
+    const double decay = a->config.nesterov_decay, kept = 1 - 1 / (double)a->config.tail;
+    const bool tail = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        const float *param = optim->params + t->offset;
+        if (a->config.nesterov != 0) {
+            verb_add(n, a->previous + at, param, -1, 1);
+            verb_add(n, a->change + at, a->previous + at, decay, 1 - decay);
+        }
+        if (tail && optim->steps_done == a->config.tail_from)
+            verb_scale(n, a->tail + at, param, 1);
+        else if (tail)
+            verb_add(n, a->tail + at, param, kept, 1 - kept);
+        at += n;
     }
 }
 
 void optim_step(Optim *optim, double lr_factor, double grad_scale)
 {
-    optim->steps_done++;
     for (size_t i = 0; i < optim->group_count; i++) {
         const OptimGroup *g = &optim->groups[i];
-        OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done};
-        hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * lr_factor);
+        const OptimStep step = step_of(optim, g, lr_factor, grad_scale);
         if (g->rule->elements != NULL)
-            step_elements(g, &step);
+            step_elements(g, &step, false);
         else
             g->rule->step(g, &step);
+    }
+    optim->steps_done++;
+    update_averages(optim);
+}
+
+void optim_show(Optim *optim)
+{
+    const Averages *a = &optim->averages;
+    const bool begun = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
+        const size_t n = tensor_size(t);
+        verb_scale(n, a->point + at, optim->params + t->offset, 1);
+        if (begun)
+            verb_add(n, optim->params + t->offset, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
+        at += n;
+    }
+}
+
+void optim_hide(Optim *optim)
+{
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0; t++) {
+        verb_scale(tensor_size(t), optim->params + t->offset, optim->averages.point + at, 1);
+        at += tensor_size(t);
     }
 }
 
@@ -320,7 +532,7 @@ size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
 size_t optim_memory(const Optim *optim)
 {
-    return (optim->state_floats + optim->workspace_floats) * sizeof(float);
+    return (optim->state_floats + optim->workspace_floats + optim->previous_floats) * sizeof(float);
 }
 
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
@@ -330,7 +542,7 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
     for (size_t s = 0; s < g->count; s++) {
         const OptimSlot *slot = &g->slots[s];
         OptimStateSpec specs[OPTIM_STATES_MAX];
-        const size_t n = g->rule->states(&g->hyper, slot->rows, slot->cols, specs);
+        const size_t n = specify(g, slot, specs);
         info.parameters += slot->rows * slot->cols;
         for (size_t k = 0; k < n; k++)
             info.state_floats += specs[k].rows * specs[k].cols;
@@ -357,7 +569,7 @@ void optim_list_groups(const Optim *optim, FILE *to)
         for (size_t k = 0; k < g->tensor_count; k++) {
             const Tensor *t = g->tensors[k];
             OptimStateSpec specs[OPTIM_STATES_MAX];
-            const size_t blocks = blocks_of(g, t), n = g->rule->states(&g->hyper, slot->rows, slot->cols, specs);
+            const size_t blocks = blocks_of(g, t), n = specify(g, slot, specs);
             fprintf(to, "  %-24s", t->name);
             if (blocks > 1)
                 fprintf(to, " %zu x", blocks);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/tensor.h"
+#include "optim/averages.h"
 #include "optim/hyper.h"
 
 #include <stdio.h>
@@ -19,12 +20,15 @@ typedef struct OptimConfig {
     OptimHyper hyper;     /* what is unset takes the rule's default */
     OptimHyper aux_hyper; /* likewise; where one rule serves all, first what `hyper` sets */
     OptimHyper embed_hyper, head_hyper; /* only HYPER_LR may be set: over the aux one */
+    const char *sensitivity; /* list for sensitivity.h, or NULL */
+    OptimAveraging averaging;
+    size_t steps; /* of the whole run, for what changes during it */
 } OptimConfig;
 
 typedef struct Optim Optim;
 
 /*
- * Resolves the groups and allocates all state, zeroed. Tensors, params and grads (the arenas the tensors' offsets
+ * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors' offsets
  * refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
  * --head-lr without a head of its own, out of memory. With params NULL it is only a plan, without state, for the
  * functions below that tell of groups and memory.
@@ -33,12 +37,27 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
                  const float *grads, Optim **optim, Error *e);
 void optim_free(Optim *optim);
 
+/* To be called when the parameters have their values, before the first step: refuses, by name, a matrix that is zero under
+ * a rule that keeps its norm. */
+int optim_check_parameters(const Optim *optim, Error *e);
+
 /* Euclidean norm of all gradients, summed in double. When it is not finite, *culprit is the first tensor whose
  * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* One update of every group: learning rates times lr_factor (the schedule), gradients times grad_scale (clipping). */
+/* A step has two halves, both with the schedule's factor of the learning rates. optim_begin moves the parameters to where
+ * their gradient is to be taken, for rules and wrappers that look ahead; optim_step updates every group from there, gradients
+ * times grad_scale (clipping). Between steps the parameters are the result. */
+void optim_begin(Optim *optim, double lr_factor);
 void optim_step(Optim *optim, double lr_factor, double grad_scale);
+
+/*
+ * Where an average is to be shown in place of the parameters (tail EMA), optim_show puts it into the parameter arena and
+ * optim_hide puts the parameters back, bit for bit: around validation, samples, and checkpoints, whose state then holds
+ * the parameters as "<tensor>.point". After a checkpoint was read, optim_hide too. Otherwise they do nothing.
+ */
+void optim_show(Optim *optim);
+void optim_hide(Optim *optim);
 
 /* Updates done so far: t of the bias corrections. Restored with the state on resume. */
 size_t optim_steps_done(const Optim *optim);
@@ -55,7 +74,7 @@ const OptimState *optim_state(const Optim *optim, size_t i);
 
 /* What the groups were resolved to. */
 typedef struct OptimGroupInfo {
-    const char *name; /* "hidden", "embed", "head", "vector" */
+    const char *name; /* "hidden", "embed", "head", "vector"; "hidden/2" where a sensitivity is 2 */
     const char *rule;
     OptimHyper hyper;
     size_t tensors, parameters, state_floats;

@@ -4,16 +4,17 @@
 #include "optim/optim.h"
 
 /*
- * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own and one row
- * of the table in optim.c. It declares its state; shared code allocates, saves and restores it. There are two kinds:
+ * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own, or of its
+ * family, and one row of the table in optim.c. It declares its state; shared code allocates, saves and restores it. There
+ * are two kinds:
  *
  *   elementwise   `scalars` turns hyperparameters and step into the float constants of one step, computed in double;
  *                 `elements` updates a stretch of n elements. The mathematics of one element is a small inline function
  *                 in <rule>_math.h, which a CUDA kernel can call as well.
- *   matrix        `step` updates a whole group, batching same-shaped matrices, over the verbs of verbs.h.
+ *   matrix        `step` updates a whole group, batching same-shaped matrices (batch.h), over the verbs of verbs.h.
  */
 
-enum { OPTIM_STATES_MAX = 4, OPTIM_SCALARS_MAX = 12 };
+enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16 };
 
 typedef struct OptimStateSpec {
     const char *name; /* "m" */
@@ -29,11 +30,11 @@ typedef struct OptimSlot {
 } OptimSlot;
 
 typedef struct OptimGroup {
-    const char *name;
+    char name[32];
     const struct OptimRule *rule;
-    OptimHyper hyper; /* resolved: what the rule uses is set */
+    OptimHyper hyper;   /* resolved: what the rule uses is set */
     size_t count;
-    OptimSlot *slots;       /* same-shaped ones follow one another */
+    OptimSlot *slots;       /* same-shaped ones follow one another, and so do their states of one kind */
     float *workspace;       /* of rule->workspace floats, shared by the groups */
     const Tensor **tensors; /* the tensors the slots were cut from */
     size_t tensor_count;
@@ -48,6 +49,7 @@ typedef struct OptimStep {
 typedef struct OptimRule {
     const char *name, *summary, *source;
     bool matrices_only;
+    bool keeps_norm;     /* of each matrix, which must not be zero then */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
 
     /* Refuses combinations that make no sense; NULL when there are none. */
@@ -56,16 +58,23 @@ typedef struct OptimRule {
     /* State of one slot of rows x cols. Returns how many specs it wrote. */
     size_t (*states)(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);
 
+    /* First values of a state that does not begin at zero; NULL when there is none. */
+    void (*init)(const OptimGroup *group);
+
     /* elementwise rules */
     void (*scalars)(const OptimStep *step, float *k);
     void (*elements)(size_t n, float *p, const float *g, float *const *state, const float *k);
+    /* Moves parameters to where their gradient is to be taken; NULL: they stay where they are. */
+    void (*look_ahead)(size_t n, float *p, float *const *state, const float *k);
 
     /* matrix rules */
     size_t (*workspace)(const OptimGroup *group); /* floats */
     void (*step)(const OptimGroup *group, const OptimStep *step);
 } OptimRule;
 
-extern const OptimRule optim_sgd, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw, optim_signsgd,
-    optim_signum, optim_lion, optim_muon;
+extern const OptimRule optim_sgd, optim_nesterov, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw,
+    optim_nested_adam, optim_adam_cpr, optim_signsgd, optim_signum, optim_lion, optim_muon, optim_spectral, optim_normuon,
+    optim_muonh, optim_normuonh, optim_adamh, optim_muon2, optim_dion, optim_shampoo, optim_soap, optim_soap_muon,
+    optim_kl_soap;
 
 #endif

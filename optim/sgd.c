@@ -1,4 +1,4 @@
-/* Stochastic gradient descent with momentum in the PyTorch sense, and coupled L2. */
+/* Stochastic gradient descent with momentum, a sum as PyTorch has it or an average, and coupled L2. */
 #include "optim/rule.h"
 #include "optim/sgd_math.h"
 
@@ -9,6 +9,8 @@ _Static_assert(sizeof(SgdScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "SgdScal
 static int sgd_check(const OptimHyper *h, Error *e)
 {
     const double momentum = hyper(h, HYPER_MOMENTUM), dampening = hyper(h, HYPER_DAMPENING);
+    if (hyper(h, HYPER_MOMENTUM_FORM) == MOMENTUM_EMA && dampening != 0)
+        return error_set(e, "sgd: --dampening %g belongs to --momentum-form sum; an average has 1 - momentum", dampening);
     if (hyper(h, HYPER_NESTEROV) != 0 && (momentum == 0 || dampening != 0))
         return error_set(e, "sgd: --nesterov needs --momentum above 0 and no dampening (they are %g and %g)",
                          momentum, dampening);
@@ -24,13 +26,15 @@ static size_t sgd_states(const OptimHyper *h, size_t rows, size_t cols, OptimSta
 static void sgd_scalars(const OptimStep *step, float *k)
 {
     const OptimHyper *h = &step->hyper;
+    const bool average = hyper(h, HYPER_MOMENTUM_FORM) == MOMENTUM_EMA;
+    const double momentum = hyper(h, HYPER_MOMENTUM), damped = step->t == 1 ? 1 : 1 - hyper(h, HYPER_DAMPENING);
     const SgdScalars s = {
         .grad_scale = (float)step->grad_scale,
         .lr = (float)hyper(h, HYPER_LR),
         .weight_decay = (float)hyper(h, HYPER_WEIGHT_DECAY),
-        .momentum = (float)hyper(h, HYPER_MOMENTUM),
-        .gradient_share = step->t == 1 ? 1.0f : (float)(1 - hyper(h, HYPER_DAMPENING)),
-        .nesterov = hyper(h, HYPER_NESTEROV) != 0 ? 1.0f : 0.0f,
+        .momentum = (float)momentum,
+        .gradient_share = (float)(average ? 1 - momentum : damped),
+        .nesterov = (float)(hyper(h, HYPER_NESTEROV) == 0 ? 0 : average ? 1 - momentum : 1),
     };
     memcpy(k, &s, sizeof s);
 }
@@ -58,6 +62,7 @@ const OptimRule optim_sgd = {
     .defaults.at = {[HYPER_LR] = HYPER_SET(0.1),
                     [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
                     [HYPER_MOMENTUM] = HYPER_SET(0.9),
+                    [HYPER_MOMENTUM_FORM] = HYPER_SET(MOMENTUM_SUM),
                     [HYPER_DAMPENING] = HYPER_SET(0),
                     [HYPER_NESTEROV] = HYPER_SET(0)},
     .check = sgd_check,

@@ -28,7 +28,7 @@ static void signum_scalars(const OptimStep *step, float *k)
         .lr = (float)lr,
         .momentum = (float)momentum,
         .one_minus_momentum = (float)(1 - momentum),
-        .decay = (float)(1 - lr * hyper(h, HYPER_WEIGHT_DECAY)),
+        .decay = decay_of(h),
     };
     memcpy(k, &s, sizeof s);
 }
@@ -57,7 +57,9 @@ const OptimRule optim_signsgd = {
     .name = "signsgd",
     .summary = "sign of the gradient",
     .source = "Bernstein et al. 2018",
-    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4), [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1)},
+    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
     .states = signsgd_states,
     .scalars = signum_scalars,
     .elements = signsgd_elements,
@@ -69,7 +71,8 @@ const OptimRule optim_signum = {
     .source = "Bernstein et al. 2018",
     .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
                     [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
-                    [HYPER_MOMENTUM] = HYPER_SET(0.9)},
+                    [HYPER_MOMENTUM] = HYPER_SET(0.9),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
     .states = signum_states,
     .scalars = signum_scalars,
     .elements = signum_elements,

@@ -1,14 +1,14 @@
 #ifndef OPTIM_SIGNUM_MATH_H
 #define OPTIM_SIGNUM_MATH_H
 
-#include "base/hd.h"
+#include "optim/decay.h"
 
 #include <math.h>
 
 typedef struct SignumScalars {
     float grad_scale, lr;
     float momentum, one_minus_momentum;
-    float decay; /* 1 - lr weight_decay */
+    Decay decay;
 } SignumScalars;
 
 /* -1, 0 or 1; a NaN stays one */
@@ -20,15 +20,17 @@ static inline HD float signum_sign(float x)
 /* Bernstein et al. 2018, algorithm 1: p = (1 - lr wd) p - lr sign(g) */
 static inline HD void signsgd_element(float *p, float g, const SignumScalars *k)
 {
-    *p = fmaf(k->decay, *p, -k->lr * signum_sign(k->grad_scale * g));
+    const float u = signum_sign(k->grad_scale * g);
+    *p = fmaf(decay_keep(*p, u, &k->decay), *p, -k->lr * u);
 }
 
 /* Bernstein et al. 2018, algorithm 2: m = b m + (1-b) g;  p = (1 - lr wd) p - lr sign(m) */
 static inline HD void signum_element(float *p, float g, float *m, const SignumScalars *k)
 {
     const float new_m = fmaf(k->momentum, *m, k->one_minus_momentum * (k->grad_scale * g));
+    const float u = signum_sign(new_m);
     *m = new_m;
-    *p = fmaf(k->decay, *p, -k->lr * signum_sign(new_m));
+    *p = fmaf(decay_keep(*p, u, &k->decay), *p, -k->lr * u);
 }
 
 #endif

@@ -18,6 +18,7 @@ typedef struct Option {
     const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
     double least, most;  /* REAL; SIZE, where most 0 is no limit */
     bool may_change;     /* in a resumed run */
+    bool quiet;          /* not in --help */
 } Option;
 
 /* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
@@ -26,6 +27,8 @@ enum { OPENBLAS_THREADS_MOST = 128 };
 #define AT(field) offsetof(Options, field)
 #define HYPER_ROW(id, pre, field, arg, note) \
     {.name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre}
+#define AUX_ROW(id, arg) \
+    {.argument = arg, .kind = HYPER, .offset = AT(optim.aux_hyper), .hyper = id, .prefix = "aux-", .quiet = true}
 
 static const Option table[] = {
     {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
@@ -50,26 +53,74 @@ static const Option table[] = {
      AT(optim.aux_rule)},
     HYPER_ROW(HYPER_LR, "", optim.hyper, "X", NULL),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_CAUTIOUS, "", optim.hyper, NULL, NULL),
     HYPER_ROW(HYPER_MOMENTUM, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_DAMPENING, "", optim.hyper, "X", NULL),
     HYPER_ROW(HYPER_NESTEROV, "", optim.hyper, NULL, NULL),
     HYPER_ROW(HYPER_BETA1, "", optim.hyper, "X", NULL),
     HYPER_ROW(HYPER_BETA2, "", optim.hyper, "X", NULL),
     HYPER_ROW(HYPER_EPS, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_NS, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "X", "learning rate of all but the hidden matrices"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "X", "weight decay of embeddings and head"),
+    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", "and so on: --aux-<option> for what elementwise rules use"),
+    AUX_ROW(HYPER_CAUTIOUS, NULL),
+    AUX_ROW(HYPER_MOMENTUM, "X"),
+    AUX_ROW(HYPER_NESTEROV, NULL),
+    AUX_ROW(HYPER_BETA2, "X"),
+    AUX_ROW(HYPER_EPS, "X"),
+    AUX_ROW(HYPER_DAMPENING, "X"),
+    AUX_ROW(HYPER_MOMENTUM_FORM, "NAME"),
+    AUX_ROW(HYPER_NESTEROV_FORM, "NAME"),
+    AUX_ROW(HYPER_EPS_MODE, "NAME"),
+    AUX_ROW(HYPER_EPS_MAX, "X"),
+    AUX_ROW(HYPER_EPS_RATE, "X"),
+    AUX_ROW(HYPER_EPS_START, "FRAC"),
+    AUX_ROW(HYPER_EPS_END, "FRAC"),
+    AUX_ROW(HYPER_BIAS_CORRECTION, NULL),
+    AUX_ROW(HYPER_ZERO_INIT_MOMENTS, NULL),
+    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "X", "learning rate of the embeddings [the aux one]"),
+    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "X", "learning rate of a head that is not tied"),
+    {NULL, "sensitivity", "LIST", "NAME=X,...: tensors whose name contains NAME learn at 1/X of their rate", TEXT,
+     AT(optim.sensitivity)},
+    {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
+    {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
+
+    {.section = "Of single optimizers (--list-groups shows what a rule uses and its values)", .argument = "NAME",
+     .kind = HYPER, .offset = AT(optim.hyper), .hyper = HYPER_NS, .prefix = ""},
     HYPER_ROW(HYPER_NS_STEPS, "", optim.hyper, "N", NULL),
     HYPER_ROW(HYPER_MUON_SCALE, "", optim.hyper, "NAME", NULL),
     HYPER_ROW(HYPER_SPLIT_QKV, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "X", "learning rate of all but the hidden matrices"),
-    HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "X", "weight decay of embeddings and head"),
-    HYPER_ROW(HYPER_MOMENTUM, "aux-", optim.aux_hyper, "X", "and so on"),
-    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", ""),
-    HYPER_ROW(HYPER_BETA2, "aux-", optim.aux_hyper, "X", ""),
-    HYPER_ROW(HYPER_EPS, "aux-", optim.aux_hyper, "X", ""),
-    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "X", "learning rate of the embeddings [the aux one]"),
-    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "X", "learning rate of a head that is not tied"),
-    {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
-    {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
+    HYPER_ROW(HYPER_MOMENTUM_WARMUP, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_MOMENTUM_COOLDOWN, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_MOMENTUM_START, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_MOMENTUM_FORM, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_NESTEROV_FORM, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_DAMPENING, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_MODE, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_EPS_MAX, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_RATE, "", optim.hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_START, "", optim.hyper, "FRAC", NULL),
+    HYPER_ROW(HYPER_EPS_END, "", optim.hyper, "FRAC", NULL),
+    HYPER_ROW(HYPER_BIAS_CORRECTION, "", optim.hyper, NULL, NULL),
+    HYPER_ROW(HYPER_ZERO_INIT_MOMENTS, "", optim.hyper, NULL, NULL),
+    HYPER_ROW(HYPER_CPR_WARMUP, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_RANK, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_SIDES, "", optim.hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_REFRESH, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_GRAFT, "", optim.hyper, "NAME", NULL),
+
+    {"Around every optimizer", "ema-nesterov", "X", "look ahead along the average change of the weights, X times; 0: off [0]",
+     REAL, AT(optim.averaging.nesterov), .least = 0, .most = 1e6},
+    {NULL, "ema-nesterov-decay", "X", "decay of that average [0.99]", REAL, AT(optim.averaging.nesterov_decay), .least = 0,
+     .most = 1},
+    {NULL, "ema-nesterov-from", "N", "first step that looks ahead [0]", SIZE, AT(optim.averaging.nesterov_from)},
+    {NULL, "ema-nesterov-until", "N", "step from which it no longer does; 0: to the end [0]", SIZE,
+     AT(optim.averaging.nesterov_until)},
+    {NULL, "tail-ema", "N", "validate and export weights averaged over about N last steps; 0: off [0]", SIZE,
+     AT(optim.averaging.tail)},
+    {NULL, "tail-ema-from", "N", "step after which that average begins [2 N before the end]", SIZE,
+     AT(optim.averaging.tail_from)},
+    {NULL, "tail-ema-share", "X", "share of the average in what is validated [0.6]", REAL, AT(optim.averaging.tail_share),
+     .least = 0, .most = 1},
 
     {"Schedule", "steps", "N", "training steps; 0: only evaluate and sample [500]", SIZE, AT(schedule.steps),
      .may_change = true},
@@ -109,6 +160,7 @@ static const Option table[] = {
 };
 
 #undef HYPER_ROW
+#undef AUX_ROW
 #undef AT
 
 enum { OPTION_COUNT = sizeof table / sizeof *table };
@@ -119,7 +171,7 @@ static void set_defaults(Options *o)
     *o = (Options){
         .model = "nano",
         .batch_size = 8,
-        .optim = {.rule = "muon"},
+        .optim = {.rule = "muon", .averaging = {.nesterov_decay = 0.99, .tail_share = 0.6}},
         .clip = 1,
         .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0},
         .val_every = 50,
@@ -394,6 +446,8 @@ void options_help(FILE *to)
         const Option *option = &table[i];
         const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
         char buffer[64], left[160];
+        if (option->quiet)
+            continue;
         if (option->section != NULL)
             fprintf(to, "\n%s:\n", option->section);
         const char *name = option_name(option, buffer, sizeof buffer);
@@ -402,7 +456,8 @@ void options_help(FILE *to)
         else
             snprintf(left, sizeof left, "--%s%s%s", name, option->argument != NULL ? " " : "",
                      option->argument != NULL ? option->argument : "");
-        fprintf(to, "  %-26s %s", left, option->help != NULL ? option->help : info->help);
+        fprintf(to, strlen(left) <= 26 ? "  %-26s %s" : "  %s\n                             %s", left,
+                option->help != NULL ? option->help : info->help);
         if (info != NULL && info->kind == HYPER_CHOICE)
             help_choices(to, info->choices);
         fprintf(to, "\n");

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { OPTIONS_MOST = 96 };
+enum { OPTIONS_MOST = 160 };
 
 /* The command line, from one table (options.c) that also prints --help, records a run and checks its resumption. */
 typedef struct Options {

@@ -217,6 +217,10 @@ static int make_training(Run *r, Error *e)
     r->state = (CheckpointState){.val_loss = (double)NAN};
     if (o->resume && checkpoint_read_state(r->checkpoint, r->optim, &r->state, e) != 0)
         return -1;
+    if (o->resume)
+        optim_hide(r->optim); /* the checkpoint's model is what was shown */
+    if (optim_check_parameters(r->optim, e) != 0)
+        return -1;
     if (r->state.step >= o->schedule.steps)
         return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)", o->out,
                          r->state.step, o->schedule.steps);
@@ -313,9 +317,12 @@ static void print_banner(const Run *r, size_t memory_needed)
                r->corpus.floor_error);
     for (size_t i = 0; r->optim != NULL && i < optim_group_count(r->optim); i++) {
         const OptimGroupInfo info = optim_group_info(r->optim, i);
-        printf("%-9s %-7s %-6s lr %-8.3g wd %-6.3g %10zu parameters in %zu tensors\n", i == 0 ? "groups" : "", info.name,
-               info.rule, hyper(&info.hyper, HYPER_LR), hyper(&info.hyper, HYPER_WEIGHT_DECAY), info.parameters,
-               info.tensors);
+        printf("%-9s %-7s %-8s lr %-8.3g ", i == 0 ? "groups" : "", info.name, info.rule, hyper(&info.hyper, HYPER_LR));
+        if (info.hyper.at[HYPER_WEIGHT_DECAY].set)
+            printf("wd %-6.3g", hyper(&info.hyper, HYPER_WEIGHT_DECAY));
+        else
+            printf("%-9s", "no wd");
+        printf(" %10zu parameters in %zu tensors\n", info.parameters, info.tensors);
     }
     if (r->optim != NULL)
         printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches, r->B,
@@ -368,8 +375,9 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
 static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, micro = r->B * r->T, total = r->micro_batches * micro;
+    const double begin = now(), factor = schedule_factor(&r->o->schedule, step);
     double data = 0, forward = 0, backward = 0, loss = 0;
-    const double begin = now();
+    optim_begin(r->optim, factor);
     for (size_t i = 0; i < r->micro_batches; i++) {
         const double t0 = now();
         if (loader_next(r->loader, r->B, r->inputs, r->targets, e) != 0)
@@ -389,7 +397,6 @@ static int train_step(Run *r, Metrics *m, Error *e)
     const double norm = optim_grad_norm(r->optim, NULL);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient's norm", norm, e);
-    const double factor = schedule_factor(&r->o->schedule, step);
     optim_step(r->optim, factor, r->o->clip > 0 && norm > r->o->clip ? r->o->clip / norm : 1);
     const double end = now();
     r->state.step++;
@@ -413,7 +420,7 @@ static bool can_validate(const Run *r)
     return r->corpus.val != NULL && r->o->val_tokens > 0;
 }
 
-/* Mean cross-entropy over the validation targets. */
+/* Mean cross-entropy over the validation targets, of the parameters as they stand. */
 static int evaluate(Run *r, double *loss, Error *e)
 {
     const size_t all = tokens_targets(r->corpus.val), wanted = r->o->val_tokens, targets = wanted < all ? wanted : all;
@@ -433,6 +440,15 @@ static int evaluate(Run *r, double *loss, Error *e)
                          "model can reach: the targets have leaked into the inputs or the training text",
                          *loss, r->corpus.floor, r->corpus.floor_error);
     return 0;
+}
+
+/* The same of what the optimizer shows for them. */
+static int evaluate_shown(Run *r, double *loss, Error *e)
+{
+    optim_show(r->optim);
+    const int status = evaluate(r, loss, e);
+    optim_hide(r->optim);
+    return status;
 }
 
 /* Notes a validation loss; at the first crossing of --target-loss reports where, by the line between two validations. */
@@ -465,7 +481,11 @@ static int print_sample(Run *r, Error *e)
                                  .top_k = o->top_k, .seed = o->seed, .stream = r->state.step};
     progress_break(&r->progress);
     printf("--- sample at step %zu\n", r->state.step);
+    if (r->optim != NULL)
+        optim_show(r->optim);
     const int status = sample_print(r->gpt, r->T, &config, stdout, e);
+    if (r->optim != NULL)
+        optim_hide(r->optim);
     printf("---\n");
     fflush(stdout);
     return status;
@@ -487,7 +507,9 @@ static int save(Run *r, Error *e)
                   r->state.step, bad->name, r->out);
         return RUN_DIVERGED;
     }
+    optim_show(r->optim);
     r->saved = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->o->keep, e) == 0;
+    optim_hide(r->optim);
     return r->saved ? RUN_DONE : RUN_FAILED;
 }
 
@@ -514,7 +536,7 @@ static int after_step(Run *r, Metrics *m, Error *e)
     const bool last = r->state.step == o->schedule.steps;
     r->saved = false;
     if (can_validate(r) && o->val_every > 0 && (last || due(o->val_every, r->state.step))) {
-        if (evaluate(r, &m->val_loss, e) != 0)
+        if (evaluate_shown(r, &m->val_loss, e) != 0)
             return RUN_FAILED;
         if (!isfinite(m->val_loss))
             return diverged(r, r->state.step, "validation loss", m->val_loss, e);
@@ -540,7 +562,7 @@ static int validate_start(Run *r, Error *e)
                  .forward_ms = (double)NAN, .backward_ms = (double)NAN, .optimizer_ms = (double)NAN};
     if (!can_validate(r) || r->o->val_every == 0)
         return 0;
-    if (evaluate(r, &m.val_loss, e) != 0)
+    if (evaluate_shown(r, &m.val_loss, e) != 0)
         return -1;
     note_validation(r, m.val_loss);
     progress_step(&r->progress, &m, 0);
@@ -616,6 +638,7 @@ static int resolve(Run *r, size_t *optim_bytes, Error *e)
         return -1;
     if (o->threads > 0)
         threads_set(o->threads);
+    o->optim.steps = o->schedule.steps;
     if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
         plan_optim(r, o->list_groups, optim_bytes, e) != 0)
         return -1;

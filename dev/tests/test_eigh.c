@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef int (*Eigh)(double *a, double *values, size_t n);
+typedef int (*Eigh)(double *a, double *values, size_t n, double *work);
 
 static const struct {
     const char *name;
@@ -43,9 +43,9 @@ static void check_matrix(const char *what, const double *a, size_t n, const doub
 {
     const double size = norm(a, n * n), precision = 8 * (double)n * 0x1p-53;
     for (size_t m = 0; m < 2; m++) {
-        double *v = make_doubles(n * n), *values = make_doubles(n);
+        double *v = make_doubles(n * n), *values = make_doubles(n), *work = make_doubles(eigh_work(n) + n * n);
         memcpy(v, a, n * n * sizeof *v);
-        check(methods[m].eigh(v, values, n) == 0, "%s: %s of %zu did not converge", methods[m].name, what, n);
+        check(methods[m].eigh(v, values, n, work) == 0, "%s: %s of %zu did not converge", methods[m].name, what, n);
         for (size_t i = 0; i < n; i++) {
             const double off = residual(a, v + i * n, values[i], n);
             check(off <= precision * size, "%s: %s of %zu: residual %zu is %g", methods[m].name, what, n, i, off);
@@ -63,6 +63,7 @@ static void check_matrix(const char *what, const double *a, size_t n, const doub
         }
         free(v);
         free(values);
+        free(work);
     }
 }
 

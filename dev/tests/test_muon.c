@@ -27,6 +27,7 @@ static void test_scale_table(void)
         {MUON_SCALE_BERNSTEIN, {1, 2, .5, 1.732}, 5e-4},
         {MUON_SCALE_EARLY, {27.71, 55.43, 55.43, 48}, 5e-3}, /* fused: sqrt(2304) */
         {MUON_SCALE_GRADIENT, {1, 1, 1, 1}, 0},
+        {MUON_SCALE_NUCLEAR, {1, 1, 1, 1}, 0},
     };
     for (size_t i = 0; i < MUON_SCALE_COUNT; i++)
         for (size_t k = 0; k < 4; k++)
@@ -188,14 +189,20 @@ static void test_update_size(void)
     static const size_t shapes[][2] = {{16, 16}, {64, 16}, {16, 64}, {1, 9}};
     for (size_t i = 0; i < 4; i++) {
         const double r = (double)shapes[i][0], c = (double)shapes[i][1], longer = fmax(r, c);
-        const double want[MUON_SCALE_COUNT] = {1 / sqrt(longer), 1 / sqrt(c), .2, sqrt(r / c / longer), 1, 0};
+        const double want[MUON_SCALE_COUNT] = {1 / sqrt(longer), 1 / sqrt(c), .2, sqrt(r / c / longer), 1};
         for (int scale = 0; scale < MUON_SCALE_COUNT; scale++) {
             const OptimHyper h = {.at = {SET(NS, NS_EXACT), SET(MUON_SCALE, scale)}};
             Params p = one_update(h, shapes[i][0], shapes[i][1], 1);
             const double rms = norm_of(p.values, p.floats) / sqrt(r * c);
             const double gradient_rms = norm_of(p.grads, p.floats) / sqrt(r * c);
-            const double expected = scale == MUON_SCALE_GRADIENT ? gradient_rms : want[scale];
-            check_close(rms, expected, 4 * U * expected, muon_scale_names[scale]);
+            double expected = want[scale], inner = 0;
+            if (scale == MUON_SCALE_GRADIENT)
+                expected = gradient_rms;
+            for (size_t j = 0; j < p.floats && scale == MUON_SCALE_NUCLEAR; j++)
+                inner += (1 - .95 * .95) * (double)p.grads[j] * (double)p.values[j];
+            if (scale == MUON_SCALE_NUCLEAR) /* the step is s O with s = <u, O>, so <u, s O> = s^2 and |s O|^2 = s^2 k */
+                expected = sqrt(inner * fmin(r, c)) / sqrt(r * c);
+            check_close(rms, expected, 8 * U * expected, muon_scale_names[scale]);
             params_free(&p);
         }
     }

@@ -152,7 +152,7 @@ static double distance(const float *x, const float *y, size_t n)
 
 static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch)
 {
-    float *workspace = make_floats(ns_workspace(rows, cols, batch));
+    float *workspace = make_floats(ns_workspace(flavour, rows, cols, batch));
     ns_orthogonalise(flavour, steps, x, rows, cols, batch, workspace);
     free(workspace);
 }

@@ -1,0 +1,42 @@
+/*
+ * Adam with constrained parameter regularisation (Franke et al. 2023) in place of weight decay: the mean square of each
+ * matrix is held at what it was at the end of a warmup, by a Lagrange multiplier of its own.
+ *   after Adam's step, with n elements:  lambda = max(0, lambda + |W|_F^2 / n - kappa);  W -= 2 lambda W
+ */
+#include "optim/adamw.h"
+#include "optim/verbs.h"
+
+enum { M, V, LAMBDA, KAPPA, STATES };
+
+static size_t adam_cpr_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    adamw_states(h, rows, cols, specs);
+    specs[LAMBDA] = (OptimStateSpec){"lambda", 1, 1};
+    specs[KAPPA] = (OptimStateSpec){"kappa", 1, 1};
+    return STATES;
+}
+
+static void adam_cpr_step(const OptimGroup *group, const OptimStep *step)
+{
+    const AdamwScalars k = adamw_scalars_of(step, 0, (Decay){1, 1});
+    const size_t warmup = (size_t)hyper(&step->hyper, HYPER_CPR_WARMUP);
+    for (const OptimSlot *slot = group->slots; slot < group->slots + group->count; slot++) {
+        const size_t n = slot->rows * slot->cols;
+        verb_adamw(n, slot->param, slot->grad, slot->state[M], slot->state[V], &k);
+        verb_penalise(n, slot->param, slot->state[LAMBDA], slot->state[KAPPA], step->t == warmup, step->t > warmup);
+    }
+}
+
+const OptimRule optim_adam_cpr = {
+    .name = "adam-cpr",
+    .summary = "Adam that holds each matrix's mean square where a warmup left it",
+    .source = "Franke et al. 2023",
+    .matrices_only = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(1e-3),
+                    [HYPER_BETA1] = HYPER_SET(0.9),
+                    [HYPER_BETA2] = HYPER_SET(0.95),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_CPR_WARMUP] = HYPER_SET(100)},
+    .states = adam_cpr_states,
+    .step = adam_cpr_step,
+};

@@ -1,0 +1,64 @@
+#include "optim/batch.h"
+
+enum { BATCH_FLOATS = 1 << 22 };
+
+/* Slots from `first` on that have its shape, at most a batch. */
+static size_t count_at(const OptimGroup *group, size_t first)
+{
+    const OptimSlot *a = &group->slots[first];
+    const size_t fit = BATCH_FLOATS / (a->rows * a->cols), most = fit > 0 ? fit : 1;
+    size_t n = 1;
+    while (n < most && first + n < group->count && group->slots[first + n].rows == a->rows &&
+           group->slots[first + n].cols == a->cols)
+        n++;
+    return n;
+}
+
+void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch))
+{
+    for (size_t i = 0; i < group->count;) {
+        const OptimSlot *slots = &group->slots[i];
+        const Batch batch = {.hyper = &step->hyper, .grad_scale = step->grad_scale, .t = step->t, .slots = slots,
+                             .count = count_at(group, i), .rows = slots->rows, .cols = slots->cols,
+                             .workspace = group->workspace};
+        each(&batch);
+        i += batch.count;
+    }
+}
+
+size_t batch_workspace(const OptimGroup *group, size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count))
+{
+    size_t most = 0;
+    for (size_t i = 0; i < group->count; i += count_at(group, i)) {
+        const OptimSlot *slot = &group->slots[i];
+        const size_t n = of_batch(&group->hyper, slot->rows, slot->cols, count_at(group, i));
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols)
+{
+    return (Mats){batch->slots->state[k], rows, cols, batch->count};
+}
+
+void batch_gradients(const Batch *batch, Mats g)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0; i < batch->count; i++)
+        verb_scale(n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+}
+
+void batch_update(const Batch *batch, Mats u, double scale)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0; i < batch->count; i++)
+        verb_update(n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper), batch_hyper(batch, HYPER_LR) * scale);
+}
+
+void batch_rotate(const Batch *batch, Mats u)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0; i < batch->count; i++)
+        verb_rotate(n, batch->slots[i].param, u.data + i * n, batch_hyper(batch, HYPER_LR), 1e-10);
+}

@@ -1,0 +1,45 @@
+#ifndef OPTIM_BATCH_H
+#define OPTIM_BATCH_H
+
+#include "optim/rule.h"
+#include "optim/verbs.h"
+
+/*
+ * What matrix rules share: same-shaped slots of a group, taken as one batch. Their states of one kind stand one after the
+ * other in memory, so that a batch of them is a Mats without a copy.
+ */
+typedef struct Batch {
+    const OptimHyper *hyper; /* as of this step; NULL while only sizes are asked for */
+    double grad_scale;
+    size_t t;
+    const OptimSlot *slots; /* `count` of them, rows x cols each */
+    size_t count, rows, cols;
+    float *workspace;
+} Batch;
+
+/* Hands `step` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least one:
+ * many small matrices fill the cores together; a large one fills them alone, and more would only cost memory. */
+void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch));
+
+/* The most workspace that `of_batch` asks for any batch, for OptimRule.workspace. */
+size_t batch_workspace(const OptimGroup *group, size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count));
+
+/* State k of the batch, rows x cols a slot. */
+Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);
+
+/* g = the gradients times grad_scale; g.data is given. */
+void batch_gradients(const Batch *batch, Mats g);
+
+/* Every parameter: decoupled weight decay as the hyperparameters tell, then minus lr x scale x u. */
+void batch_update(const Batch *batch, Mats u, double scale);
+
+/* Every parameter: a step of length lr times its norm in the direction of u, its norm kept (the hyperball). */
+void batch_rotate(const Batch *batch, Mats u);
+
+/* Hyperparameter of the batch. */
+static inline double batch_hyper(const Batch *batch, HyperId id)
+{
+    return hyper(batch->hyper, id);
+}
+
+#endif

@@ -3,8 +3,11 @@
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
 # make bench          speed and memory, beside PyTorch where it is installed
+# make bench-optim    every optimizer's step on GPT-2's matrices, beside AdamW and beside the least it could take
 # make reference      remakes the PyTorch reference files and diffs the model against them
 # make sweep          finds the learning rates that the speedrun uses
+# make diagnose       shows what AdamW and Muon do to the spectra of their steps, in pictures
+# make rules          a short run of every optimizer at its default rates
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
@@ -85,6 +88,8 @@ $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/bench_optim: $(BUILD)/dev/bench_optim.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
@@ -103,8 +108,17 @@ speedrun: $(PROGRAMS)
 sweep: $(PROGRAMS)
 	dev/sweep.sh
 
+diagnose: $(PROGRAMS)
+	dev/diagnose.sh
+
+rules: $(PROGRAMS)
+	dev/rules.sh
+
 bench: $(BUILD)/bench
 	dev/bench.sh $(BUILD)/bench
+
+bench-optim: $(BUILD)/bench_optim
+	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
 
 reference: $(BIN)/test_gpt_cpu
 	dev/reference.sh
@@ -133,5 +147,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep bench reference stories fuzz headers clean help
+.PHONY: all test test-faults speedrun sweep diagnose rules bench bench-optim reference stories fuzz headers clean help
 .SECONDARY:

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Every rule there is; --optimizer lists from here. */
 static const OptimRule *const rules[] = {
@@ -59,6 +60,7 @@ static const OptimRule *find_rule(const char *name, Error *e)
     return NULL;
 }
 
+const OptimRule *optim_rule(size_t i) { return i < RULE_COUNT ? rules[i] : NULL; }
 const char *optim_rule_name(size_t i) { return i < RULE_COUNT ? rules[i]->name : NULL; }
 const char *optim_rule_summary(size_t i) { return i < RULE_COUNT ? rules[i]->summary : NULL; }
 
@@ -483,15 +485,24 @@ static void update_averages(Optim *optim)
     }
 }
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 void optim_step(Optim *optim, double lr_factor, double grad_scale)
 {
     for (size_t i = 0; i < optim->group_count; i++) {
-        const OptimGroup *g = &optim->groups[i];
+        OptimGroup *g = &optim->groups[i];
+        const double begin = now();
         const OptimStep step = step_of(optim, g, lr_factor, grad_scale);
         if (g->rule->elements != NULL)
             step_elements(g, &step, false);
         else
             g->rule->step(g, &step);
+        g->seconds = now() - begin;
     }
     optim->steps_done++;
     update_averages(optim);
@@ -538,7 +549,8 @@ size_t optim_memory(const Optim *optim)
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
 {
     const OptimGroup *g = &optim->groups[i];
-    OptimGroupInfo info = {.name = g->name, .rule = g->rule->name, .hyper = g->hyper, .tensors = g->tensor_count};
+    OptimGroupInfo info = {.name = g->name, .rule = g->rule->name, .hyper = g->hyper, .tensors = g->tensor_count,
+                           .seconds = g->seconds};
     for (size_t s = 0; s < g->count; s++) {
         const OptimSlot *slot = &g->slots[s];
         OptimStateSpec specs[OPTIM_STATES_MAX];

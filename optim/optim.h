@@ -78,6 +78,7 @@ typedef struct OptimGroupInfo {
     const char *rule;
     OptimHyper hyper;
     size_t tensors, parameters, state_floats;
+    double seconds; /* that the last step took */
 } OptimGroupInfo;
 size_t optim_group_count(const Optim *optim);
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i);

@@ -38,6 +38,7 @@ typedef struct OptimGroup {
     float *workspace;       /* of rule->workspace floats, shared by the groups */
     const Tensor **tensors; /* the tensors the slots were cut from */
     size_t tensor_count;
+    double seconds; /* of the last step */
 } OptimGroup;
 
 typedef struct OptimStep {
@@ -71,6 +72,9 @@ typedef struct OptimRule {
     size_t (*workspace)(const OptimGroup *group); /* floats */
     void (*step)(const OptimGroup *group, const OptimStep *step);
 } OptimRule;
+
+/* Rule i of the table; NULL past the end. */
+const OptimRule *optim_rule(size_t i);
 
 extern const OptimRule optim_sgd, optim_nesterov, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw,
     optim_nested_adam, optim_adam_cpr, optim_signsgd, optim_signum, optim_lion, optim_muon, optim_spectral, optim_normuon,

@@ -34,6 +34,9 @@ void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const Ad
 /* p = keep p - step u, keep as told by decay.h */
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step);
 
+/* Copies n floats to the host. */
+void verb_read(size_t n, float *host, const float *x);
+
 /* to = s x; to and x may be the same. */
 void verb_scale(size_t n, float *to, const float *x, double s);
 

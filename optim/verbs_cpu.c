@@ -74,6 +74,11 @@ void verb_update(size_t n, float *restrict p, const float *restrict u, Decay dec
     }
 }
 
+void verb_read(size_t n, float *host, const float *x)
+{
+    memcpy(host, x, n * sizeof *host);
+}
+
 void verb_scale(size_t n, float *to, const float *x, double s)
 {
     const float factor = (float)s;

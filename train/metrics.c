@@ -12,32 +12,34 @@ static const char header[] = "step,tokens,seconds,train_loss,val_loss,lr,grad_no
 
 enum { LOG_LIMIT = 1 << 30 };
 
-/* The length of the log without the rows after last_step. */
-static size_t length_up_to(const char *text, size_t last_step)
+/* The length of a log without the lines after last_step. Each line but the first has its step behind `prefix`. */
+static size_t length_up_to(const char *text, const char *prefix, size_t last_step)
 {
-    const char *line = strchr(text, '\n');
-    while (line != NULL && line[1] != '\0') {
+    const char *line = text;
+    while (*line != '\0') {
         char *end;
-        const char *next = strchr(line + 1, '\n');
-        const unsigned long long step = strtoull(line + 1, &end, 10);
-        if (*end != ',' || step > last_step || next == NULL) /* a row may have been cut by a crash */
+        const char *next = strchr(line, '\n');
+        const bool has_step = strncmp(line, prefix, strlen(prefix)) == 0;
+        const unsigned long long step = has_step ? strtoull(line + strlen(prefix), &end, 10) : 0;
+        if (next == NULL || !has_step || *end != ',' || step > last_step) /* a line may have been cut by a crash */
             break;
-        line = next;
+        line = next + 1;
     }
-    return line != NULL ? (size_t)(line + 1 - text) : 0;
+    return (size_t)(line - text);
 }
 
-static int drop_later_rows(const char *path, size_t last_step, Error *e)
+int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e)
 {
     char *text;
     size_t size;
     if (files_read_all(path, LOG_LIMIT, &text, &size, e) != 0)
         return -1;
+    const size_t skip = strlen(first_line);
     int status = 0;
-    if (strncmp(text, header, strlen(header)) != 0)
+    if (strncmp(text, first_line, skip) != 0)
         status = error_set(e, "%s: is not a log of this program: its first line differs", path);
     else
-        status = files_write_atomic(path, text, length_up_to(text, last_step), e);
+        status = files_write_atomic(path, text, skip + length_up_to(text + skip, prefix, last_step), e);
     free(text);
     return status;
 }
@@ -45,7 +47,7 @@ static int drop_later_rows(const char *path, size_t last_step, Error *e)
 int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, Error *e)
 {
     *log = (MetricsLog){0};
-    if (resume && drop_later_rows(path, last_step, e) != 0)
+    if (resume && metrics_drop_later(path, header, "", last_step, e) != 0)
         return -1;
     log->path = strdup(path);
     log->file = fopen(path, resume ? "a" : "wx");

@@ -23,6 +23,10 @@ typedef struct MetricsLog {
     char *path;
 } MetricsLog;
 
+/* Drops from a log the lines after `last_step`, which a resumed run writes anew. It begins with `first_line`; each other line
+ * with `prefix`, its step and a comma. */
+int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e);
+
 /* Opens `path`; a new file gets its header. On resume the rows after `last_step` are dropped. */
 int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, Error *e);
 int metrics_write(MetricsLog *log, const Metrics *m, Error *e);

@@ -149,6 +149,8 @@ static const Option table[] = {
     {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: only the last [0]", SIZE, AT(checkpoint_every),
      .may_change = true},
     {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
+    {NULL, "diagnose", "N", "spectra of weights, gradients and updates every N steps, into diagnose.jsonl; 0: never [0]",
+     SIZE, AT(diagnose), .may_change = true},
     {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,

@@ -26,7 +26,7 @@ typedef struct Options {
     const char *prompt;
     double temperature;
     const char *out;
-    size_t checkpoint_every, keep;
+    size_t checkpoint_every, keep, diagnose;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;
     bool resume, list_groups, help, version;

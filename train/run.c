@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "data/loader.h"
+#include "optim/diagnose.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/files.h"
@@ -26,6 +27,7 @@ typedef struct Run {
     Corpus corpus;
     Gpt *gpt;
     Optim *optim;
+    Diagnosis *diagnosis; /* or NULL */
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
     char out[PATH_MOST];
@@ -224,6 +226,9 @@ static int make_training(Run *r, Error *e)
     if (r->state.step >= o->schedule.steps)
         return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)", o->out,
                          r->state.step, o->schedule.steps);
+    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, gpt_params(r->gpt), gpt_grads(r->gpt),
+                                           &r->diagnosis, e) != 0)
+        return -1;
     r->first_step = r->state.step;
     r->saved = o->resume;
     const LoaderConfig config = {.T = r->T, .seed = o->seed, .rank = 0, .world = 1};
@@ -298,6 +303,11 @@ static int resolve_out(Run *r, Error *e)
 static int open_out(Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
+    if (r->o->resume && stat(path, &info) == 0 &&
+        metrics_drop_later(path, "", "{\"step\": ", r->state.step, e) != 0)
+        return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
     if (files_make_dirs(r->out, e) != 0 || metrics_open(&r->log, path, r->o->resume, r->state.step, e) != 0)
         return -1;
@@ -371,12 +381,34 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
     return RUN_DIVERGED;
 }
 
+static bool due(size_t every, size_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* Appends what the step that was just done did to each hidden matrix. */
+static int write_diagnosis(const Run *r, double lr, Error *e)
+{
+    char path[PATH_MOST + 16];
+    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
+    FILE *to = fopen(path, "a");
+    if (to == NULL)
+        return error_set(e, "%s: cannot be opened for writing", path);
+    diagnose_after(r->diagnosis);
+    diagnose_write(r->diagnosis, r->state.step, lr, to);
+    const bool failed = ferror(to) != 0;
+    return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
+}
+
 /* One update. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, micro = r->B * r->T, total = r->micro_batches * micro;
     const double begin = now(), factor = schedule_factor(&r->o->schedule, step);
+    const bool diagnose = due(r->o->diagnose, step + 1);
     double data = 0, forward = 0, backward = 0, loss = 0;
+    if (diagnose)
+        diagnose_before(r->diagnosis);
     optim_begin(r->optim, factor);
     for (size_t i = 0; i < r->micro_batches; i++) {
         const double t0 = now();
@@ -408,7 +440,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .val_loss = (double)NAN, .lr = hyper(&hidden.hyper, HYPER_LR) * factor, .grad_norm = norm,
                    .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * forward, .backward_ms = 1e3 * backward, .optimizer_ms = 1e3 * (end - t3)};
-    return RUN_DONE;
+    return diagnose && write_diagnosis(r, m->lr, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -516,11 +548,6 @@ static int save(Run *r, Error *e)
 /* --------------------------------------------------------------------------------------------------------------
  * The run
  */
-
-static bool due(size_t every, size_t step)
-{
-    return every > 0 && step % every == 0;
-}
 
 /* The seconds that the steps left will take, by those of this process. */
 static double seconds_left(const Run *r)
@@ -686,6 +713,7 @@ int run_main(Options *o, Error *e)
         status = RUN_FAILED;
     }
     loader_free(r.loader);
+    diagnose_free(r.diagnosis);
     optim_free(r.optim);
     gpt_free(r.gpt);
     corpus_close(&r.corpus);

@@ -5,6 +5,7 @@
 # make bench          speed and memory, beside PyTorch where it is installed
 # make bench-optim    every optimizer's step on GPT-2's matrices, beside AdamW and beside the least it could take
 # make reference      remakes the PyTorch reference files and diffs the model against them
+# make judges         remakes the judges' file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds the learning rates that the speedrun uses
 # make diagnose       shows what AdamW and Muon do to the spectra of their steps, in pictures
 # make rules          a short run of every optimizer at its default rates
@@ -123,6 +124,9 @@ bench-optim: $(BUILD)/bench_optim
 reference: $(BIN)/test_gpt_cpu
 	dev/reference.sh
 
+judges:
+	dev/judges.sh
+
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
 
@@ -147,5 +151,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep diagnose rules bench bench-optim reference stories fuzz headers clean help
+.PHONY: all test test-faults speedrun sweep diagnose rules bench bench-optim reference judges stories fuzz headers clean help
 .SECONDARY:

@@ -66,41 +66,57 @@ static MuonScale scale_rule(const OptimHyper *h)
     return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
 }
 
-/* A copy of u or of the gradients where the scale needs one, two scalars a matrix, the iteration's own. */
+/* A copy of u or of the gradients where the scale needs one, three scalars a matrix, the iteration's own. */
 size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     const MuonScale scale = scale_rule(h);
     const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
-    return count * (2 + (copies ? rows * cols : 0)) +
-           ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
+    return count * (3 + (copies ? rows * cols : 0)) + ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
 }
 
-/* O with the factor that depends on data. */
-static void orthogonalise_scaled(const Batch *batch, Mats u, float *rest)
+/* NorMuon's part: every row, or column of a wide matrix, over the root of its second moment, state 1. */
+static void normalise(const Batch *batch, Mats u)
+{
+    verb_normalise_lines(u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
+}
+
+static void normalise_keeping_norm(const Batch *batch, Mats u, float *before, float *after)
+{
+    verb_norms(u, before);
+    normalise(batch, u);
+    verb_norms(u, after);
+    verb_rescale(u, before, after, 1, NORM_LEAST);
+}
+
+/* u is orthogonalised, normalised by lines where told, scaled and taken off the parameters, decayed as told. */
+static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
 {
     const MuonScale scale = scale_rule(batch->hyper);
-    float *first = rest, *second = first + u.batch;
+    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
+    float *dual = rest, *first = dual + u.batch, *second = first + u.batch;
     const Mats copy = {second + u.batch, u.rows, u.cols, u.batch};
     if (scale == MUON_SCALE_GRADIENT) {
         batch_gradients(batch, copy);
-        verb_norms(copy, first);
-        orthogonalise(batch, u, copy.data + mats_size(copy));
-        verb_norms(u, second);
-        verb_rescale(u, first, second, 1, NORM_LEAST);
+        verb_norms(copy, dual);
     } else if (scale == MUON_SCALE_NUCLEAR) {
         verb_copy(u, copy);
-        orthogonalise(batch, u, copy.data + mats_size(copy));
-        verb_dots(copy, u, first);
-        verb_rescale(u, first, NULL, 1, 1);
-    } else {
-        orthogonalise(batch, u, copy.data);
     }
+    orthogonalise(batch, u, copies ? copy.data + mats_size(copy) : copy.data);
+    if (by_lines)
+        normalise_keeping_norm(batch, u, first, second);
+    if (scale == MUON_SCALE_GRADIENT) {
+        verb_norms(u, first);
+        verb_rescale(u, dual, first, 1, NORM_LEAST);
+    } else if (scale == MUON_SCALE_NUCLEAR) {
+        verb_dots(copy, u, dual);
+        verb_rescale(u, dual, NULL, 1, 1);
+    }
+    batch_update(batch, u, muon_scale(scale, u.rows, u.cols));
 }
 
 void muon_finish(const Batch *batch, Mats u, float *rest)
 {
-    orthogonalise_scaled(batch, u, rest);
-    batch_update(batch, u, muon_scale(scale_rule(batch->hyper), u.rows, u.cols));
+    finish(batch, u, false, rest);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -140,21 +156,10 @@ static void muon2_batch(const Batch *batch)
     muon_finish(batch, u, u.data + mats_size(u));
 }
 
-static void normalise(const Batch *batch, Mats u)
-{
-    verb_normalise_lines(u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
-}
-
 static void normuon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    float *before = u.data + mats_size(u), *after = before + u.batch;
-    orthogonalise_scaled(batch, u, before);
-    verb_norms(u, before);
-    normalise(batch, u);
-    verb_norms(u, after);
-    verb_rescale(u, before, after, 1, NORM_LEAST);
-    batch_update(batch, u, muon_scale(scale_rule(batch->hyper), u.rows, u.cols));
+    finish(batch, u, true, u.data + mats_size(u));
 }
 
 static void normuonh_batch(const Batch *batch)

@@ -18,7 +18,6 @@ typedef struct Option {
     const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
     double least, most;  /* REAL; SIZE, where most 0 is no limit */
     bool may_change;     /* in a resumed run */
-    bool quiet;          /* not in --help */
 } Option;
 
 /* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
@@ -27,8 +26,6 @@ enum { OPENBLAS_THREADS_MOST = 128 };
 #define AT(field) offsetof(Options, field)
 #define HYPER_ROW(id, pre, field, arg, note) \
     {.name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre}
-#define AUX_ROW(id, arg) \
-    {.argument = arg, .kind = HYPER, .offset = AT(optim.aux_hyper), .hyper = id, .prefix = "aux-", .quiet = true}
 
 static const Option table[] = {
     {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
@@ -61,22 +58,6 @@ static const Option table[] = {
     HYPER_ROW(HYPER_EPS, "", optim.hyper, "X", NULL),
     HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "X", "learning rate of all but the hidden matrices"),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "X", "weight decay of embeddings and head"),
-    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", "and so on: --aux-<option> for what elementwise rules use"),
-    AUX_ROW(HYPER_CAUTIOUS, NULL),
-    AUX_ROW(HYPER_MOMENTUM, "X"),
-    AUX_ROW(HYPER_NESTEROV, NULL),
-    AUX_ROW(HYPER_BETA2, "X"),
-    AUX_ROW(HYPER_EPS, "X"),
-    AUX_ROW(HYPER_DAMPENING, "X"),
-    AUX_ROW(HYPER_MOMENTUM_FORM, "NAME"),
-    AUX_ROW(HYPER_NESTEROV_FORM, "NAME"),
-    AUX_ROW(HYPER_EPS_MODE, "NAME"),
-    AUX_ROW(HYPER_EPS_MAX, "X"),
-    AUX_ROW(HYPER_EPS_RATE, "X"),
-    AUX_ROW(HYPER_EPS_START, "FRAC"),
-    AUX_ROW(HYPER_EPS_END, "FRAC"),
-    AUX_ROW(HYPER_BIAS_CORRECTION, NULL),
-    AUX_ROW(HYPER_ZERO_INIT_MOMENTS, NULL),
     HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "X", "learning rate of the embeddings [the aux one]"),
     HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "X", "learning rate of a head that is not tied"),
     {NULL, "sensitivity", "LIST", "NAME=X,...: tensors whose name contains NAME learn at 1/X of their rate", TEXT,
@@ -107,6 +88,24 @@ static const Option table[] = {
     HYPER_ROW(HYPER_SIDES, "", optim.hyper, "NAME", NULL),
     HYPER_ROW(HYPER_REFRESH, "", optim.hyper, "N", NULL),
     HYPER_ROW(HYPER_GRAFT, "", optim.hyper, "NAME", NULL),
+
+    {.section = "Of all but the hidden matrices, where their rule uses it", .kind = HYPER, .offset = AT(optim.aux_hyper),
+     .hyper = HYPER_CAUTIOUS, .prefix = "aux-"},
+    HYPER_ROW(HYPER_MOMENTUM, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_NESTEROV, "aux-", optim.aux_hyper, NULL, NULL),
+    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_BETA2, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_MOMENTUM_FORM, "aux-", optim.aux_hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_NESTEROV_FORM, "aux-", optim.aux_hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_DAMPENING, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_MODE, "aux-", optim.aux_hyper, "NAME", NULL),
+    HYPER_ROW(HYPER_EPS_MAX, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_RATE, "aux-", optim.aux_hyper, "X", NULL),
+    HYPER_ROW(HYPER_EPS_START, "aux-", optim.aux_hyper, "FRAC", NULL),
+    HYPER_ROW(HYPER_EPS_END, "aux-", optim.aux_hyper, "FRAC", NULL),
+    HYPER_ROW(HYPER_BIAS_CORRECTION, "aux-", optim.aux_hyper, NULL, NULL),
+    HYPER_ROW(HYPER_ZERO_INIT_MOMENTS, "aux-", optim.aux_hyper, NULL, NULL),
 
     {"Around every optimizer", "ema-nesterov", "X", "look ahead along the average change of the weights, X times; 0: off [0]",
      REAL, AT(optim.averaging.nesterov), .least = 0, .most = 1e6},
@@ -162,7 +161,6 @@ static const Option table[] = {
 };
 
 #undef HYPER_ROW
-#undef AUX_ROW
 #undef AT
 
 enum { OPTION_COUNT = sizeof table / sizeof *table };
@@ -448,8 +446,6 @@ void options_help(FILE *to)
         const Option *option = &table[i];
         const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
         char buffer[64], left[160];
-        if (option->quiet)
-            continue;
         if (option->section != NULL)
             fprintf(to, "\n%s:\n", option->section);
         const char *name = option_name(option, buffer, sizeof buffer);

@@ -166,6 +166,22 @@ adamw                       | 'adamw' is not an option                 | 2
 --aux-optimizer sgd --aux-beta1 0.9       | sgd does not use --aux-beta1        | 2
 --optimizer sgd --nesterov --momentum 0   | --nesterov;--momentum               | 2
 --ns-steps 1.5              | --ns-steps;1.5                           | 2
+--eps-mode middle           | --eps-mode;'middle';inside               | 2
+--optimizer adamw --eps-max 1e-9          | --eps-max;--eps                     | 2
+--optimizer adamw --eps-max 1 --eps-start 0.5 --eps-end 0.5 | --eps-start;--eps-end       | 2
+--optimizer muon --eps-max 1              | muon does not use --eps-max         | 2
+--optimizer sgd --momentum-form ema --dampening 0.1 | --dampening;--momentum-form         | 2
+--optimizer shampoo --sides three         | --sides;'three';one                 | 2
+--optimizer shampoo --refresh 0           | --refresh;0                         | 2
+--optimizer dion --rank -1                | --rank;-1                           | 2
+--aux-optimizer shampoo     | --aux-optimizer shampoo;hidden matrices  | 2
+--sensitivity c_fc          | --sensitivity;'c_fc';NAME=X              | 2
+--sensitivity c_fc=0        | --sensitivity;'c_fc=0'                   | 2
+--sensitivity c_fc=1,nix=2  | --sensitivity;'nix';--list-groups        | 2
+--ema-nesterov nan          | --ema-nesterov;nan                       | 2
+--tail-ema 10               | --tail-ema 10;--tail-ema-from            | 2
+--tail-ema-share 2          | --tail-ema-share;2                       | 2
+--diagnose -1               | --diagnose;-1                            | 2
 --ns-steps 100              | --ns-steps;100                           | 2
 --clip nan                  | --clip;nan                               | 2
 --cooldown 2                | --cooldown;2                             | 2
@@ -527,6 +543,57 @@ drops_rows() {
 }
 run_test "resuming drops the rows after the checkpoint" drops_rows
 
+# Every optimizer that --help names: it learns something, and a resumed run is bit-equal, averages and instruments included.
+learns_and_resumes() {
+    wrappers="--ema-nesterov 0.3 --tail-ema 3 --tail-ema-from 5 --diagnose 4"
+    expect 0 train --optimizer "$1" $wrappers --steps 12 --val-every 12 --val-tokens 512 --out whole
+    awk -F, 'NR == 2 { first = $5 } NR > 1 && $5 != "" { last = $5 } END { exit !(last < first - 0.02) }' whole/metrics.csv ||
+        fail "the loss did not fall: $(cut -d, -f5 whole/metrics.csv | tr '\n' ' ')"
+    expect 0 train --optimizer "$1" $wrappers --steps 7 --schedule constant --val-every 0 --out seven
+    expect 0 train --optimizer "$1" $wrappers --steps 12 --schedule constant --val-every 0 --out twelve
+    expect 0 resume --out seven --steps 12
+    for part in model optimizer; do
+        same seven/step_000012/$part.safetensors twelve/step_000012/$part.safetensors
+    done
+    sed 's/"rule_ms": [^,]*,//' seven/diagnose.jsonl > a
+    sed 's/"rule_ms": [^,]*,//' twelve/diagnose.jsonl > b
+    same a b
+}
+for rule in $("$gpt" --help | sed -n '/^Optimizers/,/^$/s/^  \([a-z0-9-]*\) .*/\1/p'); do
+    run_test "learns, and resumes bit-equal: $rule" learns_and_resumes "$rule"
+done
+
+# What is validated, saved and exported is the average; with its share at 0 it is the plain run.
+shows_average() {
+    for share in 0 0.6; do
+        expect 0 train --steps 6 --val-every 6 --val-tokens 512 --tail-ema 3 --tail-ema-from 2 --tail-ema-share $share --out t$share
+        expect 0 "$gpt" --model t$share/step_000006 --text "$work/story.txt" --steps 0 --val-tokens 512 --sample-every 0
+        loss=$(sed -n 's/^val loss  \([0-9.]*\).*/\1/p' out)
+        awk -F, -v loss="$loss" '$1 == 6 { exit !($5 - loss < 1e-5 && loss - $5 < 1e-5) }' t$share/metrics.csv ||
+            fail "share $share: the checkpoint has $loss, its run $(tail -n 1 t$share/metrics.csv)"
+    done
+    expect 0 train --steps 6 --val-every 6 --val-tokens 512 --out plain
+    same plain/step_000006/model.safetensors t0/step_000006/model.safetensors
+    cmp -s t0/step_000006/model.safetensors t0.6/step_000006/model.safetensors && fail "the average is not shown"
+    expect 0 train --steps 2 --tail-ema 3 --tail-ema-from 2 --out last
+}
+run_test "--tail-ema is what is validated and saved" shows_average
+
+diagnoses() {
+    expect 0 train --optimizer muon --steps 4 --diagnose 2 --out run
+    [ "$(wc -l < run/diagnose.jsonl)" -eq 24 ] || fail "$(wc -l < run/diagnose.jsonl) lines, not 2 x 2 layers x 6 matrices"
+    for word in '"step": 4' '"tensor": "h.1.attn.c_attn.weight", "block": 2' '"singular_values": [' '"deviation"' '"rule_ms"'; do
+        says "$word" run/diagnose.jsonl
+    done
+}
+run_test "--diagnose writes a line a matrix" diagnoses
+
+has_sensitivities() {
+    expect 0 "$gpt" $size --list-groups --lr 0.5 --sensitivity c_proj=2,h.1.mlp=4
+    says_all "group hidden: muon;group hidden/2: muon;group hidden/4: muon;lr=0.25;lr=0.125" out
+}
+run_test "--sensitivity divides rates" has_sensitivities
+
 keeps_total_batch() {
     expect 0 train --steps 4 --checkpoint-every 2 --keep 0 --out run
     printf 'step_000002\n' > run/latest
@@ -696,12 +763,17 @@ helps() {
     expect 0 "$gpt" --help
     for option in train val text model layers heads width vocab seq-len batch-size total-batch optimizer aux-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps muon-scale split-qkv \
-        no-split-qkv aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps embed-lr head-lr clip list-groups \
+        no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
+        eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
+        sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \
+        tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
+        aux-bias-correction embed-lr head-lr clip list-groups \
         steps schedule warmup cooldown final-lr val-every val-tokens target-loss sample-every sample-tokens prompt \
         temperature top-k out checkpoint-every keep resume seed threads device dtype help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
-    for word in sgd adamw muon jordan polar-express moonshot cosine 'Exit status'; do
+    for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr signsgd signum lion muon spectral \
+        normuon muonh normuonh adamh muon2 dion shampoo soap soap-muon kl-soap jordan polar-express moonshot cosine 'Exit status'; do
         says "$word" out
     done
     [ ! -s err ] || fail "stderr says $(head -n 1 err)"

@@ -99,29 +99,63 @@ optim | optim/sgd_math.h | s/k->gradient_share \* d/d/
 optim | optim/sgd_math.h | s/fmaf(k->weight_decay, \*p, k->grad_scale \* g)/(k->grad_scale * g)/
 optim | optim/sgd_math.h | s/k->grad_scale \* g/g/
 optim | optim/sgd.c | s/step->t == 1/step->t == 0/
-optim | optim/adamw.c | s/1 \/ (1 - pow(beta2, t))/1/
-optim | optim/adamw.c | s/lr \/ (1 - pow(beta1, t))/lr/
-optim | optim/adamw.c | s/1 - lr \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+optim | optim/adamw.c | s/1 \/ (1 - pow(hyper(h, HYPER_BETA2), t))/1/
+optim | optim/adamw.c | s/lr \* correction1/lr/
+optim | optim/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
 optim | optim/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
-optim | optim/adamw_math.h | s/sqrtf(new_v \* k->inverse_correction2) + k->eps/sqrtf(new_v * k->inverse_correction2 + k->eps)/
+judges | optim/adamw_math.h | s/k->correction2, k->eps_inside)) + k->eps_outside/k->correction2, k->eps_outside)) + k->eps_inside/
 optim | optim/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
 optim | optim/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 * g/
-gpt | optim/adamw.c | s/1 - pow(beta2, t)/1 - pow(beta2, t + 1)/
+gpt | optim/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h, HYPER_BETA2), t + 1)/
 optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
 optim | optim/optim.c | s/total += sum;/total = sum;/
 muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
-muon | optim/verbs_cpu.c | s/nesterov ? fmaf(keep, new_m, share \* g\[i\]) : new_m/new_m/
-muon | optim/verbs_cpu.c | s/fmaf(keep, m\[i\], share \* g\[i\])/fmaf(0.99f * keep, m[i], share * g[i])/
-muon | optim/verbs_cpu.c | s/fmaf(minus_step, u\[i\], keep \* p\[i\])/fmaf(minus_step, u[i], p[i])/
+muon | optim/verbs_cpu.c | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
+muon | optim/verbs_cpu.c | s/new_m = fmaf(keep, m\[i\], scaled)/new_m = fmaf(0.99f * keep, m[i], scaled)/
+muon | optim/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
 muon | optim/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
 muon | optim/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
-muon | optim/muon.c | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
 gpt | optim/newton_schulz.c | s/-4.7750/-4.7650/
 newton_schulz | optim/newton_schulz.c | s/-4.7750/-4.7650/
 newton_schulz | optim/newton_schulz.c | s/3.285753657755655/3.295753657755655/
 newton_schulz | optim/newton_schulz.c | s/triples\[i < spec->triple_count ? i : spec->triple_count - 1\]/triples[0]/
 newton_schulz | optim/newton_schulz.c | s/polar_express), 1.02/polar_express), 1.00/
+judges | optim/sgd.c | s/average ? 1 - momentum : damped/damped/
+judges | optim/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *m, *p)/
+judges | optim/nesterov_math.h | s/k->one_plus_momentum, new_v, -k->momentum \* \*v/k->one_plus_momentum, new_v, -*v/
+judges | optim/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
+judges | optim/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
+judges | optim/adam_cpr.c | s/step->t == warmup/step->t == warmup + 1/
+judges | optim/verbs_cpu.c | s/1 - 2 \* (double)\*multiplier/1 - (double)*multiplier/
+judges | optim/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
+judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
+judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
+judges | optim/adamh.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
+judges | optim/muon.c | s/^    normalise(batch, u);//
+judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
+judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
+judges | optim/verbs_cpu.c | s/verb_scale(n, p, p, size \/ (new_size < floor ? floor : new_size));//
+judges | optim/dion.c | s/sqrt((double)r \/ (double)c)/1/
+judges | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
+judges | optim/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
+judges | optim/shampoo.c | s/verb_rescale(u, adam, own, 1, 1e-30);//
+judges | optim/shampoo.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
+judges | optim/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
+judges | optim/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
+judges | optim/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
+judges | optim/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
+judges | optim/verbs_cpu.c | s/beta \* old + (1 - beta) \* (double)x\[i\]/(double)x[i]/
+judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
+diagnose | optim/diagnose.c | s/values\[k - 1 - i\]/values[i]/
+diagnose | optim/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
+diagnose | optim/diagnose.c | s/scale - 1;/scale;/
+diagnose | optim/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
+allocation | optim/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
+cli:tail-ema is | train/run.c | s/    optim_show(r->optim);//
+cli:resumes bit-equal: nesterov | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
+cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
+cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/

@@ -9,6 +9,7 @@
 # make sweep          finds the learning rates that the speedrun uses
 # make diagnose       shows what AdamW and Muon do to the spectra of their steps, in pictures
 # make rules          a short run of every optimizer at its default rates
+# make orthogonalisation   Newton-Schulz's flavours compared, for dev/orthogonalisation/README.md
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
@@ -91,6 +92,8 @@ $(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench_optim.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
@@ -111,6 +114,9 @@ sweep: $(PROGRAMS)
 
 diagnose: $(PROGRAMS)
 	dev/diagnose.sh
+
+orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
+	dev/orthogonalisation/run.sh
 
 rules: $(PROGRAMS)
 	dev/rules.sh
@@ -151,5 +157,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep diagnose rules bench bench-optim reference judges stories fuzz headers clean help
+.PHONY: all test test-faults speedrun sweep diagnose rules orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
 .SECONDARY:

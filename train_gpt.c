@@ -27,7 +27,8 @@ enum {
     CLASSIFIER_ROWS = 512,    /* most rows whose logits exist at once ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
     LOGITS_ALIGNMENT = 16,    /* a row of logits is padded to a multiple of this */
-    INIT_PIECE = 1 << 16      /* elements that one random stream initialises */
+    INIT_PIECE = 1 << 16,     /* elements that one random stream initialises */
+    WEIGHT_KINDS = 16         /* members of Weights */
 };
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -57,9 +58,15 @@ typedef struct Activations {
     float *fc, *gelu;                   /* (R,4C) before and after the nonlinearity */
 } Activations;
 
+/* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
+typedef struct Place {
+    size_t member, offset, stride;
+} Place;
+
 struct Gpt {
     GptConfig config;
     GptTable table;
+    Place places[WEIGHT_KINDS];
     GptMode mode;
     size_t max_B, max_T, threads;
     size_t B, T; /* of the last gpt_forward */
@@ -78,13 +85,14 @@ struct Gpt {
     float *partial_sums;             /* (PARTS, 4C) */
 };
 
-static Weights weights_of(const Gpt *g, float *arena, size_t layer)
+/* Where each member of Weights stands in the arenas, by its tensor's name in layer 0. */
+static void find_places(Gpt *g)
 {
     static const struct {
         const char *name;
         size_t member;
         bool each_layer;
-    } members[] = {
+    } members[WEIGHT_KINDS] = {
         {"wte.weight", offsetof(Weights, wte), false},
         {"wpe.weight", offsetof(Weights, wpe), false},
         {"h.0.ln_1.weight", offsetof(Weights, ln1w), true},
@@ -102,11 +110,18 @@ static Weights weights_of(const Gpt *g, float *arena, size_t layer)
         {"ln_f.weight", offsetof(Weights, lnfw), false},
         {"ln_f.bias", offsetof(Weights, lnfb), false},
     };
-    Weights w;
-    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+    for (size_t i = 0; i < WEIGHT_KINDS; i++) {
         const Tensor *t = gpt_table_find(&g->table, members[i].name);
-        float **member = (float **)(void *)((char *)&w + members[i].member);
-        *member = arena + t->offset + (members[i].each_layer ? layer * tensor_size(t) : 0);
+        g->places[i] = (Place){members[i].member, t->offset, members[i].each_layer ? tensor_size(t) : 0};
+    }
+}
+
+static Weights weights_of(const Gpt *g, float *arena, size_t layer)
+{
+    Weights w = {0};
+    for (const Place *place = g->places; place < g->places + WEIGHT_KINDS; place++) {
+        float **member = (float **)(void *)((char *)&w + place->member);
+        *member = arena + place->offset + layer * place->stride;
     }
     return w;
 }
@@ -831,6 +846,8 @@ int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **
     *g = (Gpt){.config = *config, .mode = mode, .max_B = B, .max_T = T, .threads = threads_count()};
     matmul_init();
     int status = gpt_table_make(config, &g->table, e);
+    if (status == 0)
+        find_places(g);
     Buffer list[BUFFERS_MOST];
     const size_t n = status == 0 ? list_buffers(g, list) : 0;
     for (size_t i = 0; i < n && status == 0; i++)

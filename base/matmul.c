@@ -167,28 +167,36 @@ static void compute_diagonal(const Matmul *p, Tile t)
     sgemm_builtin_lower(p->trans_a, p->trans_b, t.rows, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
 }
 
-void matmul_symmetric(const Matmul *p)
+/* The lower triangle of all products of the batch in square tiles, and its mirror image; or, when it is there already, the
+ * mirror image alone. */
+static void symmetric_tiles(const Matmul *p, bool computed)
 {
-    if (p->m == 0)
-        return;
-    size_t batch = p->batch ? p->batch : 1, side = choose_side(p->m, batch), across = ceil_div(p->m, side);
-    size_t tiles = batch * across * across;
-    for (size_t index = 0; index < batch && is_large(p); index++) {
-        Matmul one = one_of_batch(p, index);
-        sgemm_builtin_shared(&one, true);
-    }
+    const size_t batch = p->batch ? p->batch : 1, side = choose_side(p->m, batch), across = ceil_div(p->m, side);
+    const size_t tiles = batch * across * across;
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t index = 0; index < tiles; index++) {
         size_t batch_index = index / across / across, i0 = index / across % across * side, j0 = index % across * side;
         Tile t = {batch_index, i0, j0, smaller(side, p->m - i0), smaller(side, p->m - j0)};
         if (j0 > i0)
             continue;
-        if (j0 == i0 && !is_large(p))
+        if (!computed && j0 == i0)
             compute_diagonal(p, t);
-        else if (!is_large(p))
+        else if (!computed)
             compute_tile(p, t);
         mirror_tile(p, t);
     }
+}
+
+void matmul_symmetric(const Matmul *p)
+{
+    if (p->m == 0)
+        return;
+    const bool shared = is_large(p);
+    for (size_t index = 0; shared && index < (p->batch ? p->batch : 1); index++) {
+        Matmul one = one_of_batch(p, index);
+        sgemm_builtin_shared(&one, true);
+    }
+    symmetric_tiles(p, shared);
 }
 
 const char *matmul_backend(void)

@@ -439,27 +439,31 @@ static void step_elements(const OptimGroup *g, const OptimStep *step, bool ahead
     }
 }
 
+/* EMA-Nesterov: remembers the parameters and shifts them along their average change. */
+static void shift_along_change(Optim *optim, double lr_factor)
+{
+    const Averages *a = &optim->averages;
+    const size_t done = optim->steps_done, until = a->config.nesterov_until;
+    const bool inside = done >= a->config.nesterov_from && (until == 0 || done < until);
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        verb_scale(n, a->previous + at, optim->params + t->offset, 1);
+        if (inside)
+            verb_add(n, optim->params + t->offset, a->change + at, 1, a->config.nesterov * lr_factor);
+        at += n;
+    }
+}
+
 void optim_begin(Optim *optim, double lr_factor)
 {
-    Averages *a = &optim->averages;
-    const size_t done = optim->steps_done;
+    if (optim->averages.config.nesterov != 0)
+        shift_along_change(optim, lr_factor);
     for (size_t i = 0; i < optim->group_count; i++) {
         const OptimGroup *g = &optim->groups[i];
         const OptimStep step = step_of(optim, g, lr_factor, 1);
         if (g->rule->look_ahead != NULL)
             step_elements(g, &step, true);
-    }
-    if (a->config.nesterov == 0)
-        return;
-    const bool inside = done >= a->config.nesterov_from && (a->config.nesterov_until == 0 || done < a->config.nesterov_until);
-    float *change = a->change, *previous = a->previous;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
-        const size_t n = tensor_size(t);
-        verb_scale(n, previous, optim->params + t->offset, 1);
-        if (inside)
-            verb_add(n, optim->params + t->offset, change, 1, a->config.nesterov * lr_factor);
-        change += n;
-        previous += n;
     }
 }
 

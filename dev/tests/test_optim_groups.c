@@ -124,8 +124,8 @@ static void test_refused(void)
         OptimConfig config;
         const char *words[2];
     } cases[] = {
-        {{.rule = "adan"}, {"'adan'", "sgd, adagrad"}},
-        {{.rule = "muon", .aux_rule = "adan"}, {"'adan'", "sgd, adagrad"}},
+        {{.rule = "adan"}, {"'adan'", "sgd, nesterov, adagrad"}},
+        {{.rule = "muon", .aux_rule = "adan"}, {"'adan'", "sgd, nesterov, adagrad"}},
         {{.rule = "muon", .aux_rule = "muon"}, {"--aux-optimizer muon", "hidden matrices only"}},
         {{.rule = "adamw", .hyper.at = {SET(MOMENTUM, .9)}}, {"adamw does not use --momentum", ""}},
         {{.rule = "sgd", .hyper.at = {SET(BETA1, .9)}}, {"sgd does not use --beta1", ""}},

@@ -15,8 +15,8 @@ static void rotate(double *p, double *q, size_t n, size_t stride, double c, doub
     }
 }
 
-/* One sweep over the off-diagonal elements of a that are above `negligible`; v's rows collect the rotations. Returns how
- * many there were. */
+/* One sweep over the off-diagonal elements of a that are above `negligible`; v's rows collect the rotations. Returns
+ * how many there were. */
 static size_t sweep(double *a, double *v, size_t n, double negligible)
 {
     size_t rotations = 0;
@@ -62,7 +62,8 @@ int eigh_jacobi(double *a, double *values, size_t n, double *work)
         v[i * n + i] = 1;
     for (size_t i = 0; i < n * n; i++)
         squares += a[i] * a[i];
-    const double negligible = 0x1p-53 * sqrt(squares); /* below it an element is rounding, also beside null directions */
+    const double negligible =
+        0x1p-53 * sqrt(squares); /* below it an element is rounding, also beside null directions */
     size_t sweeps = 0;
     while (sweeps < SWEEPS_MOST && sweep(a, v, n, negligible) > 0)
         sweeps++;
@@ -76,8 +77,8 @@ int eigh_jacobi(double *a, double *values, size_t n, double *work)
 #ifdef HAVE_OPENBLAS
 
 /* LAPACK, which OpenBLAS carries: column-major, so that its eigenvector columns are our rows. */
-extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
-                    const int *lwork, int *iwork, const int *liwork, int *info);
+extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+                    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 
 /* dsyevd's: 1 + 6n + 2n^2 doubles, 3 + 5n integers. */
 static size_t double_work(size_t n) { return 1 + 6 * n + 2 * n * n; }
@@ -92,7 +93,8 @@ int eigh(double *a, double *values, size_t n, double *work)
 {
     const int order = (int)n, doubles = (int)double_work(n), integers = (int)integer_work(n);
     int info;
-    dsyevd_("V", "L", &order, a, &order, values, work, &doubles, (int *)(void *)(work + double_work(n)), &integers, &info);
+    dsyevd_("V", "L", &order, a, &order, values, work, &doubles, (int *)(void *)(work + double_work(n)), &integers,
+            &info);
     return info == 0 ? 0 : -1;
 }
 

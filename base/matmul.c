@@ -93,8 +93,8 @@ static size_t choose_side(size_t n, size_t batch)
 #ifdef HAVE_OPENBLAS
 static void sgemm(const Matmul *p, const float *a, const float *b, float *c, size_t rows, size_t cols)
 {
-    bool fits = !BUILTIN_IS_FASTER && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX && p->lda <= INT_MAX && p->ldb <= INT_MAX &&
-                p->ldc <= INT_MAX;
+    bool fits = !BUILTIN_IS_FASTER && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX && p->lda <= INT_MAX &&
+                p->ldb <= INT_MAX && p->ldc <= INT_MAX;
     if (fits && p->k > 0 && p->alpha != 0.0f)
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
                     (int)rows, (int)cols, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, c,
@@ -167,8 +167,8 @@ static void compute_diagonal(const Matmul *p, Tile t)
     sgemm_builtin_lower(p->trans_a, p->trans_b, t.rows, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
 }
 
-/* The lower triangle of all products of the batch in square tiles, and its mirror image; or, when it is there already, the
- * mirror image alone. */
+/* The lower triangle of all products of the batch in square tiles, and its mirror image; or, when it is there already,
+ * the mirror image alone. */
 static void symmetric_tiles(const Matmul *p, bool computed)
 {
     const size_t batch = p->batch ? p->batch : 1, side = choose_side(p->m, batch), across = ceil_div(p->m, side);

@@ -6,8 +6,8 @@
 
 /*
  * Matrix products on the CPU, bit-equal for any number of threads. A product is cut into tiles that depend on its shape
- * alone, and every tile is one single-threaded sgemm: OpenBLAS's bits depend on the cut. The built-in's do not, so large
- * products that go to it are cut as suits the threads.
+ * alone, and every tile is one single-threaded sgemm: OpenBLAS's bits depend on the cut. The built-in's do not, so
+ * large products that go to it are cut as suits the threads.
  */
 
 /* Called in the thread that has just finished a tile, while it is warm in that core's cache. The tile is rows

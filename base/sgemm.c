@@ -240,7 +240,8 @@ typedef struct Block {
     size_t j0, cols, p0, depth;
 } Block;
 
-static void multiply_task(const Matmul *s, bool lower, const Block *at, const Grid *g, const float *b_block, size_t index)
+static void multiply_task(const Matmul *s, bool lower, const Block *at, const Grid *g, const float *b_block,
+                          size_t index)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC];
     const Product p = {s->trans_a, s->trans_b, lower, s->alpha, s->beta, s->c, s->ldc};

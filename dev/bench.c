@@ -75,7 +75,11 @@ static void list_shapes(const Config *config, Shape shapes[SHAPES])
     const size_t R = config->B * c->T, C = c->C;
     const struct {
         size_t rows, in, out, count;
-    } layers[] = {{R, C, 3 * C, c->L}, {R, C, C, c->L}, {R, C, 4 * C, c->L}, {R, 4 * C, C, c->L}, {R < 512 ? R : 512, C, c->V, (R + 511) / 512}};
+    } layers[] = {{R, C, 3 * C, c->L},
+                  {R, C, C, c->L},
+                  {R, C, 4 * C, c->L},
+                  {R, 4 * C, C, c->L},
+                  {R < 512 ? R : 512, C, c->V, (R + 511) / 512}};
     for (size_t i = 0; i < SHAPES / 3; i++) {
         const size_t r = layers[i].rows, in = layers[i].in, out = layers[i].out, n = layers[i].count;
         shapes[3 * i] = (Shape){r, out, in, n, false, true};
@@ -88,8 +92,8 @@ static void product(const Shape *s, const float *a, const float *b, float *c)
 {
     const size_t lda = s->trans_a ? s->m : s->k, ldb = s->trans_b ? s->k : s->n;
 #ifdef HAVE_OPENBLAS
-    cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans, s->trans_b ? CblasTrans : CblasNoTrans, (int)s->m,
-                (int)s->n, (int)s->k, 1, a, (int)lda, b, (int)ldb, 0, c, (int)s->n);
+    cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans, s->trans_b ? CblasTrans : CblasNoTrans,
+                (int)s->m, (int)s->n, (int)s->k, 1, a, (int)lda, b, (int)ldb, 0, c, (int)s->n);
 #else
     matmul(&(Matmul){.m = s->m, .n = s->n, .k = s->k, .trans_a = s->trans_a, .trans_b = s->trans_b, .alpha = 1, .a = a,
                      .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = s->n});
@@ -201,7 +205,8 @@ static Trainer make_trainer(const Config *config, const char *optimizer)
     gpt_init(t.gpt, 1);
     const GptTable *table = gpt_table(t.gpt);
     if (optim_create(&optim, table->tensors, table->count, gpt_params(t.gpt), gpt_grads(t.gpt), &t.optim, &e) != 0 ||
-        tokens_from_bytes("random", text, TEXT, &t.tokens, &e) != 0 || loader_create(t.tokens, &order, 0, B, &t.loader, &e) != 0)
+        tokens_from_bytes("random", text, TEXT, &t.tokens, &e) != 0 ||
+        loader_create(t.tokens, &order, 0, B, &t.loader, &e) != 0)
         fail(&e);
     free(text);
     return t;
@@ -254,9 +259,9 @@ static void part_step(const Config *config, const char *optimizer, double second
     printf("{\"steps\": %zu, \"data\": %.9f, \"forward\": %.9f, \"backward\": %.9f, \"norm\": %.9f, \"update\": %.9f, "
            "\"step\": %.9f, \"tokens\": %zu, \"parameters\": %zu, \"flops_per_token\": %.0f, \"muon_flops\": %.0f, "
            "\"rss\": %.0f}\n",
-           n, median_phase(steps, n, 0), median_phase(steps, n, 1), median_phase(steps, n, 2), median_phase(steps, n, 3),
-           median_phase(steps, n, 4), median_phase(steps, n, 5), config->B * config->gpt.T, gpt_table(t.gpt)->parameters,
-           gpt_flops_per_token(&config->gpt, config->gpt.T), muon_flops(&config->gpt),
+           n, median_phase(steps, n, 0), median_phase(steps, n, 1), median_phase(steps, n, 2),
+           median_phase(steps, n, 3), median_phase(steps, n, 4), median_phase(steps, n, 5), config->B * config->gpt.T,
+           gpt_table(t.gpt)->parameters, gpt_flops_per_token(&config->gpt, config->gpt.T), muon_flops(&config->gpt),
            (double)usage.ru_maxrss * 1024);
     loader_free(t.loader);
     tokens_close(t.tokens);
@@ -324,8 +329,8 @@ static Json *run_torch(const Config *config, double seconds)
     return run_json(command);
 }
 
-/* The parts are measured in turn, ROUNDS times, and every figure is the median over the rounds of what it was within one
- * round: other load on the machine comes and goes, and what was measured together is compared. */
+/* The parts are measured in turn, ROUNDS times, and every figure is the median over the rounds of what it was within
+ * one round: other load on the machine comes and goes, and what was measured together is compared. */
 enum { ROUNDS = 3 };
 
 typedef struct Round {
@@ -377,15 +382,16 @@ static double over_rounds(const Round *rounds, double (*figure)(const Round *))
 /* Times by phase are those of the last round. */
 static void report_phases(const Json *step)
 {
-    printf("  %-8s forward %.1f ms, backward %.1f, gradient norm %.2f, update %.2f, data %.3f; peak memory %.0f MiB\n", "",
-           1e3 * number(step, "forward"), 1e3 * number(step, "backward"), 1e3 * number(step, "norm"),
+    printf("  %-8s forward %.1f ms, backward %.1f, gradient norm %.2f, update %.2f, data %.3f; peak memory %.0f MiB\n",
+           "", 1e3 * number(step, "forward"), 1e3 * number(step, "backward"), 1e3 * number(step, "norm"),
            1e3 * number(step, "update"), 1e3 * number(step, "data"), number(step, "rss") / 0x1p20);
 }
 
 static void report_rounds(const Round *r)
 {
     const Round *last = &r[ROUNDS - 1];
-    printf("  machine  FMA peak %.0f GFLOP/s, memory %.1f GB/s; sgemm on the step's products %.1f GFLOP/s = %.0f%% of peak\n",
+    printf("  machine  FMA peak %.0f GFLOP/s, memory %.1f GB/s; sgemm on the step's products %.1f GFLOP/s = %.0f%% of "
+           "peak\n",
            over_rounds(r, peak_gflops), over_rounds(r, bandwidth), over_rounds(r, sgemm_gflops),
            100 * over_rounds(r, sgemm_of_peak));
     printf("  adamw    %.0f tokens/s; forward+backward %.1f GFLOP/s = %.0f%% of peak, %.0f%% of sgemm\n",
@@ -403,7 +409,8 @@ static void report_rounds(const Round *r)
         printf("  PyTorch  not measured: no Python with torch\n");
         return;
     }
-    printf("  PyTorch  %.0f tokens/s with AdamW (torch %s): forward %.1f ms, backward %.1f, update %.2f; peak memory %.0f MiB\n",
+    printf("  PyTorch  %.0f tokens/s with AdamW (torch %s): forward %.1f ms, backward %.1f, update %.2f; peak memory "
+           "%.0f MiB\n",
            over_rounds(r, torch_rate), json_string(json_get(last->torch, "torch")), number(last->torch, "forward_ms"),
            number(last->torch, "backward_ms"), number(last->torch, "optimizer_ms"),
            number(last->torch, "peak_rss_bytes") / 0x1p20);

@@ -1,12 +1,12 @@
 /*
  * The benchmark behind `make bench-optim`: one step of every rule over the hidden matrices of GPT-2 124M (84.9M
- * parameters), beside AdamW's step and beside the least that the machine could need: the bytes an elementwise rule moves
- * at memory bandwidth, or the FLOPs of a matrix rule at the rate of this program's sgemm. All in one run.
+ * parameters), beside AdamW's step and beside the least that the machine could need: the bytes an elementwise rule
+ * moves at memory bandwidth, or the FLOPs of a matrix rule at the rate of this program's sgemm. All in one run.
  *
  *   bench_optim [--only RULE] [--markdown]     --markdown: the table of the README
  *
- * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots or
- * bases, and reported for twelve blocks with the renewal spread over its interval.
+ * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
+ * or bases, and reported for twelve blocks with the renewal spread over its interval.
  */
 #include "base/matmul.h"
 #include "base/memory.h"
@@ -35,8 +35,8 @@ static void fail(const char *sentence)
  * What a step has to do
  */
 
-/* Newton-Schulz of r x c, r <= c, products with a symmetric result counted once: an iteration is r^2 c for X X^T, r^3 for
- * its square, 2 r^2 c for the product with X. */
+/* Newton-Schulz of r x c, r <= c, products with a symmetric result counted once: an iteration is r^2 c for X X^T, r^3
+ * for its square, 2 r^2 c for the product with X. */
 static double ns_flops(double r, double c)
 {
     return (double)ns_steps(NS_JORDAN, 0) * (3 * r * r * c + r * r * r);
@@ -48,8 +48,8 @@ static double factor_flops(double r, double c) { return r * r * c + r * c * c; }
 /* A product from both sides. */
 static double sides_flops(double r, double c) { return 2 * r * r * c + 2 * r * c * c; }
 
-/* Eigenvectors by dsyevd and the root composed from them, n^3 terms: 4/3 + 4 (Golub and Van Loan, section 8.3) + 4/3 for
- * the vectors' way back, and 1. */
+/* Eigenvectors by dsyevd and the root composed from them, n^3 terms: 4/3 + 4 (Golub and Van Loan, section 8.3) + 4/3
+ * for the vectors' way back, and 1. */
 static double root_flops(double n) { return (4. / 3 + 4 + 4. / 3 + 1) * n * n * n; }
 
 /* L Q and its QR with Q formed. */
@@ -113,7 +113,8 @@ static Arena make_arena(size_t blocks)
             a.floats += tensor_size(t);
         }
     }
-    if (memory_floats(a.floats, "parameters", &a.params, &e) != 0 || memory_floats(a.floats, "gradients", &a.grads, &e) != 0)
+    if (memory_floats(a.floats, "parameters", &a.params, &e) != 0 ||
+        memory_floats(a.floats, "gradients", &a.grads, &e) != 0)
         fail(e.text);
     Random random = random_make(1, 0);
     for (size_t i = 0; i < a.floats; i++) {
@@ -199,7 +200,8 @@ static double sgemm_rate(void)
 
 static Work work_of_model(const char *rule)
 {
-    static const double shapes[][3] = {{768, 768, 4}, {3072, 768, 1}, {768, 3072, 1}}; /* a split QKV and a projection */
+    static const double shapes[][3] = {
+        {768, 768, 4}, {3072, 768, 1}, {768, 3072, 1}}; /* a split QKV and a projection */
     Work sum = {0};
     for (size_t i = 0; i < 3; i++) {
         const Work one = work_of(rule, shapes[i][0], shapes[i][1]);
@@ -247,7 +249,8 @@ static void print_row(const Row *row, double adamw, bool markdown)
         snprintf(flops, sizeof flops, "%.0f", row->flops * 1e-9);
     printf(markdown ? "| `%s` | %s | %.2f | %.0f | %.0f | %.1f | %s | %.2f |\n"
                     : "%-12s %-45.45s %6.2f %9.0f %10.0f %8.1f %9s %7.2f\n",
-           row->rule->name, row->rule->source, row->result.state, row->result.workspace_mib, milliseconds, row->result.seconds / adamw, flops, over);
+           row->rule->name, row->rule->source, row->result.state, row->result.workspace_mib, milliseconds,
+           row->result.seconds / adamw, flops, over);
     fflush(stdout);
 }
 
@@ -271,8 +274,8 @@ int main(int argc, char **argv)
     printf("%zu threads, memory %.1f GB/s, products %.1f GFLOP/s, %s; one step over %zu hidden parameters\n\n",
            threads_count(), bandwidth * 1e-9, rate * 1e-9, matmul_backend(), all.floats);
     const Row adamw = measure_row(&optim_adamw, &all, &block, bandwidth, rate);
-    printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-12s %-45s %6s %9s %10s %8s %9s %7s\n", "rule", "source",
-           "state", "work MiB", "ms", "x AdamW", "GFLOP", "x floor");
+    printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-12s %-45s %6s %9s %10s %8s %9s %7s\n", "rule",
+           "source", "state", "work MiB", "ms", "x AdamW", "GFLOP", "x floor");
     printf(markdown ? "|---|---|---:|---:|---:|---:|---:|---:|\n" : "");
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
         if (only != NULL && strcmp(only, optim_rule(i)->name) != 0)
@@ -280,7 +283,8 @@ int main(int argc, char **argv)
         const Row row = measure_row(optim_rule(i), &all, &block, bandwidth, rate);
         print_row(&row, adamw.result.seconds, markdown);
     }
-    printf("\nstate: floats a parameter. floor: bytes at the memory's bandwidth or, where GFLOP stands, those at the rate of the "
+    printf("\nstate: floats a parameter. floor: bytes at the memory's bandwidth or, where GFLOP stands, those at the "
+           "rate of the "
            "products\n");
     free_arena(&all);
     free_arena(&block);

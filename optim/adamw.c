@@ -75,7 +75,8 @@ static void adamw_elements(size_t n, float *restrict p, const float *restrict g,
         adamw_element(&p[i], g[i], &m[i], &v[i], &s);
 }
 
-static void nested_adam_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
+static void nested_adam_elements(size_t n, float *restrict p, const float *restrict g, float *const *state,
+                                 const float *k)
 {
     float *restrict v = state[0], *restrict average = state[1];
     AdamwScalars s;
@@ -91,15 +92,16 @@ static int adamw_check(const OptimHyper *h, Error *e)
     if (hyper(h, HYPER_EPS_MAX) > 0 && start >= end)
         return error_set(e, "--eps-start %g must be below --eps-end %g", start, end);
     if (hyper(h, HYPER_EPS_MAX) > 0 && hyper(h, HYPER_EPS_MAX) < hyper(h, HYPER_EPS))
-        return error_set(e, "--eps-max %g is below --eps %g; eps only grows", hyper(h, HYPER_EPS_MAX), hyper(h, HYPER_EPS));
+        return error_set(e, "--eps-max %g is below --eps %g; eps only grows", hyper(h, HYPER_EPS_MAX),
+                         hyper(h, HYPER_EPS));
     return 0;
 }
 
 /* What the ablations of Adam can switch. */
-#define ADAM_DEFAULTS                                                                                                    \
-    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),                       \
-    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0),            \
-    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),                   \
+#define ADAM_DEFAULTS                                                                                                  \
+    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),                     \
+    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0),          \
+    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),                 \
     [HYPER_BIAS_CORRECTION] = HYPER_SET(1), [HYPER_ZERO_INIT_MOMENTS] = HYPER_SET(1)
 
 const OptimRule optim_adamw = {

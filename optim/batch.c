@@ -26,7 +26,8 @@ void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(con
     }
 }
 
-size_t batch_workspace(const OptimGroup *group, size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count))
+size_t batch_workspace(const OptimGroup *group,
+                       size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count))
 {
     size_t most = 0;
     for (size_t i = 0; i < group->count; i += count_at(group, i)) {
@@ -53,7 +54,8 @@ void batch_update(const Batch *batch, Mats u, double scale)
 {
     const size_t n = batch->rows * batch->cols;
     for (size_t i = 0; i < batch->count; i++)
-        verb_update(n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper), batch_hyper(batch, HYPER_LR) * scale);
+        verb_update(n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
+                    batch_hyper(batch, HYPER_LR) * scale);
 }
 
 void batch_rotate(const Batch *batch, Mats u)

@@ -5,8 +5,8 @@
 #include "optim/verbs.h"
 
 /*
- * What matrix rules share: same-shaped slots of a group, taken as one batch. Their states of one kind stand one after the
- * other in memory, so that a batch of them is a Mats without a copy.
+ * What matrix rules share: same-shaped slots of a group, taken as one batch. Their states of one kind stand one after
+ * the other in memory, so that a batch of them is a Mats without a copy.
  */
 typedef struct Batch {
     const OptimHyper *hyper; /* as of this step; NULL while only sizes are asked for */
@@ -17,12 +17,13 @@ typedef struct Batch {
     float *workspace;
 } Batch;
 
-/* Hands `step` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least one:
- * many small matrices fill the cores together; a large one fills them alone, and more would only cost memory. */
+/* Hands `step` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least
+ * one: many small matrices fill the cores together; a large one fills them alone, and more would only cost memory. */
 void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch));
 
 /* The most workspace that `of_batch` asks for any batch, for OptimRule.workspace. */
-size_t batch_workspace(const OptimGroup *group, size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count));
+size_t batch_workspace(const OptimGroup *group,
+                       size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count));
 
 /* State k of the batch, rows x cols a slot. */
 Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);

@@ -84,8 +84,8 @@ static void place_values(Diagnosis *d)
     }
 }
 
-int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params, const float *grads,
-                    Diagnosis **out, Error *e)
+int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params,
+                    const float *grads, Diagnosis **out, Error *e)
 {
     size_t matrices = 0, floats = 0, values = 0;
     *out = NULL;
@@ -294,8 +294,8 @@ void diagnose_write(const Diagnosis *d, size_t step, double lr, FILE *to)
         fprintf(to, "{\"step\": %zu, \"rule\": \"%s\"", step, rule);
         write_field("lr", lr, to);
         write_field("rule_ms", 1e3 * seconds, to);
-        fprintf(to, ", \"tensor\": \"%s\", \"block\": %zu, \"rows\": %zu, \"cols\": %zu", r->tensor->name, r->block, r->rows,
-                r->cols);
+        fprintf(to, ", \"tensor\": \"%s\", \"block\": %zu, \"rows\": %zu, \"cols\": %zu", r->tensor->name, r->block,
+                r->rows, r->cols);
         write_field("update_rms", r->update_rms, to);
         write_field("update_ratio", r->update_ratio, to);
         write_field("cosine", r->cosine, to);

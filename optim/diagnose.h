@@ -9,8 +9,8 @@
  * Instruments: what a step did to each hidden matrix. A fused QKV counts as its blocks, whatever the rule takes it for.
  */
 
-/* Of one matrix with k = min(rows, cols) singular values s, descending: from the eigenvalues of its Gram matrix in double,
- * so that s is good to about 1e-8 of the largest. */
+/* Of one matrix with k = min(rows, cols) singular values s, descending: from the eigenvalues of its Gram matrix in
+ * double, so that s is good to about 1e-8 of the largest. */
 typedef struct Spectrum {
     size_t k;
     double *s;
@@ -32,8 +32,8 @@ typedef struct MatrixReport {
 typedef struct Diagnosis Diagnosis;
 
 /* Allocates for all hidden matrices. What is given is borrowed: the arenas are those of the Optim. */
-int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params, const float *grads,
-                    Diagnosis **d, Error *e);
+int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params,
+                    const float *grads, Diagnosis **d, Error *e);
 void diagnose_free(Diagnosis *d);
 
 /* Around a step: before optim_begin remembers the weights; after optim_step, with the gradients still there, fills the

@@ -18,13 +18,14 @@ static const char *const grafts[] = {"none", "adam", NULL};
 
 const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
-    [HYPER_WEIGHT_DECAY] = {"weight-decay", "weight decay, decoupled; coupled L2 in sgd, adam, adagrad, rmsprop, adadelta",
-                            HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_WEIGHT_DECAY] = {"weight-decay",
+                            "weight decay, decoupled; coupled L2 in sgd, adam, adagrad, rmsprop, adadelta", HYPER_REAL,
+                            0, 1e6, false, NULL},
     [HYPER_MOMENTUM] = {"momentum", "momentum", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_DAMPENING] = {"dampening", "sgd's dampening of the gradient", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_NESTEROV] = {"nesterov", "Nesterov's form of momentum", HYPER_SWITCH, 0, 1, false, NULL},
-    [HYPER_MOMENTUM_FORM] = {"momentum-form", "sgd's momentum: a sum of gradients (PyTorch) or their average", HYPER_CHOICE,
-                             0, 1, false, momentum_forms},
+    [HYPER_MOMENTUM_FORM] = {"momentum-form", "sgd's momentum: a sum of gradients (PyTorch) or their average",
+                             HYPER_CHOICE, 0, 1, false, momentum_forms},
     [HYPER_NESTEROV_FORM] = {"nesterov-form", "nesterov: where the gradient is taken", HYPER_CHOICE, 0, 1, false,
                              nesterov_forms},
     [HYPER_MOMENTUM_WARMUP] = {"momentum-warmup", "steps in which momentum rises to its value; 0: none", HYPER_WHOLE, 0,
@@ -44,8 +45,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_EPS_START] = {"eps-start", "fraction of the run where eps begins to grow", HYPER_REAL, 0, 1, true, NULL},
     [HYPER_EPS_END] = {"eps-end", "fraction of the run where it has grown", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_BIAS_CORRECTION] = {"bias-correction", "moments are divided by 1 - beta^t", HYPER_SWITCH, 0, 1, false, NULL},
-    [HYPER_ZERO_INIT_MOMENTS] = {"zero-init-moments", "moments begin at zero, not at the first gradient", HYPER_SWITCH, 0,
-                                 1, false, NULL},
+    [HYPER_ZERO_INIT_MOMENTS] = {"zero-init-moments", "moments begin at zero, not at the first gradient", HYPER_SWITCH,
+                                 0, 1, false, NULL},
     [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step makes smaller", HYPER_SWITCH, 0, 1, false, NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held", HYPER_WHOLE, 1, 1e9, false,
                           NULL},
@@ -53,12 +54,13 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_SIDES] = {"sides", "shampoo: powers -1/4 on both sides, or -1/2 on the smaller", HYPER_CHOICE, 0, 1, false,
                      sides},
     [HYPER_REFRESH] = {"refresh", "steps between new roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},
-    [HYPER_GRAFT] = {"graft", "shampoo: takes the norm of its step from another rule", HYPER_CHOICE, 0, 1, false, grafts},
+    [HYPER_GRAFT] = {"graft", "shampoo: takes the norm of its step from another rule", HYPER_CHOICE, 0, 1, false,
+                     grafts},
     [HYPER_NS] = {"ns", "how muon orthogonalises", HYPER_CHOICE, 0, NS_COUNT - 1, false, ns_names},
-    [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0, 99,
-                        false, NULL},
-    [HYPER_MUON_SCALE] = {"muon-scale", "factor of muon's step by a matrix's shape", HYPER_CHOICE, 0, MUON_SCALE_COUNT - 1,
-                          false, muon_scale_names},
+    [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0,
+                        99, false, NULL},
+    [HYPER_MUON_SCALE] = {"muon-scale", "factor of muon's step by a matrix's shape", HYPER_CHOICE, 0,
+                          MUON_SCALE_COUNT - 1, false, muon_scale_names},
     [HYPER_SPLIT_QKV] = {"split-qkv", "take a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
 };
 
@@ -85,7 +87,8 @@ int hyper_check(HyperId id, double value, const char *prefix, Error *e)
                      info->below_one ? "to below" : "to", info->most);
 }
 
-int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index, Error *e)
+int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index,
+                 Error *e)
 {
     char names[256] = "";
     for (size_t i = 0; choices[i] != NULL; i++) {

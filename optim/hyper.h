@@ -87,7 +87,8 @@ int hyper_check(HyperId id, double value, const char *prefix, Error *e);
 int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e);
 
 /* The place of `text` in `choices`, which end with NULL; the sentence names --<prefix><name> and all of them. */
-int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index, Error *e);
+int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index,
+                 Error *e);
 
 /* Writes a value as hyper_parse reads it. */
 void hyper_format(HyperId id, double value, char *to, size_t size);

@@ -50,15 +50,16 @@ Mats muon_blend(const Batch *batch)
         return u;
     }
     for (size_t i = 0; i < batch->count; i++)
-        verb_momentum(n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad, batch_hyper(batch, HYPER_MOMENTUM),
-                      batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
+        verb_momentum(n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
+                      batch_hyper(batch, HYPER_MOMENTUM), batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
     return u;
 }
 
 static void orthogonalise(const Batch *batch, Mats u, float *rest)
 {
     const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-    ns_orthogonalise(ns, ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS)), u.data, u.rows, u.cols, u.batch, rest);
+    ns_orthogonalise(ns, ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS)), u.data, u.rows, u.cols, u.batch,
+                     rest);
 }
 
 static MuonScale scale_rule(const OptimHyper *h)
@@ -151,8 +152,8 @@ static void muon2_batch(const Batch *batch)
     const Mats u = muon_blend(batch);
     const size_t n = u.rows * u.cols;
     for (size_t i = 0; i < batch->count; i++)
-        verb_precondition(n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad, batch_hyper(batch, HYPER_BETA2),
-                          1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
+        verb_precondition(n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
+                          batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
     muon_finish(batch, u, u.data + mats_size(u));
 }
 

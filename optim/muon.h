@@ -13,7 +13,7 @@ typedef enum {
     MUON_SCALE_BERNSTEIN, /* sqrt(r/c): RMS-to-RMS operator norm 1 */
     MUON_SCALE_EARLY,     /* sqrt(max(r, c)): modded-nanogpt, October 2024; RMS 1 */
     MUON_SCALE_GRADIENT,  /* |gradient|_F / |O|_F: keeps the gradient's magnitude */
-    MUON_SCALE_NUCLEAR,   /* <u, O>, the dual norm: steepest descent in the spectral norm (Bernstein and Newhouse 2024) */
+    MUON_SCALE_NUCLEAR, /* <u, O>, the dual norm: steepest descent in the spectral norm (Bernstein and Newhouse 2024) */
     MUON_SCALE_COUNT
 } MuonScale;
 

@@ -37,8 +37,8 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
 /*
  * Replaces each of the `batch` matrices in x (batch, rows, cols; without gaps) by its orthogonalised form. The Gram
- * matrix is formed on the smaller side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T, with 0 in place
- * of the directions whose singular value is below 2^-24 max(rows, cols) of the largest.
+ * matrix is formed on the smaller side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T, with 0 in
+ * place of the directions whose singular value is below 2^-24 max(rows, cols) of the largest.
  */
 void ns_orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                       float *workspace);

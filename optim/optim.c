@@ -239,8 +239,8 @@ static float *add_state(Optim *optim, bool place, const char *tensor, const char
     return data;
 }
 
-/* State k of all tensors of a group, one after the other, so that same-shaped slots' make one batch; a tensor's holds its
- * slots' one below the other. */
+/* State k of all tensors of a group, one after the other, so that same-shaped slots' make one batch; a tensor's holds
+ * its slots' one below the other. */
 static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
 {
     for (size_t k = 0; k < OPTIM_STATES_MAX; k++) {
@@ -249,7 +249,8 @@ static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
             const size_t blocks = blocks_of(g, g->tensors[i]);
             OptimStateSpec specs[OPTIM_STATES_MAX];
             if (k < specify(g, slot, specs)) {
-                float *data = add_state(optim, place, g->tensors[i]->name, specs[k].name, blocks * specs[k].rows, specs[k].cols);
+                float *data =
+                    add_state(optim, place, g->tensors[i]->name, specs[k].name, blocks * specs[k].rows, specs[k].cols);
                 for (size_t b = 0; b < blocks && place; b++)
                     slot[b].state[k] = data + b * specs[k].rows * specs[k].cols;
             }
@@ -321,8 +322,10 @@ static int resolve_averaging(Optim *optim, const OptimConfig *config, Error *e)
     if (a->tail == 0 || a->tail_from > 0)
         return 0;
     if (config->steps <= 2 * a->tail)
-        return error_set(e, "--tail-ema %zu begins two such lengths before the end, and the run has only %zu steps; give "
-                         "--tail-ema-from", a->tail, config->steps);
+        return error_set(e,
+                         "--tail-ema %zu begins two such lengths before the end, and the run has only %zu steps; give "
+                         "--tail-ema-from",
+                         a->tail, config->steps);
     a->tail_from = config->steps - 2 * a->tail;
     return 0;
 }
@@ -399,8 +402,8 @@ int optim_check_parameters(const Optim *optim, Error *e)
         for (size_t i = 0; i < g->tensor_count && g->rule->keeps_norm; i++) {
             for (size_t b = blocks_of(g, g->tensors[i]); b > 0; b--, slot++)
                 if (verb_sum_squares(slot->rows * slot->cols, slot->param) == 0)
-                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay so", g->rule->name,
-                                     g->tensors[i]->name);
+                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay so",
+                                     g->rule->name, g->tensors[i]->name);
         }
     }
     return 0;
@@ -415,8 +418,8 @@ static OptimStep step_of(const Optim *optim, const OptimGroup *g, double lr_fact
     return step;
 }
 
-/* All slots' elements, cut into stretches of fixed length that the threads share: `elements` of the rule or, when ahead,
- * its `look_ahead`. */
+/* All slots' elements, cut into stretches of fixed length that the threads share: `elements` of the rule or, when
+ * ahead, its `look_ahead`. */
 static void step_elements(const OptimGroup *g, const OptimStep *step, bool ahead)
 {
     enum { STRETCH = 1 << 15 };
@@ -529,7 +532,8 @@ void optim_show(Optim *optim)
 void optim_hide(Optim *optim)
 {
     size_t at = 0;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0; t++) {
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0;
+         t++) {
         verb_scale(tensor_size(t), optim->params + t->offset, optim->averages.point + at, 1);
         at += tensor_size(t);
     }

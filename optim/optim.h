@@ -28,8 +28,9 @@ typedef struct OptimConfig {
 typedef struct Optim Optim;
 
 /*
- * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors' offsets
- * refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
+ * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors'
+ * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or
+ * NaN,
  * --head-lr without a head of its own, out of memory. With params NULL it is only a plan, without state, for the
  * functions below that tell of groups and memory.
  */
@@ -37,24 +38,24 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
                  const float *grads, Optim **optim, Error *e);
 void optim_free(Optim *optim);
 
-/* To be called when the parameters have their values, before the first step: refuses, by name, a matrix that is zero under
- * a rule that keeps its norm. */
+/* To be called when the parameters have their values, before the first step: refuses, by name, a matrix that is zero
+ * under a rule that keeps its norm. */
 int optim_check_parameters(const Optim *optim, Error *e);
 
 /* Euclidean norm of all gradients, summed in double. When it is not finite, *culprit is the first tensor whose
  * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* A step has two halves, both with the schedule's factor of the learning rates. optim_begin moves the parameters to where
- * their gradient is to be taken, for rules and wrappers that look ahead; optim_step updates every group from there, gradients
- * times grad_scale (clipping). Between steps the parameters are the result. */
+/* A step has two halves, both with the schedule's factor of the learning rates. optim_begin moves the parameters to
+ * where their gradient is to be taken, for rules and wrappers that look ahead; optim_step updates every group from
+ * there, gradients times grad_scale (clipping). Between steps the parameters are the result. */
 void optim_begin(Optim *optim, double lr_factor);
 void optim_step(Optim *optim, double lr_factor, double grad_scale);
 
 /*
- * Where an average is to be shown in place of the parameters (tail EMA), optim_show puts it into the parameter arena and
- * optim_hide puts the parameters back, bit for bit: around validation, samples, and checkpoints, whose state then holds
- * the parameters as "<tensor>.point". After a checkpoint was read, optim_hide too. Otherwise they do nothing.
+ * Where an average is to be shown in place of the parameters (tail EMA), optim_show puts it into the parameter arena
+ * and optim_hide puts the parameters back, bit for bit: around validation, samples, and checkpoints, whose state then
+ * holds the parameters as "<tensor>.point". After a checkpoint was read, optim_hide too. Otherwise they do nothing.
  */
 void optim_show(Optim *optim);
 void optim_hide(Optim *optim);

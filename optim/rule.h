@@ -5,8 +5,8 @@
 
 /*
  * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own, or of its
- * family, and one row of the table in optim.c. It declares its state; shared code allocates, saves and restores it. There
- * are two kinds:
+ * family, and one row of the table in optim.c. It declares its state; shared code allocates, saves and restores it.
+ * There are two kinds:
  *
  *   elementwise   `scalars` turns hyperparameters and step into the float constants of one step, computed in double;
  *                 `elements` updates a stretch of n elements. The mathematics of one element is a small inline function
@@ -77,8 +77,8 @@ typedef struct OptimRule {
 const OptimRule *optim_rule(size_t i);
 
 extern const OptimRule optim_sgd, optim_nesterov, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw,
-    optim_nested_adam, optim_adam_cpr, optim_signsgd, optim_signum, optim_lion, optim_muon, optim_spectral, optim_normuon,
-    optim_muonh, optim_normuonh, optim_adamh, optim_muon2, optim_dion, optim_shampoo, optim_soap, optim_soap_muon,
-    optim_kl_soap;
+    optim_nested_adam, optim_adam_cpr, optim_signsgd, optim_signum, optim_lion, optim_muon, optim_spectral,
+    optim_normuon, optim_muonh, optim_normuonh, optim_adamh, optim_muon2, optim_dion, optim_shampoo, optim_soap,
+    optim_soap_muon, optim_kl_soap;
 
 #endif

@@ -34,11 +34,13 @@ int sensitivity_check(const char *list, const Tensor *tensors, size_t count, Err
         const Item item = item_at(list);
         bool matches = false;
         if (!item.valid)
-            return error_set(e, "--sensitivity: '%.*s' is not NAME=X with a number X above 0", (int)strcspn(list, ","), list);
+            return error_set(e, "--sensitivity: '%.*s' is not NAME=X with a number X above 0", (int)strcspn(list, ","),
+                             list);
         for (size_t i = 0; i < count; i++)
             matches = matches || strstr(tensors[i].name, item.pattern) != NULL;
         if (!matches)
-            return error_set(e, "--sensitivity: no tensor's name contains '%s' (--list-groups shows them)", item.pattern);
+            return error_set(e, "--sensitivity: no tensor's name contains '%s' (--list-groups shows them)",
+                             item.pattern);
         list = item.next;
     }
     return 0;

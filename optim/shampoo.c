@@ -2,9 +2,9 @@
  * Shampoo (Gupta et al. 2018) with averages for sums:
  *   L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G;  M = b1 M + (1 - b1) G
  *   W = (1 - lr wd) W - lr (L + eps I)^p M (R + eps I)^p
- * with p = -1/4 on both sides, or one side, the smaller, with p = -1/2. Roots are renewed every `refresh` steps, the first
- * time in the first step. Bias correction divides L and R by 1 - b2^t and M by 1 - b1^t. Grafting (Anil et al. 2020) keeps
- * the direction and takes the Frobenius norm of Adam's step.
+ * with p = -1/4 on both sides, or one side, the smaller, with p = -1/2. Roots are renewed every `refresh` steps, the
+ * first time in the first step. Bias correction divides L and R by 1 - b2^t and M by 1 - b1^t. Grafting (Anil et al.
+ * 2020) keeps the direction and takes the Frobenius norm of Adam's step.
  */
 #include "optim/batch.h"
 
@@ -103,9 +103,10 @@ static void first_moment(const Batch *batch, const Layout *layout, Mats g, Mats 
 static void adam_norms(const Batch *batch, const Layout *layout, Mats g, Mats x, float *norms)
 {
     const double beta2 = batch_hyper(batch, HYPER_BETA2);
-    const double correction = batch_hyper(batch, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
-    verb_precondition(mats_size(x), x.data, batch_state(batch, layout->v, g.rows, g.cols).data, g.data, beta2, correction,
-                      GRAFT_EPS, 1);
+    const double correction =
+        batch_hyper(batch, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
+    verb_precondition(mats_size(x), x.data, batch_state(batch, layout->v, g.rows, g.cols).data, g.data, beta2,
+                      correction, GRAFT_EPS, 1);
     verb_norms(x, norms);
 }
 

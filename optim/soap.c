@@ -5,8 +5,8 @@
  *              decay comes after it (Vyas et al. 2024, as the authors' code has it)
  *   soap-muon  Muon's momentum, divided by the root of its second moment in that basis, its norm kept, goes on to
  *              Newton-Schulz (modded-nanogpt track 3)
- *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step turns each matrix and
- *              keeps its norm (modded-nanogpt track 3)
+ *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step turns each
+ * matrix and keeps its norm (modded-nanogpt track 3)
  */
 #include "optim/muon.h"
 #include "optim/newton_schulz.h"
@@ -137,7 +137,8 @@ static void adam_in_basis(const Soap *s)
     const size_t n = mats_size(s->g);
     into_basis(s, s->g, s->x);
     verb_momentum(n, s->m.data, s->u.data, s->x.data, batch_hyper(batch, HYPER_BETA1), false, 1);
-    verb_precondition(n, s->u.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), 1);
+    verb_precondition(n, s->u.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA2), 1,
+                      batch_hyper(batch, HYPER_EPS), 1);
     out_of_basis(s, s->u, s->u);
 }
 

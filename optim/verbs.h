@@ -7,10 +7,10 @@
 #include <stddef.h>
 
 /*
- * What matrix rules are written in: operations on batches of same-shaped matrices that stay where the data is. The CPU's
- * are in verbs_cpu.c. A verb that yields scalars leaves them in an array beside the data, one float a matrix, so that no
- * rule branches on data. Results do not depend on the number of threads. No verb allocates: those that compute in double
- * take a `scratch`.
+ * What matrix rules are written in: operations on batches of same-shaped matrices that stay where the data is. The
+ * CPU's are in verbs_cpu.c. A verb that yields scalars leaves them in an array beside the data, one float a matrix, so
+ * that no rule branches on data. Results do not depend on the number of threads. No verb allocates: those that compute
+ * in double take a `scratch`.
  */
 typedef struct Mats {
     float *data; /* (batch, rows, cols), without gaps */
@@ -26,7 +26,8 @@ static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s);
 
 /* v = beta v + (1 - beta) (s g)^2;  u = u / (sqrt(v correction) + eps); u and g may be the same. */
-void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps, double s);
+void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
+                       double s);
 
 /* One step of AdamW on n elements. */
 void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k);
@@ -77,8 +78,8 @@ void verb_normalise_columns(Mats x, double eps);
 void verb_rotate(size_t n, float *p, const float *u, double step, double floor);
 
 /*
- * A penalty on the mean square of n parameters (Franke et al. 2023): while `holding`, *bound = mean of p^2; with neither
- * nothing; with `active` *multiplier = max(0, *multiplier + mean of p^2 - *bound) and p -= 2 *multiplier p.
+ * A penalty on the mean square of n parameters (Franke et al. 2023): while `holding`, *bound = mean of p^2; with
+ * neither nothing; with `active` *multiplier = max(0, *multiplier + mean of p^2 - *bound) and p -= 2 *multiplier p.
  */
 void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active);
 
@@ -113,16 +114,16 @@ void verb_polar(Mats x, double cutoff, float *scratch);
 /* The columns of basis become the eigenvectors of the symmetric a, by descending eigenvalue. */
 void verb_eigenbasis(Mats a, Mats basis, float *scratch);
 
-/* root = (scale a + eps I)^power for symmetric a, whose negative eigenvalues are rounding and count as 0. With eps = 0 those
- * at most n 2^-24 of the largest do too, and stay 0 in the root. */
+/* root = (scale a + eps I)^power for symmetric a, whose negative eigenvalues are rounding and count as 0. With eps = 0
+ * those at most n 2^-24 of the largest do too, and stay 0 in the root. */
 void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch);
 
 /* Replaces x, rows >= cols, by its orthonormal factor Q of x = Q R with a diagonal of R that is not negative. */
 void verb_qr(Mats x, float *scratch);
 
 /*
- * Sorts the columns of a basis (batch, n, n) by the diagonal of basis^T image, descending, and along with them the rows of
- * v or, where the basis is the right one, its columns.  image = a basis; its columns are sorted too.
+ * Sorts the columns of a basis (batch, n, n) by the diagonal of basis^T image, descending, and along with them the rows
+ * of v or, where the basis is the right one, its columns.  image = a basis; its columns are sorted too.
  */
 void verb_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch);
 

@@ -32,8 +32,8 @@ void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double
     }
 }
 
-void verb_precondition(size_t n, float *u, float *restrict v, const float *g, double beta, double correction, double eps,
-                       double s)
+void verb_precondition(size_t n, float *u, float *restrict v, const float *g, double beta, double correction,
+                       double eps, double s)
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;
@@ -257,10 +257,23 @@ void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alp
 
 void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
 {
-    matmul_symmetric(&(Matmul){.m = gram.rows, .n = gram.rows, .k = right ? x.rows : x.cols, .trans_a = right,
-                               .trans_b = !right, .alpha = (float)share, .beta = (float)keep, .a = x.data, .lda = x.cols,
-                               .stride_a = x.rows * x.cols, .b = x.data, .ldb = x.cols, .stride_b = x.rows * x.cols,
-                               .c = gram.data, .ldc = gram.rows, .stride_c = gram.rows * gram.rows, .batch = x.batch});
+    matmul_symmetric(&(Matmul){.m = gram.rows,
+                               .n = gram.rows,
+                               .k = right ? x.rows : x.cols,
+                               .trans_a = right,
+                               .trans_b = !right,
+                               .alpha = (float)share,
+                               .beta = (float)keep,
+                               .a = x.data,
+                               .lda = x.cols,
+                               .stride_a = x.rows * x.cols,
+                               .b = x.data,
+                               .ldb = x.cols,
+                               .stride_b = x.rows * x.cols,
+                               .c = gram.data,
+                               .ldc = gram.rows,
+                               .stride_c = gram.rows * gram.rows,
+                               .batch = x.batch});
 }
 
 void verb_gram(Mats x, Mats gram)
@@ -293,8 +306,8 @@ void verb_copy(Mats x, Mats to)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * The exact polar factor. With the eigenvectors u_i of the Gram matrix and b_i = u_i^T x, which is s_i v_i^T, the factor
- * is the sum of u_i b_i / |b_i|; s_i is taken from |b_i|, which keeps small ones accurate.
+ * The exact polar factor. With the eigenvectors u_i of the Gram matrix and b_i = u_i^T x, which is s_i v_i^T, the
+ * factor is the sum of u_i b_i / |b_i|; s_i is taken from |b_i|, which keeps small ones accurate.
  */
 
 /* x as the wide matrix (n,m), element (i,j) at x[i row + j col]. */

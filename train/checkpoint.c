@@ -41,14 +41,15 @@ static size_t largest_tensor(const GptTable *table)
 static int write_config(const char *dir, const GptConfig *c, Error *e)
 {
     char path[PATH_MOST], text[2048];
-    const int n = snprintf(text, sizeof text,
-                           "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
-                           "  \"vocab_size\": %zu,\n  \"n_positions\": %zu,\n  \"n_ctx\": %zu,\n  \"n_embd\": %zu,\n"
-                           "  \"n_layer\": %zu,\n  \"n_head\": %zu,\n  \"n_inner\": null,\n"
-                           "  \"activation_function\": \"gelu_new\",\n  \"layer_norm_epsilon\": 1e-05,\n"
-                           "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
-                           "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
-                           c->V, c->T, c->T, c->C, c->L, c->NH);
+    const int n =
+        snprintf(text, sizeof text,
+                 "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
+                 "  \"vocab_size\": %zu,\n  \"n_positions\": %zu,\n  \"n_ctx\": %zu,\n  \"n_embd\": %zu,\n"
+                 "  \"n_layer\": %zu,\n  \"n_head\": %zu,\n  \"n_inner\": null,\n"
+                 "  \"activation_function\": \"gelu_new\",\n  \"layer_norm_epsilon\": 1e-05,\n"
+                 "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
+                 "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
+                 c->V, c->T, c->T, c->C, c->L, c->NH);
     if (join(path, dir, "config.json", e) != 0)
         return -1;
     return files_write_atomic(path, text, (size_t)n, e);
@@ -129,7 +130,8 @@ int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
     const struct {
         const char *key;
         size_t *value;
-    } sizes[] = {{"n_positions", &c->T}, {"vocab_size", &c->V}, {"n_layer", &c->L}, {"n_head", &c->NH}, {"n_embd", &c->C}};
+    } sizes[] = {
+        {"n_positions", &c->T}, {"vocab_size", &c->V}, {"n_layer", &c->L}, {"n_head", &c->NH}, {"n_embd", &c->C}};
     int status = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && status == 0; i++)
         if (!json_size(json_get(json, sizes[i].key), sizes[i].value))
@@ -227,7 +229,8 @@ static int read_tensor(const char *path, Safetensors *file, const SafetensorsEnt
     if (!same && want.rank == 1)
         return error_set(e, "%s: tensor %s must have shape [%zu]", path, entry->name, want.shape[0]);
     if (!same)
-        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, entry->name, want.shape[0], want.shape[1]);
+        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, entry->name, want.shape[0],
+                         want.shape[1]);
     if (safetensors_read_f32(file, entry, scratch, e) != 0)
         return -1;
     float *memory = scratch;
@@ -435,7 +438,8 @@ static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, cons
     return files_sync_dir(dir, e);
 }
 
-int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep, Error *e)
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep,
+                     Error *e)
 {
     char name[64], unfinished[80], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
     snprintf(name, sizeof name, "step_%06zu", state->step);

@@ -22,7 +22,8 @@ typedef struct CheckpointState {
 
 /* Writes <run>/step_NNNNNN whole or not at all, points <run>/latest at it, and removes all but the `keep` newest
  * checkpoints (0: keeps all). */
-int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep, Error *e);
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep,
+                     Error *e);
 
 /* The directory that <run>/latest names. */
 int checkpoint_latest(const char *run, char *path, size_t size, Error *e);

@@ -23,8 +23,8 @@ typedef struct MetricsLog {
     char *path;
 } MetricsLog;
 
-/* Drops from a log the lines after `last_step`, which a resumed run writes anew. It begins with `first_line`; each other line
- * with `prefix`, its step and a comma. */
+/* Drops from a log the lines after `last_step`, which a resumed run writes anew. It begins with `first_line`; each
+ * other line with `prefix`, its step and a comma. */
 int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e);
 
 /* Opens `path`; a new file gets its header. On resume the rows after `last_step` are dropped. */

@@ -65,8 +65,12 @@ static const Option table[] = {
     {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
     {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
 
-    {.section = "Of single optimizers (--list-groups shows what a rule uses and its values)", .argument = "NAME",
-     .kind = HYPER, .offset = AT(optim.hyper), .hyper = HYPER_NS, .prefix = ""},
+    {.section = "Of single optimizers (--list-groups shows what a rule uses and its values)",
+     .argument = "NAME",
+     .kind = HYPER,
+     .offset = AT(optim.hyper),
+     .hyper = HYPER_NS,
+     .prefix = ""},
     HYPER_ROW(HYPER_NS_STEPS, "", optim.hyper, "N", NULL),
     HYPER_ROW(HYPER_MUON_SCALE, "", optim.hyper, "NAME", NULL),
     HYPER_ROW(HYPER_SPLIT_QKV, "", optim.hyper, NULL, NULL),
@@ -89,8 +93,11 @@ static const Option table[] = {
     HYPER_ROW(HYPER_REFRESH, "", optim.hyper, "N", NULL),
     HYPER_ROW(HYPER_GRAFT, "", optim.hyper, "NAME", NULL),
 
-    {.section = "Of all but the hidden matrices, where their rule uses it", .kind = HYPER, .offset = AT(optim.aux_hyper),
-     .hyper = HYPER_CAUTIOUS, .prefix = "aux-"},
+    {.section = "Of all but the hidden matrices, where their rule uses it",
+     .kind = HYPER,
+     .offset = AT(optim.aux_hyper),
+     .hyper = HYPER_CAUTIOUS,
+     .prefix = "aux-"},
     HYPER_ROW(HYPER_MOMENTUM, "aux-", optim.aux_hyper, "X", NULL),
     HYPER_ROW(HYPER_NESTEROV, "aux-", optim.aux_hyper, NULL, NULL),
     HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", NULL),
@@ -107,10 +114,11 @@ static const Option table[] = {
     HYPER_ROW(HYPER_BIAS_CORRECTION, "aux-", optim.aux_hyper, NULL, NULL),
     HYPER_ROW(HYPER_ZERO_INIT_MOMENTS, "aux-", optim.aux_hyper, NULL, NULL),
 
-    {"Around every optimizer", "ema-nesterov", "X", "look ahead along the average change of the weights, X times; 0: off [0]",
-     REAL, AT(optim.averaging.nesterov), .least = 0, .most = 1e6},
-    {NULL, "ema-nesterov-decay", "X", "decay of that average [0.99]", REAL, AT(optim.averaging.nesterov_decay), .least = 0,
-     .most = 1},
+    {"Around every optimizer", "ema-nesterov", "X",
+     "look ahead along the average change of the weights, X times; 0: off [0]", REAL, AT(optim.averaging.nesterov),
+     .least = 0, .most = 1e6},
+    {NULL, "ema-nesterov-decay", "X", "decay of that average [0.99]", REAL, AT(optim.averaging.nesterov_decay),
+     .least = 0, .most = 1},
     {NULL, "ema-nesterov-from", "N", "first step that looks ahead [0]", SIZE, AT(optim.averaging.nesterov_from)},
     {NULL, "ema-nesterov-until", "N", "step from which it no longer does; 0: to the end [0]", SIZE,
      AT(optim.averaging.nesterov_until)},
@@ -118,13 +126,13 @@ static const Option table[] = {
      AT(optim.averaging.tail)},
     {NULL, "tail-ema-from", "N", "step after which that average begins [2 N before the end]", SIZE,
      AT(optim.averaging.tail_from)},
-    {NULL, "tail-ema-share", "X", "share of the average in what is validated [0.6]", REAL, AT(optim.averaging.tail_share),
-     .least = 0, .most = 1},
+    {NULL, "tail-ema-share", "X", "share of the average in what is validated [0.6]", REAL,
+     AT(optim.averaging.tail_share), .least = 0, .most = 1},
 
     {"Schedule", "steps", "N", "training steps; 0: only evaluate and sample [500]", SIZE, AT(schedule.steps),
      .may_change = true},
-    {NULL, "schedule", "NAME", "constant, cosine, linear or wsd, of the learning rate [wsd]", CHOICE,
-     AT(schedule.kind), schedule_names},
+    {NULL, "schedule", "NAME", "constant, cosine, linear or wsd, of the learning rate [wsd]", CHOICE, AT(schedule.kind),
+     schedule_names},
     {NULL, "warmup", "N", "steps of linear warmup [20]", SIZE, AT(schedule.warmup)},
     {NULL, "cooldown", "FRAC", "wsd: fraction of the steps in the final decay [0.4]", REAL, AT(schedule.cooldown),
      .least = 0, .most = 1},
@@ -148,8 +156,9 @@ static const Option table[] = {
     {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: only the last [0]", SIZE, AT(checkpoint_every),
      .may_change = true},
     {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
-    {NULL, "diagnose", "N", "spectra of weights, gradients and updates every N steps, into diagnose.jsonl; 0: never [0]",
-     SIZE, AT(diagnose), .may_change = true},
+    {NULL, "diagnose", "N",
+     "spectra of weights, gradients and updates every N steps, into diagnose.jsonl; 0: never [0]", SIZE, AT(diagnose),
+     .may_change = true},
     {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
@@ -239,7 +248,8 @@ static int parse_real(const Option *option, const char *text, double *value, Err
     if (end == text || *end != '\0')
         return error_set(e, "--%s needs a number, not '%s'", option->name, text);
     if (!(*value >= option->least && *value <= option->most))
-        return error_set(e, "--%s is %s; it must be a number from %g to %g", option->name, text, option->least, option->most);
+        return error_set(e, "--%s is %s; it must be a number from %g to %g", option->name, text, option->least,
+                         option->most);
     return 0;
 }
 
@@ -396,7 +406,8 @@ static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e
         value = negated ? "off" : "on";
     } else if (value == NULL) {
         if (*i >= argc)
-            return error_set(e, "--%.*s needs a value: --%.*s %s", (int)length, name, (int)length, name, option->argument);
+            return error_set(e, "--%.*s needs a value: --%.*s %s", (int)length, name, (int)length, name,
+                             option->argument);
         value = argv[(*i)++];
     }
     o->given[option - table] = true;
@@ -499,8 +510,8 @@ static int resume_option(Options *o, size_t i, const char *recorded, Error *e)
     if (o->given[i] && option->may_change)
         return 0;
     if (o->given[i] && (recorded == NULL || !has_value || strcmp(given, recorded) != 0))
-        return error_set(e, "--%s %s contradicts the run, which was begun with %s", option_name(option, name, sizeof name),
-                         given, recorded != NULL ? recorded : "the default");
+        return error_set(e, "--%s %s contradicts the run, which was begun with %s",
+                         option_name(option, name, sizeof name), given, recorded != NULL ? recorded : "the default");
     if (recorded == NULL || o->given[i])
         return 0;
     o->owned[i] = strdup(recorded);

@@ -46,7 +46,8 @@ bool options_given(const Options *o, const char *name);
 /* Prints the table. */
 void options_help(FILE *to);
 
-/* Writes {"name": value, ...} of every option that has a value; an option that was left to its rule or preset has none. */
+/* Writes {"name": value, ...} of every option that has a value; an option that was left to its rule or preset has none.
+ */
 void options_write(const Options *o, FILE *to);
 
 /* Takes over from the record of a run (what options_write wrote) all that the command line did not give. What it did

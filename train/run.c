@@ -124,10 +124,12 @@ static int resolve_model(Run *r, Error *e)
     } else {
         struct stat info;
         if (stat(o->model, &info) != 0 || !S_ISDIR(info.st_mode))
-            return error_set(e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory",
-                             o->model);
+            return error_set(
+                e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory",
+                o->model);
         if (o->layers + o->heads + o->width + o->vocab != 0)
-            return error_set(e, "--model %s is a checkpoint: --layers, --heads, --width and --vocab cannot change it", o->model);
+            return error_set(e, "--model %s is a checkpoint: --layers, --heads, --width and --vocab cannot change it",
+                             o->model);
         if (checkpoint_read_config(o->model, c, e) != 0)
             return -1;
     }
@@ -147,8 +149,8 @@ static int resolve_batch(Run *r, Error *e)
         return error_set(e, "--batch-size %zu is too large", r->B);
     const size_t micro = r->B * r->T, total = o->total_batch != 0 ? o->total_batch : micro;
     if (total % micro != 0)
-        return error_set(e, "--total-batch %zu is no multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu", total,
-                         r->B, r->T, micro);
+        return error_set(e, "--total-batch %zu is no multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
+                         total, r->B, r->T, micro);
     r->micro_batches = total / micro;
     o->total_batch = total; /* recorded: a resumed run keeps it, whatever its --batch-size */
     return 0;
@@ -160,7 +162,8 @@ static int check_samples(const Run *r, Error *e)
     if (r->config.V == BYTE_VOCAB)
         return 0;
     if ((options_given(o, "sample-every") && o->sample_every > 0) || o->prompt[0] != '\0')
-        return error_set(e, "--sample-every and --prompt need a byte model (--vocab 256) for now; this one has %zu tokens",
+        return error_set(e,
+                         "--sample-every and --prompt need a byte model (--vocab 256) for now; this one has %zu tokens",
                          r->config.V);
     return 0;
 }
@@ -187,7 +190,9 @@ static int check_memory(const Run *r, size_t needed, Error *e)
     const size_t present = memory_present();
     if (present == 0 || needed <= present)
         return 0;
-    return error_set(e, "out of memory: this run needs %.1f GiB and there are %.1f; lower --batch-size (now %zu), --seq-len or the model",
+    return error_set(e,
+                     "out of memory: this run needs %.1f GiB and there are %.1f; lower --batch-size (now %zu), "
+                     "--seq-len or the model",
                      (double)needed / 0x1p30, (double)present / 0x1p30, r->B);
 }
 
@@ -224,10 +229,10 @@ static int make_training(Run *r, Error *e)
     if (optim_check_parameters(r->optim, e) != 0)
         return -1;
     if (r->state.step >= o->schedule.steps)
-        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)", o->out,
-                         r->state.step, o->schedule.steps);
-    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, gpt_params(r->gpt), gpt_grads(r->gpt),
-                                           &r->diagnosis, e) != 0)
+        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)",
+                         o->out, r->state.step, o->schedule.steps);
+    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, gpt_params(r->gpt),
+                                           gpt_grads(r->gpt), &r->diagnosis, e) != 0)
         return -1;
     r->first_step = r->state.step;
     r->saved = o->resume;
@@ -251,7 +256,9 @@ static int write_record(const Run *r, Error *e)
         fprintf(to, ",\n  \"system\": ");
         json_write_string(to, machine.sysname);
     }
-    fprintf(to, ",\n  \"parameters\": %zu,\n  \"layers\": %zu, \"heads\": %zu, \"width\": %zu, \"vocab\": %zu, \"positions\": %zu",
+    fprintf(to,
+            ",\n  \"parameters\": %zu,\n  \"layers\": %zu, \"heads\": %zu, \"width\": %zu, \"vocab\": %zu, "
+            "\"positions\": %zu",
             gpt_table(r->gpt)->parameters, r->config.L, r->config.NH, r->config.C, r->config.V, r->config.T);
     fprintf(to, ",\n  \"tokens_per_step\": %zu", r->micro_batches * r->B * r->T);
     if (r->corpus.has_floor)
@@ -335,9 +342,10 @@ static void print_banner(const Run *r, size_t memory_needed)
         printf(" %10zu parameters in %zu tensors\n", info.parameters, info.tensors);
     }
     if (r->optim != NULL)
-        printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches, r->B,
-               r->T);
-    printf("memory    %.2f GiB needed, %.1f present\n", (double)memory_needed / 0x1p30, (double)memory_present() / 0x1p30);
+        printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches,
+               r->B, r->T);
+    printf("memory    %.2f GiB needed, %.1f present\n", (double)memory_needed / 0x1p30,
+           (double)memory_present() / 0x1p30);
     if (r->optim != NULL)
         printf("run       %s%s\n", r->out, r->o->resume ? " (resumed)" : "");
     printf("\n");
@@ -374,10 +382,18 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
     const Tensor *gradient = NULL, *parameter = bad_parameter(r->gpt);
     if (parameter == NULL)
         optim_grad_norm(r->optim, &gradient);
-    error_set(e, "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning rate. "
-              "Checkpoints in %s are untouched",
-              step, what, value, parameter != NULL ? "the parameter " : gradient != NULL ? "the gradient of " : "none",
-              parameter != NULL ? parameter->name : gradient != NULL ? gradient->name : "", r->out);
+    error_set(
+        e,
+        "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning rate. "
+        "Checkpoints in %s are untouched",
+        step, what, value,
+        parameter != NULL  ? "the parameter "
+        : gradient != NULL ? "the gradient of "
+                           : "none",
+        parameter != NULL  ? parameter->name
+        : gradient != NULL ? gradient->name
+                           : "",
+        r->out);
     return RUN_DIVERGED;
 }
 
@@ -468,9 +484,11 @@ static int evaluate(Run *r, double *loss, Error *e)
     }
     *loss = sum / (double)targets;
     if (r->corpus.has_floor && *loss < r->corpus.floor - 3 * r->corpus.floor_error)
-        return error_set(e, "the validation loss %.4f is more than three standard errors below the floor %.4f +- %.4f, which no "
-                         "model can reach: the targets have leaked into the inputs or the training text",
-                         *loss, r->corpus.floor, r->corpus.floor_error);
+        return error_set(
+            e,
+            "the validation loss %.4f is more than three standard errors below the floor %.4f +- %.4f, which no "
+            "model can reach: the targets have leaked into the inputs or the training text",
+            *loss, r->corpus.floor, r->corpus.floor_error);
     return 0;
 }
 
@@ -483,7 +501,8 @@ static int evaluate_shown(Run *r, double *loss, Error *e)
     return status;
 }
 
-/* Notes a validation loss; at the first crossing of --target-loss reports where, by the line between two validations. */
+/* Notes a validation loss; at the first crossing of --target-loss reports where, by the line between two validations.
+ */
 static void note_validation(Run *r, double loss)
 {
     CheckpointState *s = &r->state;
@@ -535,7 +554,9 @@ static int save(Run *r, Error *e)
 {
     const Tensor *bad = bad_parameter(r->gpt);
     if (bad != NULL) {
-        error_set(e, "diverged: after step %zu the parameter %s is not finite; it was not saved. Checkpoints in %s are untouched",
+        error_set(e,
+                  "diverged: after step %zu the parameter %s is not finite; it was not saved. Checkpoints in %s are "
+                  "untouched",
                   r->state.step, bad->name, r->out);
         return RUN_DIVERGED;
     }
@@ -585,8 +606,14 @@ static int after_step(Run *r, Metrics *m, Error *e)
 
 static int validate_start(Run *r, Error *e)
 {
-    Metrics m = {.train_loss = (double)NAN, .lr = (double)NAN, .grad_norm = (double)NAN, .tokens_per_second = (double)NAN, .data_ms = (double)NAN,
-                 .forward_ms = (double)NAN, .backward_ms = (double)NAN, .optimizer_ms = (double)NAN};
+    Metrics m = {.train_loss = (double)NAN,
+                 .lr = (double)NAN,
+                 .grad_norm = (double)NAN,
+                 .tokens_per_second = (double)NAN,
+                 .data_ms = (double)NAN,
+                 .forward_ms = (double)NAN,
+                 .backward_ms = (double)NAN,
+                 .optimizer_ms = (double)NAN};
     if (!can_validate(r) || r->o->val_every == 0)
         return 0;
     if (evaluate_shown(r, &m.val_loss, e) != 0)
@@ -599,11 +626,13 @@ static int validate_start(Run *r, Error *e)
 static void print_summary(const Run *r)
 {
     const CheckpointState *s = &r->state;
-    printf("\ndone      %zu steps, %llu tokens, %.1f s of training\n", s->step, (unsigned long long)s->tokens, s->seconds);
+    printf("\ndone      %zu steps, %llu tokens, %.1f s of training\n", s->step, (unsigned long long)s->tokens,
+           s->seconds);
     if (!isnan(s->val_loss))
         printf("val loss  %.4f", s->val_loss);
     if (!isnan(s->val_loss) && r->corpus.has_floor)
-        printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor, r->corpus.floor_error);
+        printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor,
+               r->corpus.floor_error);
     printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) ? "" : "\n", r->out, s->step);
 }
 
@@ -636,8 +665,8 @@ static int train(Run *r, Error *e)
         print_summary(r);
         return RUN_DONE;
     }
-    printf("\nstopped by signal %d after step %zu of %zu; go on with\n  ./train_gpt --resume --out %s\n", (int)stop_signal,
-           r->state.step, steps, r->out);
+    printf("\nstopped by signal %d after step %zu of %zu; go on with\n  ./train_gpt --resume --out %s\n",
+           (int)stop_signal, r->state.step, steps, r->out);
     return 128 + (int)stop_signal;
 }
 

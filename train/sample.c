@@ -65,7 +65,8 @@ static void print_bytes(FILE *to, const int32_t *tokens, size_t n)
 {
     for (size_t i = 0; i < n;) {
         const size_t length = character_length(tokens, i, n);
-        const bool control = length == 1 && (tokens[i] < 32 || tokens[i] == 127) && tokens[i] != '\n' && tokens[i] != '\t';
+        const bool control =
+            length == 1 && (tokens[i] < 32 || tokens[i] == 127) && tokens[i] != '\n' && tokens[i] != '\t';
         if (length == 0 || control)
             fputc('?', to);
         for (size_t k = 0; k < length && !control; k++)

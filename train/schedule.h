@@ -16,8 +16,8 @@ typedef struct Schedule {
 
 /*
  * The factor of the learning rate in step t = 0 .. steps-1. Warmup: (t+1)/warmup while t < warmup. After it, with
- * r = (t - warmup)/(steps - warmup): constant 1; linear 1 - r (1 - final); cosine final + (1 + cos(pi r))/2 (1 - final);
- * wsd (warmup, stable, decay): 1, then linear to final over the last cooldown x steps.
+ * r = (t - warmup)/(steps - warmup): constant 1; linear 1 - r (1 - final); cosine final + (1 + cos(pi r))/2 (1 -
+ * final); wsd (warmup, stable, decay): 1, then linear to final over the last cooldown x steps.
  */
 double schedule_factor(const Schedule *s, size_t t);
 

@@ -149,7 +149,8 @@ static double reach(NsFlavour flavour)
 static void write_ranges(const char *dir)
 {
     FILE *file = csv_open(dir, "ranges.csv");
-    fputs("flavour,steps,products,slope,half_from,least_from_0.001,most_from_0.001,least_from_0.01,most_from_0.01\n", file);
+    fputs("flavour,steps,products,slope,half_from,least_from_0.001,most_from_0.001,least_from_0.01,most_from_0.01\n",
+          file);
     for (int f = 0; f < NS_EXACT; f++) {
         const NsFlavour flavour = (NsFlavour)f;
         const size_t steps = ns_steps(flavour, 0);
@@ -270,7 +271,8 @@ enum { SEED = 3 };
 /* s: the min(rows, cols) singular values of x, ascending: roots of the Gram matrix's eigenvalues, in double. */
 static void singular_values(const float *x, size_t rows, size_t cols, double *s)
 {
-    const size_t n = smaller(rows, cols), m = rows + cols - n, step = rows <= cols ? cols : 1, along = rows <= cols ? 1 : cols;
+    const size_t n = smaller(rows, cols), m = rows + cols - n, step = rows <= cols ? cols : 1,
+                 along = rows <= cols ? 1 : cols;
     double *gram = allocate(n * n, sizeof *gram), *column = allocate(n, sizeof *column);
     double *work = allocate(eigh_work(n), sizeof *work);
     for (size_t k = 0; k < m; k++) {

@@ -94,7 +94,7 @@ cli:agree at one --total-batch | train_gpt.c | s/\.beta = first ? 0.0f : 1.0f/.b
 cli:agree at one --total-batch | train_gpt.c | s/if (first)$/if (B > 0)/
 cli:threads give the same bits | train_gpt.c | s/return rows \* part \/ PARTS/return part == PARTS ? rows : rows * part \/ PARTS \/ threads_count() * threads_count()/
 optim | optim/sgd_math.h | s/k->momentum, \*b, k->gradient_share/0.99f * k->momentum, *b, k->gradient_share/
-optim | optim/sgd_math.h | s/fmaf(k->momentum, new_b, d)/fmaf(k->momentum, *b, d)/
+optim | optim/sgd_math.h | s/fmaf(k->momentum, new_b, k->nesterov \* d)/fmaf(k->momentum, *b, k->nesterov * d)/
 optim | optim/sgd_math.h | s/k->gradient_share \* d/d/
 optim | optim/sgd_math.h | s/fmaf(k->weight_decay, \*p, k->grad_scale \* g)/(k->grad_scale * g)/
 optim | optim/sgd_math.h | s/k->grad_scale \* g/g/

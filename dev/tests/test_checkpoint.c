@@ -126,8 +126,13 @@ static void check_same_params(const Gpt *got, const Gpt *want)
 static void test_round_trip(void)
 {
     const Fixture from = fixture_make(true), to = fixture_make(false);
-    const CheckpointState state = {.step = 12, .loader_position = 1ull << 60, .tokens = (1ull << 62) + 1, .seconds = 0.1,
-                                   .val_loss = 1.0 / 3, .val_step = 10, .val_seconds = 1e-9};
+    const CheckpointState state = {.step = 12,
+                                   .loader_position = 1ull << 60,
+                                   .tokens = (1ull << 62) + 1,
+                                   .seconds = 0.1,
+                                   .val_loss = 1.0 / 3,
+                                   .val_step = 10,
+                                   .val_seconds = 1e-9};
     CheckpointState got = {0};
     char dir[PATH_MOST];
     Error e;
@@ -201,10 +206,17 @@ static void test_layout(void)
 
 static void test_config(void)
 {
-    static const char *const lines[] = {
-        "\"architectures\": [\"GPT2LMHeadModel\"]", "\"model_type\": \"gpt2\"", "\"vocab_size\": 11", "\"n_positions\": 8",
-        "\"n_ctx\": 8", "\"n_embd\": 4", "\"n_layer\": 2", "\"n_head\": 2", "\"activation_function\": \"gelu_new\"",
-        "\"layer_norm_epsilon\": 1e-05", "\"tie_word_embeddings\": true"};
+    static const char *const lines[] = {"\"architectures\": [\"GPT2LMHeadModel\"]",
+                                        "\"model_type\": \"gpt2\"",
+                                        "\"vocab_size\": 11",
+                                        "\"n_positions\": 8",
+                                        "\"n_ctx\": 8",
+                                        "\"n_embd\": 4",
+                                        "\"n_layer\": 2",
+                                        "\"n_head\": 2",
+                                        "\"activation_function\": \"gelu_new\"",
+                                        "\"layer_norm_epsilon\": 1e-05",
+                                        "\"tie_word_embeddings\": true"};
     const Fixture f = fixture_make(true);
     GptConfig got;
     Error e;
@@ -294,7 +306,8 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
         }
     }
     if (how.extras) {
-        specs[n++] = (SafetensorsSpec){.name = "transformer.h.0.attn.bias", .dtype = DTYPE_BOOL, .rank = 4, .shape = {1, 1, 8, 8}};
+        specs[n++] = (SafetensorsSpec){
+            .name = "transformer.h.0.attn.bias", .dtype = DTYPE_BOOL, .rank = 4, .shape = {1, 1, 8, 8}};
         specs[n++] = (SafetensorsSpec){.name = "transformer.h.1.attn.masked_bias", .dtype = DTYPE_F32, .rank = 0};
         specs[n++] = (SafetensorsSpec){.name = "lm_head.weight", .dtype = DTYPE_F32, .rank = 2, .shape = {11, 4}};
         size += 64 + 4 + 4 * 44;
@@ -331,7 +344,9 @@ static void test_refused_models(void)
         Foreign how;
     } faults[] = {
         {"a missing tensor", "ln_f.bias is missing", {.dtype = DTYPE_F32, .missing = "ln_f.bias"}},
-        {"a missing token embedding", "wte.weight is missing", {.dtype = DTYPE_F32, .missing = "wte.weight", .extras = true}},
+        {"a missing token embedding",
+         "wte.weight is missing",
+         {.dtype = DTYPE_F32, .missing = "wte.weight", .extras = true}},
         {"a tensor under both names", "twice", {.dtype = DTYPE_F32, .doubled = "h.1.ln_1.bias"}},
         {"an unknown tensor", "stranger", {.dtype = DTYPE_F32, .renamed = "ln_f.bias"}},
         {"a matrix that is not transposed", "[4, 12]", {.dtype = DTYPE_F32, .flipped = "h.0.attn.c_attn.weight"}},
@@ -444,7 +459,8 @@ static void test_unfinished(void)
     check(strcmp(dir, at("torn", "step_000001")) == 0, "latest is %s", dir);
     save("torn", &f, 2, 1);
     check(!exists(at("torn", "step_000002.tmp")), "the unfinished one is still there");
-    check(exists(at("torn", "step_000002/state.json")) && !exists(at("torn", "step_000001")), "the new one is not in place");
+    check(exists(at("torn", "step_000002/state.json")) && !exists(at("torn", "step_000001")),
+          "the new one is not in place");
     save("torn", &f, 2, 1); /* the same step again */
     check(exists(at("torn", "step_000002/state.json")), "it was not replaced");
     fixture_free(f);
@@ -467,7 +483,8 @@ static void test_write_fails(void)
 
 static void test_latest(void)
 {
-    static const char *const bad[] = {"", "\n", "step_\n", "step_x\n", "step_000001.tmp\n", "../step_000001\n", "step_-1\n"};
+    static const char *const bad[] = {"",         "\n", "step_\n", "step_x\n", "step_000001.tmp\n", "../step_000001\n",
+                                      "step_-1\n"};
     char dir[PATH_MOST], shorter[8];
     Error e;
     must(files_make_dirs(at("latest", ""), &e), &e);
@@ -501,7 +518,8 @@ static void test_refused_states(void)
         CheckpointState state;
         Error e;
         write_text(at("states", "step_000001/state.json"), edited);
-        refused(checkpoint_read_state(at("states", "step_000001"), f.optim, &state, &e), &e, edits[i].word, edits[i].to);
+        refused(checkpoint_read_state(at("states", "step_000001"), f.optim, &state, &e), &e, edits[i].word,
+                edits[i].to);
         free(edited);
     }
     free(text);
@@ -519,7 +537,8 @@ static void test_other_optimizer(void)
     Error e;
     save("other", &f, 1, 0);
     must(optim_create(&muon, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &optim, &e), &e);
-    refused(checkpoint_read_state(at("other", "step_000001"), optim, &state, &e), &e, "optimizer.safetensors", "AdamW's state");
+    refused(checkpoint_read_state(at("other", "step_000001"), optim, &state, &e), &e, "optimizer.safetensors",
+            "AdamW's state");
     optim_free(optim);
     fixture_free(f);
 }

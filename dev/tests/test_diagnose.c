@@ -82,8 +82,8 @@ static void test_spectra(void)
     }
 }
 
-/* Muon with the exact factor: an orthogonal update of known size, its momentum, and a fused QKV as three matrices whatever
- * the rule takes it for. */
+/* Muon with the exact factor: an orthogonal update of known size, its momentum, and a fused QKV as three matrices
+ * whatever the rule takes it for. */
 static void test_muon(void)
 {
     for (int split = 0; split < 2; split++) {

@@ -119,13 +119,14 @@ static double normalise(double *x, size_t n)
     return sqrt(squares);
 }
 
-/* The gradient of the key bias is 0 in theory (it shifts all of a query's scores alike): what is found there is rounding
- * of the sizes that the query's and the value's gradients have. With a single token the query's is 0 in theory too. */
+/* The gradient of the key bias is 0 in theory (it shifts all of a query's scores alike): what is found there is
+ * rounding of the sizes that the query's and the value's gradients have. With a single token the query's is 0 in theory
+ * too. */
 static void check_key_bias(const char *name, const float *grad, size_t C, double bound)
 {
     const double queries = norm_of(grad, C), keys = norm_of(grad + C, C), values = norm_of(grad + 2 * C, C);
-    check(keys <= bound * (queries + values) * sqrt((double)C), "%s: the key bias' gradient is %g, the query's %g", name,
-          keys, queries);
+    check(keys <= bound * (queries + values) * sqrt((double)C), "%s: the key bias' gradient is %g, the query's %g",
+          name, keys, queries);
 }
 
 /* Along the gradient itself, which tells of any error in size, and along random directions. */

@@ -200,7 +200,8 @@ static void test_update_size(void)
                 expected = gradient_rms;
             for (size_t j = 0; j < p.floats && scale == MUON_SCALE_NUCLEAR; j++)
                 inner += (1 - .95 * .95) * (double)p.grads[j] * (double)p.values[j];
-            if (scale == MUON_SCALE_NUCLEAR) /* the step is s O with s = <u, O>, so <u, s O> = s^2 and |s O|^2 = s^2 k */
+            if (scale ==
+                MUON_SCALE_NUCLEAR) /* the step is s O with s = <u, O>, so <u, s O> = s^2 and |s O|^2 = s^2 k */
                 expected = sqrt(inner * fmin(r, c)) / sqrt(r * c);
             check_close(rms, expected, 8 * U * expected, muon_scale_names[scale]);
             params_free(&p);

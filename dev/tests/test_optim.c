@@ -307,7 +307,8 @@ static void compare_with_plain(const OptimConfig *config, const char *what)
         take_steps(optim, &p, t - 1, 1, 60);
         for (size_t i = 0; i < p.floats; i++) {
             const double before = w[i];
-            plain_step(i < p.tensors[3].offset ? &hidden : &vector, t, &w[i], &m[i], &v[i], (double)p.grads[i], &doubtful[i]);
+            plain_step(i < p.tensors[3].offset ? &hidden : &vector, t, &w[i], &m[i], &v[i], (double)p.grads[i],
+                       &doubtful[i]);
             largest = fmax(largest, fabs(w[i]));
             longest = fmax(longest, fabs(w[i] - before));
         }

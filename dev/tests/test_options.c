@@ -72,11 +72,13 @@ static void test_values(void)
 {
     Options o;
     Line line;
-    must_parse(&o, &line, "--layers 3 --lr 0.25 --aux-lr=0.5 --embed-lr=0.125 --aux-beta2 0.5 --ns polar-express --out=a=b "
-                          "--schedule=cosine --steps 7 --steps 9 --clip 0 --target-loss 1.5 --resume --no-nesterov --split-qkv");
+    must_parse(&o, &line,
+               "--layers 3 --lr 0.25 --aux-lr=0.5 --embed-lr=0.125 --aux-beta2 0.5 --ns polar-express --out=a=b "
+               "--schedule=cosine --steps 7 --steps 9 --clip 0 --target-loss 1.5 --resume --no-nesterov --split-qkv");
     check(o.layers == 3 && o.schedule.steps == 9 && o.schedule.kind == SCHEDULE_COSINE, "sizes and a choice");
     check(hyper_is(&o.optim.hyper, HYPER_LR, 0.25) && hyper_is(&o.optim.aux_hyper, HYPER_LR, 0.5) &&
-              hyper_is(&o.optim.embed_hyper, HYPER_LR, 0.125) && hyper_is(&o.optim.aux_hyper, HYPER_BETA2, 0.5), "rates");
+              hyper_is(&o.optim.embed_hyper, HYPER_LR, 0.125) && hyper_is(&o.optim.aux_hyper, HYPER_BETA2, 0.5),
+          "rates");
     check(!o.optim.head_hyper.at[HYPER_LR].set && !o.optim.hyper.at[HYPER_BETA2].set, "a value has strayed");
     check(hyper_is(&o.optim.hyper, HYPER_NESTEROV, 0) && hyper_is(&o.optim.hyper, HYPER_SPLIT_QKV, 1), "switches");
     check(o.clip == 0 && o.target_loss == 1.5 && o.resume, "reals and a flag");
@@ -174,15 +176,18 @@ static void test_record(void)
 {
     Options o;
     Line line;
-    must_parse(&o, &line, "--layers 3 --lr 0.1 --no-nesterov --ns cubic --schedule linear --out a\"b\\c --resume --help");
+    must_parse(&o, &line,
+               "--layers 3 --lr 0.1 --no-nesterov --ns cubic --schedule linear --out a\"b\\c --resume --help");
     Json *record = record_of(&o);
     static const char *const have[][2] = {{"layers", "3"}, {"lr", "0.10000000000000001"}, {"nesterov", "off"},
-                                          {"ns", "cubic"}, {"schedule", "linear"}, {"out", "a\"b\\c"}, {"steps", "500"}};
+                                          {"ns", "cubic"}, {"schedule", "linear"},        {"out", "a\"b\\c"},
+                                          {"steps", "500"}};
     for (size_t i = 0; i < sizeof have / sizeof *have; i++) {
         const char *got = json_string(json_get(record, have[i][0]));
         check(got != NULL && strcmp(got, have[i][1]) == 0, "%s is %s", have[i][0], got != NULL ? got : "missing");
     }
-    static const char *const have_not[] = {"heads", "total-batch", "target-loss", "train", "aux-lr", "momentum", "resume", "help"};
+    static const char *const have_not[] = {"heads",  "total-batch", "target-loss", "train",
+                                           "aux-lr", "momentum",    "resume",      "help"};
     for (size_t i = 0; i < sizeof have_not / sizeof *have_not; i++)
         check(json_get(record, have_not[i]) == NULL, "%s has a value", have_not[i]);
     json_free(record);
@@ -207,8 +212,10 @@ static void test_round_trip(void)
     must_parse(&second, &bare, "--resume --out x");
     check(options_resume(&second, record, &e) == 0, "resume: %s", e.text);
     json_free(record);
-    check(second.layers == 3 && second.total_batch == 36 && strcmp(second.train, "t*.bin") == 0, "values did not come back");
-    check(hyper_is(&second.optim.hyper, HYPER_LR, 0.1) && hyper_is(&second.optim.hyper, HYPER_NESTEROV, 0), "nor rates");
+    check(second.layers == 3 && second.total_batch == 36 && strcmp(second.train, "t*.bin") == 0,
+          "values did not come back");
+    check(hyper_is(&second.optim.hyper, HYPER_LR, 0.1) && hyper_is(&second.optim.hyper, HYPER_NESTEROV, 0),
+          "nor rates");
     check(strcmp(second.out, "x") == 0 && second.resume, "what was given is gone");
     options_free(&second);
     options_free(&first);
@@ -218,7 +225,8 @@ static void test_round_trip(void)
     check(options_resume(&second, record, &e) == 0, "resume: %s", e.text);
     check(second.schedule.steps == 20, "--steps was not heeded");
     check(second.schedule.kind == SCHEDULE_COSINE && second.schedule.warmup == 3 && second.schedule.cooldown == 0.2 &&
-              second.schedule.final == 0.05 && second.clip == 0.1 && second.target_loss == 2.5, "the schedule did not come back");
+              second.schedule.final == 0.05 && second.clip == 0.1 && second.target_loss == 2.5,
+          "the schedule did not come back");
     check(second.optim.embed_hyper.at[HYPER_LR].value == 0.3333333333333333, "a rate lost digits");
     json_free(record);
     options_free(&second);
@@ -247,7 +255,8 @@ static void test_contradictions(void)
         {"--warmup 3", "--warmup 4", "3"},
         {"--total-batch 64", "--total-batch 32", "64"},
         {"--steps 3 --threads 1 --batch-size 2 --val-every 1 --keep 1 --checkpoint-every 1 --device cpu --dtype fp32",
-         "--steps 4 --threads 2 --batch-size 1 --val-every 2 --keep 2 --checkpoint-every 2 --device auto --dtype bf16", NULL},
+         "--steps 4 --threads 2 --batch-size 1 --val-every 2 --keep 2 --checkpoint-every 2 --device auto --dtype bf16",
+         NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Options begun, resumed;

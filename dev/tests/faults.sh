@@ -131,7 +131,7 @@ judges | optim/verbs_cpu.c | s/1 - 2 \* (double)\*multiplier/1 - (double)*multip
 judges | optim/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
-judges | optim/adamh.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
+judges | optim/adamh.c | s/slot->grad, beta2, correction/slot->grad, 0.99 * beta2, correction/
 judges | optim/muon.c | s/^    normalise(batch, u);//
 judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
@@ -153,7 +153,7 @@ diagnose | optim/diagnose.c | s/scale - 1;/scale;/
 diagnose | optim/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
 allocation | optim/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
 cli:tail-ema is | train/run.c | s/    optim_show(r->optim);//
-cli:resumes bit-equal: nesterov | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
+rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/

@@ -1,6 +1,6 @@
 #include "optim/optim.h"
 
-#include "base/memory.h"
+#include "optim/elements.h"
 #include "optim/hyper_schedule.h"
 #include "optim/rule.h"
 #include "optim/sensitivity.h"
@@ -300,9 +300,9 @@ static int make_state(Optim *optim, Error *e)
     optim->states = calloc(optim->state_count + 1, sizeof *optim->states);
     if (optim->states == NULL)
         return error_set(e, "out of memory for the optimizer's state");
-    if (memory_floats(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
-        memory_floats(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
-        memory_floats(optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) != 0)
+    if (verb_alloc(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
+        verb_alloc(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
+        verb_alloc(optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) != 0)
         return -1;
     lay_out_state(optim, true);
     for (size_t i = 0; i < optim->group_count; i++) {
@@ -370,9 +370,9 @@ void optim_free(Optim *optim)
     }
     free(optim->groups);
     free(optim->states);
-    memory_free(optim->state_arena);
-    memory_free(optim->workspace);
-    memory_free(optim->averages.previous);
+    verb_free(optim->state_arena);
+    verb_free(optim->workspace);
+    verb_free(optim->averages.previous);
     free(optim);
 }
 
@@ -418,30 +418,6 @@ static OptimStep step_of(const Optim *optim, const OptimGroup *g, double lr_fact
     return step;
 }
 
-/* All slots' elements, cut into stretches of fixed length that the threads share: `elements` of the rule or, when
- * ahead, its `look_ahead`. */
-static void step_elements(const OptimGroup *g, const OptimStep *step, bool ahead)
-{
-    enum { STRETCH = 1 << 15 };
-    float k[OPTIM_SCALARS_MAX];
-    g->rule->scalars(step, k);
-#pragma omp parallel
-    for (const OptimSlot *slot = g->slots; slot < g->slots + g->count; slot++) {
-        const size_t n = slot->rows * slot->cols;
-#pragma omp for schedule(static) nowait
-        for (size_t begin = 0; begin < n; begin += STRETCH) {
-            const size_t stretch = n - begin < STRETCH ? n - begin : STRETCH;
-            float *state[OPTIM_STATES_MAX];
-            for (size_t s = 0; s < OPTIM_STATES_MAX; s++)
-                state[s] = slot->state[s] != NULL ? slot->state[s] + begin : NULL;
-            if (ahead)
-                g->rule->look_ahead(stretch, slot->param + begin, state, k);
-            else
-                g->rule->elements(stretch, slot->param + begin, slot->grad + begin, state, k);
-        }
-    }
-}
-
 /* EMA-Nesterov: remembers the parameters and shifts them along their average change. */
 static void shift_along_change(Optim *optim, double lr_factor)
 {
@@ -466,7 +442,7 @@ void optim_begin(Optim *optim, double lr_factor)
         const OptimGroup *g = &optim->groups[i];
         const OptimStep step = step_of(optim, g, lr_factor, 1);
         if (g->rule->look_ahead != NULL)
-            step_elements(g, &step, true);
+            elements_step(g, &step, true);
     }
 }
 
@@ -506,7 +482,7 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
         const double begin = now();
         const OptimStep step = step_of(optim, g, lr_factor, grad_scale);
         if (g->rule->elements != NULL)
-            step_elements(g, &step, false);
+            elements_step(g, &step, false);
         else
             g->rule->step(g, &step);
         g->seconds = now() - begin;
@@ -547,6 +523,18 @@ size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 void optim_set_steps_done(Optim *optim, size_t steps) { optim->steps_done = steps; }
 size_t optim_state_count(const Optim *optim) { return optim->state_count; }
 const OptimState *optim_state(const Optim *optim, size_t i) { return &optim->states[i]; }
+
+void optim_state_read(const Optim *optim, size_t i, float *host)
+{
+    const OptimState *state = &optim->states[i];
+    verb_read(state->rows * state->cols, host, state->data);
+}
+
+void optim_state_write(Optim *optim, size_t i, const float *host)
+{
+    const OptimState *state = &optim->states[i];
+    verb_write(state->rows * state->cols, state->data, host);
+}
 size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
 size_t optim_memory(const Optim *optim)

@@ -68,10 +68,12 @@ void optim_set_steps_done(Optim *optim, size_t steps);
 typedef struct OptimState {
     char name[64];
     size_t rows, cols;
-    float *data;
+    float *data; /* where the parameters are; on a GPU not for the host to touch */
 } OptimState;
 size_t optim_state_count(const Optim *optim);
 const OptimState *optim_state(const Optim *optim, size_t i);
+void optim_state_read(const Optim *optim, size_t i, float *host);
+void optim_state_write(Optim *optim, size_t i, const float *host);
 
 /* What the groups were resolved to. */
 typedef struct OptimGroupInfo {

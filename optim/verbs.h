@@ -1,6 +1,7 @@
 #ifndef OPTIM_VERBS_H
 #define OPTIM_VERBS_H
 
+#include "base/error.h"
 #include "optim/adamw_math.h"
 
 #include <stdbool.h>
@@ -20,6 +21,16 @@ typedef struct Mats {
 /* Floats of all matrices together. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
+/* ---- memory where the data is ---- */
+
+/* n floats, zeroed; `what` names them in the message when there is no memory. verb_free frees them. */
+int verb_alloc(size_t n, const char *what, float **out, Error *e);
+void verb_free(float *x);
+
+/* Copies n floats to and from the host. */
+void verb_read(size_t n, float *host, const float *x);
+void verb_write(size_t n, float *x, const float *host);
+
 /* ---- elementwise, over n floats ---- */
 
 /* m = mu m + (1 - mu) s g;  u = nesterov ? (1 - mu) s g + mu m : m.  s scales the gradient; u and g may be the same. */
@@ -34,9 +45,6 @@ void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const Ad
 
 /* p = keep p - step u, keep as told by decay.h */
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step);
-
-/* Copies n floats to the host. */
-void verb_read(size_t n, float *host, const float *x);
 
 /* to = s x; to and x may be the same. */
 void verb_scale(size_t n, float *to, const float *x, double s);

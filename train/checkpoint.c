@@ -286,6 +286,17 @@ int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
  * optimizer.safetensors and state.json
  */
 
+/* Floats, at least one. */
+static size_t largest_state(const Optim *optim)
+{
+    size_t most = 1;
+    for (size_t i = 0; i < optim_state_count(optim); i++) {
+        const OptimState *s = optim_state(optim, i);
+        most = s->rows * s->cols > most ? s->rows * s->cols : most;
+    }
+    return most;
+}
+
 static int write_optim(const char *dir, const Optim *optim, Error *e)
 {
     const size_t n = optim_state_count(optim);
@@ -306,10 +317,15 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
     free(specs);
     if (status != 0)
         return -1;
+    float *host = malloc(largest_state(optim) * sizeof *host);
+    if (host == NULL)
+        status = error_set(e, "%s: out of memory", path);
     for (size_t i = 0; i < n && status == 0; i++) {
         const OptimState *s = optim_state(optim, i);
-        status = safetensors_append(writer, s->data, s->rows * s->cols * sizeof *s->data, e);
+        optim_state_read(optim, i, host);
+        status = safetensors_append(writer, host, s->rows * s->cols * sizeof *host, e);
     }
+    free(host);
     if (status != 0) {
         safetensors_abandon(writer);
         return -1;
@@ -317,7 +333,8 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
     return safetensors_finish(writer, e);
 }
 
-static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim, Error *e)
+/* `host` has room for the largest state. */
+static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim, float *host, Error *e)
 {
     char *end;
     const char *steps = safetensors_metadata(file, "steps_done");
@@ -334,8 +351,9 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
             return error_set(e, "%s: tensor %s is missing", path, s->name);
         if (entry->rank != 2 || entry->shape[0] != s->rows || entry->shape[1] != s->cols)
             return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, s->name, s->rows, s->cols);
-        if (safetensors_read_f32(file, entry, s->data, e) != 0)
+        if (safetensors_read_f32(file, entry, host, e) != 0)
             return -1;
+        optim_state_write(optim, i, host);
     }
     optim_set_steps_done(optim, (size_t)done);
     return 0;
@@ -380,7 +398,10 @@ int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state,
     Safetensors *file;
     if (join(path, dir, "optimizer.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
         return -1;
-    const int status = read_optim_tensors(path, file, optim, e);
+    float *host = malloc(largest_state(optim) * sizeof *host);
+    const int status = host != NULL ? read_optim_tensors(path, file, optim, host, e)
+                                    : error_set(e, "%s: out of memory", path);
+    free(host);
     safetensors_close(file);
     return status == 0 ? read_state(dir, state, e) : -1;
 }

@@ -176,14 +176,14 @@ loader | data/loader.c | s/l->config.seed, p \/ N, N/l->config.seed, 0, N/
 loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
 loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
 checkpoint | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
-checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e) != 0/0 != 0/
+checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
 checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
 checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
 checkpoint | train/checkpoint.c | s/check_number(path, json, "n_inner", 4 \* (double)C, e) == 0/true/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
-cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, s->data, e) != 0/0 != 0/
+cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step > last_step/step > last_step + 1/
 safetensors | train/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | train/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/

@@ -375,6 +375,28 @@ static void test_adam_relatives(void)
     expect_same_bits(&lion, &signum, "Lion with one beta and Signum");
 }
 
+/* The momenta of Signum and Lion are averages, of which the sign alone would not tell. */
+static void test_sign_momentum(void)
+{
+    static const OptimConfig configs[] = {
+        {.rule = "signum", .hyper.at = {SET(MOMENTUM, .8)}},
+        {.rule = "lion", .hyper.at = {SET(BETA1, .5), SET(BETA2, .8)}},
+    };
+    for (size_t k = 0; k < COUNT(configs); k++) {
+        Run run;
+        run_begin(&run, &configs[k], 6, 11, 3);
+        double m[66] = {0};
+        for (size_t t = 0; t < STEPS; t++) {
+            run_random_step(&run, 1, 30 + t);
+            for (size_t i = 0; i < 66; i++)
+                m[i] = .8 * m[i] + (1 - .8) * (double)run.p.grads[i];
+        }
+        /* 3 roundings a step of numbers below 4, which fade: 5 steps' worth */
+        check_close_to_doubles(state_of(run.optim, "m").data, m, 66, 5 * 3 * 4 * U, configs[k].rule);
+        run_end(&run);
+    }
+}
+
 /* eps far above sqrt(v), here 1e6 over at most 5: the step is eta/eps m, but for a share of 5e-6 of it. */
 static void test_large_eps(void)
 {
@@ -731,6 +753,29 @@ static void test_shampoo_refresh(void)
     run_end(&run);
 }
 
+/* With eps = 0 roots are pseudo-inverse: what a factor has not seen is not moved. The first gradient fills three
+ * rows, the second, before the roots are renewed, the others. */
+static void test_shampoo_pseudo_inverse(void)
+{
+    for (int sides = SIDES_TWO; sides <= SIDES_ONE; sides++) {
+        const OptimConfig config = {.rule = "shampoo", .hyper.at = {SET(LR, 1), SET(WEIGHT_DECAY, 0), SET(BETA1, 0),
+                                                                    SET(EPS, 0), SET(SIDES, sides),
+                                                                    SET(GRAFT, GRAFT_NONE)}};
+        Run run;
+        run_begin(&run, &config, 6, 11, 11);
+        memset(run.p.grads + 33, 0, 33 * sizeof(float));
+        run_step(&run, 1);
+        float *before = copy_floats(run.p.values, 66);
+        fill_normal(run.p.grads, 66, 1, 12);
+        memset(run.p.grads, 0, 33 * sizeof(float));
+        run_step(&run, 1);
+        /* eigenvectors of the three rows have nothing but double's rounding in the others */
+        check_all_close(run.p.values, before, 66, 8 * U, "directions without a past");
+        free(before);
+        run_end(&run);
+    }
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Norms that are kept
  */
@@ -793,6 +838,39 @@ static void test_hyperball_angle(void)
     run_end(&run);
 }
 
+/* AdamH in double: Adam's direction, W' = W - lr |W| u/|u|, scaled back to |W|. Weights, below 4, are rounded some four
+ * times a step, and steps, below 4 lr, sixteen times. */
+static void test_adamh(void)
+{
+    enum { N = 66 };
+    const double b1 = .9, b2 = .95, lr = .125;
+    const OptimConfig config = {.rule = "adamh", .hyper.at = {SET(LR, lr), SET(EPS, .25)}};
+    Run run;
+    run_begin(&run, &config, 6, 11, 37);
+    double *w = doubles_of(run.p.values, N), m[N] = {0}, v[N] = {0}, u[N];
+    const double norm = norm_of(run.p.values, N);
+    for (size_t t = 1; t <= STEPS; t++) {
+        double length = 0, moved = 0;
+        run_random_step(&run, 1, 350 + t);
+        for (size_t i = 0; i < N; i++) {
+            const double g = (double)run.p.grads[i];
+            m[i] = b1 * m[i] + (1 - b1) * g;
+            v[i] = b2 * v[i] + (1 - b2) * g * g;
+            u[i] = m[i] / (sqrt(v[i] / (1 - pow(b2, (double)t))) + .25);
+            length += u[i] * u[i];
+        }
+        for (size_t i = 0; i < N; i++) {
+            w[i] -= lr * norm * u[i] / sqrt(length);
+            moved += w[i] * w[i];
+        }
+        for (size_t i = 0; i < N; i++)
+            w[i] *= norm / sqrt(moved);
+    }
+    check_close_to_doubles(run.p.values, w, N, STEPS * U * (4 * 4 + 16 * 4 * lr), "weights");
+    free(w);
+    run_end(&run);
+}
+
 static void test_zero_refused(void)
 {
     for (size_t rule = 0; optim_rule_name(rule) != NULL; rule++) {
@@ -843,6 +921,9 @@ static void test_normuon(void)
         const double want = sqrt((double)least);
         Run run;
         run_begin(&run, &config, r, c, 17);
+        const OptimState v = state_of(run.optim, "v");
+        check(v.rows == (r >= c ? r : 1) && v.cols == (r >= c ? 1 : c), "v of %zu x %zu is %zu x %zu", r, c, v.rows,
+              v.cols);
         for (size_t t = 0; t < 6; t++) {
             memset(run.p.values, 0, n * sizeof(float));
             run_random_step(&run, 1, 140 + t);
@@ -1249,6 +1330,130 @@ static void test_refresh(void)
     }
 }
 
+/* to (n,n) = keep to + share x x^T, or x^T x of the (r,c) x where it is the right one. */
+static void average_gram(double *to, const double *x, bool right, size_t r, size_t c, double keep, double share)
+{
+    const size_t n = right ? c : r;
+    double *gram = make_doubles(n * n);
+    product(gram, x, right, x, !right, n, right ? r : c, n);
+    for (size_t i = 0; i < n * n; i++)
+        to[i] = keep * to[i] + share * gram[i];
+    free(gram);
+}
+
+/* Factors of soap, soap-muon and Shampoo: averages from zero. Sums of at most 11 products are wrong by 11 U of at most
+ * |g|^2, below 150, and the averages by some more. */
+static void test_factors(void)
+{
+    static const char *const rules[] = {"soap", "soap-muon", "shampoo"};
+    for (size_t k = 0; k < COUNT(rules); k++) {
+        Run run;
+        run_begin(&run, &(OptimConfig){.rule = rules[k], .hyper.at = {SET(BETA2, .75)}}, 6, 11, 34);
+        double left[36] = {0}, right[121] = {0};
+        for (size_t t = 0; t < 6; t++) {
+            run_random_step(&run, 1, 330 + t);
+            double *g = doubles_of(run.p.grads, 66);
+            average_gram(left, g, false, 6, 11, .75, .25);
+            average_gram(right, g, true, 6, 11, .75, .25);
+            check_close_to_doubles(state_of(run.optim, "left").data, left, 36, 16 * U * 150, rules[k]);
+            check_close_to_doubles(state_of(run.optim, "right").data, right, 121, 16 * U * 150, rules[k]);
+            free(g);
+        }
+        run_end(&run);
+    }
+}
+
+/* One step of kl-soap's factors and scales in double, from where the run stands:
+ *   X = G QR diag(sR), Y = diag(sL) QL^T G;  L = b L + (1-b) X X^T / c, R = b R + (1-b) Y^T Y / r;
+ *   1/sL^2 = b/sL^2 + (1-b) mean of the rows of (G' diag(sR))^2, sR from the columns of diag(sL) G' */
+typedef struct KlFactors {
+    double left[36], right[121], left_scale[6], right_scale[11];
+} KlFactors;
+
+static void kl_by_hand(const Run *run, double beta, KlFactors *f)
+{
+    enum { R = 6, C = 11 };
+    const float *old_left = state_of(run->optim, "left").data, *old_right = state_of(run->optim, "right").data;
+    const float *sl = state_of(run->optim, "left_scale").data, *sr = state_of(run->optim, "right_scale").data;
+    double *g = doubles_of(run->p.grads, R * C), *ql = doubles_of(state_of(run->optim, "left_basis").data, R * R);
+    double *qr = doubles_of(state_of(run->optim, "right_basis").data, C * C);
+    double x[R * C], y[R * C], both[R * C], rows[R] = {0}, columns[C] = {0};
+    product(x, g, false, qr, false, R, C, C);
+    product(y, ql, true, g, false, R, R, C);
+    product(both, ql, true, x, false, R, R, C);
+    for (size_t i = 0; i < R; i++)
+        for (size_t j = 0; j < C; j++) {
+            const double scaled = both[i * C + j] * (double)sr[j], other = both[i * C + j] * (double)sl[i];
+            x[i * C + j] *= (double)sr[j];
+            y[i * C + j] *= (double)sl[i];
+            rows[i] += scaled * scaled / C;
+            columns[j] += other * other / R;
+        }
+    for (size_t i = 0; i < R * R; i++)
+        f->left[i] = (double)old_left[i];
+    for (size_t i = 0; i < C * C; i++)
+        f->right[i] = (double)old_right[i];
+    average_gram(f->left, x, false, R, C, beta, (1 - beta) / C);
+    average_gram(f->right, y, true, R, C, beta, (1 - beta) / R);
+    for (size_t i = 0; i < R; i++)
+        f->left_scale[i] = 1 / sqrt(beta / ((double)sl[i] * (double)sl[i]) + (1 - beta) * rows[i]);
+    for (size_t j = 0; j < C; j++)
+        f->right_scale[j] = 1 / sqrt(beta / ((double)sr[j] * (double)sr[j]) + (1 - beta) * columns[j]);
+    free(g);
+    free(ql);
+    free(qr);
+}
+
+/* A product of fp32 is wrong by up to 11 U of the lengths of its lines, and so, some three products on, is a factor
+ * of its trace, and are the scales: they are below sqrt(10). */
+static void test_kl_factors(void)
+{
+    const OptimConfig config = {.rule = "kl-soap", .hyper.at = {SET(BETA2, .75)}};
+    Run run;
+    KlFactors want = {.left = {0}};
+    run_begin(&run, &config, 6, 11, 35);
+    run_random_step(&run, 1, 340);
+    double *g = doubles_of(run.p.grads, 66);
+    average_gram(want.left, g, false, 6, 11, 0, 1. / 11);
+    average_gram(want.right, g, true, 6, 11, 0, 1. / 6);
+    check_close_to_doubles(state_of(run.optim, "left").data, want.left, 36, 16 * U * 150 / 11, "first left factor");
+    check_close_to_doubles(state_of(run.optim, "right").data, want.right, 121, 16 * U * 150 / 6, "first right factor");
+    free(g);
+    for (size_t t = 1; t < 6; t++) {
+        fill_normal(run.p.grads, 66, 1, 340 + t);
+        kl_by_hand(&run, .75, &want);
+        run_step(&run, 1);
+        double left = 0, right = 0;
+        for (size_t i = 0; i < 6; i++)
+            left += want.left[i * 7];
+        for (size_t i = 0; i < 11; i++)
+            right += want.right[i * 12];
+        check_close_to_doubles(state_of(run.optim, "left").data, want.left, 36, 3 * 11 * U * left, "left factor");
+        check_close_to_doubles(state_of(run.optim, "right").data, want.right, 121, 3 * 11 * U * right, "right factor");
+        const float *sl = state_of(run.optim, "left_scale").data, *sr = state_of(run.optim, "right_scale").data;
+        check_close_to_doubles(sl, want.left_scale, 6, 3 * 11 * U * sqrt(10), "left scale");
+        check_close_to_doubles(sr, want.right_scale, 11, 3 * 11 * U * sqrt(10), "right scale");
+    }
+    run_end(&run);
+}
+
+/* Without gradients the eigenvalues, 0.1 at first, fade, and their inverse roots rise to 4000. A rounding of the
+ * root a step. */
+static void test_kl_scales(void)
+{
+    Run run;
+    run_begin(&run, &(OptimConfig){.rule = "kl-soap"}, 6, 11, 36);
+    memset(run.p.grads, 0, 66 * sizeof(float));
+    for (size_t t = 0; t < 200; t++) {
+        const double root = 1 / sqrt(.1 * pow(.9, (double)t)), want = root < 4000 ? root : 4000;
+        run_step(&run, 1);
+        const double bound = (double)(t + 1) * U * want;
+        check_close((double)state_of(run.optim, "left_scale").data[5], want, bound, "left scale");
+        check_close((double)state_of(run.optim, "right_scale").data[10], want, bound, "right scale");
+    }
+    run_end(&run);
+}
+
 static void set_identity(const OptimState *basis)
 {
     for (size_t i = 0; i < basis->rows * basis->cols; i++)
@@ -1520,6 +1725,19 @@ static void test_sensitivity_refused(void)
     params_free(&p);
 }
 
+/* A tiny one would make a rate infinite: the range of a rate holds after the division too. */
+static void test_sensitivity_range(void)
+{
+    Params p = make_model();
+    Optim *optim = NULL;
+    Error e = {.text = ""};
+    const OptimConfig config = {.rule = "adamw", .sensitivity = "wte=1e-310"};
+    const int status = optim_create(&config, p.tensors, p.count, p.values, p.grads, &optim, &e);
+    check(status == -1, "a rate of %g was accepted", status == 0 ? 1e-3 / 1e-310 : 0);
+    optim_free(optim);
+    params_free(&p);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Every rule of the table
  */
@@ -1703,6 +1921,7 @@ int main(void)
     check_run("momentum as average and sum; Nesterov's forms", test_momentum_forms);
     check_run("looking ahead and the blend", test_look_ahead);
     check_run("Adam's relatives", test_adam_relatives);
+    check_run("momenta of Signum and Lion", test_sign_momentum);
     check_run("a large eps makes Adam momentum", test_large_eps);
     check_run("places of eps", test_eps_modes);
     check_run("decay unrolled", test_unrolled_decay);
@@ -1716,9 +1935,11 @@ int main(void)
     check_run("Shampoo's damping", test_damping);
     check_run("Shampoo's grafting", test_graft);
     check_run("Shampoo's roots", test_shampoo_refresh);
+    check_run("Shampoo's pseudo-inverse", test_shampoo_pseudo_inverse);
     check_run("the hyperball keeps the norm", test_hyperball);
     check_run("the hyperball sees no scale", test_hyperball_scale);
     check_run("the hyperball's angle", test_hyperball_angle);
+    check_run("AdamH in double", test_adamh);
     check_run("zero matrices are refused", test_zero_refused);
     check_run("NorMuon's lines", test_normuon);
     check_run("constrained parameter regularisation", test_cpr);
@@ -1729,6 +1950,9 @@ int main(void)
     check_run("SOAP's bases are orthonormal", test_bases_orthonormal);
     check_run("SOAP's first step", test_first_bases);
     check_run("SOAP's bases are renewed", test_refresh);
+    check_run("factors of SOAP and Shampoo", test_factors);
+    check_run("factors of KL-SOAP", test_kl_factors);
+    check_run("scales of KL-SOAP without gradients", test_kl_scales);
     check_run("SOAP in the identity is Adam", test_soap_is_adam);
     check_run("SOAP-Muon keeps a norm", test_soap_muon_norm);
     check_run("averages in double", test_averages);
@@ -1737,6 +1961,7 @@ int main(void)
     check_run("averages refused", test_averages_refused);
     check_run("sensitivities", test_sensitivity);
     check_run("sensitivities refused", test_sensitivity_refused);
+    check_run("sensitivities that leave a rate's range", test_sensitivity_range);
     check_run("sizes of states", test_state_sizes);
     check_run("always finite", test_finite);
     check_run("zero gradients", test_zero_gradients);

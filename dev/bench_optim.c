@@ -77,15 +77,11 @@ static Work work_of(const char *rule, double r, double c)
     return (Work){ns, 0};
 }
 
-/* Rules whose step is one pass or a few over the elements. */
-static bool is_elementwise(const char *rule)
+/* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
+static bool is_elementwise(const OptimRule *rule)
 {
-    static const char *const others[] = {"muon", "spectral", "normuon", "muonh", "normuonh", "muon2", "dion", "shampoo",
-                                         "soap", "soap-muon", "kl-soap"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcmp(rule, others[i]) == 0)
-            return false;
-    return true;
+    return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
+           !rule->defaults.at[HYPER_RANK].set;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -229,7 +225,7 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result = plain;
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
-    if (is_elementwise(rule->name)) { /* p and each state are read and written, g is read */
+    if (is_elementwise(rule)) { /* p and each state are read and written, g is read */
         row.floor = (12 + 8 * row.result.state) * (double)all->floats / bandwidth;
         return row;
     }

@@ -7,9 +7,10 @@
 
 /*
  * The constants of one step of Adam and its relatives, formed in double: Kingma and Ba 2015, algorithm 1; Loshchilov
- * and Hutter 2019, algorithm 2; as torch.optim.Adam and AdamW. The three places where eps is added are outside mhat /
- * (sqrt(vhat) + eps) uncorrected  m / (sqrt(v) + eps), the corrections in the step's size inside       mhat / sqrt(vhat
- * + eps)
+ * and Hutter 2019, algorithm 2; as torch.optim.Adam and AdamW. The three places where eps is added are
+ *   outside      mhat / (sqrt(vhat) + eps)
+ *   uncorrected  m / (sqrt(v) + eps), the corrections in the step's size
+ *   inside       mhat / sqrt(vhat + eps)
  */
 typedef struct AdamwScalars {
     float grad_scale;

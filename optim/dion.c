@@ -1,7 +1,8 @@
 /*
  * Dion in its simple form (Ahn et al. 2025): an orthonormalised update of low rank, by one step of power iteration on
- * the momentum, whose remainder is fed back. B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;
- * Q = R with columns of length 1; W = (1 - lr wd) W - lr sqrt(r/c) P Q^T
+ * the momentum, whose remainder is fed back.
+ *   B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;  Q = R with columns of length 1;
+ *   W = (1 - lr wd) W - lr sqrt(r/c) P Q^T
  */
 #include "optim/batch.h"
 

@@ -131,5 +131,9 @@ void hyper_format(HyperId id, double value, char *to, size_t size)
     else if (info->kind == HYPER_SWITCH)
         snprintf(to, size, "%s", value != 0 ? "on" : "off");
     else
-        snprintf(to, size, "%.17g", value);
+        for (int digits = 6; digits <= 17; digits++) { /* as few as read back to the same value */
+            snprintf(to, size, "%.*g", digits, value);
+            if (strtod(to, NULL) == value)
+                break;
+        }
 }

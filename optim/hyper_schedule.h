@@ -5,10 +5,11 @@
 
 /*
  * Hyperparameters that change during a run, besides the learning rate. Replaces those in h by their values in step s of
- * S, s counted from 0: momentum   start + (mu - start) s / N in the first N = momentum-warmup steps, start + (mu -
- * start) (S - s) / M in the last M = momentum-cooldown ones; the smaller where both apply eps        with eps-max > 0:
- * eps before step wS; A exp(k (s - wS)) + B from there to ES; then eps-max. w, E and k are eps-start, eps-end and
- * eps-rate; A and B join the pieces; k = 0 is a straight line.
+ * S, s counted from 0:
+ *   momentum   start + (mu - start) s / N in the first N = momentum-warmup steps, start + (mu - start) (S - s) / M in
+ *              the last M = momentum-cooldown ones; where both apply, the one that is nearer to start
+ *   eps        with eps-max > 0: eps before step wS; A exp(k (s - wS)) + B from there to ES; then eps-max. w, E and k
+ *              are eps-start, eps-end and eps-rate; A and B join the pieces; k = 0 is a straight line.
  */
 void hyper_schedule(OptimHyper *h, size_t s, size_t steps);
 

@@ -139,6 +139,8 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     if (kind == KIND_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
         hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed */
     hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
+    if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), aux ? "aux-" : "", e) != 0) /* also after the division */
+        return -1;
     if (check_steps(config, rule, &g->hyper, e) != 0)
         return -1;
     return rule->check == NULL ? 0 : rule->check(&g->hyper, e);

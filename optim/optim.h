@@ -29,8 +29,7 @@ typedef struct Optim Optim;
 
 /*
  * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors'
- * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or
- * NaN,
+ * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
  * --head-lr without a head of its own, out of memory. With params NULL it is only a plan, without state, for the
  * functions below that tell of groups and memory.
  */

@@ -21,8 +21,9 @@ static inline HD void sgd_element(float *p, float g, const SgdScalars *k)
 
 /*
  * With momentum: d = g + wd p, and
- *   a sum (torch.optim.SGD)   b = mu b + (1 - dampening) d, undamped in the first step;  p -= lr (nesterov ? d + mu b :
- * b) an average                b = mu b + (1 - mu) d;  p -= lr (nesterov ? (1 - mu) d + mu b : b)
+ *   a sum, as torch.optim.SGD   b = mu b + (1 - dampening) d, undamped in the first step;
+ *                               p -= lr (nesterov ? d + mu b : b)
+ *   an average                  b = mu b + (1 - mu) d;  p -= lr (nesterov ? (1 - mu) d + mu b : b)
  */
 static inline HD void sgd_momentum_element(float *p, float g, float *b, const SgdScalars *k)
 {

@@ -6,7 +6,7 @@
  *   soap-muon  Muon's momentum, divided by the root of its second moment in that basis, its norm kept, goes on to
  *              Newton-Schulz (modded-nanogpt track 3)
  *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step turns each
- * matrix and keeps its norm (modded-nanogpt track 3)
+ *              matrix and keeps its norm (modded-nanogpt track 3)
  */
 #include "optim/muon.h"
 #include "optim/newton_schulz.h"

@@ -147,6 +147,42 @@ judges | optim/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
 judges | optim/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs_cpu.c | s/beta \* old + (1 - beta) \* (double)x\[i\]/(double)x[i]/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
+rules | optim/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
+rules | optim/adam_cpr.c | s/step->t == warmup, step->t > warmup/step->t <= warmup, step->t > warmup + 1/
+rules | optim/adamh.c | s/batch_hyper(batch, HYPER_BETA1), false/0, false/
+rules | optim/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
+rules | optim/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
+rules | optim/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
+rules | optim/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
+rules | optim/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
+rules | optim/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
+rules | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
+rules | optim/dion.c | s/verb_normalise_columns(q, 1e-8);//
+rules | optim/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
+rules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
+rules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
+rules | optim/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
+rules | optim/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
+rules | optim/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
+rules | optim/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
+rules | optim/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
+rules | optim/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
+rules | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
+rules | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
+rules | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
+rules | optim/optim.c | s/until == 0 || done < until/1/
+rules | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
+rules | optim/signum.c | s/(float)(1 - momentum)/1.0f/
+rules | optim/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
+rules | optim/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
+rules | optim/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
+rules | optim/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
+rules | optim/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
+rules | optim/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
+rules | optim/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
+rules | optim/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
+rules | optim/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
+rules | optim/verbs_cpu.c | s/(float)(root > most ? most : root)/(float)root/
 diagnose | optim/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | optim/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | optim/diagnose.c | s/scale - 1;/scale;/

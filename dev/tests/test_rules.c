@@ -1818,7 +1818,7 @@ static void test_state_sizes(void)
         bool listed = false;
         for (size_t i = 0; i < COUNT(sizes); i++)
             listed = listed || strcmp(sizes[i].config.rule, optim_rule_name(rule)) == 0;
-        check(listed, "%s is not in this test's table", optim_rule_name(rule));
+        check(listed, "%s has no line in `sizes` (dev/tests/test_rules.c)", optim_rule_name(rule));
     }
     for (size_t i = 0; i < COUNT(sizes) * COUNT(every_shape); i++) {
         const StateSize *s = &sizes[i / COUNT(every_shape)];

@@ -9,6 +9,7 @@
 # make sweep          finds the learning rates that the speedrun uses
 # make diagnose       shows what AdamW and Muon do to the spectra of their steps, in pictures
 # make rules          a short run of every optimizer at its default rates
+# make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz's flavours compared, for dev/orthogonalisation/README.md
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
@@ -94,14 +95,16 @@ $(BUILD)/bench_optim: $(BUILD)/dev/bench_optim.o $(BUILD)/dev/bench_peak.o $(OBJ
 	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/lab: $(BUILD)/dev/lab/regression.o $(BUILD)/dev/tests/check.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS)
-	dev/tests/run.sh $(BIN) $(BUILD)/tests
+test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab
+	dev/tests/run.sh $(BIN) $(BUILD)
 
 test-faults:
 	dev/tests/faults.sh
@@ -114,6 +117,9 @@ sweep: $(PROGRAMS)
 
 diagnose: $(PROGRAMS)
 	dev/diagnose.sh
+
+lab: $(BUILD)/lab
+	dev/lab/run.sh $(BUILD)/lab
 
 orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/orthogonalisation/run.sh
@@ -157,5 +163,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep diagnose rules orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
+.PHONY: all test test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
 .SECONDARY:

@@ -1,7 +1,8 @@
 #!/bin/sh
-# run.sh BIN TESTS: runs every test program in TESTS, test_gpt and the command's tests with the programs in BIN.
+# run.sh BIN BUILD: runs every test program in BUILD/tests and the lab's own, test_gpt and the command's tests with the
+# programs in BIN.
 # Ends with "N passed, N failed, N skipped" over all of them; exit status 1 when any failed.
-bin=$1 tests=$2
+bin=$1 build=$2
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
@@ -22,9 +23,10 @@ run() {
     passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
 }
 
-for test in "$tests"/test_*; do
+for test in "$build"/tests/test_*; do
     run "$test"
 done
+run "$build/lab" --self-check
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
 run sh dev/tests/cli.sh "$bin/train_gpt"
 

@@ -225,8 +225,11 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result = plain;
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
-    if (is_elementwise(rule)) { /* p and each state are read and written, g is read */
-        row.floor = (12 + 8 * row.result.state) * (double)all->floats / bandwidth;
+    if (is_elementwise(rule)) {
+        /* p and each state are read and written, g is read; where the length of the whole step must be known before it is
+         * taken, the step is written and read again with p */
+        const double bytes = 12 + 8 * row.result.state + (rule->keeps_norm ? 12 : 0);
+        row.floor = bytes * (double)all->floats / bandwidth;
         return row;
     }
     const Work work = work_of_model(rule->name);

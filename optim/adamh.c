@@ -23,10 +23,9 @@ static void adamh_batch(const Batch *batch)
     const double beta2 = batch_hyper(batch, HYPER_BETA2), correction = 1 / (1 - pow(beta2, (double)batch->t));
     for (size_t i = 0; i < batch->count; i++) {
         const OptimSlot *slot = &batch->slots[i];
-        verb_momentum(n, slot->state[0], u.data + i * n, slot->grad, batch_hyper(batch, HYPER_BETA1), false,
-                      batch->grad_scale);
-        verb_precondition(n, u.data + i * n, slot->state[1], slot->grad, beta2, correction,
-                          batch_hyper(batch, HYPER_EPS), batch->grad_scale);
+        verb_adam_direction(n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
+                            batch_hyper(batch, HYPER_BETA1), beta2, correction, batch_hyper(batch, HYPER_EPS),
+                            batch->grad_scale);
     }
     batch_rotate(batch, u);
 }

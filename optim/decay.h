@@ -15,7 +15,8 @@ typedef struct Decay {
 
 static inline HD float decay_keep(float p, float u, const Decay *decay)
 {
-    return u * p >= 0.0f ? decay->keep : decay->keep_away;
+    const float keep = decay->keep, keep_away = decay->keep_away; /* both are read, so that compilers see no branch */
+    return u * p >= 0.0f ? keep : keep_away;
 }
 
 /* From the hyperparameters of a rule with decoupled weight decay. */

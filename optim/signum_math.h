@@ -11,10 +11,10 @@ typedef struct SignumScalars {
     Decay decay;
 } SignumScalars;
 
-/* -1, 0 or 1; a NaN stays one */
+/* -1 or 1; 0 and NaN stay what they are */
 static inline HD float signum_sign(float x)
 {
-    return x != x ? x : (float)((x > 0.0f) - (x < 0.0f));
+    return fabsf(x) > 0.0f ? copysignf(1.0f, x) : x;
 }
 
 /* Bernstein et al. 2018, algorithm 1: p = (1 - lr wd) p - lr sign(g) */

@@ -136,9 +136,8 @@ static void adam_in_basis(const Soap *s)
     const Batch *batch = s->batch;
     const size_t n = mats_size(s->g);
     into_basis(s, s->g, s->x);
-    verb_momentum(n, s->m.data, s->u.data, s->x.data, batch_hyper(batch, HYPER_BETA1), false, 1);
-    verb_precondition(n, s->u.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA2), 1,
-                      batch_hyper(batch, HYPER_EPS), 1);
+    verb_adam_direction(n, s->u.data, s->m.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA1),
+                        batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), 1);
     out_of_basis(s, s->u, s->u);
 }
 

@@ -40,6 +40,10 @@ void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool
 void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
                        double s);
 
+/* m = b1 m + (1 - b1) s g;  v = b2 v + (1 - b2) (s g)^2;  u = m / (sqrt(v correction) + eps) */
+void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
+                         double correction, double eps, double s);
+
 /* One step of AdamW on n elements. */
 void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k);
 

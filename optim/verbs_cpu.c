@@ -48,6 +48,25 @@ void verb_precondition(size_t n, float *u, float *restrict v, const float *g, do
     }
 }
 
+void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *restrict v, const float *restrict g,
+                         double beta1, double beta2, double correction, double eps, double s)
+{
+    const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
+    const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++) {
+            const float x = scale * g[i], new_m = fmaf(keep1, m[i], share1 * g[i]);
+            const float new_v = fmaf(keep2, v[i], share2 * x * x);
+            m[i] = new_m;
+            v[i] = new_v;
+            u[i] = new_m / (sqrtf(new_v * factor) + least);
+        }
+    }
+}
+
 void verb_adamw(size_t n, float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
                 const AdamwScalars *k)
 {
@@ -212,12 +231,14 @@ void verb_normalise_columns(Mats x, double eps)
     }
 }
 
-void verb_rotate(size_t n, float *p, const float *u, double step, double floor)
+/* |p - a u|^2 = |p|^2 - 2 a p.u + a^2 |u|^2: the new norm is known before the parameters are touched. */
+void verb_rotate(size_t n, float *restrict p, const float *restrict u, double step, double floor)
 {
-    const double size = sqrt(verb_sum_squares(n, p)), length = sqrt(verb_sum_squares(n, u));
-    verb_add(n, p, u, 1, -step * size / (length < floor ? floor : length));
-    const double new_size = sqrt(verb_sum_squares(n, p));
-    verb_scale(n, p, p, size / (new_size < floor ? floor : new_size));
+    const double pp = verb_sum_squares(n, p), pu = ordered_dot(n, p, u), uu = verb_sum_squares(n, u);
+    const double length = sqrt(uu), a = step * sqrt(pp) / (length < floor ? floor : length);
+    const double squares = pp - 2 * a * pu + a * a * uu, new_size = sqrt(squares > 0 ? squares : 0);
+    const double scale = squares >= 0 ? sqrt(pp) / (new_size < floor ? floor : new_size) : squares; /* NaN stays */
+    verb_add(n, p, u, scale, -scale * a);
 }
 
 void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active)

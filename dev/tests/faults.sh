@@ -131,11 +131,11 @@ judges | optim/verbs_cpu.c | s/1 - 2 \* (double)\*multiplier/1 - (double)*multip
 judges | optim/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
-judges | optim/adamh.c | s/slot->grad, beta2, correction/slot->grad, 0.99 * beta2, correction/
+judges | optim/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
 judges | optim/muon.c | s/^    normalise(batch, u);//
 judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
-judges | optim/verbs_cpu.c | s/verb_scale(n, p, p, size \/ (new_size < floor ? floor : new_size));//
+judges | optim/verbs_cpu.c | s/a \* a \* uu/a * uu/
 judges | optim/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
 judges | optim/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
@@ -149,7 +149,7 @@ judges | optim/verbs_cpu.c | s/beta \* old + (1 - beta) \* (double)x\[i\]/(doubl
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules | optim/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules | optim/adam_cpr.c | s/step->t == warmup, step->t > warmup/step->t <= warmup, step->t > warmup + 1/
-rules | optim/adamh.c | s/batch_hyper(batch, HYPER_BETA1), false/0, false/
+rules | optim/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
 rules | optim/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
 rules | optim/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
 rules | optim/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/

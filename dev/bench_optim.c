@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCKS = 12, REPEATS = 3, TENSORS_MOST = 4 * BLOCKS };
+enum { BLOCKS = 12, REPEATS = 3, REPEATS_MOST = 32, TENSORS_MOST = 4 * BLOCKS };
 
 static void fail(const char *sentence)
 {
@@ -132,33 +132,47 @@ typedef struct Result {
     double workspace_mib;
 } Result;
 
-/* The best of a few steps after a first; `refresh` is set where the rule has it. */
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, compare);
+    return x[n / 2];
+}
+
+/* The median of a few steps after a first; `refresh` is set where the rule has it. */
 static Result measure(const char *rule, const Arena *a, size_t refresh, size_t repeats)
 {
     OptimConfig config = {.rule = rule, .steps = 100};
     Optim *optim;
     Error e;
+    double seconds[REPEATS_MOST];
     if (refresh > 0)
         hyper_set(&config.hyper, HYPER_REFRESH, (double)refresh);
     if (optim_create(&config, a->tensors, a->count, a->params, a->grads, &optim, &e) != 0)
         fail(e.text);
-    Result result = {.seconds = INFINITY};
     for (size_t i = 0; i <= repeats; i++) {
         optim_begin(optim, 1e-6);
         const double begin = bench_seconds();
         optim_step(optim, 1e-6, 1);
-        const double took = bench_seconds() - begin;
-        if (i > 0 && took < result.seconds)
-            result.seconds = took;
+        if (i > 0)
+            seconds[i - 1] = bench_seconds() - begin;
     }
     const OptimGroupInfo info = optim_group_info(optim, 0);
-    result.state = (double)info.state_floats / (double)info.parameters;
-    result.workspace_mib = ((double)optim_memory(optim) - 4 * (double)info.state_floats) / 0x1p20;
+    const Result result = {
+        .seconds = median(seconds, repeats),
+        .state = (double)info.state_floats / (double)info.parameters,
+        .workspace_mib = ((double)optim_memory(optim) - 4 * (double)info.state_floats) / 0x1p20,
+    };
     optim_free(optim);
     return result;
 }
 
-/* The rate of this program's products on the shapes of Newton-Schulz. */
+/* The rate of this program's products on the shapes of Newton-Schulz, by the median. */
 static double sgemm_rate(void)
 {
     static const size_t shapes[][3] = {{768, 768, 768}, {768, 3072, 768}, {768, 768, 3072}};
@@ -174,15 +188,14 @@ static double sgemm_rate(void)
             a[j] = 0.5f;
         for (size_t j = 0; j < k * n; j++)
             b[j] = 0.25f;
-        double best = INFINITY;
-        for (size_t repeat = 0; repeat < 8; repeat++) {
+        double times[REPEATS_MOST];
+        for (size_t repeat = 0; repeat < REPEATS_MOST; repeat++) {
             const double begin = bench_seconds();
             matmul(&(Matmul){.m = m, .n = n, .k = k, .alpha = 1, .a = a, .lda = k, .b = b, .ldb = n, .c = c, .ldc = n});
-            const double took = bench_seconds() - begin;
-            best = took < best ? took : best;
+            times[repeat] = bench_seconds() - begin;
         }
         flops += 2 * (double)m * (double)n * (double)k;
-        seconds += best;
+        seconds += median(times, REPEATS_MOST);
         memory_free(a);
         memory_free(b);
         memory_free(c);

@@ -16,6 +16,7 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/verbs.h"
 #include "train/safetensors.h"
 
 #include <math.h>
@@ -41,7 +42,8 @@ typedef struct Case {
 typedef struct Array {
     char name[32];
     size_t rows, cols;
-    float *ours;
+    float *where;  /* the optimizer's, maybe on a GPU */
+    float *ours;   /* a copy */
     float *judged; /* (STEPS + 1, rows, cols) */
     double condition;
 } Array;
@@ -50,7 +52,8 @@ typedef struct Array {
 typedef struct Bench {
     const Case *c;
     char shape[16];
-    Params params;
+    Params params; /* its table alone */
+    float *values, *grads;
     Optim *optim;
     float *gradients; /* (STEPS, rows, cols) */
     Array arrays[ARRAYS_MOST];
@@ -141,16 +144,17 @@ static float *read_records(const char *name, size_t records, size_t rows, size_t
 }
 
 /* Puts an array of the optimizer beside the judge's. */
-static bool add_array(Bench *b, const char *name, size_t rows, size_t cols, float *ours)
+static bool add_array(Bench *b, const char *name, size_t rows, size_t cols, float *where)
 {
     if (!check(b->count < ARRAYS_MOST, "more than %d arrays", ARRAYS_MOST))
         return false;
     Array *a = &b->arrays[b->count];
-    *a = (Array){.rows = rows, .cols = cols, .ours = ours, .condition = number_of(b->c->conditions, name, 1)};
+    *a = (Array){.rows = rows, .cols = cols, .where = where, .condition = number_of(b->c->conditions, name, 1)};
     snprintf(a->name, sizeof a->name, "%s", name);
     char full[64];
     snprintf(full, sizeof full, "%02zu.%s.%s", current, b->shape, name);
     a->judged = read_records(full, STEPS + 1, rows, cols);
+    a->ours = make_floats(rows * cols);
     b->count += a->judged != NULL;
     return a->judged != NULL;
 }
@@ -176,8 +180,9 @@ static bool bench_make(Bench *b, const Case *c, const char *shape)
     if (!check(sscanf(shape, "%zux%zu", &rows, &cols) == 2, "%s is no shape", shape))
         return false;
     params_add(&b->params, "w", ROLE_HIDDEN_MATRIX, rows, cols, 1);
-    params_fill(&b->params, 1);
-    if (!check(optim_create(&c->config, b->params.tensors, 1, b->params.values, b->params.grads, &b->optim, &e) == 0,
+    if (!check(verb_alloc(rows * cols, "the parameter", &b->values, &e) == 0 &&
+                   verb_alloc(rows * cols, "the gradient", &b->grads, &e) == 0 &&
+                   optim_create(&c->config, b->params.tensors, 1, b->values, b->grads, &b->optim, &e) == 0,
                "%s", e.text)) {
         b->optim = NULL;
         return false;
@@ -185,7 +190,7 @@ static bool bench_make(Bench *b, const Case *c, const char *shape)
     char name[32];
     snprintf(name, sizeof name, "g.%s", shape);
     b->gradients = read_records(name, STEPS, rows, cols);
-    bool ok = b->gradients != NULL && add_array(b, "p", rows, cols, b->params.values);
+    bool ok = b->gradients != NULL && add_array(b, "p", rows, cols, b->values);
     for (size_t i = 0; ok && i < optim_state_count(b->optim); i++) {
         const OptimState *state = optim_state(b->optim, i);
         ok = add_array(b, strchr(state->name, '.') + 1, state->rows, state->cols, state->data);
@@ -196,11 +201,14 @@ static bool bench_make(Bench *b, const Case *c, const char *shape)
 
 static void bench_free(Bench *b)
 {
-    for (size_t i = 0; i < b->count; i++)
+    for (size_t i = 0; i < b->count; i++) {
         free(b->arrays[i].judged);
+        free(b->arrays[i].ours);
+    }
     free(b->gradients);
     optim_free(b->optim);
-    params_free(&b->params);
+    verb_free(b->values);
+    verb_free(b->grads);
 }
 
 static double largest(const float *x, size_t n)
@@ -257,6 +265,7 @@ static void check_look_ahead(const Bench *b, size_t k)
     const double far = hyper(h, HYPER_LR) * hyper(h, HYPER_MOMENTUM);
     const Array *p = &b->arrays[0], *m = &b->arrays[1];
     const size_t n = b->params.floats;
+    verb_read(n, p->ours, p->where);
     for (size_t i = k * n; i < (k + 1) * n; i++) {
         const double lead = far * (double)m->judged[i], want = (double)p->judged[i] - lead;
         check_close((double)p->ours[i - k * n], want, U * (fabs(want) + 4 * fabs(lead)), "where the gradient is taken");
@@ -269,17 +278,18 @@ static void bench_step(const Bench *b, size_t k)
     const size_t parameters = b->params.floats;
     for (size_t i = 0; i < b->count; i++) {
         const size_t n = b->arrays[i].rows * b->arrays[i].cols;
-        memcpy(b->arrays[i].ours, b->arrays[i].judged + k * n, n * sizeof(float));
+        verb_write(n, b->arrays[i].where, b->arrays[i].judged + k * n);
     }
     optim_set_steps_done(b->optim, k);
     optim_begin(b->optim, 1);
     check_look_ahead(b, k);
-    memcpy(b->params.grads, b->gradients + k * parameters, parameters * sizeof(float));
+    verb_write(parameters, b->grads, b->gradients + k * parameters);
     optim_step(b->optim, 1, 1);
     for (size_t i = 0; i < b->count; i++) {
         const Array *a = &b->arrays[i];
         const size_t n = a->rows * a->cols;
         const float *want = a->judged + (k + 1) * n;
+        verb_read(n, a->ours, a->where);
         char what[64];
         snprintf(what, sizeof what, "%s, %s after step %zu", b->shape, a->name, k + 1);
         if (k == 0 && strstr(a->name, "_basis") != NULL)

@@ -1,4 +1,4 @@
-# make                builds ./train_gpt (a launcher) and ./train_gpt_cpu
+# make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, where nvcc is, ./train_gpt_cuda
 # make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
@@ -16,11 +16,16 @@
 # make headers        compiles each header alone
 # make clean          removes everything that was built
 #
-# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
+# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native', NVCC=nvcc, CUDA=auto|no,
+# CUDA_ARCH='80 90' (the last also as PTX, for what comes later)
 
 CC     ?= cc
 CFLAGS ?= -O3 -march=native
 PYTHON ?= python3
+CXX    ?= c++
+NVCC   ?= nvcc
+CUDA   ?= auto
+CUDA_ARCH ?= 80 90
 BLAS   ?= auto
 SAN    ?= 0
 
@@ -38,8 +43,11 @@ BIN   = .
 ifeq ($(SAN),1)
   BUILD := build/san
   BIN   := build/san
-  CFLAGS = -O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  CFLAGS = -O1 -g -march=native $(SANITIZE)
+  EMULATED_CFLAGS = -O1 -g $(SANITIZE)
 endif
+EMULATED_CFLAGS ?= -O2 -g
 
 # OpenMP, where the compiler has it; without it everything runs on one thread.
 OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
@@ -61,10 +69,28 @@ endif
 
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
+# The CUDA twin, compiled by nvcc where it is; its parts take the places of CPU_ONLY.
+HAVE_NVCC := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
+CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/verbs_cuda.cu
+CPU_ONLY = train_gpt.c optim/elements_cpu.c optim/verbs_cpu.c
+LATEST_ARCH = $(lastword $(CUDA_ARCH))
+NVCC_FLAGS = -std=c++17 -O3 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+             -gencode arch=compute_$(LATEST_ARCH),code=compute_$(LATEST_ARCH)
+
+# The same files compiled for the CPU, by dev/cuda_on_cpu. Contraction is off there too.
+EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas \
+           -Idev/cuda_on_cpu/include -I. $(OPENMP)
+
 MAINS    = train/main.c train/launch.c data/make_stories.c
 SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard base/*.c data/*.c optim/*.c train/*.c))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
-PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu
+PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu $(if $(HAVE_NVCC),$(BIN)/train_gpt_cuda)
+SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
+CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
+EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
+HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_gpt_cuda test_judges))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -79,6 +105,18 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo "  CC    $<"
 	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  NVCC  $<"
+	@$(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  CXX   $< (for the CPU)"
+	@$(CXX) $(EMULATED) $(EMULATED_CFLAGS) -MMD -MP -c $< -o $@
+
+LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas $(LDLIBS)
+LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
 $(BIN)/train_gpt: $(BUILD)/train/launch.o
@@ -87,6 +125,17 @@ $(BIN)/train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
 	$(LINK)
 $(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(OBJECTS)
 	$(LINK)
+$(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
+$(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
+                                  $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+	$(LINK_EMULATED)
+$(BUILD)/emulated/test_judges: $(BUILD)/dev/tests/test_judges.o $(TEST_PARTS) $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
@@ -103,11 +152,12 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab
+test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
 	dev/tests/run.sh $(BIN) $(BUILD)
 
 test-faults:
 	dev/tests/faults.sh
+	dev/cuda_on_cpu/faults.sh
 
 speedrun: $(PROGRAMS)
 	dev/speedrun.sh
@@ -157,7 +207,7 @@ headers:
 	@echo "every header compiles alone"
 
 clean:
-	rm -rf build train_gpt train_gpt_cpu test_gpt_cpu make_stories
+	rm -rf build train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'

@@ -922,3 +922,12 @@ const char *gpt_device(void)
              matmul_backend());
     return text;
 }
+
+GptKind gpt_kind(void) { return GPT_ON_CPU; }
+size_t gpt_memory_present(void) { return memory_present(); }
+
+int gpt_probe(Error *e)
+{
+    (void)e;
+    return 0;
+}

@@ -102,6 +102,15 @@ void gpt_decode(Gpt *gpt, int32_t token, size_t position, float *logits);
 /* "CPU, 2 threads, OpenBLAS": for banners. Static storage. */
 const char *gpt_device(void);
 
+typedef enum { GPT_ON_CPU, GPT_ON_GPU } GptKind;
+GptKind gpt_kind(void);
+
+/* Whether the device is there and can run this program; if not, why. */
+int gpt_probe(Error *e);
+
+/* Bytes of memory that the device has for this process; 0 when unknown. */
+size_t gpt_memory_present(void);
+
 #ifdef __cplusplus
 }
 #endif

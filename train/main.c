@@ -1,8 +1,10 @@
 /* The program of a twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and decides on the exit status. */
+#include "train/gpt.h"
 #include "train/run.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Where stdin, stdout or stderr was closed, the next file to be opened would get its number, and the progress of the
@@ -22,6 +24,8 @@ int main(int argc, char **argv)
     Options options;
     Error error;
     int status = RUN_DONE;
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0) /* the launcher asks whether the device answers */
+        return gpt_probe(&error) == 0 ? 0 : 1;
     fill_standard_streams();
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;

@@ -1,6 +1,5 @@
 #include "train/run.h"
 
-#include "base/memory.h"
 #include "base/threads.h"
 #include "data/loader.h"
 #include "optim/diagnose.h"
@@ -70,12 +69,15 @@ static int check_device(const Options *o, Error *e)
 {
     if (strcmp(o->device, "auto") != 0 && strcmp(o->device, "cpu") != 0 && strcmp(o->device, "cuda") != 0)
         return error_set(e, "--device knows no '%s'; it is one of auto, cpu, cuda", o->device);
-    if (strcmp(o->device, "cuda") == 0)
+    if (strcmp(o->device, "cuda") == 0 && gpt_kind() == GPT_ON_CPU)
         return error_set(e, "--device cuda: this is the CPU program; train_gpt_cuda was not built");
+    if (strcmp(o->device, "cpu") == 0 && gpt_kind() == GPT_ON_GPU)
+        return error_set(e, "--device cpu: this is the GPU's program; run ./train_gpt_cpu");
     if (strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "bf16") != 0)
         return error_set(e, "--dtype knows no '%s'; it is one of fp32, bf16", o->dtype);
     if (strcmp(o->dtype, "bf16") == 0)
-        return error_set(e, "--dtype bf16 needs a GPU; the CPU computes in fp32");
+        return error_set(e, gpt_kind() == GPT_ON_CPU ? "--dtype bf16 needs a GPU; the CPU computes in fp32"
+                                                     : "--dtype bf16 is not there yet; the GPU computes in fp32");
     return 0;
 }
 
@@ -187,7 +189,7 @@ static int plan_optim(const Run *r, bool list, size_t *bytes, Error *e)
 
 static int check_memory(const Run *r, size_t needed, Error *e)
 {
-    const size_t present = memory_present();
+    const size_t present = gpt_memory_present();
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
@@ -345,7 +347,7 @@ static void print_banner(const Run *r, size_t memory_needed)
         printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches,
                r->B, r->T);
     printf("memory    %.2f GiB needed, %.1f present\n", (double)memory_needed / 0x1p30,
-           (double)memory_present() / 0x1p30);
+           (double)gpt_memory_present() / 0x1p30);
     if (r->optim != NULL)
         printf("run       %s%s\n", r->out, r->o->resume ? " (resumed)" : "");
     printf("\n");
@@ -717,6 +719,8 @@ static int run_inside(Run *r, Error *e)
         return RUN_WRONG_COMMAND;
     if (o->list_groups)
         return RUN_DONE;
+    if (gpt_probe(e) != 0)
+        return RUN_FAILED;
     const bool training = o->schedule.steps > 0;
     const size_t model_bytes = gpt_memory_needed(&r->config, r->B, r->T, training ? GPT_TRAINING : GPT_INFERENCE);
     const size_t needed = training && model_bytes < SIZE_MAX - optim_bytes ? model_bytes + optim_bytes : model_bytes;

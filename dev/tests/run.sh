@@ -27,6 +27,23 @@ for test in "$build"/tests/test_*; do
     run "$test"
 done
 run "$build/lab" --self-check
+# The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads.
+emulated() { # order, seed, program and its arguments
+    order=$1 seed=$2
+    shift 2
+    if [ -x "$1" ]; then
+        run env CUDA_ON_CPU_ORDER="$order" CUDA_ON_CPU_SEED="$seed" "$@"
+    else
+        echo "== $1"
+        echo "skip  it was not built: there is no C++ compiler"
+        skipped=$((skipped + 1))
+    fi
+}
+emulated forward 0 "$build/emulated/test_emulator"
+emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated random 2 "$build/emulated/test_judges"
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
 run sh dev/tests/cli.sh "$bin/train_gpt"
 

@@ -1,0 +1,98 @@
+#ifndef BASE_CUDA_CUH
+#define BASE_CUDA_CUH
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include <ptx.cuh>
+
+#include <cstdio>
+#include <cstdlib>
+
+/*
+ * What CUDA files stand on: every call checked, kernels launched through one function, sums over warps and blocks.
+ */
+
+/* A failed call ends the program: the interfaces above have no way to report what can only be a broken device or a bug.
+ * Running out of memory is different; gpt_create reports it. */
+[[noreturn]] inline void cuda_fail(const char *file, int line, const char *expression, const char *reason)
+{
+    fprintf(stderr, "train_gpt: %s:%d: %s failed: %s\n", file, line, expression, reason);
+    exit(1);
+}
+
+inline void cuda_checked(cudaError_t status, const char *file, int line, const char *expression)
+{
+    if (status != cudaSuccess)
+        cuda_fail(file, line, expression, cudaGetErrorString(status));
+}
+
+inline void cublas_checked(cublasStatus_t status, const char *file, int line, const char *expression)
+{
+    if (status != CUBLAS_STATUS_SUCCESS)
+        cuda_fail(file, line, expression, cublasGetStatusString(status));
+}
+
+#define CUDA_CHECK(call) cuda_checked((call), __FILE__, __LINE__, #call)
+#define CUBLAS_CHECK(call) cublas_checked((call), __FILE__, __LINE__, #call)
+
+/* kernel<<<grid, block, shared bytes, stream>>>(arguments), as a function. */
+template <class... P, class... A>
+void cuda_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...arguments)
+{
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...));
+}
+
+inline unsigned cuda_blocks(size_t n, size_t per_block)
+{
+    return (unsigned)((n + per_block - 1) / per_block);
+}
+
+__device__ inline float warp_sum(float v)
+{
+#pragma unroll
+    for (int offset = 16; offset > 0; offset >>= 1)
+        v += __shfl_xor_sync(0xffffffffu, v, offset);
+    return v;
+}
+
+__device__ inline float warp_max(float v)
+{
+#pragma unroll
+    for (int offset = 16; offset > 0; offset >>= 1)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, offset));
+    return v;
+}
+
+/* Over a block of a multiple of 32 threads, at most 1024; every thread gets the result. */
+__device__ inline float block_sum(float v)
+{
+    __shared__ float parts[32];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    v = warp_sum(v);
+    if (lane == 0)
+        parts[warp] = v;
+    __syncthreads();
+    v = warp_sum(lane < warps ? parts[lane] : 0.0f);
+    __syncthreads(); /* parts may be written again */
+    return v;
+}
+
+__device__ inline float block_max(float v)
+{
+    __shared__ float parts[32];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    v = warp_max(v);
+    if (lane == 0)
+        parts[warp] = v;
+    __syncthreads();
+    v = warp_max(lane < warps ? parts[lane] : -INFINITY);
+    __syncthreads();
+    return v;
+}
+
+#endif

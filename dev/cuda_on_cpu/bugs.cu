@@ -1,0 +1,261 @@
+/*
+ * bugs list: numbers and names of faulty programs. bugs N: runs number N and prints its result, a line that a
+ * correct program would print the same in every order of threads. What notices each fault is for faults.sh to find
+ * out. Number 0 is correct.
+ */
+#include <cstring>
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+#include "launch.cuh"
+
+/* Every kernel is given 64 floats out and 64 floats x, and runs in blocks of 64 threads. */
+
+__global__ void no_fault(float *out, const float *x)
+{
+    __shared__ float s[64], sum;
+    s[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x == 0)
+        sum = 0;
+    __syncthreads();
+    atomicAdd(&sum, s[63 - threadIdx.x]);
+    __syncthreads();
+    s[threadIdx.x ^ 1] = warp_sum(s[threadIdx.x ^ 1]);
+    __syncwarp();
+    out[threadIdx.x] = s[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x < 32)
+        out[threadIdx.x] += sum;
+}
+
+__global__ void missing_sync(float *out, const float *x) /* no barrier between write and read */
+{
+    __shared__ float s[64];
+    s[threadIdx.x] = x[threadIdx.x];
+    out[threadIdx.x] = s[63 - threadIdx.x];
+}
+
+__global__ void missing_second_sync(float *out, const float *x) /* `part` is used again without a barrier */
+{
+    __shared__ float part[2];
+    float total = 0;
+    for (int round = 1; round <= 2; round++) {
+        const float v = warp_sum(x[threadIdx.x] * round);
+        if (threadIdx.x % 32 == 0)
+            part[threadIdx.x / 32] = v;
+        __syncthreads();
+        total += (part[0] + part[1]) * round;
+    }
+    out[threadIdx.x] = total;
+}
+
+__global__ void divergent_sync(float *out, const float *x) /* two barriers, half of the block at each */
+{
+    if (threadIdx.x < 32) {
+        out[threadIdx.x] = x[threadIdx.x];
+        __syncthreads();
+    } else {
+        out[threadIdx.x] = 2 * x[threadIdx.x];
+        __syncthreads();
+    }
+}
+
+__global__ void sync_in_branch(float *out, const float *x) /* 24 threads do not come */
+{
+    if (threadIdx.x < 40)
+        __syncthreads();
+    out[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+}
+
+__global__ void partial_shuffle(float *out, const float *x) /* the mask names lanes that do not come */
+{
+    float v = x[threadIdx.x];
+    if (threadIdx.x % 32 < 16)
+        v += __shfl_xor_sync(0xffffffffu, v, 1);
+    out[threadIdx.x] = v;
+}
+
+__global__ void shared_overrun(float *out, const float *x)
+{
+    __shared__ float s[63];
+    s[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x];
+}
+
+__global__ void dynamic_overrun(float *out, const float *x) /* launched with 63 floats */
+{
+    float *s = dynamic_shared<float>();
+    s[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x];
+}
+
+__global__ void global_overrun(float *out, const float *x) { out[threadIdx.x + 1] = x[threadIdx.x]; }
+
+__global__ void warp_synchronous(float *out, const float *x) /* a warp that needs no barrier, as before Volta */
+{
+    __shared__ float s[64];
+    s[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x < 32)
+        for (int d = 32; d > 0; d >>= 1)
+            s[threadIdx.x] += s[threadIdx.x + d];
+    __syncthreads();
+    out[threadIdx.x] = s[0];
+}
+
+__global__ void unwritten_shared(float *out, const float *x) /* s[32] .. s[63] are read, and were never written */
+{
+    __shared__ float s[64];
+    if (threadIdx.x < 32)
+        s[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x];
+}
+
+__global__ void misaligned(float *out, const float *x)
+{
+    if (threadIdx.x < 15) {
+        const float4 v = *reinterpret_cast<const float4 *>(x + 1 + 4 * threadIdx.x);
+        out[threadIdx.x] = v.x;
+    }
+}
+
+__global__ void block_race(float *out, const float *x) /* blocks update without an atomic */
+{
+    if (threadIdx.x == 0)
+        out[0] = out[0] * 0.5f + x[blockIdx.x];
+}
+
+__global__ void async_not_waited(float *out, const float *x)
+{
+    __shared__ __align__(16) float s[64];
+    if (threadIdx.x < 16) {
+        cp_async16(s + 4 * threadIdx.x, x + 4 * threadIdx.x);
+        cp_async_commit();
+    }
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x];
+}
+
+__global__ void local_overrun(float *out, const float *x, int n) /* launched with n = 4 */
+{
+    float a[4] = {};
+    for (int i = 0; i <= n; i++)
+        a[i] += x[i];
+    out[threadIdx.x] = a[threadIdx.x % 4];
+}
+
+__global__ void returned_lane(float *out, const float *x) /* the mask names lanes that have returned */
+{
+    if (threadIdx.x >= 60)
+        return;
+    out[threadIdx.x] = warp_sum(x[threadIdx.x]);
+}
+
+__global__ void write_write(float *out, const float *x) { out[threadIdx.x / 2] = x[threadIdx.x]; }
+
+__global__ void shuffle_as_barrier(float *out, const float *x) /* a shuffle does not order memory */
+{
+    __shared__ float s[64];
+    s[threadIdx.x] = x[threadIdx.x];
+    const float v = __shfl_sync(0xffffffffu, x[threadIdx.x], 0);
+    out[threadIdx.x] = s[threadIdx.x ^ 1] + v;
+}
+
+__global__ void int_overflow(float *out, const float *x, int n) /* launched with n = 100000 */
+{
+    out[threadIdx.x] = x[threadIdx.x] + float(n * n);
+}
+
+/* What each fault is given: device memory for 64 floats out and of x, and the host's. */
+struct Data {
+    float *out, *x, *on_host;
+};
+
+template <void (*kernel)(float *, const float *), unsigned blocks = 1, size_t dynamic_bytes = 0> void run(const Data &d)
+{
+    launch(kernel, dim3(blocks), dim3(64), dynamic_bytes, d.out, d.x);
+}
+
+template <void (*kernel)(float *, const float *, int), int n> void run(const Data &d)
+{
+    launch(kernel, dim3(1), dim3(64), 0, d.out, d.x, n);
+}
+
+static void host_pointer(const Data &d) { launch(write_write, dim3(1), dim3(64), 0, d.on_host, d.x); }
+
+static void host_writes_device(const Data &d) { d.x[0] = 3; }
+
+static void product_overrun(const Data &d) /* C needs 71 floats and has 64 */
+{
+    cublasHandle_t handle;
+    cublasCreate(&handle);
+    const float one = 1, zero = 0;
+    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 8, 8, 8, &one, d.x, 8, d.x, 8, &zero, d.out, 9);
+    cublasDestroy(handle);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(const Data &);
+} faults[] = {
+    {"no fault", run<no_fault>},
+    {"no barrier between write and read", run<missing_sync>},
+    {"shared memory used again without a barrier", run<missing_second_sync>},
+    {"two barriers, half of the block at each", run<divergent_sync>},
+    {"a barrier to which some threads do not come", run<sync_in_branch>},
+    {"a shuffle whose mask names lanes that do not come", run<partial_shuffle>},
+    {"a static shared array overrun", run<shared_overrun>},
+    {"dynamic shared memory overrun", run<dynamic_overrun, 1, 63 * sizeof(float)>},
+    {"device memory overrun", run<global_overrun>},
+    {"a warp that uses shared memory without `__syncwarp`", run<warp_synchronous>},
+    {"shared memory read and never written", run<unwritten_shared>},
+    {"a misaligned float4", run<misaligned>},
+    {"blocks that update a sum without an atomic", run<block_race, 4>},
+    {"cp.async not waited for", run<async_not_waited>},
+    {"an array in registers overrun", run<local_overrun, 4>},
+    {"a shuffle whose mask names lanes that have returned", run<returned_lane>},
+    {"two threads write to one place", run<write_write>},
+    {"a shuffle taken for a barrier", run<shuffle_as_barrier>},
+    {"an int that overflows", run<int_overflow, 100000>},
+    {"a kernel is given the host's pointer", host_pointer},
+    {"the host writes to device memory", host_writes_device},
+    {"60000 bytes of shared memory, not asked for", run<dynamic_overrun, 1, 60000>},
+    {"cublasSgemm past the end of C", product_overrun},
+};
+static const int fault_count = sizeof faults / sizeof faults[0];
+
+int main(int argc, char **argv)
+{
+    const int number = argc > 1 ? atoi(argv[1]) : -1;
+    if (argc > 1 && strcmp(argv[1], "list") == 0) {
+        for (int i = 0; i < fault_count; i++)
+            printf("%d %s\n", i, faults[i].name);
+        return 0;
+    }
+    if (number < 0 || number >= fault_count) {
+        fprintf(stderr, "usage: bugs list | bugs 0 .. bugs %d\n", fault_count - 1);
+        return 2;
+    }
+    float host[64];
+    Data d;
+    d.on_host = static_cast<float *>(malloc(sizeof host));
+    for (int i = 0; i < 64; i++)
+        host[i] = float(i + 1);
+    CUDA_CHECK(cudaMalloc(&d.x, sizeof host));
+    CUDA_CHECK(cudaMalloc(&d.out, sizeof host));
+    CUDA_CHECK(cudaMemcpy(d.x, host, sizeof host, cudaMemcpyHostToDevice));
+    CUDA_CHECK(cudaMemset(d.out, 0, sizeof host));
+    faults[number].run(d);
+    CUDA_CHECK(cudaMemcpy(host, d.out, sizeof host, cudaMemcpyDeviceToHost));
+    CUDA_CHECK(cudaFree(d.x));
+    CUDA_CHECK(cudaFree(d.out));
+    free(d.on_host);
+    for (float f : host)
+        printf(f == f ? "%g " : "NaN ", double(f));
+    printf("\n");
+    return 0;
+}

@@ -144,6 +144,8 @@ $(BUILD)/bench_optim: $(BUILD)/dev/bench_optim.o $(BUILD)/dev/bench_peak.o $(OBJ
 	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/write_reference: $(BUILD)/dev/write_reference.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/lab: $(BUILD)/dev/lab/regression.o $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
@@ -152,7 +154,7 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
+test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
 	dev/tests/run.sh $(BIN) $(BUILD)
 
 test-faults:

@@ -44,6 +44,19 @@ emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safe
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated random 2 "$build/emulated/test_judges"
+
+# Larger and odder models, as the CPU's twin has them: heads of 16, 24, 64 and 128 channels, sequences of several tiles.
+mkdir -p "$build/odd" && while read -r file sizes; do
+    # shellcheck disable=SC2086 # several sizes
+    "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))
+done <<'MODELS'
+16.safetensors 3 5 80 301 37 3
+24.safetensors 1 3 72 131 70 2
+64.safetensors 2 2 128 97 65 1
+128.safetensors 1 1 128 515 33 2
+one.safetensors 1 1 8 5 1 1
+MODELS
+emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
 run sh dev/tests/cli.sh "$bin/train_gpt"
 

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_MOST = 4096, JSON_LIMIT = 1 << 24 };
 
@@ -426,29 +427,45 @@ static int compare_steps(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up. */
+/* A checkpoint that was never finished. */
+static bool is_unfinished(const char *name)
+{
+    const size_t length = strlen(name);
+    return strncmp(name, "step_", 5) == 0 && length > 4 && strcmp(name + length - 4, ".tmp") == 0;
+}
+
+static int remove_named(const char *run, const char *name, Error *e)
+{
+    char path[PATH_MOST];
+    return join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0 ? -1 : 0;
+}
+
+/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up. And
+ * those that were never finished. */
 static int remove_old(const char *run, size_t newest, size_t keep, Error *e)
 {
     enum { STEPS_MOST = 4096 };
     long long steps[STEPS_MOST];
     size_t n = 0;
+    int status = 0;
     DIR *dir = opendir(run);
     if (dir == NULL)
         return error_set(e, "%s: cannot list the directory", run);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL && n < STEPS_MOST;) {
+    for (const struct dirent *entry; status == 0 && (entry = readdir(dir)) != NULL && n < STEPS_MOST;) {
         const long long step = step_of_name(entry->d_name);
         if (step >= 0 && step <= (long long)newest)
             steps[n++] = step;
+        if (is_unfinished(entry->d_name))
+            status = remove_named(run, entry->d_name, e);
     }
     closedir(dir);
     qsort(steps, n, sizeof *steps, compare_steps);
-    for (size_t i = 0; i + keep < n; i++) {
-        char name[64], path[PATH_MOST];
+    for (size_t i = 0; i + keep < n && status == 0; i++) {
+        char name[64];
         snprintf(name, sizeof name, "step_%06lld", steps[i]);
-        if (join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0)
-            return -1;
+        status = remove_named(run, name, e);
     }
-    return 0;
+    return status;
 }
 
 static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const CheckpointState *state, Error *e)
@@ -487,7 +504,11 @@ int checkpoint_latest(const char *run, char *path, size_t size, Error *e)
 {
     char file[PATH_MOST], *text;
     size_t length;
-    if (join(file, run, "latest", e) != 0 || files_read_all(file, 256, &text, &length, e) != 0)
+    if (join(file, run, "latest", e) != 0)
+        return -1;
+    if (access(file, F_OK) != 0)
+        return error_set(e, "%s has no checkpoint: the run was stopped before its first. Begin it anew", run);
+    if (files_read_all(file, 256, &text, &length, e) != 0)
         return -1;
     text[strcspn(text, "\n")] = '\0';
     int status = 0;

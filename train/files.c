@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -253,4 +254,22 @@ int files_sync_dir(const char *path, Error *e)
         ? 0 : error_set(e, "%s: cannot be flushed to the disk: %s", path, strerror(errno));
     close(fd);
     return status;
+}
+
+int files_lock_dir(const char *path, int *lock, Error *e)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems know no locks */
+        return 0;
+    files_unlock_dir(lock);
+    return error_set(e, "%s: another process is training there", path);
+}
+
+void files_unlock_dir(int *lock)
+{
+    if (*lock >= 0)
+        close(*lock);
+    *lock = -1;
 }

@@ -47,4 +47,8 @@ int files_remove_tree(const char *path, Error *e);
 /* Flushes a directory, so that names made, changed or removed in it last. */
 int files_sync_dir(const char *path, Error *e);
 
+/* Locks a directory against other processes that do the same, until it is unlocked or the process ends. */
+int files_lock_dir(const char *path, int *lock, Error *e);
+void files_unlock_dir(int *lock);
+
 #endif

@@ -186,6 +186,7 @@ static void set_defaults(Options *o)
         .val_every = 50,
         .val_tokens = 65536,
         .target_loss = (double)NAN,
+        .sample_every = SAMPLE_AT_END,
         .sample_tokens = 256,
         .prompt = "",
         .temperature = 0.8,
@@ -302,7 +303,8 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
     }
     case SIZE:
         snprintf(to, size, "%zu", *(const size_t *)place);
-        return (double)*(const size_t *)place >= option->least; /* 0 stands for the preset's or the rule's own */
+        /* 0 stands for the preset's or the rule's own */
+        return (double)*(const size_t *)place >= option->least && *(const size_t *)place != SAMPLE_AT_END;
     case REAL:
         snprintf(to, size, "%.17g", *(const double *)place);
         return !isnan(*(const double *)place);

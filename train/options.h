@@ -10,6 +10,8 @@
 
 enum { OPTIONS_MOST = 160 };
 
+#define SAMPLE_AT_END SIZE_MAX
+
 /* The command line, from one table (options.c) that also prints --help, records a run and checks its resumption. */
 typedef struct Options {
     const char *train, *val, *text;
@@ -22,7 +24,8 @@ typedef struct Options {
     Schedule schedule;
     size_t val_every, val_tokens;
     double target_loss; /* NAN: none */
-    size_t sample_every, sample_tokens, top_k;
+    size_t sample_every; /* SAMPLE_AT_END: at the end, of byte models */
+    size_t sample_tokens, top_k;
     const char *prompt;
     double temperature;
     const char *out;

@@ -30,6 +30,7 @@ typedef struct Run {
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
     char out[PATH_MOST];
+    int lock; /* on it */
     char checkpoint[PATH_MOST + 64]; /* that a resumed run goes on from */
     MetricsLog log;
     Progress progress;
@@ -163,7 +164,7 @@ static int check_samples(const Run *r, Error *e)
     const Options *o = r->o;
     if (r->config.V == BYTE_VOCAB)
         return 0;
-    if ((options_given(o, "sample-every") && o->sample_every > 0) || o->prompt[0] != '\0')
+    if ((o->sample_every != SAMPLE_AT_END && o->sample_every > 0) || o->prompt[0] != '\0')
         return error_set(e,
                          "--sample-every and --prompt need a byte model (--vocab 256) for now; this one has %zu tokens",
                          r->config.V);
@@ -318,7 +319,7 @@ static int open_out(Run *r, Error *e)
         metrics_drop_later(path, "", "{\"step\": ", r->state.step, e) != 0)
         return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
-    if (files_make_dirs(r->out, e) != 0 || metrics_open(&r->log, path, r->o->resume, r->state.step, e) != 0)
+    if (metrics_open(&r->log, path, r->o->resume, r->state.step, e) != 0)
         return -1;
     return write_record(r, e);
 }
@@ -547,9 +548,10 @@ static int print_sample(Run *r, Error *e)
 /* Byte models print a sample at the end unless told otherwise. */
 static bool sample_due(const Run *r, bool last)
 {
-    if (options_given(r->o, "sample-every"))
-        return r->o->sample_every > 0 && (last || r->state.step % r->o->sample_every == 0);
-    return last && r->config.V == BYTE_VOCAB;
+    const size_t every = r->o->sample_every;
+    if (every == SAMPLE_AT_END)
+        return last && r->config.V == BYTE_VOCAB;
+    return every > 0 && (last || r->state.step % every == 0);
 }
 
 static int save(Run *r, Error *e)
@@ -730,7 +732,8 @@ static int run_inside(Run *r, Error *e)
         print_banner(r, needed);
         return evaluate_and_sample(r, e);
     }
-    if (make_training(r, e) != 0 || open_out(r, e) != 0)
+    if (make_training(r, e) != 0 || files_make_dirs(r->out, e) != 0 || files_lock_dir(r->out, &r->lock, e) != 0 ||
+        open_out(r, e) != 0)
         return RUN_FAILED;
     print_banner(r, needed);
     return train(r, e);
@@ -738,13 +741,14 @@ static int run_inside(Run *r, Error *e)
 
 int run_main(Options *o, Error *e)
 {
-    Run r = {.o = o};
+    Run r = {.o = o, .lock = -1};
     int status = run_inside(&r, e);
     Error fault;
     if (metrics_close(&r.log, &fault) != 0 && status == RUN_DONE) {
         *e = fault;
         status = RUN_FAILED;
     }
+    files_unlock_dir(&r.lock);
     loader_free(r.loader);
     diagnose_free(r.diagnosis);
     optim_free(r.optim);

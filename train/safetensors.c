@@ -317,7 +317,7 @@ int safetensors_open(const char *path, Safetensors **file, Error *e)
         free(s);
         return error_set(e, "%s: no memory to open it", path);
     }
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
+    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe nobody writes to would hang */
     if (s->fd < 0)
         error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     if (s->fd < 0 || read_header(s, e) != 0) {

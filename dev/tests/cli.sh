@@ -594,6 +594,28 @@ has_sensitivities() {
 }
 run_test "--sensitivity divides rates" has_sensitivities
 
+one_at_a_time() {
+    train_on --steps 400 --total-batch 1024 --val-every 0 --out run > first 2>&1 &
+    child=$!
+    await_lines run/metrics.csv 3
+    expect 2 resume --out run
+    says "no checkpoint" err
+    kill -s INT $child
+    wait $child 2> /dev/null
+    train_on --resume --out run > second 2>&1 &
+    child=$!
+    await_lines run/metrics.csv $(($(wc -l < run/metrics.csv) + 2))
+    expect 1 resume --out run
+    says "another process is training there" err
+    kill -s INT $child
+    wait $child 2> /dev/null
+    rm -f run/$(cat run/latest)/model.safetensors
+    mkfifo run/$(cat run/latest)/model.safetensors
+    expect 1 resume --out run
+    says "model.safetensors" err
+}
+run_test "one process a folder; no checkpoint yet; a pipe is no checkpoint" one_at_a_time
+
 keeps_total_batch() {
     expect 0 train --steps 4 --checkpoint-every 2 --keep 0 --out run
     printf 'step_000002\n' > run/latest

@@ -135,7 +135,7 @@ judges | optim/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * 
 judges | optim/muon.c | s/^    normalise(batch, u);//
 judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
-judges | optim/verbs_cpu.c | s/a \* a \* uu/a * uu/
+judges | optim/verbs_cpu.c | s/a \* a \* dots.uu/a * dots.uu/
 judges | optim/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
 judges | optim/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/

@@ -1,6 +1,7 @@
 # make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, where nvcc is, ./train_gpt_cuda
 # make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
+# make test-gpu       what only a GPU can show; every case skips by name where none answers
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
 # make bench          speed and memory, beside PyTorch where it is installed
 # make bench-optim    every optimizer's step on GPT-2's matrices, beside AdamW and beside the least it could take
@@ -90,7 +91,7 @@ SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
 CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
-EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_gpt_cuda test_judges))
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_gpt_cuda test_judges train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -129,6 +130,10 @@ $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
+$(BUILD)/cuda/test_judges: $(BUILD)/dev/tests/test_judges.o $(TEST_PARTS) $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
 $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
@@ -156,6 +161,9 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 
 test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
 	dev/tests/run.sh $(BIN) $(BUILD)
+
+test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda $(BUILD)/cuda/test_judges)
+	dev/tests/gpu.sh $(BIN) $(BUILD)
 
 test-faults:
 	dev/tests/faults.sh
@@ -215,5 +223,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
+.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
 .SECONDARY:

@@ -15,7 +15,7 @@ struct Diagnosis {
     size_t count;
     MatrixReport *reports;
     const float **momenta; /* of each matrix, or NULL */
-    float *before;         /* the weights before the step, matrix after matrix */
+    float *before;         /* the weights before the step, matrix after matrix, where the parameters are */
     float *host;           /* a part for each thread: the weight, the gradient, the momentum, the update */
     double *values, *scratch;
     size_t largest, scratch_size;
@@ -109,7 +109,7 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     d->values = calloc(values + 1, sizeof *d->values);
     d->scratch = calloc(threads_count() * d->scratch_size + 1, sizeof *d->scratch);
     if (d->reports == NULL || d->momenta == NULL || d->values == NULL || d->scratch == NULL ||
-        memory_floats(floats, "the weights before a step", &d->before, e) != 0 ||
+        verb_alloc(floats, "the weights before a step", &d->before, e) != 0 ||
         memory_floats(threads_count() * HOST_MATRICES * d->largest, "--diagnose", &d->host, e) != 0) {
         diagnose_free(d);
         return error_set(e, "out of memory for --diagnose");
@@ -127,7 +127,7 @@ void diagnose_free(Diagnosis *d)
     free(d->momenta);
     free(d->values);
     free(d->scratch);
-    memory_free(d->before);
+    verb_free(d->before);
     memory_free(d->host);
     free(d);
 }

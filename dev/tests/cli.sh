@@ -85,7 +85,7 @@ shard 20240520 1 20 20 7 > "$work/few.bin"
 head -c 100 "$work/good.bin" > "$work/header.bin"
 
 size="--layers 2 --heads 2 --width 16 --seq-len 32"
-batch="--batch-size 4 --val-tokens 512 --warmup 2 --sample-every 0 --device cpu"
+batch="--batch-size 4 --val-tokens 512 --warmup 2 --sample-every 0 --device ${DEVICE:-cpu}"
 train() { "$gpt" $size $batch --text "$work/story.txt" "$@"; }
 resume() { "$gpt" --resume "$@"; }
 
@@ -302,7 +302,7 @@ overwrite() { # file; the bytes come from stdin
 refuses_model() { # name, command that makes the fault in ./model, words, status
     cp -R "$model" model
     eval "$2"
-    expect "$4" "$gpt" --model model --text "$work/story.txt" --val-tokens 512 --steps 0 --device cpu
+    expect "$4" "$gpt" --model model --text "$work/story.txt" --val-tokens 512 --steps 0 --device ${DEVICE:-cpu}
     [ "$(wc -l < err)" -eq 1 ] || fail "stderr has $(wc -l < err) lines: $(head -n 3 err)"
     says_all "$3" err
 }

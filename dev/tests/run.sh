@@ -57,6 +57,11 @@ done <<'MODELS'
 one.safetensors 1 1 8 5 1 1
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
+# A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
+if [ -x "$build/emulated/train_gpt_cuda" ]; then
+    run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
+        sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
+fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
 run sh dev/tests/cli.sh "$bin/train_gpt"
 

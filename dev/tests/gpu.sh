@@ -1,0 +1,84 @@
+#!/bin/sh
+# gpu.sh BIN BUILD: what only a GPU can show. Every case skips by name where none answers.
+bin=$1 build=$2
+passed=0 failed=0 skipped=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+gpu=no
+[ -x "$bin/train_gpt_cuda" ] && "$bin/train_gpt_cuda" --probe && gpu=yes
+
+# case NAME COMMAND...: passes when the command does.
+check() {
+    name=$1
+    shift
+    if [ $gpu = no ]; then
+        skipped=$((skipped + 1))
+        echo "skip  $name: no GPU answers"
+    elif "$@" > "$work/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok    $name"
+    else
+        failed=$((failed + 1))
+        echo "FAIL  $name: $(tail -n 2 "$work/log" | tr '\n' ' ')"
+    fi
+    [ ! -f "$work/log" ] || grep -E ' ok$| FAIL$|skip$' "$work/log"
+    rm -f "$work/log"
+}
+
+odd_models() {
+    mkdir -p "$build/odd"
+    while read -r file sizes; do
+        # shellcheck disable=SC2086 # several sizes
+        "$build/write_reference" "$build/odd/$file" $sizes || return 1
+    done <<'MODELS'
+gpu_16.safetensors 3 5 80 301 37 3
+gpu_64.safetensors 4 12 768 5003 256 4
+gpu_128.safetensors 2 3 384 1031 515 2
+MODELS
+    "$bin/test_gpt_cuda" "$build"/odd/gpu_*.safetensors
+}
+
+run() { # folder, options
+    folder=$1
+    shift
+    "$bin/train_gpt_cuda" --model nano --sample-every 0 --val-tokens 4096 --out "$work/$folder" "$@"
+}
+
+twice() {
+    run first --steps 20 && run second --steps 20 &&
+        cmp "$work/first/step_000020/model.safetensors" "$work/second/step_000020/model.safetensors"
+}
+
+resumed() {
+    run whole --steps 12 --schedule constant && run half --steps 6 --schedule constant &&
+        "$bin/train_gpt_cuda" --resume --out "$work/half" --steps 12 &&
+        cmp "$work/whole/step_000012/model.safetensors" "$work/half/step_000012/model.safetensors" &&
+        cmp "$work/whole/step_000012/optimizer.safetensors" "$work/half/step_000012/optimizer.safetensors"
+}
+
+# A run that changes twins: its losses stay those of a run on the CPU alone, to fp32 rounding.
+changes_twins() {
+    options="--model nano --sample-every 0 --val-tokens 4096 --schedule constant"
+    "$bin/train_gpt_cpu" $options --steps 20 --out "$work/cpu" &&
+        "$bin/train_gpt_cpu" $options --steps 10 --out "$work/both" &&
+        "$bin/train_gpt_cuda" --resume --out "$work/both" --steps 20 &&
+        for run in cpu both; do tail -n 1 "$work/$run/metrics.csv" | cut -d, -f4; done > "$work/losses" &&
+        awk 'NR == 1 { a = $1 } NR == 2 { exit !($1 - a < 1e-3 && a - $1 < 1e-3) }' "$work/losses"
+}
+
+sanitized() { # tool
+    command -v compute-sanitizer > "$work/null" || { echo "compute-sanitizer is not installed"; return 1; }
+    compute-sanitizer --tool "$1" --error-exitcode 9 "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+}
+
+check "the PyTorch reference" "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+check "larger and odder models against the CPU's twin" odd_models
+check "every optimizer against its judge" "$build/cuda/test_judges"
+check "two runs give the same bits" twice
+check "a resumed run is bit-equal" resumed
+check "a run goes on from the CPU to the GPU" changes_twins
+check "compute-sanitizer memcheck" sanitized memcheck
+check "compute-sanitizer racecheck" sanitized racecheck
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

@@ -17,8 +17,8 @@
 # make headers        compiles each header alone
 # make clean          removes everything that was built
 #
-# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native', NVCC=nvcc, CUDA=auto|no,
-# CUDA_ARCH='80 90' (the last also as PTX, for what comes later)
+# CUDA_ARCH='80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
+# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
 
 CC     ?= cc
 CFLAGS ?= -O3 -march=native
@@ -47,6 +47,7 @@ ifeq ($(SAN),1)
   SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
   CFLAGS = -O1 -g -march=native $(SANITIZE)
   EMULATED_CFLAGS = -O1 -g $(SANITIZE)
+  CUDA = no
 endif
 EMULATED_CFLAGS ?= -O2 -g
 
@@ -98,7 +99,7 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 all: $(PROGRAMS)
 
 # Objects depend on the flags too: another BLAS or compiler rebuilds them.
-FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS)
+FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) $(EMULATED_CFLAGS)
 $(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags

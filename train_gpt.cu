@@ -6,6 +6,7 @@
  * R = B*T rows of tokens; every other name as in train_gpt.c.
  */
 extern "C" {
+#include "base/matmul.h"
 #include "base/random.h"
 #include "train/gpt.h"
 }
@@ -469,7 +470,7 @@ static void linear_backward_weight(const Gpt *g, float *dweight, const float *do
  * backward pass makes the probabilities again from att_lse. q, k, v are parts of qkv's rows, 3C floats apart.
  */
 
-/* One head as a block of the grid (tiles, B x NH) sees it. */
+/* One head as a block of the grid (B x NH, tiles) sees it. */
 struct Head {
     const float *q, *k, *v; /* (T,HS) at stride 3C */
     size_t T, HS, C, at;    /* at: of the head in a (B,T,C) array */
@@ -478,7 +479,7 @@ struct Head {
 
 __device__ static Head head_of(const float *qkv, size_t T, size_t C, size_t NH)
 {
-    const size_t b = blockIdx.y / NH, h = blockIdx.y % NH, HS = C / NH;
+    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
     const float *q = qkv + b * T * 3 * C + h * HS;
     return {q, q + C, q + 2 * C, T, HS, C, b * T * C + h * HS, 1.0f / sqrtf((float)HS)};
 }
@@ -543,7 +544,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.x * TILE;
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *k = q + tile, *v = k + tile, *p = v + tile;
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
     float *p_row = p + row * (TILE + 1);
@@ -577,7 +578,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
     if (query < T) {
         store_row(att + head.at, query, C, HS, acc, 1.0f / sum);
         if (quarter == 0)
-            lse[blockIdx.y * T + query] = maximum + logf(sum);
+            lse[(size_t)blockIdx.x * T + query] = maximum + logf(sum);
     }
 }
 
@@ -591,7 +592,7 @@ static void attention_forward(const Gpt *g, float *att, float *lse, const float 
 {
     const size_t C = g->config.C, NH = g->config.NH, shared = attention_shared(3, 1, C / NH);
     allow_shared(attention_forward_kernel, shared);
-    cuda_launch(attention_forward_kernel, dim3(cuda_blocks(T, TILE), (unsigned)(B * NH)), ATTENTION_THREADS, shared,
+    cuda_launch(attention_forward_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, TILE)), ATTENTION_THREADS, shared,
                 g->stream, att, lse, qkv, T, C, NH);
 }
 
@@ -599,8 +600,8 @@ static void attention_forward(const Gpt *g, float *att, float *lse, const float 
 __global__ static void attention_delta_kernel(float *delta, const float *datt, const float *att, size_t T, size_t C,
                                               size_t NH)
 {
-    const size_t t = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    const size_t b = blockIdx.y / NH, h = blockIdx.y % NH, HS = C / NH;
+    const size_t t = (size_t)blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
     if (t >= T)
         return;
     const size_t at = (b * T + t) * C + h * HS;
@@ -609,7 +610,7 @@ __global__ static void attention_delta_kernel(float *delta, const float *datt, c
         sum += datt[at + c] * att[at + c];
     sum = warp_sum(sum);
     if (lane == 0)
-        delta[blockIdx.y * T + t] = sum;
+        delta[(size_t)blockIdx.x * T + t] = sum;
 }
 
 /* A block of queries against all keys before them: dQ = scale dS K. */
@@ -619,11 +620,11 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.x * TILE;
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *dout = q + tile, *k = dout + tile, *v = k + tile, *ds = v + tile;
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
-    const float lse_row = query < T ? lse[blockIdx.y * T + query] : 0.0f;
-    const float delta_row = query < T ? delta[blockIdx.y * T + query] : 0.0f;
+    const float lse_row = query < T ? lse[(size_t)blockIdx.x * T + query] : 0.0f;
+    const float delta_row = query < T ? delta[(size_t)blockIdx.x * T + query] : 0.0f;
     float *ds_row = ds + row * (TILE + 1), acc[OWN_CHANNELS] = {};
     load_tile(q, head.q, first, T, HS, 3 * C);
     load_tile(dout, datt + head.at, first, T, HS, C);
@@ -652,7 +653,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
 {
     float *k = dynamic_shared<float>();
     const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.x * TILE;
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *v = k + tile, *q = v + tile, *dout = q + tile, *p = dout + tile, *ds = p + TILE * (TILE + 1);
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, key = first + row;
     float *p_row = p + row * (TILE + 1), *ds_row = ds + row * (TILE + 1);
@@ -668,9 +669,9 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
             const size_t i = quarter + own * ROW_THREADS, at = query + i;
             const bool visible = key <= at && at < T;
             const float score = head.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
-            p_row[i] = visible ? expf(score - lse[blockIdx.y * T + at]) : 0.0f;
+            p_row[i] = visible ? expf(score - lse[(size_t)blockIdx.x * T + at]) : 0.0f;
             const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
-            ds_row[i] = visible ? p_row[i] * (dp - delta[blockIdx.y * T + at]) : 0.0f;
+            ds_row[i] = visible ? p_row[i] * (dp - delta[(size_t)blockIdx.x * T + at]) : 0.0f;
         }
         __syncwarp();
         accumulate(dv, p_row, dout, HS);
@@ -687,11 +688,11 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
 static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations *a)
 {
     const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, HS = C / NH;
-    const dim3 grid(cuda_blocks(T, TILE), (unsigned)(B * NH));
+    const dim3 grid((unsigned)(B * NH), cuda_blocks(T, TILE));
     const size_t dq_shared = attention_shared(4, 1, HS), dkv_shared = attention_shared(4, 2, HS);
     allow_shared(attention_dq_kernel, dq_shared);
     allow_shared(attention_dkv_kernel, dkv_shared);
-    cuda_launch(attention_delta_kernel, dim3(cuda_blocks(T, THREADS / 32), (unsigned)(B * NH)), THREADS, 0, g->stream,
+    cuda_launch(attention_delta_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, THREADS / 32)), THREADS, 0, g->stream,
                 g->att_delta, datt, a->att, T, C, NH);
     cuda_launch(attention_dq_kernel, grid, ATTENTION_THREADS, dq_shared, g->stream, dqkv, datt, a->qkv, a->att_lse,
                 g->att_delta, T, C, NH);
@@ -999,6 +1000,15 @@ size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mo
     return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
 }
 
+/* Decoding holds the scores of all keys in a block's shared memory; grids have at most 65,535 tiles along a sequence. */
+static int check_sequence(size_t T, Error *e)
+{
+    cudaDeviceProp properties;
+    CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+    const size_t most = properties.sharedMemPerBlockOptin / sizeof(float) - 64; /* beside the kernel's own */
+    return T <= most ? 0 : error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, most);
+}
+
 static int make_buffers(Gpt *g, Error *e)
 {
     const size_t R = g->max_B * g->max_T;
@@ -1027,7 +1037,7 @@ int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **
         return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", T, config->T);
     if (B == 0 || B > SIZE_MAX / 64 / T / (4 * config->C) / config->L || B * T > INT32_MAX)
         return error_set(e, "a micro-batch of %zu sequences is out of range", B);
-    if (gpt_probe(e) != 0)
+    if (gpt_probe(e) != 0 || check_sequence(T, e) != 0)
         return -1;
     Gpt *g = (Gpt *)calloc(1, sizeof *g);
     if (g == NULL)
@@ -1036,6 +1046,7 @@ int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **
     g->mode = mode;
     g->max_B = B;
     g->max_T = T;
+    matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
     CUBLAS_CHECK(cublasCreate(&g->cublas));
     CUBLAS_CHECK(cublasSetStream(g->cublas, g->stream));

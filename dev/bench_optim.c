@@ -153,6 +153,8 @@ static Result measure(const char *rule, const Arena *a, size_t refresh, size_t r
     double seconds[REPEATS_MOST];
     if (refresh > 0)
         hyper_set(&config.hyper, HYPER_REFRESH, (double)refresh);
+    if (strcmp(rule, "adam-cpr") == 0) /* its penalty begins after the warmup */
+        hyper_set(&config.hyper, HYPER_CPR_WARMUP, 1);
     if (optim_create(&config, a->tensors, a->count, a->params, a->grads, &optim, &e) != 0)
         fail(e.text);
     for (size_t i = 0; i <= repeats; i++) {
@@ -239,9 +241,10 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
     if (is_elementwise(rule)) {
-        /* p and each state are read and written, g is read; where the length of the whole step must be known before it is
-         * taken, the step is written and read again with p */
-        const double bytes = 12 + 8 * row.result.state + (rule->keeps_norm ? 12 : 0);
+        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the step is
+         * written and read again with p, or p is read, and read and written again */
+        const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
+        const double bytes = 12 + 8 * row.result.state + (twice ? 12 : 0);
         row.floor = bytes * (double)all->floats / bandwidth;
         return row;
     }

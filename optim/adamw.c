@@ -86,14 +86,15 @@ static void nested_adam_elements(size_t n, float *restrict p, const float *restr
         nested_adam_element(&p[i], g[i], &v[i], &average[i], &s);
 }
 
-static int adamw_check(const OptimHyper *h, Error *e)
+static int adamw_check(const OptimHyper *h, const char *prefix, Error *e)
 {
-    const double start = hyper(h, HYPER_EPS_START), end = hyper(h, HYPER_EPS_END);
-    if (hyper(h, HYPER_EPS_MAX) > 0 && start >= end)
-        return error_set(e, "--eps-start %g must be below --eps-end %g", start, end);
-    if (hyper(h, HYPER_EPS_MAX) > 0 && hyper(h, HYPER_EPS_MAX) < hyper(h, HYPER_EPS))
-        return error_set(e, "--eps-max %g is below --eps %g; eps only grows", hyper(h, HYPER_EPS_MAX),
-                         hyper(h, HYPER_EPS));
+    const double start = hyper(h, HYPER_EPS_START), end = hyper(h, HYPER_EPS_END), most = hyper(h, HYPER_EPS_MAX);
+    if (most == 0 && (hyper(h, HYPER_EPS_RATE) != 0 || start != 0 || end != 1))
+        return error_set(e, "--%seps-rate, --%seps-start and --%seps-end need --%seps-max", prefix, prefix, prefix, prefix);
+    if (most > 0 && start >= end)
+        return error_set(e, "--%seps-start %g must be below --%seps-end %g", prefix, start, prefix, end);
+    if (most > 0 && most < hyper(h, HYPER_EPS))
+        return error_set(e, "--%seps-max %g is below --%seps %g; eps only grows", prefix, most, prefix, hyper(h, HYPER_EPS));
     return 0;
 }
 

@@ -17,7 +17,7 @@ typedef struct Batch {
     float *workspace;
 } Batch;
 
-/* Hands `step` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least
+/* Hands `each` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least
  * one: many small matrices fill the cores together; a large one fills them alone, and more would only cost memory. */
 void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch));
 

@@ -15,6 +15,7 @@ struct Diagnosis {
     size_t count;
     MatrixReport *reports;
     const float **momenta; /* of each matrix, or NULL */
+    size_t *places;        /* of each matrix in `before` */
     float *before;         /* the weights before the step, matrix after matrix, where the parameters are */
     float *host;           /* a part for each thread: the weight, the gradient, the momentum, the update */
     double *values, *scratch;
@@ -58,6 +59,7 @@ static void list_matrices(Diagnosis *d, const Tensor *tensors, size_t tensor_cou
             const float *momentum = momentum_of(d->optim, t);
             MatrixReport *report = &d->reports[d->count];
             *report = (MatrixReport){.tensor = t, .block = b, .rows = t->rows / t->blocks, .cols = t->cols};
+            d->places[d->count] = d->count == 0 ? 0 : d->places[d->count - 1] + report[-1].rows * report[-1].cols;
             d->momenta[d->count++] = momentum != NULL ? momentum + b * report->rows * report->cols : NULL;
         }
     }
@@ -97,7 +99,8 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     *d = (Diagnosis){.optim = optim, .params = params, .grads = grads};
     d->reports = calloc(matrices + 1, sizeof *d->reports);
     d->momenta = calloc(matrices + 1, sizeof *d->momenta);
-    if (d->reports != NULL && d->momenta != NULL)
+    d->places = calloc(matrices + 1, sizeof *d->places);
+    if (d->reports != NULL && d->momenta != NULL && d->places != NULL)
         list_matrices(d, tensors, tensor_count);
     for (const MatrixReport *r = d->reports; r != NULL && r < d->reports + d->count; r++) {
         const size_t n = r->rows * r->cols, scratch = scratch_for(r->rows, r->cols);
@@ -108,7 +111,7 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     }
     d->values = calloc(values + 1, sizeof *d->values);
     d->scratch = calloc(threads_count() * d->scratch_size + 1, sizeof *d->scratch);
-    if (d->reports == NULL || d->momenta == NULL || d->values == NULL || d->scratch == NULL ||
+    if (d->reports == NULL || d->momenta == NULL || d->places == NULL || d->values == NULL || d->scratch == NULL ||
         verb_alloc(floats, "the weights before a step", &d->before, e) != 0 ||
         memory_floats(threads_count() * HOST_MATRICES * d->largest, "--diagnose", &d->host, e) != 0) {
         diagnose_free(d);
@@ -125,6 +128,7 @@ void diagnose_free(Diagnosis *d)
         return;
     free(d->reports);
     free(d->momenta);
+    free(d->places);
     free(d->values);
     free(d->scratch);
     verb_free(d->before);
@@ -226,16 +230,9 @@ static void report_matrix(const Diagnosis *d, MatrixReport *r, const float *befo
 
 void diagnose_after(Diagnosis *d)
 {
-#pragma omp parallel
-    {
-        const float *before = d->before;
-        for (size_t i = 0; i < d->count; i++) {
-            MatrixReport *r = &d->reports[i];
-            if (i % threads_count() == threads_index())
-                report_matrix(d, r, before, d->momenta[i]);
-            before += r->rows * r->cols;
-        }
-    }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < d->count; i++)
+        report_matrix(d, &d->reports[i], d->before + d->places[i], d->momenta[i]);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ static void write_spectrum(const char *name, const Spectrum *spectrum, FILE *to)
     fprintf(to, "]}");
 }
 
-void diagnose_write(const Diagnosis *d, size_t step, double lr, FILE *to)
+void diagnose_write(const Diagnosis *d, size_t step, double lr_factor, FILE *to)
 {
     double seconds = 0;
     const char *rule = "";
@@ -292,7 +289,7 @@ void diagnose_write(const Diagnosis *d, size_t step, double lr, FILE *to)
     }
     for (const MatrixReport *r = d->reports; r < d->reports + d->count; r++) {
         fprintf(to, "{\"step\": %zu, \"rule\": \"%s\"", step, rule);
-        write_field("lr", lr, to);
+        write_field("lr", lr_factor * optim_rate_of(d->optim, r->tensor), to);
         write_field("rule_ms", 1e3 * seconds, to);
         fprintf(to, ", \"tensor\": \"%s\", \"block\": %zu, \"rows\": %zu, \"cols\": %zu", r->tensor->name, r->block,
                 r->rows, r->cols);

@@ -44,7 +44,7 @@ void diagnose_after(Diagnosis *d);
 size_t diagnose_count(const Diagnosis *d);
 const MatrixReport *diagnose_report(const Diagnosis *d, size_t i);
 
-/* One JSON object a line and matrix, for dev/plot_diagnose.py. lr: the rate of the hidden matrices in that step. */
-void diagnose_write(const Diagnosis *d, size_t step, double lr, FILE *to);
+/* One JSON object a line and matrix, for dev/plot_diagnose.py. Its "lr" is the tensor's rate times lr_factor. */
+void diagnose_write(const Diagnosis *d, size_t step, double lr_factor, FILE *to);
 
 #endif

@@ -196,6 +196,8 @@ void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead)
         for (unsigned i = 0; i < slots.count; i++) {
             const OptimSlot *slot = &group->slots[first + i];
             const size_t n = slot->rows * slot->cols;
+            if (slot->state[2] != NULL)
+                cuda_fail(__FILE__, __LINE__, group->rule->name, "kernels hand over two states, this rule has more");
             slots.slot[i] = {slot->param, slot->grad, {slot->state[0], slot->state[1]}, n, blocks};
             blocks += cuda_blocks(n, CHUNK);
         }

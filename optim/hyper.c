@@ -35,8 +35,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_MOMENTUM_START] = {"momentum-start", "momentum before its warmup and after its cooldown", HYPER_REAL, 0, 1,
                               true, NULL},
     [HYPER_BETA1] = {"beta1", "decay of the first moment", HYPER_REAL, 0, 1, true, NULL},
-    [HYPER_BETA2] = {"beta2", "decay of the second moment", HYPER_REAL, 0, 1, true, NULL},
-    [HYPER_EPS] = {"eps", "added to the root of the second moment", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_BETA2] = {"beta2", "decay of the second moment, or of factors", HYPER_REAL, 0, 1, true, NULL},
+    [HYPER_EPS] = {"eps", "keeps a division from zero; added to the root of the second moment unless the rule says otherwise", HYPER_REAL, 0, 1e6, false, NULL},
     [HYPER_EPS_MODE] = {"eps-mode", "where eps is added: to the corrected root, to the uncorrected one, under it",
                         HYPER_CHOICE, 0, 2, false, eps_modes},
     [HYPER_EPS_MAX] = {"eps-max", "eps grows to this during the run; 0: it stays", HYPER_REAL, 0, 1e6, false, NULL},
@@ -123,6 +123,15 @@ int hyper_parse(HyperId id, const char *text, const char *prefix, double *value,
     return hyper_check(id, *value, prefix, e);
 }
 
+void hyper_format_number(double value, char *to, size_t size)
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(to, size, "%.*g", digits, value);
+        if (strtod(to, NULL) == value)
+            break;
+    }
+}
+
 void hyper_format(HyperId id, double value, char *to, size_t size)
 {
     const HyperInfo *info = &hyper_info[id];
@@ -131,9 +140,5 @@ void hyper_format(HyperId id, double value, char *to, size_t size)
     else if (info->kind == HYPER_SWITCH)
         snprintf(to, size, "%s", value != 0 ? "on" : "off");
     else
-        for (int digits = 6; digits <= 17; digits++) { /* as few as read back to the same value */
-            snprintf(to, size, "%.*g", digits, value);
-            if (strtod(to, NULL) == value)
-                break;
-        }
+        hyper_format_number(value, to, size);
 }

@@ -90,6 +90,9 @@ int hyper_parse(HyperId id, const char *text, const char *prefix, double *value,
 int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index,
                  Error *e);
 
+/* Writes a number with as few digits as read back to the same value. */
+void hyper_format_number(double value, char *to, size_t size);
+
 /* Writes a value as hyper_parse reads it. */
 void hyper_format(HyperId id, double value, char *to, size_t size);
 

@@ -202,6 +202,14 @@ static size_t normuon_states(const OptimHyper *h, size_t rows, size_t cols, Opti
     return muon_states(h, rows, cols, specs) + 1;
 }
 
+static int muon_check(const OptimHyper *h, const char *prefix, Error *e)
+{
+    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
+        return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
+                         hyper(h, HYPER_NS_STEPS), prefix);
+    return 0;
+}
+
 #define ORTHOGONAL_DEFAULTS \
     [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_SPLIT_QKV] = HYPER_SET(1)
 #define MOMENTUM_DEFAULTS                                                                              \
@@ -218,6 +226,7 @@ const OptimRule optim_muon = {
     .source = "Jordan et al. 2024; torch.optim.Muon",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .check = muon_check,
     .states = muon_states,
     .workspace = muon_workspace,
     .step = muon_step,
@@ -229,6 +238,7 @@ const OptimRule optim_spectral = {
     .source = "Bernstein and Newhouse 2024",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .check = muon_check,
     .states = spectral_states,
     .workspace = muon_workspace,
     .step = muon_step,
@@ -241,6 +251,7 @@ const OptimRule optim_normuon = {
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
     .states = normuon_states,
     .workspace = muon_workspace,
     .step = normuon_step,
@@ -253,6 +264,7 @@ const OptimRule optim_muonh = {
     .matrices_only = true,
     .keeps_norm = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018)},
+    .check = muon_check,
     .states = muon_states,
     .workspace = muon_workspace,
     .step = muonh_step,
@@ -266,6 +278,7 @@ const OptimRule optim_normuonh = {
     .keeps_norm = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
     .states = normuon_states,
     .workspace = muon_workspace,
     .step = normuonh_step,
@@ -278,6 +291,7 @@ const OptimRule optim_muon2 = {
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
     .states = muon2_states,
     .workspace = muon_workspace,
     .step = muon2_step,

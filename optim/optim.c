@@ -29,6 +29,7 @@ static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "v
 /* The averages' arenas, laid out as the parameters: state of the run, but for `previous`, which lives within a step. */
 typedef struct Averages {
     OptimAveraging config;
+    bool tail_begun;
     float *change, *previous, *tail, *point;
 } Averages;
 
@@ -98,13 +99,22 @@ static int overlay(const OptimRule *rule, OptimHyper *h, const OptimHyper *asked
     return 0;
 }
 
+static bool is_any_set(const OptimHyper *h)
+{
+    bool any = false;
+    for (size_t id = 0; id < HYPER_COUNT; id++)
+        any = any || h->at[id].set;
+    return any;
+}
+
 /* Hyperparameters that change during the run need to know its length. */
-static int check_steps(const OptimConfig *config, const OptimRule *rule, const OptimHyper *h, Error *e)
+static int check_steps(const OptimConfig *config, const OptimHyper *h, const char *prefix, Error *e)
 {
     const bool eps_grows = h->at[HYPER_EPS_MAX].set && hyper(h, HYPER_EPS_MAX) > 0;
     const bool cools_down = h->at[HYPER_MOMENTUM_COOLDOWN].set && hyper(h, HYPER_MOMENTUM_COOLDOWN) > 0;
     if (config->steps == 0 && (eps_grows || cools_down))
-        return error_set(e, "%s: --eps-max and --momentum-cooldown need to know the number of steps", rule->name);
+        return error_set(e, "--%s%s needs to know the number of steps", prefix,
+                         eps_grows ? "eps-max" : "momentum-cooldown");
     return 0;
 }
 
@@ -127,6 +137,7 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     else
         snprintf(g->name, sizeof g->name, "%s/%g", kind_names[kind], sensitivity);
     g->rule = rule;
+    g->sensitivity = sensitivity;
     g->hyper = rule->defaults;
     if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
         return -1;
@@ -139,11 +150,14 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     if (kind == KIND_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
         hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed */
     hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
-    if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), aux ? "aux-" : "", e) != 0) /* also after the division */
+    Error range;
+    if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), "", &range) != 0)
+        return error_set(e, "the group %s has the learning rate %g after division by its --sensitivity; it must be a "
+                         "number from 0 to %g", g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
+    const char *prefix = aux && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
+    if (check_steps(config, &g->hyper, prefix, e) != 0)
         return -1;
-    if (check_steps(config, rule, &g->hyper, e) != 0)
-        return -1;
-    return rule->check == NULL ? 0 : rule->check(&g->hyper, e);
+    return rule->check == NULL ? 0 : rule->check(&g->hyper, prefix, e);
 }
 
 /* Blocks a tensor is cut into: those of a fused QKV when the rule splits it. */
@@ -321,6 +335,18 @@ static int resolve_averaging(Optim *optim, const OptimConfig *config, Error *e)
 {
     OptimAveraging *a = &optim->averages.config;
     *a = config->averaging;
+    if (a->nesterov == 0 && (a->nesterov_from > 0 || a->nesterov_until > 0))
+        return error_set(e, "--ema-nesterov-from and --ema-nesterov-until need --ema-nesterov");
+    if (a->nesterov != 0 && a->nesterov_decay >= 1)
+        return error_set(e, "--ema-nesterov-decay %g would never take a change in; it must be below 1",
+                         a->nesterov_decay);
+    if (a->nesterov_until > 0 && a->nesterov_from >= a->nesterov_until)
+        return error_set(e, "--ema-nesterov-from %zu must be below --ema-nesterov-until %zu", a->nesterov_from,
+                         a->nesterov_until);
+    if (a->tail == 0 && a->tail_from > 0)
+        return error_set(e, "--tail-ema-from %zu needs --tail-ema", a->tail_from);
+    if (a->tail_from > 0 && config->steps > 0 && a->tail_from > config->steps)
+        return error_set(e, "--tail-ema-from %zu is after the last of %zu steps", a->tail_from, config->steps);
     if (a->tail == 0 || a->tail_from > 0)
         return 0;
     if (config->steps <= 2 * a->tail)
@@ -462,11 +488,39 @@ static void update_averages(Optim *optim)
             verb_add(n, a->previous + at, param, -1, 1);
             verb_add(n, a->change + at, a->previous + at, decay, 1 - decay);
         }
-        if (tail && optim->steps_done == a->config.tail_from)
+        if (tail && !a->tail_begun)
             verb_scale(n, a->tail + at, param, 1);
         else if (tail)
             verb_add(n, a->tail + at, param, kept, 1 - kept);
         at += n;
+    }
+    a->tail_begun = a->tail_begun || tail;
+}
+
+/* Whether the tail that was read from a checkpoint had begun: it is zero before. */
+static bool tail_has_begun(const Optim *optim)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        n += tensor_size(&optim->tensors[i]);
+    return optim->averages.config.tail != 0 && verb_sum_squares(n, optim->averages.tail) > 0;
+}
+
+/* EMA-Nesterov shifts parameters whose norm is to be kept: each matrix gets the one back that it had at rest. */
+static void pin_norms(const Optim *optim, const OptimGroup *g)
+{
+    const OptimSlot *slot = g->slots;
+    for (size_t i = 0; i < g->tensor_count; i++) {
+        const float *previous = optim->averages.previous;
+        for (const Tensor *t = optim->tensors; t < g->tensors[i]; t++)
+            previous += tensor_size(t);
+        for (size_t b = blocks_of(g, g->tensors[i]); b > 0; b--, slot++) {
+            const size_t n = slot->rows * slot->cols;
+            const double want = verb_sum_squares(n, previous), have = verb_sum_squares(n, slot->param);
+            if (have > 0)
+                verb_scale(n, slot->param, slot->param, sqrt(want / have));
+            previous += n;
+        }
     }
 }
 
@@ -487,6 +541,8 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
             elements_step(g, &step, false);
         else
             g->rule->step(g, &step);
+        if (g->rule->keeps_norm && optim->averages.config.nesterov != 0)
+            pin_norms(optim, g);
         g->seconds = now() - begin;
     }
     optim->steps_done++;
@@ -496,12 +552,11 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
 void optim_show(Optim *optim)
 {
     const Averages *a = &optim->averages;
-    const bool begun = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
         const size_t n = tensor_size(t);
         verb_scale(n, a->point + at, optim->params + t->offset, 1);
-        if (begun)
+        if (a->tail_begun)
             verb_add(n, optim->params + t->offset, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
         at += n;
     }
@@ -522,7 +577,13 @@ void optim_hide(Optim *optim)
  */
 
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
-void optim_set_steps_done(Optim *optim, size_t steps) { optim->steps_done = steps; }
+
+void optim_set_steps_done(Optim *optim, size_t steps)
+{
+    optim->steps_done = steps;
+    optim->averages.tail_begun = tail_has_begun(optim);
+}
+
 size_t optim_state_count(const Optim *optim) { return optim->state_count; }
 const OptimState *optim_state(const Optim *optim, size_t i) { return &optim->states[i]; }
 
@@ -539,6 +600,15 @@ void optim_state_write(Optim *optim, size_t i, const float *host)
 }
 size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
+double optim_rate_of(const Optim *optim, const Tensor *tensor)
+{
+    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++)
+        for (size_t i = 0; i < g->tensor_count; i++)
+            if (g->tensors[i] == tensor)
+                return hyper(&g->hyper, HYPER_LR);
+    return 0;
+}
+
 size_t optim_memory(const Optim *optim)
 {
     return (optim->state_floats + optim->workspace_floats + optim->previous_floats) * sizeof(float);
@@ -548,7 +618,7 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
 {
     const OptimGroup *g = &optim->groups[i];
     OptimGroupInfo info = {.name = g->name, .rule = g->rule->name, .hyper = g->hyper, .tensors = g->tensor_count,
-                           .seconds = g->seconds};
+                           .sensitivity = g->sensitivity, .seconds = g->seconds};
     for (size_t s = 0; s < g->count; s++) {
         const OptimSlot *slot = &g->slots[s];
         OptimStateSpec specs[OPTIM_STATES_MAX];

@@ -30,7 +30,7 @@ typedef struct Optim Optim;
 /*
  * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors'
  * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
- * --head-lr without a head of its own, out of memory. With params NULL it is only a plan, without state, for the
+ * --head-lr without a head of its own, averages and schedules that do not fit the steps, bad sensitivities, out of memory. With params NULL it is only a plan, without state, for the
  * functions below that tell of groups and memory.
  */
 int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, float *params,
@@ -80,10 +80,14 @@ typedef struct OptimGroupInfo {
     const char *rule;
     OptimHyper hyper;
     size_t tensors, parameters, state_floats;
-    double seconds; /* that the last step took */
+    double sensitivity; /* that its rate was divided by */
+    double seconds;     /* that the last step took */
 } OptimGroupInfo;
 size_t optim_group_count(const Optim *optim);
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i);
+
+/* The learning rate of a tensor's group, without the schedule. */
+double optim_rate_of(const Optim *optim, const Tensor *tensor);
 
 /* Bytes of state and of workspace. */
 size_t optim_memory(const Optim *optim);

@@ -33,6 +33,7 @@ typedef struct OptimGroup {
     char name[32];
     const struct OptimRule *rule;
     OptimHyper hyper;   /* resolved: what the rule uses is set */
+    double sensitivity; /* that its rate was divided by */
     size_t count;
     OptimSlot *slots;       /* same-shaped ones follow one another, and so do their states of one kind */
     float *workspace;       /* of rule->workspace floats, shared by the groups */
@@ -53,8 +54,8 @@ typedef struct OptimRule {
     bool keeps_norm;     /* of each matrix, which must not be zero then */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
 
-    /* Refuses combinations that make no sense; NULL when there are none. */
-    int (*check)(const OptimHyper *h, Error *e);
+    /* Refuses combinations that make no sense, of the options --<prefix>...; NULL when there are none. */
+    int (*check)(const OptimHyper *h, const char *prefix, Error *e);
 
     /* State of one slot of rows x cols. Returns how many specs it wrote. */
     size_t (*states)(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);

@@ -46,11 +46,11 @@ typedef struct Soap {
     float *rest;                    /* of rest_floats */
 } Soap;
 
-/* An image L Q of a basis and scratch; or Muon's second half, or four lines; not at once. */
+/* An image L Q of a basis and scratch; or a line of means for each side; not at once. */
 static size_t rest_floats(size_t rows, size_t cols, size_t count)
 {
     const size_t n = rows > cols ? rows : cols;
-    return count * (n * n + 2 * (rows + cols)) + verb_scratch(n, n, count);
+    return count * (n * n + rows + cols) + verb_scratch(n, n, count);
 }
 
 static Soap soap_of(const Batch *batch)

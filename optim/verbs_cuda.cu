@@ -1,6 +1,7 @@
 /*
  * The verbs on a GPU: our own kernels and cuBLAS, on the default stream, which waits for the model's and is waited for by
- * it. Sums are taken in a fixed order, so that two runs give the same bits. Factorisations go to the host and back.
+ * it. Sums are taken in a fixed order, so that two runs give the same bits. Factorisations go to the host and back, and
+ * allocate there.
  */
 extern "C" {
 #include "base/random.h"

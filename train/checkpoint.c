@@ -507,7 +507,7 @@ int checkpoint_latest(const char *run, char *path, size_t size, Error *e)
     if (join(file, run, "latest", e) != 0)
         return -1;
     if (access(file, F_OK) != 0)
-        return error_set(e, "%s has no checkpoint: the run was stopped before its first. Begin it anew", run);
+        return error_set(e, "%s is not there: the run was stopped before its first checkpoint. Begin it anew", file);
     if (files_read_all(file, 256, &text, &length, e) != 0)
         return -1;
     text[strcspn(text, "\n")] = '\0';

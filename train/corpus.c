@@ -2,6 +2,7 @@
 
 #include "data/stories.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
@@ -29,7 +30,7 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
     const size_t begin = stories.story_start[split], held_out = stories.size - begin;
     const size_t targets = o->val_tokens < held_out - 1 ? o->val_tokens : held_out - 1;
     stories_floor(&stories, begin + 1, begin + 1 + targets, &corpus->floor, &corpus->floor_error);
-    corpus->has_floor = targets > 0;
+    corpus->has_floor = targets > 0 && isfinite(corpus->floor_error); /* too few windows have no error */
     int status = tokens_from_bytes("stories (train)", stories.text, begin, &corpus->train, e);
     if (status == 0)
         status = tokens_from_bytes("stories (val)", stories.text + begin, held_out, &corpus->val, e);

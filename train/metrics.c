@@ -10,37 +10,32 @@
 static const char header[] = "step,tokens,seconds,train_loss,val_loss,lr,grad_norm,tokens_per_second,"
                              "data_ms,forward_ms,backward_ms,optimizer_ms\n";
 
-enum { LOG_LIMIT = 1 << 30 };
-
-/* The length of a log without the lines after last_step. Each line but the first has its step behind `prefix`. */
-static size_t length_up_to(const char *text, const char *prefix, size_t last_step)
+/* Whether a line is whole and of a step up to last_step: a line may have been cut by a crash. */
+static bool is_kept(const char *line, size_t length, const char *prefix, size_t last_step)
 {
-    const char *line = text;
-    while (*line != '\0') {
-        char *end;
-        const char *next = strchr(line, '\n');
-        const bool has_step = strncmp(line, prefix, strlen(prefix)) == 0;
-        const unsigned long long step = has_step ? strtoull(line + strlen(prefix), &end, 10) : 0;
-        if (next == NULL || !has_step || *end != ',' || step > last_step) /* a line may have been cut by a crash */
-            break;
-        line = next + 1;
-    }
-    return (size_t)(line - text);
+    char *end;
+    if (length == 0 || line[length - 1] != '\n' || strncmp(line, prefix, strlen(prefix)) != 0)
+        return false;
+    const unsigned long long step = strtoull(line + strlen(prefix), &end, 10);
+    return *end == ',' && step <= last_step;
 }
 
 int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e)
 {
-    char *text;
-    size_t size;
-    if (files_read_all(path, LOG_LIMIT, &text, &size, e) != 0)
-        return -1;
-    const size_t skip = strlen(first_line);
+    char *line = NULL;
+    size_t room = 0, kept = strlen(first_line);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return error_set(e, "%s: cannot be opened", path);
     int status = 0;
-    if (strncmp(text, first_line, skip) != 0)
+    if (kept > 0 && (getline(&line, &room, file) < 0 || strcmp(line, first_line) != 0))
         status = error_set(e, "%s: is not a log of this program: its first line differs", path);
-    else
-        status = files_write_atomic(path, text, skip + length_up_to(text + skip, prefix, last_step), e);
-    free(text);
+    for (ssize_t n; status == 0 && (n = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)n, prefix, last_step);)
+        kept += (size_t)n;
+    free(line);
+    fclose(file);
+    if (status == 0 && truncate(path, (off_t)kept) != 0)
+        status = error_set(e, "%s: cannot be shortened to the steps of the checkpoint", path);
     return status;
 }
 

@@ -306,7 +306,7 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
         /* 0 stands for the preset's or the rule's own */
         return (double)*(const size_t *)place >= option->least && *(const size_t *)place != SAMPLE_AT_END;
     case REAL:
-        snprintf(to, size, "%.17g", *(const double *)place);
+        hyper_format_number(*(const double *)place, to, size);
         return !isnan(*(const double *)place);
     case CHOICE:
         snprintf(to, size, "%s", option->choices[*(const int *)place]);

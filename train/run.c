@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PATH_MOST = 4096, RECORD_LIMIT = 1 << 20, BYTE_VOCAB = 256 };
 
@@ -30,7 +31,8 @@ typedef struct Run {
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
     char out[PATH_MOST];
-    int lock; /* on it */
+    int lock;              /* on it */
+    size_t memory_present; /* on the device, before anything was made; 0: unknown */
     char checkpoint[PATH_MOST + 64]; /* that a resumed run goes on from */
     MetricsLog log;
     Progress progress;
@@ -188,9 +190,9 @@ static int plan_optim(const Run *r, bool list, size_t *bytes, Error *e)
     return status;
 }
 
-static int check_memory(const Run *r, size_t needed, Error *e)
+static int check_memory(Run *r, size_t needed, Error *e)
 {
-    const size_t present = gpt_memory_present();
+    const size_t present = r->memory_present = gpt_memory_present();
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
@@ -348,7 +350,7 @@ static void print_banner(const Run *r, size_t memory_needed)
         printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches,
                r->B, r->T);
     printf("memory    %.2f GiB needed, %.1f present\n", (double)memory_needed / 0x1p30,
-           (double)gpt_memory_present() / 0x1p30);
+           (double)r->memory_present / 0x1p30);
     if (r->optim != NULL)
         printf("run       %s%s\n", r->out, r->o->resume ? " (resumed)" : "");
     printf("\n");
@@ -406,7 +408,7 @@ static bool due(size_t every, size_t step)
 }
 
 /* Appends what the step that was just done did to each hidden matrix. */
-static int write_diagnosis(const Run *r, double lr, Error *e)
+static int write_diagnosis(const Run *r, double lr_factor, Error *e)
 {
     char path[PATH_MOST + 16];
     snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
@@ -414,7 +416,7 @@ static int write_diagnosis(const Run *r, double lr, Error *e)
     if (to == NULL)
         return error_set(e, "%s: cannot be opened for writing", path);
     diagnose_after(r->diagnosis);
-    diagnose_write(r->diagnosis, r->state.step, lr, to);
+    diagnose_write(r->diagnosis, r->state.step, lr_factor, to);
     const bool failed = ferror(to) != 0;
     return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
 }
@@ -456,10 +458,11 @@ static int train_step(Run *r, Metrics *m, Error *e)
     r->state.loader_position = loader_position(r->loader);
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
     *m = (Metrics){.step = r->state.step, .tokens = r->state.tokens, .seconds = r->state.seconds, .train_loss = loss,
-                   .val_loss = (double)NAN, .lr = hyper(&hidden.hyper, HYPER_LR) * factor, .grad_norm = norm,
+                   .val_loss = (double)NAN, .grad_norm = norm,
+                   .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * factor,
                    .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * forward, .backward_ms = 1e3 * backward, .optimizer_ms = 1e3 * (end - t3)};
-    return diagnose && write_diagnosis(r, m->lr, e) != 0 ? RUN_FAILED : RUN_DONE;
+    return diagnose && write_diagnosis(r, factor, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -698,7 +701,7 @@ static int resolve(Run *r, size_t *optim_bytes, Error *e)
         return -1;
     if (o->threads > 0)
         threads_set(o->threads);
-    o->optim.steps = o->schedule.steps;
+    o->optim.steps = o->schedule.steps > 0 ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
     if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
         plan_optim(r, o->list_groups, optim_bytes, e) != 0)
         return -1;
@@ -717,6 +720,8 @@ static int run_inside(Run *r, Error *e)
 {
     Options *o = r->o;
     size_t optim_bytes = 0;
+    if (o->resume && o->out != NULL && access(o->out, F_OK) == 0 && files_lock_dir(o->out, &r->lock, e) != 0)
+        return RUN_FAILED;
     if (resolve(r, &optim_bytes, e) != 0)
         return RUN_WRONG_COMMAND;
     if (o->list_groups)
@@ -732,8 +737,8 @@ static int run_inside(Run *r, Error *e)
         print_banner(r, needed);
         return evaluate_and_sample(r, e);
     }
-    if (make_training(r, e) != 0 || files_make_dirs(r->out, e) != 0 || files_lock_dir(r->out, &r->lock, e) != 0 ||
-        open_out(r, e) != 0)
+    if (make_training(r, e) != 0 || files_make_dirs(r->out, e) != 0 ||
+        (!o->resume && files_lock_dir(r->out, &r->lock, e) != 0) || open_out(r, e) != 0)
         return RUN_FAILED;
     print_banner(r, needed);
     return train(r, e);

@@ -181,6 +181,15 @@ adamw                       | 'adamw' is not an option                 | 2
 --ema-nesterov nan          | --ema-nesterov;nan                       | 2
 --tail-ema 10               | --tail-ema 10;--tail-ema-from            | 2
 --tail-ema-share 2          | --tail-ema-share;2                       | 2
+--tail-ema-from 3           | --tail-ema-from 3;--tail-ema             | 2
+--tail-ema 1 --tail-ema-from 99           | --tail-ema-from 99;2 steps          | 2
+--ema-nesterov-from 3       | --ema-nesterov-from;--ema-nesterov       | 2
+--ema-nesterov 1 --ema-nesterov-decay 1   | --ema-nesterov-decay 1              | 2
+--ema-nesterov 1 --ema-nesterov-from 5 --ema-nesterov-until 2 | --ema-nesterov-from 5     | 2
+--optimizer adamw --eps-rate 1            | --eps-rate;--eps-max                | 2
+--aux-eps-max 1 --aux-eps-start .9 --aux-eps-end .5 | --aux-eps-start;--aux-eps-end | 2
+--ns exact --ns-steps 3     | --ns-steps 3;--ns exact                  | 2
+--sensitivity wte=1e-12     | embed;--sensitivity                      | 2
 --diagnose -1               | --diagnose;-1                            | 2
 --ns-steps 100              | --ns-steps;100                           | 2
 --clip nan                  | --clip;nan                               | 2
@@ -598,21 +607,17 @@ one_at_a_time() {
     train_on --steps 400 --total-batch 1024 --val-every 0 --out run > first 2>&1 &
     child=$!
     await_lines run/metrics.csv 3
-    expect 2 resume --out run
-    says "no checkpoint" err
-    kill -s INT $child
-    wait $child 2> /dev/null
-    train_on --resume --out run > second 2>&1 &
-    child=$!
-    await_lines run/metrics.csv $(($(wc -l < run/metrics.csv) + 2))
     expect 1 resume --out run
     says "another process is training there" err
-    kill -s INT $child
+    kill -s KILL $child
     wait $child 2> /dev/null
-    rm -f run/$(cat run/latest)/model.safetensors
-    mkfifo run/$(cat run/latest)/model.safetensors
-    expect 1 resume --out run
-    says "model.safetensors" err
+    expect 2 resume --out run
+    says "run/latest is not there" err
+    expect 0 train --steps 2 --out done
+    rm done/step_000002/model.safetensors
+    mkfifo done/step_000002/model.safetensors
+    expect 1 resume --out done --steps 4
+    says "done/step_000002/model.safetensors" err
 }
 run_test "one process a folder; no checkpoint yet; a pipe is no checkpoint" one_at_a_time
 

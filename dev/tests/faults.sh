@@ -10,21 +10,29 @@ git ls-files -co --exclude-standard | while IFS= read -r file; do
     [ -f "$file" ] && printf '%s\n' "$file"
 done | tar cf - -T - | tar xf - -C "$tree" || exit 1
 cd "$tree" || exit 1
-export OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1 CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=1
 passed=0 failed=0
 
-# Builds and runs a test: `gpt`, the name of a program of dev/tests, or `cli:` and a part of the names of its tests.
+# Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
+# CUDA twin on the CPU against references, or its optimizers against the judges.
 # Status 9: it does not build.
 check() {
     case $1 in
     gpt)
-        make -s test_gpt_cpu > build.log 2>&1 || return 9
+        make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
         set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors ;;
+    emulated)
+        make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
+            build/write_reference build/odd.safetensors 2 5 80 301 37 3 || return 9
+        set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors ;;
+    emulated-judges)
+        make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
+        set -- build/emulated/test_judges ;;
     cli:*)
-        make -s > build.log 2>&1 || return 9
+        make -s CUDA=no > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
     *)
-        make -s "build/tests/test_$1" > build.log 2>&1 || return 9
+        make -s CUDA=no "build/tests/test_$1" > build.log 2>&1 || return 9
         set -- "build/tests/test_$1" ;;
     esac
     # a fault may also make a test hang
@@ -192,6 +200,32 @@ cli:tail-ema is | train/run.c | s/    optim_show(r->optim);//
 rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
+emulated | train_gpt.cu | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
+emulated | train_gpt.cu | s/order\[(size_t)starts/order[R - 1 - (size_t)starts/
+emulated | train_gpt.cu | s/float sum = token\[i\];/float sum = 0;/
+emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + 1e-5f/squares \/ (float)C + 1e-5f/
+emulated | train_gpt.cu | s/d - mean_d - xhat \* mean_d_xhat/d - mean_d/
+emulated | train_gpt.cu | s/gain_sum += d \* (x\[r \* C + i\] - mean\[r\]) \* rstd\[r\]/gain_sum += d * x[r * C + i]/
+emulated | train_gpt.cu | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
+emulated | train_gpt.cu | s/value += tail.bias\[i % OC\]/value += tail.bias[i \/ OC % OC]/
+emulated | train_gpt.cu | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
+emulated | train_gpt.cu | s/sum = sum \* fade + row_sum(added)/sum = sum + row_sum(added)/
+emulated | train_gpt.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
+emulated | train_gpt.cu | s/maximum + logf(sum)/maximum/
+emulated | train_gpt.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
+emulated | train_gpt.cu | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
+emulated | train_gpt.cu | s/__syncwarp(); \/\* a row of p.*$//
+emulated | train_gpt.cu | s/v\[j \* 3 \* C + c\], out)/v[j * 3 * C], out)/
+emulated | train_gpt.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
+emulated | train_gpt.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
+emulated | train_gpt.cu | s/row\[i\] \* factor - (i == (size_t)target ? scale : 0.0f)/row[i] * factor - (i == (size_t)target ? 0.99f * scale : 0.0f)/
+emulated | train_gpt.cu | s/highest = fmaxf(highest, row\[i\]);/highest = row[0];/
+emulated | base/cuda.cuh | s/    __syncthreads(); \/\* parts may be written again \*\///
+emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
+emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
+emulated-judges | optim/verbs_cuda.cu | s/new_m = fmaf(keep, m\[i\], scaled);/new_m = fmaf(keep, m[i], 1.01f * scaled);/
+emulated-judges | optim/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
+emulated-judges | optim/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/

@@ -135,7 +135,7 @@ static void test_degenerate(void)
     FILE *to = open_memstream(&text, &size);
     diagnose_write(d, 5, .25, to);
     fclose(to);
-    check(strstr(text, "{\"step\": 5, \"rule\": \"muon\", \"lr\": 0.25") == text, "the line begins %.40s", text);
+    check(strstr(text, "{\"step\": 5, \"rule\": \"muon\", \"lr\": 0.005") == text, "the line begins %.40s", text);
     check(strstr(text, "\"gradient\": {\"norm\": null") != NULL && strstr(text, "nan") == NULL, "NaN in %s", text);
     free(text);
     diagnose_free(d);

@@ -780,26 +780,34 @@ static void test_shampoo_pseudo_inverse(void)
  * Norms that are kept
  */
 
-/* In each step every element is rounded once and so is the factor: relative errors of at most 2 U. */
-static void test_hyperball(void)
+/* In each step every element is rounded once and so is the factor: relative errors of at most 2 U; twice as much where
+ * EMA-Nesterov has shifted the weights, and the norm is set once more. */
+static void test_hyperball_around(double shift)
 {
     static const char *const rules[] = {"muonh", "normuonh", "adamh", "kl-soap"};
     for (size_t rule = 0; rule < COUNT(rules); rule++) {
         for (size_t k = 0; k < COUNT(shapes); k++) {
             const size_t n = shapes[k][0] * shapes[k][1];
-            const OptimConfig config = {.rule = rules[rule], .hyper.at = {SET(LR, .25)}};
+            const OptimConfig config = {.rule = rules[rule], .hyper.at = {SET(LR, .25)},
+                                        .averaging = {.nesterov = shift, .nesterov_decay = .75}};
             Run run;
             run_begin(&run, &config, shapes[k][0], shapes[k][1], 13);
             float *start = copy_floats(run.p.values, n);
             const double norm = norm_of(start, n);
             for (size_t t = 0; t < 50; t++)
                 run_random_step(&run, 1, 120 + t);
-            check_close(norm_of(run.p.values, n), norm, 50 * 2 * U * norm, rules[rule]);
+            check_close(norm_of(run.p.values, n), norm, 50 * 4 * U * norm, rules[rule]);
             check(memcmp(start, run.p.values, n * sizeof *start) != 0, "%s does not move", rules[rule]);
             free(start);
             run_end(&run);
         }
     }
+}
+
+static void test_hyperball(void)
+{
+    test_hyperball_around(0);
+    test_hyperball_around(.5);
 }
 
 /* Gradients eight times as large change no bit where no eps is in the way. */
@@ -1620,7 +1628,7 @@ static void averages_around(const char *rule)
 
 static void test_averages_around_rules(void)
 {
-    static const char *const rules[] = {"adamw", "muon", "soap", "kl-soap", "dion", "sgd"};
+    static const char *const rules[] = {"adamw", "muon", "soap", "soap-muon", "dion", "sgd"};
     for (size_t i = 0; i < COUNT(rules); i++)
         averages_around(rules[i]);
 }
@@ -1628,6 +1636,37 @@ static void test_averages_around_rules(void)
 static void test_averages_around_nesterov(void)
 {
     averages_around("nesterov");
+}
+
+/* A run that is resumed past the step where its tail should have begun begins it at once, and one whose tail had begun
+ * goes on with it. */
+static void test_tail_begins_late(void)
+{
+    for (int had_begun = 0; had_begun < 2; had_begun++) {
+        OptimConfig config = {.rule = "sgd", .steps = 20, .averaging = {.tail = 4, .tail_share = .5}};
+        config.averaging.tail_from = had_begun ? 2 : 12;
+        Run a, b;
+        run_begin(&a, &config, 2, 3, 41);
+        for (size_t t = 0; t < 5; t++)
+            run_random_step(&a, 1, 410 + t);
+        config.averaging.tail_from = 3; /* as a shorter --steps would have it */
+        run_begin(&b, &config, 2, 3, 41);
+        memcpy(b.p.values, a.p.values, 6 * sizeof *a.p.values);
+        for (size_t i = 0; i < optim_state_count(a.optim); i++)
+            memcpy(optim_state(b.optim, i)->data, optim_state(a.optim, i)->data,
+                   optim_state(a.optim, i)->rows * optim_state(a.optim, i)->cols * sizeof(float));
+        optim_set_steps_done(b.optim, 5);
+        float *tail = copy_floats(state_of(b.optim, "tail").data, 6);
+        run_random_step(&b, 1, 420);
+        for (size_t i = 0; i < 6; i++) {
+            const double w = (double)b.p.values[i], want = had_begun ? .75 * (double)tail[i] + .25 * w : w;
+            check_close((double)state_of(b.optim, "tail").data[i], want, 4 * U * (fabs(w) + fabs((double)tail[i])),
+                        had_begun ? "a tail that goes on" : "a tail that begins late");
+        }
+        free(tail);
+        run_end(&a);
+        run_end(&b);
+    }
 }
 
 static void test_averages_refused(void)
@@ -1958,6 +1997,7 @@ int main(void)
     check_run("averages in double", test_averages);
     check_run("averages around rules", test_averages_around_rules);
     check_run("averages around Nesterov", test_averages_around_nesterov);
+    check_run("a tail after a resume", test_tail_begins_late);
     check_run("averages refused", test_averages_refused);
     check_run("sensitivities", test_sensitivity);
     check_run("sensitivities refused", test_sensitivity_refused);

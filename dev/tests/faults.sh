@@ -179,6 +179,8 @@ rules | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
 rules | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
 rules | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
 rules | optim/optim.c | s/until == 0 || done < until/1/
+rules | optim/optim.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
+rules | optim/optim.c | s/sqrt(want \/ have)/1/
 rules | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
 rules | optim/signum.c | s/(float)(1 - momentum)/1.0f/
 rules | optim/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
@@ -214,13 +216,13 @@ emulated | train_gpt.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
 emulated | train_gpt.cu | s/maximum + logf(sum)/maximum/
 emulated | train_gpt.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
 emulated | train_gpt.cu | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
-emulated | train_gpt.cu | s/__syncwarp(); \/\* a row of p.*$//
+emulated | train_gpt.cu | s/^        __syncwarp();$//
 emulated | train_gpt.cu | s/v\[j \* 3 \* C + c\], out)/v[j * 3 * C], out)/
 emulated | train_gpt.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
 emulated | train_gpt.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
 emulated | train_gpt.cu | s/row\[i\] \* factor - (i == (size_t)target ? scale : 0.0f)/row[i] * factor - (i == (size_t)target ? 0.99f * scale : 0.0f)/
-emulated | train_gpt.cu | s/highest = fmaxf(highest, row\[i\]);/highest = row[0];/
-emulated | base/cuda.cuh | s/    __syncthreads(); \/\* parts may be written again \*\///
+emulated | train_gpt.cu | s/row\[i\] = expf(row\[i\] - maximum)/row[i] = expf(row[i])/
+emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : 0.0f)/v = warp_sum(parts[lane])/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
 emulated-judges | optim/verbs_cuda.cu | s/new_m = fmaf(keep, m\[i\], scaled);/new_m = fmaf(keep, m[i], 1.01f * scaled);/

@@ -99,7 +99,8 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 all: $(PROGRAMS)
 
 # Objects depend on the flags too: another BLAS or compiler rebuilds them.
-FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) $(EMULATED_CFLAGS)
+FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+        $(EMULATED_CFLAGS)
 $(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
@@ -160,7 +161,8 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
+test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) \
+      $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
 	dev/tests/run.sh $(BIN) $(BUILD)
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda $(BUILD)/cuda/test_judges)
@@ -224,5 +226,6 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference judges stories fuzz headers clean help
+.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference \
+        judges stories fuzz headers clean help
 .SECONDARY:

@@ -256,7 +256,7 @@ checkpoint | train/checkpoint.c | s/check_number(path, json, "n_inner", 4 \* (do
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
-cli:drops the rows | train/metrics.c | s/step > last_step/step > last_step + 1/
+cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
 safetensors | train/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | train/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/

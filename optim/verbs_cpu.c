@@ -4,6 +4,7 @@
 #include "optim/factor.h"
 #include "optim/lines.h"
 #include "optim/verbs.h"
+#include "optim/verbs_math.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,11 +24,8 @@ void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double
     for (size_t begin = 0; begin < n; begin += STRETCH) {
         const size_t end = stretch_end(begin, n);
 #pragma omp simd
-        for (size_t i = begin; i < end; i++) {
-            const float scaled = share * g[i], new_m = fmaf(keep, m[i], scaled);
-            m[i] = new_m;
-            u[i] = nesterov ? fmaf(keep, new_m, scaled) : new_m;
-        }
+        for (size_t i = begin; i < end; i++)
+            u[i] = momentum_element(&m[i], g[i], keep, share, nesterov);
     }
 }
 
@@ -40,11 +38,8 @@ void verb_precondition(size_t n, float *u, float *restrict v, const float *g, do
     for (size_t begin = 0; begin < n; begin += STRETCH) {
         const size_t end = stretch_end(begin, n);
 #pragma omp simd
-        for (size_t i = begin; i < end; i++) {
-            const float x = scale * g[i], new_v = fmaf(keep, v[i], share * x * x);
-            v[i] = new_v;
-            u[i] = u[i] / (sqrtf(new_v * factor) + least);
-        }
+        for (size_t i = begin; i < end; i++)
+            u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
     }
 }
 
@@ -58,11 +53,8 @@ void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *
         const size_t end = stretch_end(begin, n);
 #pragma omp simd
         for (size_t i = begin; i < end; i++) {
-            const float x = scale * g[i], new_m = fmaf(keep1, m[i], share1 * g[i]);
-            const float new_v = fmaf(keep2, v[i], share2 * x * x);
-            m[i] = new_m;
-            v[i] = new_v;
-            u[i] = new_m / (sqrtf(new_v * factor) + least);
+            const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
+            u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
         }
     }
 }
@@ -264,14 +256,11 @@ static Products three_dots(size_t n, const float *p, const float *u)
     return total;
 }
 
-/* |p - a u|^2 = |p|^2 - 2 a p.u + a^2 |u|^2: the new norm is known before the parameters are touched. */
 void verb_rotate(size_t n, float *restrict p, const float *restrict u, double step, double floor)
 {
     const Products dots = three_dots(n, p, u);
-    const double length = sqrt(dots.uu), size = sqrt(dots.pp), a = step * size / (length < floor ? floor : length);
-    const double squares = dots.pp - 2 * a * dots.pu + a * a * dots.uu, new_size = sqrt(squares > 0 ? squares : 0);
-    const double scale = squares >= 0 ? size / (new_size < floor ? floor : new_size) : squares; /* NaN stays */
-    verb_add(n, p, u, scale, -scale * a);
+    const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
+    verb_add(n, p, u, rotation.scale, -rotation.scale * rotation.a);
 }
 
 void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active)
@@ -281,8 +270,7 @@ void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool hol
         *bound = (float)mean;
     if (!active)
         return;
-    const double raised = (double)*multiplier + mean - (double)*bound;
-    *multiplier = (float)(raised > 0 ? raised : 0);
+    *multiplier = raised_multiplier(*multiplier, mean, *bound);
     verb_scale(n, p, p, 1 - 2 * (double)*multiplier);
 }
 
@@ -376,11 +364,8 @@ void verb_mean_squares(Mats x, bool right, float *mean)
 
 void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
 {
-    for (size_t i = 0; i < n; i++) {
-        const double inverse = 1 / ((double)s[i] * (double)s[i]), old = isfinite(inverse) ? inverse : 0;
-        const double value = beta * old + (1 - beta) * (double)x[i], root = 1 / sqrt(value < 1e-30 ? 1e-30 : value);
-        s[i] = (float)(root > most ? most : root);
-    }
+    for (size_t i = 0; i < n; i++)
+        s[i] = inverse_root_element(s[i], x[i], beta, most);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ extern "C" {
 }
 
 #include "base/cuda.cuh"
+#include "optim/verbs_math.h"
 
 #include <vector>
 
@@ -148,11 +149,7 @@ void verb_write(size_t n, float *x, const float *host)
 void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
-    each(n, [=] __device__(size_t i) {
-        const float scaled = share * g[i], new_m = fmaf(keep, m[i], scaled);
-        m[i] = new_m;
-        u[i] = nesterov ? fmaf(keep, new_m, scaled) : new_m;
-    });
+    each(n, [=] __device__(size_t i) { u[i] = momentum_element(&m[i], g[i], keep, share, nesterov); });
 }
 
 void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps, double s)
@@ -160,9 +157,7 @@ void verb_precondition(size_t n, float *u, float *v, const float *g, double beta
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;
     each(n, [=] __device__(size_t i) {
-        const float x = scale * g[i], new_v = fmaf(keep, v[i], share * x * x);
-        v[i] = new_v;
-        u[i] = u[i] / (sqrtf(new_v * factor) + least);
+        u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
     });
 }
 
@@ -172,11 +167,8 @@ void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g,
     const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
     const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
     each(n, [=] __device__(size_t i) {
-        const float x = scale * g[i], new_m = fmaf(keep1, m[i], share1 * g[i]);
-        const float new_v = fmaf(keep2, v[i], share2 * x * x);
-        m[i] = new_m;
-        v[i] = new_v;
-        u[i] = new_m / (sqrtf(new_v * factor) + least);
+        const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
+        u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
     });
 }
 
@@ -297,18 +289,15 @@ void verb_normalise_columns(Mats x, double eps)
     });
 }
 
-/* |p - a u|^2 = |p|^2 - 2 a p.u + a^2 |u|^2: the new norm is known before the parameters are touched. */
 void verb_rotate(size_t n, float *p, const float *u, double step, double floor)
 {
-    double *sums = device().sums; /* |p|^2, p.u, |u|^2 */
+    double *sums = device().sums; /* p.p, p.u, u.u */
     dot_to(sums, n, p, p);
     dot_to(sums + 1, n, p, u);
     dot_to(sums + 2, n, u, u);
     each(n, [=] __device__(size_t i) {
-        const double length = sqrt(sums[2]), a = step * sqrt(sums[0]) / (length < floor ? floor : length);
-        const double squares = sums[0] - 2 * a * sums[1] + a * a * sums[2], size = sqrt(squares > 0 ? squares : 0);
-        const double scale = squares >= 0 ? sqrt(sums[0]) / (size < floor ? floor : size) : squares; /* NaN stays */
-        p[i] = fmaf((float)(-scale * a), u[i], (float)scale * p[i]);
+        const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
+        p[i] = fmaf((float)(-rotation.scale * rotation.a), u[i], (float)rotation.scale * p[i]);
     });
 }
 
@@ -324,8 +313,7 @@ void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool hol
             *bound = (float)mean;
         if (!active)
             return;
-        const double raised = (double)*multiplier + mean - (double)*bound;
-        *multiplier = (float)(raised > 0 ? raised : 0);
+        *multiplier = raised_multiplier(*multiplier, mean, *bound);
     });
     if (active)
         each(n, [=] __device__(size_t i) { p[i] = (float)(1 - 2 * (double)*multiplier) * p[i]; });
@@ -400,11 +388,7 @@ void verb_mean_squares(Mats x, bool right, float *mean)
 
 void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
 {
-    each(n, [=] __device__(size_t i) {
-        const double inverse = 1 / ((double)s[i] * (double)s[i]), old = isfinite(inverse) ? inverse : 0;
-        const double value = beta * old + (1 - beta) * (double)x[i], root = 1 / sqrt(value < 1e-30 ? 1e-30 : value);
-        s[i] = (float)(root > most ? most : root);
-    });
+    each(n, [=] __device__(size_t i) { s[i] = inverse_root_element(s[i], x[i], beta, most); });
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -119,8 +119,8 @@ optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyp
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
 optim | optim/optim.c | s/total += sum;/total = sum;/
 muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
-muon | optim/verbs_cpu.c | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
-muon | optim/verbs_cpu.c | s/new_m = fmaf(keep, m\[i\], scaled)/new_m = fmaf(0.99f * keep, m[i], scaled)/
+muon | optim/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
+muon | optim/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
 muon | optim/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
 muon | optim/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
 muon | optim/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
@@ -143,7 +143,7 @@ judges | optim/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * 
 judges | optim/muon.c | s/^    normalise(batch, u);//
 judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
-judges | optim/verbs_cpu.c | s/a \* a \* dots.uu/a * dots.uu/
+judges | optim/verbs_math.h | s/a \* a \* uu/a * uu/
 judges | optim/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
 judges | optim/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
@@ -153,7 +153,7 @@ judges | optim/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_mom
 judges | optim/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
 judges | optim/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
 judges | optim/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
-judges | optim/verbs_cpu.c | s/beta \* old + (1 - beta) \* (double)x\[i\]/(double)x[i]/
+judges | optim/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules | optim/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules | optim/adam_cpr.c | s/step->t == warmup, step->t > warmup/step->t <= warmup, step->t > warmup + 1/
@@ -192,7 +192,7 @@ rules | optim/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
 rules | optim/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
 rules | optim/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
 rules | optim/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
-rules | optim/verbs_cpu.c | s/(float)(root > most ? most : root)/(float)root/
+rules | optim/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
 diagnose | optim/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | optim/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | optim/diagnose.c | s/scale - 1;/scale;/
@@ -225,7 +225,7 @@ emulated | train_gpt.cu | s/row\[i\] = expf(row\[i\] - maximum)/row[i] = expf(ro
 emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : 0.0f)/v = warp_sum(parts[lane])/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
-emulated-judges | optim/verbs_cuda.cu | s/new_m = fmaf(keep, m\[i\], scaled);/new_m = fmaf(keep, m[i], 1.01f * scaled);/
+emulated-judges | optim/verbs_cuda.cu | s/share, nesterov); });/1.01f * share, nesterov); });/
 emulated-judges | optim/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
 emulated-judges | optim/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/

@@ -1,7 +1,7 @@
 /*
  * GPT-2 on a GPU, forward and backward: the CUDA twin of train_gpt.c, the same functions in the same order, in fp32.
- * Products are cuBLAS's; all else are our own kernels on one stream. Two runs give the same bits: no atomics, every sum in
- * a fixed order.
+ * Products are cuBLAS's; all else are our own kernels on one stream. Two runs give the same bits: no atomics, every sum
+ * in a fixed order.
  *
  * R = B*T rows of tokens; every other name as in train_gpt.c.
  */
@@ -34,7 +34,13 @@ enum { OLDEST_DEVICE = 8 }; /* compute capability: Ampere */
 
 /* Attention: a block takes TILE queries (or keys) of one head against tiles of as many keys (or queries). Four threads
  * share a row; each owns a quarter of its scores and a quarter of its HEAD_MOST channels. */
-enum { TILE = 32, ROW_THREADS = 4, HEAD_MOST = 128, OWN_SCORES = TILE / ROW_THREADS, OWN_CHANNELS = HEAD_MOST / ROW_THREADS };
+enum {
+    TILE = 32,
+    ROW_THREADS = 4,
+    HEAD_MOST = 128,
+    OWN_SCORES = TILE / ROW_THREADS,
+    OWN_CHANNELS = HEAD_MOST / ROW_THREADS
+};
 
 } // namespace
 
@@ -220,7 +226,8 @@ __global__ static void bias_backward_kernel(float *partial, const float *dout, s
 /* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias. */
 static void bias_backward(const Gpt *g, float *dbias, const float *dout, size_t rows, size_t n, bool first)
 {
-    cuda_launch(bias_backward_kernel, dim3(cuda_blocks(n, 128), PARTS), 128, 0, g->stream, g->partial_sums, dout, rows, n);
+    cuda_launch(bias_backward_kernel, dim3(cuda_blocks(n, 128), PARTS), 128, 0, g->stream, g->partial_sums, dout, rows,
+                n);
     add_parts(g, dbias, g->partial_sums, n, first);
 }
 
@@ -240,8 +247,8 @@ __global__ static void embedding_forward_kernel(float *out, const int32_t *token
 static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, const Weights *w, size_t rows, size_t T,
                               size_t position, size_t C)
 {
-    cuda_launch(embedding_forward_kernel, (unsigned)rows, THREADS, 0, g->stream, out, tokens, w->wte, w->wpe, T, position,
-                C);
+    cuda_launch(embedding_forward_kernel, (unsigned)rows, THREADS, 0, g->stream, out, tokens, w->wte, w->wpe, T,
+                position, C);
 }
 
 /* A block for each distinct token: adds the rows where it stands, in their order. */
@@ -269,8 +276,8 @@ __global__ static void wpe_backward_kernel(float *dwpe, const float *dout, size_
     }
 }
 
-/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. Rows are sorted by token on
- * the host, which has the tokens, so that no two blocks add to one row. */
+/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. Rows are sorted by token
+ * on the host, which has the tokens, so that no two blocks add to one row. */
 static void embedding_backward(const Gpt *g, const Weights *dw, const float *dout, const GptConfig *c, size_t B,
                                size_t T, bool first)
 {
@@ -324,8 +331,8 @@ __global__ static void layernorm_forward_kernel(float *out, float *mean, float *
 static void layernorm_forward(const Gpt *g, float *out, float *mean, float *rstd, const float *x, const float *gain,
                               const float *bias, size_t rows, size_t C)
 {
-    cuda_launch(layernorm_forward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, out, mean, rstd, x, gain,
-                bias, rows, C);
+    cuda_launch(layernorm_forward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, out, mean, rstd, x,
+                gain, bias, rows, C);
 }
 
 __global__ static void layernorm_backward_kernel(float *dx, const float *dout, const float *x, const float *mean,
@@ -372,10 +379,10 @@ static void layernorm_backward(const Gpt *g, float *dx, float *dgain, float *dbi
                                bool first)
 {
     float *gain_parts = g->partial_sums, *bias_parts = g->partial_sums + PARTS * C;
-    cuda_launch(layernorm_backward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, dx, dout, x, mean, rstd,
-                gain, rows, C);
-    cuda_launch(layernorm_parts_kernel, dim3(cuda_blocks(C, 128), PARTS), 128, 0, g->stream, gain_parts, bias_parts, dout,
-                x, mean, rstd, rows, C);
+    cuda_launch(layernorm_backward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, dx, dout, x, mean,
+                rstd, gain, rows, C);
+    cuda_launch(layernorm_parts_kernel, dim3(cuda_blocks(C, 128), PARTS), 128, 0, g->stream, gain_parts, bias_parts,
+                dout, x, mean, rstd, rows, C);
     add_parts(g, dgain, gain_parts, C, first);
     add_parts(g, dbias, bias_parts, C, first);
 }
@@ -438,8 +445,9 @@ static void product(const Gpt *g, bool transpose_a, bool transpose_b, size_t m, 
                     size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
     const float alpha = 1;
-    CUBLAS_CHECK(cublasSgemm(g->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-                             (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a, (int)lda, &beta, c, (int)ldc));
+    CUBLAS_CHECK(cublasSgemm(g->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                             transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a,
+                             (int)lda, &beta, c, (int)ldc));
 }
 
 /* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the tail. */
@@ -615,8 +623,8 @@ __global__ static void attention_delta_kernel(float *delta, const float *datt, c
 
 /* A block of queries against all keys before them: dQ = scale dS K. */
 __global__ static void __launch_bounds__(ATTENTION_THREADS)
-    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta, size_t T,
-                        size_t C, size_t NH)
+    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
+                        size_t T, size_t C, size_t NH)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, T, C, NH);
@@ -648,8 +656,8 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
 
 /* A block of keys against all queries from them on: dV = P^T datt, dK = scale dS^T Q. */
 __global__ static void __launch_bounds__(ATTENTION_THREADS)
-    attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta, size_t T,
-                         size_t C, size_t NH)
+    attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
+                         size_t T, size_t C, size_t NH)
 {
     float *k = dynamic_shared<float>();
     const Head head = head_of(qkv, T, C, NH);
@@ -889,8 +897,8 @@ double gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
     const double loss = classifier(g, targets, (float)scale, true, first);
     CUDA_CHECK(cudaMemsetAsync(g->dresidual, 0, R * C * sizeof *g->dresidual, g->stream));
-    layernorm_backward(g, g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw, R,
-                       C, first);
+    layernorm_backward(g, g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw,
+                       R, C, first);
     for (size_t layer = g->config.L; layer-- > 0;)
         block_backward(g, layer, first);
     embedding_backward(g, &dw, g->dresidual, &g->config, g->B, g->T, first);
@@ -1000,13 +1008,15 @@ size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mo
     return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
 }
 
-/* Decoding holds the scores of all keys in a block's shared memory; grids have at most 65,535 tiles along a sequence. */
+/* Decoding holds the scores of all keys in a block's shared memory; grids have at most 65,535 tiles along a sequence.
+ */
 static int check_sequence(size_t T, Error *e)
 {
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
     const size_t most = properties.sharedMemPerBlockOptin / sizeof(float) - 64; /* beside the kernel's own */
-    return T <= most ? 0 : error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, most);
+    return T <= most ? 0
+                     : error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, most);
 }
 
 static int make_buffers(Gpt *g, Error *e)
@@ -1136,8 +1146,9 @@ int gpt_probe(Error *e)
         return error_set(e, "no GPU answers: %s", status != cudaSuccess ? cudaGetErrorString(status) : "there is none");
     CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
     if (properties.major < OLDEST_DEVICE)
-        return error_set(e, "%s is of compute capability %d.%d; this program needs %d.0 or newer (--device cpu runs without)",
-                         properties.name, properties.major, properties.minor, (int)OLDEST_DEVICE);
+        return error_set(
+            e, "%s is of compute capability %d.%d; this program needs %d.0 or newer (--device cpu runs without)",
+            properties.name, properties.major, properties.minor, (int)OLDEST_DEVICE);
     return 0;
 }
 

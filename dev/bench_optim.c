@@ -241,8 +241,8 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
     if (is_elementwise(rule)) {
-        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the step is
-         * written and read again with p, or p is read, and read and written again */
+        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
+         * step is written and read again with p, or p is read, and read and written again */
         const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
         const double bytes = 12 + 8 * row.result.state + (twice ? 12 : 0);
         row.floor = bytes * (double)all->floats / bandwidth;

@@ -134,7 +134,8 @@ static void write_file(const char *path, const Model *m)
     Output out = {.specs = allocate(most, sizeof *out.specs), .names = allocate(most, sizeof *out.names)};
     Error e;
     put_all(&out, m);
-    if (safetensors_create(path, out.specs, out.count, metadata, sizeof metadata / sizeof *metadata, &out.writer, &e) != 0)
+    const size_t pairs = sizeof metadata / sizeof *metadata;
+    if (safetensors_create(path, out.specs, out.count, metadata, pairs, &out.writer, &e) != 0)
         fail(e.text);
     put_all(&out, m);
     if (safetensors_finish(out.writer, &e) != 0)

@@ -90,11 +90,13 @@ static int adamw_check(const OptimHyper *h, const char *prefix, Error *e)
 {
     const double start = hyper(h, HYPER_EPS_START), end = hyper(h, HYPER_EPS_END), most = hyper(h, HYPER_EPS_MAX);
     if (most == 0 && (hyper(h, HYPER_EPS_RATE) != 0 || start != 0 || end != 1))
-        return error_set(e, "--%seps-rate, --%seps-start and --%seps-end need --%seps-max", prefix, prefix, prefix, prefix);
+        return error_set(e, "--%seps-rate, --%seps-start and --%seps-end need --%seps-max", prefix, prefix, prefix,
+                         prefix);
     if (most > 0 && start >= end)
         return error_set(e, "--%seps-start %g must be below --%seps-end %g", prefix, start, prefix, end);
     if (most > 0 && most < hyper(h, HYPER_EPS))
-        return error_set(e, "--%seps-max %g is below --%seps %g; eps only grows", prefix, most, prefix, hyper(h, HYPER_EPS));
+        return error_set(e, "--%seps-max %g is below --%seps %g; eps only grows", prefix, most, prefix,
+                         hyper(h, HYPER_EPS));
     return 0;
 }
 

@@ -29,9 +29,9 @@ typedef struct Optim Optim;
 
 /*
  * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors'
- * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or NaN,
- * --head-lr without a head of its own, averages and schedules that do not fit the steps, bad sensitivities, out of memory. With params NULL it is only a plan, without state, for the
- * functions below that tell of groups and memory.
+ * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or
+ * NaN, --head-lr without a head of its own, averages and schedules that do not fit the steps, bad sensitivities, out
+ * of memory. With params NULL it is only a plan, without state, for the functions below that tell of groups and memory.
  */
 int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, float *params,
                  const float *grads, Optim **optim, Error *e);

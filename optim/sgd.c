@@ -10,11 +10,11 @@ static int sgd_check(const OptimHyper *h, const char *prefix, Error *e)
 {
     const double momentum = hyper(h, HYPER_MOMENTUM), dampening = hyper(h, HYPER_DAMPENING);
     if (hyper(h, HYPER_MOMENTUM_FORM) == MOMENTUM_EMA && dampening != 0)
-        return error_set(e, "sgd: --%sdampening %g belongs to --%smomentum-form sum; an average has 1 - momentum", prefix,
-                         dampening, prefix);
+        return error_set(e, "sgd: --%sdampening %g belongs to --%smomentum-form sum; an average has 1 - momentum",
+                         prefix, dampening, prefix);
     if (hyper(h, HYPER_NESTEROV) != 0 && (momentum == 0 || dampening != 0))
-        return error_set(e, "sgd: --%snesterov needs --%smomentum above 0 and no dampening (they are %g and %g)", prefix,
-                         prefix, momentum, dampening);
+        return error_set(e, "sgd: --%snesterov needs --%smomentum above 0 and no dampening (they are %g and %g)",
+                         prefix, prefix, momentum, dampening);
     return 0;
 }
 

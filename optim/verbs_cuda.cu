@@ -1,7 +1,7 @@
 /*
- * The verbs on a GPU: our own kernels and cuBLAS, on the default stream, which waits for the model's and is waited for by
- * it. Sums are taken in a fixed order, so that two runs give the same bits. Factorisations go to the host and back, and
- * allocate there.
+ * The verbs on a GPU: our own kernels and cuBLAS, on the default stream, which waits for the model's and is waited for
+ * by it. Sums are taken in a fixed order, so that two runs give the same bits. Factorisations go to the host and back,
+ * and allocate there.
  */
 extern "C" {
 #include "base/random.h"
@@ -152,7 +152,8 @@ void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool
     each(n, [=] __device__(size_t i) { u[i] = momentum_element(&m[i], g[i], keep, share, nesterov); });
 }
 
-void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps, double s)
+void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
+                       double s)
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;

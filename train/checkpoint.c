@@ -440,8 +440,8 @@ static int remove_named(const char *run, const char *name, Error *e)
     return join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0 ? -1 : 0;
 }
 
-/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up. And
- * those that were never finished. */
+/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up.
+ * And those that were never finished. */
 static int remove_old(const char *run, size_t newest, size_t keep, Error *e)
 {
     enum { STEPS_MOST = 4096 };

@@ -30,7 +30,8 @@ int metrics_drop_later(const char *path, const char *first_line, const char *pre
     int status = 0;
     if (kept > 0 && (getline(&line, &room, file) < 0 || strcmp(line, first_line) != 0))
         status = error_set(e, "%s: is not a log of this program: its first line differs", path);
-    for (ssize_t n; status == 0 && (n = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)n, prefix, last_step);)
+    for (ssize_t n;
+         status == 0 && (n = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)n, prefix, last_step);)
         kept += (size_t)n;
     free(line);
     fclose(file);

@@ -198,7 +198,7 @@ diagnose | optim/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | optim/diagnose.c | s/scale - 1;/scale;/
 diagnose | optim/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
 allocation | optim/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
-cli:tail-ema is | train/run.c | s/    optim_show(r->optim);//
+cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
 rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/

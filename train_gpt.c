@@ -10,7 +10,6 @@
  */
 #include "base/matmul.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "base/threads.h"
 #include "base/vmath.h"
 #include "train/gpt.h"
@@ -27,7 +26,6 @@ enum {
     CLASSIFIER_ROWS = 512,    /* most rows whose logits exist at once ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
     LOGITS_ALIGNMENT = 16,    /* a row of logits is padded to a multiple of this */
-    INIT_PIECE = 1 << 16,     /* elements that one random stream initialises */
     WEIGHT_KINDS = 16         /* members of Weights */
 };
 
@@ -901,18 +899,8 @@ void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
 
 void gpt_init(Gpt *g, uint64_t seed)
 {
-    for (size_t i = 0; i < g->table.count; i++) {
-        const Tensor *t = &g->table.tensors[i];
-        const size_t n = tensor_size(t);
-        float *p = g->params + t->offset;
-#pragma omp parallel for schedule(static)
-        for (size_t begin = 0; begin < n; begin += INIT_PIECE) {
-            Random random = random_make(seed, (uint64_t)i << 32 | begin / INIT_PIECE);
-            const size_t end = n - begin < INIT_PIECE ? n : begin + INIT_PIECE;
-            for (size_t j = begin; j < end; j++)
-                p[j] = (float)(t->init_mean + t->init_std * random_normal(&random));
-        }
-    }
+    for (size_t i = 0; i < g->table.count; i++)
+        gpt_table_draw(&g->table, i, seed, g->params + g->table.tensors[i].offset);
 }
 
 const char *gpt_device(void)

@@ -7,7 +7,6 @@
  */
 extern "C" {
 #include "base/matmul.h"
-#include "base/random.h"
 #include "train/gpt.h"
 }
 
@@ -25,7 +24,6 @@ enum : size_t {
     CLASSIFIER_ROWS = 1024,   /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 26, /* ... fewer when the vocabulary is large */
     LOGITS_ALIGNMENT = 16,
-    INIT_PIECE = 1 << 16,     /* elements that one random stream initialises */
     WEIGHT_KINDS = 16,        /* members of Weights */
     THREADS = 256
 };
@@ -1114,14 +1112,8 @@ void gpt_init(Gpt *g, uint64_t seed)
 {
     for (size_t i = 0; i < g->table.count; i++) {
         const Tensor *t = &g->table.tensors[i];
-        const size_t n = tensor_size(t);
-        std::vector<float> p(n);
-        for (size_t begin = 0; begin < n; begin += INIT_PIECE) {
-            Random random = random_make(seed, (uint64_t)i << 32 | begin / INIT_PIECE);
-            const size_t end = n - begin < INIT_PIECE ? n : begin + INIT_PIECE;
-            for (size_t j = begin; j < end; j++)
-                p[j] = (float)(t->init_mean + t->init_std * random_normal(&random));
-        }
+        std::vector<float> p(tensor_size(t));
+        gpt_table_draw(&g->table, i, seed, p.data());
         gpt_write(g, GPT_PARAMS, t, p.data());
     }
 }

@@ -7,6 +7,7 @@
  *                                          $BENCH_TORCH, "python dev/bench_torch.py", when it is set
  *   bench --part peak | sgemm NAME | step NAME OPTIMIZER      one measurement, as a line of JSON
  */
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/matmul.h"
 #include "base/memory.h"
@@ -117,13 +118,13 @@ static double best_seconds(const Shape *s)
     fill(a, s->m * s->k);
     fill(b, s->k * s->n);
     double best = INFINITY;
-    const double end = bench_seconds() + 0.3;
+    const double end = clock_seconds() + 0.3;
     do {
-        const double t = bench_seconds();
+        const double t = clock_seconds();
         product(s, a, b, c);
-        const double took = bench_seconds() - t;
+        const double took = clock_seconds() - t;
         best = took < best ? took : best;
-    } while (bench_seconds() < end);
+    } while (clock_seconds() < end);
     memory_free(a);
     memory_free(b);
     memory_free(c);
@@ -157,18 +158,6 @@ static double muon_flops(const GptConfig *c)
     const double C = (double)c->C, L = (double)c->L, steps = (double)ns_steps(NS_JORDAN, 0);
     const double square = 4 * C * C * C, wide = 3 * C * C * 4 * C + C * C * C;
     return L * steps * (4 * square + 2 * wide);
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, size_t n)
-{
-    qsort(x, n, sizeof *x, compare);
-    return x[n / 2];
 }
 
 typedef struct Step {
@@ -217,18 +206,18 @@ static Step one_step(Trainer *t)
     const size_t B = t->config->B, T = t->config->gpt.T;
     Error e;
     double at[6];
-    at[0] = bench_seconds();
+    at[0] = clock_seconds();
     if (loader_next(t->loader, B, t->inputs, t->targets, &e) != 0)
         fail(&e);
-    at[1] = bench_seconds();
+    at[1] = clock_seconds();
     gpt_forward(t->gpt, t->inputs, B, T);
-    at[2] = bench_seconds();
+    at[2] = clock_seconds();
     gpt_backward(t->gpt, t->targets, 1.0 / (double)(B * T), true);
-    at[3] = bench_seconds();
+    at[3] = clock_seconds();
     optim_grad_norm(t->optim, NULL);
-    at[4] = bench_seconds();
+    at[4] = clock_seconds();
     optim_step(t->optim, 1, 1);
-    at[5] = bench_seconds();
+    at[5] = clock_seconds();
     return (Step){at[1] - at[0], at[2] - at[1], at[3] - at[2], at[4] - at[3], at[5] - at[4]};
 }
 
@@ -242,7 +231,7 @@ static double median_phase(const Step *steps, size_t n, int phase)
         for (int p = 0; p < 5; p++)
             x[i] += phase == 5 || phase == p ? phases[p] : 0;
     }
-    return median(x, n);
+    return bench_median(x, n);
 }
 
 static void part_step(const Config *config, const char *optimizer, double seconds)
@@ -252,8 +241,8 @@ static void part_step(const Config *config, const char *optimizer, double second
     struct rusage usage;
     size_t n = 0;
     one_step(&t); /* touches all memory once */
-    const double end = bench_seconds() + seconds;
-    while (n < STEPS_MOST && (n < 2 || bench_seconds() < end))
+    const double end = clock_seconds() + seconds;
+    while (n < STEPS_MOST && (n < 2 || clock_seconds() < end))
         steps[n++] = one_step(&t);
     getrusage(RUSAGE_SELF, &usage);
     printf("{\"steps\": %zu, \"data\": %.9f, \"forward\": %.9f, \"backward\": %.9f, \"norm\": %.9f, \"update\": %.9f, "
@@ -376,7 +365,7 @@ static double over_rounds(const Round *rounds, double (*figure)(const Round *))
     double x[ROUNDS];
     for (size_t i = 0; i < ROUNDS; i++)
         x[i] = figure(&rounds[i]);
-    return median(x, ROUNDS);
+    return bench_median(x, ROUNDS);
 }
 
 /* Times by phase are those of the last round. */

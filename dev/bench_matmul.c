@@ -3,6 +3,7 @@
  * OpenBLAS, and in one thread the built-in sgemm against OpenBLAS's.
  * Usage: bench_matmul [substring of a shape's name]
  */
+#include "base/clock.h"
 #include "base/matmul.h"
 #include "base/sgemm.h"
 #include "dev/bench_peak.h"
@@ -109,12 +110,12 @@ static double time_once(const Matmul *p, bool symmetric, Way way)
     set_blas_threads(way);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     compute(p, symmetric, way);
-    double start = bench_seconds(), now;
+    double start = clock_seconds(), now;
     size_t count = 0;
     do {
         compute(p, symmetric, way);
         count++;
-        now = bench_seconds();
+        now = clock_seconds();
     } while (now - start < 0.02);
     return (now - start) / (double)count;
 }

@@ -8,6 +8,7 @@
  * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
  * or bases, and reported for twelve blocks with the renewal spread over its interval.
  */
+#include "base/clock.h"
 #include "base/matmul.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -132,18 +133,6 @@ typedef struct Result {
     double workspace_mib;
 } Result;
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, size_t n)
-{
-    qsort(x, n, sizeof *x, compare);
-    return x[n / 2];
-}
-
 /* The median of a few steps after a first; `refresh` is set where the rule has it. */
 static Result measure(const char *rule, const Arena *a, size_t refresh, size_t repeats)
 {
@@ -159,14 +148,14 @@ static Result measure(const char *rule, const Arena *a, size_t refresh, size_t r
         fail(e.text);
     for (size_t i = 0; i <= repeats; i++) {
         optim_begin(optim, 1e-6);
-        const double begin = bench_seconds();
+        const double begin = clock_seconds();
         optim_step(optim, 1e-6, 1);
         if (i > 0)
-            seconds[i - 1] = bench_seconds() - begin;
+            seconds[i - 1] = clock_seconds() - begin;
     }
     const OptimGroupInfo info = optim_group_info(optim, 0);
     const Result result = {
-        .seconds = median(seconds, repeats),
+        .seconds = bench_median(seconds, repeats),
         .state = (double)info.state_floats / (double)info.parameters,
         .workspace_mib = ((double)optim_memory(optim) - 4 * (double)info.state_floats) / 0x1p20,
     };
@@ -192,12 +181,12 @@ static double sgemm_rate(void)
             b[j] = 0.25f;
         double times[REPEATS_MOST];
         for (size_t repeat = 0; repeat < REPEATS_MOST; repeat++) {
-            const double begin = bench_seconds();
+            const double begin = clock_seconds();
             matmul(&(Matmul){.m = m, .n = n, .k = k, .alpha = 1, .a = a, .lda = k, .b = b, .ldb = n, .c = c, .ldc = n});
-            times[repeat] = bench_seconds() - begin;
+            times[repeat] = clock_seconds() - begin;
         }
         flops += 2 * (double)m * (double)n * (double)k;
-        seconds += median(times, REPEATS_MOST);
+        seconds += bench_median(times, REPEATS_MOST);
         memory_free(a);
         memory_free(b);
         memory_free(c);

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "dev/bench_peak.h"
 
 #include <stddef.h>
@@ -29,11 +30,16 @@ static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
 enum { RUNS = 10, FMA_STEPS = 1000000 };
 static const size_t triad_floats = (size_t)16 << 20;
 
-double bench_seconds(void)
+static int compare(const void *a, const void *b)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, compare);
+    return x[n / 2];
 }
 
 /* FMA_STEPS times x = x y + z in every chain; the result is returned so that nothing is optimised away. */
@@ -55,14 +61,14 @@ double bench_fma_peak(void)
     double best = 0.0, flops = 2.0 * FMA_STEPS * LANES * CHAINS;
     volatile float sink = 0.0f;
     for (int run = 0; run < RUNS; run++) {
-        double threads = 0.0, start = bench_seconds();
+        double threads = 0.0, start = clock_seconds();
         float sum = 0.0f;
 #pragma omp parallel reduction(+ : threads, sum)
         {
             threads = 1.0;
             sum = run_chains((float)run);
         }
-        double rate = threads * flops / (bench_seconds() - start) * 1e-9;
+        double rate = threads * flops / (clock_seconds() - start) * 1e-9;
         sink = sink + sum;
         best = rate > best ? rate : best;
     }
@@ -87,9 +93,9 @@ double bench_memory_bandwidth(void)
         a[i] = b[i] = c[i] = (float)i;
     double best = 0.0;
     for (int run = 0; run < RUNS; run++) {
-        double start = bench_seconds();
+        double start = clock_seconds();
         triad(a, b, c, (float)run);
-        double rate = (double)(3 * triad_floats * sizeof *a) / (bench_seconds() - start);
+        double rate = (double)(3 * triad_floats * sizeof *a) / (clock_seconds() - start);
         best = rate > best ? rate : best;
     }
     free(a);

@@ -1,6 +1,8 @@
 #ifndef DEV_BENCH_PEAK_H
 #define DEV_BENCH_PEAK_H
 
+#include <stddef.h>
+
 /*
  * What the machine can do, measured: the denominators of a benchmark's efficiencies. Each call takes about a quarter
  * of a second on all OpenMP threads and returns the best of several runs, since other load only ever slows one down.
@@ -14,7 +16,7 @@ double bench_fma_peak(void);
  * fetch the written lines left out (as in McCalpin's STREAM). 0 when there is no memory for the arrays. */
 double bench_memory_bandwidth(void);
 
-/* Seconds of a monotonic clock. */
-double bench_seconds(void);
+/* The upper median of n values, which are sorted on return. */
+double bench_median(double *x, size_t n);
 
 #endif

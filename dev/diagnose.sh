@@ -25,8 +25,7 @@ mkdir -p "$out" || exit 1
 
 runs=
 for optimizer in $optimizers; do
-    rate=$([ -f "$rates" ] && awk -F, -v name="$optimizer" \
-        '$1 == name { print "--lr", $2 ($3 != "" ? " --aux-lr " $3 : "") }' "$rates")
+    rate=$(dev/rate_of.sh "$rates" "$optimizer")
     echo "=== $optimizer $rate"
     # shellcheck disable=SC2086 # the rate is options
     "${TRAIN_GPT:-./train_gpt}" --optimizer "$optimizer" $rate --sample-every 0 "$@" --out "$out/$optimizer" || exit

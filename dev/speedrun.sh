@@ -26,14 +26,9 @@ done
 mkdir -p "$out" || exit 1
 train=${TRAIN_GPT:-./train_gpt}
 
-# The options --lr and --aux-lr of an optimizer, from the table of rates.
-rate_of() {
-    [ -f "$rates" ] && awk -F, -v name="$1" '$1 == name { print "--lr", $2 ($3 != "" ? " --aux-lr " $3 : "") }' "$rates"
-}
-
 for seed in $seeds; do
     for optimizer in $optimizers; do
-        rate=$(rate_of "$optimizer")
+        rate=$(dev/rate_of.sh "$rates" "$optimizer")
         echo
         echo "=== $optimizer, seed $seed: $train --optimizer $optimizer $rate --seed $seed $*"
         # shellcheck disable=SC2086 # the rate is options

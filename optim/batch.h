@@ -9,7 +9,7 @@
  * the other in memory, so that a batch of them is a Mats without a copy.
  */
 typedef struct Batch {
-    const OptimHyper *hyper; /* as of this step; NULL while only sizes are asked for */
+    const OptimHyper *hyper; /* as of this step */
     double grad_scale;
     size_t t;
     const OptimSlot *slots; /* `count` of them, rows x cols each */

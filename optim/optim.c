@@ -1,5 +1,6 @@
 #include "optim/optim.h"
 
+#include "base/clock.h"
 #include "optim/elements.h"
 #include "optim/hyper_schedule.h"
 #include "optim/rule.h"
@@ -9,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Every rule there is; --optimizer lists from here. */
 static const OptimRule *const rules[] = {
@@ -468,9 +468,10 @@ void optim_begin(Optim *optim, double lr_factor)
         shift_along_change(optim, lr_factor);
     for (size_t i = 0; i < optim->group_count; i++) {
         const OptimGroup *g = &optim->groups[i];
+        if (g->rule->look_ahead == NULL)
+            continue;
         const OptimStep step = step_of(optim, g, lr_factor, 1);
-        if (g->rule->look_ahead != NULL)
-            elements_step(g, &step, true);
+        elements_step(g, &step, true);
     }
 }
 
@@ -524,18 +525,11 @@ static void pin_norms(const Optim *optim, const OptimGroup *g)
     }
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void optim_step(Optim *optim, double lr_factor, double grad_scale)
 {
     for (size_t i = 0; i < optim->group_count; i++) {
         OptimGroup *g = &optim->groups[i];
-        const double begin = now();
+        const double begin = clock_seconds();
         const OptimStep step = step_of(optim, g, lr_factor, grad_scale);
         if (g->rule->elements != NULL)
             elements_step(g, &step, false);
@@ -543,7 +537,7 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
             g->rule->step(g, &step);
         if (g->rule->keeps_norm && optim->averages.config.nesterov != 0)
             pin_norms(optim, g);
-        g->seconds = now() - begin;
+        g->seconds = clock_seconds() - begin;
     }
     optim->steps_done++;
     update_averages(optim);
@@ -598,6 +592,7 @@ void optim_state_write(Optim *optim, size_t i, const float *host)
     const OptimState *state = &optim->states[i];
     verb_write(state->rows * state->cols, state->data, host);
 }
+
 size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
 double optim_rate_of(const Optim *optim, const Tensor *tensor)

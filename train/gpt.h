@@ -47,6 +47,9 @@ void gpt_table_free(GptTable *table);
 /* The row called `name` (with or without "transformer." before it), or NULL. */
 const Tensor *gpt_table_find(const GptTable *table, const char *name);
 
+/* Draws tensor `index` from its row's N(mean, std); the same for any number of threads. */
+void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to);
+
 /* N of the FLOP formula 6N + 12LCT: parameters without the position embedding. */
 size_t gpt_flop_parameters(const GptConfig *config);
 double gpt_flops_per_token(const GptConfig *config, size_t T);

@@ -1,5 +1,7 @@
 #include "train/gpt.h"
 
+#include "base/random.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +146,20 @@ const Tensor *gpt_table_find(const GptTable *table, const char *name)
         if (strcmp(table->tensors[i].name, name) == 0)
             return &table->tensors[i];
     return NULL;
+}
+
+void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to)
+{
+    enum { PIECE = 1 << 16 }; /* elements that one random stream draws */
+    const Tensor *t = &table->tensors[index];
+    const size_t n = tensor_size(t);
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += PIECE) {
+        Random random = random_make(seed, (uint64_t)index << 32 | begin / PIECE);
+        const size_t end = n - begin < PIECE ? n : begin + PIECE;
+        for (size_t i = begin; i < end; i++)
+            to[i] = (float)(t->init_mean + t->init_std * random_normal(&random));
+    }
 }
 
 size_t gpt_flop_parameters(const GptConfig *c)

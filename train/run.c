@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include "base/clock.h"
 #include "base/threads.h"
 #include "data/loader.h"
 #include "optim/diagnose.h"
@@ -55,13 +56,6 @@ static void catch_signals(void)
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -387,18 +381,11 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
     const Tensor *gradient = NULL, *parameter = bad_parameter(r->gpt);
     if (parameter == NULL)
         optim_grad_norm(r->optim, &gradient);
-    error_set(
-        e,
-        "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning rate. "
-        "Checkpoints in %s are untouched",
-        step, what, value,
-        parameter != NULL  ? "the parameter "
-        : gradient != NULL ? "the gradient of "
-                           : "none",
-        parameter != NULL  ? parameter->name
-        : gradient != NULL ? gradient->name
-                           : "",
-        r->out);
+    const Tensor *culprit = parameter != NULL ? parameter : gradient;
+    const char *kind = parameter != NULL ? "the parameter " : gradient != NULL ? "the gradient of " : "none";
+    error_set(e, "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning "
+              "rate. Checkpoints in %s are untouched",
+              step, what, value, kind, culprit != NULL ? culprit->name : "", r->out);
     return RUN_DIVERGED;
 }
 
@@ -425,33 +412,33 @@ static int write_diagnosis(const Run *r, double lr_factor, Error *e)
 static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, micro = r->B * r->T, total = r->micro_batches * micro;
-    const double begin = now(), factor = schedule_factor(&r->o->schedule, step);
     const bool diagnose = due(r->o->diagnose, step + 1);
-    double data = 0, forward = 0, backward = 0, loss = 0;
     if (diagnose)
         diagnose_before(r->diagnosis);
+    const double begin = clock_seconds(), factor = schedule_factor(&r->o->schedule, step);
+    double data = 0, forward = 0, backward = 0, loss = 0;
     optim_begin(r->optim, factor);
     for (size_t i = 0; i < r->micro_batches; i++) {
-        const double t0 = now();
+        const double t0 = clock_seconds();
         if (loader_next(r->loader, r->B, r->inputs, r->targets, e) != 0)
             return RUN_FAILED;
-        const double t1 = now();
+        const double t1 = clock_seconds();
         gpt_forward(r->gpt, r->inputs, r->B, r->T);
-        const double t2 = now();
+        const double t2 = clock_seconds();
         loss += gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
         data += t1 - t0;
         forward += t2 - t1;
-        backward += now() - t2;
+        backward += clock_seconds() - t2;
     }
     loss /= (double)total;
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
-    const double t3 = now();
+    const double t3 = clock_seconds();
     const double norm = optim_grad_norm(r->optim, NULL);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient's norm", norm, e);
     optim_step(r->optim, factor, r->o->clip > 0 && norm > r->o->clip ? r->o->clip / norm : 1);
-    const double end = now();
+    const double end = clock_seconds();
     r->state.step++;
     r->state.tokens += total;
     r->state.seconds += end - begin;
@@ -581,7 +568,7 @@ static int save(Run *r, Error *e)
 static double seconds_left(const Run *r)
 {
     const size_t done = r->state.step - r->first_step, left = r->o->schedule.steps - r->state.step;
-    return done > 0 ? (now() - r->start) / (double)done * (double)left : 0;
+    return done > 0 ? (clock_seconds() - r->start) / (double)done * (double)left : 0;
 }
 
 /* Everything that follows an update: validation, log, checkpoint, sample. */
@@ -648,10 +635,10 @@ static int train(Run *r, Error *e)
     const size_t steps = r->o->schedule.steps;
     catch_signals();
     r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T));
-    r->start = now();
+    r->start = clock_seconds();
     if (!r->o->resume && validate_start(r, e) != 0)
         return RUN_FAILED;
-    r->start = now();
+    r->start = clock_seconds();
     while (r->state.step < steps && !r->target_reached && stop_signal == 0) {
         Metrics m;
         int status = train_step(r, &m, e);

@@ -10,6 +10,7 @@
  *   matrices.csv    the matrices that are measured
  *   deviation.csv   singular values of their fp32 orthogonalisations: how far from 1; products, FLOPs, milliseconds
  */
+#include "base/clock.h"
 #include "base/eigh.h"
 #include "base/matmul.h"
 #include "base/random.h"
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 __attribute__((format(printf, 1, 2))) static void fail(const char *format, ...)
 {
@@ -319,9 +319,7 @@ static size_t list_points(Point *points)
 
 static double now_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+    return 1e3 * clock_seconds();
 }
 
 static void note_deviation(Point *p, const float *x, const Matrix *m)

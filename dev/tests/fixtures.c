@@ -70,6 +70,22 @@ double *make_orthonormal(size_t n, size_t m, uint64_t seed)
     return q;
 }
 
+float *make_matrix_of(const double *s, size_t n, size_t r, size_t c, uint64_t seed)
+{
+    double *u = make_orthonormal(n, r, seed), *v = make_orthonormal(n, c, seed + 500);
+    float *x = make_floats(r * c);
+    for (size_t i = 0; i < r; i++)
+        for (size_t j = 0; j < c; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < n; k++)
+                sum += s[k] * u[k * r + i] * v[k * c + j];
+            x[i * c + j] = (float)sum;
+        }
+    free(u);
+    free(v);
+    return x;
+}
+
 void params_add(Params *p, const char *name, TensorRole role, size_t rows, size_t cols, size_t blocks)
 {
     Tensor *t = &p->tensors[p->count++];

@@ -21,6 +21,9 @@ double norm_of(const float *x, size_t n);
 /* n orthonormal vectors in the rows of (n,m), n <= m: normal ones through Gram-Schmidt, twice. */
 double *make_orthonormal(size_t n, size_t m, uint64_t seed);
 
+/* x (r,c) = sum of s[k] u_k v_k^T over n orthonormal pairs in random directions. */
+float *make_matrix_of(const double *s, size_t n, size_t r, size_t c, uint64_t seed);
+
 /* A model as an optimizer sees it: tensors with values and gradients. */
 enum { PARAMS_MOST = 16 };
 typedef struct Params {

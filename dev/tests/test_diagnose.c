@@ -12,22 +12,6 @@
 
 static const double U = 0x1p-24; /* rounding to fp32 */
 
-/* x (rows, cols) = sum of s[i] u_i v_i^T */
-static void prescribe(float *x, size_t rows, size_t cols, const double *s, uint64_t seed)
-{
-    const size_t k = rows < cols ? rows : cols;
-    double *u = make_orthonormal(k, rows, seed), *v = make_orthonormal(k, cols, seed + 1);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++) {
-            double sum = 0;
-            for (size_t i = 0; i < k; i++)
-                sum += s[i] * u[i * rows + r] * v[i * cols + c];
-            x[r * cols + c] = (float)sum;
-        }
-    free(u);
-    free(v);
-}
-
 static Diagnosis *make_diagnosis(const Optim *optim, const Params *p)
 {
     Diagnosis *d = NULL;
@@ -52,7 +36,9 @@ static void test_spectra(void)
         params_add(&p, "w", ROLE_HIDDEN_MATRIX, rows, cols, 1);
         params_fill(&p, 1);
         float *grad = p.grads + p.tensors[1].offset;
-        prescribe(grad, rows, cols, s, 10 + i);
+        float *prescribed = make_matrix_of(s, k, rows, cols, 10 + i);
+        memcpy(grad, prescribed, rows * cols * sizeof *grad);
+        free(prescribed);
         Optim *optim = make_optim(&(OptimConfig){.rule = "sgd", .hyper.at = {SET(LR, 1), SET(MOMENTUM, 0)}}, &p);
         Diagnosis *d = make_diagnosis(optim, &p);
         diagnose_before(d);

@@ -120,23 +120,6 @@ static void product(double *to, const double *x, bool tx, const double *y, bool 
         }
 }
 
-/* x (r,c) = sum of s[k] u_k v_k^T over n orthonormal pairs. */
-static float *matrix_of(const double *s, size_t n, size_t r, size_t c, uint64_t seed)
-{
-    double *u = make_orthonormal(n, r, seed), *v = make_orthonormal(n, c, seed + 500);
-    float *x = make_floats(r * c);
-    for (size_t i = 0; i < r; i++)
-        for (size_t j = 0; j < c; j++) {
-            double sum = 0;
-            for (size_t k = 0; k < n; k++)
-                sum += s[k] * u[k * r + i] * v[k * c + j];
-            x[i * c + j] = (float)sum;
-        }
-    free(u);
-    free(v);
-    return x;
-}
-
 /* The min(r,c) singular values of x, ascending. */
 static double *singular_values(const float *x, size_t r, size_t c)
 {
@@ -643,7 +626,7 @@ static void test_polar(void)
                                   .hyper.at = {SET(NS, NS_EXACT), SET(MUON_SCALE, MUON_SCALE_NUCLEAR)}};
     for (size_t k = 0; k < COUNT(shapes); k++) {
         const size_t n = shapes[k][0] * shapes[k][1];
-        float *g = matrix_of(s, 3, shapes[k][0], shapes[k][1], 80 + k);
+        float *g = make_matrix_of(s, 3, shapes[k][0], shapes[k][1], 80 + k);
         float *o = update_of(spectral, g, shapes[k][0], shapes[k][1]),
               *dual = update_of(steepest, g, shapes[k][0], shapes[k][1]);
         double inner = 0;
@@ -669,7 +652,7 @@ static void test_shampoo_is_muon(void)
     static const double s[] = {1, 1.25, 1.75, 2.25, 2.5, 3.25, 4};
     for (size_t k = 0; k < COUNT(shapes); k++) {
         const size_t r = shapes[k][0], c = shapes[k][1], least = r < c ? r : c, n = r < c ? c : r;
-        float *g = matrix_of(s, least, r, c, 90 + k);
+        float *g = make_matrix_of(s, least, r, c, 90 + k);
         const OptimConfig muon = {.rule = "muon",
                                   .hyper.at = {SET(MOMENTUM, 0), SET(NS, NS_EXACT), SET(MUON_SCALE, MUON_SCALE_NONE)}};
         float *want = update_of(muon, g, r, c);
@@ -703,7 +686,7 @@ static void test_damping(void)
         double damped[7];
         for (size_t i = 0; i < least; i++)
             damped[i] = s[i] / sqrt(s[i] * s[i] + .5);
-        float *g = matrix_of(s, least, r, c, 100 + k), *want = matrix_of(damped, least, r, c, 100 + k);
+        float *g = make_matrix_of(s, least, r, c, 100 + k), *want = make_matrix_of(damped, least, r, c, 100 + k);
         for (int sides = SIDES_TWO; sides <= SIDES_ONE; sides++) {
             const OptimConfig shampoo = {.rule = "shampoo",
                                          .hyper.at = {SET(WEIGHT_DECAY, 0), SET(BETA1, 0), SET(BETA2, 0), SET(EPS, .5),
@@ -721,7 +704,7 @@ static void test_damping(void)
 static void test_graft(void)
 {
     static const double s[] = {1, 1.5, 2, 2.5, 3, 3.5};
-    float *g = matrix_of(s, 6, 6, 11, 110);
+    float *g = make_matrix_of(s, 6, 6, 11, 110);
     const OptimConfig plain = {.rule = "shampoo", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(GRAFT, GRAFT_NONE)}};
     const OptimConfig graft = {.rule = "shampoo", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(GRAFT, GRAFT_ADAM)}};
     float *direction = update_of(plain, g, 6, 11), *got = update_of(graft, g, 6, 11);
@@ -1114,7 +1097,7 @@ static void test_dion_polar(void)
     static const double twos[] = {2, 2, 2}, ones[] = {1, 1, 1};
     for (size_t shape = 0; shape < COUNT(shapes); shape++) {
         const size_t r = shapes[shape][0], c = shapes[shape][1];
-        float *g = matrix_of(twos, 3, r, c, 170), *want = matrix_of(ones, 3, r, c, 170);
+        float *g = make_matrix_of(twos, 3, r, c, 170), *want = make_matrix_of(ones, 3, r, c, 170);
         const OptimConfig config = {.rule = "dion", .hyper.at = {SET(RANK, 3)}};
         float *got = update_of(config, g, r, c);
         for (size_t i = 0; i < r * c; i++)

@@ -7,7 +7,7 @@
  * rounding). How far that carries is the condition of the step. It is part of the mathematics, not of this program, so
  * the judge measures it:
  *
- *   elementwise rules    about 1, or 2 for a square: 1e-6 to 2e-6 of the scale
+ *   elementwise rules    about 1, or 2 for a square; besides, never more than 1e-6 of the scale
  *   Newton-Schulz        below the iteration's slope at 0 (jordan 485, cubic 1.5^15, modula 1137, varied 493, polar
  *                        express 970, track3 2^12), as no singular value is near 0: the most is 500
  *   factors, roots, QR   about the quotient of the eigenvalues
@@ -16,6 +16,7 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/rule.h"
 #include "optim/verbs.h"
 #include "train/safetensors.h"
 
@@ -227,8 +228,16 @@ static double largest_difference(const float *x, const float *y, size_t n)
     return most;
 }
 
-/* How far array a may be off after step k: see the head of this file. */
-static double bound_of(const Bench *b, const Array *a, size_t k)
+static bool is_elementwise(const char *rule)
+{
+    for (size_t i = 0; optim_rule(i) != NULL; i++)
+        if (strcmp(optim_rule(i)->name, rule) == 0)
+            return optim_rule(i)->elements != NULL;
+    return false;
+}
+
+/* How far array a may be off after step k by its condition. */
+static double bound_by_condition(const Bench *b, const Array *a, size_t k)
 {
     const size_t n = a->rows * a->cols;
     const float *before = a->judged + k * n, *after = before + n;
@@ -242,6 +251,15 @@ static double bound_of(const Bench *b, const Array *a, size_t k)
         if (strcmp(b->arrays[i].name, "kappa") == 0)
             kappa = (double)b->arrays[i].judged[k + 1];
     return ROUNDINGS * U * a->condition * fmax(scale, kappa);
+}
+
+/* How far array a may be off after step k: see the head of this file. */
+static double bound_of(const Bench *b, const Array *a, size_t k)
+{
+    const size_t n = a->rows * a->cols;
+    const double scale = fmax(largest(a->judged + k * n, n), largest(a->judged + (k + 1) * n, n));
+    const double bound = bound_by_condition(b, a, k);
+    return is_elementwise(b->c->config.rule) ? fmin(bound, 1e-6 * scale) : bound;
 }
 
 /* Eigenvectors have no sign of their own: gives each column of a the one that it has in `like`. */

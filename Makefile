@@ -17,7 +17,7 @@
 # make headers        compiles each header alone
 # make clean          removes everything that was built
 #
-# CUDA_ARCH='80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
+# CUDA_ARCH='75 80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
 # CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
 
 CC     ?= cc
@@ -26,7 +26,7 @@ PYTHON ?= python3
 CXX    ?= c++
 NVCC   ?= nvcc
 CUDA   ?= auto
-CUDA_ARCH ?= 80 90
+CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
 SAN    ?= 0
 
@@ -76,7 +76,7 @@ HAVE_NVCC := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
 CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/verbs_cuda.cu
 CPU_ONLY = train_gpt.c optim/elements_cpu.c optim/verbs_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
-NVCC_FLAGS = -std=c++17 -O3 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
+NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(LATEST_ARCH),code=compute_$(LATEST_ARCH)
 
@@ -92,7 +92,8 @@ SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
 CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
-EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_gpt_cuda test_judges train_gpt_cuda))
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
+                   test_judges train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -118,7 +119,7 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 	@echo "  CXX   $< (for the CPU)"
 	@$(CXX) $(EMULATED) $(EMULATED_CFLAGS) -MMD -MP -c $< -o $@
 
-LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas $(LDLIBS)
+LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas -lcublasLt $(LDLIBS)
 LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
@@ -140,6 +141,8 @@ $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                                   $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+	$(LINK_EMULATED)
+$(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(BUILD)/dev/tests/check.o
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_judges: $(BUILD)/dev/tests/test_judges.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)

@@ -1,5 +1,5 @@
 /*
- * test_gpt FILE...
+ * test_gpt [--dtype fp32|tf32|bf16] FILE...
  *
  * Diffs a twin of the model, whichever this program is linked with, against reference files that dev/reference.py made
  * with PyTorch in fp64: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon. Prints a
@@ -8,6 +8,9 @@
  * Errors are the largest over a tensor's elements, relative to the tensor's scale, max|reference|. The fused q, k and v
  * are three tensors here, since their scales differ. The gradient of the key bias is zero in theory (softmax does not
  * see what it adds to a row of scores), so its rounding noise is held against the scale of the query's.
+ *
+ * With tf32 and bf16 the errors are Euclidean, |got - want| / |want| of a tensor, and the bound is twice what PyTorch's
+ * own bf16 (autocast) errs there, which dev/reference.py --bf16 has recorded in the file.
  */
 
 #include "base/memory.h"
@@ -32,6 +35,7 @@ static const double UNIT = 0x1p-24; /* fp32 rounds to within this, relatively */
 typedef struct Judge {
     Safetensors *file;
     GptConfig config;
+    GptDtype dtype;
     size_t B, T, steps;
     bool step_gradients;
     Gpt *gpt;
@@ -255,7 +259,8 @@ static void forward(Judge *j)
 
 static double backward(Judge *j)
 {
-    return gpt_backward(j->gpt, j->targets, 1.0 / (double)j->counted, true);
+    gpt_backward(j->gpt, j->targets, 1.0 / (double)j->counted, true);
+    return gpt_loss_sum(j->gpt);
 }
 
 /* `first` must overwrite what the arena held: nothing of this may be left. */
@@ -356,13 +361,12 @@ static int compare_accumulation(Judge *j, const Comparison *c, Row *row, Error *
     for (size_t i = 0; i < table->count; i++)
         gpt_read(j->gpt, GPT_GRADS, &table->tensors[i], j->kept + table->tensors[i].offset);
 
-    double loss = 0;
     poison_gradients(j);
     for (size_t b = 0; b < j->B; b++) {
         gpt_forward(j->gpt, j->tokens + b * j->T, 1, j->T);
-        loss += gpt_backward(j->gpt, j->targets + b * j->T, 1.0 / (double)j->counted, b == 0);
+        gpt_backward(j->gpt, j->targets + b * j->T, 1.0 / (double)j->counted, b == 0);
     }
-    record(row, "loss", relative_difference(loss, whole_loss), c->bound);
+    record(row, "loss", relative_difference(gpt_loss_sum(j->gpt), whole_loss), c->bound);
     for (size_t i = 0; i < table->count; i++) {
         const Tensor *t = &table->tensors[i];
         gpt_read(j->gpt, GPT_GRADS, t, j->got);
@@ -376,7 +380,8 @@ static int compare_accumulation(Judge *j, const Comparison *c, Row *row, Error *
 /* A model without gradients that holds the file's parameters; the caller frees it. */
 static int create_inference(Judge *j, size_t B, Gpt **gpt, Error *e)
 {
-    if (gpt_create(&j->config, B, j->T, GPT_INFERENCE, gpt, e) != 0)
+    const GptSetup setup = {.B = B, .T = j->T, .mode = GPT_INFERENCE, .dtype = j->dtype};
+    if (gpt_create(&j->config, &setup, gpt, e) != 0)
         return -1;
     if (load_arena(j, *gpt, GPT_PARAMS, "param.", e) == 0)
         return 0;
@@ -540,6 +545,7 @@ static int update_with_fed_gradients(Judge *j, const char *rule, Error *e)
         failed = load_arena(j, j->gpt, GPT_GRADS, prefix, e);
         if (failed == 0)
             optim_step(optim, 1, 1);
+        gpt_params_changed(j->gpt);
     }
     optim_free(optim);
     return failed;
@@ -573,6 +579,7 @@ static int train_step(Judge *j, const char *rule, size_t k, Optim *optim, double
     forward(j);
     *loss = backward(j) / (double)j->counted;
     optim_step(optim, 1, 1);
+    gpt_params_changed(j->gpt);
     return 0;
 }
 
@@ -616,6 +623,141 @@ static int compare_trained(Judge *j, const Comparison *c, Row *row, Error *e)
     return 0;
 }
 
+/* --- Rounded products: tf32 and bf16 --- */
+
+static void record_rounded(Judge *j, const char *what, const float *got, const float *want, size_t n, Row *row)
+{
+    char key[128];
+    double own = 0, difference = 0, norm = 0;
+    Error e;
+    snprintf(key, sizeof key, "bf16.%s", what);
+    if (metadata_number(j, key, &own, &e) != 0) /* a bound of 0 then, which nothing but equality meets */
+        own = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)got[i] - (double)want[i];
+        difference += d * d;
+        norm += (double)want[i] * (double)want[i];
+    }
+    record(row, what, sqrt(difference / norm), 2 * own);
+}
+
+/* Of the mean; the bound is of the errors of single positions, whose mean may vanish by chance. */
+static int compare_rounded_loss(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    float want;
+    (void)c;
+    if (read_floats(j, "loss", 1, &want, e) != 0)
+        return -1;
+    forward(j);
+    const float got = (float)(backward(j) / (double)j->counted);
+    record_rounded(j, "loss", &got, &want, 1, row);
+    return 0;
+}
+
+static int compare_rounded_residuals(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    const size_t n = j->B * j->T * j->config.C;
+    (void)c;
+    forward(j);
+    for (size_t layer = 1; layer <= j->config.L; layer++) {
+        char name[32];
+        snprintf(name, sizeof name, "residual.%zu", layer);
+        if (read_floats(j, name, n, j->want, e) != 0)
+            return -1;
+        gpt_residual(j->gpt, layer, j->got);
+        record_rounded(j, name, j->got, j->want, n, row);
+    }
+    return 0;
+}
+
+static int compare_rounded_logits(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    const size_t V = j->config.V, rows = j->B * j->T;
+    (void)c;
+    if (read_floats(j, "logits", rows * V, j->want, e) != 0)
+        return -1;
+    forward(j);
+    for (size_t i = 0; i < rows; i++)
+        gpt_logits(j->gpt, i, j->got + i * V);
+    record_rounded(j, "logits", j->got, j->want, rows * V, row);
+    return 0;
+}
+
+static int compare_rounded_decode(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    const size_t V = j->config.V;
+    Gpt *gpt;
+    (void)c;
+    if (create_inference(j, 1, &gpt, e) != 0)
+        return -1;
+    const int failed = read_floats(j, "logits", j->B * j->T * V, j->want, e);
+    for (size_t t = 0; t < j->T && failed == 0; t++)
+        gpt_decode(gpt, j->tokens[t], t, j->got + t * V);
+    gpt_free(gpt);
+    if (failed == 0)
+        record_rounded(j, "logits", j->got, j->want, j->T * V, row);
+    return failed;
+}
+
+/* The key bias is left out: its gradient is rounding noise. */
+static int compare_rounded_gradients(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    (void)c;
+    poison_gradients(j);
+    forward(j);
+    backward(j);
+    for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++) {
+        const size_t n = tensor_size(t);
+        char name[128];
+        if (read_tensor(j, "grad.", t, j->want, e) != 0)
+            return -1;
+        gpt_read(j->gpt, GPT_GRADS, t, j->got);
+        if (is_fused_qkv(t) && t->role == ROLE_BIAS)
+            memcpy(j->got + n / 3, j->want + n / 3, n / 3 * sizeof *j->got);
+        snprintf(name, sizeof name, "grad.%s", t->name);
+        record_rounded(j, name, j->got, j->want, n, row);
+    }
+    return 0;
+}
+
+/* Gradients with those in `kept`. */
+static int compare_with_kept(Judge *j, const Comparison *c, Row *row)
+{
+    poison_gradients(j);
+    forward(j);
+    backward(j);
+    for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++) {
+        gpt_read(j->gpt, GPT_GRADS, t, j->got);
+        record(row, t->name, max_error(j->got, j->kept + t->offset, tensor_size(t)), c->bound);
+    }
+    return 0;
+}
+
+/* Gradients with what the backward pass computes once more are those without, to the bit; but a rounded GELU is
+ * computed again from its rounded input, so that is held against the file. */
+static int compare_recomputed(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    Gpt *const plain = j->gpt;
+    int failed = 0;
+    forward(j);
+    backward(j);
+    for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++)
+        gpt_read(plain, GPT_GRADS, t, j->kept + t->offset);
+    for (GptRecompute recompute = GPT_RECOMPUTE_CHEAP; recompute < GPT_RECOMPUTES && failed == 0; recompute++) {
+        const GptSetup setup = {.B = j->B, .T = j->T, .mode = GPT_TRAINING, .dtype = j->dtype, .recompute = recompute};
+        if (gpt_create(&j->config, &setup, &j->gpt, e) != 0)
+            failed = -1;
+        if (failed == 0)
+            failed = load_arena(j, j->gpt, GPT_PARAMS, "param.", e);
+        for (int again = 0; again < 3 && failed == 0; again++) /* the later ones replayed from a CUDA graph */
+            failed = recompute == GPT_RECOMPUTE_CHEAP && j->dtype != GPT_FP32 ? compare_rounded_gradients(j, c, row, e)
+                                                                              : compare_with_kept(j, c, row);
+        gpt_free(j->gpt);
+        j->gpt = plain;
+    }
+    return failed;
+}
+
 /* --- The table of comparisons --- */
 
 static const Comparison comparisons[] = {
@@ -634,6 +776,16 @@ static const Comparison comparisons[] = {
     {"muon, same gradients", "muon", 1e-7, compare_fed_updates},
     {"muon, losses of training", "muon", 1e-5, compare_training_losses},
     {"muon, trained (no key bias)", "muon", 1e-3, compare_trained},
+    {"gradients, recomputed", NULL, 0, compare_recomputed},
+};
+
+static const Comparison rounded_comparisons[] = {
+    {"loss", NULL, 0, compare_rounded_loss},
+    {"residual stream", NULL, 0, compare_rounded_residuals},
+    {"logits", NULL, 0, compare_rounded_logits},
+    {"logits, decoded", NULL, 0, compare_rounded_decode},
+    {"gradients", NULL, 0, compare_rounded_gradients},
+    {"gradients, recomputed", NULL, 0, compare_recomputed},
 };
 
 typedef struct Tally {
@@ -647,6 +799,10 @@ static const char *reason_to_skip(const Judge *j, const Comparison *c)
         return "the file has no optimizer steps";
     if (c->run == compare_fed_updates && !j->step_gradients)
         return "the file has no gradients of its steps";
+    if (c->run == compare_recomputed && gpt_kind() == GPT_ON_CPU)
+        return "the CPU recomputes nothing";
+    if (j->dtype != GPT_FP32 && safetensors_metadata(j->file, "bf16.loss") == NULL)
+        return "the file does not hold PyTorch's own errors in bf16";
     return NULL;
 }
 
@@ -700,8 +856,10 @@ static size_t largest_tensor(const Judge *j)
 
 static int open_judge(const char *path, Judge *j, Error *e)
 {
-    if (safetensors_open(path, &j->file, e) != 0 || read_config(j, e) != 0 ||
-        gpt_create(&j->config, j->B, j->T, GPT_TRAINING, &j->gpt, e) != 0)
+    if (safetensors_open(path, &j->file, e) != 0 || read_config(j, e) != 0)
+        return -1;
+    const GptSetup setup = {.B = j->B, .T = j->T, .mode = GPT_TRAINING, .dtype = j->dtype};
+    if (gpt_create(&j->config, &setup, &j->gpt, e) != 0)
         return -1;
     j->table = gpt_table(j->gpt);
     j->tokens = calloc(j->B * j->T, sizeof *j->tokens);
@@ -728,32 +886,42 @@ static void close_judge(Judge *j)
     safetensors_close(j->file);
 }
 
-static void judge_file(const char *path, Tally *tally)
+static void judge_file(const char *path, GptDtype dtype, Tally *tally)
 {
-    Judge j = {0};
+    Judge j = {.dtype = dtype};
     Error e;
     if (open_judge(path, &j, &e) != 0) {
         printf("%s\n  %s  FAIL\n", path, e.text);
         tally->failed++;
     } else {
-        printf("%s: L=%zu NH=%zu C=%zu V=%zu, B=%zu T=%zu of %zu, %zu steps; %s\n", path, j.config.L, j.config.NH,
-               j.config.C, j.config.V, j.B, j.T, j.config.T, j.steps, gpt_device());
+        printf("%s: L=%zu NH=%zu C=%zu V=%zu, B=%zu T=%zu of %zu, %zu steps; %s, %s\n", path, j.config.L, j.config.NH,
+               j.config.C, j.config.V, j.B, j.T, j.config.T, j.steps, gpt_device(), gpt_dtype_names[dtype]);
         printf("%-30s %-32s %9s %9s\n", "quantity", "worst", "error", "bound");
-        for (size_t i = 0; i < sizeof comparisons / sizeof *comparisons; i++)
+        for (size_t i = 0; i < sizeof comparisons / sizeof *comparisons && dtype == GPT_FP32; i++)
             run(&j, &comparisons[i], tally);
+        for (size_t i = 0; i < sizeof rounded_comparisons / sizeof *rounded_comparisons && dtype != GPT_FP32; i++)
+            run(&j, &rounded_comparisons[i], tally);
     }
     close_judge(&j);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
-        fprintf(stderr, "usage: %s FILE...   reference files made by dev/reference.py\n", argv[0]);
+    GptDtype dtype = GPT_FP32;
+    int first = 1;
+    if (argc > 2 && strcmp(argv[1], "--dtype") == 0) {
+        for (dtype = 0; dtype < GPT_DTYPES && strcmp(argv[2], gpt_dtype_names[dtype]) != 0;)
+            dtype++;
+        first = 3;
+    }
+    if (argc <= first || dtype == GPT_DTYPES) {
+        fprintf(stderr, "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference.py\n",
+                argv[0]);
         return 2;
     }
     Tally tally = {0};
-    for (int i = 1; i < argc; i++)
-        judge_file(argv[i], &tally);
+    for (int i = first; i < argc; i++)
+        judge_file(argv[i], dtype, &tally);
     printf("%zu passed, %zu failed, %zu skipped\n", tally.passed, tally.failed, tally.skipped);
     return tally.failed > 0 || tally.passed == 0;
 }

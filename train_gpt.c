@@ -9,6 +9,7 @@
  * sums over PARTS fixed parts of the rows that are added in order.
  */
 #include "base/matmul.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/threads.h"
 #include "base/vmath.h"
@@ -64,11 +65,13 @@ typedef struct Place {
 struct Gpt {
     GptConfig config;
     GptTable table;
+    GptSetup setup; /* B and T: the most */
     Place places[WEIGHT_KINDS];
-    GptMode mode;
-    size_t max_B, max_T, threads;
-    size_t B, T; /* of the last gpt_forward */
+    size_t threads;
+    size_t B, T;     /* of the last gpt_forward */
     int32_t *tokens; /* (R) of the last gpt_forward */
+    double loss_sum; /* of the gpt_backward calls since the first */
+    GptTimes times;
 
     float *params, *grads;
     Activations acts; /* layer 0; the layers follow one another in each buffer */
@@ -127,7 +130,7 @@ static Weights weights_of(const Gpt *g, float *arena, size_t layer)
 /* Layer `layer`'s activations from row `row` on (att_lse: whole). */
 static Activations activations_of(const Gpt *g, size_t layer, size_t row)
 {
-    const size_t C = g->config.C, rows = g->max_B * g->max_T, at = layer * rows + row;
+    const size_t C = g->config.C, rows = g->setup.B * g->setup.T, at = layer * rows + row;
     const Activations *a = &g->acts;
     return (Activations){
         .residual = a->residual + at * C,
@@ -508,7 +511,7 @@ static void attention_forward(const Gpt *g, float *att, float *lse, const float 
         const size_t b = bh / NH, h = bh % NH;
         const Head head = head_of(qkv, T, C, HS, b, h);
         head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
-                     g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T);
+                     g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
     }
 }
 
@@ -561,7 +564,7 @@ static void attention_backward(const Gpt *g, float *dqkv, const float *datt, con
         const size_t b = bh / NH, h = bh % NH, at = b * T * C + h * HS;
         const Head head = head_of(a->qkv, T, C, HS, b, h);
         head_backward(&head, dqkv + b * T * 3 * C + h * HS, datt + at, a->att + at, a->att_lse + bh * T,
-                      g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T);
+                      g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
     }
 }
 
@@ -572,7 +575,7 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
 #pragma omp parallel for schedule(static) num_threads((int)g->threads)
     for (size_t h = 0; h < NH; h++) {
         const Head head = head_of(qkv, keys, C, HS, 0, h);
-        float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->max_T, maximum;
+        float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;
         head_scores(&head, scores, position, 1, keys);
         const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
         matmul_here(&(Matmul){.m = 1, .n = HS, .k = keys, .alpha = inverse_sum, .a = scores, .lda = keys,
@@ -699,9 +702,10 @@ static void block_backward(Gpt *g, size_t layer, bool first)
 
 void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
 {
-    assert(B >= 1 && B <= g->max_B && T >= 1 && T <= g->max_T);
+    assert(B >= 1 && B <= g->setup.B && T >= 1 && T <= g->setup.T);
     const size_t C = g->config.C, R = B * T;
     const Weights w = weights_of(g, g->params, 0);
+    const double begin = clock_seconds();
     g->B = B;
     g->T = T;
     memcpy(g->tokens, tokens, R * sizeof *tokens);
@@ -709,31 +713,46 @@ void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
     for (size_t layer = 0; layer < g->config.L; layer++)
         block_forward(g, layer, 0, R, false);
     layernorm_forward(g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, w.lnfw, w.lnfb, R, C);
+    g->times.forward += clock_seconds() - begin;
 }
 
 double gpt_loss(Gpt *g, const int32_t *targets)
 {
+    g->times = (GptTimes){0};
     return classifier(g, targets, 0, false, false);
 }
 
-double gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
+void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
 {
-    assert(g->mode == GPT_TRAINING);
+    assert(g->setup.mode == GPT_TRAINING);
     const size_t C = g->config.C, R = g->B * g->T;
     const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
-    const double loss = classifier(g, targets, (float)scale, true, first);
+    const double begin = clock_seconds();
+    g->loss_sum = (first ? 0 : g->loss_sum) + classifier(g, targets, (float)scale, true, first);
     memset(g->dresidual, 0, R * C * sizeof *g->dresidual);
     layernorm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw,
                        R, C, first, g->partial_sums);
     for (size_t layer = g->config.L; layer-- > 0;)
         block_backward(g, layer, first);
     embedding_backward(&dw, g->dresidual, g->tokens, &g->config, g->B, g->T, first);
-    return loss;
+    g->times.backward += clock_seconds() - begin;
+}
+
+double gpt_loss_sum(const Gpt *g)
+{
+    return g->loss_sum;
+}
+
+GptTimes gpt_times(Gpt *g)
+{
+    const GptTimes times = g->times;
+    g->times = (GptTimes){0};
+    return times;
 }
 
 void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 {
-    assert(position < g->max_T);
+    assert(position < g->setup.T);
     const size_t C = g->config.C;
     const Weights w = weights_of(g, g->params, 0);
     embedding_forward(activations_of(g, 0, position).residual, &token, &w, 1, 1, position, C);
@@ -768,11 +787,11 @@ typedef struct Buffer {
 
 enum { BUFFERS_MOST = 32 };
 
-/* Every float array of a Gpt whose config, table, mode, max_B, max_T and threads are set. Returns how many. */
+/* Every float array of a Gpt whose config, table, setup and threads are set. Returns how many. */
 static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
 {
     const GptConfig *c = &g->config;
-    const double C = (double)c->C, T = (double)g->max_T, R = (double)g->max_B * T, LR = (double)c->L * R;
+    const double C = (double)c->C, T = (double)g->setup.T, R = (double)g->setup.B * T, LR = (double)c->L * R;
     const double most_rows = (double)classifier_rows(c), arena = (double)g->table.arena_size;
     Activations *a = &g->acts;
     const Buffer both[] = {
@@ -808,29 +827,30 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
     };
     const size_t n_both = sizeof both / sizeof *both, n_training = sizeof training / sizeof *training;
     memcpy(list, both, sizeof both);
-    if (g->mode != GPT_TRAINING)
+    if (g->setup.mode != GPT_TRAINING)
         return n_both;
     memcpy(list + n_both, training, sizeof training);
     return n_both + n_training;
 }
 
-size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mode)
+size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup)
 {
-    Gpt g = {.config = *config, .mode = mode, .max_B = B, .max_T = T, .threads = threads_count()};
+    Gpt g = {.config = *config, .setup = *setup, .threads = threads_count()};
     Buffer list[BUFFERS_MOST];
     Error ignored;
     if (gpt_table_make(config, &g.table, &ignored) != 0)
         return SIZE_MAX;
     const size_t n = list_buffers(&g, list);
-    double bytes = (double)B * (double)T * (sizeof(int32_t) + sizeof(double));
+    double bytes = (double)setup->B * (double)setup->T * (sizeof(int32_t) + sizeof(double));
     for (size_t i = 0; i < n; i++)
         bytes += list[i].floats * sizeof(float);
     gpt_table_free(&g.table);
     return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
 }
 
-int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **out, Error *e)
+int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error *e)
 {
+    const size_t B = setup->B, T = setup->T;
     *out = NULL;
     if (gpt_config_check(config, e) != 0)
         return -1;
@@ -838,10 +858,14 @@ int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **
         return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", T, config->T);
     if (B == 0 || B > SIZE_MAX / 64 / T / (4 * config->C) / config->L)
         return error_set(e, "a micro-batch of %zu sequences is out of range", B);
+    if (setup->dtype != GPT_FP32)
+        return error_set(e, "--dtype %s needs a GPU; the CPU computes in fp32", gpt_dtype_names[setup->dtype]);
+    if (setup->recompute != GPT_RECOMPUTE_NOTHING)
+        return error_set(e, "--recompute %s needs a GPU", gpt_recompute_names[setup->recompute]);
     Gpt *g = calloc(1, sizeof *g);
     if (g == NULL)
         return error_set(e, "out of memory");
-    *g = (Gpt){.config = *config, .mode = mode, .max_B = B, .max_T = T, .threads = threads_count()};
+    *g = (Gpt){.config = *config, .setup = *setup, .threads = threads_count()};
     matmul_init();
     int status = gpt_table_make(config, &g->table, e);
     if (status == 0)
@@ -886,6 +910,7 @@ const GptConfig *gpt_config(const Gpt *g) { return &g->config; }
 const GptTable *gpt_table(const Gpt *g) { return &g->table; }
 float *gpt_params(Gpt *g) { return g->params; }
 float *gpt_grads(Gpt *g) { return g->grads; }
+void gpt_params_changed(Gpt *g) { (void)g; }
 
 void gpt_read(const Gpt *g, GptArena arena, const Tensor *t, float *to)
 {
@@ -911,8 +936,15 @@ const char *gpt_device(void)
     return text;
 }
 
+const char *gpt_device_name(void) { return NULL; }
 GptKind gpt_kind(void) { return GPT_ON_CPU; }
 size_t gpt_memory_present(void) { return memory_present(); }
+
+GptDtype gpt_default_dtype(const GptConfig *config)
+{
+    (void)config;
+    return GPT_FP32;
+}
 
 int gpt_probe(Error *e)
 {

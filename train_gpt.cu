@@ -1,7 +1,13 @@
 /*
- * GPT-2 on a GPU, forward and backward: the CUDA twin of train_gpt.c, the same functions in the same order, in fp32.
- * Products are cuBLAS's; all else are our own kernels on one stream. Two runs give the same bits: no atomics, every sum
- * in a fixed order.
+ * GPT-2 on a GPU, forward and backward: the CUDA twin of train_gpt.c, the same functions in the same order.
+ *
+ * What tensor cores read, and what only travels between kernels, is of type X: bf16, or float for diffing. Parameters,
+ * their gradients, the residual stream and its gradient, means, losses and every sum are fp32 (losses: double)
+ * whatever X is; products read a copy of the parameters that is rounded to bf16 after each update. The residual
+ * stream is where bf16 would lose most: each layer adds a little to it.
+ *
+ * Products are cuBLASLt's; all else are our own kernels on one stream. Two runs give the same bits: no atomics, every
+ * sum in a fixed order.
  *
  * R = B*T rows of tokens; every other name as in train_gpt.c.
  */
@@ -11,34 +17,36 @@ extern "C" {
 }
 
 #include "base/cuda.cuh"
+#include "base/cuda/attention.cuh"
+#include "base/cuda/flash.cuh"
+#include "base/cuda/lt.cuh"
+#include "base/cuda/replay.cuh"
+#include "base/cuda/staging.cuh"
+#include "base/cuda/stopwatch.cuh"
 
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <new>
+#include <type_traits>
 #include <vector>
+
+typedef __nv_bfloat16 bf16;
 
 namespace {
 
 enum : size_t {
-    PARTS = 64,               /* partial sums over rows */
-    CLASSIFIER_ROWS = 1024,   /* rows of logits at a time ... */
-    CLASSIFIER_FLOATS = 1 << 26, /* ... fewer when the vocabulary is large */
-    LOGITS_ALIGNMENT = 16,
+    PARTS_MOST = 512,         /* partial sums over rows ... */
+    PART_ROWS = 8,            /* ... each over so many rows at least */
+    CLASSIFIER_ROWS = 4096,   /* rows of logits at a time ... */
+    CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
+    VOCAB_PADDING = 64,       /* rows: the arena has room for wte's, see gpt_table.c; they are zeros */
     WEIGHT_KINDS = 16,        /* members of Weights */
+    LOSS_THREADS = 512,
     THREADS = 256
 };
 
-enum { OLDEST_DEVICE = 8 }; /* compute capability: Ampere */
-
-/* Attention: a block takes TILE queries (or keys) of one head against tiles of as many keys (or queries). Four threads
- * share a row; each owns a quarter of its scores and a quarter of its HEAD_MOST channels. */
-enum {
-    TILE = 32,
-    ROW_THREADS = 4,
-    HEAD_MOST = 128,
-    OWN_SCORES = TILE / ROW_THREADS,
-    OWN_CHANNELS = HEAD_MOST / ROW_THREADS
-};
+enum { OLDEST_DEVICE = 7, OLDEST_BF16 = 8 }; /* compute capability: Turing, Ampere */
 
 } // namespace
 
@@ -46,28 +54,30 @@ enum {
  * Views of the arenas
  */
 
-/* Parameters, or their gradients. */
-typedef struct Weights {
-    float *wte, *wpe;           /* (V,C) (T,C) */
-    float *ln1w, *ln1b;         /* (C) */
-    float *qkvw, *qkvb;         /* (3C,C) (3C) */
-    float *attprojw, *attprojb; /* (C,C) (C) */
-    float *ln2w, *ln2b;         /* (C) */
-    float *fcw, *fcb;           /* (4C,C) (4C) */
-    float *fcprojw, *fcprojb;   /* (C,4C) (C) */
-    float *lnfw, *lnfb;         /* (C) */
-} Weights;
+/* Parameters in fp32, their copy in X, or their gradients. */
+template <class X> struct Weights {
+    X *wte, *wpe;           /* (Vp,C) (T,C) */
+    X *ln1w, *ln1b;         /* (C) */
+    X *qkvw, *qkvb;         /* (3C,C) (3C) */
+    X *attprojw, *attprojb; /* (C,C) (C) */
+    X *ln2w, *ln2b;         /* (C) */
+    X *fcw, *fcb;           /* (4C,C) (4C) */
+    X *fcprojw, *fcprojb;   /* (C,4C) (C) */
+    X *lnfw, *lnfb;         /* (C) */
+};
 
-/* What the forward pass of one layer keeps for the backward pass. */
-typedef struct Activations {
-    float *residual;                  /* (R,C) the layer's input */
-    float *ln1, *ln1_mean, *ln1_rstd; /* (R,C) (R) (R) */
-    float *qkv;                       /* (R,3C) */
-    float *att, *att_lse;             /* (R,C); (B,NH,T) log of the softmax's denominator */
-    float *residual_mid;              /* (R,C) after attention */
-    float *ln2, *ln2_mean, *ln2_rstd; /* (R,C) (R) (R) */
-    float *fc, *gelu;                 /* (R,4C) before and after the nonlinearity */
-} Activations;
+/* What the forward pass of one layer keeps for the backward pass. Gpt holds them with X = void. */
+template <class X> struct Activations {
+    float *residual;             /* (R,C) the layer's input */
+    X *ln1;                      /* (R,C) */
+    float *ln1_mean, *ln1_rstd;  /* (R) (R) */
+    X *qkv, *att;                /* (R,3C) (R,C) */
+    float *att_lse;              /* (B,NH,T) log of the softmax's denominator */
+    float *residual_mid;         /* (R,C) after attention */
+    X *ln2;                      /* (R,C) */
+    float *ln2_mean, *ln2_rstd;  /* (R) (R) */
+    X *fc, *gelu;                /* (R,4C) before and after the nonlinearity */
+};
 
 /* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
 typedef struct Place {
@@ -76,58 +86,69 @@ typedef struct Place {
 
 struct Gpt {
     GptConfig config;
+    GptSetup setup; /* B and T: the most */
     GptTable table;
     Place places[WEIGHT_KINDS];
-    GptMode mode;
-    size_t max_B, max_T;
     size_t B, T; /* of the last gpt_forward */
 
     cudaStream_t stream;
-    cublasHandle_t cublas;
+    Lt lt;
+    Staging staging; /* of tokens on their way to the device */
+    Replay replay;   /* of whole passes, as CUDA graphs */
+    Stopwatch stopwatch;
+    int32_t *host_tokens; /* (R) of the last gpt_forward */
 
-    int32_t *host_tokens;        /* (R) of the last gpt_forward */
-    int32_t *tokens, *targets;   /* (R) */
-    int32_t *row_order;          /* (R) rows by token, see embedding_backward */
-    int32_t *token_starts;       /* (R+1) where each distinct token's rows begin */
-    double *losses;              /* (R) */
-    std::vector<double> *host_losses;
+    int32_t *tokens, *targets; /* (R) */
+    int32_t *row_order;        /* (R) rows by token, see embedding_backward */
+    int32_t *token_starts;     /* (R+1) where each distinct token's rows begin; unused ones: R */
+    double *losses;            /* (R) */
+    double *loss_sums;         /* (2): of gpt_loss; of the gpt_backward calls since the first */
 
     float *params, *grads;
-    Activations acts; /* layer 0; the layers follow one another in each buffer */
-    float *residual_final, *lnf, *lnf_mean, *lnf_rstd;
-    float *logits; /* (classifier_rows, Vp) */
+    void *weights;        /* params in X, of which they may be a copy */
+    bool weights_are_old; /* the copy is to be made again */
+
+    Activations<void> acts; /* layer 0; the layers follow one another in each buffer, or share it */
+    float *residual_final;  /* (R,C) */
+    void *lnf;              /* (R,C) */
+    float *lnf_mean, *lnf_rstd;
+    void *logits;      /* (classifier_rows, Vp) */
+    float *row_logits; /* (Vp) */
+    void *narrow; /* (R,C): what a layer adds to the residual stream; in the backward pass gradients */
 
     /* backward only */
-    float *dresidual, *dnorm, *datt; /* (R,C) */
-    float *dqkv, *dfc;               /* (R,3C) (R,4C) */
-    float *att_delta;                /* (B,NH,T) rowsum of datt att */
-    float *partial_sums;             /* (PARTS, 4C) */
+    float *dresidual;        /* (R,C) */
+    void *dresidual_rounded; /* (R,C) the same in X */
+    void *wide;              /* (R,4C) gradients */
+    float *att_scratch;      /* see attention_backward */
+    float *partial_sums;     /* (PARTS_MOST, 4C) */
 };
 
 /* Where each member of Weights stands in the arenas, by its tensor's name in layer 0. */
 static void find_places(Gpt *g)
 {
+    typedef Weights<float> W;
     static const struct {
         const char *name;
         size_t member;
         bool each_layer;
     } members[WEIGHT_KINDS] = {
-        {"wte.weight", offsetof(Weights, wte), false},
-        {"wpe.weight", offsetof(Weights, wpe), false},
-        {"h.0.ln_1.weight", offsetof(Weights, ln1w), true},
-        {"h.0.ln_1.bias", offsetof(Weights, ln1b), true},
-        {"h.0.attn.c_attn.weight", offsetof(Weights, qkvw), true},
-        {"h.0.attn.c_attn.bias", offsetof(Weights, qkvb), true},
-        {"h.0.attn.c_proj.weight", offsetof(Weights, attprojw), true},
-        {"h.0.attn.c_proj.bias", offsetof(Weights, attprojb), true},
-        {"h.0.ln_2.weight", offsetof(Weights, ln2w), true},
-        {"h.0.ln_2.bias", offsetof(Weights, ln2b), true},
-        {"h.0.mlp.c_fc.weight", offsetof(Weights, fcw), true},
-        {"h.0.mlp.c_fc.bias", offsetof(Weights, fcb), true},
-        {"h.0.mlp.c_proj.weight", offsetof(Weights, fcprojw), true},
-        {"h.0.mlp.c_proj.bias", offsetof(Weights, fcprojb), true},
-        {"ln_f.weight", offsetof(Weights, lnfw), false},
-        {"ln_f.bias", offsetof(Weights, lnfb), false},
+        {"wte.weight", offsetof(W, wte), false},
+        {"wpe.weight", offsetof(W, wpe), false},
+        {"h.0.ln_1.weight", offsetof(W, ln1w), true},
+        {"h.0.ln_1.bias", offsetof(W, ln1b), true},
+        {"h.0.attn.c_attn.weight", offsetof(W, qkvw), true},
+        {"h.0.attn.c_attn.bias", offsetof(W, qkvb), true},
+        {"h.0.attn.c_proj.weight", offsetof(W, attprojw), true},
+        {"h.0.attn.c_proj.bias", offsetof(W, attprojb), true},
+        {"h.0.ln_2.weight", offsetof(W, ln2w), true},
+        {"h.0.ln_2.bias", offsetof(W, ln2b), true},
+        {"h.0.mlp.c_fc.weight", offsetof(W, fcw), true},
+        {"h.0.mlp.c_fc.bias", offsetof(W, fcb), true},
+        {"h.0.mlp.c_proj.weight", offsetof(W, fcprojw), true},
+        {"h.0.mlp.c_proj.bias", offsetof(W, fcprojb), true},
+        {"ln_f.weight", offsetof(W, lnfw), false},
+        {"ln_f.bias", offsetof(W, lnfb), false},
     };
     for (size_t i = 0; i < WEIGHT_KINDS; i++) {
         const Tensor *t = gpt_table_find(&g->table, members[i].name);
@@ -135,47 +156,47 @@ static void find_places(Gpt *g)
     }
 }
 
-static Weights weights_of(const Gpt *g, float *arena, size_t layer)
+template <class X> static Weights<X> weights_of(const Gpt *g, X *arena, size_t layer)
 {
-    Weights w = {};
+    Weights<X> w = {};
     for (const Place *place = g->places; place < g->places + WEIGHT_KINDS; place++) {
-        float *at = arena + place->offset + layer * place->stride;
+        X *at = arena + place->offset + layer * place->stride;
         memcpy((char *)&w + place->member, &at, sizeof at);
     }
     return w;
 }
 
-/* Layer `layer`'s activations from row `row` on (att_lse: whole). */
-static Activations activations_of(const Gpt *g, size_t layer, size_t row)
-{
-    const size_t C = g->config.C, rows = g->max_B * g->max_T, at = layer * rows + row;
-    const Activations *a = &g->acts;
-    Activations view;
-    view.residual = a->residual + at * C;
-    view.ln1 = a->ln1 + at * C;
-    view.ln1_mean = a->ln1_mean + at;
-    view.ln1_rstd = a->ln1_rstd + at;
-    view.qkv = a->qkv + at * 3 * C;
-    view.att = a->att + at * C;
-    view.att_lse = a->att_lse + layer * rows * g->config.NH;
-    view.residual_mid = a->residual_mid + at * C;
-    view.ln2 = a->ln2 + at * C;
-    view.ln2_mean = a->ln2_mean + at;
-    view.ln2_rstd = a->ln2_rstd + at;
-    view.fc = a->fc + at * 4 * C;
-    view.gelu = a->gelu + at * 4 * C;
-    return view;
-}
+static Weights<float> params_of(const Gpt *g, size_t layer) { return weights_of(g, g->params, layer); }
+static Weights<float> grads_of(const Gpt *g, size_t layer) { return weights_of(g, g->grads, layer); }
 
-/* Where layer `layer` puts its output: the input of the next. */
-static float *residual_after(const Gpt *g, size_t layer, size_t row)
+/* Layer `layer`'s activations from row `row` on (att_lse: whole). Buffers of what is computed again hold one layer. */
+template <class X> static Activations<X> activations_of(const Gpt *g, size_t layer, size_t row)
 {
-    return layer + 1 < g->config.L ? activations_of(g, layer + 1, row).residual : g->residual_final + row * g->config.C;
+    const size_t C = g->config.C, rows = g->setup.B * g->setup.T;
+    const size_t kept = layer * rows + row;
+    const size_t cheap = g->setup.recompute >= GPT_RECOMPUTE_CHEAP ? row : kept;
+    const size_t costly = g->setup.recompute >= GPT_RECOMPUTE_LAYERS ? row : kept;
+    const Activations<void> *a = &g->acts;
+    Activations<X> view;
+    view.residual = a->residual + kept * C;
+    view.ln1 = (X *)a->ln1 + cheap * C;
+    view.ln1_mean = a->ln1_mean + kept;
+    view.ln1_rstd = a->ln1_rstd + kept;
+    view.qkv = (X *)a->qkv + costly * 3 * C;
+    view.att = (X *)a->att + costly * C;
+    view.att_lse = a->att_lse + (costly - row) * g->config.NH;
+    view.residual_mid = a->residual_mid + costly * C;
+    view.ln2 = (X *)a->ln2 + cheap * C;
+    view.ln2_mean = a->ln2_mean + kept;
+    view.ln2_rstd = a->ln2_rstd + kept;
+    view.fc = (X *)a->fc + costly * 4 * C;
+    view.gelu = (X *)a->gelu + cheap * 4 * C;
+    return view;
 }
 
 static size_t padded_vocab(const GptConfig *c)
 {
-    return (c->V + LOGITS_ALIGNMENT - 1) / LOGITS_ALIGNMENT * LOGITS_ALIGNMENT;
+    return (c->V + VOCAB_PADDING - 1) / VOCAB_PADDING * VOCAB_PADDING;
 }
 
 static size_t classifier_rows(const GptConfig *c)
@@ -185,82 +206,189 @@ static size_t classifier_rows(const GptConfig *c)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Elements, several at a time. Kernels take N neighbours at once: 8 where rows are multiples of 8, otherwise 1.
+ */
+
+template <class X, int N> struct alignas(N == 8 ? 16 : sizeof(X)) Pack {
+    X at[N];
+};
+
+template <int N, class X> __device__ static void load(float (&to)[N], const X *from)
+{
+    const Pack<X, N> pack = *reinterpret_cast<const Pack<X, N> *>(from);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        to[i] = (float)pack.at[i];
+}
+
+template <int N, class X> __device__ static void store(X *to, const float (&from)[N])
+{
+    Pack<X, N> pack;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        pack.at[i] = (X)from[i];
+    *reinterpret_cast<Pack<X, N> *>(to) = pack;
+}
+
+/* Calls f with std::integral_constant 8 or 1, as rows of n elements allow. */
+template <class F> static void with_pack(size_t n, F f)
+{
+    if (n % 8 == 0)
+        f(std::integral_constant<int, 8>());
+    else
+        f(std::integral_constant<int, 1>());
+}
+
+template <class X> __global__ static void round_kernel(X *to, const float *from, size_t n)
+{
+    const size_t i = 8 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    float x[8];
+    if (i >= n)
+        return;
+    load(x, from + i);
+    store(to + i, x);
+}
+
+/* The copy of the parameters that products read, made again where it is old. */
+template <class X> static void round_weights(Gpt *g)
+{
+    const size_t n = g->table.arena_size; /* a multiple of 16 */
+    if (g->weights_are_old && !std::is_same<X, float>::value)
+        cuda_launch(round_kernel<X>, cuda_blocks(n / 8, THREADS), THREADS, 0, g->stream, (X *)g->weights, g->params, n);
+    g->weights_are_old = false;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
  * Sums over rows, in parts that do not depend on the device
  */
 
-__device__ static size_t part_begin(size_t part, size_t rows)
+static size_t parts_of(size_t rows)
 {
-    return rows * part / PARTS;
+    const size_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
+    return parts < PARTS_MOST ? parts : (size_t)PARTS_MOST;
 }
 
-__global__ static void add_parts_kernel(float *sums, const float *partial, size_t n, bool first)
-{
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n)
-        return;
-    float sum = first ? 0.0f : sums[i];
-    for (size_t part = 0; part < PARTS; part++)
-        sum += partial[part * n + i];
-    sums[i] = sum;
-}
+/* Of part blockIdx.y of gridDim.y. */
+__device__ static size_t part_begin(size_t rows) { return rows * blockIdx.y / gridDim.y; }
+__device__ static size_t part_end(size_t rows) { return rows * (blockIdx.y + 1) / gridDim.y; }
 
-/* sums (n) = the PARTS rows of partial (PARTS,n), plus what was there unless `first`. */
-static void add_parts(const Gpt *g, float *sums, const float *partial, size_t n, bool first)
+/* A block of 32 columns by 8 groups of parts. */
+__global__ static void add_parts_kernel(float *sums, const float *partial, size_t stride, size_t parts, size_t n,
+                                        bool first)
 {
-    cuda_launch(add_parts_kernel, cuda_blocks(n, THREADS), THREADS, 0, g->stream, sums, partial, n, first);
-}
-
-__global__ static void bias_backward_kernel(float *partial, const float *dout, size_t rows, size_t n)
-{
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, part = blockIdx.y;
-    if (i >= n)
-        return;
+    __shared__ float group_sums[8][32];
+    const size_t lane = threadIdx.x % 32, group = threadIdx.x / 32, i = (size_t)blockIdx.x * 32 + lane;
     float sum = 0;
-    for (size_t r = part_begin(part, rows); r < part_begin(part + 1, rows); r++)
-        sum += dout[r * n + i];
-    partial[part * n + i] = sum;
+    for (size_t part = group; part < parts && i < n; part += 8)
+        sum += partial[part * stride + i];
+    group_sums[group][lane] = sum;
+    __syncthreads();
+    if (group > 0 || i >= n)
+        return;
+    float total = first ? 0.0f : sums[i];
+    for (size_t k = 0; k < 8; k++)
+        total += group_sums[k][lane];
+    sums[i] = total;
+}
+
+/* sums (n) = the sum of n columns of partial (parts, stride), plus what was there unless `first`. */
+static void add_parts(const Gpt *g, float *sums, const float *partial, size_t stride, size_t parts, size_t n,
+                      bool first)
+{
+    cuda_launch(add_parts_kernel, cuda_blocks(n, 32), 256, 0, g->stream, sums, partial, stride, parts, n, first);
+}
+
+/* A warp takes 32 N columns; the block's 8 warps share the rows of a part. */
+template <int N, class X>
+__global__ static void bias_backward_kernel(float *partial, const X *dout, size_t rows, size_t n)
+{
+    __shared__ float warp_sums[8][32 * N];
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.x * 32 * N;
+    const size_t i = column + lane * N;
+    float sum[N] = {}, x[N];
+    for (size_t r = part_begin(rows) + warp; r < part_end(rows) && i < n; r += 8) {
+        load(x, dout + r * n + i);
+        for (int j = 0; j < N; j++)
+            sum[j] += x[j];
+    }
+    for (int j = 0; j < N; j++)
+        warp_sums[warp][lane * N + j] = sum[j];
+    __syncthreads();
+    if (threadIdx.x >= 32 * N || column + threadIdx.x >= n)
+        return;
+    float total = 0;
+    for (size_t k = 0; k < 8; k++)
+        total += warp_sums[k][threadIdx.x];
+    partial[blockIdx.y * n + column + threadIdx.x] = total;
 }
 
 /* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias. */
-static void bias_backward(const Gpt *g, float *dbias, const float *dout, size_t rows, size_t n, bool first)
+template <class X>
+static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows, size_t n, bool first)
 {
-    cuda_launch(bias_backward_kernel, dim3(cuda_blocks(n, 128), PARTS), 128, 0, g->stream, g->partial_sums, dout, rows,
-                n);
-    add_parts(g, dbias, g->partial_sums, n, first);
+    const size_t parts = parts_of(rows);
+    with_pack(n, [&](auto N) {
+        cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
+                    g->partial_sums, dout, rows, n);
+    });
+    add_parts(g, dbias, g->partial_sums, n, parts, n, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Embeddings: out = wte[token] + wpe[position]
  */
 
+template <int N>
 __global__ static void embedding_forward_kernel(float *out, const int32_t *tokens, const float *wte, const float *wpe,
                                                 size_t T, size_t position, size_t C)
 {
     const size_t r = blockIdx.x;
     const float *token = wte + (size_t)tokens[r] * C, *place = wpe + (position + r % T) * C;
-    for (size_t i = threadIdx.x; i < C; i += blockDim.x)
-        out[r * C + i] = token[i] + place[i];
+    for (size_t i = threadIdx.x * N; i < C; i += blockDim.x * N) {
+        float x[N], y[N];
+        load(x, token + i);
+        load(y, place + i);
+        for (int j = 0; j < N; j++)
+            x[j] += y[j];
+        store(out + r * C + i, x);
+    }
 }
 
-static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, const Weights *w, size_t rows, size_t T,
-                              size_t position, size_t C)
+static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, const Weights<float> *w, size_t rows,
+                              size_t T, size_t position, size_t C)
 {
-    cuda_launch(embedding_forward_kernel, (unsigned)rows, THREADS, 0, g->stream, out, tokens, w->wte, w->wpe, T,
-                position, C);
+    with_pack(C, [&](auto N) {
+        cuda_launch(embedding_forward_kernel<N>, (unsigned)rows, 128, 0, g->stream, out, tokens, w->wte, w->wpe, T,
+                    position, C);
+    });
 }
 
-/* A block for each distinct token: adds the rows where it stands, in their order. */
+/* A block takes 32 N columns of one distinct token: its 8 warps share the rows where the token stands. */
+template <int N>
 __global__ static void wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens,
                                            const int32_t *row_order, const int32_t *token_starts, size_t C)
 {
+    __shared__ float warp_sums[8][32 * N];
     const int32_t begin = token_starts[blockIdx.x], end = token_starts[blockIdx.x + 1];
-    float *token = dwte + (size_t)tokens[row_order[begin]] * C;
-    for (size_t i = threadIdx.x; i < C; i += blockDim.x) {
-        float sum = token[i];
-        for (int32_t k = begin; k < end; k++)
-            sum += dout[(size_t)row_order[k] * C + i];
-        token[i] = sum;
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * 32 * N;
+    const size_t i = column + lane * N;
+    float sum[N] = {}, x[N];
+    if (begin == end) /* there are fewer distinct tokens than blocks */
+        return;
+    for (int32_t k = begin + (int32_t)warp; k < end && i < C; k += 8) {
+        load(x, dout + (size_t)row_order[k] * C + i);
+        for (int j = 0; j < N; j++)
+            sum[j] += x[j];
     }
+    for (int j = 0; j < N; j++)
+        warp_sums[warp][lane * N + j] = sum[j];
+    __syncthreads();
+    if (threadIdx.x >= 32 * N || column + threadIdx.x >= C)
+        return;
+    float *to = dwte + (size_t)tokens[row_order[begin]] * C + column + threadIdx.x, total = *to;
+    for (size_t k = 0; k < 8; k++)
+        total += warp_sums[k][threadIdx.x];
+    *to = total;
 }
 
 __global__ static void wpe_backward_kernel(float *dwpe, const float *dout, size_t B, size_t T, size_t C, bool first)
@@ -274,115 +402,198 @@ __global__ static void wpe_backward_kernel(float *dwpe, const float *dout, size_
     }
 }
 
-/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. Rows are sorted by token
- * on the host, which has the tokens, so that no two blocks add to one row. */
-static void embedding_backward(const Gpt *g, const Weights *dw, const float *dout, const GptConfig *c, size_t B,
+/* Sorts the rows of the batch by token, on the host, which has the tokens: no two blocks then add to one row. */
+static void sort_tokens(Gpt *g)
+{
+    const size_t R = g->B * g->T, V = g->config.V;
+    std::vector<int32_t> next(V + 1, 0);
+    int32_t *order = staging_take(&g->staging, g->row_order, R), count = 0;
+    int32_t *starts = staging_take(&g->staging, g->token_starts, R + 1);
+    for (size_t r = 0; r < R; r++)
+        next[(size_t)g->host_tokens[r] + 1]++;
+    for (size_t v = 0; v < V; v++) {
+        if (next[v + 1] > 0)
+            starts[count++] = next[v];
+        next[v + 1] += next[v];
+    }
+    std::fill(starts + count, starts + R + 1, (int32_t)R);
+    for (size_t r = 0; r < R; r++)
+        order[(size_t)next[(size_t)g->host_tokens[r]]++] = (int32_t)r;
+}
+
+/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. */
+static void embedding_backward(const Gpt *g, const Weights<float> *dw, const float *dout, const GptConfig *c, size_t B,
                                size_t T, bool first)
 {
-    const size_t R = B * T;
-    std::vector<int32_t> starts(c->V + 1, 0), order(R), distinct;
-    for (size_t r = 0; r < R; r++)
-        starts[(size_t)g->host_tokens[r] + 1]++;
-    for (size_t v = 0; v < c->V; v++) {
-        if (starts[v + 1] > 0)
-            distinct.push_back(starts[v]);
-        starts[v + 1] += starts[v];
-    }
-    distinct.push_back((int32_t)R);
-    for (size_t r = 0; r < R; r++)
-        order[(size_t)starts[(size_t)g->host_tokens[r]]++] = (int32_t)r;
-    CUDA_CHECK(cudaMemcpyAsync(g->row_order, order.data(), R * sizeof(int32_t), cudaMemcpyHostToDevice, g->stream));
-    CUDA_CHECK(cudaMemcpyAsync(g->token_starts, distinct.data(), distinct.size() * sizeof(int32_t),
-                               cudaMemcpyHostToDevice, g->stream));
-    cuda_launch(wte_backward_kernel, (unsigned)(distinct.size() - 1), THREADS, 0, g->stream, dw->wte, dout, g->tokens,
-                g->row_order, g->token_starts, c->C);
+    const size_t most = B * T < c->V ? B * T : c->V; /* distinct tokens */
+    with_pack(c->C, [&](auto N) {
+        cuda_launch(wte_backward_kernel<N>, dim3((unsigned)most, cuda_blocks(c->C, 32 * N)), 256, 0, g->stream,
+                    dw->wte, dout, g->tokens, g->row_order, g->token_starts, c->C);
+    });
     cuda_launch(wpe_backward_kernel, (unsigned)c->T, THREADS, 0, g->stream, dw->wpe, dout, B, T, c->C, first);
-    CUDA_CHECK(cudaStreamSynchronize(g->stream)); /* the copies read this function's vectors */
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5). One warp a row.
  */
 
-__global__ static void layernorm_forward_kernel(float *out, float *mean, float *rstd, const float *x, const float *gain,
-                                                const float *bias, size_t rows, size_t C)
+/* Warps of a block whose shared memory holds `arrays` rows of C floats for each: as many as fit in 48 KiB, 8 at most.
+ */
+static unsigned layernorm_warps(size_t arrays, size_t C)
 {
-    const size_t r = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    unsigned warps = 8;
+    while (warps > 1 && warps * arrays * C * sizeof(float) > 48 << 10)
+        warps /= 2;
+    return warps;
+}
+
+template <int N, class X>
+__global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd, float *sum, const float *x,
+                                                const X *delta, const float *gain, const float *bias, size_t rows,
+                                                size_t C)
+{
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
+    float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
     if (r >= rows)
         return;
-    const float *xr = x + r * C;
-    float sum = 0, squares = 0;
-    for (size_t i = lane; i < C; i += 32)
-        sum += xr[i];
-    const float m = warp_sum(sum) / (float)C;
-    for (size_t i = lane; i < C; i += 32)
-        squares += (xr[i] - m) * (xr[i] - m);
+    for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane meets its own elements only */
+        load(v, x + r * C + i);
+        if (delta != NULL) {
+            load(w, delta + r * C + i);
+            for (int j = 0; j < N; j++)
+                v[j] += w[j];
+            store(sum + r * C + i, v);
+        }
+        for (int j = 0; j < N; j++)
+            total += v[j];
+        store(row + i, v);
+    }
+    const float m = warp_sum(total) / (float)C;
+    for (size_t i = lane * N; i < C; i += 32 * N) {
+        load(v, row + i);
+        for (int j = 0; j < N; j++)
+            squares += (v[j] - m) * (v[j] - m);
+    }
     const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + 1e-5f);
-    for (size_t i = lane; i < C; i += 32)
-        out[r * C + i] = (xr[i] - m) * s * gain[i] + bias[i];
+    for (size_t i = lane * N; i < C; i += 32 * N) {
+        load(v, row + i);
+        load(w, gain + i);
+        load(b, bias + i);
+        for (int j = 0; j < N; j++)
+            v[j] = (v[j] - m) * s * w[j] + b[j];
+        store(out + r * C + i, v);
+    }
     if (lane == 0) {
         mean[r] = m;
         rstd[r] = s;
     }
 }
 
-static void layernorm_forward(const Gpt *g, float *out, float *mean, float *rstd, const float *x, const float *gain,
-                              const float *bias, size_t rows, size_t C)
+/* Of x, or where there is a delta of sum = x + delta, which is written too. */
+template <class X>
+static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x,
+                              const X *delta, const float *gain, const float *bias, size_t rows, size_t C)
 {
-    cuda_launch(layernorm_forward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, out, mean, rstd, x,
-                gain, bias, rows, C);
+    const unsigned warps = layernorm_warps(1, C);
+    const size_t shared = warps * C * sizeof(float);
+    with_pack(C, [&](auto N) {
+        cuda_allow_shared(layernorm_forward_kernel<N, X>, shared);
+        cuda_launch(layernorm_forward_kernel<N, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out, mean,
+                    rstd, sum, x, delta, gain, bias, rows, C);
+    });
 }
 
-__global__ static void layernorm_backward_kernel(float *dx, const float *dout, const float *x, const float *mean,
-                                                 const float *rstd, const float *gain, size_t rows, size_t C)
-{
-    const size_t r = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (r >= rows)
-        return;
-    const float *xr = x + r * C, *dout_r = dout + r * C;
-    const float m = mean[r], s = rstd[r];
-    float sum_d = 0, sum_d_xhat = 0;
-    for (size_t i = lane; i < C; i += 32) {
-        const float d = dout_r[i] * gain[i];
-        sum_d += d;
-        sum_d_xhat += d * (xr[i] - m) * s;
-    }
-    const float mean_d = warp_sum(sum_d) / (float)C, mean_d_xhat = warp_sum(sum_d_xhat) / (float)C;
-    for (size_t i = lane; i < C; i += 32) {
-        const float xhat = (xr[i] - m) * s, d = dout_r[i] * gain[i];
-        dx[r * C + i] += s * (d - mean_d - xhat * mean_d_xhat);
-    }
-}
+/* What layernorm_backward reads and writes. */
+template <class X> struct LayerNormBackward {
+    float *dx;        /* (rows,C) is added to, or with `first_term` written over */
+    X *rounded;       /* (rows,C) the new dx in X, or NULL where X is float */
+    const X *dout;    /* (rows,C) */
+    const float *x, *mean, *rstd, *gain;
+    bool first_term;
+};
 
-__global__ static void layernorm_parts_kernel(float *gain_parts, float *bias_parts, const float *dout, const float *x,
-                                              const float *mean, const float *rstd, size_t rows, size_t C)
+/* A block takes the rows of a part. Each warp sums its rows' dgain, dbias and dx in shared memory (warps, 3, C);
+ * partial (parts, 3, C) gets the sums over the warps. */
+template <int N, class X>
+__global__ static void layernorm_backward_kernel(LayerNormBackward<X> l, float *partial, size_t rows, size_t C)
 {
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, part = blockIdx.y;
-    if (i >= C)
-        return;
-    float gain_sum = 0, bias_sum = 0;
-    for (size_t r = part_begin(part, rows); r < part_begin(part + 1, rows); r++) {
-        const float d = dout[r * C + i];
-        gain_sum += d * (x[r * C + i] - mean[r]) * rstd[r];
-        bias_sum += d;
+    float *shared = dynamic_shared<float>();
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    float *gain_sum = shared + warp * 3 * C, *bias_sum = gain_sum + C, *dx_sum = bias_sum + C;
+    float d[N], x[N], gain[N], dx[N], sum[N];
+    for (size_t i = lane * N; i < C; i += 32 * N) { /* until the barrier a lane meets its own elements only */
+        const float zeros[N] = {};
+        store(gain_sum + i, zeros);
+        store(bias_sum + i, zeros);
+        store(dx_sum + i, zeros);
     }
-    gain_parts[part * C + i] = gain_sum;
-    bias_parts[part * C + i] = bias_sum;
+    for (size_t r = part_begin(rows) + warp; r < part_end(rows); r += warps) {
+        const float m = l.mean[r], s = l.rstd[r];
+        float total_d = 0, total_d_xhat = 0;
+        for (size_t i = lane * N; i < C; i += 32 * N) {
+            load(d, l.dout + r * C + i);
+            load(x, l.x + r * C + i);
+            load(gain, l.gain + i);
+            for (int j = 0; j < N; j++) {
+                const float xhat = (x[j] - m) * s, d_xhat = d[j] * gain[j];
+                total_d += d_xhat;
+                total_d_xhat += d_xhat * xhat;
+            }
+        }
+        const float mean_d = warp_sum(total_d) / (float)C, mean_d_xhat = warp_sum(total_d_xhat) / (float)C;
+        for (size_t i = lane * N; i < C; i += 32 * N) {
+            load(d, l.dout + r * C + i);
+            load(x, l.x + r * C + i);
+            load(gain, l.gain + i);
+            if (!l.first_term)
+                load(dx, l.dx + r * C + i);
+            for (int j = 0; j < N; j++) {
+                const float xhat = (x[j] - m) * s;
+                dx[j] = (l.first_term ? 0.0f : dx[j]) + s * (d[j] * gain[j] - mean_d - xhat * mean_d_xhat);
+                x[j] = d[j] * xhat;
+            }
+            store(l.dx + r * C + i, dx);
+            if (l.rounded != NULL)
+                store(l.rounded + r * C + i, dx);
+            const auto add = [&](float *to, const float (&term)[N]) {
+                load(sum, to + i);
+                for (int j = 0; j < N; j++)
+                    sum[j] += term[j];
+                store(to + i, sum);
+            };
+            add(gain_sum, x);
+            add(bias_sum, d);
+            add(dx_sum, dx);
+        }
+    }
+    __syncthreads();
+    for (size_t i = threadIdx.x; i < 3 * C; i += blockDim.x) {
+        float total = 0;
+        for (size_t k = 0; k < warps; k++)
+            total += shared[k * 3 * C + i];
+        partial[blockIdx.y * 3 * C + i] = total;
+    }
 }
 
 /* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
- * dgain += sum of dout xhat, dbias += sum of dout. */
-static void layernorm_backward(const Gpt *g, float *dx, float *dgain, float *dbias, const float *dout, const float *x,
-                               const float *mean, const float *rstd, const float *gain, size_t rows, size_t C,
-                               bool first)
+ * dgain += sum of dout xhat, dbias += sum of dout.  dx is then the gradient of what the layer below has added to the
+ * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL where there is none. */
+template <class X>
+static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, float *dgain, float *dbias,
+                               float *dbias_below, size_t rows, size_t C, bool first)
 {
-    float *gain_parts = g->partial_sums, *bias_parts = g->partial_sums + PARTS * C;
-    cuda_launch(layernorm_backward_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, g->stream, dx, dout, x, mean,
-                rstd, gain, rows, C);
-    cuda_launch(layernorm_parts_kernel, dim3(cuda_blocks(C, 128), PARTS), 128, 0, g->stream, gain_parts, bias_parts,
-                dout, x, mean, rstd, rows, C);
-    add_parts(g, dgain, gain_parts, C, first);
-    add_parts(g, dbias, bias_parts, C, first);
+    const unsigned warps = layernorm_warps(3, C);
+    const size_t shared = warps * 3 * C * sizeof(float), parts = parts_of(rows);
+    const float *partial = g->partial_sums;
+    with_pack(C, [&](auto N) {
+        cuda_allow_shared(layernorm_backward_kernel<N, X>, shared);
+        cuda_launch(layernorm_backward_kernel<N, X>, dim3(1, (unsigned)parts), 32 * warps, shared, g->stream, l,
+                    g->partial_sums, rows, C);
+    });
+    add_parts(g, dgain, partial, 3 * C, parts, C, first);
+    add_parts(g, dbias, partial + C, 3 * C, parts, C, first);
+    if (dbias_below != NULL)
+        add_parts(g, dbias_below, partial + 2 * C, 3 * C, parts, C, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -407,315 +618,174 @@ __device__ static float gelu_slope(float x)
  * Linear layers, and what follows a product elementwise
  */
 
-typedef struct LinearTail {
-    const float *bias;     /* (OC) added, or NULL */
-    const float *residual; /* (rows, OC) added, or NULL */
-    float *gelu;           /* (rows, OC) gelu(out) is written there, or NULL */
-    const float *fc;       /* (rows, OC) input of the GELU whose slope multiplies out, or NULL */
-} LinearTail;
-
-__global__ static void tail_kernel(float *out, LinearTail tail, size_t n, size_t OC)
+template <int N, class X>
+__global__ static void tail_kernel(X *out, const float *bias, X *gelu_out, const X *slope_of, size_t n, size_t OC)
 {
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    float value[N], other[N];
     if (i >= n)
         return;
-    float value = out[i];
-    if (tail.bias != NULL)
-        value += tail.bias[i % OC];
-    if (tail.residual != NULL)
-        value = tail.residual[i] + value;
-    if (tail.fc != NULL)
-        value *= gelu_slope(tail.fc[i]);
-    out[i] = value;
-    if (tail.gelu != NULL)
-        tail.gelu[i] = gelu(value);
+    load(value, out + i);
+    if (bias != NULL) {
+        load(other, bias + i % OC);
+        for (int j = 0; j < N; j++)
+            value[j] += other[j];
+    }
+    if (slope_of != NULL) {
+        load(other, slope_of + i);
+        for (int j = 0; j < N; j++)
+            value[j] *= gelu_slope(other[j]);
+    }
+    store(out + i, value);
+    for (int j = 0; j < N && gelu_out != NULL; j++)
+        value[j] = gelu(value[j]);
+    if (gelu_out != NULL)
+        store(gelu_out + i, value);
 }
 
-static void apply_tail(const Gpt *g, float *out, const LinearTail &tail, size_t rows, size_t OC)
+/* out (rows,OC) += bias (OC), then times the slope of the GELU at slope_of (rows,OC), then gelu_out = gelu(out); what
+ * is NULL is left out. */
+template <class X>
+static void apply_tail(const Gpt *g, X *out, const float *bias, X *gelu_out, const X *slope_of, size_t rows, size_t OC)
 {
-    if (tail.bias == NULL && tail.fc == NULL)
+    const size_t n = rows * OC;
+    with_pack(OC, [&](auto N) {
+        cuda_launch(tail_kernel<N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, bias, gelu_out,
+                    slope_of, n, OC);
+    });
+}
+
+template <int N, class X> __global__ static void gelu_kernel(X *out, const X *inp, size_t n)
+{
+    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    float value[N];
+    if (i >= n)
         return;
-    cuda_launch(tail_kernel, cuda_blocks(rows * OC, THREADS), THREADS, 0, g->stream, out, tail, rows * OC, OC);
+    load(value, inp + i);
+    for (int j = 0; j < N; j++)
+        value[j] = gelu(value[j]);
+    store(out + i, value);
 }
 
-/* C (m,n) = op(A) op(B) + beta C, all row-major: cuBLAS, which is column-major, computes C^T = op(B)^T op(A)^T. */
-static void product(const Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a,
-                    size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
+/* out (n) = gelu(inp), once more for the backward pass. */
+template <class X> static void gelu_forward(const Gpt *g, X *out, const X *inp, size_t n)
 {
-    const float alpha = 1;
-    CUBLAS_CHECK(cublasSgemm(g->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                             transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a,
-                             (int)lda, &beta, c, (int)ldc));
+    with_pack(n, [&](auto N) {
+        cuda_launch(gelu_kernel<N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, inp, n);
+    });
 }
 
-/* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the tail. */
-static void linear_forward(const Gpt *g, float *out, const float *inp, const float *weight, size_t rows, size_t C,
-                           size_t OC, const LinearTail &tail)
+template <class X> constexpr cudaDataType_t type_of()
 {
-    product(g, false, true, rows, OC, C, inp, C, weight, C, 0, out, OC);
-    apply_tail(g, out, tail, rows, OC);
+    return std::is_same<X, float>::value ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the tail. */
-static void linear_backward_input(const Gpt *g, float *dinp, const float *dout, const float *weight, size_t rows,
-                                  size_t C, size_t OC, const LinearTail &tail)
+/* c (m,n) = op(a) op(b) + beta c, in fp32, or rounded to Y. False where cuBLASLt does not have the tail. */
+template <class Y, class X>
+static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const X *a, size_t lda,
+                    const X *b, size_t ldb, float beta, Y *c, size_t ldc, LtTail tail = LT_PLAIN,
+                    const void *bias = NULL, const void *aux = NULL)
 {
+    const LtShape shape = {m,   n,   k,
+                           transpose_a, transpose_b, lda, ldb, ldc, type_of<X>(), type_of<Y>(),
+                           g->setup.dtype == GPT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, tail};
+    const bool done = lt_product(&g->lt, g->stream, shape, a, b, beta, c, bias, aux);
+    if (!done && tail == LT_PLAIN)
+        cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt has no way to multiply such matrices");
+    return done;
+}
+
+/* cuBLASLt's GELU, taken where its result is rounded to bf16 in any case. */
+template <class X> constexpr bool fuses_gelu() { return std::is_same<X, bf16>::value; }
+
+/* Layer `layer` of linear_forward's weights: the matrix in X, the bias in both. */
+template <class X> struct Linear {
+    const X *weight, *bias; /* (OC,C) (OC) */
+    const float *bias_fp32; /* (OC) */
+};
+
+/* out (rows,OC) = inp (rows,C) weight (OC,C)^T + bias;  gelu_out = gelu(out) unless NULL. */
+template <class X>
+static void linear_forward(Gpt *g, X *out, X *gelu_out, const X *inp, const Linear<X> &l, size_t rows, size_t C,
+                           size_t OC)
+{
+    if (gelu_out == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC, LT_BIAS, l.bias))
+        return;
+    if (gelu_out != NULL && fuses_gelu<X>() &&
+        product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, gelu_out, OC, LT_BIAS_GELU, l.bias, out))
+        return;
+    product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC);
+    apply_tail(g, out, l.bias_fp32, gelu_out, (const X *)NULL, rows, OC);
+}
+
+/* dinp (rows,C) = dout (rows,OC) weight (OC,C), times the slope of the GELU at slope_of (rows,C) unless NULL. */
+template <class X>
+static void linear_backward_input(Gpt *g, X *dinp, const X *dout, const X *weight, const X *slope_of, size_t rows,
+                                  size_t C, size_t OC)
+{
+    if (slope_of != NULL && fuses_gelu<X>() &&
+        product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C, LT_GELU_SLOPE, NULL, slope_of))
+        return;
     product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C);
-    apply_tail(g, dinp, tail, rows, C);
+    if (slope_of != NULL)
+        apply_tail(g, dinp, NULL, (X *)NULL, slope_of, rows, C);
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: floats from one row of dout to the next. */
-static void linear_backward_weight(const Gpt *g, float *dweight, const float *dout, size_t lddout, const float *inp,
-                                   size_t rows, size_t C, size_t OC, bool first)
+/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). */
+template <class X>
+static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, const X *inp, size_t rows, size_t C,
+                                   size_t OC, bool first)
 {
-    product(g, true, false, OC, C, rows, dout, lddout, inp, C, first ? 0.0f : 1.0f, dweight, C);
+    product(g, true, false, OC, C, rows, dout, OC, inp, C, first ? 0.0f : 1.0f, dweight, C);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Causal attention (Vaswani et al. 2017), as FlashAttention (Dao et al. 2022) does it: no (T,T) array exists; the
- * backward pass makes the probabilities again from att_lse. q, k, v are parts of qkv's rows, 3C floats apart.
+ * Causal attention (Vaswani et al. 2017) without a (T,T) array: in fp32 by base/cuda/attention.cuh, in bf16, on tensor
+ * cores, by base/cuda/flash.cuh.
  */
 
-/* One head as a block of the grid (B x NH, tiles) sees it. */
-struct Head {
-    const float *q, *k, *v; /* (T,HS) at stride 3C */
-    size_t T, HS, C, at;    /* at: of the head in a (B,T,C) array */
-    float scale;            /* 1/sqrt(HS) */
-};
-
-__device__ static Head head_of(const float *qkv, size_t T, size_t C, size_t NH)
+static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv)
 {
-    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
-    const float *q = qkv + b * T * 3 * C + h * HS;
-    return {q, q + C, q + 2 * C, T, HS, C, b * T * C + h * HS, 1.0f / sqrtf((float)HS)};
+    attention_fp32_forward(g->stream, att, lse, qkv, g->B, g->T, g->config.C, g->config.NH);
 }
 
-/* A tile of rows first .. of x, `stride` floats apart, into shared memory (TILE, HS+1); zeros past the end. */
-__device__ static void load_tile(float *tile, const float *x, size_t first, size_t T, size_t HS, size_t stride)
+static void attention_forward(const Gpt *g, bf16 *att, float *lse, const bf16 *qkv)
 {
-    for (size_t i = threadIdx.x; i < TILE * HS; i += blockDim.x) {
-        const size_t row = i / HS, c = i % HS;
-        tile[row * (HS + 1) + c] = first + row < T ? x[(first + row) * stride + c] : 0.0f;
-    }
+    flash_forward(g->stream, att, lse, qkv, g->B, g->T, g->config.C, g->config.NH);
 }
 
-__device__ static float dot(const float *x, const float *y, size_t n)
+static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations<float> *a)
 {
-    float sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum = fmaf(x[i], y[i], sum);
-    return sum;
+    attention_fp32_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch, g->B, g->T, g->config.C,
+                            g->config.NH);
 }
 
-/* Sum and maximum over the four threads of a row. */
-__device__ static float row_sum(float v)
+static void attention_backward(const Gpt *g, bf16 *dqkv, const bf16 *datt, const Activations<bf16> *a)
 {
-    v += __shfl_xor_sync(0xffffffffu, v, 1);
-    return v + __shfl_xor_sync(0xffffffffu, v, 2);
+    flash_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch, g->B, g->T, g->config.C,
+                   g->config.NH);
 }
 
-__device__ static float row_max(float v)
+/* Floats of att_scratch. */
+static double attention_scratch(const GptConfig *c, const GptSetup *s)
 {
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
-
-/* acc (own channels) += sum over j of weights[j] rows[j] */
-__device__ static void accumulate(float *acc, const float *weights, const float *rows, size_t HS)
-{
-    for (size_t j = 0; j < TILE; j++) {
-        const float weight = weights[j];
-        for (size_t own = 0, c = threadIdx.x % ROW_THREADS; c < HS; own++, c += ROW_THREADS)
-            acc[own] = fmaf(weight, rows[j * (HS + 1) + c], acc[own]);
-    }
-}
-
-/* to (T,HS) at `stride`: row `row` = factor acc */
-__device__ static void store_row(float *to, size_t row, size_t stride, size_t HS, const float *acc, float factor)
-{
-    for (size_t own = 0, c = threadIdx.x % ROW_THREADS; c < HS; own++, c += ROW_THREADS)
-        to[row * stride + c] = factor * acc[own];
-}
-
-enum { ATTENTION_THREADS = TILE * ROW_THREADS };
-
-/* Bytes of `tiles` tiles of rows and `squares` of scores. */
-static size_t attention_shared(size_t tiles, size_t squares, size_t HS)
-{
-    return (tiles * TILE * (HS + 1) + squares * TILE * (TILE + 1)) * sizeof(float);
-}
-
-__global__ static void __launch_bounds__(ATTENTION_THREADS)
-    attention_forward_kernel(float *att, float *lse, const float *qkv, size_t T, size_t C, size_t NH)
-{
-    float *q = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
-    float *k = q + tile, *v = k + tile, *p = v + tile;
-    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
-    float *p_row = p + row * (TILE + 1);
-    float acc[OWN_CHANNELS] = {}, maximum = -INFINITY, sum = 0;
-    load_tile(q, head.q, first, T, HS, 3 * C);
-    for (size_t key = 0; key <= first; key += TILE) {
-        __syncthreads(); /* the tiles of the round before are read */
-        load_tile(k, head.k, key, T, HS, 3 * C);
-        load_tile(v, head.v, key, T, HS, 3 * C);
-        __syncthreads();
-        float scores[OWN_SCORES], highest = -INFINITY;
-        for (size_t own = 0; own < OWN_SCORES; own++) {
-            const size_t j = quarter + own * ROW_THREADS;
-            scores[own] = key + j <= query ? head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS) : -INFINITY;
-            highest = fmaxf(highest, scores[own]);
-        }
-        const float new_maximum = fmaxf(maximum, row_max(highest)), fade = expf(maximum - new_maximum);
-        float added = 0;
-        for (size_t own = 0; own < OWN_SCORES; own++) {
-            const float weight = expf(scores[own] - new_maximum);
-            p_row[quarter + own * ROW_THREADS] = weight;
-            added += weight;
-        }
-        sum = sum * fade + row_sum(added);
-        maximum = new_maximum;
-        for (size_t own = 0; own < OWN_CHANNELS; own++)
-            acc[own] *= fade;
-        __syncwarp(); /* a row of p is written and read by four threads of one warp */
-        accumulate(acc, p_row, v, HS);
-    }
-    if (query < T) {
-        store_row(att + head.at, query, C, HS, acc, 1.0f / sum);
-        if (quarter == 0)
-            lse[(size_t)blockIdx.x * T + query] = maximum + logf(sum);
-    }
-}
-
-/* The part of the shared memory that a kernel may ask for beyond the usual 48 KiB must be allowed once. */
-template <class Kernel> static void allow_shared(Kernel *kernel, size_t bytes)
-{
-    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-}
-
-static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv, size_t B, size_t T)
-{
-    const size_t C = g->config.C, NH = g->config.NH, shared = attention_shared(3, 1, C / NH);
-    allow_shared(attention_forward_kernel, shared);
-    cuda_launch(attention_forward_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, TILE)), ATTENTION_THREADS, shared,
-                g->stream, att, lse, qkv, T, C, NH);
-}
-
-/* delta (B,NH,T) = rowsum(datt att). One warp a row of a head. */
-__global__ static void attention_delta_kernel(float *delta, const float *datt, const float *att, size_t T, size_t C,
-                                              size_t NH)
-{
-    const size_t t = (size_t)blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
-    if (t >= T)
-        return;
-    const size_t at = (b * T + t) * C + h * HS;
-    float sum = 0;
-    for (size_t c = lane; c < HS; c += 32)
-        sum += datt[at + c] * att[at + c];
-    sum = warp_sum(sum);
-    if (lane == 0)
-        delta[(size_t)blockIdx.x * T + t] = sum;
-}
-
-/* A block of queries against all keys before them: dQ = scale dS K. */
-__global__ static void __launch_bounds__(ATTENTION_THREADS)
-    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
-                        size_t T, size_t C, size_t NH)
-{
-    float *q = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
-    float *dout = q + tile, *k = dout + tile, *v = k + tile, *ds = v + tile;
-    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
-    const float lse_row = query < T ? lse[(size_t)blockIdx.x * T + query] : 0.0f;
-    const float delta_row = query < T ? delta[(size_t)blockIdx.x * T + query] : 0.0f;
-    float *ds_row = ds + row * (TILE + 1), acc[OWN_CHANNELS] = {};
-    load_tile(q, head.q, first, T, HS, 3 * C);
-    load_tile(dout, datt + head.at, first, T, HS, C);
-    for (size_t key = 0; key <= first; key += TILE) {
-        __syncthreads();
-        load_tile(k, head.k, key, T, HS, 3 * C);
-        load_tile(v, head.v, key, T, HS, 3 * C);
-        __syncthreads();
-        for (size_t own = 0; own < OWN_SCORES; own++) {
-            const size_t j = quarter + own * ROW_THREADS;
-            const float score = head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS);
-            const float p = key + j <= query && query < T ? expf(score - lse_row) : 0.0f;
-            ds_row[j] = p * (dot(dout + row * (HS + 1), v + j * (HS + 1), HS) - delta_row);
-        }
-        __syncwarp();
-        accumulate(acc, ds_row, k, HS);
-    }
-    if (query < T)
-        store_row(dqkv + (head.q - qkv), query, 3 * C, HS, acc, head.scale);
-}
-
-/* A block of keys against all queries from them on: dV = P^T datt, dK = scale dS^T Q. */
-__global__ static void __launch_bounds__(ATTENTION_THREADS)
-    attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
-                         size_t T, size_t C, size_t NH)
-{
-    float *k = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
-    float *v = k + tile, *q = v + tile, *dout = q + tile, *p = dout + tile, *ds = p + TILE * (TILE + 1);
-    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, key = first + row;
-    float *p_row = p + row * (TILE + 1), *ds_row = ds + row * (TILE + 1);
-    float dk[OWN_CHANNELS] = {}, dv[OWN_CHANNELS] = {};
-    load_tile(k, head.k, first, T, HS, 3 * C);
-    load_tile(v, head.v, first, T, HS, 3 * C);
-    for (size_t query = first; query < T; query += TILE) {
-        __syncthreads();
-        load_tile(q, head.q, query, T, HS, 3 * C);
-        load_tile(dout, datt + head.at, query, T, HS, C);
-        __syncthreads();
-        for (size_t own = 0; own < OWN_SCORES; own++) {
-            const size_t i = quarter + own * ROW_THREADS, at = query + i;
-            const bool visible = key <= at && at < T;
-            const float score = head.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
-            p_row[i] = visible ? expf(score - lse[(size_t)blockIdx.x * T + at]) : 0.0f;
-            const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
-            ds_row[i] = visible ? p_row[i] * (dp - delta[(size_t)blockIdx.x * T + at]) : 0.0f;
-        }
-        __syncwarp();
-        accumulate(dv, p_row, dout, HS);
-        accumulate(dk, ds_row, q, HS);
-    }
-    if (key < T) {
-        store_row(dqkv + (head.k - qkv), key, 3 * C, HS, dk, head.scale);
-        store_row(dqkv + (head.v - qkv), key, 3 * C, HS, dv, 1);
-    }
-}
-
-/* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
- * dQ = scale dS K,  dK = scale dS^T Q. */
-static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations *a)
-{
-    const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, HS = C / NH;
-    const dim3 grid((unsigned)(B * NH), cuda_blocks(T, TILE));
-    const size_t dq_shared = attention_shared(4, 1, HS), dkv_shared = attention_shared(4, 2, HS);
-    allow_shared(attention_dq_kernel, dq_shared);
-    allow_shared(attention_dkv_kernel, dkv_shared);
-    cuda_launch(attention_delta_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, THREADS / 32)), THREADS, 0, g->stream,
-                g->att_delta, datt, a->att, T, C, NH);
-    cuda_launch(attention_dq_kernel, grid, ATTENTION_THREADS, dq_shared, g->stream, dqkv, datt, a->qkv, a->att_lse,
-                g->att_delta, T, C, NH);
-    cuda_launch(attention_dkv_kernel, grid, ATTENTION_THREADS, dkv_shared, g->stream, dqkv, datt, a->qkv, a->att_lse,
-                g->att_delta, T, C, NH);
+    return (double)(s->dtype == GPT_BF16 ? flash_scratch : attention_fp32_scratch)(s->B, s->T, c->C, c->NH);
 }
 
 /* A block a head: the scores of all keys in shared memory, then the weighted sum of the values. */
-__global__ static void attention_decode_kernel(float *att, const float *qkv, size_t keys, size_t C, size_t HS)
+template <class X>
+__global__ static void attention_decode_kernel(X *att, const X *qkv, size_t keys, size_t C, size_t HS)
 {
     float *scores = dynamic_shared<float>();
     const size_t h = blockIdx.x;
-    const float *q = qkv + (keys - 1) * 3 * C + h * HS, *k = qkv + C + h * HS, *v = qkv + 2 * C + h * HS;
+    const X *q = qkv + (keys - 1) * 3 * C + h * HS, *k = qkv + C + h * HS, *v = qkv + 2 * C + h * HS;
     const float scale = 1.0f / sqrtf((float)HS);
     float highest = -INFINITY, sum = 0;
     for (size_t j = threadIdx.x; j < keys; j += blockDim.x) {
-        scores[j] = scale * dot(q, k + j * 3 * C, HS);
+        float score = 0;
+        for (size_t c = 0; c < HS; c++)
+            score = fmaf((float)q[c], (float)k[j * 3 * C + c], score);
+        scores[j] = scale * score;
         highest = fmaxf(highest, scores[j]);
     }
     const float maximum = block_max(highest);
@@ -727,92 +797,119 @@ __global__ static void attention_decode_kernel(float *att, const float *qkv, siz
     for (size_t c = threadIdx.x; c < HS; c += blockDim.x) {
         float out = 0;
         for (size_t j = 0; j < keys; j++)
-            out = fmaf(scores[j], v[j * 3 * C + c], out);
-        att[h * HS + c] = out * inverse_sum;
+            out = fmaf(scores[j], (float)v[j * 3 * C + c], out);
+        att[h * HS + c] = (X)(out * inverse_sum);
     }
 }
 
 /* One new query at `position` of a single sequence; qkv (position+1, 3C) holds the keys and values so far. */
-static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t position)
+template <class X> static void attention_decode(const Gpt *g, X *att, const X *qkv, size_t position)
 {
     const size_t C = g->config.C, NH = g->config.NH, keys = position + 1, shared = keys * sizeof(float);
-    allow_shared(attention_decode_kernel, shared);
-    cuda_launch(attention_decode_kernel, (unsigned)NH, THREADS, shared, g->stream, att, qkv, keys, C, C / NH);
+    cuda_allow_shared(attention_decode_kernel<X>, shared);
+    cuda_launch(attention_decode_kernel<X>, (unsigned)NH, THREADS, shared, g->stream, att, qkv, keys, C, C / NH);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
  */
 
-__global__ static void cross_entropy_kernel(float *logits, double *losses, const int32_t *targets, size_t V, size_t Vp,
+/* A block a row, 8 logits a thread at a time; Vp is a multiple of 8. */
+template <class X>
+__global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, size_t V, size_t Vp,
                                             float scale, bool backward)
 {
     const size_t r = blockIdx.x;
     const int32_t target = targets[r];
-    float *row = logits + r * Vp, highest = -INFINITY, sum = 0;
+    X *row = logits + r * Vp;
+    float highest = -INFINITY, sum = 0, x[8] = {};
     if (target < 0) {
-        for (size_t i = threadIdx.x; i < Vp; i += blockDim.x)
-            row[i] = 0;
+        for (size_t i = 8 * threadIdx.x; i < Vp; i += 8 * blockDim.x)
+            store(row + i, x);
         if (threadIdx.x == 0)
             losses[r] = 0;
         return;
     }
-    const float target_logit = row[target];
-    for (size_t i = threadIdx.x; i < V; i += blockDim.x)
-        highest = fmaxf(highest, row[i]);
-    const float maximum = block_max(highest); /* its barriers: every thread has read target_logit */
-    for (size_t i = threadIdx.x; i < V; i += blockDim.x) {
-        row[i] = expf(row[i] - maximum);
-        sum += row[i];
+    const float target_logit = (float)row[target];
+    for (size_t i = 8 * threadIdx.x; i < Vp; i += 8 * blockDim.x) { /* the sum is kept relative to the maximum so far */
+        load(x, row + i);
+        float most = highest, added = 0;
+        for (size_t j = 0; j < 8; j++)
+            most = i + j < V ? fmaxf(most, x[j]) : most;
+        for (size_t j = 0; j < 8; j++)
+            added += i + j < V ? expf(x[j] - most) : 0.0f;
+        sum = (highest > -INFINITY ? sum * expf(highest - most) : 0.0f) + added;
+        highest = most;
     }
-    sum = block_sum(sum);
+    const float maximum = block_max(highest); /* its barriers: every thread has read target_logit */
+    sum = block_sum(highest > -INFINITY ? sum * expf(highest - maximum) : 0.0f);
     if (threadIdx.x == 0)
         losses[r] = (double)maximum + log((double)sum) - (double)target_logit;
     const float factor = scale / sum;
-    for (size_t i = threadIdx.x; i < V && backward; i += blockDim.x)
-        row[i] = row[i] * factor - (i == (size_t)target ? scale : 0.0f);
+    for (size_t i = 8 * threadIdx.x; i < Vp && backward; i += 8 * blockDim.x) {
+        load(x, row + i);
+        for (size_t j = 0; j < 8; j++)
+            x[j] = i + j < V ? expf(x[j] - maximum) * factor - (i + j == (size_t)target ? scale : 0.0f) : 0.0f;
+        store(row + i, x);
+    }
 }
 
-/* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)).
- * A negative target has loss 0 and gradient 0. */
-static void cross_entropy(const Gpt *g, float *logits, double *losses, const int32_t *targets, size_t rows,
+/* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)), and
+ * those of the vocabulary's padding 0. A negative target has loss 0 and gradient 0. */
+template <class X>
+static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t *targets, size_t rows,
                           const GptConfig *c, float scale, bool backward)
 {
-    cuda_launch(cross_entropy_kernel, (unsigned)rows, THREADS, 0, g->stream, logits, losses, targets, c->V,
+    cuda_launch(cross_entropy_kernel<X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets, c->V,
                 padded_vocab(c), scale, backward);
 }
 
-/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and dwte, written over when `first`. */
-static double classifier(Gpt *g, const int32_t *targets, float scale, bool backward, bool first)
+__global__ static void sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
 {
-    const GptConfig *c = &g->config;
-    const size_t C = c->C, V = c->V, Vp = padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
-    const float *wte = weights_of(g, g->params, 0).wte;
-    CUDA_CHECK(cudaMemcpyAsync(g->targets, targets, R * sizeof *targets, cudaMemcpyHostToDevice, g->stream));
-    for (size_t r0 = 0; r0 < R; r0 += most) {
-        const size_t rows = R - r0 < most ? R - r0 : most;
-        const float *lnf = g->lnf + r0 * C;
-        product(g, false, true, rows, V, C, lnf, C, wte, C, 0, g->logits, Vp);
-        cross_entropy(g, g->logits, g->losses + r0, g->targets + r0, rows, c, scale, backward);
-        if (!backward)
-            continue;
-        product(g, false, false, rows, C, V, g->logits, Vp, wte, C, 0, g->dnorm + r0 * C, C);
-        linear_backward_weight(g, weights_of(g, g->grads, 0).wte, g->logits, Vp, lnf, rows, C, V, first && r0 == 0);
+    __shared__ double parts[LOSS_THREADS];
+    double total = 0;
+    for (size_t r = threadIdx.x; r < rows; r += LOSS_THREADS)
+        total += losses[r];
+    parts[threadIdx.x] = total;
+    for (unsigned half = LOSS_THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half)
+            parts[threadIdx.x] += parts[threadIdx.x + half];
     }
-    double *losses = g->host_losses->data();
-    CUDA_CHECK(cudaMemcpyAsync(losses, g->losses, R * sizeof *losses, cudaMemcpyDeviceToHost, g->stream));
-    CUDA_CHECK(cudaStreamSynchronize(g->stream));
-    double sum = 0;
-    for (size_t r = 0; r < R; r++)
-        sum += losses[r];
-    return sum;
+    if (threadIdx.x == 0)
+        *sum = (first ? 0 : *sum) + parts[0];
 }
 
-static void logits_of_row(const Gpt *g, size_t row, float *logits)
+enum { LOSS_ALONE, LOSS_OF_BACKWARD }; /* of loss_sums */
+
+/* loss_sums[which] = the sum of the losses, added unless `first`; with `backward` also narrow (R,C), the gradient of
+ * lnf, and dwte, written over when `first`. */
+template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
-    const size_t C = g->config.C, V = g->config.V;
-    product(g, false, true, 1, V, C, g->lnf + row * C, C, weights_of(g, g->params, 0).wte, C, 0, g->logits, V);
-    CUDA_CHECK(cudaMemcpyAsync(logits, g->logits, V * sizeof *logits, cudaMemcpyDeviceToHost, g->stream));
+    const GptConfig *c = &g->config;
+    const size_t C = c->C, Vp = padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const X *wte = weights_of(g, (X *)g->weights, 0).wte;
+    X *logits = (X *)g->logits;
+    for (size_t r0 = 0; r0 < R; r0 += most) {
+        const size_t rows = R - r0 < most ? R - r0 : most;
+        const X *lnf = (const X *)g->lnf + r0 * C;
+        product(g, false, true, rows, Vp, C, lnf, C, wte, C, 0, logits, Vp);
+        cross_entropy(g, logits, g->losses + r0, g->targets + r0, rows, c, scale, backward);
+        if (!backward)
+            continue;
+        product(g, false, false, rows, C, Vp, logits, Vp, wte, C, 0, (X *)g->narrow + r0 * C, C);
+        product(g, true, false, Vp, C, rows, logits, Vp, lnf, C, first && r0 == 0 ? 0.0f : 1.0f, grads_of(g, 0).wte, C);
+    }
+    cuda_launch(sum_losses_kernel, 1, LOSS_THREADS, 0, g->stream,
+                g->loss_sums + (backward ? LOSS_OF_BACKWARD : LOSS_ALONE), g->losses, R, first);
+}
+
+template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
+{
+    const size_t C = g->config.C, Vp = padded_vocab(&g->config);
+    product(g, false, true, 1, Vp, C, (const X *)g->lnf + row * C, C, weights_of(g, (X *)g->weights, 0).wte, C, 0,
+            g->row_logits, Vp);
+    CUDA_CHECK(cudaMemcpyAsync(logits, g->row_logits, g->config.V * sizeof *logits, cudaMemcpyDeviceToHost, g->stream));
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
 }
 
@@ -820,113 +917,254 @@ static void logits_of_row(const Gpt *g, size_t row, float *logits)
  * The whole model
  */
 
-/* Layer `layer` over `rows` rows from `row` on: all of a batch, or in decoding one row, whose position it is. */
-static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode)
+/* Where the LayerNorm that reads the stream after layer `layer` puts what it finds: that of the next layer, or the
+ * final one. */
+template <class X> struct NextNorm {
+    X *out;
+    float *mean, *rstd, *residual;
+    const float *gain, *bias;
+};
+
+template <class X> static NextNorm<X> norm_after(const Gpt *g, size_t layer, size_t row)
+{
+    const size_t next = layer + 1;
+    if (next == g->config.L) {
+        const Weights<float> w = params_of(g, 0);
+        return {(X *)g->lnf + row * g->config.C, g->lnf_mean + row, g->lnf_rstd + row,
+                g->residual_final + row * g->config.C, w.lnfw, w.lnfb};
+    }
+    const Activations<X> a = activations_of<X>(g, next, row);
+    const Weights<float> w = params_of(g, next);
+    return {a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b};
+}
+
+/* Layer `layer` over `rows` rows from `row` on: all of a batch, or in decoding one row, whose position it is. Its
+ * residual and ln1 are there; it leaves those of the next layer, unless the pass is made again for what lies between.
+ */
+template <class X> static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode, bool again)
 {
     const size_t C = g->config.C;
-    const Weights w = weights_of(g, g->params, layer);
-    const Activations a = activations_of(g, layer, row);
-    float *out = residual_after(g, layer, row);
-    layernorm_forward(g, a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b, rows, C);
-    linear_forward(g, a.qkv, a.ln1, w.qkvw, rows, C, 3 * C, {w.qkvb, NULL, NULL, NULL});
+    const Weights<float> p = params_of(g, layer);
+    const Weights<X> w = weights_of(g, (X *)g->weights, layer);
+    const Activations<X> a = activations_of<X>(g, layer, row);
+    X *delta = (X *)g->narrow, *none = NULL;
+    linear_forward<X>(g, a.qkv, none, a.ln1, {w.qkvw, w.qkvb, p.qkvb}, rows, C, 3 * C);
     if (decode)
-        attention_decode(g, a.att, activations_of(g, layer, 0).qkv, row);
+        attention_decode(g, a.att, activations_of<X>(g, layer, 0).qkv, row);
     else
-        attention_forward(g, a.att, a.att_lse, a.qkv, g->B, g->T);
-    linear_forward(g, a.residual_mid, a.att, w.attprojw, rows, C, C, {w.attprojb, a.residual, NULL, NULL});
-    layernorm_forward(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, w.ln2w, w.ln2b, rows, C);
-    linear_forward(g, a.fc, a.ln2, w.fcw, rows, C, 4 * C, {w.fcb, NULL, a.gelu, NULL});
-    linear_forward(g, out, a.gelu, w.fcprojw, rows, 4 * C, C, {w.fcprojb, a.residual_mid, NULL, NULL});
+        attention_forward(g, a.att, a.att_lse, a.qkv);
+    linear_forward<X>(g, delta, none, a.att, {w.attprojw, w.attprojb, p.attprojb}, rows, C, C);
+    layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta, p.ln2w, p.ln2b, rows, C);
+    linear_forward<X>(g, a.fc, a.gelu, a.ln2, {w.fcw, w.fcb, p.fcb}, rows, C, 4 * C);
+    if (again)
+        return;
+    const NextNorm<X> next = norm_after<X>(g, layer, row);
+    linear_forward<X>(g, delta, none, a.gelu, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, 4 * C, C);
+    layernorm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta, next.gain, next.bias,
+                         rows, C);
+}
+
+/* Tokens on the device -> residual stream, ln1 of layer 0. */
+template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, size_t T)
+{
+    const size_t C = g->config.C;
+    const Weights<float> p = params_of(g, 0);
+    const Activations<X> a = activations_of<X>(g, 0, row);
+    embedding_forward(g, a.residual, g->tokens, &p, rows, T, row, C);
+    layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, rows, C);
+}
+
+/* What the forward pass has not kept of layer `layer`. */
+template <class X> static void recompute(Gpt *g, size_t layer)
+{
+    const size_t C = g->config.C, R = g->B * g->T;
+    const Weights<float> p = params_of(g, layer);
+    const Activations<X> a = activations_of<X>(g, layer, 0);
+    if (g->setup.recompute == GPT_RECOMPUTE_NOTHING || layer + 1 == g->config.L) /* the last layer's is still there */
+        return;
+    layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R, C);
+    if (g->setup.recompute == GPT_RECOMPUTE_LAYERS) {
+        block_forward<X>(g, layer, 0, R, false, true);
+        return;
+    }
+    layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, p.ln2w, p.ln2b, R, C);
+    gelu_forward<X>(g, a.gelu, a.fc, R * 4 * C);
+}
+
+/* Where dresidual is to be rounded to; NULL where it is in X already. */
+template <class X> static X *rounded_apart(const Gpt *g)
+{
+    return std::is_same<X, float>::value ? NULL : (X *)g->dresidual_rounded;
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
-static void block_backward(Gpt *g, size_t layer, bool first)
+template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
 {
     const size_t C = g->config.C, R = g->B * g->T;
-    const Weights w = weights_of(g, g->params, layer), dw = weights_of(g, g->grads, layer);
-    const Activations a = activations_of(g, layer, 0);
-    float *dres = g->dresidual, *dnorm = g->dnorm;
+    const Weights<float> p = params_of(g, layer), dw = grads_of(g, layer);
+    const Weights<X> w = weights_of(g, (X *)g->weights, layer);
+    const Activations<X> a = activations_of<X>(g, layer, 0);
+    const X *none = NULL, *dres = (const X *)g->dresidual_rounded;
+    X *narrow = (X *)g->narrow, *wide = (X *)g->wide;
+    recompute<X>(g, layer);
 
-    linear_backward_input(g, g->dfc, dres, w.fcprojw, R, 4 * C, C, {NULL, NULL, NULL, a.fc});
-    linear_backward_weight(g, dw.fcprojw, dres, C, a.gelu, R, 4 * C, C, first);
-    bias_backward(g, dw.fcprojb, dres, R, C, first);
+    linear_backward_input(g, wide, dres, w.fcprojw, (const X *)a.fc, R, 4 * C, C);
+    linear_backward_weight(g, dw.fcprojw, dres, a.gelu, R, 4 * C, C, first);
 
-    linear_backward_input(g, dnorm, g->dfc, w.fcw, R, C, 4 * C, {});
-    linear_backward_weight(g, dw.fcw, g->dfc, 4 * C, a.ln2, R, C, 4 * C, first);
-    bias_backward(g, dw.fcb, g->dfc, R, 4 * C, first);
-    layernorm_backward(g, dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, w.ln2w, R, C, first);
+    linear_backward_input(g, narrow, wide, w.fcw, none, R, C, 4 * C);
+    linear_backward_weight(g, dw.fcw, wide, a.ln2, R, C, 4 * C, first);
+    bias_backward(g, dw.fcb, wide, R, 4 * C, first);
+    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
+                              p.ln2w, false},
+                          dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
-    linear_backward_input(g, g->datt, dres, w.attprojw, R, C, C, {});
-    linear_backward_weight(g, dw.attprojw, dres, C, a.att, R, C, C, first);
-    bias_backward(g, dw.attprojb, dres, R, C, first);
+    linear_backward_input(g, narrow, dres, w.attprojw, none, R, C, C);
+    linear_backward_weight(g, dw.attprojw, dres, a.att, R, C, C, first);
 
-    attention_backward(g, g->dqkv, g->datt, &a);
+    attention_backward(g, wide, narrow, &a);
 
-    linear_backward_input(g, dnorm, g->dqkv, w.qkvw, R, C, 3 * C, {});
-    linear_backward_weight(g, dw.qkvw, g->dqkv, 3 * C, a.ln1, R, C, 3 * C, first);
-    bias_backward(g, dw.qkvb, g->dqkv, R, 3 * C, first);
-    layernorm_backward(g, dres, dw.ln1w, dw.ln1b, dnorm, a.residual, a.ln1_mean, a.ln1_rstd, w.ln1w, R, C, first);
+    linear_backward_input(g, narrow, wide, w.qkvw, none, R, C, 3 * C);
+    linear_backward_weight(g, dw.qkvw, wide, a.ln1, R, C, 3 * C, first);
+    bias_backward(g, dw.qkvb, wide, R, 3 * C, first);
+    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd, p.ln1w,
+                              false},
+                          dw.ln1w, dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
+}
+
+template <class X> static void forward(Gpt *g)
+{
+    const size_t R = g->B * g->T;
+    stem_forward<X>(g, 0, R, g->T);
+    for (size_t layer = 0; layer < g->config.L; layer++)
+        block_forward<X>(g, layer, 0, R, false, false);
+}
+
+template <class X> static void backward(Gpt *g, float scale, bool first)
+{
+    const size_t C = g->config.C, L = g->config.L, R = g->B * g->T;
+    const Weights<float> dw = grads_of(g, 0);
+    classifier<X>(g, scale, true, first);
+    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
+                              g->lnf_rstd, params_of(g, 0).lnfw, true},
+                          dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
+    for (size_t layer = L; layer-- > 0;)
+        block_backward<X>(g, layer, first);
+    embedding_backward(g, &dw, g->dresidual, &g->config, g->B, g->T, first);
+}
+
+/* One of three passes, replayed where its shape has been met before. */
+enum Pass { FORWARD, LOSS, BACKWARD };
+
+template <class X> static void run_pass(Gpt *g, Pass pass, float scale, bool first)
+{
+    uint32_t scale_bits;
+    memcpy(&scale_bits, &scale, sizeof scale_bits);
+    stopwatch_begin(&g->stopwatch, g->stream, pass);
+    replay(&g->replay, g->stream, ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u}, [&] {
+        if (pass == FORWARD)
+            forward<X>(g);
+        else if (pass == LOSS)
+            classifier<X>(g, 0, false, true);
+        else
+            backward<X>(g, scale, first);
+    });
+    stopwatch_end(&g->stopwatch, g->stream);
+}
+
+/* Calls f with a float or a bf16, whichever X is. */
+template <class F> static void with_type(const Gpt *g, F f)
+{
+    if (g->setup.dtype == GPT_BF16)
+        f(bf16());
+    else
+        f(float());
 }
 
 void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
 {
-    assert(B >= 1 && B <= g->max_B && T >= 1 && T <= g->max_T);
-    const size_t C = g->config.C, R = B * T;
-    const Weights w = weights_of(g, g->params, 0);
+    assert(B >= 1 && B <= g->setup.B && T >= 1 && T <= g->setup.T);
     g->B = B;
     g->T = T;
-    memcpy(g->host_tokens, tokens, R * sizeof *tokens);
-    CUDA_CHECK(cudaMemcpyAsync(g->tokens, g->host_tokens, R * sizeof *tokens, cudaMemcpyHostToDevice, g->stream));
-    embedding_forward(g, g->acts.residual, g->tokens, &w, R, T, 0, C);
-    for (size_t layer = 0; layer < g->config.L; layer++)
-        block_forward(g, layer, 0, R, false);
-    layernorm_forward(g, g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, w.lnfw, w.lnfb, R, C);
+    memcpy(g->host_tokens, tokens, B * T * sizeof *tokens);
+    staging_open(&g->staging);
+    memcpy(staging_take(&g->staging, g->tokens, B * T), tokens, B * T * sizeof *tokens);
+    staging_send(&g->staging, g->stream);
+    with_type(g, [&](auto x) {
+        round_weights<decltype(x)>(g);
+        run_pass<decltype(x)>(g, FORWARD, 0, false);
+    });
+}
+
+static void stage_targets(Gpt *g, const int32_t *targets)
+{
+    memcpy(staging_take(&g->staging, g->targets, g->B * g->T), targets, g->B * g->T * sizeof *targets);
+}
+
+static double read_loss(const Gpt *g, size_t which)
+{
+    double sum = 0;
+    CUDA_CHECK(cudaMemcpyAsync(&sum, g->loss_sums + which, sizeof sum, cudaMemcpyDeviceToHost, g->stream));
+    CUDA_CHECK(cudaStreamSynchronize(g->stream));
+    return sum;
 }
 
 double gpt_loss(Gpt *g, const int32_t *targets)
 {
-    return classifier(g, targets, 0, false, false);
+    g->stopwatch.used = 0;
+    staging_open(&g->staging);
+    stage_targets(g, targets);
+    staging_send(&g->staging, g->stream);
+    with_type(g, [&](auto x) { run_pass<decltype(x)>(g, LOSS, 0, true); });
+    return read_loss(g, LOSS_ALONE);
 }
 
-double gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
+void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
 {
-    assert(g->mode == GPT_TRAINING);
-    const size_t C = g->config.C, R = g->B * g->T;
-    const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
-    const double loss = classifier(g, targets, (float)scale, true, first);
-    CUDA_CHECK(cudaMemsetAsync(g->dresidual, 0, R * C * sizeof *g->dresidual, g->stream));
-    layernorm_backward(g, g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw,
-                       R, C, first);
-    for (size_t layer = g->config.L; layer-- > 0;)
-        block_backward(g, layer, first);
-    embedding_backward(g, &dw, g->dresidual, &g->config, g->B, g->T, first);
-    return loss;
+    assert(g->setup.mode == GPT_TRAINING);
+    staging_open(&g->staging);
+    stage_targets(g, targets);
+    sort_tokens(g);
+    staging_send(&g->staging, g->stream);
+    with_type(g, [&](auto x) { run_pass<decltype(x)>(g, BACKWARD, (float)scale, first); });
+}
+
+double gpt_loss_sum(const Gpt *g)
+{
+    return read_loss(g, LOSS_OF_BACKWARD);
+}
+
+GptTimes gpt_times(Gpt *g)
+{
+    const GptTimes times = {stopwatch_sum(&g->stopwatch, FORWARD), stopwatch_sum(&g->stopwatch, BACKWARD)};
+    g->stopwatch.used = 0;
+    return times;
 }
 
 void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 {
-    assert(position < g->max_T);
-    const size_t C = g->config.C;
-    const Weights w = weights_of(g, g->params, 0);
-    g->host_tokens[0] = token;
-    CUDA_CHECK(cudaMemcpyAsync(g->tokens, g->host_tokens, sizeof token, cudaMemcpyHostToDevice, g->stream));
-    embedding_forward(g, activations_of(g, 0, position).residual, g->tokens, &w, 1, 1, position, C);
-    for (size_t layer = 0; layer < g->config.L; layer++)
-        block_forward(g, layer, position, 1, true);
-    layernorm_forward(g, g->lnf + position * C, g->lnf_mean + position, g->lnf_rstd + position,
-                      g->residual_final + position * C, w.lnfw, w.lnfb, 1, C);
-    logits_of_row(g, position, logits);
+    assert(position < g->setup.T);
+    staging_open(&g->staging);
+    *staging_take(&g->staging, g->tokens, 1) = token;
+    staging_send(&g->staging, g->stream);
+    with_type(g, [&](auto x) {
+        typedef decltype(x) X;
+        round_weights<X>(g);
+        stem_forward<X>(g, position, 1, 1);
+        for (size_t layer = 0; layer < g->config.L; layer++)
+            block_forward<X>(g, layer, position, 1, true, false);
+        logits_of_row<X>(g, position, logits);
+    });
 }
 
 void gpt_logits(Gpt *g, size_t row, float *logits)
 {
     assert(row < g->B * g->T);
-    logits_of_row(g, row, logits);
+    with_type(g, [&](auto x) { logits_of_row<decltype(x)>(g, row, logits); });
 }
 
 void gpt_residual(const Gpt *g, size_t layer, float *to)
 {
-    const float *from = layer == 0 ? g->acts.residual : residual_after(g, layer - 1, 0);
+    const float *from = layer == g->config.L ? g->residual_final : activations_of<float>(g, layer, 0).residual;
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
     CUDA_CHECK(cudaMemcpy(to, from, g->B * g->T * g->config.C * sizeof *to, cudaMemcpyDeviceToHost));
 }
@@ -941,62 +1179,77 @@ typedef struct Buffer {
     const char *what;
 } Buffer;
 
-/* Every array on the device of a Gpt whose config, table, mode, max_B and max_T are set. */
+/* Every array on the device of a Gpt whose config, setup and table are set. */
 static std::vector<Buffer> list_buffers(Gpt *g)
 {
     const GptConfig *c = &g->config;
-    const double C = (double)c->C, R = (double)g->max_B * (double)g->max_T, LR = (double)c->L * R, NH = (double)c->NH;
-    const double most_rows = (double)classifier_rows(c), arena = (double)g->table.arena_size;
-    Activations *a = &g->acts;
+    const GptSetup *s = &g->setup;
+    const bool is_bf16 = s->dtype == GPT_BF16;
+    const double C = (double)c->C, R = (double)s->B * (double)s->T, LR = (double)c->L * R, NH = (double)c->NH;
+    const double cheap = s->recompute >= GPT_RECOMPUTE_CHEAP ? R : LR;
+    const double costly = s->recompute >= GPT_RECOMPUTE_LAYERS ? R : LR;
+    const double most_rows = (double)classifier_rows(c), Vp = (double)padded_vocab(c);
+    const double arena = (double)g->table.arena_size;
+    Activations<void> *a = &g->acts;
     std::vector<Buffer> list;
     const auto floats = [&](float **place, double n, const char *what) {
         list.push_back({(void **)place, n * sizeof(float), what});
     };
+    const auto elements = [&](void **place, double n, const char *what) {
+        list.push_back({place, n * (is_bf16 ? sizeof(bf16) : sizeof(float)), what});
+    };
+    const auto integers = [&](int32_t **place, double n) {
+        list.push_back({(void **)place, n * sizeof(int32_t), "tokens"});
+    };
+    list.push_back({&g->lt.workspace, (double)LT_WORKSPACE, "cuBLASLt's workspace"});
     floats(&g->params, arena, "the parameters");
+    if (is_bf16)
+        elements(&g->weights, arena, "the parameters in bf16");
     floats(&a->residual, LR * C, "activations");
-    floats(&a->ln1, LR * C, "activations");
+    elements(&a->ln1, cheap * C, "activations");
     floats(&a->ln1_mean, LR, "activations");
     floats(&a->ln1_rstd, LR, "activations");
-    floats(&a->qkv, LR * 3 * C, "activations");
-    floats(&a->att, LR * C, "activations");
-    floats(&a->att_lse, LR * NH, "activations");
-    floats(&a->residual_mid, LR * C, "activations");
-    floats(&a->ln2, LR * C, "activations");
+    elements(&a->qkv, costly * 3 * C, "activations");
+    elements(&a->att, costly * C, "activations");
+    floats(&a->att_lse, costly * NH, "activations");
+    floats(&a->residual_mid, costly * C, "activations");
+    elements(&a->ln2, cheap * C, "activations");
     floats(&a->ln2_mean, LR, "activations");
     floats(&a->ln2_rstd, LR, "activations");
-    floats(&a->fc, LR * 4 * C, "activations");
-    floats(&a->gelu, LR * 4 * C, "activations");
+    elements(&a->fc, costly * 4 * C, "activations");
+    elements(&a->gelu, cheap * 4 * C, "activations");
     floats(&g->residual_final, R * C, "activations");
-    floats(&g->lnf, R * C, "activations");
+    elements(&g->lnf, R * C, "activations");
     floats(&g->lnf_mean, R, "activations");
     floats(&g->lnf_rstd, R, "activations");
-    floats(&g->logits, (R < most_rows ? R : most_rows) * (double)padded_vocab(c), "a block of logits");
-    list.push_back({(void **)&g->tokens, R * sizeof(int32_t), "tokens"});
-    list.push_back({(void **)&g->targets, R * sizeof(int32_t), "tokens"});
+    elements(&g->logits, (R < most_rows ? R : most_rows) * Vp, "a block of logits");
+    floats(&g->row_logits, Vp, "a row of logits");
+    elements(&g->narrow, R * C, "activations");
+    integers(&g->staging.landing, Staging::SLOTS * (3 * R + 1));
+    integers(&g->tokens, R);
+    integers(&g->targets, R);
     list.push_back({(void **)&g->losses, R * sizeof(double), "losses"});
-    if (g->mode != GPT_TRAINING)
+    list.push_back({(void **)&g->loss_sums, 2 * sizeof(double), "losses"});
+    if (s->mode != GPT_TRAINING)
         return list;
     floats(&g->grads, arena, "the gradients");
     floats(&g->dresidual, R * C, "gradients of activations");
-    floats(&g->dnorm, R * C, "gradients of activations");
-    floats(&g->datt, R * C, "gradients of activations");
-    floats(&g->dqkv, R * 3 * C, "gradients of activations");
-    floats(&g->dfc, R * 4 * C, "gradients of activations");
-    floats(&g->att_delta, R * NH, "gradients of activations");
-    floats(&g->partial_sums, (double)PARTS * 4 * C, "partial sums");
-    list.push_back({(void **)&g->row_order, R * sizeof(int32_t), "tokens"});
-    list.push_back({(void **)&g->token_starts, (R + 1) * sizeof(int32_t), "tokens"});
+    if (is_bf16)
+        elements(&g->dresidual_rounded, R * C, "gradients of activations");
+    elements(&g->wide, R * 4 * C, "gradients of activations");
+    floats(&g->att_scratch, attention_scratch(c, s), "gradients of attention");
+    floats(&g->partial_sums, (double)PARTS_MOST * 4 * C, "partial sums");
+    integers(&g->row_order, R);
+    integers(&g->token_starts, R + 1);
     return list;
 }
 
-size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mode)
+size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup)
 {
     Gpt g = {};
     Error ignored;
     g.config = *config;
-    g.mode = mode;
-    g.max_B = B;
-    g.max_T = T;
+    g.setup = *setup;
     if (gpt_table_make(config, &g.table, &ignored) != 0)
         return SIZE_MAX;
     double bytes = 0;
@@ -1006,58 +1259,84 @@ size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mo
     return bytes < 0x1p62 ? (size_t)bytes : SIZE_MAX;
 }
 
-/* Decoding holds the scores of all keys in a block's shared memory; grids have at most 65,535 tiles along a sequence.
- */
-static int check_sequence(size_t T, Error *e)
+static cudaDeviceProp device_properties()
 {
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
-    const size_t most = properties.sharedMemPerBlockOptin / sizeof(float) - 64; /* beside the kernel's own */
-    return T <= most ? 0
-                     : error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, most);
+    return properties;
+}
+
+/* Decoding holds the scores of all keys in a block's shared memory, LayerNorm's backward pass three rows for a warp. */
+static int check_shared_memory(const GptConfig *c, size_t T, Error *e)
+{
+    const size_t floats = device_properties().sharedMemPerBlockOptin / sizeof(float) - 64; /* beside the kernels' own */
+    if (T > floats)
+        return error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, floats);
+    return 3 * c->C <= floats ? 0 : error_set(e, "a width of %zu: this GPU takes at most %zu", c->C, floats / 3);
+}
+
+static int check_setup(const GptConfig *c, const GptSetup *s, Error *e)
+{
+    const size_t HS = c->C / c->NH;
+    if (!attention_fp32_takes(HS))
+        return error_set(e, "heads of %zu channels: the GPU's attention takes at most %d", HS,
+                         (int)ATTENTION_HEAD_MOST);
+    if (s->T == 0 || s->T > c->T)
+        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", s->T, c->T);
+    if (s->B == 0 || s->B > SIZE_MAX / 64 / s->T / (4 * c->C) / c->L || s->B * s->T > INT32_MAX)
+        return error_set(e, "a micro-batch of %zu sequences is out of range", s->B);
+    if (gpt_probe(e) != 0 || check_shared_memory(c, s->T, e) != 0)
+        return -1;
+    if (s->dtype != GPT_BF16)
+        return 0;
+    const cudaDeviceProp device = device_properties();
+    if (device.major < OLDEST_BF16)
+        return error_set(e, "%s is of compute capability %d.%d; bf16 needs %d.0 or newer: use --dtype fp32",
+                         device.name, device.major, device.minor, (int)OLDEST_BF16);
+    return flash_takes(HS) ? 0
+                           : error_set(e, "heads of %zu channels: bf16 takes multiples of 8; use --dtype fp32", HS);
 }
 
 static int make_buffers(Gpt *g, Error *e)
 {
-    const size_t R = g->max_B * g->max_T;
+    const size_t R = g->setup.B * g->setup.T, arena = g->table.arena_size * sizeof(float);
     for (const Buffer &buffer : list_buffers(g)) {
         if (cudaMalloc(buffer.place, (size_t)buffer.bytes) != cudaSuccess) {
             *buffer.place = NULL;
             cudaGetLastError();
-            return error_set(e, "out of GPU memory: %.0f MiB for %s; lower --batch-size, --seq-len or the model",
+            return error_set(e,
+                             "out of GPU memory: %.0f MiB for %s; lower --batch-size (or make it auto), --seq-len or "
+                             "the model, or give --recompute layers",
                              buffer.bytes / 0x1p20, buffer.what);
         }
     }
-    g->host_losses = new std::vector<double>(R);
+    if (g->setup.dtype != GPT_BF16) {
+        g->weights = g->params;
+        g->dresidual_rounded = g->dresidual;
+    }
+    CUDA_CHECK(cudaMemsetAsync(g->params, 0, arena, g->stream)); /* the vocabulary's padding stays so */
+    if (g->grads != NULL)
+        CUDA_CHECK(cudaMemsetAsync(g->grads, 0, arena, g->stream));
     g->host_tokens = (int32_t *)malloc(R * sizeof *g->host_tokens);
-    return g->host_tokens != NULL ? 0 : error_set(e, "out of memory for %zu tokens", R);
+    return g->host_tokens != NULL && staging_create(&g->staging, 3 * R + 1)
+               ? 0
+               : error_set(e, "out of memory for %zu tokens", R);
 }
 
-int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **out, Error *e)
+int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error *e)
 {
     *out = NULL;
-    if (gpt_config_check(config, e) != 0)
+    if (gpt_config_check(config, e) != 0 || check_setup(config, setup, e) != 0)
         return -1;
-    if (config->C / config->NH > HEAD_MOST)
-        return error_set(e, "heads of %zu channels: the GPU's attention takes at most %d", config->C / config->NH,
-                         (int)HEAD_MOST);
-    if (T == 0 || T > config->T)
-        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", T, config->T);
-    if (B == 0 || B > SIZE_MAX / 64 / T / (4 * config->C) / config->L || B * T > INT32_MAX)
-        return error_set(e, "a micro-batch of %zu sequences is out of range", B);
-    if (gpt_probe(e) != 0 || check_sequence(T, e) != 0)
-        return -1;
-    Gpt *g = (Gpt *)calloc(1, sizeof *g);
+    Gpt *g = new (std::nothrow) Gpt();
     if (g == NULL)
         return error_set(e, "out of memory");
     g->config = *config;
-    g->mode = mode;
-    g->max_B = B;
-    g->max_T = T;
+    g->setup = *setup;
+    g->weights_are_old = true;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
-    CUBLAS_CHECK(cublasCreate(&g->cublas));
-    CUBLAS_CHECK(cublasSetStream(g->cublas, g->stream));
+    lt_create(&g->lt);
     int status = gpt_table_make(config, &g->table, e);
     if (status == 0) {
         find_places(g);
@@ -1075,14 +1354,17 @@ void gpt_free(Gpt *g)
 {
     if (g == NULL)
         return;
+    CUDA_CHECK(cudaStreamSynchronize(g->stream));
     for (const Buffer &buffer : list_buffers(g))
         CUDA_CHECK(cudaFree(*buffer.place));
-    CUBLAS_CHECK(cublasDestroy(g->cublas));
+    staging_free(&g->staging);
+    replay_free(&g->replay);
+    stopwatch_free(&g->stopwatch);
+    lt_free(&g->lt);
     CUDA_CHECK(cudaStreamDestroy(g->stream));
-    delete g->host_losses;
     free(g->host_tokens);
     gpt_table_free(&g->table);
-    free(g);
+    delete g;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1093,6 +1375,7 @@ const GptConfig *gpt_config(const Gpt *g) { return &g->config; }
 const GptTable *gpt_table(const Gpt *g) { return &g->table; }
 float *gpt_params(Gpt *g) { return g->params; }
 float *gpt_grads(Gpt *g) { return g->grads; }
+void gpt_params_changed(Gpt *g) { g->weights_are_old = true; }
 
 void gpt_read(const Gpt *g, GptArena arena, const Tensor *t, float *to)
 {
@@ -1106,6 +1389,7 @@ void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
     float *to = (arena == GPT_PARAMS ? g->params : g->grads) + t->offset;
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
     CUDA_CHECK(cudaMemcpy(to, from, tensor_size(t) * sizeof *to, cudaMemcpyHostToDevice));
+    gpt_params_changed(g);
 }
 
 void gpt_init(Gpt *g, uint64_t seed)
@@ -1118,29 +1402,49 @@ void gpt_init(Gpt *g, uint64_t seed)
     }
 }
 
+const char *gpt_device_name(void)
+{
+    static cudaDeviceProp device;
+    device = device_properties();
+    return device.name;
+}
+
 const char *gpt_device(void)
 {
-    static char text[320];
-    cudaDeviceProp properties;
-    CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
-    snprintf(text, sizeof text, "%s, cuBLAS, fp32", properties.name);
+    static char text[400];
+    int count;
+    CUDA_CHECK(cudaGetDeviceCount(&count));
+    if (count > 1)
+        snprintf(text, sizeof text, "%s, cuBLASLt; %d GPUs here, using 1", gpt_device_name(), count);
+    else
+        snprintf(text, sizeof text, "%s, cuBLASLt", gpt_device_name());
     return text;
 }
 
 GptKind gpt_kind(void) { return GPT_ON_GPU; }
 
+GptDtype gpt_default_dtype(const GptConfig *c)
+{
+    return device_properties().major >= OLDEST_BF16 && flash_takes(c->C / c->NH) ? GPT_BF16 : GPT_FP32;
+}
+
 int gpt_probe(Error *e)
 {
-    int count = 0;
-    cudaDeviceProp properties;
+    int count = 0, driver = 0, runtime = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorInsufficientDriver) {
+        CUDA_CHECK(cudaDriverGetVersion(&driver));
+        CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+        return error_set(e, "the GPU's driver knows CUDA %d.%d, this program needs %d.%d: update the driver",
+                         driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    }
     if (status != cudaSuccess || count == 0)
         return error_set(e, "no GPU answers: %s", status != cudaSuccess ? cudaGetErrorString(status) : "there is none");
-    CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
-    if (properties.major < OLDEST_DEVICE)
+    const cudaDeviceProp device = device_properties();
+    if (device.major < OLDEST_DEVICE || (device.major == OLDEST_DEVICE && device.minor < 5))
         return error_set(
-            e, "%s is of compute capability %d.%d; this program needs %d.0 or newer (--device cpu runs without)",
-            properties.name, properties.major, properties.minor, (int)OLDEST_DEVICE);
+            e, "%s is of compute capability %d.%d; this program needs 7.5 or newer (--device cpu runs without)",
+            device.name, device.major, device.minor);
     return 0;
 }
 

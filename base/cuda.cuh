@@ -47,6 +47,13 @@ void cuda_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cud
     CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...));
 }
 
+/* Shared memory beyond the usual 48 KiB must be allowed to a kernel before its launch. */
+template <class Kernel> void cuda_allow_shared(Kernel *kernel, size_t bytes)
+{
+    if (bytes > 48 << 10)
+        CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+}
+
 inline unsigned cuda_blocks(size_t n, size_t per_block)
 {
     return (unsigned)((n + per_block - 1) / per_block);

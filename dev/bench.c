@@ -189,7 +189,7 @@ static Trainer make_trainer(const Config *config, const char *optimizer)
     for (size_t i = 0; i < TEXT; i++)
         text[i] = (unsigned char)random_below(&random, 256);
     const LoaderConfig order = {.T = T, .seed = 1, .rank = 0, .world = 1};
-    if (gpt_create(&config->gpt, B, T, GPT_TRAINING, &t.gpt, &e) != 0)
+    if (gpt_create(&config->gpt, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &t.gpt, &e) != 0)
         fail(&e);
     gpt_init(t.gpt, 1);
     const GptTable *table = gpt_table(t.gpt);
@@ -217,6 +217,7 @@ static Step one_step(Trainer *t)
     optim_grad_norm(t->optim, NULL);
     at[4] = clock_seconds();
     optim_step(t->optim, 1, 1);
+    gpt_params_changed(t->gpt);
     at[5] = clock_seconds();
     return (Step){at[1] - at[0], at[2] - at[1], at[3] - at[2], at[4] - at[3], at[5] - at[4]};
 }

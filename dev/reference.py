@@ -27,9 +27,14 @@ Everything, updates included, is computed in fp64 from the fp32 parameters and r
 the better judge is the one whose own error cannot be seen. Plain fp32 PyTorch lies within about 1e-6 of each
 tensor's scale of it, which is printed as a self-check. With --fp32 the file holds what fp32 gives.
 
-The file that the tests use:
+With --bf16 the metadata also hold, as bf16.<name>, how far PyTorch's own bf16 (torch.autocast) is from these values,
+|got - want| / |want| of each tensor (of the loss: the root mean square over the positions, relative to the mean loss).
+
+The files that the tests use:
 
     python dev/reference.py dev/tests/reference_tiny.safetensors --positions 13 --ignore
+    python dev/reference.py dev/tests/reference_bf16.safetensors --heads 2 --width 32 --vocab 67 --seq-len 37 \
+        --batch 2 --steps 0 --ignore --bf16
 """
 
 import argparse
@@ -228,6 +233,30 @@ def evaluate(params, tokens, targets, o):
     return out | {f"grad.{k}": p.grad.clone() for k, p in model.named_parameters()}
 
 
+def distance(name, got, want):
+    """|got - want| / |want|; without the key bias's gradient, which is zero but for rounding."""
+    got, want = got.double(), want.double()
+    if name.startswith("grad") and name.endswith("c_attn.bias"):
+        got, want = (torch.cat([x.chunk(3)[0], x.chunk(3)[2]]) for x in (got, want))
+    return ((got - want).norm() / want.norm()).item()
+
+
+def bf16_errors(params, judged, tokens, targets, o):
+    """How far autocast's bf16 is from the judged values, as metadata."""
+    def each_loss(logits):
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = evaluate(params, tokens, targets, o)
+        losses = each_loss(rounded["logits"]).double()
+    errors = {f"bf16.{k}": distance(k, rounded[k], t) for k, t in judged.items() if k not in ("loss", "residual.0")}
+    difference = (losses - each_loss(judged["logits"]))[targets.flatten() != IGNORED]
+    errors["bf16.loss"] = (difference.square().mean().sqrt() / judged["loss"]).item()
+    for key, error in errors.items():
+        print(f"  {key:40} {error:.1e}")
+    return {k: f"{v:.6g}" for k, v in errors.items()}
+
+
 def draw_batch(o, generator):
     rows = torch.randint(o.vocab, (o.batch, o.seq_len + 1), generator=generator)
     tokens, targets = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
@@ -298,6 +327,7 @@ def options():
     p.add_argument("--ignore", type=float, nargs="?", const=0.2, default=0.0, metavar="SHARE",
                    help="share of the targets that are -1, left out of the loss; 0.2 when no number follows")
     p.add_argument("--fp32", action="store_true", help="compute in fp32 instead of fp64")
+    p.add_argument("--bf16", action="store_true", help="record the errors of PyTorch's own bf16")
     p.add_argument("--step-gradients-mb", type=float, default=64, metavar="MB",
                    help="leave the gradients of the steps out when they would take more than this")
     p.add_argument("--adamw-lr", type=float, default=1e-3)
@@ -371,7 +401,10 @@ def main():
         for name in ("adamw", "muon"):
             out |= steps_of(name, start, batches, o, with_gradients)
 
-    save_file({k: in_file_layout(k, t) for k, t in out.items()}, o.out, metadata=metadata(o, with_gradients))
+    facts = metadata(o, with_gradients)
+    if o.bf16:
+        facts |= bf16_errors(params, judged, out["tokens"], out["targets"], o)
+    save_file({k: in_file_layout(k, t) for k, t in out.items()}, o.out, metadata=facts)
     print(f"{o.out}: {parameters} parameters, {len(out)} tensors, {o.out.stat().st_size} bytes")
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# reference.sh: remakes the committed PyTorch reference and larger odd-sized ones, and diffs the model against them all.
-# Files go to build/reference; the committed one is replaced only when the model agrees with the new one.
+# reference.sh: remakes the committed PyTorch references and larger odd-sized ones, and diffs the model against them all.
+# Files go to build/reference; the committed ones are replaced only when the model agrees with the new ones.
 out=build/reference
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1
@@ -15,6 +15,9 @@ make_reference $out/odd.safetensors --layers 3 --heads 5 --width 80 --vocab 301 
 make_reference $out/long.safetensors --layers 2 --heads 3 --width 48 --vocab 97 --seq-len 150 --batch 5 --ignore
 make_reference $out/wide.safetensors --layers 4 --heads 4 --width 128 --vocab 1031 --seq-len 65 --batch 4
 make_reference $out/one.safetensors --layers 1 --heads 1 --width 7 --vocab 11 --seq-len 2 --batch 1
+make_reference $out/bf16.safetensors --heads 2 --width 32 --vocab 67 --seq-len 37 --batch 2 --steps 0 --ignore --bf16
 ./test_gpt_cpu $out/*.safetensors || exit 1
-cp $out/tiny.safetensors dev/tests/reference_tiny.safetensors
-echo "dev/tests/reference_tiny.safetensors is remade"
+for file in tiny bf16; do
+    cp $out/$file.safetensors dev/tests/reference_$file.safetensors
+    echo "dev/tests/reference_$file.safetensors is remade"
+done

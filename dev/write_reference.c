@@ -58,7 +58,8 @@ static void compute(Model *m)
     for (size_t i = 0; i < m->R; i++)
         counted += m->targets[i] >= 0;
     gpt_forward(m->gpt, m->tokens, m->B, m->config.T);
-    m->loss = (float)(gpt_backward(m->gpt, m->targets, 1.0 / (double)counted, true) / (double)counted);
+    gpt_backward(m->gpt, m->targets, 1.0 / (double)counted, true);
+    m->loss = (float)(gpt_loss_sum(m->gpt) / (double)counted);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ int main(int argc, char **argv)
     }
     Model m = {.config = {.L = n[0], .NH = n[1], .C = n[2], .V = n[3], .T = n[4]}, .B = n[5], .R = n[4] * n[5]};
     Error e;
-    if (gpt_create(&m.config, m.B, m.config.T, GPT_TRAINING, &m.gpt, &e) != 0)
+    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.config.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
         fail(e.text);
     m.table = gpt_table(m.gpt);
     m.tokens = allocate(m.R, sizeof *m.tokens);

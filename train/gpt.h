@@ -60,17 +60,38 @@ typedef struct Gpt Gpt;
 
 typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradients, and no gpt_backward */
 
-/* Bytes that gpt_create will allocate for micro-batches of B sequences of T tokens. */
-size_t gpt_memory_needed(const GptConfig *config, size_t B, size_t T, GptMode mode);
+/* What products multiply and activations are kept in. Parameters, gradients, the residual stream and every sum are
+ * fp32 in any case. tf32: fp32 rounded to 10 bits of mantissa inside products. The CPU has fp32 only. */
+typedef enum { GPT_FP32, GPT_TF32, GPT_BF16, GPT_DTYPES } GptDtype;
+extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 
-/* Allocates parameters (uninitialised), gradients and activations for up to B sequences of T <= config.T tokens. */
-int gpt_create(const GptConfig *config, size_t B, size_t T, GptMode mode, Gpt **gpt, Error *e);
+/* What the backward pass computes once more instead of finding it in memory: nothing; the outputs of LayerNorm and
+ * GELU; every layer from its input, for a third more work. The same gradients, to the bit (but in bf16 GELU's output is
+ * computed again from its rounded input). The CPU has the first only. */
+typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
+extern const char *const gpt_recompute_names[GPT_RECOMPUTES + 1]; /* ends with NULL */
+
+typedef struct GptSetup {
+    size_t B, T; /* micro-batches of up to B sequences of up to T <= GptConfig.T tokens */
+    GptMode mode;
+    GptDtype dtype;
+    GptRecompute recompute;
+} GptSetup;
+
+/* Bytes that gpt_create will allocate. */
+size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup);
+
+/* Allocates parameters (uninitialised), gradients and activations. */
+int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **gpt, Error *e);
 void gpt_free(Gpt *gpt);
 
 const GptConfig *gpt_config(const Gpt *gpt);
 const GptTable *gpt_table(const Gpt *gpt);
 float *gpt_params(Gpt *gpt); /* the arenas, for optim/; the gradient arena is NULL in inference */
 float *gpt_grads(Gpt *gpt);
+
+/* To be called after the parameters have been written through gpt_params: a twin may hold a rounded copy of them. */
+void gpt_params_changed(Gpt *gpt);
 
 typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
 
@@ -88,8 +109,18 @@ void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);
 double gpt_loss(Gpt *gpt, const int32_t *targets);
 
 /* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, written over it.
- * Returns the sum of cross-entropies, as gpt_loss. Call it after gpt_forward, once. */
-double gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
+ * Call it after gpt_forward, once. On a GPU it only hands over the work. */
+void gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
+
+/* Sum of the cross-entropies, as gpt_loss, of the last gpt_backward with `first` and those after it. */
+double gpt_loss_sum(const Gpt *gpt);
+
+/* Seconds that the device has spent in the passes of gpt_forward and gpt_backward since the last call, or the last
+ * gpt_loss; waits for it. */
+typedef struct GptTimes {
+    double forward, backward;
+} GptTimes;
+GptTimes gpt_times(Gpt *gpt);
 
 /* Logits (V) of position `row` of the B*T rows of the last gpt_forward. */
 void gpt_logits(Gpt *gpt, size_t row, float *logits);
@@ -102,11 +133,15 @@ void gpt_residual(const Gpt *gpt, size_t layer, float *to);
  * gpt_forward with B = 1 over them) and are kept in the activations, which training overwrites. */
 void gpt_decode(Gpt *gpt, int32_t token, size_t position, float *logits);
 
-/* "CPU, 2 threads, OpenBLAS": for banners. Static storage. */
+/* "CPU, 2 threads, OpenBLAS": for banners; "NVIDIA H200", or NULL for a CPU. Static storage. */
 const char *gpt_device(void);
+const char *gpt_device_name(void);
 
 typedef enum { GPT_ON_CPU, GPT_ON_GPU } GptKind;
 GptKind gpt_kind(void);
+
+/* What suits the device and the model. */
+GptDtype gpt_default_dtype(const GptConfig *config);
 
 /* Whether the device is there and can run this program; if not, why. */
 int gpt_probe(Error *e);

@@ -64,6 +64,9 @@ typedef struct Kind {
     bool each_layer, transposed;
 } Kind;
 
+const char *const gpt_dtype_names[GPT_DTYPES + 1] = {"fp32", "tf32", "bf16", NULL};
+const char *const gpt_recompute_names[GPT_RECOMPUTES + 1] = {"nothing", "cheap", "layers", NULL};
+
 enum { KIND_COUNT = 16, ALIGNMENT = 16 /* floats: one 64-byte line */, VOCAB_PADDING = 64 /* rows */ };
 
 static void list_kinds(const GptConfig *c, Kind kinds[KIND_COUNT])

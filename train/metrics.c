@@ -93,9 +93,13 @@ int metrics_close(MetricsLog *log, Error *e)
     return status;
 }
 
-Progress progress_make(FILE *to, size_t steps, double flops_per_token)
+Progress progress_make(FILE *to, size_t steps, double flops_per_token, double peak_flops)
 {
-    return (Progress){.to = to, .terminal = isatty(fileno(to)), .steps = steps, .flops_per_token = flops_per_token};
+    return (Progress){.to = to,
+                      .terminal = isatty(fileno(to)),
+                      .steps = steps,
+                      .flops_per_token = flops_per_token,
+                      .peak_flops = peak_flops};
 }
 
 static void format_time(char *text, size_t size, double seconds)
@@ -119,11 +123,22 @@ static void format_rate(char *text, size_t size, double rate)
         snprintf(text, size, "%.0f", rate);
 }
 
+static void format_work(char *text, size_t size, double flops, double peak)
+{
+    if (peak > 0)
+        snprintf(text, size, "%.1f%% MFU", 100 * flops / peak);
+    else if (flops >= 9.995e12)
+        snprintf(text, size, "%.0f TFLOP/s", flops * 1e-12);
+    else
+        snprintf(text, size, "%.0f GFLOP/s", flops * 1e-9);
+}
+
 void progress_step(Progress *p, const Metrics *m, double seconds_left)
 {
-    char left[32], rate[32], val[32] = "          ";
+    char left[32], rate[32], work[32], val[32] = "          ";
     format_time(left, sizeof left, seconds_left);
     format_rate(rate, sizeof rate, m->tokens_per_second);
+    format_work(work, sizeof work, m->tokens_per_second * p->flops_per_token, p->peak_flops);
     if (!isnan(m->val_loss))
         snprintf(val, sizeof val, "val %.4f", m->val_loss);
     if (p->terminal)
@@ -132,8 +147,8 @@ void progress_step(Progress *p, const Metrics *m, double seconds_left)
     if (isnan(m->train_loss))
         fprintf(p->to, "%11s | %s", "", val);
     else
-        fprintf(p->to, "loss %.4f | %s | lr %.2e | norm %.3f | %s tok/s | %.0f GFLOP/s | %s left", m->train_loss, val,
-                m->lr, m->grad_norm, rate, m->tokens_per_second * p->flops_per_token * 1e-9, left);
+        fprintf(p->to, "loss %.4f | %s | lr %.2e | norm %.3f | %s tok/s | %s | %s left", m->train_loss, val, m->lr,
+                m->grad_norm, rate, work, left);
     p->open_line = true;
     if (!p->terminal || !isnan(m->val_loss) || m->step == p->steps)
         progress_break(p);

@@ -38,10 +38,11 @@ typedef struct Progress {
     FILE *to;
     bool terminal, open_line;
     size_t steps;
-    double flops_per_token;
+    double flops_per_token, peak_flops;
 } Progress;
 
-Progress progress_make(FILE *to, size_t steps, double flops_per_token);
+/* peak_flops: of the device, for the share of it that is used; 0: the rate of work is shown instead. */
+Progress progress_make(FILE *to, size_t steps, double flops_per_token, double peak_flops);
 void progress_step(Progress *p, const Metrics *m, double seconds_left);
 
 /* Ends a line that could still be overwritten; call it before printing anything else. */

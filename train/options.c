@@ -18,6 +18,7 @@ typedef struct Option {
     const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
     double least, most;  /* REAL; SIZE, where most 0 is no limit */
     bool may_change;     /* in a resumed run */
+    const char *zero;    /* SIZE: the word for 0 */
 } Option;
 
 /* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
@@ -41,9 +42,13 @@ static const Option table[] = {
     {NULL, "vocab", "V", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE, AT(vocab), .least = 1},
     {NULL, "seq-len", "T", "tokens in a sequence", SIZE, AT(seq_len), .least = 1},
 
-    {"Batch", "batch-size", "B", "sequences at once [8]", SIZE, AT(batch_size), .least = 1, .may_change = true},
+    {"Batch", "batch-size", "B", "sequences at once; auto: as many as fit into memory [8]", SIZE, AT(batch_size),
+     .least = 1, .may_change = true, .zero = "auto"},
     {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
      AT(total_batch), .least = 1},
+    {NULL, "recompute", "WHAT",
+     "nothing, cheap (LayerNorm, GELU) or layers: again in the backward pass, to save a GPU's memory [nothing]", CHOICE,
+     AT(recompute), gpt_recompute_names, .may_change = true},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
@@ -164,7 +169,9 @@ static const Option table[] = {
     {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
-    {NULL, "dtype", "NAME", "fp32, or on a GPU bf16 [fp32]", TEXT, AT(dtype), .may_change = true},
+    {NULL, "dtype", "NAME",
+     "what products multiply: fp32, tf32 or bf16; the CPU has fp32 [bf16 where a GPU has it, otherwise fp32]", TEXT,
+     AT(dtype), .may_change = true},
     {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
     {NULL, "version", NULL, "print the version and leave", FLAG, AT(version)},
 };
@@ -193,7 +200,7 @@ static void set_defaults(Options *o)
         .keep = 2,
         .seed = 1,
         .device = "auto",
-        .dtype = "fp32",
+        .dtype = "auto",
     };
 }
 
@@ -230,9 +237,14 @@ static int parse_size(const Option *option, const char *text, size_t *value, Err
     const char *name = option->name;
     char *end;
     errno = 0;
+    if (option->zero != NULL && strcmp(text, option->zero) == 0) {
+        *value = 0;
+        return 0;
+    }
     const unsigned long long n = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0')
-        return error_set(e, "--%s needs a whole number of at least %g, not '%s'", name, option->least, text);
+        return error_set(e, "--%s needs a whole number of at least %g%s%s, not '%s'", name, option->least,
+                         option->zero != NULL ? ", or " : "", option->zero != NULL ? option->zero : "", text);
     if (errno == ERANGE || n > (1ull << 53))
         return error_set(e, "--%s %s is too large", name, text);
     if ((double)n < option->least || (option->most > 0 && (double)n > option->most))

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "optim/optim.h"
+#include "train/gpt.h"
 #include "train/schedule.h"
 
 #include <stdint.h>
@@ -17,8 +18,9 @@ typedef struct Options {
     const char *train, *val, *text;
     const char *model;
     size_t layers, heads, width, vocab, seq_len; /* 0: the preset's */
-    size_t batch_size;
+    size_t batch_size;  /* 0: what fits */
     size_t total_batch; /* tokens a step; 0: one micro-batch */
+    GptRecompute recompute;
     OptimConfig optim;
     double clip;
     Schedule schedule;

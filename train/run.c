@@ -8,6 +8,7 @@
 #include "train/corpus.h"
 #include "train/files.h"
 #include "train/metrics.h"
+#include "train/peak.h"
 #include "train/sample.h"
 
 #include <math.h>
@@ -25,6 +26,7 @@ typedef struct Run {
     Options *o;
     GptConfig config;
     size_t B, T, micro_batches;
+    GptDtype dtype;
     Corpus corpus;
     Gpt *gpt;
     Optim *optim;
@@ -70,12 +72,34 @@ static int check_device(const Options *o, Error *e)
         return error_set(e, "--device cuda: this is the CPU program; train_gpt_cuda was not built");
     if (strcmp(o->device, "cpu") == 0 && gpt_kind() == GPT_ON_GPU)
         return error_set(e, "--device cpu: this is the GPU's program; run ./train_gpt_cpu");
-    if (strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "bf16") != 0)
-        return error_set(e, "--dtype knows no '%s'; it is one of fp32, bf16", o->dtype);
-    if (strcmp(o->dtype, "bf16") == 0)
-        return error_set(e, gpt_kind() == GPT_ON_CPU ? "--dtype bf16 needs a GPU; the CPU computes in fp32"
-                                                     : "--dtype bf16 is not there yet; the GPU computes in fp32");
     return 0;
+}
+
+static int check_recompute(const Options *o, Error *e)
+{
+    return o->recompute == GPT_RECOMPUTE_NOTHING || gpt_kind() == GPT_ON_GPU
+               ? 0
+               : error_set(e, "--recompute %s needs a GPU; the CPU has --recompute nothing",
+                           gpt_recompute_names[o->recompute]);
+}
+
+/* Of a device that has been probed, unless the option names one. */
+static int resolve_dtype(Run *r, Error *e)
+{
+    const char *name = r->o->dtype;
+    size_t i = 0;
+    if (strcmp(name, "auto") == 0) {
+        r->dtype = gpt_default_dtype(&r->config);
+        return 0;
+    }
+    while (i < GPT_DTYPES && strcmp(name, gpt_dtype_names[i]) != 0)
+        i++;
+    if (i == GPT_DTYPES)
+        return error_set(e, "--dtype knows no '%s'; it is one of auto, fp32, tf32, bf16", name);
+    r->dtype = (GptDtype)i;
+    return r->dtype != GPT_FP32 && gpt_kind() == GPT_ON_CPU
+               ? error_set(e, "--dtype %s needs a GPU; the CPU has --dtype fp32", name)
+               : 0;
 }
 
 /* Takes over what the record in the run's directory says, and finds its latest checkpoint. */
@@ -140,6 +164,47 @@ static int resolve_model(Run *r, Error *e)
     return 0;
 }
 
+static GptSetup setup_of(const Run *r)
+{
+    return (GptSetup){.B = r->B,
+                      .T = r->T,
+                      .mode = r->o->schedule.steps > 0 ? GPT_TRAINING : GPT_INFERENCE,
+                      .dtype = r->dtype,
+                      .recompute = r->o->recompute};
+}
+
+static int check_auto_batch(const Run *r, Error *e)
+{
+    const size_t total = r->o->total_batch;
+    if (total == 0)
+        return error_set(e, "--batch-size auto needs --total-batch: a step must not depend on the machine's memory");
+    if (total % r->T != 0)
+        return error_set(e, "--total-batch %zu is no multiple of a sequence of %zu tokens", total, r->T);
+    return 0;
+}
+
+/* The largest power of two of sequences that divides a step and fits into memory. */
+static int choose_batch(Run *r, size_t optim_bytes, Error *e)
+{
+    const size_t sequences = r->o->total_batch / r->T, present = gpt_memory_present();
+    const double room = 0.92 * (double)present; /* libraries and fragments take a little */
+    if (present == 0)
+        return error_set(e, "--batch-size auto: this machine does not say how much memory it has; give a number");
+    r->B = 0;
+    for (size_t B = 1; sequences % B == 0; B *= 2) {
+        GptSetup setup = setup_of(r);
+        setup.B = B;
+        if ((double)gpt_memory_needed(&r->config, &setup) + (double)optim_bytes > room)
+            break;
+        r->B = B;
+    }
+    if (r->B == 0)
+        return error_set(e, "out of memory: not even one sequence of %zu tokens fits into %.1f GiB; lower --seq-len or "
+                            "the model, or give --recompute layers", r->T, (double)present / 0x1p30);
+    r->o->batch_size = r->B;
+    return 0;
+}
+
 static int resolve_batch(Run *r, Error *e)
 {
     Options *o = r->o;
@@ -199,8 +264,8 @@ static int make_model(Run *r, Error *e)
 {
     const Options *o = r->o;
     GptConfig preset;
-    const GptMode mode = o->schedule.steps > 0 ? GPT_TRAINING : GPT_INFERENCE;
-    if (gpt_create(&r->config, r->B, r->T, mode, &r->gpt, e) != 0)
+    const GptSetup setup = setup_of(r);
+    if (gpt_create(&r->config, &setup, &r->gpt, e) != 0)
         return -1;
     r->inputs = malloc(r->B * r->T * sizeof *r->inputs);
     r->targets = malloc(r->B * r->T * sizeof *r->targets);
@@ -249,6 +314,7 @@ static int write_record(const Run *r, Error *e)
         return error_set(e, "out of memory");
     fprintf(to, "{\n  \"version\": \"%s\",\n  \"device\": ", TRAIN_GPT_VERSION);
     json_write_string(to, gpt_device());
+    fprintf(to, ", \"dtype\": \"%s\"", gpt_dtype_names[r->dtype]);
     if (uname(&machine) == 0) {
         fprintf(to, ",\n  \"machine\": ");
         json_write_string(to, machine.machine);
@@ -323,7 +389,7 @@ static int open_out(Run *r, Error *e)
 static void print_banner(const Run *r, size_t memory_needed)
 {
     const GptConfig *c = &r->config;
-    printf("train_gpt %s on %s\n", TRAIN_GPT_VERSION, gpt_device());
+    printf("train_gpt %s on %s, %s\n", TRAIN_GPT_VERSION, gpt_device(), gpt_dtype_names[r->dtype]);
     printf("model     %s: L=%zu NH=%zu C=%zu V=%zu T=%zu, %zu parameters\n", r->o->model, c->L, c->NH, c->C, c->V, r->T,
            gpt_table(r->gpt)->parameters);
     printf("data      %s: %zu tokens to train on, %zu to validate on\n", r->corpus.name, r->corpus.train != NULL ?
@@ -343,6 +409,11 @@ static void print_banner(const Run *r, size_t memory_needed)
     if (r->optim != NULL)
         printf("step      %zu tokens: %zu x %zu sequences of %zu\n", r->micro_batches * r->B * r->T, r->micro_batches,
                r->B, r->T);
+    const double peak = peak_flops(gpt_device_name(), r->dtype);
+    if (peak > 0)
+        printf("peak      %.0f TFLOP/s in %s\n", peak * 1e-12, gpt_dtype_names[r->dtype]);
+    else if (gpt_device_name() != NULL)
+        printf("peak      unknown: no MFU is shown\n");
     printf("memory    %.2f GiB needed, %.1f present\n", (double)memory_needed / 0x1p30,
            (double)r->memory_present / 0x1p30);
     if (r->optim != NULL)
@@ -416,21 +487,20 @@ static int train_step(Run *r, Metrics *m, Error *e)
     if (diagnose)
         diagnose_before(r->diagnosis);
     const double begin = clock_seconds(), factor = schedule_factor(&r->o->schedule, step);
-    double data = 0, forward = 0, backward = 0, loss = 0;
+    double data = 0;
+    gpt_times(r->gpt);
     optim_begin(r->optim, factor);
+    gpt_params_changed(r->gpt);
     for (size_t i = 0; i < r->micro_batches; i++) {
         const double t0 = clock_seconds();
         if (loader_next(r->loader, r->B, r->inputs, r->targets, e) != 0)
             return RUN_FAILED;
-        const double t1 = clock_seconds();
+        data += clock_seconds() - t0;
         gpt_forward(r->gpt, r->inputs, r->B, r->T);
-        const double t2 = clock_seconds();
-        loss += gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
-        data += t1 - t0;
-        forward += t2 - t1;
-        backward += clock_seconds() - t2;
+        gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
     }
-    loss /= (double)total;
+    const double loss = gpt_loss_sum(r->gpt) / (double)total;
+    const GptTimes times = gpt_times(r->gpt);
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
     const double t3 = clock_seconds();
@@ -448,7 +518,8 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .val_loss = (double)NAN, .grad_norm = norm,
                    .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * factor,
                    .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
-                   .forward_ms = 1e3 * forward, .backward_ms = 1e3 * backward, .optimizer_ms = 1e3 * (end - t3)};
+                   .forward_ms = 1e3 * times.forward, .backward_ms = 1e3 * times.backward,
+                    .optimizer_ms = 1e3 * (end - t3)};
     return diagnose && write_diagnosis(r, factor, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
@@ -467,6 +538,7 @@ static int evaluate(Run *r, double *loss, Error *e)
     const size_t all = tokens_targets(r->corpus.val), wanted = r->o->val_tokens, targets = wanted < all ? wanted : all;
     const size_t windows = windows_count(r->corpus.val, r->T, targets);
     double sum = 0;
+    gpt_params_changed(r->gpt);
     if (targets == 0)
         return error_set(e, "%s: has no shard of two tokens or more, an input and its target", r->o->val);
     for (size_t first = 0; first < windows; first += r->B) {
@@ -527,6 +599,7 @@ static int print_sample(Run *r, Error *e)
     printf("--- sample at step %zu\n", r->state.step);
     if (r->optim != NULL)
         optim_show(r->optim);
+    gpt_params_changed(r->gpt);
     const int status = sample_print(r->gpt, r->T, &config, stdout, e);
     if (r->optim != NULL)
         optim_hide(r->optim);
@@ -634,7 +707,8 @@ static int train(Run *r, Error *e)
 {
     const size_t steps = r->o->schedule.steps;
     catch_signals();
-    r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T));
+    r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T),
+                                peak_flops(gpt_device_name(), r->dtype));
     r->start = clock_seconds();
     if (!r->o->resume && validate_start(r, e) != 0)
         return RUN_FAILED;
@@ -676,7 +750,7 @@ static int evaluate_and_sample(Run *r, Error *e)
             printf(", %.4f above the floor", loss - r->corpus.floor);
         printf("\n");
     }
-    r->progress = progress_make(stdout, 0, 0);
+    r->progress = progress_make(stdout, 0, 0, 0);
     return sample_due(r, true) && print_sample(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
@@ -684,13 +758,13 @@ static int evaluate_and_sample(Run *r, Error *e)
 static int resolve(Run *r, size_t *optim_bytes, Error *e)
 {
     Options *o = r->o;
-    if (check_device(o, e) != 0 || (o->resume && read_record(r, e) != 0))
+    if (check_device(o, e) != 0 || (o->resume && read_record(r, e) != 0) || check_recompute(o, e) != 0)
         return -1;
     if (o->threads > 0)
         threads_set(o->threads);
     o->optim.steps = o->schedule.steps > 0 ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
-    if (resolve_model(r, e) != 0 || resolve_batch(r, e) != 0 || check_samples(r, e) != 0 ||
-        plan_optim(r, o->list_groups, optim_bytes, e) != 0)
+    if (resolve_model(r, e) != 0 || (o->batch_size > 0 ? resolve_batch(r, e) : check_auto_batch(r, e)) != 0 ||
+        check_samples(r, e) != 0 || plan_optim(r, o->list_groups, optim_bytes, e) != 0)
         return -1;
     const bool training = o->schedule.steps > 0 && !o->list_groups;
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
@@ -716,7 +790,12 @@ static int run_inside(Run *r, Error *e)
     if (gpt_probe(e) != 0)
         return RUN_FAILED;
     const bool training = o->schedule.steps > 0;
-    const size_t model_bytes = gpt_memory_needed(&r->config, r->B, r->T, training ? GPT_TRAINING : GPT_INFERENCE);
+    if (resolve_dtype(r, e) != 0)
+        return RUN_WRONG_COMMAND;
+    if (o->batch_size == 0 && (choose_batch(r, training ? optim_bytes : 0, e) != 0 || resolve_batch(r, e) != 0))
+        return RUN_FAILED;
+    const GptSetup setup = setup_of(r);
+    const size_t model_bytes = gpt_memory_needed(&r->config, &setup);
     const size_t needed = training && model_bytes < SIZE_MAX - optim_bytes ? model_bytes + optim_bytes : model_bytes;
     if (check_memory(r, needed, e) != 0 || corpus_open(o, r->config.V, &r->corpus, e) != 0 || make_model(r, e) != 0)
         return RUN_FAILED;

@@ -6,6 +6,13 @@
 
 /* Every piece of inline PTX there is. The emulation brings its own file of this name. */
 
+/* What came with sm_80. The model keeps older devices from the kernels that use it, but these must compile for them. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define PTX_SM80(...) __trap()
+#else
+#define PTX_SM80(...) asm volatile(__VA_ARGS__)
+#endif
+
 /* Shared memory of the size given at the launch. */
 template <class T> __device__ __forceinline__ T *dynamic_shared()
 {
@@ -22,17 +29,24 @@ __device__ __forceinline__ unsigned shared_address(const void *p)
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                                          const float (&c)[4])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
-                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]),
-                   "f"(c[3]));
+    PTX_SM80("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+             "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+             : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]),
+               "f"(c[3]));
 }
 
 /* Lane l brings the address of row l % 8 of matrix l / 8; each matrix has 8 rows of 16 bytes. */
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+__device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row))
                  : "memory");
@@ -48,14 +62,29 @@ __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *
 /* 16 bytes to shared memory; there when the group they belong to has been waited for. */
 __device__ __forceinline__ void cp_async16(void *to, const void *from)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+    PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
-__device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/* The same; 16 zeros, and nothing is read, unless `there`. */
+__device__ __forceinline__ void cp_async16_or_zeros(void *to, const void *from, bool there)
+{
+    PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+             "r"(there ? 16 : 0)
+             : "memory");
+}
+__device__ __forceinline__ void cp_async_commit() { PTX_SM80("cp.async.commit_group;" ::: "memory"); }
 
 /* Until at most PENDING groups are under way. */
 template <int PENDING> __device__ __forceinline__ void cp_async_wait()
 {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+    PTX_SM80("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* 2^x to 2 units in the last place; below 2^-126 it is 0. */
+__device__ __forceinline__ float exp2_approx(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 #endif

@@ -4,6 +4,7 @@
  * out. Number 0 is correct.
  */
 #include <cstring>
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
@@ -198,6 +199,113 @@ static void product_overrun(const Data &d) /* C needs 71 floats and has 64 */
     cublasDestroy(handle);
 }
 
+/* 64 floats of pinned memory and two streams that no other waits for. */
+struct Streams {
+    float *pinned;
+    cudaStream_t a, b;
+};
+
+static Streams make_streams()
+{
+    Streams s;
+    CUDA_CHECK(cudaMallocHost(&s.pinned, 64 * sizeof(float)));
+    memset(s.pinned, 0, 64 * sizeof(float));
+    CUDA_CHECK(cudaStreamCreateWithFlags(&s.a, cudaStreamNonBlocking));
+    CUDA_CHECK(cudaStreamCreateWithFlags(&s.b, cudaStreamNonBlocking));
+    CUDA_CHECK(cudaDeviceSynchronize());
+    return s;
+}
+
+static const size_t BYTES = 64 * sizeof(float);
+
+static void pinned_too_soon(const Data &d)
+{
+    const Streams s = make_streams();
+    CUDA_CHECK(cudaMemcpyAsync(d.out, s.pinned, BYTES, cudaMemcpyHostToDevice, s.a));
+    s.pinned[0] = 1;
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+}
+
+static void result_too_soon(const Data &d)
+{
+    const Streams s = make_streams();
+    CUDA_CHECK(cudaMemcpyAsync(s.pinned, d.x, BYTES, cudaMemcpyDeviceToHost, s.a));
+    CUDA_CHECK(cudaMemcpy(d.out, s.pinned, BYTES, cudaMemcpyHostToDevice));
+}
+
+static void no_wait_for_stream(const Data &d)
+{
+    const Streams s = make_streams();
+    CUDA_CHECK(cudaMemcpyAsync(d.out, d.x, BYTES, cudaMemcpyDeviceToDevice, s.a));
+    CUDA_CHECK(cudaMemcpyAsync(s.pinned, d.out, BYTES, cudaMemcpyDeviceToHost, s.b));
+    CUDA_CHECK(cudaStreamSynchronize(s.b));
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+    CUDA_CHECK(cudaMemcpy(d.out, s.pinned, BYTES, cudaMemcpyHostToDevice));
+}
+
+static void no_wait_for_memset(const Data &d)
+{
+    const Streams s = make_streams();
+    CUDA_CHECK(cudaMemset(d.x, 0, BYTES));
+    CUDA_CHECK(cudaMemcpyAsync(d.out, d.x, BYTES, cudaMemcpyDeviceToDevice, s.a));
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+}
+
+/* Captures a copy and launches the graph; the faults are before the end of the capture and before the launch. */
+static void run_graph(const Data &d, const void *from, void (*during)(const Data &), bool freed)
+{
+    const Streams s = make_streams();
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    float *to = d.out;
+    if (freed)
+        CUDA_CHECK(cudaMalloc(&to, BYTES));
+    CUDA_CHECK(cudaStreamBeginCapture(s.a, cudaStreamCaptureModeGlobal));
+    CUDA_CHECK(cudaMemcpyAsync(to, from ? from : s.pinned, BYTES, cudaMemcpyHostToDevice, s.a));
+    if (during)
+        during(d);
+    CUDA_CHECK(cudaStreamEndCapture(s.a, &graph));
+    CUDA_CHECK(cudaGraphInstantiate(&exec, graph, 0));
+    if (freed)
+        CUDA_CHECK(cudaFree(to));
+    CUDA_CHECK(cudaGraphLaunch(exec, s.a));
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+}
+
+static void copy_in_capture(const Data &d)
+{
+    run_graph(d, nullptr, [](const Data &data) {
+        CUDA_CHECK(cudaMemcpy(data.on_host, data.x, BYTES, cudaMemcpyDeviceToHost));
+    }, false);
+}
+static void pageable_in_capture(const Data &d) { run_graph(d, d.on_host, nullptr, false); }
+static void freed_under_graph(const Data &d) { run_graph(d, nullptr, nullptr, true); }
+
+/* D, 4 x 8 of fp32, and aux in `out`; A and B in `x`. */
+static void lt_product(const Data &d, int64_t aux_ld, int64_t ld)
+{
+    cublasLtHandle_t handle;
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t la, lb, ld_layout;
+    float *aux = d.out + 32;
+    const cublasLtEpilogue_t epilogue = aux_ld ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_DEFAULT;
+    const float one = 1, zero = 0;
+    cublasLtCreate(&handle);
+    cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux, sizeof aux);
+    cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &aux_ld, sizeof aux_ld);
+    cublasLtMatrixLayoutCreate(&la, CUDA_R_32F, 4, 8, 4);
+    cublasLtMatrixLayoutCreate(&lb, CUDA_R_32F, 8, 8, 8);
+    cublasLtMatrixLayoutCreate(&ld_layout, CUDA_R_32F, 4, 8, ld);
+    const cublasStatus_t status = cublasLtMatmul(handle, desc, &one, d.x, la, d.x, lb, &zero, d.out, ld_layout, d.out,
+                                                 ld_layout, nullptr, nullptr, 0, nullptr);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        exit(1);
+}
+static void aux_ld_of_four(const Data &d) { lt_product(d, 4, 4); }
+static void lt_overrun(const Data &d) { lt_product(d, 0, 9); } /* D needs 67 floats and has 64 */
+
 static const struct {
     const char *name;
     void (*run)(const Data &);
@@ -225,6 +333,15 @@ static const struct {
     {"the host writes to device memory", host_writes_device},
     {"60000 bytes of shared memory, not asked for", run<dynamic_overrun, 1, 60000>},
     {"cublasSgemm past the end of C", product_overrun},
+    {"pinned memory written again before its copy has run", pinned_too_soon},
+    {"a copy to the host read without a wait for its stream", result_too_soon},
+    {"a stream that does not wait for another's work", no_wait_for_stream},
+    {"a non-blocking stream that does not wait for cudaMemset", no_wait_for_memset},
+    {"cudaMemcpy during a capture", copy_in_capture},
+    {"a graph that copies pageable memory", pageable_in_capture},
+    {"a graph launched when its memory is freed", freed_under_graph},
+    {"cublasLtMatmul with an aux whose columns are 4 apart", aux_ld_of_four},
+    {"cublasLtMatmul past the end of D", lt_overrun},
 };
 static const int fault_count = sizeof faults / sizeof faults[0];
 

@@ -1,68 +1,10 @@
 /*
  * Tests of the emulator: kernels in every idiom a trainer uses, cuBLAS, and the runtime's functions, against plain
  * loops in double. Nothing but CUDA, so that nvcc compiles it too and a GPU can judge the tests. On the CPU every test
- * runs with its threads in forward, in reverse and in several random orders.
+ * runs with its threads in forward, in reverse and in several random orders, and with lazy streams.
  */
-#include <cublasLt.h>
-#include <cublas_v2.h>
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
-#include <cmath>
-#include <cstring>
-#include <random>
-#include <string>
-#include <vector>
-
-extern "C" {
-#include "dev/tests/check.h"
-}
-#include "test_kernels.cuh"
-
-static std::mt19937 generator;
-
-static std::vector<float> random_floats(size_t n)
-{
-    std::normal_distribution<float> normal;
-    std::vector<float> v(n);
-    for (float &x : v)
-        x = normal(generator);
-    return v;
-}
-
-static std::vector<bf16> random_bf16(size_t n)
-{
-    std::vector<bf16> v(n);
-    for (bf16 &x : v)
-        x = __float2bfloat16_rn(std::normal_distribution<float>()(generator));
-    return v;
-}
-
-static double value(float x) { return double(x); }
-static double value(bf16 x) { return double(__bfloat162float(x)); }
-
-/* n elements on the device, freed at the end of the scope. */
-template <class T> struct Device {
-    T *p = nullptr;
-    size_t n;
-    explicit Device(size_t count) : n(count) { CUDA_CHECK(cudaMalloc(&p, n * sizeof(T))); }
-    explicit Device(const std::vector<T> &v) : Device(v.size())
-    {
-        CUDA_CHECK(cudaMemcpy(p, v.data(), n * sizeof(T), cudaMemcpyHostToDevice));
-    }
-    Device(const Device &) = delete;
-    ~Device() { cudaFree(p); }
-    operator T *() const { return p; }
-    std::vector<T> read() const
-    {
-        std::vector<T> v(n);
-        CUDA_CHECK(cudaMemcpy(v.data(), p, n * sizeof(T), cudaMemcpyDeviceToHost));
-        return v;
-    }
-};
-
-/* Rounding moves a number by at most this part of itself: bf16 has 8 bits, fp32 has 24. */
-static const double BF16 = 1.0 / (1 << 8), FP32 = 1.0 / (1 << 24);
+#include "test_cublaslt.cuh"
+#include "test_streams.cuh"
 
 static void test_layernorm(void)
 {
@@ -348,70 +290,6 @@ static void test_cublas_statuses(void)
     cublasDestroy(handle);
 }
 
-static void lt(cublasStatus_t status)
-{
-    check(status == CUBLAS_STATUS_SUCCESS, "cublasLt gives %s", cublasGetStatusString(status));
-}
-
-/* Row-major out (M x N) = gelu(in w^T + bias): one product with an epilogue; aux holds what goes into gelu. */
-static void linear_gelu(bf16 *out, bf16 *aux, const bf16 *in, const bf16 *w, const bf16 *bias, int M, int N, int K)
-{
-    cublasLtHandle_t handle;
-    cublasLtMatmulDesc_t d;
-    cublasLtMatrixLayout_t lw, lin, lout;
-    cublasLtMatmulPreference_t preference;
-    lt(cublasLtCreate(&handle));
-    lt(cublasLtMatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    const cublasOperation_t trans = CUBLAS_OP_T;
-    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-    const int64_t aux_ld = N;
-    const cudaDataType_t type = CUDA_R_16BF;
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &trans, sizeof trans));
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type));
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux, sizeof aux));
-    lt(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &aux_ld, sizeof aux_ld));
-    lt(cublasLtMatrixLayoutCreate(&lw, type, K, N, K));
-    lt(cublasLtMatrixLayoutCreate(&lin, type, K, M, K));
-    lt(cublasLtMatrixLayoutCreate(&lout, type, N, M, N));
-    lt(cublasLtMatmulPreferenceCreate(&preference));
-    const size_t workspace = 0;
-    lt(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                            sizeof workspace));
-    cublasLtMatmulHeuristicResult_t result;
-    int found = 0;
-    lt(cublasLtMatmulAlgoGetHeuristic(handle, d, lw, lin, lout, lout, preference, 1, &result, &found));
-    const float one = 1, zero = 0;
-    lt(cublasLtMatmul(handle, d, &one, w, lw, in, lin, &zero, out, lout, out, lout, &result.algo, nullptr, 0, nullptr));
-    cublasLtMatmulPreferenceDestroy(preference);
-    for (cublasLtMatrixLayout_t layout : {lw, lin, lout})
-        cublasLtMatrixLayoutDestroy(layout);
-    cublasLtMatmulDescDestroy(d);
-    cublasLtDestroy(handle);
-}
-
-static void test_cublaslt(void)
-{
-    const int M = 24, N = 40, K = 56;
-    const std::vector<bf16> in = random_bf16(M * K), w = random_bf16(N * K), bias = random_bf16(N);
-    const Device<bf16> din(in), dw(w), dbias(bias), out(M * N), aux(M * N);
-    linear_gelu(out, aux, din, dw, dbias, M, N, K);
-    const std::vector<bf16> got = out.read(), got_aux = aux.read();
-    for (int i = 0; i < M; i++)
-        for (int j = 0; j < N; j++) {
-            double x = value(bias[j]), size = fabs(x);
-            for (int k = 0; k < K; k++) {
-                x += value(in[i * K + k]) * value(w[j * K + k]);
-                size += fabs(value(in[i * K + k]) * value(w[j * K + k]));
-            }
-            const double gelu = 0.5 * x * (1 + tanh(0.7978845608 * (x + 0.044715 * x * x * x)));
-            const double error = (K + 3) * FP32 * size; /* of x; gelu's slope is below 1.13 */
-            check_close(value(got_aux[i * N + j]), x, BF16 * fabs(x) + error, "before gelu");
-            check_close(value(got[i * N + j]), gelu, BF16 * fabs(gelu) + 2 * error + 1e-6, "gelu");
-        }
-}
-
 /* ---- the runtime ---- */
 
 static void test_memory(void)
@@ -534,10 +412,19 @@ static const struct {
     {"cublasSgemm", test_cublas_sgemm},
     {"cublasSgemmStridedBatched", test_cublas_batched},
     {"cuBLAS's statuses", test_cublas_statuses},
-    {"cublasLt with bias, gelu and aux", test_cublaslt},
+    {"cublasLt: types and epilogues", test_lt_epilogues},
+    {"cublasLt: batches", test_lt_batches},
+    {"cublasLt: what is refused", test_lt_refusals},
+    {"cublasLt: algorithms", test_lt_algorithms},
     {"memory: copies, sets, pinned", test_memory},
     {"errors: what is refused", test_errors},
     {"the device, streams and events", test_device_and_events},
+    {"streams: what orders them", test_stream_order},
+    {"streams: nothing waits by itself", test_lazy_streams},
+    {"graphs: launches, copies, sets", test_graph},
+    {"graphs: a product", test_graph_product},
+    {"graphs: what a capture forbids", test_capture_errors},
+    {"simulated devices", test_simulated_devices},
     {"memory begins as garbage", test_garbage},
 };
 
@@ -559,6 +446,9 @@ int main()
         emu::set_order(emu::RANDOM, uint64_t(seed));
         run_tests((" (random " + std::to_string(seed) + ")").c_str());
     }
+    emu::lazy() = true;
+    emu::set_order(emu::REVERSE);
+    run_tests(" (lazy streams)");
 #else
     run_tests("");
 #endif

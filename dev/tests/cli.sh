@@ -145,7 +145,12 @@ adamw                       | 'adamw' is not an option                 | 2
 --schedule step             | --schedule;'step';cosine                 | 2
 --dtype fp16                | --dtype;fp16;bf16                        | 2
 --device tpu                | --device;tpu;cuda                        | 2
---dtype bf16                | bf16;GPU                                 | 2
+--dtype bf16                | bf16;GPU;--dtype fp32                    | 2
+--recompute layers          | layers;GPU;--recompute nothing           | 2
+--recompute all             | --recompute;'all';cheap                  | 2
+--batch-size auto           | auto;--total-batch                       | 2
+--batch-size fit            | --batch-size;or auto;'fit'               | 2
+--batch-size auto --total-batch 65 --seq-len 32 | 65;32 tokens         | 2
 --model gpt3                | gpt3;gpt2-medium                         | 2
 --model ''                  | --model                                  | 2
 --model "$work/story.txt"   | --model;nor a directory                  | 2
@@ -786,9 +791,17 @@ full_disk() {
 }
 run_test "a full disk leaves the last checkpoint whole" full_disk
 
+# 96 sequences make a step; 32 is the largest power of two that divides it.
+batch_that_fits() {
+    expect 0 train --batch-size auto --total-batch 3072 --val-every 0 --steps 1 --out fits
+    says "3072 tokens: 3 x 32 sequences of 32" out
+    says '"batch-size": "32"' fits/run.json
+}
+run_test "--batch-size auto takes what divides a step" batch_that_fits
+
 helps() {
     expect 0 "$gpt" --help
-    for option in train val text model layers heads width vocab seq-len batch-size total-batch optimizer aux-optimizer \
+    for option in train val text model layers heads width vocab seq-len batch-size total-batch recompute optimizer aux-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
@@ -820,6 +833,64 @@ lists_groups() {
     [ "$(ls)" = "$(printf 'err\nout')" ] || fail "it made $(ls)"
 }
 run_test "--list-groups lists groups and tensors" lists_groups
+
+# --- GPUs that the emulation plays (DEVICE=cuda) ---
+
+gpu_refuses() { # environment, arguments, words
+    expect 1 env $1 "$gpt" $size $batch --text "$work/story.txt" --steps 1 --out new $2
+    [ "$(wc -l < err)" -eq 1 ] || fail "stderr has $(wc -l < err) lines: $(head -n 3 err)"
+    says_all "$3" err
+    [ ! -e new ] || fail "it made a run"
+}
+
+gpu_says() { # environment, arguments, words
+    expect 0 env $1 "$gpt" $size $batch --text "$work/story.txt" --steps 1 --val-every 0 --out new $2
+    says_all "$3" out
+}
+
+if [ "${DEVICE:-cpu}" = cuda ]; then
+    run_table "GPU: refuses" gpu_refuses <<'TABLE'
+CUDA_ON_CPU_DEVICES=0       |                            | no GPU answers
+CUDA_ON_CPU_DRIVER=12040    |                            | driver;CUDA 12.4;needs 13
+CUDA_ON_CPU_CAPABILITY=7.0  |                            | capability 7.0;7.5 or newer;--device cpu
+CUDA_ON_CPU_CAPABILITY=7.5  | --dtype bf16               | capability 7.5;8.0;--dtype fp32
+CUDA_ON_CPU_MEMORY=30000000 |                            | out of memory;--batch-size
+CUDA_ON_CPU_SEED=20         | --width 40 --dtype bf16    | heads of 20 channels;multiples of 8;--dtype fp32
+CUDA_ON_CPU_SEED=136        | --width 272                | heads of 136 channels;at most 128
+TABLE
+    run_table "GPU:" gpu_says <<'TABLE'
+CUDA_ON_CPU_DEVICES=3         |                            | 3 GPUs here, using 1
+CUDA_ON_CPU_NAME=CUDA_9       |                            | peak;unknown
+CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt, tf32
+CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt, fp32
+CUDA_ON_CPU_CAPABILITY=8.0    |                            | cuBLASLt, bf16
+CUDA_ON_CPU_SEED=20           | --width 40                 | cuBLASLt, fp32
+CUDA_ON_CPU_MEMORY=60000000   | --batch-size auto --total-batch 4096                        | sequences of 32
+TABLE
+    peak_of_h200() {
+        expect 0 env CUDA_ON_CPU_NAME="NVIDIA H200" "$gpt" $size $batch --text "$work/story.txt" --steps 1 --out new
+        says_all "peak      989 TFLOP/s in bf16;% MFU" out
+    }
+    run_test "GPU: a known one's share of its peak is shown" peak_of_h200
+    # Less memory: a smaller micro-batch of the same step.
+    batch_by_memory() {
+        for bytes in 80000000 44000000; do
+            expect 0 env CUDA_ON_CPU_MEMORY=$bytes "$gpt" $size --text "$work/story.txt" --steps 1 --val-every 0 \
+                --sample-every 0 --batch-size auto --total-batch 8192 --out $bytes
+            sed -n 's/^step .* x \([0-9]*\) sequences.*/\1/p' out >> batches
+        done
+        [ "$(sed -n 1p batches)" -gt "$(sed -n 2p batches)" ] || fail "batches of $(tr '\n' ' ' < batches)"
+    }
+    run_test "GPU: --batch-size auto goes by its memory" batch_by_memory
+    recomputes() { # the same losses
+        for what in nothing layers; do
+            expect 0 "$gpt" $size $batch --text "$work/story.txt" --steps 3 --val-every 0 --recompute $what --out $what
+            cut -d, -f4,7 $what/metrics.csv > $what.csv
+        done
+        same nothing.csv layers.csv
+    }
+    run_test "GPU: --recompute layers changes no bit" recomputes
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $((passed + skipped)) -gt 0 ]

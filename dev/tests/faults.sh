@@ -25,6 +25,9 @@ check() {
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
             build/write_reference build/odd.safetensors 2 5 80 301 37 3 || return 9
         set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors ;;
+    emulated-bf16)
+        make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
+        set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
@@ -202,28 +205,49 @@ cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
 rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
-emulated | train_gpt.cu | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
-emulated | train_gpt.cu | s/order\[(size_t)starts/order[R - 1 - (size_t)starts/
-emulated | train_gpt.cu | s/float sum = token\[i\];/float sum = 0;/
+emulated | train_gpt.cu | s/x\[j\] += y\[j\];/x[j] += 0.999f * y[j];/
+emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
+emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
+emulated | train_gpt.cu | s/starts\[count++\] = next\[v\]/starts[count++] = next[v] + 1/
 emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + 1e-5f/squares \/ (float)C + 1e-5f/
-emulated | train_gpt.cu | s/d - mean_d - xhat \* mean_d_xhat/d - mean_d/
-emulated | train_gpt.cu | s/gain_sum += d \* (x\[r \* C + i\] - mean\[r\]) \* rstd\[r\]/gain_sum += d * x[r * C + i]/
+emulated | train_gpt.cu | s/gain\[j\] - mean_d - xhat \* mean_d_xhat/gain[j] - mean_d/
+emulated | train_gpt.cu | s/x\[j\] = d\[j\] \* xhat;/x[j] = d[j];/
+emulated | train_gpt.cu | s/add(dx_sum, dx);/add(dx_sum, d);/
+emulated | train_gpt.cu | s/l.first_term ? 0.0f : dx\[j\]/dx[j]/
 emulated | train_gpt.cu | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
-emulated | train_gpt.cu | s/value += tail.bias\[i % OC\]/value += tail.bias[i \/ OC % OC]/
-emulated | train_gpt.cu | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
-emulated | train_gpt.cu | s/sum = sum \* fade + row_sum(added)/sum = sum + row_sum(added)/
-emulated | train_gpt.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
-emulated | train_gpt.cu | s/maximum + logf(sum)/maximum/
-emulated | train_gpt.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
-emulated | train_gpt.cu | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
-emulated | train_gpt.cu | s/^        __syncwarp();$//
+emulated | train_gpt.cu | s/r += warps) {/r += warps + 1) {/
+emulated | train_gpt.cu | s/sum += partial\[part \* stride + i\]/sum = partial[part * stride + i]/
+emulated | train_gpt.cu | s/if (group > 0 || i >= n)/if (group > 1 || i >= n)/
 emulated | train_gpt.cu | s/v\[j \* 3 \* C + c\], out)/v[j * 3 * C], out)/
-emulated | train_gpt.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
-emulated | train_gpt.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
-emulated | train_gpt.cu | s/row\[i\] \* factor - (i == (size_t)target ? scale : 0.0f)/row[i] * factor - (i == (size_t)target ? 0.99f * scale : 0.0f)/
-emulated | train_gpt.cu | s/row\[i\] = expf(row\[i\] - maximum)/row[i] = expf(row[i])/
-emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : 0.0f)/v = warp_sum(parts[lane])/
+emulated | train_gpt.cu | s/(i + j == (size_t)target ? scale : 0.0f)/(i + j == (size_t)target ? 0.99f * scale : 0.0f)/
+emulated | train_gpt.cu | s/sum \* expf(highest - maximum)/sum/
+emulated | train_gpt.cu | s/sum \* expf(highest - most)/sum/
+emulated | train_gpt.cu | s/most = i + j < V ?/most = i + j < Vp ?/
+emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
+emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/
+emulated | train_gpt.cu | s/    gelu_forward<X>(g, a.gelu/    if (0) &/
+emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/
+emulated | base/cuda/attention.cuh | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
+emulated | base/cuda/attention.cuh | s/sum = sum \* fade + row_sum(added)/sum = sum + row_sum(added)/
+emulated | base/cuda/attention.cuh | s/acc\[own\] \*= fade;/acc[own] *= 1;/
+emulated | base/cuda/attention.cuh | s/maximum + logf(sum)/maximum/
+emulated | base/cuda/attention.cuh | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
+emulated | base/cuda/attention.cuh | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
+emulated | base/cuda/attention.cuh | s/^        __syncwarp();$//
+emulated | base/cuda/attention.cuh | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
+emulated | base/cuda/attention.cuh | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
+emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : 0.0f)/v = warp_sum(parts[lane])/
+emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
+emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
+emulated | base/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/
+emulated-bf16 | train_gpt.cu | s/if (g->weights_are_old \&\&/if (0 \&\&/
+emulated-bf16 | train_gpt.cu | s/store(l.rounded + r \* C + i, dx);/store(l.rounded + r * C + i, d);/
+emulated-bf16 | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
+emulated-bf16 | base/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
+peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, devices[i].name, strlen(devices[i].name)) == 0/
+cli:--batch-size auto | train/run.c | s/sequences % B == 0/B <= sequences/
+cli:--batch-size auto | train/run.c | s/    r->o->batch_size = r->B;//
 emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
 emulated-judges | optim/verbs_cuda.cu | s/share, nesterov); });/1.01f * share, nesterov); });/
 emulated-judges | optim/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/

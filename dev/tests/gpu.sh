@@ -57,14 +57,33 @@ resumed() {
         cmp "$work/whole/step_000012/optimizer.safetensors" "$work/half/step_000012/optimizer.safetensors"
 }
 
+# The last training losses of two runs differ by less than $3.
+losses_agree() {
+    for run in "$1" "$2"; do tail -n 1 "$work/$run/metrics.csv" | cut -d, -f4; done > "$work/losses" &&
+        awk -v most="$3" 'NR == 1 { a = $1 } NR == 2 { ok = $1 - a < most && a - $1 < most; print a, $1 }
+                          END { exit !ok }' "$work/losses"
+}
+
 # A run that changes twins: its losses stay those of a run on the CPU alone, to fp32 rounding.
 changes_twins() {
-    options="--model nano --sample-every 0 --val-tokens 4096 --schedule constant"
+    options="--model nano --sample-every 0 --val-tokens 4096 --schedule constant --ns-dtype fp32 --dtype fp32"
+    # shellcheck disable=SC2086 # several options
     "$bin/train_gpt_cpu" $options --steps 20 --out "$work/cpu" &&
         "$bin/train_gpt_cpu" $options --steps 10 --out "$work/both" &&
-        "$bin/train_gpt_cuda" --resume --out "$work/both" --steps 20 &&
-        for run in cpu both; do tail -n 1 "$work/$run/metrics.csv" | cut -d, -f4; done > "$work/losses" &&
-        awk 'NR == 1 { a = $1 } NR == 2 { exit !($1 - a < 1e-3 && a - $1 < 1e-3) }' "$work/losses"
+        "$bin/train_gpt_cuda" --resume --out "$work/both" --steps 20 && losses_agree cpu both 1e-3
+}
+
+# Ten steps of every rule on either twin, in fp32 from the same parameters on the same tokens.
+every_rule() {
+    rules=$("$bin/train_gpt_cpu" --optimizer ? 2>&1 | sed 's/.*there are //; s/,//g')
+    for rule in $rules; do
+        options="--layers 2 --heads 2 --width 32 --seq-len 64 --batch-size 8 --sample-every 0 --val-every 0 --steps 10
+                 --warmup 0 --schedule constant --dtype fp32 --optimizer $rule"
+        case $rule in *muon*) options="$options --ns-dtype fp32" ;; esac
+        # shellcheck disable=SC2086
+        "$bin/train_gpt_cpu" $options --out "$work/cpu-$rule" && "$bin/train_gpt_cuda" $options --out "$work/$rule" &&
+            losses_agree "cpu-$rule" "$rule" 1e-3 || { echo "$rule"; return 1; }
+    done
 }
 
 sanitized() { # tool
@@ -72,9 +91,16 @@ sanitized() { # tool
     compute-sanitizer --tool "$1" --error-exitcode 9 "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 }
 
+bf16=dev/tests/reference_bf16.safetensors
 check "the PyTorch reference" "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+check "the PyTorch reference in bf16, beside PyTorch's own" "$bin/test_gpt_cuda" --dtype bf16 $bf16
+check "the PyTorch reference in tf32" "$bin/test_gpt_cuda" --dtype tf32 $bf16
 check "larger and odder models against the CPU's twin" odd_models
 check "every optimizer against its judge" "$build/cuda/test_judges"
+check "elementwise rules give the CPU's bits" "$build/cuda/test_bit_equal"
+check "ten steps of every optimizer on either twin" every_rule
+check "the emulator's kernels" "$build/cuda/test_emulator"
+check "flash attention against double" "$build/cuda/test_flash"
 check "two runs give the same bits" twice
 check "a resumed run is bit-equal" resumed
 check "a run goes on from the CPU to the GPU" changes_twins

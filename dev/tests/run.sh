@@ -28,11 +28,11 @@ for test in "$build"/tests/test_*; do
 done
 run "$build/lab" --self-check
 # The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads.
-emulated() { # order, seed, program and its arguments
+emulated() { # order, seed, program and its arguments; streams put off what they can
     order=$1 seed=$2
     shift 2
     if [ -x "$1" ]; then
-        run env CUDA_ON_CPU_ORDER="$order" CUDA_ON_CPU_SEED="$seed" "$@"
+        run env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER="$order" CUDA_ON_CPU_SEED="$seed" "$@"
     else
         echo "== $1"
         echo "skip  it was not built: there is no C++ compiler"
@@ -40,9 +40,12 @@ emulated() { # order, seed, program and its arguments
     fi
 }
 emulated forward 0 "$build/emulated/test_emulator"
+emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 emulated random 2 "$build/emulated/test_judges"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16, 24, 64 and 128 channels, sequences of several tiles.
@@ -61,6 +64,7 @@ emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
         sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
+    run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "GPU:"
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
 run sh dev/tests/cli.sh "$bin/train_gpt"

@@ -80,7 +80,7 @@ static Fixture fixture_make(bool filled)
     static const OptimConfig adamw = {.rule = "adamw"};
     Fixture f;
     Error e;
-    must(gpt_create(&tiny, 1, tiny.T, GPT_TRAINING, &f.gpt, &e), &e);
+    must(gpt_create(&tiny, &(GptSetup){.B = 1, .T = tiny.T, .mode = GPT_TRAINING}, &f.gpt, &e), &e);
     const GptTable *table = gpt_table(f.gpt);
     must(optim_create(&adamw, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &f.optim, &e), &e);
     for (size_t i = 0; filled && i < table->arena_size; i++)

@@ -78,7 +78,7 @@ static void test_refused(void)
         Gpt *gpt = NULL;
         check(gpt_config_check(&cases[i].config, &e) == -1 && strstr(e.text, cases[i].word) != NULL,
               "case %zu: '%s' is not in: %s", i, cases[i].word, e.text);
-        check(gpt_create(&cases[i].config, 1, 1, GPT_INFERENCE, &gpt, &e) == -1 && gpt == NULL,
+        check(gpt_create(&cases[i].config, &(GptSetup){.B = 1, .T = 1}, &gpt, &e) == -1 && gpt == NULL,
               "case %zu was created", i);
     }
     static const struct {
@@ -86,9 +86,10 @@ static void test_refused(void)
         const char *word;
     } batches[] = {{0, 8, "sequences"}, {1, 0, "0 tokens"}, {1, 9, "9 tokens"}, {SIZE_MAX / 16, 8, "micro-batch"}};
     for (size_t i = 0; i < 4; i++) {
+        const GptSetup setup = {.B = batches[i].B, .T = batches[i].T, .mode = GPT_TRAINING};
         Error e = {.text = ""};
         Gpt *gpt = NULL;
-        check(gpt_create(&good, batches[i].B, batches[i].T, GPT_TRAINING, &gpt, &e) == -1 && gpt == NULL &&
+        check(gpt_create(&good, &setup, &gpt, &e) == -1 && gpt == NULL &&
                   strstr(e.text, batches[i].word) != NULL,
               "batch %zu: '%s' is not in: %s", i, batches[i].word, e.text);
     }
@@ -177,7 +178,7 @@ static Gpt *make_model(const GptConfig *config)
 {
     Gpt *gpt;
     Error e;
-    if (gpt_create(config, 1, 1, GPT_INFERENCE, &gpt, &e) != 0) {
+    if (gpt_create(config, &(GptSetup){.B = 1, .T = 1}, &gpt, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
@@ -265,7 +266,7 @@ static void test_seeds(void)
 static double needed(size_t B, size_t T, size_t V, GptMode mode)
 {
     const GptConfig config = {.T = 4096, .V = V, .L = 3, .NH = 4, .C = 64};
-    return (double)gpt_memory_needed(&config, B, T, mode);
+    return (double)gpt_memory_needed(&config, &(GptSetup){.B = B, .T = T, .mode = mode});
 }
 
 /* Linear in T and in V: no array of B NH T T floats, which would grow fourfold, nor of B T V. */

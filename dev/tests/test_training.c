@@ -15,7 +15,7 @@ static Gpt *make_model(const GptConfig *config, size_t B, size_t T, GptMode mode
 {
     Gpt *gpt;
     Error e;
-    if (gpt_create(config, B, T, mode, &gpt, &e) != 0) {
+    if (gpt_create(config, &(GptSetup){.B = B, .T = T, .mode = mode}, &gpt, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
@@ -70,11 +70,11 @@ static void test_accumulation(void)
     float *want = NULL;
     double want_loss = 0;
     for (size_t batch = 8; batch >= 1; batch /= batch == 8 ? 4 : 2) { /* 1 x 8, 4 x 2, 8 x 1 */
-        double loss = 0;
         for (size_t b = 0; b < B; b += batch) {
             gpt_forward(gpt, tokens + b * T, batch, T);
-            loss += gpt_backward(gpt, targets + b * T, 1.0 / (B * T), b == 0);
+            gpt_backward(gpt, targets + b * T, 1.0 / (B * T), b == 0);
         }
+        const double loss = gpt_loss_sum(gpt);
         float *got = read_arena(gpt, GPT_GRADS);
         if (want == NULL) {
             want = got;
@@ -104,10 +104,12 @@ static void test_scale(void)
     Gpt *gpt = make_model(&config, 2, 11, GPT_TRAINING);
     int32_t *tokens = random_tokens(22, 17, 1), *targets = random_tokens(22, 17, 2);
     gpt_forward(gpt, tokens, 2, 11);
-    const double loss = gpt_backward(gpt, targets, 1, true);
+    gpt_backward(gpt, targets, 1, true);
+    const double loss = gpt_loss_sum(gpt);
     float *whole = read_arena(gpt, GPT_GRADS);
     gpt_forward(gpt, tokens, 2, 11);
-    check(gpt_backward(gpt, targets, .25, true) == loss, "the loss changes with the gradients' scale");
+    gpt_backward(gpt, targets, .25, true);
+    check(gpt_loss_sum(gpt) == loss, "the loss changes with the gradients' scale");
     float *quarter = read_arena(gpt, GPT_GRADS);
     for (size_t i = 0; i < gpt_table(gpt)->arena_size; i++)
         quarter[i] *= 4;
@@ -136,7 +138,8 @@ static float *train(const char *rule, size_t threads, size_t *floats, double *lo
     float *both = make_floats(2 * n);
     for (size_t step = 0; step < 3; step++) {
         gpt_forward(gpt, tokens, B, T);
-        *loss = gpt_backward(gpt, targets, 1.0 / (B * T), true);
+        gpt_backward(gpt, targets, 1.0 / (B * T), true);
+        *loss = gpt_loss_sum(gpt);
         if (step == 0) {
             float *grads = read_arena(gpt, GPT_GRADS);
             memcpy(both, grads, n * sizeof *both);
@@ -188,7 +191,8 @@ static void overfit(const OptimConfig *config)
     double first = 0, loss = 0;
     for (size_t step = 0; step <= STEPS; step++) {
         gpt_forward(gpt, tokens, B, T);
-        loss = gpt_backward(gpt, targets, 1.0 / (B * T), true) / (B * T);
+        gpt_backward(gpt, targets, 1.0 / (B * T), true);
+        loss = gpt_loss_sum(gpt) / (B * T);
         first = step == 0 ? loss : first;
         optim_step(optim, 1 - (double)step / (STEPS + 1), 1);
     }

@@ -5,7 +5,14 @@
 
 #include "emu/cublas_types.h"
 
-/* cublasLt.h, emulated: column-major products of fp32 and bf16 with the epilogues a trainer wants, by three loops. */
+extern "C" {
+#include "base/matmul.h"
+}
+
+/*
+ * cublasLt.h, emulated: column-major products of fp32 and bf16 with the epilogues that a trainer wants, computed by the
+ * project's own matmul(). What cuBLASLt's documentation does not promise to support is refused.
+ */
 
 enum cublasLtEpilogue_t {
     CUBLASLT_EPILOGUE_DEFAULT = 1,
@@ -15,50 +22,67 @@ enum cublasLtEpilogue_t {
     CUBLASLT_EPILOGUE_GELU_AUX = CUBLASLT_EPILOGUE_GELU | 128,
     CUBLASLT_EPILOGUE_GELU_AUX_BIAS = CUBLASLT_EPILOGUE_GELU_AUX | CUBLASLT_EPILOGUE_BIAS,
     CUBLASLT_EPILOGUE_DGELU = 64 | 128,
+    CUBLASLT_EPILOGUE_DGELU_BGRAD = CUBLASLT_EPILOGUE_DGELU | 16,
     CUBLASLT_EPILOGUE_BGRADA = 256,
     CUBLASLT_EPILOGUE_BGRADB = 512
 };
 enum cublasLtMatmulDescAttributes_t {
-    CUBLASLT_MATMUL_DESC_TRANSA,
-    CUBLASLT_MATMUL_DESC_TRANSB,
-    CUBLASLT_MATMUL_DESC_EPILOGUE,
-    CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-    CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
-    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
-    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE
+    CUBLASLT_MATMUL_DESC_TRANSA = 3,
+    CUBLASLT_MATMUL_DESC_TRANSB = 4,
+    CUBLASLT_MATMUL_DESC_EPILOGUE = 7,
+    CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8,
+    CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE = 10,
+    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER = 11,
+    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD = 12,
+    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE = 13,
+    CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE = 22,
+    CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE = 26
 };
 enum cublasLtMatrixLayoutAttribute_t {
-    CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
-    CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET
+    CUBLASLT_MATRIX_LAYOUT_TYPE = 0,
+    CUBLASLT_MATRIX_LAYOUT_ROWS = 2,
+    CUBLASLT_MATRIX_LAYOUT_COLS = 3,
+    CUBLASLT_MATRIX_LAYOUT_LD = 4,
+    CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT = 5,
+    CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET = 6
 };
-enum cublasLtMatmulPreferenceAttributes_t { CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1 };
+enum cublasLtMatmulPreferenceAttributes_t {
+    CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES = 5,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES = 6,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES = 7,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES = 8
+};
 
 struct emu_lt {
     int unused;
 };
 struct emu_lt_desc {
-    int transa, transb, epilogue;
-    void *bias;
-    int bias_type;
-    void *aux;
-    int64_t aux_ld;
-    int aux_type;
+    cublasComputeType_t compute;
+    cudaDataType_t scale;
+    int transa = CUBLAS_OP_N, transb = CUBLAS_OP_N;
+    uint32_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    char *bias = nullptr, *aux = nullptr;
+    int bias_type = -1, aux_type = -1; /* -1: that of D */
+    int64_t bias_stride = 0, aux_ld = 0, aux_stride = 0;
 };
 struct emu_lt_layout {
-    cudaDataType_t type;
+    int type;
     uint64_t rows, cols;
     int64_t ld;
     int batch;
     int64_t stride;
 };
 struct emu_lt_preference {
-    size_t workspace;
+    uint64_t workspace = 0;
+    uint32_t alignment[4] = {256, 256, 256, 256}; /* of A, B, C, D */
 };
 typedef emu_lt *cublasLtHandle_t;
 typedef emu_lt_desc *cublasLtMatmulDesc_t;
 typedef emu_lt_layout *cublasLtMatrixLayout_t;
 typedef emu_lt_preference *cublasLtMatmulPreference_t;
+
+/* data: what it was chosen for, as lt_kind says, the bytes of workspace, and the alignment of A, B, C, D. */
 struct cublasLtMatmulAlgo_t {
     uint64_t data[8];
 };
@@ -76,9 +100,9 @@ template <class T> inline cublasStatus_t destroy(T *handle)
     delete handle;
     return handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
-inline cublasStatus_t set_attribute(void *attribute, size_t size, const void *value, size_t bytes)
+template <class T> inline cublasStatus_t set_attribute(T *attribute, const void *value, size_t bytes)
 {
-    if (bytes != size)
+    if (!value || bytes != sizeof *attribute)
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(attribute, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
@@ -87,25 +111,36 @@ inline cublasStatus_t set_attribute(void *attribute, size_t size, const void *va
 
 inline cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 {
-    *handle = new emu_lt{};
-    return CUBLAS_STATUS_SUCCESS;
+    *handle = emu::no_gpu() == cudaSuccess ? new emu_lt{} : nullptr;
+    return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_INITIALIZED;
 }
 inline cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return emu::destroy(handle); }
 
-inline cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t, cudaDataType_t)
+inline cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute,
+                                               cudaDataType_t scale)
 {
-    *desc = new emu_lt_desc{CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, CUDA_R_32F, nullptr, 0,
-                            CUDA_R_16BF};
+    *desc = new emu_lt_desc{compute, scale};
     return CUBLAS_STATUS_SUCCESS;
 }
 inline cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) { return emu::destroy(desc); }
 inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
                                                      const void *value, size_t bytes)
 {
-    void *attributes[] = {&d->transa, &d->transb, &d->epilogue, &d->bias, &d->bias_type, &d->aux, &d->aux_ld,
-                          &d->aux_type};
-    const size_t sizes[] = {4, 4, 4, 8, 4, 8, 8, 4};
-    return emu::set_attribute(attributes[attribute], sizes[attribute], value, bytes);
+    if (!d)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA: return emu::set_attribute(&d->transa, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB: return emu::set_attribute(&d->transb, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: return emu::set_attribute(&d->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return emu::set_attribute(&d->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE: return emu::set_attribute(&d->bias_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return emu::set_attribute(&d->bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return emu::set_attribute(&d->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return emu::set_attribute(&d->aux_ld, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return emu::set_attribute(&d->aux_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE: return emu::set_attribute(&d->aux_type, value, bytes);
+    }
+    return CUBLAS_STATUS_INVALID_VALUE;
 }
 
 inline cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType_t type, uint64_t rows,
@@ -115,13 +150,21 @@ inline cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout,
     return CUBLAS_STATUS_SUCCESS;
 }
 inline cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) { return emu::destroy(layout); }
-inline cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+inline cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
                                                        cublasLtMatrixLayoutAttribute_t attribute, const void *value,
                                                        size_t bytes)
 {
-    return attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT
-               ? emu::set_attribute(&layout->batch, sizeof layout->batch, value, bytes)
-               : emu::set_attribute(&layout->stride, sizeof layout->stride, value, bytes);
+    if (!l)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    switch (attribute) {
+    case CUBLASLT_MATRIX_LAYOUT_TYPE: return emu::set_attribute(&l->type, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ROWS: return emu::set_attribute(&l->rows, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_COLS: return emu::set_attribute(&l->cols, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_LD: return emu::set_attribute(&l->ld, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return emu::set_attribute(&l->batch, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return emu::set_attribute(&l->stride, value, bytes);
+    }
+    return CUBLAS_STATUS_INVALID_VALUE;
 }
 
 inline cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference)
@@ -134,35 +177,157 @@ inline cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t
     return emu::destroy(preference);
 }
 inline cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
-                                                           cublasLtMatmulPreferenceAttributes_t, const void *value,
-                                                           size_t bytes)
+                                                           cublasLtMatmulPreferenceAttributes_t attribute,
+                                                           const void *value, size_t bytes)
 {
-    return emu::set_attribute(&preference->workspace, sizeof preference->workspace, value, bytes);
+    if (!preference)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+        return emu::set_attribute(&preference->workspace, value, bytes);
+    const int operand = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
+    return operand >= 0 && operand < 4 ? emu::set_attribute(&preference->alignment[operand], value, bytes)
+                                       : CUBLAS_STATUS_INVALID_VALUE;
 }
 
-inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-                                                     cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                                     cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
-                                                     cublasLtMatmulHeuristicResult_t *result, int *found)
+/* ---- what is supported ---- */
+
+namespace emu {
+
+/* A product, copied from the handles at the call: they may change or go before it is computed. */
+struct LtProduct {
+    emu_lt_desc desc;
+    emu_lt_layout a, b, c, d;
+    bool ta, tb;
+    int64_t m, n, k; /* D is m x n, and k the length of the sums */
+    float alpha, beta;
+    const char *A, *B, *C;
+    char *D;
+};
+
+inline LtProduct lt_product(const emu_lt_desc &desc, const emu_lt_layout &a, const emu_lt_layout &b,
+                            const emu_lt_layout &c, const emu_lt_layout &d)
 {
-    *result = {};
+    LtProduct p = {desc, a, b, c, d, desc.transa != CUBLAS_OP_N, desc.transb != CUBLAS_OP_N, 0, 0, 0, 1, 0, nullptr,
+                   nullptr, nullptr, nullptr};
+    p.m = static_cast<int64_t>(d.rows);
+    p.n = static_cast<int64_t>(d.cols);
+    p.k = static_cast<int64_t>(p.ta ? a.rows : a.cols);
+    if (p.desc.bias_type < 0)
+        p.desc.bias_type = d.type;
+    if (p.desc.aux_type < 0)
+        p.desc.aux_type = d.type;
+    return p;
+}
+
+inline bool has_aux(uint32_t epilogue) { return (epilogue & 128) != 0; }
+inline bool has_bias(uint32_t epilogue)
+{
+    return (epilogue & (CUBLASLT_EPILOGUE_BIAS | 16 | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
+}
+inline bool is_epilogue(uint32_t e)
+{
+    for (uint32_t known : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU,
+                           CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                           CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,
+                           CUBLASLT_EPILOGUE_BGRADB})
+        if (e == known)
+            return true;
+    return false;
+}
+
+inline bool is_shape(const LtProduct &p)
+{
+    const int64_t rows_a = static_cast<int64_t>(p.ta ? p.a.cols : p.a.rows);
+    const int64_t rows_b = static_cast<int64_t>(p.tb ? p.b.cols : p.b.rows);
+    const int64_t cols_b = static_cast<int64_t>(p.tb ? p.b.rows : p.b.cols);
+    bool ok = rows_a == p.m && cols_b == p.n && rows_b == p.k && p.c.rows == p.d.rows && p.c.cols == p.d.cols;
+    for (const emu_lt_layout *l : {&p.a, &p.b, &p.c, &p.d})
+        ok = ok && l->rows > 0 && l->cols > 0 && l->ld >= static_cast<int64_t>(l->rows) && l->batch == p.d.batch;
+    return ok && p.d.batch > 0;
+}
+
+/* The fp32 rows of the table of types under cublasLtMatmul in cuBLAS's documentation. */
+inline bool are_types(const LtProduct &p)
+{
+    const bool fp32 = p.a.type == CUDA_R_32F && p.d.type == CUDA_R_32F;
+    const bool bf16 = p.a.type == CUDA_R_16BF && (p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_32F);
+    const bool plain = p.desc.compute == CUBLAS_COMPUTE_32F || p.desc.compute == CUBLAS_COMPUTE_32F_PEDANTIC;
+    const bool fast = p.desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32 || p.desc.compute == CUBLAS_COMPUTE_32F_FAST_16BF;
+    return p.a.type == p.b.type && p.c.type == p.d.type && p.desc.scale == CUDA_R_32F &&
+           ((plain && (fp32 || bf16)) || (fast && fp32));
+}
+
+/* Both the heuristic and the product answer this. */
+inline cublasStatus_t lt_status(const LtProduct &p)
+{
+    const uint32_t e = p.desc.epilogue;
+    if (!is_shape(p) || !is_epilogue(e))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!are_types(p) || (has_bias(e) && p.desc.bias_type != p.d.type))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (has_aux(e) && (p.desc.aux_ld % 8 != 0 || p.desc.aux_ld < p.m || p.desc.aux_stride % 8 != 0 ||
+                       reinterpret_cast<uintptr_t>(p.desc.aux) % 16 != 0 || p.desc.aux_type != p.d.type))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* An algorithm for one kind of product does not do for another. */
+inline uint64_t lt_kind(const LtProduct &p)
+{
+    const uint64_t types = static_cast<uint64_t>(p.a.type) << 8 | static_cast<uint64_t>(p.d.type);
+    return (types << 16 | p.desc.epilogue) << 8 | 4u | (p.ta ? 2u : 0u) | (p.tb ? 1u : 0u);
+}
+
+constexpr uint64_t LT_WORKSPACE = 4096; /* bytes that a product takes where it may */
+
+} // namespace emu
+
+inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                                     cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                                     cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                                     cublasLtMatmulPreference_t preference, int requested,
+                                                     cublasLtMatmulHeuristicResult_t *results, int *found)
+{
+    if (!handle || !desc || !a || !b || !c || !d || !preference || requested < 1 || !results || !found)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    *found = 0;
+    const emu::LtProduct p = emu::lt_product(*desc, *a, *b, *c, *d);
+    const cublasStatus_t status = emu::lt_status(p);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return status;
+    *results = {};
+    results->workspaceSize = std::min(preference->workspace, emu::LT_WORKSPACE);
+    results->algo.data[0] = emu::lt_kind(p);
+    results->algo.data[1] = results->workspaceSize;
+    for (int i = 0; i < 4; i++)
+        results->algo.data[2 + i] = preference->alignment[i];
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
 
+/* ---- the product ---- */
+
 namespace emu {
 
-inline float load(const void *p, int64_t i, int type)
+inline size_t type_bytes(int type) { return type == CUDA_R_32F ? 4 : 2; }
+
+inline void to_floats(float *to, const char *from, int type, int64_t n)
 {
-    return type == CUDA_R_32F ? static_cast<const float *>(p)[i]
-                              : static_cast<float>(static_cast<const __nv_bfloat16 *>(p)[i]);
-}
-inline void store(void *p, int64_t i, int type, float value)
-{
+    const auto *half = reinterpret_cast<const __nv_bfloat16 *>(from);
     if (type == CUDA_R_32F)
-        static_cast<float *>(p)[i] = value;
+        memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
     else
-        static_cast<__nv_bfloat16 *>(p)[i] = value;
+        for (int64_t i = 0; i < n; i++)
+            to[i] = half[i];
+}
+inline void from_floats(char *to, const float *from, int type, int64_t n)
+{
+    auto *half = reinterpret_cast<__nv_bfloat16 *>(to);
+    if (type == CUDA_R_32F)
+        memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+    else
+        for (int64_t i = 0; i < n; i++)
+            half[i] = from[i];
 }
 
 /* GELU by the tanh formula of Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, and its derivative. */
@@ -174,83 +339,185 @@ inline float gelu_slope(float x)
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_SCALE * (1.0f + 3.0f * GELU_CUBE * x * x);
 }
 
-/* op(X) of one matrix of the batch, column-major without gaps. */
-inline std::vector<float> gather(const void *x, const emu_lt_layout &l, bool trans, int index)
+/* Where matrix `index` of the batch begins. */
+inline int64_t offset(const emu_lt_layout &l, int index)
 {
-    const int64_t stored_rows = static_cast<int64_t>(l.rows), stored_cols = static_cast<int64_t>(l.cols);
-    const int64_t rows = trans ? stored_cols : stored_rows, cols = trans ? stored_rows : stored_cols;
+    return index * l.stride * static_cast<int64_t>(type_bytes(l.type));
+}
+
+/* A matrix as stored, in fp32, without gaps. */
+inline std::vector<float> widen(const char *x, const emu_lt_layout &l)
+{
+    const int64_t rows = static_cast<int64_t>(l.rows), cols = static_cast<int64_t>(l.cols);
     std::vector<float> out(static_cast<size_t>(rows * cols));
     for (int64_t j = 0; j < cols; j++)
-        for (int64_t i = 0; i < rows; i++)
-            out[static_cast<size_t>(j * rows + i)] =
-                load(x, index * l.stride + (trans ? i * l.ld + j : j * l.ld + i), l.type);
+        to_floats(out.data() + j * rows, x + static_cast<size_t>(j * l.ld) * type_bytes(l.type), l.type, rows);
     return out;
 }
 
-/* The value of D(i, j) for a sum of products `value`, already scaled and with beta C. */
-inline float epilogue(const emu_lt_desc &d, int64_t i, int64_t j, float value)
+/* op(A) op(B), column-major m x n: what is column-major is, row-major, the transpose. */
+inline std::vector<float> sums(const LtProduct &p, const std::vector<float> &a, const std::vector<float> &b)
 {
-    const int e = d.epilogue;
-    if (e == CUBLASLT_EPILOGUE_DGELU)
-        return value * gelu_slope(load(d.aux, j * d.aux_ld + i, d.aux_type));
-    if (e & CUBLASLT_EPILOGUE_BIAS)
-        value += load(d.bias, i, d.bias_type);
-    if (e == CUBLASLT_EPILOGUE_GELU_AUX || e == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
-        store(d.aux, j * d.aux_ld + i, d.aux_type, value);
-    return e & CUBLASLT_EPILOGUE_GELU ? gelu(value) : value;
+    std::vector<float> out(static_cast<size_t>(p.m * p.n));
+    Matmul product = {};
+    product.m = static_cast<size_t>(p.n);
+    product.n = static_cast<size_t>(p.m);
+    product.k = static_cast<size_t>(p.k);
+    product.trans_a = p.tb;
+    product.trans_b = p.ta;
+    product.alpha = 1;
+    product.a = b.data();
+    product.lda = p.b.rows;
+    product.b = a.data();
+    product.ldb = p.a.rows;
+    product.c = out.data();
+    product.ldc = p.d.rows;
+    matmul(&product);
+    return out;
 }
 
-/* The gradient of a bias: sums of op(A)'s rows over k, or of op(B)'s columns. */
-inline void bias_gradient(const emu_lt_desc &d, const std::vector<float> &x, int64_t count, int64_t k, bool of_a)
+/* Column j of D from its sums of products; `column` ends as what is stored, before it is rounded. */
+inline void finish_column(const LtProduct &p, int index, int64_t j, const std::vector<float> &bias, float *column,
+                          float *other)
 {
-    for (int64_t i = 0; i < count; i++) {
-        float sum = 0.0f;
-        for (int64_t p = 0; p < k; p++)
-            sum += x[static_cast<size_t>(of_a ? p * count + i : i * k + p)];
-        store(d.bias, i, d.bias_type, sum);
+    const uint32_t e = p.desc.epilogue;
+    const size_t bytes = type_bytes(p.d.type);
+    char *aux = p.desc.aux + static_cast<size_t>(index * p.desc.aux_stride + j * p.desc.aux_ld) * bytes;
+    for (int64_t i = 0; i < p.m; i++)
+        column[i] *= p.alpha;
+    if (p.beta != 0.0f) {
+        to_floats(other, p.C + offset(p.c, index) + static_cast<size_t>(j * p.c.ld) * bytes, p.c.type, p.m);
+        for (int64_t i = 0; i < p.m; i++)
+            column[i] += p.beta * other[i];
     }
+    if (e & CUBLASLT_EPILOGUE_BIAS)
+        for (int64_t i = 0; i < p.m; i++)
+            column[i] += bias[static_cast<size_t>(i)];
+    if ((e & CUBLASLT_EPILOGUE_GELU_AUX) == CUBLASLT_EPILOGUE_GELU_AUX)
+        from_floats(aux, column, p.d.type, p.m);
+    if (e & CUBLASLT_EPILOGUE_GELU)
+        for (int64_t i = 0; i < p.m; i++)
+            column[i] = gelu(column[i]);
+    if ((e & CUBLASLT_EPILOGUE_DGELU) == CUBLASLT_EPILOGUE_DGELU) {
+        to_floats(other, aux, p.d.type, p.m);
+        for (int64_t i = 0; i < p.m; i++)
+            column[i] *= gelu_slope(other[i]);
+    }
+    from_floats(p.D + offset(p.d, index) + static_cast<size_t>(j * p.d.ld) * bytes, column, p.d.type, p.m);
+}
+
+/* The gradient of a bias: the sums of op(A)'s rows over k, of op(B)'s columns, or of D's rows. */
+inline void bias_gradient(const LtProduct &p, int index, const std::vector<float> &x, bool trans, int64_t count,
+                          int64_t terms)
+{
+    std::vector<float> sum(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t t = 0; t < terms; t++)
+            sum[static_cast<size_t>(i)] += x[static_cast<size_t>(trans ? i * terms + t : t * count + i)];
+    char *bias = p.desc.bias + static_cast<size_t>(index * p.desc.bias_stride) * type_bytes(p.d.type);
+    from_floats(bias, sum.data(), p.d.type, count);
+}
+
+inline void multiply(const LtProduct &p, int index)
+{
+    const std::vector<float> a = widen(p.A + offset(p.a, index), p.a), b = widen(p.B + offset(p.b, index), p.b);
+    std::vector<float> d = sums(p, a, b), other(static_cast<size_t>(p.m)), bias(static_cast<size_t>(p.m));
+    if (p.desc.epilogue & CUBLASLT_EPILOGUE_BIAS)
+        to_floats(bias.data(), p.desc.bias + static_cast<size_t>(index * p.desc.bias_stride) * type_bytes(p.d.type),
+                  p.d.type, p.m);
+    for (int64_t j = 0; j < p.n; j++)
+        finish_column(p, index, j, bias, d.data() + j * p.m, other.data());
+    if (p.desc.epilogue == CUBLASLT_EPILOGUE_BGRADA)
+        bias_gradient(p, index, a, p.ta, p.m, p.k);
+    if (p.desc.epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        bias_gradient(p, index, b, !p.tb, p.n, p.k);
+    if (p.desc.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD)
+        bias_gradient(p, index, d, false, p.m, p.n);
+}
+
+/* Operands that reach past their device memory end the process, as a GPU would not be so kind to do. */
+inline void check_lt_memory(const char *name, const void *p, int64_t elements, int type)
+{
+    const size_t bytes = static_cast<size_t>(elements) * type_bytes(type);
+    if (bytes_left(device_memory, p) < bytes)
+        fail("cublasLtMatmul: %s needs %zu bytes, but the device memory at %p has %zu", name, bytes, p,
+             bytes_left(device_memory, p));
+}
+inline int64_t extent(const emu_lt_layout &l)
+{
+    return (l.batch - 1) * l.stride + static_cast<int64_t>(l.cols - 1) * l.ld + static_cast<int64_t>(l.rows);
+}
+inline void check_lt_operands(const LtProduct &p)
+{
+    const uint32_t e = p.desc.epilogue;
+    const int64_t last = p.d.batch - 1;
+    check_lt_memory("A", p.A, extent(p.a), p.a.type);
+    check_lt_memory("B", p.B, extent(p.b), p.b.type);
+    check_lt_memory("D", p.D, extent(p.d), p.d.type);
+    if (p.beta != 0.0f)
+        check_lt_memory("C", p.C, extent(p.c), p.c.type);
+    if (has_bias(e))
+        check_lt_memory("the bias", p.desc.bias,
+                        last * p.desc.bias_stride + (e == CUBLASLT_EPILOGUE_BGRADB ? p.n : p.m), p.d.type);
+    if (has_aux(e))
+        check_lt_memory("the auxiliary matrix", p.desc.aux,
+                        last * p.desc.aux_stride + (p.n - 1) * p.desc.aux_ld + p.m, p.d.type);
+    for (const char *x : {p.A, p.B}) {
+        const int64_t bytes = extent(x == p.A ? p.a : p.b) * static_cast<int64_t>(type_bytes(p.a.type));
+        if (p.D < x + bytes && x < p.D + extent(p.d) * static_cast<int64_t>(type_bytes(p.d.type)))
+            fail("cublasLtMatmul: D overlaps an operand of the product");
+    }
+}
+
+/* What the algorithm was told to count on: cuBLASLt's kernels move 16 bytes at a time where they may. */
+inline bool is_aligned(const void *p, uint64_t promised)
+{
+    return reinterpret_cast<uintptr_t>(p) % std::min<uint64_t>(promised, 16) == 0;
+}
+inline bool is_algorithm(const cublasLtMatmulAlgo_t &algo, const LtProduct &p, void *workspace, size_t bytes)
+{
+    const uint64_t *data = algo.data;
+    return data[0] == lt_kind(p) && data[1] <= bytes && is_aligned(p.A, data[2]) && is_aligned(p.B, data[3]) &&
+           (p.beta == 0.0f || is_aligned(p.C, data[4])) && is_aligned(p.D, data[5]) &&
+           (bytes == 0 || (is_range(workspace, bytes, true) && is_aligned(workspace, 16)));
 }
 
 } // namespace emu
 
-/* D = epilogue(alpha op(A) op(B) + beta C), all column-major. */
-inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const void *alpha, const void *A,
-                                     cublasLtMatrixLayout_t la, const void *B, cublasLtMatrixLayout_t lb,
-                                     const void *beta, const void *C, cublasLtMatrixLayout_t lc, void *D,
-                                     cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *, void *, size_t,
-                                     cudaStream_t)
+/* D = epilogue(alpha op(A) op(B) + beta C), all column-major; alpha and beta are the host's. */
+inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
+                                     const void *A, cublasLtMatrixLayout_t a, const void *B, cublasLtMatrixLayout_t b,
+                                     const void *beta, const void *C, cublasLtMatrixLayout_t c, void *D,
+                                     cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo, void *workspace,
+                                     size_t workspace_bytes, cudaStream_t stream)
 {
-    const bool ta = d->transa != CUBLAS_OP_N, tb = d->transb != CUBLAS_OP_N;
-    const uint64_t inner = ta ? la->rows : la->cols;
-    if ((ta ? la->cols : la->rows) != ld->rows || (tb ? lb->rows : lb->cols) != ld->cols ||
-        (tb ? lb->cols : lb->rows) != inner)
+    if (!handle || !desc || !alpha || !A || !a || !B || !b || !beta || !c || !D || !d)
         return CUBLAS_STATUS_INVALID_VALUE;
-    const int64_t m = static_cast<int64_t>(ld->rows), n = static_cast<int64_t>(ld->cols);
-    const int64_t k = static_cast<int64_t>(inner);
-    const float scale = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
-    emu::DeviceWork work;
-    for (int index = 0; index < ld->batch; index++) {
-        const std::vector<float> a = emu::gather(A, *la, ta, index), b = emu::gather(B, *lb, tb, index);
-        for (int64_t j = 0; j < n; j++) {
-            const float *column = b.data() + j * k;
-            std::vector<float> sums(static_cast<size_t>(m));
-            float *sum = sums.data();
-            for (int64_t p = 0; p < k; p++)
-                for (int64_t i = 0; i < m; i++)
-                    sum[i] += a.data()[p * m + i] * column[p];
-            for (int64_t i = 0; i < m; i++) {
-                float value = scale * sum[i];
-                if (keep != 0.0f)
-                    value += keep * emu::load(C, index * lc->stride + j * lc->ld + i, lc->type);
-                emu::store(D, index * ld->stride + j * ld->ld + i, ld->type, emu::epilogue(*d, i, j, value));
-            }
-        }
-        if (d->epilogue == CUBLASLT_EPILOGUE_BGRADA)
-            emu::bias_gradient(*d, a, m, k, true);
-        if (d->epilogue == CUBLASLT_EPILOGUE_BGRADB)
-            emu::bias_gradient(*d, b, n, k, false);
-    }
-    return CUBLAS_STATUS_SUCCESS;
+    emu::LtProduct p = emu::lt_product(*desc, *a, *b, *c, *d);
+    const cublasStatus_t status = emu::lt_status(p);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return status;
+    p.alpha = *static_cast<const float *>(alpha);
+    p.beta = *static_cast<const float *>(beta);
+    p.A = static_cast<const char *>(A);
+    p.B = static_cast<const char *>(B);
+    p.C = static_cast<const char *>(C);
+    p.D = static_cast<char *>(D);
+    const uint64_t needed = std::min<uint64_t>(workspace_bytes, emu::LT_WORKSPACE);
+    const cublasLtMatmulAlgo_t chosen = algo ? *algo : cublasLtMatmulAlgo_t{{emu::lt_kind(p), needed, 16, 16, 16, 16}};
+    const bool same_layout = c->ld == d->ld && (d->batch == 1 || c->stride == d->stride);
+    if ((p.beta != 0.0f && !C) || (C == D && !same_layout) || (emu::has_bias(desc->epilogue) && !desc->bias) ||
+        (emu::has_aux(desc->epilogue) && !desc->aux) || !emu::is_algorithm(chosen, p, workspace, workspace_bytes))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    emu::check_lt_operands(p);
+    return emu::cublas_enqueue(stream, [p, workspace, used = chosen.data[1]] {
+        emu::check_lt_operands(p);
+        emu::DeviceWork work;
+        if (used > 0)
+            memset(workspace, emu::GARBAGE, used);
+        for (int index = 0; index < p.d.batch; index++)
+            emu::multiply(p, index);
+    });
 }
 
 #endif

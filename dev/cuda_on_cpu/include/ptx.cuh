@@ -111,6 +111,10 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
 }
 
 inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, EMU_SITE) { emu::load_matrices<4, false>(r, row, site); }
+inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, EMU_SITE)
+{
+    emu::load_matrices<4, true>(r, row, site);
+}
 inline void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, EMU_SITE)
 {
     emu::load_matrices<2, true>(r, row, site);
@@ -129,6 +133,13 @@ inline void cp_async16(void *to, const void *from)
     garbage[0] = garbage[1] = ~0ull;
     q.copy[q.count].to = static_cast<char *>(to);
     q.copy[q.count++].from = static_cast<const char *>(from);
+}
+
+/* The same; 16 zeros, and nothing is read, unless `there`. */
+inline void cp_async16_or_zeros(void *to, const void *from, bool there)
+{
+    alignas(16) static const char zeros[16] = {};
+    cp_async16(to, there ? from : zeros);
 }
 
 inline void cp_async_commit()
@@ -157,6 +168,13 @@ template <int PENDING> inline void cp_async_wait()
         q.group_end[i - done] = q.group_end[i] - landed;
     q.count -= landed;
     q.groups -= done;
+}
+
+/* 2^x; below 2^-126 it is 0. */
+inline float exp2_approx(float x)
+{
+    const float y = exp2f(x);
+    return y < 0x1p-126f ? 0.0f : y;
 }
 
 #endif

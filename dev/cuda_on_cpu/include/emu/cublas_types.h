@@ -33,8 +33,23 @@ inline const char *cublasGetStatusString(cublasStatus_t status)
 #undef EMU_STATUSES
 
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
-enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
+enum cublasComputeType_t {
+    CUBLAS_COMPUTE_32F = 68,
+    CUBLAS_COMPUTE_32F_PEDANTIC = 69,
+    CUBLAS_COMPUTE_32F_FAST_16BF = 75,
+    CUBLAS_COMPUTE_32F_FAST_TF32 = 77
+};
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_64F = 1, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
 using cudaDataType = cudaDataType_t;
+
+namespace emu {
+/* enqueue, for functions of cuBLAS. */
+inline cublasStatus_t cublas_enqueue(cudaStream_t stream, Work work)
+{
+    if (no_gpu() != cudaSuccess)
+        return CUBLAS_STATUS_NOT_INITIALIZED;
+    return enqueue(stream, std::move(work)) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+} // namespace emu
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <memory> /* before the macros below: libstdc++ has an attribute __noinline__ */
 
 #include "collectives.h"
 

@@ -4,29 +4,11 @@
 #include <tuple>
 #include <utility>
 
-#include "memory.h"
+#include "streams.h"
 
 /* Runs the blocks of a grid one after the other. */
 
 namespace emu {
-
-/*
- * CUDA_ON_CPU_ORDER: forward (as without it), reverse or random. CUDA_ON_CPU_SEED: that of random, 1 without it.
- * Read once, at the first launch; set_order comes first.
- */
-inline void read_order()
-{
-    const char *order = getenv("CUDA_ON_CPU_ORDER"), *seed = getenv("CUDA_ON_CPU_SEED");
-    const uint64_t number = seed ? strtoull(seed, nullptr, 10) : 1;
-    if (!order || strcmp(order, "forward") == 0)
-        set_order(FORWARD);
-    else if (strcmp(order, "reverse") == 0)
-        set_order(REVERSE);
-    else if (strcmp(order, "random") == 0)
-        set_order(RANDOM, number);
-    else
-        fail("CUDA_ON_CPU_ORDER is '%s', not forward, reverse or random", order);
-}
 
 EMU_NO_TSAN inline void prepare_thread(int id, uint3 index)
 {
@@ -114,8 +96,7 @@ template <class... Params> void launch(void (*kernel)(Params...), uint3 grid, ui
 {
     if (engine.running)
         fail("a kernel is launched by a kernel");
-    if (!engine.order_known)
-        read_order();
+    read_order();
     using Call = std::pair<void (*)(Params...), std::tuple<Params...>>;
     Call call(kernel, args);
     engine.kernel = reinterpret_cast<const void *>(kernel);

@@ -5,9 +5,8 @@
 #include <cstring>
 #include <iterator>
 #include <map>
-#include <unistd.h>
 
-#include "engine.h"
+#include "gpu.h"
 
 /*
  * Device memory is the host's, kept apart from it: every allocation begins as garbage, every pointer that the device
@@ -35,32 +34,11 @@ inline size_t bytes_left(const Allocations &allocations, const void *p)
 
 inline bool on_device(const void *p) { return bytes_left(device_memory, p) > 0; }
 
-/* While one lives, the device's memory may be touched. */
-struct DeviceWork {
-    DeviceWork()
-    {
-        for (const auto &[p, bytes] : device_memory)
-            unpoison(p, bytes);
-    }
-    ~DeviceWork()
-    {
-        for (const auto &[p, bytes] : device_memory)
-            poison(p, bytes);
-    }
-    DeviceWork(const DeviceWork &) = delete;
-};
-
-/* The machine's memory stands for the GPU's. */
-inline size_t total_memory()
-{
-    return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-}
-
 /* nullptr when there is no room. */
 inline void *allocate(Allocations &allocations, size_t bytes)
 {
     void *p;
-    if (bytes > total_memory() - device_bytes || posix_memalign(&p, 256, bytes) != 0) /* cudaMalloc aligns to 256 */
+    if (bytes > machine_memory() || posix_memalign(&p, 256, bytes) != 0) /* cudaMalloc aligns to 256 */
         return nullptr;
     memset(p, GARBAGE, bytes);
     allocations[static_cast<char *>(p)] = bytes;

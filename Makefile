@@ -73,7 +73,7 @@ ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
 # The CUDA twin, compiled by nvcc where it is; its parts take the places of CPU_ONLY.
 HAVE_NVCC := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
-CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/verbs_cuda.cu
+CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/factor_cuda.cu optim/verbs_cuda.cu
 CPU_ONLY = train_gpt.c optim/elements_cpu.c optim/verbs_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
 NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
@@ -93,7 +93,7 @@ CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
-                   test_judges train_gpt_cuda))
+                   test_judges test_bit_equal test_newton_schulz test_verbs train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -119,7 +119,7 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 	@echo "  CXX   $< (for the CPU)"
 	@$(CXX) $(EMULATED) $(EMULATED_CFLAGS) -MMD -MP -c $< -o $@
 
-LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas -lcublasLt $(LDLIBS)
+LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas -lcublasLt -lcusolver $(LDLIBS)
 LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
@@ -133,7 +133,13 @@ $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
-$(BUILD)/cuda/test_judges: $(BUILD)/dev/tests/test_judges.o $(TEST_PARTS) $(CUDA_OBJECTS)
+$(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
+                             $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+	$(LINK_CUDA)
+$(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(BUILD)/dev/tests/check.o
+	$(LINK_CUDA)
+$(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_verbs): \
+$(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
@@ -144,7 +150,8 @@ $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(BUILD)/dev/tests/check.o
 	$(LINK_EMULATED)
-$(BUILD)/emulated/test_judges: $(BUILD)/dev/tests/test_judges.o $(TEST_PARTS) $(EMULATED_OBJECTS)
+$(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
+$(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
@@ -168,7 +175,8 @@ test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_refer
       $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
 	dev/tests/run.sh $(BIN) $(BUILD)
 
-test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda $(BUILD)/cuda/test_judges)
+test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
+          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))
 	dev/tests/gpu.sh $(BIN) $(BUILD)
 
 test-faults:

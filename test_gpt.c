@@ -475,6 +475,7 @@ static int create_optim(Judge *j, const char *name, Optim **optim, Error *e)
             return -1;
         hyper_set(&config.hyper, HYPER_NESTEROV, 1);
         hyper_set(&config.hyper, HYPER_NS, NS_JORDAN);
+        hyper_set(&config.hyper, HYPER_NS_DTYPE, NS_FP32);
         hyper_set(&config.hyper, HYPER_MUON_SCALE, MUON_SCALE_ORIGINAL);
         hyper_set(&config.hyper, HYPER_SPLIT_QKV, 1);
     }

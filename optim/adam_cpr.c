@@ -4,7 +4,7 @@
  *   after Adam's step, with n elements:  lambda = max(0, lambda + |W|_F^2 / n - kappa);  W -= 2 lambda W
  */
 #include "optim/adamw.h"
-#include "optim/verbs.h"
+#include "optim/batch.h"
 
 enum { M, V, LAMBDA, KAPPA, STATES };
 
@@ -16,15 +16,23 @@ static size_t adam_cpr_states(const OptimHyper *h, size_t rows, size_t cols, Opt
     return STATES;
 }
 
+static void adam_cpr_batch(const Batch *batch)
+{
+    const OptimStep step = {*batch->hyper, batch->grad_scale, batch->t};
+    const AdamwScalars k = adamw_scalars_of(&step, 0, (Decay){1, 1});
+    const size_t warmup = (size_t)batch_hyper(batch, HYPER_CPR_WARMUP), n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        const OptimSlot *slot = &batch->slots[i];
+        run = batch_run(batch, i);
+        verb_adamw(run * n, slot->param, slot->grad, slot->state[M], slot->state[V], &k);
+        verb_penalise((Mats){slot->param, batch->rows, batch->cols, run}, slot->state[LAMBDA], slot->state[KAPPA],
+                      batch->t == warmup, batch->t > warmup);
+    }
+}
+
 static void adam_cpr_step(const OptimGroup *group, const OptimStep *step)
 {
-    const AdamwScalars k = adamw_scalars_of(step, 0, (Decay){1, 1});
-    const size_t warmup = (size_t)hyper(&step->hyper, HYPER_CPR_WARMUP);
-    for (const OptimSlot *slot = group->slots; slot < group->slots + group->count; slot++) {
-        const size_t n = slot->rows * slot->cols;
-        verb_adamw(n, slot->param, slot->grad, slot->state[M], slot->state[V], &k);
-        verb_penalise(n, slot->param, slot->state[LAMBDA], slot->state[KAPPA], step->t == warmup, step->t > warmup);
-    }
+    batch_each(group, step, adam_cpr_batch);
 }
 
 const OptimRule optim_adam_cpr = {

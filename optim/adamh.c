@@ -21,9 +21,10 @@ static void adamh_batch(const Batch *batch)
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
     const size_t n = batch->rows * batch->cols;
     const double beta2 = batch_hyper(batch, HYPER_BETA2), correction = 1 / (1 - pow(beta2, (double)batch->t));
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0, run; i < batch->count; i += run) {
         const OptimSlot *slot = &batch->slots[i];
-        verb_adam_direction(n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
+        run = batch_run(batch, i);
+        verb_adam_direction(run * n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
                             batch_hyper(batch, HYPER_BETA1), beta2, correction, batch_hyper(batch, HYPER_EPS),
                             batch->grad_scale);
     }

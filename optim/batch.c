@@ -1,12 +1,10 @@
 #include "optim/batch.h"
 
-enum { BATCH_FLOATS = 1 << 22 };
-
 /* Slots from `first` on that have its shape, at most a batch. */
 static size_t count_at(const OptimGroup *group, size_t first)
 {
     const OptimSlot *a = &group->slots[first];
-    const size_t fit = BATCH_FLOATS / (a->rows * a->cols), most = fit > 0 ? fit : 1;
+    const size_t fit = verb_batch_floats() / (a->rows * a->cols), most = fit > 0 ? fit : 1;
     size_t n = 1;
     while (n < most && first + n < group->count && group->slots[first + n].rows == a->rows &&
            group->slots[first + n].cols == a->cols)
@@ -43,24 +41,43 @@ Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols)
     return (Mats){batch->slots->state[k], rows, cols, batch->count};
 }
 
+size_t batch_run(const Batch *batch, size_t first)
+{
+    const size_t n = batch->rows * batch->cols;
+    const OptimSlot *slot = &batch->slots[first];
+    size_t run = 1;
+    while (first + run < batch->count && slot[run].param == slot->param + run * n &&
+           slot[run].grad == slot->grad + run * n)
+        run++;
+    return run;
+}
+
 void batch_gradients(const Batch *batch, Mats g)
 {
     const size_t n = batch->rows * batch->cols;
-    for (size_t i = 0; i < batch->count; i++)
-        verb_scale(n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_scale(run * n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+    }
 }
 
 void batch_update(const Batch *batch, Mats u, double scale)
 {
     const size_t n = batch->rows * batch->cols;
-    for (size_t i = 0; i < batch->count; i++)
-        verb_update(n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_update(run * n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
                     batch_hyper(batch, HYPER_LR) * scale);
+    }
 }
 
 void batch_rotate(const Batch *batch, Mats u)
 {
     const size_t n = batch->rows * batch->cols;
-    for (size_t i = 0; i < batch->count; i++)
-        verb_rotate(n, batch->slots[i].param, u.data + i * n, batch_hyper(batch, HYPER_LR), 1e-10);
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        const Mats p = {batch->slots[i].param, batch->rows, batch->cols, run};
+        const Mats along = {u.data + i * n, batch->rows, batch->cols, run};
+        verb_rotate(p, along, batch_hyper(batch, HYPER_LR), 1e-10);
+    }
 }

@@ -17,8 +17,8 @@ typedef struct Batch {
     float *workspace;
 } Batch;
 
-/* Hands `each` one batch after the other. A batch is as many same-shaped slots as have BATCH_FLOATS elements, at least
- * one: many small matrices fill the cores together; a large one fills them alone, and more would only cost memory. */
+/* Hands `each` one batch after the other. A batch is as many same-shaped slots as have verb_batch_floats elements, at
+ * least one: many small matrices fill the device together; a large one does so alone, and more only cost memory. */
 void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch));
 
 /* The most workspace that `of_batch` asks for any batch, for OptimRule.workspace. */
@@ -27,6 +27,10 @@ size_t batch_workspace(const OptimGroup *group,
 
 /* State k of the batch, rows x cols a slot. */
 Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);
+
+/* How many slots from the first-th on have their parameters, and their gradients, one after the other without gaps, as
+ * their states have: an elementwise verb takes them at once. */
+size_t batch_run(const Batch *batch, size_t first);
 
 /* g = the gradients times grad_scale; g.data is given. */
 void batch_gradients(const Batch *batch, Mats g);

@@ -50,8 +50,10 @@ static void dion_batch(const Batch *batch)
     const Mats right = {left.data + mats_size(left), c, rank, count};
     const Mats u = {right.data + mats_size(right), r, c, count};
 
-    for (size_t i = 0; i < count; i++)
-        verb_add(r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
+    for (size_t i = 0, run; i < count; i += run) {
+        run = batch_run(batch, i);
+        verb_add(run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
+    }
     verb_product(b, false, q, false, 1, 0, left);
     verb_qr(left, u.data + mats_size(u));
     verb_product(b, true, left, false, 1, 0, right);

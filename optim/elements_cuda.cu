@@ -3,9 +3,9 @@ extern "C" {
 #include "optim/elements.h"
 }
 
-#include "base/cuda.cuh"
 #include "optim/adagrad_math.h"
 #include "optim/adamw_math.h"
+#include "optim/device.cuh"
 #include "optim/lion_math.h"
 #include "optim/nesterov_math.h"
 #include "optim/sgd_math.h"
@@ -14,18 +14,21 @@ extern "C" {
 #include <algorithm>
 #include <cstring>
 
+using namespace optim_device;
+
 namespace {
 
-enum { THREADS = 256, CHUNK = 1 << 14, SLOTS_MOST = 48 };
+enum { CHUNK = 4 * QUADS * THREADS * 4, SLOTS_MOST = 256, STATES_MOST = 2 /* no elementwise rule has more */ };
 
 /* The tensors of one launch, handed over in the kernel's parameters. Each is cut into chunks, one a block. */
 struct Slots {
     struct One {
         float *param;
         const float *grad;
-        float *state[2]; /* no elementwise rule has more */
+        float *state[STATES_MOST];
         size_t n;
         unsigned first_block;
+        bool aligned;
     } slot[SLOTS_MOST];
     unsigned count;
 };
@@ -41,152 +44,259 @@ template <class Scalars> __device__ Scalars scalars_of(const Constants &constant
     return s;
 }
 
-/* One kernel a rule: what happens to element i of a tensor. */
-struct Sgd {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+/* One element of a tensor and of its states. */
+struct Element {
+    float p, g, s[STATES_MOST];
+};
+
+/* One kernel a rule and number of states: what happens to an element. AHEAD: only the parameter, without gradient. */
+struct Rule {
+    enum { AHEAD = 0 };
+};
+
+struct Sgd : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const SgdScalars s = scalars_of<SgdScalars>(c);
-        if (t.state[0] == nullptr)
-            sgd_element(&t.param[i], t.grad[i], &s);
+        if (STATES == 0)
+            sgd_element(&x.p, x.g, &s);
         else
-            sgd_momentum_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+            sgd_momentum_element(&x.p, x.g, &x.s[0], &s);
     }
 };
 
-struct Nesterov {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Nesterov : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const NesterovScalars s = scalars_of<NesterovScalars>(c);
         if (c.k[OPTIM_SCALARS_MAX - 1] == NESTEROV_LOOK_AHEAD)
-            nesterov_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+            nesterov_element(&x.p, x.g, &x.s[0], &s);
         else
-            nesterov_shifted_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+            nesterov_shifted_element(&x.p, x.g, &x.s[0], &s);
     }
 };
 
-struct NesterovAhead {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct NesterovAhead : Rule {
+    enum { AHEAD = 1 };
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const NesterovScalars s = scalars_of<NesterovScalars>(c);
         if (c.k[OPTIM_SCALARS_MAX - 1] == NESTEROV_LOOK_AHEAD)
-            t.param[i] = nesterov_ahead(t.param[i], t.state[0][i], &s);
+            x.p = nesterov_ahead(x.p, x.s[0], &s);
     }
 };
 
-struct Adagrad {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Adagrad : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const AdagradScalars s = scalars_of<AdagradScalars>(c);
-        adagrad_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+        adagrad_element(&x.p, x.g, &x.s[0], &s);
     }
 };
 
-struct Rmsprop {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Rmsprop : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const AdagradScalars s = scalars_of<AdagradScalars>(c);
-        if (t.state[1] == nullptr)
-            adagrad_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+        if (STATES == 1)
+            adagrad_element(&x.p, x.g, &x.s[0], &s);
         else
-            rmsprop_momentum_element(&t.param[i], t.grad[i], &t.state[0][i], &t.state[1][i], &s);
+            rmsprop_momentum_element(&x.p, x.g, &x.s[0], &x.s[1], &s);
     }
 };
 
-struct Adadelta {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Adadelta : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const AdagradScalars s = scalars_of<AdagradScalars>(c);
-        adadelta_element(&t.param[i], t.grad[i], &t.state[0][i], &t.state[1][i], &s);
+        adadelta_element(&x.p, x.g, &x.s[0], &x.s[1], &s);
     }
 };
 
-struct Adamw {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Adamw : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const AdamwScalars s = scalars_of<AdamwScalars>(c);
-        adamw_element(&t.param[i], t.grad[i], &t.state[0][i], &t.state[1][i], &s);
+        adamw_element(&x.p, x.g, &x.s[0], &x.s[1], &s);
     }
 };
 
-struct NestedAdam {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct NestedAdam : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const AdamwScalars s = scalars_of<AdamwScalars>(c);
-        nested_adam_element(&t.param[i], t.grad[i], &t.state[0][i], &t.state[1][i], &s);
+        nested_adam_element(&x.p, x.g, &x.s[0], &x.s[1], &s);
     }
 };
 
-struct Signsgd {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Signsgd : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const SignumScalars s = scalars_of<SignumScalars>(c);
-        signsgd_element(&t.param[i], t.grad[i], &s);
+        signsgd_element(&x.p, x.g, &s);
     }
 };
 
-struct Signum {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Signum : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const SignumScalars s = scalars_of<SignumScalars>(c);
-        signum_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+        signum_element(&x.p, x.g, &x.s[0], &s);
     }
 };
 
-struct Lion {
-    __device__ static void update(const Slots::One &t, size_t i, const Constants &c)
+struct Lion : Rule {
+    template <int STATES> __device__ static void update(Element &x, const Constants &c)
     {
         const LionScalars s = scalars_of<LionScalars>(c);
-        lion_element(&t.param[i], t.grad[i], &t.state[0][i], &s);
+        lion_element(&x.p, x.g, &x.s[0], &s);
     }
 };
 
-template <class Rule> __global__ void update_kernel(Slots slots, Constants constants)
+__device__ unsigned slot_of(const Slots &slots, unsigned block)
 {
-    unsigned which = 0;
-    while (which + 1 < slots.count && slots.slot[which + 1].first_block <= blockIdx.x)
-        which++;
-    const Slots::One &t = slots.slot[which];
-    const size_t begin = (size_t)(blockIdx.x - t.first_block) * CHUNK;
-    const size_t end = t.n - begin < CHUNK ? t.n : begin + CHUNK;
-    for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x)
-        Rule::update(t, i, constants);
+    unsigned low = 0, high = slots.count; /* the last that begins at or before the block */
+    while (high - low > 1) {
+        const unsigned middle = (low + high) / 2;
+        if (slots.slot[middle].first_block <= block)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Four elements from i on. */
+template <int STATES> struct Elements {
+    Quad p, g, s[STATES > 0 ? STATES : 1];
+};
+
+template <class R, int STATES> __device__ void load_elements(Elements<STATES> &v, const Slots::One &t, size_t i)
+{
+    v.p = load_quad(t.param + i);
+    if (!R::AHEAD)
+        v.g = load_quad(t.grad + i);
+#pragma unroll
+    for (int k = 0; k < STATES; k++)
+        v.s[k] = load_quad(t.state[k] + i);
+}
+
+template <class R, int STATES> __device__ void update_elements(Elements<STATES> &v, const Constants &constants)
+{
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        Element x = {v.p.x[e], v.g.x[e], {}};
+#pragma unroll
+        for (int k = 0; k < STATES; k++)
+            x.s[k] = v.s[k].x[e];
+        R::template update<STATES>(x, constants);
+        v.p.x[e] = x.p;
+#pragma unroll
+        for (int k = 0; k < STATES; k++)
+            v.s[k].x[e] = x.s[k];
+    }
+}
+
+template <class R, int STATES>
+__device__ void store_elements(const Elements<STATES> &v, const Slots::One &t, size_t i)
+{
+    store_quad(t.param + i, v.p);
+#pragma unroll
+    for (int k = 0; k < (R::AHEAD ? 0 : STATES); k++)
+        store_quad(t.state[k] + i, v.s[k]);
+}
+
+template <class R, int STATES>
+__device__ void update_single(const Slots::One &t, size_t i, const Constants &constants)
+{
+    Element x = {t.param[i], R::AHEAD ? 0 : t.grad[i], {}};
+#pragma unroll
+    for (int k = 0; k < STATES; k++)
+        x.s[k] = t.state[k][i];
+    R::template update<STATES>(x, constants);
+    t.param[i] = x.p;
+#pragma unroll
+    for (int k = 0; k < (R::AHEAD ? 0 : STATES); k++)
+        t.state[k][i] = x.s[k];
+}
+
+/* A block's chunk of a tensor: QUADS quads a thread at a time, all their loads before the first store; what is not
+ * aligned or no whole chunk, one by one. */
+template <class R, int STATES> __global__ void update_kernel(Slots slots, Constants constants)
+{
+    const Slots::One &t = slots.slot[slot_of(slots, blockIdx.x)];
+    const size_t begin = (size_t)(blockIdx.x - t.first_block) * CHUNK, stride = 4 * (size_t)blockDim.x;
+    if (!t.aligned || t.n - begin < CHUNK) {
+        const size_t end = t.n - begin < CHUNK ? t.n : begin + CHUNK;
+#pragma unroll 1
+        for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x)
+            update_single<R, STATES>(t, i, constants);
+        return;
+    }
+#pragma unroll 1
+    for (size_t i = begin + 4 * threadIdx.x; i < begin + CHUNK; i += QUADS * stride) {
+        Elements<STATES> v[QUADS] = {};
+#pragma unroll
+        for (int q = 0; q < QUADS; q++)
+            load_elements<R>(v[q], t, i + (size_t)q * stride);
+#pragma unroll
+        for (int q = 0; q < QUADS; q++) {
+            update_elements<R>(v[q], constants);
+            store_elements<R>(v[q], t, i + (size_t)q * stride);
+        }
+    }
 }
 
 using Kernel = void (*)(Slots, Constants);
 
-/* A rule's kernels; ahead NULL: its parameters stay where they are. */
+/* A rule's kernels by the number of states; ahead NULL: its parameters stay where they are. */
 struct Entry {
     const OptimRule *rule;
-    Kernel update, ahead;
+    Kernel update[STATES_MOST + 1], ahead;
 };
 
 const Entry entries[] = {
-    {&optim_sgd, update_kernel<Sgd>, nullptr},
-    {&optim_nesterov, update_kernel<Nesterov>, update_kernel<NesterovAhead>},
-    {&optim_adagrad, update_kernel<Adagrad>, nullptr},
-    {&optim_rmsprop, update_kernel<Rmsprop>, nullptr},
-    {&optim_adadelta, update_kernel<Adadelta>, nullptr},
-    {&optim_adam, update_kernel<Adamw>, nullptr},
-    {&optim_adamw, update_kernel<Adamw>, nullptr},
-    {&optim_nested_adam, update_kernel<NestedAdam>, nullptr},
-    {&optim_signsgd, update_kernel<Signsgd>, nullptr},
-    {&optim_signum, update_kernel<Signum>, nullptr},
-    {&optim_lion, update_kernel<Lion>, nullptr},
+    {&optim_sgd, {update_kernel<Sgd, 0>, update_kernel<Sgd, 1>}, nullptr},
+    {&optim_nesterov, {nullptr, update_kernel<Nesterov, 1>}, update_kernel<NesterovAhead, 1>},
+    {&optim_adagrad, {nullptr, update_kernel<Adagrad, 1>}, nullptr},
+    {&optim_rmsprop, {nullptr, update_kernel<Rmsprop, 1>, update_kernel<Rmsprop, 2>}, nullptr},
+    {&optim_adadelta, {nullptr, nullptr, update_kernel<Adadelta, 2>}, nullptr},
+    {&optim_adam, {nullptr, nullptr, update_kernel<Adamw, 2>}, nullptr},
+    {&optim_adamw, {nullptr, nullptr, update_kernel<Adamw, 2>}, nullptr},
+    {&optim_nested_adam, {nullptr, nullptr, update_kernel<NestedAdam, 2>}, nullptr},
+    {&optim_signsgd, {update_kernel<Signsgd, 0>}, nullptr},
+    {&optim_signum, {nullptr, update_kernel<Signum, 1>}, nullptr},
+    {&optim_lion, {nullptr, update_kernel<Lion, 1>}, nullptr},
 };
 
-Kernel kernel_of(const OptimRule *rule, bool ahead)
+size_t states_of(const OptimSlot *slot)
+{
+    size_t states = 0;
+    while (states < OPTIM_STATES_MAX && slot->state[states] != NULL)
+        states++;
+    return states;
+}
+
+Kernel kernel_of(const OptimRule *rule, size_t states, bool ahead)
 {
     for (const Entry &entry : entries)
-        if (entry.rule == rule)
-            return ahead ? entry.ahead : entry.update;
-    cuda_fail(__FILE__, __LINE__, rule->name, "this elementwise rule has no kernel here");
+        if (entry.rule == rule && states <= STATES_MOST && entry.update[states] != nullptr)
+            return ahead ? entry.ahead : entry.update[states];
+    cuda_fail(__FILE__, __LINE__, rule->name, "this elementwise rule has no kernel here for its number of states");
+}
+
+Slots::One slot_from(const OptimSlot *slot, unsigned first_block)
+{
+    const bool aligned = is_aligned(slot->param) && is_aligned(slot->grad) && is_aligned(slot->state[0]) &&
+                         is_aligned(slot->state[1]);
+    return {slot->param, slot->grad, {slot->state[0], slot->state[1]}, slot->rows * slot->cols, first_block, aligned};
 }
 
 } // namespace
 
 void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead)
 {
-    const Kernel kernel = kernel_of(group->rule, ahead);
+    const Kernel kernel = kernel_of(group->rule, states_of(group->slots), ahead);
     Constants constants = {};
     group->rule->scalars(step, constants.k);
     for (size_t first = 0; first < group->count; first += SLOTS_MOST) {
@@ -194,12 +304,8 @@ void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead)
         unsigned blocks = 0;
         slots.count = (unsigned)std::min(group->count - first, (size_t)SLOTS_MOST);
         for (unsigned i = 0; i < slots.count; i++) {
-            const OptimSlot *slot = &group->slots[first + i];
-            const size_t n = slot->rows * slot->cols;
-            if (slot->state[2] != NULL)
-                cuda_fail(__FILE__, __LINE__, group->rule->name, "kernels hand over two states, this rule has more");
-            slots.slot[i] = {slot->param, slot->grad, {slot->state[0], slot->state[1]}, n, blocks};
-            blocks += cuda_blocks(n, CHUNK);
+            slots.slot[i] = slot_from(&group->slots[first + i], blocks);
+            blocks += cuda_blocks(slots.slot[i].n, CHUNK);
         }
         cuda_launch(kernel, blocks, THREADS, 0, nullptr, slots, constants);
     }

@@ -61,6 +61,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_NS] = {"ns", "how muon orthogonalises", HYPER_CHOICE, 0, NS_COUNT - 1, false, ns_names},
     [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0,
                         99, false, NULL},
+    [HYPER_NS_DTYPE] = {"ns-dtype", "Newton-Schulz's products; auto: bf16 on a GPU, fp32 on the CPU", HYPER_CHOICE, 0,
+                        NS_DTYPE_COUNT - 1, false, ns_dtype_names},
     [HYPER_MUON_SCALE] = {"muon-scale", "factor of muon's step by a matrix's shape", HYPER_CHOICE, 0,
                           MUON_SCALE_COUNT - 1, false, muon_scale_names},
     [HYPER_SPLIT_QKV] = {"split-qkv", "take a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},

@@ -39,6 +39,7 @@ typedef enum {
     HYPER_GRAFT,
     HYPER_NS,
     HYPER_NS_STEPS,
+    HYPER_NS_DTYPE,
     HYPER_MUON_SCALE,
     HYPER_SPLIT_QKV,
     HYPER_COUNT

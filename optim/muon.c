@@ -49,17 +49,27 @@ Mats muon_blend(const Batch *batch)
         batch_gradients(batch, u);
         return u;
     }
-    for (size_t i = 0; i < batch->count; i++)
-        verb_momentum(n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_momentum(run * n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
                       batch_hyper(batch, HYPER_MOMENTUM), batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
+    }
     return u;
+}
+
+static bool is_bf16(const OptimHyper *h)
+{
+    return hyper(h, HYPER_NS_DTYPE) == NS_BF16;
 }
 
 static void orthogonalise(const Batch *batch, Mats u, float *rest)
 {
     const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-    ns_orthogonalise(ns, ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS)), u.data, u.rows, u.cols, u.batch,
-                     rest);
+    const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
+    if (is_bf16(batch->hyper))
+        ns_orthogonalise_bf16(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
+    else
+        ns_orthogonalise(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
 }
 
 static MuonScale scale_rule(const OptimHyper *h)
@@ -67,12 +77,20 @@ static MuonScale scale_rule(const OptimHyper *h)
     return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
 }
 
-/* A copy of u or of the gradients where the scale needs one, three scalars a matrix, the iteration's own. */
+/* Three scalars a matrix, padded, so that what follows them is aligned as they are. */
+static size_t scalars_of(size_t count)
+{
+    return (3 * count + 15) / 16 * 16;
+}
+
+/* The scalars, a copy of u or of the gradients where the scale needs one, the iteration's own. */
 size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     const MuonScale scale = scale_rule(h);
+    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
     const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
-    return count * (3 + (copies ? rows * cols : 0)) + ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
+    return scalars_of(count) + (copies ? count * rows * cols : 0) +
+           (is_bf16(h) ? ns_workspace_bf16(rows, cols, count) : ns_workspace(ns, rows, cols, count));
 }
 
 /* NorMuon's part: every row, or column of a wide matrix, over the root of its second moment, state 1. */
@@ -95,7 +113,7 @@ static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
     const MuonScale scale = scale_rule(batch->hyper);
     const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
     float *dual = rest, *first = dual + u.batch, *second = first + u.batch;
-    const Mats copy = {second + u.batch, u.rows, u.cols, u.batch};
+    const Mats copy = {rest + scalars_of(u.batch), u.rows, u.cols, u.batch};
     if (scale == MUON_SCALE_GRADIENT) {
         batch_gradients(batch, copy);
         verb_norms(copy, dual);
@@ -151,9 +169,11 @@ static void muon2_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
     const size_t n = u.rows * u.cols;
-    for (size_t i = 0; i < batch->count; i++)
-        verb_precondition(n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_precondition(run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
                           batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
+    }
     muon_finish(batch, u, u.data + mats_size(u));
 }
 
@@ -207,11 +227,14 @@ static int muon_check(const OptimHyper *h, const char *prefix, Error *e)
     if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
         return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
                          hyper(h, HYPER_NS_STEPS), prefix);
+    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_DTYPE) == NS_BF16)
+        return error_set(e, "--%sns-dtype bf16: the exact factor of --%sns exact is computed in fp64", prefix, prefix);
     return 0;
 }
 
 #define ORTHOGONAL_DEFAULTS \
-    [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_SPLIT_QKV] = HYPER_SET(1)
+    [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO), \
+    [HYPER_SPLIT_QKV] = HYPER_SET(1)
 #define MOMENTUM_DEFAULTS                                                                              \
     [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1),                               \
     [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0),                  \

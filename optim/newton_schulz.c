@@ -5,6 +5,8 @@
 const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
                                             "polar-express", "track3", "exact",  NULL};
 
+const char *const ns_dtype_names[NS_DTYPE_COUNT + 1] = {"auto", "fp32", "bf16", NULL};
+
 /* Jordan et al. 2024: five times the same; does not converge, values end between 0.68 and 1.2. */
 static const NsTriple jordan[] = {{3.4445, -4.7750, 2.0315}};
 
@@ -86,10 +88,10 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows,
         return;
     }
     const size_t n = smaller(rows, cols);
-    float *norms = workspace;
-    Mats next = {norms + batch, rows, cols, batch};
+    Mats next = {workspace, rows, cols, batch};
     Mats gram = {next.data + batch * rows * cols, n, n, batch};
     Mats polynomial = {gram.data + batch * n * n, n, n, batch};
+    float *norms = polynomial.data + batch * n * n;
     verb_norms(x, norms);
     verb_rescale(x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
     for (size_t i = 0; i < steps; i++) {
@@ -103,4 +105,50 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows,
     }
     if (x.data != data)
         verb_copy(x, next);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * In bf16
+ */
+
+size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch)
+{
+    const size_t n = smaller(rows, cols);
+    return 2 * verb_half_floats(batch * rows * cols) + 2 * verb_half_floats(batch * n * n) + batch;
+}
+
+/* to = a x + p x when wide, otherwise a x + x p, p symmetric. a x is added to the sums before they are rounded: a on
+ * p's diagonal would be rounded there, and with it the largest term of the result. */
+static void half_apply(Halves p, Halves x, bool wide, double a, double scale, Halves to)
+{
+    verb_half_copy(x, to);
+    verb_half_product(wide ? p : x, false, wide ? x : p, false, scale, a, to);
+}
+
+void ns_orthogonalise_bf16(NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
+                           float *workspace)
+{
+    const size_t n = smaller(rows, cols), matrix = verb_half_floats(batch * rows * cols);
+    const size_t square = verb_half_floats(batch * n * n);
+    const bool wide = rows <= cols;
+    const Mats given = {data, rows, cols, batch};
+    Halves x = {workspace, rows, cols, batch}, next = {workspace + matrix, rows, cols, batch};
+    const Halves gram = {workspace + 2 * matrix, n, n, batch};
+    const Halves polynomial = {workspace + 2 * matrix + square, n, n, batch};
+    float *norms = workspace + 2 * (matrix + square);
+    verb_norms(given, norms);
+    verb_narrow(given, norms, specs[flavour].norm_factor, specs[flavour].norm_eps, x);
+    for (size_t i = 0; i < steps; i++) {
+        const NsTriple f = ns_triple(flavour, i);
+        verb_half_product(x, !wide, x, wide, 1, 0, gram);
+        if (f.c != 0) {
+            verb_half_copy(gram, polynomial);
+            verb_half_product(gram, false, gram, false, f.c, f.b, polynomial);
+        }
+        half_apply(f.c != 0 ? polynomial : gram, x, wide, f.a, f.c != 0 ? 1 : f.b, next);
+        const Halves swap = x;
+        x = next;
+        next = swap;
+    }
+    verb_widen(x, given);
 }

@@ -12,6 +12,11 @@ typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_T
 
 extern const char *const ns_names[NS_COUNT + 1]; /* ends with NULL */
 
+/* What the products are in; auto is settled when the groups are. */
+typedef enum { NS_AUTO, NS_FP32, NS_BF16, NS_DTYPE_COUNT } NsDtype;
+
+extern const char *const ns_dtype_names[NS_DTYPE_COUNT + 1]; /* ends with NULL */
+
 typedef struct NsTriple {
     double a, b, c;
 } NsTriple;
@@ -42,5 +47,13 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
  */
 void ns_orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                       float *workspace);
+
+/*
+ * The same with everything between norm and result in bf16, products summed in fp32, as in Jordan et al. 2024; not for
+ * NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
+ */
+size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
+void ns_orthogonalise_bf16(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
+                           float *workspace);
 
 #endif

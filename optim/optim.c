@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "optim/elements.h"
 #include "optim/hyper_schedule.h"
+#include "optim/newton_schulz.h"
 #include "optim/rule.h"
 #include "optim/sensitivity.h"
 #include "optim/verbs.h"
@@ -46,6 +47,8 @@ struct Optim {
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     size_t steps, steps_done;
+    Floats *gradients; /* one a tensor, and their sums of squares */
+    double *squares;
 };
 
 static const OptimRule *find_rule(const char *name, Error *e)
@@ -118,6 +121,13 @@ static int check_steps(const OptimConfig *config, const OptimHyper *h, const cha
     return 0;
 }
 
+/* Newton-Schulz's --ns-dtype auto becomes what it means here, to be shown and recorded. */
+static void settle_ns_dtype(OptimHyper *h)
+{
+    if (h->at[HYPER_NS_DTYPE].set && hyper(h, HYPER_NS_DTYPE) == NS_AUTO)
+        hyper_set(h, HYPER_NS_DTYPE, verb_prefers_halves() && hyper(h, HYPER_NS) != NS_EXACT ? NS_BF16 : NS_FP32);
+}
+
 static int resolve_group(const OptimConfig *config, Kind kind, double sensitivity, OptimGroup *g, Error *e)
 {
     const OptimRule *matrix_rule = find_rule(config->rule, e), *rule = matrix_rule;
@@ -157,7 +167,10 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     const char *prefix = aux && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
     if (check_steps(config, &g->hyper, prefix, e) != 0)
         return -1;
-    return rule->check == NULL ? 0 : rule->check(&g->hyper, prefix, e);
+    if (rule->check != NULL && rule->check(&g->hyper, prefix, e) != 0)
+        return -1;
+    settle_ns_dtype(&g->hyper);
+    return 0;
 }
 
 /* Blocks a tensor is cut into: those of a fused QKV when the rule splits it. */
@@ -314,8 +327,12 @@ static void measure_state(Optim *optim)
 static int make_state(Optim *optim, Error *e)
 {
     optim->states = calloc(optim->state_count + 1, sizeof *optim->states);
-    if (optim->states == NULL)
+    optim->gradients = calloc(optim->tensor_count + 1, sizeof *optim->gradients);
+    optim->squares = calloc(optim->tensor_count + 1, sizeof *optim->squares);
+    if (optim->states == NULL || optim->gradients == NULL || optim->squares == NULL)
         return error_set(e, "out of memory for the optimizer's state");
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        optim->gradients[i] = (Floats){optim->grads + optim->tensors[i].offset, tensor_size(&optim->tensors[i])};
     if (verb_alloc(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
         verb_alloc(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
         verb_alloc(optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) != 0)
@@ -398,6 +415,8 @@ void optim_free(Optim *optim)
     }
     free(optim->groups);
     free(optim->states);
+    free(optim->gradients);
+    free(optim->squares);
     verb_free(optim->state_arena);
     verb_free(optim->workspace);
     verb_free(optim->averages.previous);
@@ -413,12 +432,11 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit)
     double total = 0;
     if (culprit != NULL)
         *culprit = NULL;
+    verb_sums_of_squares(optim->tensor_count, optim->gradients, optim->squares);
     for (size_t i = 0; i < optim->tensor_count; i++) {
-        const Tensor *t = &optim->tensors[i];
-        const double sum = verb_sum_squares(tensor_size(t), optim->grads + t->offset);
-        if (!isfinite(sum) && culprit != NULL && *culprit == NULL)
-            *culprit = t;
-        total += sum;
+        if (!isfinite(optim->squares[i]) && culprit != NULL && *culprit == NULL)
+            *culprit = &optim->tensors[i];
+        total += optim->squares[i];
     }
     return sqrt(total);
 }

@@ -155,10 +155,11 @@ static void update_then_decay(const Soap *s, double correction)
 {
     const Batch *batch = s->batch;
     const size_t n = batch->rows * batch->cols;
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0, run; i < batch->count; i += run) {
         float *p = batch->slots[i].param;
-        verb_update(n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
-        verb_update(n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
+        run = batch_run(batch, i);
+        verb_update(run * n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
+        verb_update(run * n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
     }
 }
 
@@ -249,6 +250,7 @@ const OptimRule optim_soap_muon = {
                     [HYPER_REFRESH] = HYPER_SET(10),
                     [HYPER_NS] = HYPER_SET(NS_JORDAN),
                     [HYPER_NS_STEPS] = HYPER_SET(0),
+                    [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO),
                     [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
     .states = soap_states,

@@ -18,6 +18,18 @@ typedef struct Mats {
     size_t rows, cols, batch;
 } Mats;
 
+/* The same in bf16. How the numbers are stored, in memory that verb_half_floats counts, is the verbs' own affair. */
+typedef struct Halves {
+    void *data;
+    size_t rows, cols, batch;
+} Halves;
+
+/* An array by itself. */
+typedef struct Floats {
+    const float *data;
+    size_t n;
+} Floats;
+
 /* Floats of all matrices together. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
@@ -30,6 +42,9 @@ void verb_free(float *x);
 /* Copies n floats to and from the host. */
 void verb_read(size_t n, float *host, const float *x);
 void verb_write(size_t n, float *x, const float *host);
+
+/* Elements that same-shaped matrices of one batch should have together: enough to fill the device. */
+size_t verb_batch_floats(void);
 
 /* ---- elementwise, over n floats ---- */
 
@@ -62,8 +77,11 @@ void verb_fill(size_t n, float *to, double x);
 /* N(0, 1) from the random stream `stream` of a fixed seed. */
 void verb_normal(size_t n, float *to, size_t stream);
 
-/* Sum of squares of n floats, in double, on the host: for gradient norms. */
+/* Sum of squares of n floats, in double, on the host. */
 double verb_sum_squares(size_t n, const float *x);
+
+/* The same for each of `count` arrays, with one wait for all of them: for gradient norms. */
+void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums);
 
 /* ---- norms ---- */
 
@@ -86,14 +104,15 @@ void verb_normalise_lines(Mats x, float *v, double beta, double floor);
 /* Each column of length l is divided by l + eps. */
 void verb_normalise_columns(Mats x, double eps);
 
-/* The step that keeps a matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. n floats. */
-void verb_rotate(size_t n, float *p, const float *u, double step, double floor);
+/* The step that keeps each matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. */
+void verb_rotate(Mats p, Mats u, double step, double floor);
 
 /*
- * A penalty on the mean square of n parameters (Franke et al. 2023): while `holding`, *bound = mean of p^2; with
- * neither nothing; with `active` *multiplier = max(0, *multiplier + mean of p^2 - *bound) and p -= 2 *multiplier p.
+ * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,
+ * bound = mean of p^2; with neither nothing; with `active` multiplier = max(0, multiplier + mean of p^2 - bound) and
+ * p -= 2 multiplier p.
  */
-void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active);
+void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active);
 
 /* ---- products ---- */
 
@@ -114,6 +133,24 @@ void verb_apply(Mats p, Mats x, Mats to);
 
 /* to = x */
 void verb_copy(Mats x, Mats to);
+
+/* ---- products in bf16, their sums in fp32: what is stored is rounded to nearest even ---- */
+
+/* Whether they are faster here than those in fp32. */
+bool verb_prefers_halves(void);
+
+/* Floats of memory that n numbers in bf16 take. */
+size_t verb_half_floats(size_t n);
+
+/* to = each x / max(factor * denominator, floor), the denominator being one a matrix */
+void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to);
+
+/* to = x */
+void verb_widen(Halves x, Mats to);
+void verb_half_copy(Halves x, Halves to);
+
+/* c = alpha op(a) op(b) + beta c, rounded once; op transposes where told. */
+void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c);
 
 /* ---- factorisations, in double ---- */
 

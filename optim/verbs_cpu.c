@@ -157,6 +157,12 @@ double verb_sum_squares(size_t n, const float *x)
     return ordered_dot(n, x, x);
 }
 
+void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+{
+    for (size_t i = 0; i < count; i++)
+        sums[i] = verb_sum_squares(arrays[i].n, arrays[i].data);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Norms
  */
@@ -256,22 +262,31 @@ static Products three_dots(size_t n, const float *p, const float *u)
     return total;
 }
 
-void verb_rotate(size_t n, float *restrict p, const float *restrict u, double step, double floor)
+void verb_rotate(Mats p, Mats u, double step, double floor)
 {
-    const Products dots = three_dots(n, p, u);
-    const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
-    verb_add(n, p, u, rotation.scale, -rotation.scale * rotation.a);
+    const size_t n = p.rows * p.cols;
+    for (size_t b = 0; b < p.batch; b++) {
+        float *matrix = p.data + b * n;
+        const float *along = u.data + b * n;
+        const Products dots = three_dots(n, matrix, along);
+        const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
+        verb_add(n, matrix, along, rotation.scale, -rotation.scale * rotation.a);
+    }
 }
 
-void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active)
+void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
 {
-    const double mean = holding || active ? verb_sum_squares(n, p) / (double)n : 0;
-    if (holding)
-        *bound = (float)mean;
-    if (!active)
-        return;
-    *multiplier = raised_multiplier(*multiplier, mean, *bound);
-    verb_scale(n, p, p, 1 - 2 * (double)*multiplier);
+    const size_t n = p.rows * p.cols;
+    for (size_t b = 0; b < p.batch && (holding || active); b++) {
+        float *matrix = p.data + b * n;
+        const double mean = verb_sum_squares(n, matrix) / (double)n;
+        if (holding)
+            bound[b] = (float)mean;
+        if (!active)
+            continue;
+        multiplier[b] = raised_multiplier(multiplier[b], mean, bound[b]);
+        verb_scale(n, matrix, matrix, 1 - 2 * (double)multiplier[b]);
+    }
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -337,6 +352,46 @@ void verb_copy(Mats x, Mats to)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Products in bf16: the numbers stand in floats, rounded. It is slower than fp32, and shows what a GPU's would give.
+ */
+
+bool verb_prefers_halves(void) { return false; }
+size_t verb_half_floats(size_t n) { return n; }
+
+static Mats as_floats(Halves x)
+{
+    return (Mats){x.data, x.rows, x.cols, x.batch};
+}
+
+static void round_to_halves(size_t n, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+        for (size_t i = begin; i < end; i++)
+            x[i] = bf16_element(x[i]);
+    }
+}
+
+void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+{
+    const Mats copy = as_floats(to);
+    verb_copy(x, copy);
+    verb_rescale(copy, NULL, denominator, factor, floor);
+    round_to_halves(mats_size(copy), copy.data);
+}
+
+void verb_widen(Halves x, Mats to) { verb_copy(as_floats(x), to); }
+void verb_half_copy(Halves x, Halves to) { verb_copy(as_floats(x), as_floats(to)); }
+
+void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+{
+    const Mats product = as_floats(c);
+    verb_product(as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
+    round_to_halves(mats_size(product), product.data);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
  * Lines
  */
 
@@ -373,6 +428,7 @@ void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double 
  */
 
 int verb_alloc(size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }
+size_t verb_batch_floats(void) { return (size_t)1 << 22; }
 void verb_free(float *x) { memory_free(x); }
 
 void verb_write(size_t n, float *x, const float *host)

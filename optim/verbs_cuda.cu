@@ -1,115 +1,21 @@
 /*
- * The verbs on a GPU: our own kernels and cuBLAS, on the default stream, which waits for the model's and is waited for
- * by it. Sums are taken in a fixed order, so that two runs give the same bits. Factorisations go to the host and back,
- * and allocate there.
+ * The verbs on a GPU: our own kernels and cuBLAS. Sums are taken in a fixed order, so that two runs give the same bits.
+ * Only verb_read, verb_write, verb_normal and the two that bring sums to the host wait for the device. Factorisations
+ * are in factor_cuda.cu.
  */
 extern "C" {
 #include "base/random.h"
-#include "optim/factor.h"
 #include "optim/lines.h"
 #include "optim/verbs.h"
 }
 
-#include "base/cuda.cuh"
+#include "optim/device.cuh"
 #include "optim/verbs_math.h"
 
+#include <algorithm>
 #include <vector>
 
-namespace {
-
-enum { THREADS = 256, PARTS = 256 };
-
-/* f(i) for every i below n. */
-template <class F> __global__ void each_kernel(size_t n, F f)
-{
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n)
-        f(i);
-}
-
-template <class F> void each(size_t n, F f)
-{
-    const unsigned threads = n < THREADS ? 32 * cuda_blocks(n, 32) : (unsigned)THREADS;
-    if (n > 0)
-        cuda_launch(each_kernel<F>, cuda_blocks(n, threads), threads, 0, nullptr, n, f);
-}
-
-/* cuBLAS and a few doubles for sums, made at the first use. */
-struct Device {
-    cublasHandle_t cublas;
-    double *parts; /* (PARTS) */
-    double *sums;  /* a few results */
-};
-
-const Device &device()
-{
-    static const Device made = [] {
-        Device d;
-        CUBLAS_CHECK(cublasCreate(&d.cublas));
-        CUDA_CHECK(cudaMalloc(&d.parts, PARTS * sizeof *d.parts));
-        CUDA_CHECK(cudaMalloc(&d.sums, 8 * sizeof *d.sums));
-        return d;
-    }();
-    return made;
-}
-
-__device__ double block_sum_double(double v)
-{
-    __shared__ double sums[THREADS];
-    sums[threadIdx.x] = v;
-    __syncthreads();
-    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half)
-            sums[threadIdx.x] += sums[threadIdx.x + half];
-        __syncthreads();
-    }
-    return sums[0];
-}
-
-__global__ void dot_parts_kernel(double *parts, size_t n, const float *x, const float *y)
-{
-    double sum = 0;
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
-        sum += (double)x[i] * (double)y[i];
-    sum = block_sum_double(sum);
-    if (threadIdx.x == 0)
-        parts[blockIdx.x] = sum;
-}
-
-__global__ void dot_total_kernel(double *total, const double *parts, unsigned count)
-{
-    const double sum = block_sum_double(threadIdx.x < count ? parts[threadIdx.x] : 0);
-    if (threadIdx.x == 0)
-        *total = sum;
-}
-
-/* *total = x . y, on the device. The order of the sum depends on n alone. */
-void dot_to(double *total, size_t n, const float *x, const float *y)
-{
-    static_assert(PARTS == THREADS, "one thread a part in the last sum");
-    const unsigned wanted = cuda_blocks(n, 8 * THREADS), blocks = wanted < PARTS ? wanted : (unsigned)PARTS;
-    if (blocks <= 1) {
-        cuda_launch(dot_parts_kernel, 1, THREADS, 0, nullptr, total, n, x, y);
-        return;
-    }
-    cuda_launch(dot_parts_kernel, blocks, THREADS, 0, nullptr, device().parts, n, x, y);
-    cuda_launch(dot_total_kernel, 1, THREADS, 0, nullptr, total, device().parts, blocks);
-}
-
-/* A copy of device floats on the host, for what has no kernel. */
-std::vector<float> host_copy(Mats x)
-{
-    std::vector<float> host(mats_size(x));
-    verb_read(host.size(), host.data(), x.data);
-    return host;
-}
-
-Mats on_host(Mats x, std::vector<float> &host)
-{
-    return {host.data(), x.rows, x.cols, x.batch};
-}
-
-} // namespace
+using namespace optim_device;
 
 /* --------------------------------------------------------------------------------------------------------------
  * Memory
@@ -142,6 +48,9 @@ void verb_write(size_t n, float *x, const float *host)
     CUDA_CHECK(cudaMemcpy(x, host, n * sizeof *x, cudaMemcpyHostToDevice));
 }
 
+/* Enough that a dozen of GPT-2's largest matrices are one batch. */
+size_t verb_batch_floats(void) { return (size_t)1 << 25; }
+
 /* --------------------------------------------------------------------------------------------------------------
  * Elementwise
  */
@@ -149,7 +58,9 @@ void verb_write(size_t n, float *x, const float *host)
 void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
-    each(n, [=] __device__(size_t i) { u[i] = momentum_element(&m[i], g[i], keep, share, nesterov); });
+    each<0b101, 0b011>(n, streams(m, u, g), [=] __device__(float *x, None) {
+        x[1] = momentum_element(&x[0], x[2], keep, share, nesterov);
+    });
 }
 
 void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
@@ -157,8 +68,8 @@ void verb_precondition(size_t n, float *u, float *v, const float *g, double beta
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;
-    each(n, [=] __device__(size_t i) {
-        u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
+    each<0b111, 0b011>(n, streams(u, v, g), [=] __device__(float *x, None) {
+        x[0] = precondition_element(x[0], &x[1], scale * x[2], keep, share, factor, least);
     });
 }
 
@@ -167,42 +78,47 @@ void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g,
 {
     const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
     const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
-    each(n, [=] __device__(size_t i) {
-        const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
-        u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
+    each<0b1110, 0b0111>(n, streams(u, m, v, g), [=] __device__(float *x, None) {
+        const float new_m = momentum_element(&x[1], x[3], keep1, share1, false);
+        x[0] = precondition_element(new_m, &x[2], scale * x[3], keep2, share2, factor, least);
     });
 }
 
 void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k)
 {
     const AdamwScalars scalars = *k;
-    each(n, [=] __device__(size_t i) { adamw_element(&p[i], g[i], &m[i], &v[i], &scalars); });
+    each<0b1111, 0b1101>(n, streams(p, g, m, v), [=] __device__(float *x, None) {
+        adamw_element(&x[0], x[1], &x[2], &x[3], &scalars);
+    });
 }
 
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
-    each(n, [=] __device__(size_t i) { p[i] = fmaf(minus_step, u[i], decay_keep(p[i], u[i], &decay) * p[i]); });
+    each<0b11, 0b01>(n, streams(p, u), [=] __device__(float *x, None) {
+        x[0] = fmaf(minus_step, x[1], decay_keep(x[0], x[1], &decay) * x[0]);
+    });
 }
 
 void verb_scale(size_t n, float *to, const float *x, double s)
 {
     const float factor = (float)s;
-    each(n, [=] __device__(size_t i) { to[i] = factor * x[i]; });
+    each<0b10, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
 }
 
 void verb_add(size_t n, float *to, const float *x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
-    each(n, [=] __device__(size_t i) { to[i] = fmaf(share, x[i], keep * to[i]); });
+    each<0b11, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = fmaf(share, v[1], keep * v[0]); });
 }
 
 void verb_fill(size_t n, float *to, double x)
 {
     const float value = (float)x;
-    each(n, [=] __device__(size_t i) { to[i] = value; });
+    each<0b0, 0b1>(n, streams(to), [=] __device__(float *v, None) { v[0] = value; });
 }
 
+/* On the host: the stream is one after the other, and it is drawn only before the first step. */
 void verb_normal(size_t n, float *to, size_t stream)
 {
     std::vector<float> host(n);
@@ -212,11 +128,174 @@ void verb_normal(size_t n, float *to, size_t stream)
     verb_write(n, to, host.data());
 }
 
+/* --------------------------------------------------------------------------------------------------------------
+ * Sums. An array is cut into parts, one a block; a second kernel adds up each array's parts.
+ */
+
+namespace {
+
+enum { PART = 1 << 14, ARRAY_PARTS_MOST = 1 << 10, ARRAYS_MOST = 256 };
+
+unsigned parts_of(size_t n)
+{
+    return std::min(std::max(cuda_blocks(n, PART), 1u), (unsigned)ARRAY_PARTS_MOST);
+}
+
+/* Part `part` of `parts` of an array x (n), or of two, x and y. */
+struct Part {
+    const float *x, *y;
+    size_t n, part, parts;
+};
+
+/* Same-sized matrices one after the other. */
+struct Matrices {
+    const float *x, *y;
+    size_t n;
+    unsigned parts_each;
+    __device__ unsigned first_part(size_t i) const { return (unsigned)i * parts_each; }
+    __device__ Part part(unsigned k) const
+    {
+        const size_t i = k / parts_each;
+        return {x + i * n, y + i * n, n, k % parts_each, parts_each};
+    }
+};
+
+/* Any arrays, handed over in the kernel's parameters. */
+struct Arrays {
+    const float *x[ARRAYS_MOST];
+    size_t n[ARRAYS_MOST];
+    unsigned first[ARRAYS_MOST + 1];
+    unsigned count;
+    __device__ unsigned first_part(size_t i) const { return first[i]; }
+    __device__ Part part(unsigned k) const
+    {
+        unsigned low = 0, high = count; /* first[low] <= k < first[high] */
+        while (high - low > 1) {
+            const unsigned middle = (low + high) / 2;
+            if (first[middle] <= k)
+                low = middle;
+            else
+                high = middle;
+        }
+        return {x[low], x[low], n[low], k - first[low], first[low + 1] - first[low]};
+    }
+};
+
+/* SUMS: 1, x.y; 3, x.x, x.y and y.y. */
+template <int SUMS> __device__ void add_products(double *sum, double x, double y)
+{
+    if (SUMS == 3) {
+        sum[0] += x * x;
+        sum[1] += x * y;
+        sum[2] += y * y;
+    } else {
+        sum[0] += x * y;
+    }
+}
+
+template <int SUMS, class Source> __global__ void parts_kernel(double *parts, Source source)
+{
+    const Part p = source.part(blockIdx.x);
+    const size_t quads = (p.n + 3) / 4, end = quads * (p.part + 1) / p.parts;
+    const size_t fast = is_aligned(p.x) && is_aligned(p.y) ? min(end, p.n / 4) : 0; /* quads to be moved at once */
+    double sum[SUMS] = {};
+    size_t i = quads * p.part / p.parts + threadIdx.x;
+#pragma unroll 4
+    for (; i < fast; i += blockDim.x) {
+        const Quad x = load_quad(p.x + 4 * i), y = p.x == p.y ? x : load_quad(p.y + 4 * i);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            add_products<SUMS>(sum, (double)x.x[e], (double)y.x[e]);
+    }
+#pragma unroll 1
+    for (; i < end; i += blockDim.x) /* in the same order */
+        for (size_t e = 4 * i; e < p.n && e < 4 * i + 4; e++)
+            add_products<SUMS>(sum, (double)p.x[e], (double)p.y[e]);
+    for (int s = 0; s < SUMS; s++) {
+        const double total = block_sum_double(sum[s]);
+        if (threadIdx.x == 0)
+            parts[(size_t)blockIdx.x * SUMS + s] = total;
+    }
+}
+
+template <int SUMS, class Source, class F> __global__ void totals_kernel(const double *parts, Source source, F finish)
+{
+    const unsigned i = blockIdx.x, begin = source.first_part(i), end = source.first_part(i + 1);
+    double sum[SUMS] = {};
+    for (unsigned k = begin + threadIdx.x; k < end; k += blockDim.x)
+        for (int s = 0; s < SUMS; s++)
+            sum[s] += parts[(size_t)k * SUMS + s];
+    for (int s = 0; s < SUMS; s++)
+        sum[s] = block_sum_double(sum[s]);
+    if (threadIdx.x == 0)
+        finish(i, sum);
+}
+
+/* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts together. */
+template <int SUMS, class Source, class F> void sum_up(const Source &source, unsigned count, unsigned parts, F finish)
+{
+    cuda_launch(parts_kernel<SUMS, Source>, parts, THREADS, 0, nullptr, device().parts, source);
+    cuda_launch(totals_kernel<SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, nullptr, device().parts, source,
+                finish);
+}
+
+template <class F> struct From {
+    size_t first;
+    F finish;
+    __device__ void operator()(size_t i, const double *sums) const { finish(first + i, sums); }
+};
+
+/* finish(i, sums) for the matrices of x and y, as many at a time as have room for their parts. */
+template <int SUMS, class F> void sums_of_matrices(Mats x, const float *y, F finish)
+{
+    const size_t n = x.rows * x.cols;
+    const unsigned parts_each = parts_of(n), most = PARTS_MOST / (SUMS * parts_each);
+    for (size_t first = 0; first < x.batch; first += most) {
+        const unsigned count = (unsigned)std::min(x.batch - first, (size_t)most);
+        const Matrices source = {x.data + first * n, y + first * n, n, parts_each};
+        sum_up<SUMS>(source, count, count * parts_each, From<F>{first, finish});
+    }
+}
+
+/* Takes arrays from `first` on, as many as fit; returns how many. *parts: those of all of them. */
+unsigned take_arrays(size_t count, const Floats *arrays, Arrays *taken, unsigned *parts)
+{
+    unsigned i = 0;
+    *parts = 0;
+    for (; i < count && i < ARRAYS_MOST && *parts + parts_of(arrays[i].n) <= PARTS_MOST; i++) {
+        taken->x[i] = arrays[i].data;
+        taken->n[i] = arrays[i].n;
+        taken->first[i] = *parts;
+        *parts += parts_of(arrays[i].n);
+    }
+    taken->first[i] = *parts;
+    taken->count = i;
+    return i;
+}
+
+} // namespace
+
+void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+{
+    double *totals = device().totals;
+    for (size_t first = 0; first < count; first += TOTALS_MOST) {
+        const size_t these = std::min(count - first, (size_t)TOTALS_MOST);
+        for (size_t done = 0; done < these;) {
+            Arrays taken;
+            unsigned parts;
+            const unsigned n = take_arrays(these - done, arrays + first + done, &taken, &parts);
+            sum_up<1>(taken, n, parts, [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
+            done += n;
+        }
+        CUDA_CHECK(cudaMemcpy(sums + first, totals, these * sizeof *sums, cudaMemcpyDeviceToHost));
+    }
+}
+
 double verb_sum_squares(size_t n, const float *x)
 {
+    const Floats array = {x, n};
     double sum;
-    dot_to(device().sums, n, x, x);
-    CUDA_CHECK(cudaMemcpy(&sum, device().sums, sizeof sum, cudaMemcpyDeviceToHost));
+    verb_sums_of_squares(1, &array, &sum);
     return sum;
 }
 
@@ -226,98 +305,66 @@ double verb_sum_squares(size_t n, const float *x)
 
 void verb_norms(Mats x, float *norms)
 {
-    const double *sums = device().sums;
-    for (size_t b = 0; b < x.batch; b++) {
-        const float *matrix = x.data + b * x.rows * x.cols;
-        dot_to(device().sums, x.rows * x.cols, matrix, matrix);
-        each(1, [=] __device__(size_t) { norms[b] = (float)sqrt(*sums); });
-    }
+    sums_of_matrices<1>(x, x.data, [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
 }
 
 void verb_dots(Mats x, Mats y, float *dots)
 {
-    const double *sums = device().sums;
-    const size_t n = x.rows * x.cols;
-    for (size_t b = 0; b < x.batch; b++) {
-        dot_to(device().sums, n, x.data + b * n, y.data + b * n);
-        each(1, [=] __device__(size_t) { dots[b] = (float)*sums; });
-    }
+    sums_of_matrices<1>(x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
+}
+
+/* numerator / max(factor denominator, floor) of matrix b */
+__device__ static float quotient(const float *numerator, const float *denominator, double factor, double floor,
+                                 size_t b)
+{
+    const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
+    return (float)((numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d));
 }
 
 void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor)
 {
-    const size_t n = x.rows * x.cols;
-    float *data = x.data;
-    each(mats_size(x), [=] __device__(size_t i) {
-        const size_t b = i / n;
-        const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
-        const double s = (numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d);
-        data[i] = (float)s * data[i];
-    });
+    each_of_batch<0b1, 0b1>(
+        x.rows * x.cols, x.batch, streams(x.data),
+        [=] __device__(size_t b) { return quotient(numerator, denominator, factor, floor, b); },
+        [=] __device__(float *v, float s) { v[0] = s * v[0]; });
 }
 
-__device__ static double line_squares(const float *x, const Lines &lines)
+void verb_rotate(Mats p, Mats u, double step, double floor)
 {
-    double sum = 0;
-    for (size_t i = 0; i < lines.length; i++)
-        sum += (double)x[i * lines.step] * (double)x[i * lines.step];
-    return sum;
+    const size_t n = p.rows * p.cols;
+    float *scalars = device().scalars; /* of p, of u */
+    for (size_t first = 0; first < p.batch; first += SCALARS_MOST) {
+        const Mats some = {p.data + first * n, p.rows, p.cols, std::min(p.batch - first, (size_t)SCALARS_MOST)};
+        const float *along = u.data + first * n;
+        sums_of_matrices<3>(some, along, [=] __device__(size_t b, const double *sums) {
+            const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
+            scalars[2 * b] = (float)rotation.scale;
+            scalars[2 * b + 1] = (float)(-rotation.scale * rotation.a);
+        });
+        each_of_batch<0b11, 0b01>(
+            n, some.batch, streams(some.data, along),
+            [=] __device__(size_t b) { return make_float2(scalars[2 * b], scalars[2 * b + 1]); },
+            [=] __device__(float *x, float2 k) { x[0] = fmaf(k.y, x[1], k.x * x[0]); });
+    }
 }
 
-__device__ static void line_scale(float *x, const Lines &lines, float s)
+void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
 {
-    for (size_t i = 0; i < lines.length; i++)
-        x[i * lines.step] = s * x[i * lines.step];
-}
-
-void verb_normalise_lines(Mats x, float *v, double beta, double floor)
-{
-    const Lines lines = lines_of(x, x.rows < x.cols);
-    each(x.batch * lines.count, [=] __device__(size_t i) {
-        float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
-        const double mean = line_squares(line, lines) / (double)lines.length;
-        v[i] = (float)(beta * (double)v[i] + (1 - beta) * mean);
-        line_scale(line, lines, (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i])));
-    });
-}
-
-void verb_normalise_columns(Mats x, double eps)
-{
-    const Lines lines = lines_of(x, true);
-    each(x.batch * lines.count, [=] __device__(size_t i) {
-        float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count;
-        line_scale(line, lines, (float)(1 / (sqrt(line_squares(line, lines)) + eps)));
-    });
-}
-
-void verb_rotate(size_t n, float *p, const float *u, double step, double floor)
-{
-    double *sums = device().sums; /* p.p, p.u, u.u */
-    dot_to(sums, n, p, p);
-    dot_to(sums + 1, n, p, u);
-    dot_to(sums + 2, n, u, u);
-    each(n, [=] __device__(size_t i) {
-        const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
-        p[i] = fmaf((float)(-rotation.scale * rotation.a), u[i], (float)rotation.scale * p[i]);
-    });
-}
-
-void verb_penalise(size_t n, float *p, float *multiplier, float *bound, bool holding, bool active)
-{
-    double *sums = device().sums;
+    const size_t n = p.rows * p.cols;
     if (!holding && !active)
         return;
-    dot_to(sums, n, p, p);
-    each(1, [=] __device__(size_t) {
-        const double mean = sums[0] / (double)n;
+    sums_of_matrices<1>(p, p.data, [=] __device__(size_t b, const double *sum) {
+        const double mean = sum[0] / (double)n;
         if (holding)
-            *bound = (float)mean;
-        if (!active)
-            return;
-        *multiplier = raised_multiplier(*multiplier, mean, *bound);
+            bound[b] = (float)mean;
+        if (active)
+            multiplier[b] = raised_multiplier(multiplier[b], mean, bound[b]);
     });
     if (active)
-        each(n, [=] __device__(size_t i) { p[i] = (float)(1 - 2 * (double)*multiplier) * p[i]; });
+        each_of_batch<0b1, 0b1>(
+            n, p.batch, streams(p.data),
+            [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
+            [=] __device__(float *x, float s) { x[0] = s * x[0]; });
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -352,7 +399,7 @@ void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
     verb_scale(mats_size(gram), to.data, gram.data, b);
     if (c != 0)
         verb_product(gram, false, gram, false, c, 1, to);
-    each(gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
+    each_index(gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
 }
 
 void verb_apply(Mats p, Mats x, Mats to)
@@ -367,81 +414,201 @@ void verb_copy(Mats x, Mats to)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Products in bf16
+ */
+
+/* Tensor cores know bf16 since Ampere. */
+bool verb_prefers_halves(void)
+{
+    cudaDeviceProp device;
+    if (cudaGetDeviceProperties(&device, 0) == cudaSuccess)
+        return device.major >= 8;
+    cudaGetLastError(); /* a plan needs no device */
+    return false;
+}
+
+/* A multiple of 16 bytes. */
+size_t verb_half_floats(size_t n) { return (n + 7) / 8 * 4; }
+
+namespace {
+
+/* Four bf16 numbers, moved at once. */
+struct __align__(8) HalfQuad {
+    __nv_bfloat162 low, high;
+};
+
+__global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
+                              size_t n, unsigned blocks_each, bool aligned)
+{
+    const size_t b = blockIdx.x / blocks_each;
+    const size_t i = 4 * ((size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x), at = b * n + i;
+    if (i >= n)
+        return;
+    const float s = quotient(NULL, denominator, factor, floor, b);
+    if (aligned && n - i >= 4) {
+        const Quad q = load_quad(x + at);
+        *reinterpret_cast<HalfQuad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
+                                                  __floats2bfloat162_rn(s * q.x[2], s * q.x[3])};
+    } else {
+        for (size_t e = 0; e < 4 && e < n - i; e++)
+            to[at + e] = __float2bfloat16_rn(s * x[at + e]);
+    }
+}
+
+__global__ void widen_kernel(float *to, const __nv_bfloat16 *x, size_t n, bool aligned)
+{
+    const size_t i = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= n)
+        return;
+    if (aligned && n - i >= 4) {
+        const HalfQuad h = *reinterpret_cast<const HalfQuad *>(x + i);
+        store_quad(to + i, {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}});
+    } else {
+        for (size_t e = 0; e < 4 && e < n - i; e++)
+            to[i + e] = __bfloat162float(x[i + e]);
+    }
+}
+
+} // namespace
+
+void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+{
+    const size_t n = x.rows * x.cols;
+    const bool aligned = is_aligned(x.data) && is_aligned(to.data) && (x.batch == 1 || n % 4 == 0);
+    const unsigned blocks_each = cuda_blocks(n, 4 * THREADS);
+    cuda_launch(narrow_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, nullptr, (__nv_bfloat16 *)to.data, x.data,
+                denominator, factor, floor, n, blocks_each, aligned);
+}
+
+void verb_widen(Halves x, Mats to)
+{
+    const size_t n = mats_size(to);
+    cuda_launch(widen_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, nullptr, to.data,
+                (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
+}
+
+void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+{
+    const float scale = (float)alpha, keep = (float)beta;
+    const size_t k = transpose_a ? a.rows : a.cols;
+    CUBLAS_CHECK(cublasGemmStridedBatchedEx(
+        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
+        (int)c.rows, (int)k, &scale, b.data, CUDA_R_16BF, (int)b.cols, (long long)(b.rows * b.cols), a.data,
+        CUDA_R_16BF, (int)a.cols, (long long)(a.rows * a.cols), &keep, c.data, CUDA_R_16BF, (int)c.cols,
+        (long long)(c.rows * c.cols), (int)c.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+}
+
+void verb_half_copy(Halves x, Halves to)
+{
+    const size_t bytes = x.batch * x.rows * x.cols * sizeof(__nv_bfloat16);
+    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, nullptr));
+}
+
+/* --------------------------------------------------------------------------------------------------------------
  * Lines
  */
 
-void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+namespace {
+
+enum { COLUMN_THREADS = 32 }; /* that share a column, at most */
+
+/* A warp a row. finish(i, sum of squares) is called once for row i; where SCALES, the row is multiplied by what it
+ * returns. */
+template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t rows, size_t cols, F finish)
 {
-    each(mats_size(x), [=] __device__(size_t i) {
-        const size_t row = i / x.cols, column = row / x.rows * x.cols + i % x.cols;
-        to.data[i] = s[right ? column : row] * x.data[i];
+    const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (i >= rows)
+        return;
+    float *row = x + i * cols;
+    double sum = 0;
+#pragma unroll 4
+    for (size_t j = lane; j < cols; j += 32)
+        sum += (double)row[j] * (double)row[j];
+    sum = warp_sum_double(sum);
+    const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
+    for (size_t j = lane; SCALES && j < cols; j += 32)
+        row[j] = s * row[j];
+}
+
+/* The same for columns: a block takes 32 of them, so that neighbours read neighbours. */
+template <bool SCALES, class F>
+__global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
+{
+    __shared__ double sums[COLUMN_THREADS][32];
+    __shared__ float scales[32];
+    const size_t b = blockIdx.x / blocks_each, j = (size_t)(blockIdx.x % blocks_each) * 32 + threadIdx.x;
+    float *column = x + b * rows * cols + j;
+    double sum = 0;
+#pragma unroll 4
+    for (size_t i = j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
+        sum += (double)column[i * cols] * (double)column[i * cols];
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && j < cols) {
+        for (unsigned k = 1; k < blockDim.y; k++)
+            sum += sums[k][threadIdx.x];
+        scales[threadIdx.x] = finish(b * cols + j, sum);
+    }
+    __syncthreads();
+    for (size_t i = SCALES && j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
+        column[i * cols] = scales[threadIdx.x] * column[i * cols];
+}
+
+template <bool SCALES, class F> void each_line(Mats x, bool columns, F finish)
+{
+    const size_t rows = x.batch * x.rows;
+    const unsigned blocks_each = cuda_blocks(x.cols, 32);
+    if (columns)
+        cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, nullptr, x.data, x.rows, x.cols,
+                    blocks_each, finish);
+    else
+        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, nullptr, x.data, rows, x.cols,
+                    finish);
+}
+
+} // namespace
+
+void verb_normalise_lines(Mats x, float *v, double beta, double floor)
+{
+    const bool columns = x.rows < x.cols;
+    const double length = (double)(columns ? x.rows : x.cols);
+    each_line<true>(x, columns, [=] __device__(size_t i, double sum) {
+        v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
+        return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
     });
+}
+
+void verb_normalise_columns(Mats x, double eps)
+{
+    each_line<true>(x, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
 }
 
 void verb_mean_squares(Mats x, bool right, float *mean)
 {
-    const Lines lines = lines_of(x, right);
-    each(x.batch * lines.count, [=] __device__(size_t i) {
-        const float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
-        mean[i] = (float)(line_squares(line, lines) / (double)lines.length);
-    });
+    const double length = (double)(right ? x.rows : x.cols);
+    each_line<false>(x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
+}
+
+/* A block a row. */
+__global__ static void scale_lines_kernel(float *to, const float *x, const float *s, size_t rows, size_t cols,
+                                          bool right)
+{
+    const size_t i = blockIdx.x;
+    const float *columns = s + i / rows * cols;
+    for (size_t j = threadIdx.x; j < cols; j += blockDim.x)
+        to[i * cols + j] = (right ? columns[j] : s[i]) * x[i * cols + j];
+}
+
+void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+{
+    cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0, nullptr,
+                to.data, x.data, s, x.rows, x.cols, right);
 }
 
 void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
 {
-    each(n, [=] __device__(size_t i) { s[i] = inverse_root_element(s[i], x[i], beta, most); });
-}
-
-/* --------------------------------------------------------------------------------------------------------------
- * Factorisations, on the host
- */
-
-/* None on the device. */
-size_t verb_scratch(size_t rows, size_t cols, size_t batch)
-{
-    (void)rows, (void)cols, (void)batch;
-    return 0;
-}
-
-void verb_polar(Mats x, double cutoff, float *scratch)
-{
-    std::vector<float> host = host_copy(x), work(factor_scratch(x.rows, x.cols, x.batch));
-    (void)scratch;
-    factor_polar(on_host(x, host), cutoff, work.data());
-    verb_write(host.size(), x.data, host.data());
-}
-
-void verb_eigenbasis(Mats a, Mats basis, float *scratch)
-{
-    std::vector<float> host = host_copy(a), vectors(host.size()), work(factor_scratch(a.rows, a.cols, a.batch));
-    (void)scratch;
-    factor_eigenbasis(on_host(a, host), on_host(basis, vectors), work.data());
-    verb_write(vectors.size(), basis.data, vectors.data());
-}
-
-void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch)
-{
-    std::vector<float> host = host_copy(a), result(host.size()), work(factor_scratch(a.rows, a.cols, a.batch));
-    (void)scratch;
-    factor_root(on_host(a, host), scale, eps, power, on_host(root, result), work.data());
-    verb_write(result.size(), root.data, result.data());
-}
-
-void verb_qr(Mats x, float *scratch)
-{
-    std::vector<float> host = host_copy(x), work(factor_scratch(x.rows, x.cols, x.batch));
-    (void)scratch;
-    factor_qr(on_host(x, host), work.data());
-    verb_write(host.size(), x.data, host.data());
-}
-
-void verb_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch)
-{
-    std::vector<float> q = host_copy(basis), a = host_copy(image), moments = host_copy(v);
-    std::vector<float> work(factor_scratch(basis.rows, basis.cols, basis.batch));
-    (void)scratch;
-    factor_sort_basis(on_host(basis, q), on_host(image, a), on_host(v, moments), right, work.data());
-    verb_write(q.size(), basis.data, q.data());
-    verb_write(a.size(), image.data, a.data());
-    verb_write(moments.size(), v.data, moments.data());
+    each<0b11, 0b01>(n, streams(s, x), [=] __device__(float *v, None) {
+        v[0] = inverse_root_element(v[0], v[1], beta, most);
+    });
 }

@@ -5,6 +5,8 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
 
 /* The mathematics of single elements in the verbs, for the CPU's loops and the GPU's kernels alike. */
 
@@ -44,6 +46,16 @@ static inline HD float raised_multiplier(float multiplier, double mean, float bo
 {
     const double raised = (double)multiplier + mean - (double)bound;
     return (float)(raised > 0 ? raised : 0);
+}
+
+/* x rounded to the upper half of an fp32, to nearest even; a NaN stays one. */
+static inline float bf16_element(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = isnan(x) ? 0x7fff0000u : (bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 /* The inverse root s of an eigenvalue that becomes beta times itself plus (1 - beta) x; at most `most`. */

@@ -77,6 +77,7 @@ static const Option table[] = {
      .hyper = HYPER_NS,
      .prefix = ""},
     HYPER_ROW(HYPER_NS_STEPS, "", optim.hyper, "N", NULL),
+    HYPER_ROW(HYPER_NS_DTYPE, "", optim.hyper, "NAME", NULL),
     HYPER_ROW(HYPER_MUON_SCALE, "", optim.hyper, "NAME", NULL),
     HYPER_ROW(HYPER_SPLIT_QKV, "", optim.hyper, NULL, NULL),
     HYPER_ROW(HYPER_MOMENTUM_WARMUP, "", optim.hyper, "N", NULL),

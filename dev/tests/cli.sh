@@ -802,7 +802,7 @@ run_test "--batch-size auto takes what divides a step" batch_that_fits
 helps() {
     expect 0 "$gpt" --help
     for option in train val text model layers heads width vocab seq-len batch-size total-batch recompute optimizer aux-optimizer \
-        lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps muon-scale split-qkv \
+        lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \

@@ -120,7 +120,7 @@ optim | optim/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 *
 gpt | optim/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h, HYPER_BETA2), t + 1)/
 optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
-optim | optim/optim.c | s/total += sum;/total = sum;/
+optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i];/
 muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
 muon | optim/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
@@ -137,8 +137,8 @@ judges | optim/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *m, *p)
 judges | optim/nesterov_math.h | s/k->one_plus_momentum, new_v, -k->momentum \* \*v/k->one_plus_momentum, new_v, -*v/
 judges | optim/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
 judges | optim/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
-judges | optim/adam_cpr.c | s/step->t == warmup/step->t == warmup + 1/
-judges | optim/verbs_cpu.c | s/1 - 2 \* (double)\*multiplier/1 - (double)*multiplier/
+judges | optim/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
+judges | optim/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
 judges | optim/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
@@ -159,7 +159,7 @@ judges | optim/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - 
 judges | optim/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules | optim/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
-rules | optim/adam_cpr.c | s/step->t == warmup, step->t > warmup/step->t <= warmup, step->t > warmup + 1/
+rules | optim/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
 rules | optim/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
 rules | optim/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
 rules | optim/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
@@ -249,7 +249,7 @@ peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, d
 cli:--batch-size auto | train/run.c | s/sequences % B == 0/B <= sequences/
 cli:--batch-size auto | train/run.c | s/    r->o->batch_size = r->B;//
 emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
-emulated-judges | optim/verbs_cuda.cu | s/share, nesterov); });/1.01f * share, nesterov); });/
+emulated-judges | optim/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
 emulated-judges | optim/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
 emulated-judges | optim/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/

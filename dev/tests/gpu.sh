@@ -97,7 +97,9 @@ check "the PyTorch reference in bf16, beside PyTorch's own" "$bin/test_gpt_cuda"
 check "the PyTorch reference in tf32" "$bin/test_gpt_cuda" --dtype tf32 $bf16
 check "larger and odder models against the CPU's twin" odd_models
 check "every optimizer against its judge" "$build/cuda/test_judges"
-check "elementwise rules give the CPU's bits" "$build/cuda/test_bit_equal"
+check "elementwise rules and verbs: the bits of the CPU" "$build/cuda/test_bit_equal"
+check "sums and factorisations" "$build/cuda/test_verbs"
+check "orthogonalisation in fp32 and in bf16" "$build/cuda/test_newton_schulz"
 check "ten steps of every optimizer on either twin" every_rule
 check "the emulator's kernels" "$build/cuda/test_emulator"
 check "flash attention against double" "$build/cuda/test_flash"

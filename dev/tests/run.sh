@@ -47,6 +47,9 @@ emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safet
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 emulated random 2 "$build/emulated/test_judges"
+emulated random 5 "$build/emulated/test_bit_equal"
+emulated random 6 "$build/emulated/test_verbs"
+emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16, 24, 64 and 128 channels, sequences of several tiles.
 mkdir -p "$build/odd" && while read -r file sizes; do

@@ -1,8 +1,11 @@
-/* Orthogonalisation: Newton-Schulz flavours and the exact polar factor, on matrices with prescribed singular values. */
+/* Orthogonalisation: Newton-Schulz flavours, in fp32 and in bf16, and the exact polar factor, on matrices with
+ * prescribed singular values. Matrices go where the verbs are, so that the program runs on the CUDA ones too. */
 #include "optim/newton_schulz.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/verbs.h"
+#include "optim/verbs_math.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +13,9 @@
 #include <string.h>
 
 static const double U = 0x1p-24; /* rounding to fp32 */
+static const double H = 0x1p-8;  /* and to bf16, at most */
+
+static NsDtype dtype; /* of the running test's products */
 
 /* The triples again, from the publications; the last one repeats. `golden` is what diag(3, 4) becomes: 3/5 and 4/5
  * through the polynomials in fp64, printed to 7 digits. */
@@ -66,9 +72,36 @@ static double stretch(NsTriple f, double s, double r)
  * additions and is rounded in each: a walk of sqrt(m/3) U, plus 2 U for X and a X themselves. The Gram matrix X X^T
  * carries an error of U |X|^2 (Frobenius norm) and enters b X X^T X twice and c (X X^T)^2 X four times, with s1 = max s
  * for each further factor:  e = U ((2 + sqrt(m/3)) a |X| + (2 |b| s1 + 4 |c| s1^3) |X|^2).
- * Roundings are taken as random; the factor 3 at the end is for those that are not.
+ * In bf16 only what is stored counts: A = X X^T, which enters b A X once and c A A X twice, P = b A + c A A and X' are
+ * rounded once, an element by at most H, by H/sqrt(3) in the mean:
+ *     e = H/sqrt(3) ((|b| + 2 |c| s1^2) s1 |A| + s1 |P| + |X'|).
+ * Roundings are taken as random; the factor 3 at the end is for those that are not. `unit` is U, or H/sqrt(3).
  */
-static double iterate(const Flavour *f, size_t steps, double *s, size_t k, size_t m)
+static double fp32_error(NsTriple p, const double *s, size_t k, size_t m)
+{
+    double top = 0, x2 = 0;
+    for (size_t i = 0; i < k; i++) {
+        top = fmax(top, s[i]);
+        x2 += s[i] * s[i];
+    }
+    const double walk = 2 + sqrt((double)m / 3);
+    return walk * p.a * sqrt(x2) + (2 * fabs(p.b) * top + 4 * p.c * pow(top, 3)) * x2;
+}
+
+static double bf16_error(NsTriple p, const double *s, size_t k)
+{
+    double top = 0, gram = 0, polynomial = 0, next = 0;
+    for (size_t i = 0; i < k; i++) {
+        const double square = s[i] * s[i], value = square * (p.b + p.c * square);
+        top = fmax(top, s[i]);
+        gram += square * square;
+        polynomial += value * value;
+        next += map(p, s[i]) * map(p, s[i]);
+    }
+    return (fabs(p.b) + 2 * p.c * top * top) * top * sqrt(gram) + (p.c != 0 ? top * sqrt(polynomial) : 0) + sqrt(next);
+}
+
+static double iterate_by(double unit, const Flavour *f, size_t steps, double *s, size_t k, size_t m)
 {
     double *squares = make_doubles(k * (k + 1)), norm = 0, total = 0;
     for (size_t i = 0; i < k; i++)
@@ -76,16 +109,10 @@ static double iterate(const Flavour *f, size_t steps, double *s, size_t k, size_
     for (size_t i = 0; i < k; i++)
         s[i] /= f->factor * sqrt(norm);
     for (size_t i = 0; i < k * (k + 1); i++)
-        squares[i] = U * U / (double)(k * m);
+        squares[i] = unit * unit / (double)(k * m);
     for (size_t step = 0; step < steps; step++) {
         const NsTriple p = triple(f, step);
-        double top = 0, x2 = 0;
-        for (size_t i = 0; i < k; i++) {
-            top = fmax(top, s[i]);
-            x2 += s[i] * s[i];
-        }
-        const double walk = 2 + sqrt((double)m / 3);
-        const double e = U * (walk * p.a * sqrt(x2) + (2 * fabs(p.b) * top + 4 * p.c * pow(top, 3)) * x2);
+        const double e = unit * (dtype == NS_BF16 ? bf16_error(p, s, k) : fp32_error(p, s, k, m));
         for (size_t i = 0; i < k; i++)
             for (size_t j = 0; j <= k; j++)
                 squares[i * (k + 1) + j] = pow(stretch(p, s[i], j < k ? s[j] : 0), 2) * squares[i * (k + 1) + j] +
@@ -98,6 +125,11 @@ static double iterate(const Flavour *f, size_t steps, double *s, size_t k, size_
             total += squares[i * (k + 1) + j] * (double)(j < k ? 1 : m - k);
     free(squares);
     return 3 * sqrt(total);
+}
+
+static double iterate(const Flavour *f, size_t steps, double *s, size_t k, size_t m)
+{
+    return iterate_by(dtype == NS_BF16 ? H / sqrt(3) : U, f, steps, s, k, m);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -150,12 +182,35 @@ static double distance(const float *x, const float *y, size_t n)
     return sqrt(squares);
 }
 
+static float *where_verbs_are(size_t n)
+{
+    Error e;
+    float *x;
+    if (verb_alloc(n, "a matrix", &x, &e) == 0)
+        return x;
+    fprintf(stderr, "test: %s\n", e.text);
+    exit(1);
+}
+
 static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch)
 {
-    float *workspace = make_floats(ns_workspace(flavour, rows, cols, batch));
-    ns_orthogonalise(flavour, steps, x, rows, cols, batch, workspace);
-    free(workspace);
+    const bool bf16 = dtype == NS_BF16;
+    const size_t n = batch * rows * cols;
+    float *there = where_verbs_are(n);
+    float *workspace = where_verbs_are(bf16 ? ns_workspace_bf16(rows, cols, batch)
+                                            : ns_workspace(flavour, rows, cols, batch));
+    verb_write(n, there, x);
+    if (bf16)
+        ns_orthogonalise_bf16(flavour, steps, there, rows, cols, batch, workspace);
+    else
+        ns_orthogonalise(flavour, steps, there, rows, cols, batch, workspace);
+    verb_read(n, x, there);
+    verb_free(there);
+    verb_free(workspace);
 }
+
+/* Flavours that the running test is for: the exact factor is not computed in bf16. */
+static int flavour_count(void) { return dtype == NS_BF16 ? NS_EXACT : NS_COUNT; }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Against the scalar map
@@ -172,6 +227,8 @@ static void test_golden_diagonal(void)
         const float want[6] = {(float)f->golden[0], 0, 0, 0, (float)f->golden[1], 0};
         check_all_close(x, want, 6, bound, ns_names[f->id]);
     }
+    if (dtype == NS_BF16)
+        return;
     float x[6] = {3, 0, 0, 0, 4, 0};
     const float want[6] = {1, 0, 0, 0, 1, 0};
     orthogonalise(NS_EXACT, 0, x, 2, 3, 1);
@@ -314,7 +371,7 @@ static float *transposed(const float *x, size_t rows, size_t cols)
 static void test_symmetries(void)
 {
     enum { R = 37, C = 53, N = R * C };
-    for (int id = 0; id < NS_COUNT; id++) {
+    for (int id = 0; id < flavour_count(); id++) {
         const NsFlavour flavour = (NsFlavour)id;
         const size_t steps = ns_steps(flavour, 0);
         const double bound = error_bound(flavour, R, C);
@@ -343,7 +400,7 @@ static void test_scale_free(void)
 {
     enum { R = 37, C = 53, N = R * C };
     static const double sizes[] = {1e-3, 1, 1e6, 1e18};
-    for (int id = 0; id < NS_COUNT; id++) {
+    for (int id = 0; id < flavour_count(); id++) {
         const NsFlavour flavour = (NsFlavour)id;
         const size_t steps = ns_steps(flavour, 0);
         const double bound = error_bound(flavour, R, C);
@@ -376,7 +433,7 @@ static void test_batches(void)
     enum { BATCH = 5, ZERO = 2, BAD = 3 };
     static const size_t sizes[][2] = {{37, 53}, {53, 37}, {260, 20}, {1, 7}};
     const size_t before = threads_count();
-    for (int id = 0; id < NS_COUNT; id++) {
+    for (int id = 0; id < flavour_count(); id++) {
         for (size_t i = 0; i < 4; i++) {
             const size_t rows = sizes[i][0], cols = sizes[i][1], n = rows * cols, steps = ns_steps((NsFlavour)id, 0);
             float *g = make_floats(BATCH * n);
@@ -409,7 +466,7 @@ static void test_not_a_number(void)
 {
     static const size_t sizes[][2] = {{1, 3}, {2, 2}, {5, 4}, {37, 53}, {64, 30}};
     static const float bad[] = {NAN, INFINITY};
-    for (size_t i = 0; i < NS_COUNT * 5 * 2; i++) {
+    for (size_t i = 0; i < (size_t)flavour_count() * 5 * 2; i++) {
         const size_t id = i / 10, rows = sizes[i / 2 % 5][0], cols = sizes[i / 2 % 5][1];
         float *x = make_floats(rows * cols);
         fill_normal(x, rows * cols, 1, 63);
@@ -424,16 +481,202 @@ static void test_not_a_number(void)
     }
 }
 
+/* --------------------------------------------------------------------------------------------------------------
+ * bf16, step by step
+ */
+
+/* to (rows,cols) = a x + alpha p q with p (rows,inner), each element rounded to bf16; x may be NULL. */
+static void rounded_product(double *to, double a, const double *x, double alpha, const double *p, const double *q,
+                            bool transpose_q, size_t rows, size_t inner, size_t cols)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) {
+            double sum = 0;
+            for (size_t l = 0; l < inner; l++)
+                sum += p[i * inner + l] * q[transpose_q ? j * inner + l : l * cols + j];
+            to[i * cols + j] = (double)bf16_element((float)(alpha * sum + (x != NULL ? a * x[i * cols + j] : 0)));
+        }
+}
+
+/* The iteration in double on a wide matrix (r,c), rounded to bf16 where newton_schulz.h says. */
+static void rounded_iteration(const Flavour *f, float *g, size_t r, size_t c)
+{
+    double *x = make_doubles(r * c), *next = make_doubles(r * c), *gram = make_doubles(r * r);
+    double *polynomial = make_doubles(r * r);
+    const double length = f->factor * (double)(float)norm_of(g, r * c);
+    for (size_t i = 0; i < r * c; i++)
+        x[i] = (double)bf16_element((float)(1 / length) * g[i]);
+    for (size_t step = 0; step < f->steps; step++) {
+        const NsTriple p = triple(f, step);
+        rounded_product(gram, 0, NULL, 1, x, x, true, r, c, r);
+        if (p.c != 0)
+            rounded_product(polynomial, p.b, gram, p.c, gram, gram, false, r, r, r);
+        rounded_product(next, p.a, x, p.c != 0 ? 1 : p.b, p.c != 0 ? polynomial : gram, x, false, r, r, c);
+        memcpy(x, next, r * c * sizeof *x);
+    }
+    for (size_t i = 0; i < r * c; i++)
+        g[i] = (float)x[i];
+    free(x);
+    free(next);
+    free(gram);
+    free(polynomial);
+}
+
+/*
+ * Against the same roundings of sums in double. An fp32 sum of m terms, whose additions may cut off what is below, is
+ * off by up to m U of its scale, and so m U / H of the elements round to the neighbour, 2 H away: in the mean of
+ * squares a rounding of unit 2 H sqrt(m U / H). A rounding too many, too few or of something else is 4 to 10 times
+ * that.
+ */
+static void test_bf16_steps(void)
+{
+    static const size_t sizes[][2] = {{5, 9}, {20, 31}, {37, 53}, {64, 64}};
+    for (size_t i = 0; i < 4; i++) {
+        const size_t r = sizes[i][0], c = sizes[i][1];
+        Frame frame = frame_make(r, c, 80 + i);
+        float *g = make_floats(r * c);
+        double *s = make_doubles(r);
+        for (const Flavour *f = flavours; f < flavours + FLAVOURS; f++) {
+            spread(s, r);
+            compose(&frame, s, g);
+            float *want = copy_floats(g, r * c);
+            rounded_iteration(f, want, r, c);
+            orthogonalise(f->id, f->steps, g, r, c, 1);
+            const double bound = iterate_by(2 * H * sqrt((double)c * U / H), f, f->steps, s, r, c);
+            const double error = distance(g, want, r * c);
+            check(error <= bound, "%s, %zu x %zu: off by %g, bound %g", ns_names[f->id], r, c, error, bound);
+            free(want);
+        }
+        frame_free(&frame);
+        free(g);
+        free(s);
+    }
+}
+
+/* bf16 is to the nearest, ties to even, and keeps what is not finite. */
+static void test_bf16_element(void)
+{
+    static const float cases[][2] = {{1, 1},
+                                     {1 + 0x1p-8f, 1},
+                                     {1 + 0x1.8p-7f, 1 + 0x1p-6f},
+                                     {1 + 0x1.02p-8f, 1 + 0x1p-7f},
+                                     {-1 - 0x1.02p-8f, -1 - 0x1p-7f},
+                                     {3.4e38f, INFINITY},
+                                     {0x1p-133f, 0x1p-133f},
+                                     {-INFINITY, -INFINITY}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check(bf16_element(cases[i][0]) == cases[i][1], "%a becomes %a, not %a", (double)cases[i][0],
+              (double)bf16_element(cases[i][0]), (double)cases[i][1]);
+    check(isnan(bf16_element(NAN)), "a NaN becomes a number");
+}
+
+/* Numbers come back from bf16 as they are rounded, in every length and at every distance from an aligned address. */
+static void test_bf16_conversion(void)
+{
+    enum { ROWS = 3, MOST = 41 };
+    for (size_t cols = 1; cols <= MOST; cols += 4) {
+        for (size_t skew = 0; skew < 4; skew++) {
+            const size_t n = 2 * ROWS * cols;
+            float *host = make_floats(n), *got = make_floats(n);
+            fill_normal(host, n, 3, 70 + cols);
+            host[n / 2] = NAN;
+            float *x = where_verbs_are(n + 3), *half = where_verbs_are(verb_half_floats(n));
+            float *norms = where_verbs_are(2);
+            const float factors[2] = {0.5f, 0};
+            const Mats mats = {x + skew, ROWS, cols, 2};
+            const Halves halves = {half, ROWS, cols, 2};
+            verb_write(n, mats.data, host);
+            verb_write(2, norms, factors);
+            verb_narrow(mats, norms, 0.5, 2, halves); /* both below the floor */
+            verb_widen(halves, mats);
+            verb_read(n, got, mats.data);
+            for (size_t i = 0; i < n; i++) {
+                const float want = bf16_element(0.5f * host[i]);
+                check(isnan(want) ? isnan(got[i]) : got[i] == want, "%zu columns, skew %zu: [%zu] is %g, not %g", cols,
+                      skew, i, (double)got[i], (double)want);
+            }
+            verb_free(x);
+            verb_free(half);
+            verb_free(norms);
+            free(host);
+            free(got);
+        }
+    }
+}
+
+static double resolved_dtype(const Optim *optim)
+{
+    const OptimGroupInfo info = optim_group_info(optim, 0);
+    return hyper(&info.hyper, HYPER_NS_DTYPE);
+}
+
+/* The option does something, and the exact factor refuses it. */
+static void test_bf16_option(void)
+{
+    float *results[2];
+    Error e;
+    for (size_t i = 0; i < 2; i++) {
+        Params p = {0};
+        params_add(&p, "w", ROLE_HIDDEN_MATRIX, 12, 20, 1);
+        params_fill(&p, 1);
+        const size_t n = p.floats;
+        float *values = where_verbs_are(n), *grads = where_verbs_are(n);
+        verb_write(n, values, p.values);
+        verb_write(n, grads, p.grads);
+        OptimConfig config = {.rule = "muon"};
+        hyper_set(&config.hyper, HYPER_NS_DTYPE, i == 0 ? NS_FP32 : NS_BF16);
+        Optim *optim;
+        if (check(optim_create(&config, p.tensors, 1, values, grads, &optim, &e) == 0, "%s", e.text))
+            optim_step(optim, 1, 1);
+        results[i] = make_floats(n);
+        verb_read(n, results[i], values);
+        optim_free(optim);
+        verb_free(values);
+        verb_free(grads);
+        params_free(&p);
+    }
+    const double apart = distance(results[0], results[1], 12 * 20);
+    check(apart > 1e-6 && apart < 0.02, "fp32 and bf16 are %g apart", apart); /* steps of rate 0.02, |O| about 3.5 */
+    free(results[0]);
+    free(results[1]);
+    Params p = {0};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 2, 1);
+    Optim *optim;
+    OptimConfig config = {.rule = "muon", .hyper.at = {[HYPER_NS] = HYPER_SET(NS_EXACT)}};
+    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) == 0, "%s", e.text);
+    check(resolved_dtype(optim) == NS_FP32, "the exact factor is not in fp32");
+    optim_free(optim);
+    hyper_set(&config.hyper, HYPER_NS_DTYPE, NS_BF16);
+    e.text[0] = '\0';
+    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) != 0 && strstr(e.text, "--ns-dtype bf16") != NULL,
+          "--ns exact --ns-dtype bf16: %s", e.text);
+    config = (OptimConfig){.rule = "muon"};
+    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) == 0, "%s", e.text);
+    check(resolved_dtype(optim) == (verb_prefers_halves() ? NS_BF16 : NS_FP32), "auto is not what is faster here");
+    optim_free(optim);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
-    check_run("golden diagonal", test_golden_diagonal);
-    check_run("singular values follow the scalar map", test_scalar_map);
+    for (dtype = NS_FP32; dtype <= NS_BF16; dtype++) {
+        const bool bf16 = dtype == NS_BF16;
+        check_run(bf16 ? "golden diagonal, bf16" : "golden diagonal", test_golden_diagonal);
+        check_run(bf16 ? "singular values follow the scalar map, bf16" : "singular values follow the scalar map",
+                  test_scalar_map);
+        check_run(bf16 ? "odd, and the transpose's transpose, bf16" : "odd, and the transpose's transpose",
+                  test_symmetries);
+        check_run(bf16 ? "free of scale, bf16" : "free of scale", test_scale_free);
+        check_run(bf16 ? "batches, zeros, threads, bf16" : "batches, zeros, threads", test_batches);
+        check_run(bf16 ? "NaN and Inf stay visible, bf16" : "NaN and Inf stay visible", test_not_a_number);
+    }
+    dtype = NS_FP32;
     check_run("the exact polar factor", test_exact);
     check_run("the exact factor of low rank", test_exact_rank);
-    check_run("odd, and the transpose's transpose", test_symmetries);
-    check_run("free of scale", test_scale_free);
-    check_run("batches, zeros, threads", test_batches);
-    check_run("NaN and Inf stay visible", test_not_a_number);
+    check_run("rounding to bf16", test_bf16_element);
+    check_run("to bf16 and back", test_bf16_conversion);
+    dtype = NS_BF16;
+    check_run("bf16, rounding by rounding", test_bf16_steps);
+    check_run("--ns-dtype", test_bf16_option);
     return check_summary();
 }

@@ -1,0 +1,544 @@
+/* The verbs that sum and factor, wherever they run, against plain loops in double: batches of several shapes, arrays
+ * that are not aligned, what is not a number. Elementwise ones are in test_bit_equal.c.
+ *
+ * Sums are taken in double, in any order: n U64 of the sum of absolute values at most; what is stored is rounded once,
+ * by U, and so is each factor on the way. */
+#include "base/threads.h"
+#include "dev/tests/check.h"
+#include "dev/tests/fixtures.h"
+#include "optim/verbs.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double U = 0x1p-24, U64 = 0x1p-53;
+
+static float *where_verbs_are(size_t n)
+{
+    Error e;
+    float *x;
+    if (verb_alloc(n, "an array", &x, &e) == 0)
+        return x;
+    fprintf(stderr, "test: %s\n", e.text);
+    exit(1);
+}
+
+/* Matrices where the verbs are, `skew` floats off an aligned address, and their copy on the host. */
+typedef struct Pair {
+    Mats mats;
+    float *begin, *host;
+    size_t n; /* of one matrix */
+} Pair;
+
+static Pair pair_make(size_t rows, size_t cols, size_t batch, size_t skew, uint64_t seed)
+{
+    const size_t all = rows * cols * batch;
+    Pair p = {.begin = where_verbs_are(all + skew), .host = make_floats(all), .n = rows * cols};
+    p.mats = (Mats){p.begin + skew, rows, cols, batch};
+    fill_normal(p.host, all, 1, seed);
+    verb_write(all, p.mats.data, p.host);
+    return p;
+}
+
+static float *pair_read(const Pair *p)
+{
+    float *x = make_floats(mats_size(p->mats));
+    verb_read(mats_size(p->mats), x, p->mats.data);
+    return x;
+}
+
+static void pair_free(Pair *p)
+{
+    verb_free(p->begin);
+    free(p->host);
+}
+
+static double dot(const float *x, const float *y, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)y[i];
+    return sum;
+}
+
+/* Rows, columns, matrices: less and more than a quad, a warp, a block, a part. */
+static const size_t shapes[][3] = {{1, 1, 1},   {1, 3, 5},    {2, 6, 3},   {7, 5, 4},    {33, 70, 3},
+                                   {70, 33, 3}, {130, 64, 2}, {64, 130, 2}, {150, 257, 2}, {2, 3, 1100}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void each_shape(void (*test)(size_t rows, size_t cols, size_t batch, size_t skew))
+{
+    for (size_t i = 0; i < SHAPES; i++)
+        for (size_t skew = 0; skew < 4; skew += 3)
+            test(shapes[i][0], shapes[i][1], shapes[i][2], skew);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Sums of arrays
+ */
+
+/* More arrays than one launch takes and one copy brings, of every length around the quads and parts. */
+static void test_sums_of_squares(void)
+{
+    enum { COUNT = 1300, LARGE = 40000 };
+    const size_t floats = 60 * COUNT + 3 * LARGE;
+    float *x = where_verbs_are(floats), *host = make_floats(floats);
+    Floats *arrays = calloc(COUNT, sizeof *arrays);
+    double *sums = make_doubles(COUNT);
+    fill_normal(host, floats, 1, 1);
+    verb_write(floats, x, host);
+    size_t at = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        const size_t n = i % 500 == 7 ? LARGE + i : i % 59;
+        arrays[i] = (Floats){x + at, n};
+        at += n;
+    }
+    check(at <= floats, "%zu floats in %zu", at, floats);
+    verb_sums_of_squares(COUNT, arrays, sums);
+    for (size_t i = 0; i < COUNT; i++) {
+        const float *own = host + (arrays[i].data - x);
+        const double want = dot(own, own, arrays[i].n);
+        check_close(sums[i], want, (double)arrays[i].n * U64 * want, "a sum of squares");
+    }
+    const double last = verb_sum_squares(arrays[7].n, arrays[7].data);
+    check_close(last, sums[7], (double)arrays[7].n * U64 * sums[7], "one array alone");
+    free(arrays);
+    free(sums);
+    free(host);
+    verb_free(x);
+}
+
+/* The culprit is the first tensor with a NaN or Inf; without one the norm is that of all gradients. */
+static void test_grad_norm(void)
+{
+    enum { TENSORS = 5 };
+    static const char *const names[TENSORS] = {"a", "b", "c", "d", "e"};
+    Params p = {0};
+    for (size_t i = 0; i < TENSORS; i++)
+        params_add(&p, names[i], ROLE_BIAS, 1, 100 * i + 3, 1);
+    params_fill(&p, 4);
+    float *values = where_verbs_are(p.floats), *grads = where_verbs_are(p.floats);
+    Optim *optim;
+    Error e;
+    if (!check(optim_create(&(OptimConfig){.rule = "sgd"}, p.tensors, TENSORS, values, grads, &optim, &e) == 0, "%s",
+               e.text))
+        return;
+    for (size_t bad = 0; bad <= TENSORS; bad++) { /* from tensor `bad` on */
+        const Tensor *culprit = &p.tensors[0];
+        verb_write(p.floats, grads, p.grads);
+        for (size_t i = bad; i < TENSORS; i++) {
+            const float values_bad[2] = {NAN, INFINITY};
+            verb_write(1, grads + p.tensors[i].offset + 2, &values_bad[i % 2]);
+        }
+        const double norm = optim_grad_norm(optim, &culprit), want = norm_of(p.grads, p.floats);
+        check(culprit == (bad < TENSORS ? &p.tensors[bad] : NULL), "not the tensor %zu is found", bad);
+        if (bad == TENSORS)
+            check_close(norm, want, (double)p.floats * U64 * want, "norm of the gradients");
+        else
+            check(!isfinite(norm), "a norm of %g hides tensor %zu", norm, bad);
+    }
+    optim_free(optim);
+    verb_free(values);
+    verb_free(grads);
+    params_free(&p);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Norms
+ */
+
+static void norms(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    Pair x = pair_make(rows, cols, batch, skew, 1), y = pair_make(rows, cols, batch, 0, 2);
+    float *there = where_verbs_are(2 * batch), *got = make_floats(2 * batch);
+    verb_norms(x.mats, there);
+    verb_dots(x.mats, y.mats, there + batch);
+    verb_read(2 * batch, got, there);
+    for (size_t b = 0; b < batch; b++) {
+        const float *u = x.host + b * x.n, *v = y.host + b * x.n;
+        const double norm = sqrt(dot(u, u, x.n)), size = norm * sqrt(dot(v, v, x.n));
+        check_close((double)got[b], norm, U * norm + (double)x.n * U64 * norm, "a norm");
+        check_close((double)got[batch + b], dot(u, v, x.n), (U + (double)x.n * U64) * size, "a dot product");
+    }
+    verb_rescale(x.mats, there + batch, there, 2, 1e-3);
+    float *scaled = pair_read(&x);
+    for (size_t i = 0; i < mats_size(x.mats); i++) {
+        const size_t b = i / x.n;
+        const double want = (double)got[batch + b] / fmax(2 * (double)got[b], 1e-3) * (double)x.host[i];
+        check_close((double)scaled[i], want, 2 * U * fabs(want), "a rescaled element");
+    }
+    pair_free(&x);
+    pair_free(&y);
+    verb_free(there);
+    free(got);
+    free(scaled);
+}
+
+static void test_norms(void) { each_shape(norms); }
+
+/* p' = p - step |p| u / |u|, scaled to |p|: 8 roundings of p's and the step's size. */
+static void rotate(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    const double step = 0.3;
+    Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
+    verb_rotate(p.mats, u.mats, step, 1e-10);
+    float *got = pair_read(&p);
+    for (size_t b = 0; b < batch; b++) {
+        const float *x = p.host + b * p.n, *v = u.host + b * p.n;
+        const double size = sqrt(dot(x, x, p.n)), length = sqrt(dot(v, v, p.n));
+        double squares = 0;
+        for (size_t i = 0; i < p.n; i++)
+            squares += pow((double)x[i] - step * size / length * (double)v[i], 2);
+        const double scale = size / sqrt(squares);
+        for (size_t i = 0; i < p.n; i++) {
+            const double turned = scale * step * size / length * (double)v[i], want = scale * (double)x[i] - turned;
+            check_close((double)got[b * p.n + i], want, 4 * U * (fabs(scale * (double)x[i]) + fabs(turned)),
+                        "a turned element");
+        }
+    }
+    pair_free(&p);
+    pair_free(&u);
+    free(got);
+}
+
+static void test_rotate(void) { each_shape(rotate); }
+
+static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    Pair p = pair_make(rows, cols, batch, skew, 5);
+    float *there = where_verbs_are(2 * batch), *multipliers = make_floats(batch), *bounds = make_floats(batch);
+    verb_penalise(p.mats, there, there + batch, false, false);
+    verb_penalise(p.mats, there, there + batch, true, false);
+    verb_read(batch, bounds, there + batch);
+    for (size_t b = 0; b < batch; b++) {
+        const double mean = dot(p.host + b * p.n, p.host + b * p.n, p.n) / (double)p.n;
+        check_close((double)bounds[b], mean, (U + (double)p.n * U64) * mean, "a bound");
+        bounds[b] *= 0.9f;
+    }
+    verb_write(batch, there + batch, bounds);
+    verb_penalise(p.mats, there, there + batch, false, true);
+    verb_read(batch, multipliers, there);
+    float *got = pair_read(&p);
+    for (size_t i = 0; i < mats_size(p.mats); i++) {
+        const double mean = (double)bounds[i / p.n] / 0.9, raised = mean - (double)bounds[i / p.n];
+        const double factor = 1 - 2 * (double)multipliers[i / p.n], want = factor * (double)p.host[i];
+        check_close((double)multipliers[i / p.n], raised, 4 * U * mean, "a multiplier");
+        check_close((double)got[i], want, 2 * U * fabs(want), "a penalised element");
+    }
+    pair_free(&p);
+    verb_free(there);
+    free(multipliers);
+    free(bounds);
+    free(got);
+}
+
+static void test_penalise(void) { each_shape(penalise); }
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Lines
+ */
+
+/* Mean square of line i of all matrices. */
+static double line_mean(const Pair *x, bool columns, size_t i)
+{
+    const size_t count = columns ? x->mats.cols : x->mats.rows, length = x->n / count;
+    const float *line = x->host + i / count * x->n + i % count * (columns ? 1 : length);
+    double sum = 0;
+    for (size_t k = 0; k < length; k++)
+        sum += pow((double)line[k * (columns ? count : 1)], 2);
+    return sum / (double)length;
+}
+
+static size_t line_of(const Pair *x, bool columns, size_t element)
+{
+    const size_t b = element / x->n, row = element % x->n / x->mats.cols, col = element % x->mats.cols;
+    return columns ? b * x->mats.cols + col : b * x->mats.rows + row;
+}
+
+static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    const size_t most = batch * (rows + cols);
+    float *there = where_verbs_are(most), *got = make_floats(most), *ones = make_floats(most);
+    for (int columns = 0; columns < 2; columns++) {
+        Pair x = pair_make(rows, cols, batch, skew, 6);
+        const size_t count = batch * (columns ? cols : rows);
+        verb_mean_squares(x.mats, columns != 0, there);
+        verb_read(count, got, there);
+        for (size_t i = 0; i < count; i++)
+            check_close((double)got[i], line_mean(&x, columns != 0, i), 2 * U * line_mean(&x, columns != 0, i),
+                        "a mean square");
+        verb_scale_lines(x.mats, there, columns != 0, x.mats);
+        float *scaled = pair_read(&x);
+        for (size_t i = 0; i < mats_size(x.mats); i++) {
+            const double want = (double)got[line_of(&x, columns != 0, i)] * (double)x.host[i];
+            check_close((double)scaled[i], want, U * fabs(want), "an element of a scaled line");
+        }
+        free(scaled);
+        pair_free(&x);
+    }
+    for (size_t i = 0; i < most; i++)
+        ones[i] = 1;
+    Pair x = pair_make(rows, cols, batch, skew, 7), y = pair_make(rows, cols, batch, skew, 7);
+    const bool columns = rows < cols;
+    verb_write(most, there, ones);
+    verb_normalise_lines(x.mats, there, 0.75, 1e-10);
+    verb_normalise_columns(y.mats, 0.5);
+    float *normal = pair_read(&x), *unit = pair_read(&y);
+    for (size_t i = 0; i < mats_size(x.mats); i++) {
+        const double v = 0.75 + 0.25 * line_mean(&x, columns, line_of(&x, columns, i));
+        const double length = sqrt((double)rows * line_mean(&x, true, line_of(&x, true, i)));
+        const double value = (double)x.host[i], size = fabs(value) / (length + 0.5);
+        check_close((double)normal[i], value / sqrt(v), 4 * U * fabs(value), "a normalised line");
+        check_close((double)unit[i], value / (length + 0.5), 2 * U * size, "a normalised column");
+    }
+    pair_free(&x);
+    pair_free(&y);
+    verb_free(there);
+    free(got);
+    free(ones);
+    free(normal);
+    free(unit);
+}
+
+static void test_lines(void) { each_shape(lines); }
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Factorisations of batches in which one matrix is not a number: it alone becomes NaN
+ */
+
+enum { BATCH = 4, BAD = 2 };
+
+static void spoil(Pair *p)
+{
+    const float bad = NAN;
+    verb_write(1, p->mats.data + BAD * p->n + p->n / 2, &bad);
+}
+
+static bool is_spoilt(const float *x, size_t n)
+{
+    size_t numbers = 0;
+    for (size_t i = BAD * n; i < (BAD + 1) * n; i++)
+        numbers += isnan(x[i]) ? 0 : 1;
+    return check(numbers == 0, "%zu elements of %zu hide a NaN", numbers, n);
+}
+
+/* |x^T x - I| over all elements, x (rows, cols) with cols <= rows. */
+static double off_orthonormal(const float *x, size_t rows, size_t cols)
+{
+    double most = 0;
+    for (size_t i = 0; i < cols; i++)
+        for (size_t j = 0; j < cols; j++) {
+            double sum = i == j ? -1 : 0;
+            for (size_t k = 0; k < rows; k++)
+                sum += (double)x[k * cols + i] * (double)x[k * cols + j];
+            most = fmax(most, fabs(sum));
+        }
+    return most;
+}
+
+static const size_t tall[][2] = {{1, 1}, {5, 5}, {40, 24}, {33, 33}};
+
+/* Q is orthonormal, and R = Q^T x is upper triangular with a diagonal that is not negative. Elements of Q are rounded
+ * by U of at most 1, sums of `rows` products by sqrt(rows) U |column|, times 4 for what is not random. */
+static void test_qr(void)
+{
+    for (size_t s = 0; s < 4; s++) {
+        const size_t rows = tall[s][0], cols = tall[s][1];
+        Pair x = pair_make(rows, cols, BATCH, s % 2, 8);
+        float *scratch = where_verbs_are(verb_scratch(rows, cols, BATCH));
+        spoil(&x);
+        verb_qr(x.mats, scratch);
+        float *q = pair_read(&x);
+        is_spoilt(q, x.n);
+        for (size_t b = 0; b < BATCH; b++) {
+            const float *own = q + b * x.n, *from = x.host + b * x.n;
+            const double bound = 4 * U * sqrt((double)rows), size = sqrt(dot(from, from, x.n));
+            if (b == BAD)
+                continue;
+            check(off_orthonormal(own, rows, cols) <= bound, "Q of %zu x %zu is off orthonormal", rows, cols);
+            for (size_t i = 0; i < cols; i++)
+                for (size_t j = 0; j <= i; j++) {
+                    double r = 0;
+                    for (size_t k = 0; k < rows; k++)
+                        r += (double)own[k * cols + i] * (double)from[k * cols + j];
+                    check(i == j ? r >= -bound * size : fabs(r) <= bound * size, "R[%zu][%zu] is %g", i, j, r);
+                }
+        }
+        verb_free(scratch);
+        pair_free(&x);
+        free(q);
+    }
+}
+
+/* Symmetric matrices with eigenvalues 1, 2, .. n in random directions, whose gaps of 1 hold an eigenvector to the
+ * rounding of the matrix, n U, and 2 U of its own. */
+static Pair symmetric_pair(size_t n, double **vectors)
+{
+    Pair a = pair_make(n, n, BATCH, 1, 9);
+    double *values = make_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (double)(i + 1);
+    for (size_t b = 0; b < BATCH; b++) {
+        vectors[b] = make_orthonormal(n, n, 20 + b);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < n; j++) {
+                double sum = 0;
+                for (size_t k = 0; k < n; k++)
+                    sum += values[k] * vectors[b][k * n + i] * vectors[b][k * n + j];
+                a.host[b * n * n + i * n + j] = (float)sum;
+            }
+    }
+    verb_write(mats_size(a.mats), a.mats.data, a.host);
+    spoil(&a);
+    free(values);
+    return a;
+}
+
+static void test_eigenbasis(void)
+{
+    enum { N = 30 };
+    double *vectors[BATCH];
+    Pair a = symmetric_pair(N, vectors), basis = pair_make(N, N, BATCH, 0, 10);
+    float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
+    verb_eigenbasis(a.mats, basis.mats, scratch);
+    float *got = pair_read(&basis);
+    is_spoilt(got, N * N);
+    for (size_t b = 0; b < BATCH; b++) {
+        for (size_t j = 0; j < N && b != BAD; j++) { /* the largest first */
+            const double *want = vectors[b] + (N - 1 - j) * N;
+            double product = 0;
+            for (size_t i = 0; i < N; i++)
+                product += want[i] * (double)got[b * N * N + i * N + j];
+            check_close(fabs(product), 1, 2 * N * U, "a column and the eigenvector");
+        }
+        free(vectors[b]);
+    }
+    verb_free(scratch);
+    pair_free(&a);
+    pair_free(&basis);
+    free(got);
+}
+
+/* (2 a + 1)^-1/2 */
+static void test_root(void)
+{
+    enum { N = 30 };
+    double *vectors[BATCH];
+    Pair a = symmetric_pair(N, vectors), root = pair_make(N, N, BATCH, 0, 11);
+    float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
+    verb_root(a.mats, 2, 1, -0.5, root.mats, scratch);
+    float *got = pair_read(&root);
+    is_spoilt(got, N * N);
+    for (size_t b = 0; b < BATCH; b++) {
+        for (size_t i = 0; i < N * N && b != BAD; i++) {
+            double want = 0;
+            for (size_t k = 0; k < N; k++)
+                want += pow(2 * (double)(k + 1) + 1, -0.5) * vectors[b][k * N + i / N] * vectors[b][k * N + i % N];
+            check_close((double)got[b * N * N + i], want, 2 * N * U, "an element of a root");
+            check(got[b * N * N + i] == got[b * N * N + i % N * N + i / N], "a root is not symmetric");
+        }
+        free(vectors[b]);
+    }
+    verb_free(scratch);
+    pair_free(&a);
+    pair_free(&root);
+    free(got);
+}
+
+static void test_polar(void)
+{
+    static const size_t polar_shapes[][2] = {{1, 4}, {24, 40}, {40, 24}};
+    for (size_t s = 0; s < 3; s++) {
+        const size_t rows = polar_shapes[s][0], cols = polar_shapes[s][1], n = rows < cols ? rows : cols;
+        Pair x = pair_make(rows, cols, BATCH, s, 12);
+        double *ones = make_doubles(n);
+        for (size_t b = 0; b < BATCH; b++) { /* orthonormal, times 3: its own factor, but for the scale */
+            for (size_t i = 0; i < n; i++)
+                ones[i] = 3;
+            float *matrix = make_matrix_of(ones, n, rows, cols, 30 + b);
+            memcpy(x.host + b * x.n, matrix, x.n * sizeof *matrix);
+            free(matrix);
+        }
+        verb_write(mats_size(x.mats), x.mats.data, x.host);
+        spoil(&x);
+        float *scratch = where_verbs_are(verb_scratch(rows, cols, BATCH));
+        verb_polar(x.mats, 1e-6, scratch);
+        float *got = pair_read(&x);
+        is_spoilt(got, x.n);
+        for (size_t i = 0; i < mats_size(x.mats); i++)
+            if (i / x.n != BAD)
+                check_close((double)got[i], (double)x.host[i] / 3, 2 * U * sqrt((double)n), "an element of the factor");
+        verb_free(scratch);
+        pair_free(&x);
+        free(ones);
+        free(got);
+    }
+}
+
+/* With image = basis diag(estimates) columns of both, and rows or columns of v, follow the estimates downwards; equal
+ * ones keep their order. */
+static void test_sort(void)
+{
+    enum { N = 37, OTHER = 12 };
+    for (int right = 0; right < 2; right++) {
+        Pair basis = pair_make(N, N, BATCH, 0, 13), image = pair_make(N, N, BATCH, 0, 14);
+        Pair v = pair_make(right ? OTHER : N, right ? N : OTHER, BATCH, 0, 15);
+        for (size_t b = 0; b < BATCH; b++)
+            for (size_t i = 0; i < N; i++)
+                for (size_t j = 0; j < N; j++) { /* the unit matrix, and estimates 3 j mod N / 2 */
+                    basis.host[(b * N + i) * N + j] = i == j;
+                    image.host[(b * N + i) * N + j] = i == j ? (float)((3 * j + b) % N / 2) : (float)(i + N * j);
+                }
+        verb_write(mats_size(basis.mats), basis.mats.data, basis.host);
+        verb_write(mats_size(image.mats), image.mats.data, image.host);
+        float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
+        verb_sort_basis(basis.mats, image.mats, v.mats, right != 0, scratch);
+        float *q = pair_read(&basis), *a = pair_read(&image), *moments = pair_read(&v);
+        for (size_t b = 0; b < BATCH; b++) {
+            double before = (double)INFINITY;
+            size_t earlier = 0;
+            for (size_t j = 0; j < N; j++) {
+                size_t from = 0;
+                while (from < N - 1 && q[(b * N + from) * N + j] != 1)
+                    from++;
+                const double estimate = (double)((3 * from + b) % N / 2);
+                check(estimate < before || (estimate == before && from > earlier), "column %zu: not in order", j);
+                for (size_t k = 0; k < N; k++)
+                    check(a[(b * N + k) * N + j] == image.host[(b * N + k) * N + from],
+                          "column %zu of the image did not go along", j);
+                for (size_t k = 0; k < OTHER; k++) {
+                    const size_t now = right ? k * N + j : j * OTHER + k, was = right ? k * N + from : from * OTHER + k;
+                    check(moments[b * v.n + now] == v.host[b * v.n + was], "line %zu of v did not go along", j);
+                }
+                before = estimate;
+                earlier = from;
+            }
+        }
+        verb_free(scratch);
+        pair_free(&basis);
+        pair_free(&image);
+        pair_free(&v);
+        free(q);
+        free(a);
+        free(moments);
+    }
+}
+
+int main(void)
+{
+    threads_set(1);
+    check_run("sums of squares of many arrays", test_sums_of_squares);
+    check_run("the gradients' norm and its culprit", test_grad_norm);
+    check_run("norms, dot products, rescaling", test_norms);
+    check_run("rotation", test_rotate);
+    check_run("the penalty", test_penalise);
+    check_run("lines", test_lines);
+    check_run("QR", test_qr);
+    check_run("eigenbasis", test_eigenbasis);
+    check_run("root", test_root);
+    check_run("polar factor", test_polar);
+    check_run("a sorted basis", test_sort);
+    return check_summary();
+}

@@ -4,6 +4,7 @@
 # make test-gpu       what only a GPU can show; every case skips by name where none answers
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
 # make bench          speed and memory, beside PyTorch where it is installed
+# make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one it counts
 # make bench-optim    every optimizer's step on GPT-2's matrices, beside AdamW and beside the least it could take
 # make reference      remakes the PyTorch reference files and diffs the model against them
 # make judges         remakes the judges' file that the tests hold every optimizer against (PyTorch, NumPy)
@@ -93,7 +94,7 @@ CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
-                   test_judges test_bit_equal test_newton_schulz test_verbs train_gpt_cuda))
+                   test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -153,6 +154,10 @@ $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(B
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
+$(BUILD)/cuda/bench: $(BUILD)/cuda/dev/cuda/bench.o $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
+	$(LINK_CUDA)
+$(BUILD)/emulated/bench: $(BUILD)/emulated/dev/cuda/bench.o $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
+	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
@@ -207,6 +212,10 @@ bench: $(BUILD)/bench
 bench-optim: $(BUILD)/bench_optim
 	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
 
+# Without nvcc there is nothing to time; the emulated program counts the same.
+bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
+	NVCC='$(NVCC)' dev/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
+
 reference: $(BIN)/test_gpt_cpu
 	dev/reference.sh
 
@@ -237,6 +246,6 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim reference \
+.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu reference \
         judges stories fuzz headers clean help
 .SECONDARY:

@@ -745,7 +745,7 @@ double gpt_loss_sum(const Gpt *g)
 
 GptTimes gpt_times(Gpt *g)
 {
-    const GptTimes times = g->times;
+    const GptTimes times = {g->times.forward, g->times.backward, (double)NAN};
     g->times = (GptTimes){0};
     return times;
 }
@@ -765,6 +765,7 @@ void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 
 void gpt_logits(Gpt *g, size_t row, float *logits)
 {
+    g->times = (GptTimes){0};
     assert(row < g->B * g->T);
     logits_of_row(g, row, logits);
 }
@@ -928,6 +929,8 @@ void gpt_init(Gpt *g, uint64_t seed)
         gpt_table_draw(&g->table, i, seed, g->params + g->table.tensors[i].offset);
 }
 
+const char *gpt_device_name(void) { return NULL; }
+
 const char *gpt_device(void)
 {
     static char text[160];
@@ -936,9 +939,7 @@ const char *gpt_device(void)
     return text;
 }
 
-const char *gpt_device_name(void) { return NULL; }
 GptKind gpt_kind(void) { return GPT_ON_CPU; }
-size_t gpt_memory_present(void) { return memory_present(); }
 
 GptDtype gpt_default_dtype(const GptConfig *config)
 {
@@ -951,3 +952,5 @@ int gpt_probe(Error *e)
     (void)e;
     return 0;
 }
+
+size_t gpt_memory_present(void) { return memory_present(); }

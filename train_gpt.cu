@@ -272,30 +272,42 @@ static size_t parts_of(size_t rows)
 __device__ static size_t part_begin(size_t rows) { return rows * blockIdx.y / gridDim.y; }
 __device__ static size_t part_end(size_t rows) { return rows * (blockIdx.y + 1) / gridDim.y; }
 
-/* A block of 32 columns by 8 groups of parts. */
-__global__ static void add_parts_kernel(float *sums, const float *partial, size_t stride, size_t parts, size_t n,
-                                        bool first)
+enum { SUMS_MOST = 3, PART_GROUPS = 32 };
+
+struct Sums {
+    float *to[SUMS_MOST]; /* (n) each; NULL: is not wanted */
+};
+
+/* A block of 32 columns by PART_GROUPS groups of parts, of sum blockIdx.y. */
+__global__ static void __launch_bounds__(32 * PART_GROUPS)
+    add_parts_kernel(Sums sums, const float *partial, size_t stride, unsigned parts, size_t n, bool first)
 {
-    __shared__ float group_sums[8][32];
-    const size_t lane = threadIdx.x % 32, group = threadIdx.x / 32, i = (size_t)blockIdx.x * 32 + lane;
-    float sum = 0;
-    for (size_t part = group; part < parts && i < n; part += 8)
-        sum += partial[part * stride + i];
+    __shared__ float group_sums[PART_GROUPS][32];
+    const unsigned lane = threadIdx.x % 32, group = threadIdx.x / 32;
+    const size_t i = (size_t)blockIdx.x * 32 + lane;
+    float *to = blockIdx.y == 0 ? sums.to[0] : blockIdx.y == 1 ? sums.to[1] : sums.to[2], sum = 0;
+    partial += blockIdx.y * n + i;
+    if (to == NULL)
+        return;
+    for (unsigned part = group; part < (i < n ? parts : 0); part += PART_GROUPS)
+        sum += partial[part * stride];
     group_sums[group][lane] = sum;
     __syncthreads();
     if (group > 0 || i >= n)
         return;
-    float total = first ? 0.0f : sums[i];
-    for (size_t k = 0; k < 8; k++)
+    float total = first ? 0.0f : to[i];
+    for (unsigned k = 0; k < PART_GROUPS; k++)
         total += group_sums[k][lane];
-    sums[i] = total;
+    to[i] = total;
 }
 
-/* sums (n) = the sum of n columns of partial (parts, stride), plus what was there unless `first`. */
-static void add_parts(const Gpt *g, float *sums, const float *partial, size_t stride, size_t parts, size_t n,
+/* For sum k: (n) = the sum of columns k n .. of partial (parts, stride), plus what was there unless `first`. */
+static void add_parts(const Gpt *g, const Sums &sums, const float *partial, size_t stride, size_t parts, size_t n,
                       bool first)
 {
-    cuda_launch(add_parts_kernel, cuda_blocks(n, 32), 256, 0, g->stream, sums, partial, stride, parts, n, first);
+    const unsigned count = (unsigned)(stride / n);
+    cuda_launch(add_parts_kernel, dim3(cuda_blocks(n, 32), count), 32 * PART_GROUPS, 0, g->stream, sums, partial,
+                stride, (unsigned)parts, n, first);
 }
 
 /* A warp takes 32 N columns; the block's 8 warps share the rows of a part. */
@@ -331,7 +343,7 @@ static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows
         cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
                     g->partial_sums, dout, rows, n);
     });
-    add_parts(g, dbias, g->partial_sums, n, parts, n, first);
+    add_parts(g, {{dbias}}, g->partial_sums, n, parts, n, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -584,16 +596,12 @@ static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, floa
 {
     const unsigned warps = layernorm_warps(3, C);
     const size_t shared = warps * 3 * C * sizeof(float), parts = parts_of(rows);
-    const float *partial = g->partial_sums;
     with_pack(C, [&](auto N) {
         cuda_allow_shared(layernorm_backward_kernel<N, X>, shared);
         cuda_launch(layernorm_backward_kernel<N, X>, dim3(1, (unsigned)parts), 32 * warps, shared, g->stream, l,
                     g->partial_sums, rows, C);
     });
-    add_parts(g, dgain, partial, 3 * C, parts, C, first);
-    add_parts(g, dbias, partial + C, 3 * C, parts, C, first);
-    if (dbias_below != NULL)
-        add_parts(g, dbias_below, partial + 2 * C, 3 * C, parts, C, first);
+    add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -603,15 +611,22 @@ static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, floa
 #define GELU_SCALE 0.7978845608028654f
 #define GELU_CUBE 0.044715f
 
+/* 1/2 (1 + tanh(u)) = 1 / (1 + exp(-2u)), of the u above */
+__device__ static float gelu_share(float x)
+{
+    const float u = x * fmaf(GELU_CUBE * x, x, 1.0f);
+    return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GELU_SCALE * 1.44269504f * u));
+}
+
 __device__ static float gelu(float x)
 {
-    return 0.5f * x * (1.0f + tanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x)));
+    return x * gelu_share(x);
 }
 
 __device__ static float gelu_slope(float x)
 {
-    const float t = tanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x));
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_SCALE * (1.0f + 3.0f * GELU_CUBE * x * x);
+    const float s = gelu_share(x);
+    return fmaf(x * s * (1.0f - s), 2.0f * GELU_SCALE * fmaf(3.0f * GELU_CUBE * x, x, 1.0f), s);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -814,42 +829,51 @@ template <class X> static void attention_decode(const Gpt *g, X *att, const X *q
  * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
  */
 
-/* A block a row, 8 logits a thread at a time; Vp is a multiple of 8. */
+constexpr float LOG2E = 1.44269504f;
+
+/* A block a row, 8 logits a thread at a time; Vp is a multiple of 8. Exponentials are taken as powers of 2; the second
+ * pass goes backwards, to meet first what the cache has seen last. */
 template <class X>
-__global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, size_t V, size_t Vp,
+__global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp,
                                             float scale, bool backward)
 {
-    const size_t r = blockIdx.x;
-    const int32_t target = targets[r];
-    X *row = logits + r * Vp;
+    const int32_t target = targets[blockIdx.x];
+    const unsigned step = 8 * blockDim.x, first = 8 * threadIdx.x;
+    X *row = logits + (size_t)blockIdx.x * Vp;
     float highest = -INFINITY, sum = 0, x[8] = {};
     if (target < 0) {
-        for (size_t i = 8 * threadIdx.x; i < Vp; i += 8 * blockDim.x)
+        for (unsigned i = first; i < Vp; i += step)
             store(row + i, x);
         if (threadIdx.x == 0)
-            losses[r] = 0;
+            losses[blockIdx.x] = 0;
         return;
     }
     const float target_logit = (float)row[target];
-    for (size_t i = 8 * threadIdx.x; i < Vp; i += 8 * blockDim.x) { /* the sum is kept relative to the maximum so far */
-        load(x, row + i);
+    for (unsigned i = first; i < V; i += step) { /* the sum is kept relative to the maximum so far */
         float most = highest, added = 0;
-        for (size_t j = 0; j < 8; j++)
-            most = i + j < V ? fmaxf(most, x[j]) : most;
-        for (size_t j = 0; j < 8; j++)
-            added += i + j < V ? expf(x[j] - most) : 0.0f;
-        sum = (highest > -INFINITY ? sum * expf(highest - most) : 0.0f) + added;
+        load(x, row + i);
+        for (unsigned j = 0; j < 8 && i + 8 > V; j++)
+            x[j] = i + j < V ? x[j] : -INFINITY;
+        for (int j = 0; j < 8; j++)
+            most = fmaxf(most, x[j]);
+        const float shift = -most * LOG2E;
+        for (int j = 0; j < 8; j++)
+            added += exp2_approx(fmaf(x[j], LOG2E, shift));
+        sum = fmaf(sum, exp2_approx(fmaf(highest, LOG2E, shift)), added);
         highest = most;
     }
-    const float maximum = block_max(highest); /* its barriers: every thread has read target_logit */
-    sum = block_sum(highest > -INFINITY ? sum * expf(highest - maximum) : 0.0f);
+    const float maximum = block_max(highest), shift = -maximum * LOG2E; /* all have read target_logit */
+    sum = block_sum(sum * exp2_approx(fmaf(highest, LOG2E, shift)));
     if (threadIdx.x == 0)
-        losses[r] = (double)maximum + log((double)sum) - (double)target_logit;
+        losses[blockIdx.x] = (double)maximum + log((double)sum) - (double)target_logit;
     const float factor = scale / sum;
-    for (size_t i = 8 * threadIdx.x; i < Vp && backward; i += 8 * blockDim.x) {
+    for (unsigned before = first; before < Vp && backward; before += step) {
+        const unsigned i = Vp - 8 - before, at = (unsigned)target - i;
         load(x, row + i);
-        for (size_t j = 0; j < 8; j++)
-            x[j] = i + j < V ? expf(x[j] - maximum) * factor - (i + j == (size_t)target ? scale : 0.0f) : 0.0f;
+        for (int j = 0; j < 8; j++)
+            x[j] = exp2_approx(fmaf(x[j], LOG2E, shift)) * factor;
+        for (unsigned j = 0; j < 8 && (at < 8 || i + 8 > V); j++)
+            x[j] = i + j < V ? x[j] - (j == at ? scale : 0.0f) : 0.0f;
         store(row + i, x);
     }
 }
@@ -1110,11 +1134,12 @@ static double read_loss(const Gpt *g, size_t which)
 
 double gpt_loss(Gpt *g, const int32_t *targets)
 {
-    g->stopwatch.used = 0;
+    stopwatch_forget(&g->stopwatch);
     staging_open(&g->staging);
     stage_targets(g, targets);
     staging_send(&g->staging, g->stream);
     with_type(g, [&](auto x) { run_pass<decltype(x)>(g, LOSS, 0, true); });
+    stopwatch_forget(&g->stopwatch);
     return read_loss(g, LOSS_ALONE);
 }
 
@@ -1135,14 +1160,16 @@ double gpt_loss_sum(const Gpt *g)
 
 GptTimes gpt_times(Gpt *g)
 {
-    const GptTimes times = {stopwatch_sum(&g->stopwatch, FORWARD), stopwatch_sum(&g->stopwatch, BACKWARD)};
-    g->stopwatch.used = 0;
+    const GptTimes times = {stopwatch_sum(&g->stopwatch, FORWARD), stopwatch_sum(&g->stopwatch, BACKWARD),
+                            stopwatch_gap(&g->stopwatch)};
+    stopwatch_reset(&g->stopwatch);
     return times;
 }
 
 void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 {
     assert(position < g->setup.T);
+    stopwatch_forget(&g->stopwatch);
     staging_open(&g->staging);
     *staging_take(&g->staging, g->tokens, 1) = token;
     staging_send(&g->staging, g->stream);
@@ -1159,6 +1186,7 @@ void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 void gpt_logits(Gpt *g, size_t row, float *logits)
 {
     assert(row < g->B * g->T);
+    stopwatch_forget(&g->stopwatch);
     with_type(g, [&](auto x) { logits_of_row<decltype(x)>(g, row, logits); });
 }
 
@@ -1433,8 +1461,10 @@ int gpt_probe(Error *e)
     int count = 0, driver = 0, runtime = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status == cudaErrorInsufficientDriver) {
-        CUDA_CHECK(cudaDriverGetVersion(&driver));
+        CUDA_CHECK(cudaDriverGetVersion(&driver)); /* 0: there is none */
         CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+        if (driver == 0)
+            return error_set(e, "no GPU answers: its driver is not installed");
         return error_set(e, "the GPU's driver knows CUDA %d.%d, this program needs %d.%d: update the driver",
                          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     }

@@ -115,10 +115,13 @@ void gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
 /* Sum of the cross-entropies, as gpt_loss, of the last gpt_backward with `first` and those after it. */
 double gpt_loss_sum(const Gpt *gpt);
 
-/* Seconds that the device has spent in the passes of gpt_forward and gpt_backward since the last call, or the last
- * gpt_loss; waits for it. */
+/*
+ * Seconds that the device has spent in the passes of gpt_forward and gpt_backward since the last call; waits for them.
+ * before: from the passes that the last call told of to these, which is what the optimizer's step took if nothing else
+ * was done; NaN where something was, and on a CPU. gpt_loss, gpt_logits and gpt_decode leave none to tell of.
+ */
 typedef struct GptTimes {
-    double forward, backward;
+    double forward, backward, before;
 } GptTimes;
 GptTimes gpt_times(Gpt *gpt);
 

@@ -14,7 +14,8 @@ typedef struct Metrics {
     uint64_t tokens;
     double seconds; /* in training steps so far, validation and checkpoints left out */
     double train_loss, val_loss, lr, grad_norm, tokens_per_second;
-    double data_ms, forward_ms, backward_ms, optimizer_ms;
+    double data_ms, forward_ms, backward_ms;
+    double optimizer_ms; /* on a GPU, which is still at it when the row is written, that of the step before */
 } Metrics;
 
 /* metrics.csv: one row a step. */

@@ -37,7 +37,7 @@ using bf16 = __nv_bfloat16;
 enum { WARPS = 4, THREADS = 32 * WARPS };
 enum { SHARED_MOST = 99 * 1024 }; /* bytes that a block may have on every GPU since sm_80 */
 enum : size_t {
-    BLOCKS_WANTED = 512,   /* of the backward pass: about two rounds on a large GPU */
+    BLOCKS_WANTED = 700,   /* of the backward pass: nearly three rounds on a large GPU */
     CACHED_BYTES = 1 << 24 /* keys and values that surely fit a large GPU's L2 */
 };
 

@@ -3,6 +3,8 @@
 
 #include "base/cuda.cuh"
 
+#include <cmath>
+#include <utility>
 #include <vector>
 
 /* Measures what a stream takes for pieces of work of a few kinds, without waiting for any before the sums are asked
@@ -14,10 +16,14 @@ struct Stopwatch {
     };
     std::vector<Lap> laps;
     size_t used; /* of the laps, since the last reset */
+    cudaEvent_t before; /* end of the last lap before that */
+    bool has_before;
 };
 
 inline void stopwatch_free(Stopwatch *s)
 {
+    if (s->before != NULL)
+        CUDA_CHECK(cudaEventDestroy(s->before));
     for (const Stopwatch::Lap &lap : s->laps) {
         CUDA_CHECK(cudaEventDestroy(lap.begin));
         CUDA_CHECK(cudaEventDestroy(lap.end));
@@ -55,6 +61,34 @@ inline double stopwatch_sum(const Stopwatch *s, unsigned kind)
         seconds += 1e-3 * (double)ms;
     }
     return seconds;
+}
+
+/* Seconds from the last lap before the reset to the first one after it; NaN unless there are both. */
+inline double stopwatch_gap(const Stopwatch *s)
+{
+    float ms = 0;
+    if (!s->has_before || s->used == 0)
+        return (double)NAN;
+    CUDA_CHECK(cudaEventSynchronize(s->laps[0].begin));
+    CUDA_CHECK(cudaEventElapsedTime(&ms, s->before, s->laps[0].begin));
+    return 1e-3 * (double)ms;
+}
+
+inline void stopwatch_reset(Stopwatch *s)
+{
+    s->has_before = s->used > 0;
+    if (s->before == NULL)
+        CUDA_CHECK(cudaEventCreate(&s->before));
+    if (s->has_before)
+        std::swap(s->before, s->laps[s->used - 1].end);
+    s->used = 0;
+}
+
+/* Other work lies between the laps so far and the next. */
+inline void stopwatch_forget(Stopwatch *s)
+{
+    s->has_before = false;
+    s->used = 0;
 }
 
 #endif

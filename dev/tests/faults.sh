@@ -215,14 +215,15 @@ emulated | train_gpt.cu | s/x\[j\] = d\[j\] \* xhat;/x[j] = d[j];/
 emulated | train_gpt.cu | s/add(dx_sum, dx);/add(dx_sum, d);/
 emulated | train_gpt.cu | s/l.first_term ? 0.0f : dx\[j\]/dx[j]/
 emulated | train_gpt.cu | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
+emulated | train_gpt.cu | s/fmaf(GELU_CUBE \* x, x, 1.0f)/fmaf(1.1f * GELU_CUBE * x, x, 1.0f)/
 emulated | train_gpt.cu | s/r += warps) {/r += warps + 1) {/
-emulated | train_gpt.cu | s/sum += partial\[part \* stride + i\]/sum = partial[part * stride + i]/
+emulated | train_gpt.cu | s/sum += partial\[part \* stride\]/sum = partial[part * stride]/
 emulated | train_gpt.cu | s/if (group > 0 || i >= n)/if (group > 1 || i >= n)/
 emulated | train_gpt.cu | s/v\[j \* 3 \* C + c\], out)/v[j * 3 * C], out)/
-emulated | train_gpt.cu | s/(i + j == (size_t)target ? scale : 0.0f)/(i + j == (size_t)target ? 0.99f * scale : 0.0f)/
-emulated | train_gpt.cu | s/sum \* expf(highest - maximum)/sum/
-emulated | train_gpt.cu | s/sum \* expf(highest - most)/sum/
-emulated | train_gpt.cu | s/most = i + j < V ?/most = i + j < Vp ?/
+emulated | train_gpt.cu | s/(j == at ? scale : 0.0f)/(j == at ? 0.99f * scale : 0.0f)/
+emulated | train_gpt.cu | s/block_sum(sum \* exp2_approx(fmaf(highest, LOG2E, shift)))/block_sum(sum)/
+emulated | train_gpt.cu | s/fmaf(sum, exp2_approx(fmaf(highest, LOG2E, shift)), added)/sum + added/
+emulated | train_gpt.cu | s/x\[j\] = i + j < V ? x\[j\] : -INFINITY/x[j] = i + j < V ? x[j] : 0/
 emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/

@@ -73,7 +73,14 @@ endif
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
 # The CUDA twin, compiled by nvcc where it is; its parts take the places of CPU_ONLY.
-HAVE_NVCC := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
+NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
+# release 12.8 as 1208
+NVCC_VERSION := $(if $(NVCC_FOUND),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | \
+                                          awk '{ print 100 * $$1 + $$2 }'))
+HAVE_NVCC := $(if $(NVCC_FOUND),$(shell [ "$(NVCC_VERSION)" -ge 1208 ] 2>/dev/null && echo $(NVCC_FOUND)))
+ifneq ($(NVCC_FOUND),$(HAVE_NVCC))
+  $(info $(NVCC_FOUND) is older than CUDA 12.8: train_gpt_cuda is not built)
+endif
 CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/factor_cuda.cu optim/verbs_cuda.cu
 CPU_ONLY = train_gpt.c optim/elements_cpu.c optim/verbs_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))

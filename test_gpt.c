@@ -36,6 +36,7 @@ typedef struct Judge {
     Safetensors *file;
     GptConfig config;
     GptDtype dtype;
+    GptRecompute recompute; /* of models without gradients */
     size_t B, T, steps;
     bool step_gradients;
     Gpt *gpt;
@@ -380,7 +381,8 @@ static int compare_accumulation(Judge *j, const Comparison *c, Row *row, Error *
 /* A model without gradients that holds the file's parameters; the caller frees it. */
 static int create_inference(Judge *j, size_t B, Gpt **gpt, Error *e)
 {
-    const GptSetup setup = {.B = B, .T = j->T, .mode = GPT_INFERENCE, .dtype = j->dtype};
+    const GptSetup setup = {
+        .B = B, .T = j->T, .mode = GPT_INFERENCE, .dtype = j->dtype, .recompute = j->recompute};
     if (gpt_create(&j->config, &setup, gpt, e) != 0)
         return -1;
     if (load_arena(j, *gpt, GPT_PARAMS, "param.", e) == 0)
@@ -721,6 +723,15 @@ static int compare_rounded_gradients(Judge *j, const Comparison *c, Row *row, Er
     return 0;
 }
 
+/* Where layers share their activations, as in training with little memory. */
+static int compare_decode_recomputing(Judge *j, const Comparison *c, Row *row, Error *e)
+{
+    j->recompute = GPT_RECOMPUTE_LAYERS;
+    const int failed = c->bound > 0 ? decode(j, j->T / 2, c, row, e) : compare_rounded_decode(j, c, row, e);
+    j->recompute = GPT_RECOMPUTE_NOTHING;
+    return failed;
+}
+
 /* Gradients with those in `kept`. */
 static int compare_with_kept(Judge *j, const Comparison *c, Row *row)
 {
@@ -778,6 +789,7 @@ static const Comparison comparisons[] = {
     {"muon, losses of training", "muon", 1e-5, compare_training_losses},
     {"muon, trained (no key bias)", "muon", 1e-3, compare_trained},
     {"gradients, recomputed", NULL, 0, compare_recomputed},
+    {"logits, decoded, recomputing", NULL, 1e-5, compare_decode_recomputing},
 };
 
 static const Comparison rounded_comparisons[] = {
@@ -787,6 +799,7 @@ static const Comparison rounded_comparisons[] = {
     {"logits, decoded", NULL, 0, compare_rounded_decode},
     {"gradients", NULL, 0, compare_rounded_gradients},
     {"gradients, recomputed", NULL, 0, compare_recomputed},
+    {"logits, decoded, recomputing", NULL, 0, compare_decode_recomputing},
 };
 
 typedef struct Tally {
@@ -800,7 +813,7 @@ static const char *reason_to_skip(const Judge *j, const Comparison *c)
         return "the file has no optimizer steps";
     if (c->run == compare_fed_updates && !j->step_gradients)
         return "the file has no gradients of its steps";
-    if (c->run == compare_recomputed && gpt_kind() == GPT_ON_CPU)
+    if ((c->run == compare_recomputed || c->run == compare_decode_recomputing) && gpt_kind() == GPT_ON_CPU)
         return "the CPU recomputes nothing";
     if (j->dtype != GPT_FP32 && safetensors_metadata(j->file, "bf16.loss") == NULL)
         return "the file does not hold PyTorch's own errors in bf16";

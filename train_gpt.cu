@@ -24,6 +24,7 @@ extern "C" {
 #include "base/cuda/staging.cuh"
 #include "base/cuda/stopwatch.cuh"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 #include <cstring>
@@ -46,7 +47,7 @@ enum : size_t {
     THREADS = 256
 };
 
-enum { OLDEST_DEVICE = 7, OLDEST_BF16 = 8 }; /* compute capability: Turing, Ampere */
+enum { OLDEST_DEVICE = 7, OLDEST_TENSOR = 8 }; /* compute capability: Turing; Ampere, for tf32 and bf16 */
 
 } // namespace
 
@@ -91,6 +92,7 @@ struct Gpt {
     Place places[WEIGHT_KINDS];
     size_t B, T; /* of the last gpt_forward */
 
+    int device_major; /* of its compute capability */
     cudaStream_t stream;
     Lt lt;
     Staging staging; /* of tokens on their way to the device */
@@ -113,7 +115,7 @@ struct Gpt {
     void *lnf;              /* (R,C) */
     float *lnf_mean, *lnf_rstd;
     void *logits;      /* (classifier_rows, Vp) */
-    float *row_logits; /* (Vp) */
+    float *row_logits, *decode_scores; /* (Vp) (NH,T) */
     void *narrow; /* (R,C): what a layer adds to the residual stream; in the backward pass gradients */
 
     /* backward only */
@@ -176,13 +178,15 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
     const size_t kept = layer * rows + row;
     const size_t cheap = g->setup.recompute >= GPT_RECOMPUTE_CHEAP ? row : kept;
     const size_t costly = g->setup.recompute >= GPT_RECOMPUTE_LAYERS ? row : kept;
+    /* one sequence, which may be decoded from, keeps each layer's keys and values in any case */
+    const bool layers_apart = g->setup.recompute == GPT_RECOMPUTE_LAYERS && g->B == 1;
     const Activations<void> *a = &g->acts;
     Activations<X> view;
     view.residual = a->residual + kept * C;
     view.ln1 = (X *)a->ln1 + cheap * C;
     view.ln1_mean = a->ln1_mean + kept;
     view.ln1_rstd = a->ln1_rstd + kept;
-    view.qkv = (X *)a->qkv + costly * 3 * C;
+    view.qkv = (X *)a->qkv + (layers_apart ? layer * g->setup.T + row : costly) * 3 * C;
     view.att = (X *)a->att + costly * C;
     view.att_lse = a->att_lse + (costly - row) * g->config.NH;
     view.residual_mid = a->residual_mid + costly * C;
@@ -449,12 +453,11 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
  * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5). One warp a row.
  */
 
-/* Warps of a block whose shared memory holds `arrays` rows of C floats for each: as many as fit in 48 KiB, 8 at most.
- */
-static unsigned layernorm_warps(size_t arrays, size_t C)
+/* Warps of a block whose shared memory holds a row for each: as many as fit in 48 KiB, 8 at most. */
+static unsigned layernorm_warps(size_t C)
 {
     unsigned warps = 8;
-    while (warps > 1 && warps * arrays * C * sizeof(float) > 48 << 10)
+    while (warps > 1 && warps * C * sizeof(float) > 48 << 10)
         warps /= 2;
     return warps;
 }
@@ -506,7 +509,7 @@ template <class X>
 static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x,
                               const X *delta, const float *gain, const float *bias, size_t rows, size_t C)
 {
-    const unsigned warps = layernorm_warps(1, C);
+    const unsigned warps = layernorm_warps(C);
     const size_t shared = warps * C * sizeof(float);
     with_pack(C, [&](auto N) {
         cuda_allow_shared(layernorm_forward_kernel<N, X>, shared);
@@ -524,67 +527,120 @@ template <class X> struct LayerNormBackward {
     bool first_term;
 };
 
-/* A block takes the rows of a part. Each warp sums its rows' dgain, dbias and dx in shared memory (warps, 3, C);
- * partial (parts, 3, C) gets the sums over the warps. */
-template <int N, class X>
-__global__ static void layernorm_backward_kernel(LayerNormBackward<X> l, float *partial, size_t rows, size_t C)
+/* Threads of a block of layernorm_backward_kernel, at most, and packs of columns that each then has in wide rows. */
+enum { LAYERNORM_THREADS = 512, LAYERNORM_WIDE_THREADS = 256 };
+template <int N> constexpr int layernorm_wide_packs() { return N == 8 ? 4 : 16; }
+
+/*
+ * A block takes the rows of a part, two at a time where they are not wide; a thread takes PACKS packs of N columns and
+ * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
+ */
+template <int N, int PACKS, class X>
+__global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERNORM_WIDE_THREADS)
+    layernorm_backward_kernel(LayerNormBackward<X> l, float *partial, size_t rows, size_t C)
 {
-    float *shared = dynamic_shared<float>();
-    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-    float *gain_sum = shared + warp * 3 * C, *bias_sum = gain_sum + C, *dx_sum = bias_sum + C;
-    float d[N], x[N], gain[N], dx[N], sum[N];
-    for (size_t i = lane * N; i < C; i += 32 * N) { /* until the barrier a lane meets its own elements only */
-        const float zeros[N] = {};
-        store(gain_sum + i, zeros);
-        store(bias_sum + i, zeros);
-        store(dx_sum + i, zeros);
-    }
-    for (size_t r = part_begin(rows) + warp; r < part_end(rows); r += warps) {
-        const float m = l.mean[r], s = l.rstd[r];
-        float total_d = 0, total_d_xhat = 0;
-        for (size_t i = lane * N; i < C; i += 32 * N) {
-            load(d, l.dout + r * C + i);
-            load(x, l.x + r * C + i);
-            load(gain, l.gain + i);
-            for (int j = 0; j < N; j++) {
-                const float xhat = (x[j] - m) * s, d_xhat = d[j] * gain[j];
-                total_d += d_xhat;
-                total_d_xhat += d_xhat * xhat;
-            }
-        }
-        const float mean_d = warp_sum(total_d) / (float)C, mean_d_xhat = warp_sum(total_d_xhat) / (float)C;
-        for (size_t i = lane * N; i < C; i += 32 * N) {
-            load(d, l.dout + r * C + i);
-            load(x, l.x + r * C + i);
-            load(gain, l.gain + i);
-            if (!l.first_term)
-                load(dx, l.dx + r * C + i);
-            for (int j = 0; j < N; j++) {
-                const float xhat = (x[j] - m) * s;
-                dx[j] = (l.first_term ? 0.0f : dx[j]) + s * (d[j] * gain[j] - mean_d - xhat * mean_d_xhat);
-                x[j] = d[j] * xhat;
-            }
-            store(l.dx + r * C + i, dx);
-            if (l.rounded != NULL)
-                store(l.rounded + r * C + i, dx);
-            const auto add = [&](float *to, const float (&term)[N]) {
-                load(sum, to + i);
+    enum { ROWS = PACKS == 1 ? 2 : 1 };
+    __shared__ float warp_sums[2][ROWS][2][32]; /* by turns, so that one barrier a turn is enough */
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    const size_t end = part_end(rows);
+    float gain[PACKS][N] = {}, gain_sum[PACKS][N] = {}, bias_sum[PACKS][N] = {}, dx_sum[PACKS][N] = {};
+    const auto column = [&](int pack) { return ((size_t)pack * blockDim.x + threadIdx.x) * N; };
+#pragma unroll
+    for (int p = 0; p < PACKS; p++)
+        if (column(p) < C)
+            load(gain[p], l.gain + column(p));
+    unsigned turn = 0;
+    for (size_t first = part_begin(rows); first < end; first += ROWS, turn ^= 1) {
+        float d[ROWS][PACKS][N] = {}, xhat[ROWS][PACKS][N] = {}, dx[ROWS][PACKS][N] = {}, rstd[ROWS] = {};
+#pragma unroll
+        for (int k = 0; k < ROWS; k++) {
+            const size_t r = first + k;
+            if (r >= end)
+                continue;
+            const float mean = l.mean[r];
+            rstd[k] = l.rstd[r];
+#pragma unroll
+            for (int p = 0; p < PACKS; p++) {
+                const size_t at = r * C + column(p);
+                if (column(p) >= C)
+                    continue;
+                load(d[k][p], l.dout + at);
+                load(xhat[k][p], l.x + at);
+                if (!l.first_term)
+                    load(dx[k][p], l.dx + at);
+#pragma unroll
                 for (int j = 0; j < N; j++)
-                    sum[j] += term[j];
-                store(to + i, sum);
-            };
-            add(gain_sum, x);
-            add(bias_sum, d);
-            add(dx_sum, dx);
+                    xhat[k][p][j] = (xhat[k][p][j] - mean) * rstd[k];
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < ROWS; k++) {
+            float sum_d = 0, sum_d_xhat = 0;
+#pragma unroll
+            for (int p = 0; p < PACKS; p++)
+#pragma unroll
+                for (int j = 0; j < N; j++) {
+                    sum_d += d[k][p][j] * gain[p][j];
+                    sum_d_xhat += d[k][p][j] * gain[p][j] * xhat[k][p][j];
+                }
+            sum_d = warp_sum(sum_d);
+            sum_d_xhat = warp_sum(sum_d_xhat);
+            if (lane == 0) {
+                warp_sums[turn][k][0][warp] = sum_d;
+                warp_sums[turn][k][1][warp] = sum_d_xhat;
+            }
+        }
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < ROWS; k++) {
+            const size_t r = first + k;
+            float mean_d = 0, mean_d_xhat = 0;
+            for (unsigned w = 0; w < warps; w++) {
+                mean_d += warp_sums[turn][k][0][w];
+                mean_d_xhat += warp_sums[turn][k][1][w];
+            }
+            mean_d /= (float)C;
+            mean_d_xhat /= (float)C;
+#pragma unroll
+            for (int p = 0; p < PACKS; p++) {
+                if (r >= end || column(p) >= C)
+                    continue;
+#pragma unroll
+                for (int j = 0; j < N; j++) {
+                    const float x = xhat[k][p][j];
+                    dx[k][p][j] += rstd[k] * (d[k][p][j] * gain[p][j] - mean_d - x * mean_d_xhat);
+                    gain_sum[p][j] += d[k][p][j] * x;
+                    bias_sum[p][j] += d[k][p][j];
+                    dx_sum[p][j] += dx[k][p][j];
+                }
+                store(l.dx + r * C + column(p), dx[k][p]);
+                if (l.rounded != NULL)
+                    store(l.rounded + r * C + column(p), dx[k][p]);
+            }
         }
     }
-    __syncthreads();
-    for (size_t i = threadIdx.x; i < 3 * C; i += blockDim.x) {
-        float total = 0;
-        for (size_t k = 0; k < warps; k++)
-            total += shared[k * 3 * C + i];
-        partial[blockIdx.y * 3 * C + i] = total;
+    partial += blockIdx.y * 3 * C;
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+        if (column(p) >= C)
+            continue;
+        store(partial + column(p), gain_sum[p]);
+        store(partial + C + column(p), bias_sum[p]);
+        store(partial + 2 * C + column(p), dx_sum[p]);
     }
+}
+
+template <int N, class X>
+static void launch_layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, size_t parts, size_t rows, size_t C)
+{
+    constexpr int WIDE = layernorm_wide_packs<N>();
+    const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, 32);
+    const dim3 grid(1, (unsigned)parts);
+    if (threads <= LAYERNORM_THREADS)
+        cuda_launch(layernorm_backward_kernel<N, 1, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
+    else
+        cuda_launch(layernorm_backward_kernel<N, WIDE, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
+                    g->partial_sums, rows, C);
 }
 
 /* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
@@ -594,13 +650,8 @@ template <class X>
 static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, float *dgain, float *dbias,
                                float *dbias_below, size_t rows, size_t C, bool first)
 {
-    const unsigned warps = layernorm_warps(3, C);
-    const size_t shared = warps * 3 * C * sizeof(float), parts = parts_of(rows);
-    with_pack(C, [&](auto N) {
-        cuda_allow_shared(layernorm_backward_kernel<N, X>, shared);
-        cuda_launch(layernorm_backward_kernel<N, X>, dim3(1, (unsigned)parts), 32 * warps, shared, g->stream, l,
-                    g->partial_sums, rows, C);
-    });
+    const size_t parts = parts_of(rows);
+    with_pack(C, [&](auto N) { launch_layernorm_backward<N>(g, l, parts, rows, C); });
     add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
 }
 
@@ -710,8 +761,12 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
     return done;
 }
 
-/* cuBLASLt's GELU, taken where its result is rounded to bf16 in any case. */
-template <class X> constexpr bool fuses_gelu() { return std::is_same<X, bf16>::value; }
+/* Whether cuBLASLt's GELU is taken: where its result is rounded to bf16 in any case, on devices that do it on the way
+ * out of a product (before compute capability 9 the library runs another kernel for it, slower than ours). */
+template <class X> static bool fuses_gelu(const Gpt *g)
+{
+    return std::is_same<X, bf16>::value && g->device_major >= 9 && g->device_major <= 10;
+}
 
 /* Layer `layer` of linear_forward's weights: the matrix in X, the bias in both. */
 template <class X> struct Linear {
@@ -726,7 +781,7 @@ static void linear_forward(Gpt *g, X *out, X *gelu_out, const X *inp, const Line
 {
     if (gelu_out == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC, LT_BIAS, l.bias))
         return;
-    if (gelu_out != NULL && fuses_gelu<X>() &&
+    if (gelu_out != NULL && fuses_gelu<X>(g) &&
         product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, gelu_out, OC, LT_BIAS_GELU, l.bias, out))
         return;
     product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC);
@@ -738,7 +793,7 @@ template <class X>
 static void linear_backward_input(Gpt *g, X *dinp, const X *dout, const X *weight, const X *slope_of, size_t rows,
                                   size_t C, size_t OC)
 {
-    if (slope_of != NULL && fuses_gelu<X>() &&
+    if (slope_of != NULL && fuses_gelu<X>(g) &&
         product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C, LT_GELU_SLOPE, NULL, slope_of))
         return;
     product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C);
@@ -787,15 +842,16 @@ static double attention_scratch(const GptConfig *c, const GptSetup *s)
     return (double)(s->dtype == GPT_BF16 ? flash_scratch : attention_fp32_scratch)(s->B, s->T, c->C, c->NH);
 }
 
-/* A block a head: the scores of all keys in shared memory, then the weighted sum of the values. */
+/* A block a head: the scores of all keys, in the head's row of scores (NH, keys), then the weighted sum of the values.
+ */
 template <class X>
-__global__ static void attention_decode_kernel(X *att, const X *qkv, size_t keys, size_t C, size_t HS)
+__global__ static void attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, size_t C, size_t HS)
 {
-    float *scores = dynamic_shared<float>();
     const size_t h = blockIdx.x;
     const X *q = qkv + (keys - 1) * 3 * C + h * HS, *k = qkv + C + h * HS, *v = qkv + 2 * C + h * HS;
     const float scale = 1.0f / sqrtf((float)HS);
     float highest = -INFINITY, sum = 0;
+    scores += h * keys;
     for (size_t j = threadIdx.x; j < keys; j += blockDim.x) {
         float score = 0;
         for (size_t c = 0; c < HS; c++)
@@ -820,9 +876,9 @@ __global__ static void attention_decode_kernel(X *att, const X *qkv, size_t keys
 /* One new query at `position` of a single sequence; qkv (position+1, 3C) holds the keys and values so far. */
 template <class X> static void attention_decode(const Gpt *g, X *att, const X *qkv, size_t position)
 {
-    const size_t C = g->config.C, NH = g->config.NH, keys = position + 1, shared = keys * sizeof(float);
-    cuda_allow_shared(attention_decode_kernel<X>, shared);
-    cuda_launch(attention_decode_kernel<X>, (unsigned)NH, THREADS, shared, g->stream, att, qkv, keys, C, C / NH);
+    const size_t C = g->config.C, NH = g->config.NH, keys = position + 1;
+    cuda_launch(attention_decode_kernel<X>, (unsigned)NH, THREADS, 0, g->stream, att, g->decode_scores, qkv, keys, C,
+                C / NH);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -859,11 +915,11 @@ __global__ static void cross_entropy_kernel(X *logits, double *losses, const int
         const float shift = -most * LOG2E;
         for (int j = 0; j < 8; j++)
             added += exp2_approx(fmaf(x[j], LOG2E, shift));
-        sum = fmaf(sum, exp2_approx(fmaf(highest, LOG2E, shift)), added);
+        sum = fmaf(sum, exp2_approx((highest - most) * LOG2E), added);
         highest = most;
     }
     const float maximum = block_max(highest), shift = -maximum * LOG2E; /* all have read target_logit */
-    sum = block_sum(sum * exp2_approx(fmaf(highest, LOG2E, shift)));
+    sum = block_sum(sum * exp2_approx((highest - maximum) * LOG2E));
     if (threadIdx.x == 0)
         losses[blockIdx.x] = (double)maximum + log((double)sum) - (double)target_logit;
     const float factor = scale / sum;
@@ -1166,10 +1222,18 @@ GptTimes gpt_times(Gpt *g)
     return times;
 }
 
+void gpt_wait(Gpt *g)
+{
+    (void)g;
+    CUDA_CHECK(cudaDeviceSynchronize());
+}
+
 void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
 {
     assert(position < g->setup.T);
     stopwatch_forget(&g->stopwatch);
+    g->B = 1;
+    g->T = position + 1;
     staging_open(&g->staging);
     *staging_take(&g->staging, g->tokens, 1) = token;
     staging_send(&g->staging, g->stream);
@@ -1237,7 +1301,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     elements(&a->ln1, cheap * C, "activations");
     floats(&a->ln1_mean, LR, "activations");
     floats(&a->ln1_rstd, LR, "activations");
-    elements(&a->qkv, costly * 3 * C, "activations");
+    elements(&a->qkv, std::max(costly, (double)c->L * (double)s->T) * 3 * C, "activations");
     elements(&a->att, costly * C, "activations");
     floats(&a->att_lse, costly * NH, "activations");
     floats(&a->residual_mid, costly * C, "activations");
@@ -1252,6 +1316,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     floats(&g->lnf_rstd, R, "activations");
     elements(&g->logits, (R < most_rows ? R : most_rows) * Vp, "a block of logits");
     floats(&g->row_logits, Vp, "a row of logits");
+    floats(&g->decode_scores, NH * (double)s->T, "scores");
     elements(&g->narrow, R * C, "activations");
     integers(&g->staging.landing, Staging::SLOTS * (3 * R + 1));
     integers(&g->tokens, R);
@@ -1294,35 +1359,37 @@ static cudaDeviceProp device_properties()
     return properties;
 }
 
-/* Decoding holds the scores of all keys in a block's shared memory, LayerNorm's backward pass three rows for a warp. */
-static int check_shared_memory(const GptConfig *c, size_t T, Error *e)
+/* What a block must hold: in its registers, and in shared memory beside `own` bytes of the kernels' own. */
+static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 {
-    const size_t floats = device_properties().sharedMemPerBlockOptin / sizeof(float) - 64; /* beside the kernels' own */
-    if (T > floats)
-        return error_set(e, "sequences of %zu tokens: this GPU decodes at most %zu; lower --seq-len", T, floats);
-    return 3 * c->C <= floats ? 0 : error_set(e, "a width of %zu: this GPU takes at most %zu", c->C, floats / 3);
+    const size_t C = c->C, HS = C / c->NH, own = 1024, shared = device_properties().sharedMemPerBlockOptin - own;
+    const size_t by_8 = LAYERNORM_WIDE_THREADS * 8 * layernorm_wide_packs<8>();
+    const size_t others = LAYERNORM_WIDE_THREADS * layernorm_wide_packs<1>();
+    if (C > (C % 8 == 0 ? by_8 : others))
+        return error_set(e, "a width of %zu: the GPU's LayerNorm takes at most %zu of multiples of 8, %zu of others", C,
+                         by_8, others);
+    if (dtype != GPT_BF16 && (!attention_fp32_takes(HS) || attention_fp32_shared(HS) > shared))
+        return error_set(e, "heads of %zu channels: this GPU's attention takes fewer in %s", HS,
+                         gpt_dtype_names[dtype]);
+    if (dtype == GPT_BF16 && !flash_takes(HS))
+        return error_set(e, "heads of %zu channels: bf16 takes multiples of 8, at most 128%s", HS,
+                         attention_fp32_takes(HS) ? "; use --dtype fp32" : "");
+    return 0;
 }
 
 static int check_setup(const GptConfig *c, const GptSetup *s, Error *e)
 {
-    const size_t HS = c->C / c->NH;
-    if (!attention_fp32_takes(HS))
-        return error_set(e, "heads of %zu channels: the GPU's attention takes at most %d", HS,
-                         (int)ATTENTION_HEAD_MOST);
     if (s->T == 0 || s->T > c->T)
         return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", s->T, c->T);
     if (s->B == 0 || s->B > SIZE_MAX / 64 / s->T / (4 * c->C) / c->L || s->B * s->T > INT32_MAX)
         return error_set(e, "a micro-batch of %zu sequences is out of range", s->B);
-    if (gpt_probe(e) != 0 || check_shared_memory(c, s->T, e) != 0)
+    if (gpt_probe(e) != 0)
         return -1;
-    if (s->dtype != GPT_BF16)
-        return 0;
     const cudaDeviceProp device = device_properties();
-    if (device.major < OLDEST_BF16)
-        return error_set(e, "%s is of compute capability %d.%d; bf16 needs %d.0 or newer: use --dtype fp32",
-                         device.name, device.major, device.minor, (int)OLDEST_BF16);
-    return flash_takes(HS) ? 0
-                           : error_set(e, "heads of %zu channels: bf16 takes multiples of 8; use --dtype fp32", HS);
+    if (s->dtype != GPT_FP32 && device.major < OLDEST_TENSOR)
+        return error_set(e, "%s is of compute capability %d.%d; %s needs %d.0 or newer: use --dtype fp32", device.name,
+                         device.major, device.minor, gpt_dtype_names[s->dtype], (int)OLDEST_TENSOR);
+    return check_widths(c, s->dtype, e);
 }
 
 static int make_buffers(Gpt *g, Error *e)
@@ -1362,6 +1429,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     g->config = *config;
     g->setup = *setup;
     g->weights_are_old = true;
+    g->device_major = device_properties().major;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
     lt_create(&g->lt);
@@ -1453,7 +1521,7 @@ GptKind gpt_kind(void) { return GPT_ON_GPU; }
 
 GptDtype gpt_default_dtype(const GptConfig *c)
 {
-    return device_properties().major >= OLDEST_BF16 && flash_takes(c->C / c->NH) ? GPT_BF16 : GPT_FP32;
+    return device_properties().major >= OLDEST_TENSOR && flash_takes(c->C / c->NH) ? GPT_BF16 : GPT_FP32;
 }
 
 int gpt_probe(Error *e)
@@ -1478,9 +1546,11 @@ int gpt_probe(Error *e)
     return 0;
 }
 
+/* Less a little for what libraries take later. */
 size_t gpt_memory_present(void)
 {
+    const size_t libraries = 192 << 20;
     size_t available, total;
     CUDA_CHECK(cudaMemGetInfo(&available, &total));
-    return available;
+    return available - std::min(libraries, available / 20);
 }

@@ -81,7 +81,7 @@ typedef struct OptimGroupInfo {
     OptimHyper hyper;
     size_t tensors, parameters, state_floats;
     double sensitivity; /* that its rate was divided by */
-    double seconds;     /* that the last step took */
+    double seconds;     /* that the last step took; on a GPU, to hand it over */
 } OptimGroupInfo;
 size_t optim_group_count(const Optim *optim);
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i);

@@ -26,7 +26,8 @@ int verb_alloc(size_t n, const char *what, float **out, Error *e)
     if (cudaMalloc(out, (n > 0 ? n : 1) * sizeof **out) != cudaSuccess) {
         *out = NULL;
         cudaGetLastError();
-        return error_set(e, "out of GPU memory: %.0f MiB for %s", (double)n * sizeof **out / 0x1p20, what);
+        return error_set(e, "out of GPU memory: %.0f MiB for %s; lower --batch-size or the model",
+                         (double)n * sizeof **out / 0x1p20, what);
     }
     CUDA_CHECK(cudaMemset(*out, 0, n * sizeof **out));
     return 0;

@@ -125,6 +125,9 @@ typedef struct GptTimes {
 } GptTimes;
 GptTimes gpt_times(Gpt *gpt);
 
+/* Waits until the device has done all it was handed, by the optimizer too. */
+void gpt_wait(Gpt *gpt);
+
 /* Logits (V) of position `row` of the B*T rows of the last gpt_forward. */
 void gpt_logits(Gpt *gpt, size_t row, float *logits);
 

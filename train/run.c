@@ -479,6 +479,14 @@ static int write_diagnosis(const Run *r, double lr_factor, Error *e)
     return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
 }
 
+/* Whether something else than the next step follows, which must not be charged with what a GPU still has to do. */
+static bool pauses_after(const Run *r, size_t step)
+{
+    const Options *o = r->o;
+    return step == o->schedule.steps || due(o->val_every, step) || due(o->sample_every, step) ||
+           due(o->checkpoint_every, step) || due(o->diagnose, step);
+}
+
 /* One update. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
@@ -498,15 +506,16 @@ static int train_step(Run *r, Metrics *m, Error *e)
         gpt_forward(r->gpt, r->inputs, r->B, r->T);
         gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
     }
+    const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
     const double loss = gpt_loss_sum(r->gpt) / (double)total;
     const GptTimes times = gpt_times(r->gpt);
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
-    const double t3 = clock_seconds();
-    const double norm = optim_grad_norm(r->optim, NULL);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient's norm", norm, e);
     optim_step(r->optim, factor, r->o->clip > 0 && norm > r->o->clip ? r->o->clip / norm : 1);
+    if (pauses_after(r, step + 1))
+        gpt_wait(r->gpt);
     const double end = clock_seconds();
     r->state.step++;
     r->state.tokens += total;
@@ -518,7 +527,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * factor,
                    .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * times.forward, .backward_ms = 1e3 * times.backward,
-                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - t3 : times.before)};
+                   .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before)};
     return diagnose && write_diagnosis(r, factor, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 

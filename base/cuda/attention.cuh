@@ -245,6 +245,12 @@ inline void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, 
                 stream, att, lse, qkv, T, C, NH);
 }
 
+/* Bytes of shared memory that its largest block needs. */
+inline size_t attention_fp32_shared(size_t HS)
+{
+    return attention_shared(4, 2, HS);
+}
+
 /* Floats that the backward pass needs. */
 inline size_t attention_fp32_scratch(size_t B, size_t T, size_t C, size_t NH)
 {
@@ -259,7 +265,7 @@ inline void attention_fp32_backward(cudaStream_t stream, float *dqkv, const floa
                                     size_t NH)
 {
     const dim3 grid((unsigned)(B * NH), cuda_blocks(T, TILE));
-    const size_t dq_shared = attention_shared(4, 1, C / NH), dkv_shared = attention_shared(4, 2, C / NH);
+    const size_t dq_shared = attention_shared(4, 1, C / NH), dkv_shared = attention_fp32_shared(C / NH);
     cuda_allow_shared(attention_dq_kernel, dq_shared);
     cuda_allow_shared(attention_dkv_kernel, dkv_shared);
     cuda_launch(attention_delta_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, 8)), 256, 0, stream, scratch, datt, att,

@@ -208,7 +208,7 @@ __device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&acc)[M][4
     for (int n = 1; n < N; n++)
         highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     highest = quad_max(highest);
-    const float shift = -highest * scale, fade = exp2_approx(fmaf(maximum, scale, shift));
+    const float shift = -highest * scale, fade = exp2_approx((maximum - highest) * scale); /* 1 where it stays */
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
@@ -740,8 +740,8 @@ inline size_t flash_scratch(size_t B, size_t T, size_t C, size_t NH)
     flash::with_width<flash::Backward>(C / NH, [&](auto sizes) {
         using W = decltype(sizes);
         const size_t rows = (T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
-        size_t parts = 0; /* of all heads; fewer heads may have more */
-        for (size_t heads = NH; heads <= B * NH; heads += NH) {
+        size_t parts = B * NH; /* of all heads; fewer heads may have more */
+        for (size_t heads = NH; heads <= B * NH && heads < flash::BLOCKS_WANTED; heads += NH) {
             const size_t here = heads * flash::splits_for(heads, T, W::KEYS);
             parts = here > parts ? here : parts;
         }

@@ -54,21 +54,22 @@ void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribu
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof value));
 }
 
-/* Bytes of which all three pointers are multiples, a power of two, 256 at most. */
-inline uint32_t lt_alignment(const void *a, const void *b, const void *c)
+/* Bytes of which all pointers are multiples, a power of two, 256 at most. */
+inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const void *bias, const void *aux)
 {
-    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | 256;
+    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 256;
     return (uint32_t)(bits & -bits);
 }
 
-inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment)
+/* The heuristic looks at the alignment of bias and aux, too. */
+inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const void *bias, const void *aux)
 {
     static const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
                                                    CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
     const cublasOperation_t op_a = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const size_t workspace = LT_WORKSPACE;
-    const void *some = lt->workspace; /* stands for what comes with each call */
+    const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also sums of a product that is split along k */
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t result;
     int count = 0;
@@ -78,11 +79,11 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment)
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, op_a);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[s.tail]);
     if (s.tail == LT_BIAS || s.tail == LT_BIAS_GELU) {
-        lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, some);
+        lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, s.output);
     }
     if (s.tail == LT_BIAS_GELU || s.tail == LT_GELU_SLOPE) {
-        lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, some);
+        lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, (int64_t)s.n);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, s.output);
     }
@@ -94,6 +95,8 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment)
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
     CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                                       sizeof workspace));
+    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &in_fp32,
+                                                      sizeof in_fp32));
     for (cublasLtMatmulPreferenceAttributes_t operand :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
@@ -101,7 +104,7 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment)
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(lt->handle, plan.product, plan.b, plan.a, plan.c,
                                                                  plan.c, preference, 1, &result, &count);
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
-    plan.found = status == CUBLAS_STATUS_SUCCESS && count > 0;
+    plan.found = status == CUBLAS_STATUS_SUCCESS && count > 0 && result.state == CUBLAS_STATUS_SUCCESS;
     if (plan.found)
         plan.algorithm = result.algo;
     return plan;
@@ -126,7 +129,7 @@ inline void lt_free(Lt *lt)
 inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void *a, const void *b, float beta, void *c,
                        const void *bias, const void *aux)
 {
-    const uint32_t alignment = lt_alignment(a, b, c);
+    const uint32_t alignment = lt_alignment(a, b, c, bias, aux);
     const size_t flags = (size_t)s.transpose_a | (size_t)s.transpose_b << 1;
     const LtKey key = {s.m,   s.n,           s.k,            s.lda,
                        s.ldb, s.ldc,         flags,          (size_t)s.input,
@@ -134,7 +137,7 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
                        alignment};
     auto place = lt->plans.find(key);
     if (place == lt->plans.end())
-        place = lt->plans.emplace(key, lt_plan(lt, s, alignment)).first;
+        place = lt->plans.emplace(key, lt_plan(lt, s, alignment, bias, aux)).first;
     const LtPlan &plan = place->second;
     const float alpha = 1;
     if (!plan.found)

@@ -53,7 +53,8 @@ inline void staging_free(Staging *s)
         CUDA_CHECK(cudaEventDestroy(s->sent[i]));
         CUDA_CHECK(cudaEventDestroy(s->taken[i]));
     }
-    CUDA_CHECK(cudaFreeHost(s->memory));
+    if (s->memory != NULL)
+        CUDA_CHECK(cudaFreeHost(s->memory));
 }
 
 inline void staging_open(Staging *s)

@@ -853,10 +853,15 @@ if [ "${DEVICE:-cpu}" = cuda ]; then
 CUDA_ON_CPU_DEVICES=0       |                            | no GPU answers
 CUDA_ON_CPU_DRIVER=12040    |                            | driver;CUDA 12.4;needs 13
 CUDA_ON_CPU_CAPABILITY=7.0  |                            | capability 7.0;7.5 or newer;--device cpu
-CUDA_ON_CPU_CAPABILITY=7.5  | --dtype bf16               | capability 7.5;8.0;--dtype fp32
+CUDA_ON_CPU_CAPABILITY=7.5  | --dtype bf16               | capability 7.5;bf16 needs 8.0;--dtype fp32
+CUDA_ON_CPU_CAPABILITY=7.5  | --dtype tf32               | capability 7.5;tf32 needs 8.0;--dtype fp32
+CUDA_ON_CPU_CAPABILITY=7.5  | --heads 1 --width 128      | heads of 128 channels;fewer in fp32
+CUDA_ON_CPU_SEED=7          | --layers 1 --heads 100 --width 8200 --vocab 256 --batch-size 1 | width of 8200;at most 8192
 CUDA_ON_CPU_MEMORY=30000000 |                            | out of memory;--batch-size
 CUDA_ON_CPU_SEED=20         | --width 40 --dtype bf16    | heads of 20 channels;multiples of 8;--dtype fp32
-CUDA_ON_CPU_SEED=136        | --width 272                | heads of 136 channels;at most 128
+CUDA_ON_CPU_SEED=136        | --width 272                | heads of 136 channels;fewer in fp32
+CUDA_ON_CPU_SEED=136        | --width 272 --dtype bf16   | heads of 136 channels;multiples of 8, at most 128
+CUDA_ON_CPU_SEED=11         | --batch-size 100000000000 --dtype bf16 | memory
 TABLE
     run_table "GPU:" gpu_says <<'TABLE'
 CUDA_ON_CPU_DEVICES=3         |                            | 3 GPUs here, using 1
@@ -890,6 +895,16 @@ TABLE
         same nothing.csv layers.csv
     }
     run_test "GPU: --recompute layers changes no bit" recomputes
+    samples_alike() {
+        for what in nothing layers; do
+            expect 0 "$gpt" --model "$model" --steps 0 --temperature 0 --sample-tokens 30 --prompt "the " \
+                --text "$work/story.txt" --val-tokens 64 --recompute $what
+            sed -n '/^--- sample/,/^---$/p' out > $what.txt
+        done
+        [ "$(wc -c < nothing.txt)" -gt 30 ] || fail "no sample: $(tail -n 3 out)"
+        same nothing.txt layers.txt
+    }
+    run_test "GPU: --recompute layers changes no sample" samples_alike
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

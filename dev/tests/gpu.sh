@@ -77,8 +77,8 @@ changes_twins() {
 every_rule() {
     rules=$("$bin/train_gpt_cpu" --optimizer ? 2>&1 | sed 's/.*there are //; s/,//g')
     for rule in $rules; do
-        options="--layers 2 --heads 2 --width 32 --seq-len 64 --batch-size 8 --sample-every 0 --val-every 0 --steps 10
-                 --warmup 0 --schedule constant --dtype fp32 --optimizer $rule"
+        options="--model nano --sample-every 0 --val-every 0 --steps 10 --warmup 0 --schedule constant --dtype fp32
+                 --optimizer $rule"
         case $rule in *muon*) options="$options --ns-dtype fp32" ;; esac
         # shellcheck disable=SC2086
         "$bin/train_gpt_cpu" $options --out "$work/cpu-$rule" && "$bin/train_gpt_cuda" $options --out "$work/$rule" &&

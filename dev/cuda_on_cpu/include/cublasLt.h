@@ -48,10 +48,18 @@ enum cublasLtMatrixLayoutAttribute_t {
 };
 enum cublasLtMatmulPreferenceAttributes_t {
     CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
+    CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK = 3,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES = 5,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES = 6,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES = 7,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES = 8
+};
+
+enum cublasLtReductionScheme_t {
+    CUBLASLT_REDUCTION_SCHEME_NONE = 0,
+    CUBLASLT_REDUCTION_SCHEME_INPLACE = 1,
+    CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2,
+    CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE = 4
 };
 
 struct emu_lt {
@@ -75,6 +83,7 @@ struct emu_lt_layout {
 };
 struct emu_lt_preference {
     uint64_t workspace = 0;
+    uint32_t reductions = 7; /* of no effect: sums are in fp32 */
     uint32_t alignment[4] = {256, 256, 256, 256}; /* of A, B, C, D */
 };
 typedef emu_lt *cublasLtHandle_t;
@@ -184,6 +193,8 @@ inline cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPrefere
         return CUBLAS_STATUS_INVALID_VALUE;
     if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
         return emu::set_attribute(&preference->workspace, value, bytes);
+    if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+        return emu::set_attribute(&preference->reductions, value, bytes);
     const int operand = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
     return operand >= 0 && operand < 4 ? emu::set_attribute(&preference->alignment[operand], value, bytes)
                                        : CUBLAS_STATUS_INVALID_VALUE;

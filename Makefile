@@ -223,7 +223,7 @@ bench-optim: $(BUILD)/bench_optim
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
 	NVCC='$(NVCC)' dev/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
 
-reference: $(BIN)/test_gpt_cpu
+reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference.sh
 
 judges:

@@ -102,7 +102,7 @@ struct Gpt {
 
     int32_t *tokens, *targets; /* (R) */
     int32_t *row_order;        /* (R) rows by token, see embedding_backward */
-    int32_t *token_starts;     /* (R+1) where each distinct token's rows begin; unused ones: R */
+    int32_t *runs, *long_runs; /* (runs_most, 2) (long_runs_most, 2) */
     double *losses;            /* (R) */
     double *loss_sums;         /* (2): of gpt_loss; of the gpt_backward calls since the first */
 
@@ -379,19 +379,20 @@ static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, c
     });
 }
 
-/* A block takes 32 N columns of one distinct token: its 8 warps share the rows where the token stands. */
-template <int N>
+/* A block takes 32 N columns of a run, the rows where one token stands: begin and end in row_order. Its warps share the
+ * rows. */
+template <int N, int WARPS>
 __global__ static void wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens,
-                                           const int32_t *row_order, const int32_t *token_starts, size_t C)
+                                           const int32_t *row_order, const int32_t *runs, size_t C)
 {
-    __shared__ float warp_sums[8][32 * N];
-    const int32_t begin = token_starts[blockIdx.x], end = token_starts[blockIdx.x + 1];
+    __shared__ float warp_sums[WARPS][32 * N];
+    const int32_t begin = runs[2 * blockIdx.x], end = runs[2 * blockIdx.x + 1];
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * 32 * N;
     const size_t i = column + lane * N;
     float sum[N] = {}, x[N];
-    if (begin == end) /* there are fewer distinct tokens than blocks */
+    if (begin == end) /* there are fewer runs than blocks */
         return;
-    for (int32_t k = begin + (int32_t)warp; k < end && i < C; k += 8) {
+    for (int32_t k = begin + (int32_t)warp; k < end && i < C; k += WARPS) {
         load(x, dout + (size_t)row_order[k] * C + i);
         for (int j = 0; j < N; j++)
             sum[j] += x[j];
@@ -402,7 +403,7 @@ __global__ static void wte_backward_kernel(float *dwte, const float *dout, const
     if (threadIdx.x >= 32 * N || column + threadIdx.x >= C)
         return;
     float *to = dwte + (size_t)tokens[row_order[begin]] * C + column + threadIdx.x, total = *to;
-    for (size_t k = 0; k < 8; k++)
+    for (size_t k = 0; k < WARPS; k++)
         total += warp_sums[k][threadIdx.x];
     *to = total;
 }
@@ -418,21 +419,34 @@ __global__ static void wpe_backward_kernel(float *dwpe, const float *dout, size_
     }
 }
 
+enum : size_t { LONG_RUN = 64 /* rows; a common token's are shared by more warps */ };
+
+/* Runs of either kind, at most: distinct tokens, and those that stand in LONG_RUN rows. */
+static size_t runs_most(const GptConfig *c, size_t rows) { return rows < c->V ? rows : c->V; }
+static size_t long_runs_most(size_t rows) { return rows / LONG_RUN + 1; }
+
 /* Sorts the rows of the batch by token, on the host, which has the tokens: no two blocks then add to one row. */
 static void sort_tokens(Gpt *g)
 {
-    const size_t R = g->B * g->T, V = g->config.V;
+    const size_t R = g->B * g->T, V = g->config.V, most = runs_most(&g->config, R), long_most = long_runs_most(R);
     std::vector<int32_t> next(V + 1, 0);
-    int32_t *order = staging_take(&g->staging, g->row_order, R), count = 0;
-    int32_t *starts = staging_take(&g->staging, g->token_starts, R + 1);
+    int32_t *order = staging_take(&g->staging, g->row_order, R);
+    int32_t *run = staging_take(&g->staging, g->runs, 2 * most), *const runs_end = run + 2 * most;
+    int32_t *long_run = staging_take(&g->staging, g->long_runs, 2 * long_most);
+    int32_t *const long_runs_end = long_run + 2 * long_most;
     for (size_t r = 0; r < R; r++)
         next[(size_t)g->host_tokens[r] + 1]++;
     for (size_t v = 0; v < V; v++) {
-        if (next[v + 1] > 0)
-            starts[count++] = next[v];
-        next[v + 1] += next[v];
+        const int32_t rows = next[v + 1], begin = next[v];
+        int32_t *&to = rows >= (int32_t)LONG_RUN ? long_run : run;
+        next[v + 1] += begin;
+        if (rows > 0) {
+            *to++ = begin;
+            *to++ = begin + rows;
+        }
     }
-    std::fill(starts + count, starts + R + 1, (int32_t)R);
+    std::fill(run, runs_end, 0);
+    std::fill(long_run, long_runs_end, 0);
     for (size_t r = 0; r < R; r++)
         order[(size_t)next[(size_t)g->host_tokens[r]]++] = (int32_t)r;
 }
@@ -441,12 +455,15 @@ static void sort_tokens(Gpt *g)
 static void embedding_backward(const Gpt *g, const Weights<float> *dw, const float *dout, const GptConfig *c, size_t B,
                                size_t T, bool first)
 {
-    const size_t most = B * T < c->V ? B * T : c->V; /* distinct tokens */
-    with_pack(c->C, [&](auto N) {
-        cuda_launch(wte_backward_kernel<N>, dim3((unsigned)most, cuda_blocks(c->C, 32 * N)), 256, 0, g->stream,
-                    dw->wte, dout, g->tokens, g->row_order, g->token_starts, c->C);
+    const size_t R = B * T, C = c->C;
+    with_pack(C, [&](auto N) {
+        const unsigned slices = cuda_blocks(C, 32 * N);
+        cuda_launch(wte_backward_kernel<N, 8>, dim3((unsigned)runs_most(c, R), slices), 8 * 32, 0, g->stream, dw->wte,
+                    dout, g->tokens, g->row_order, g->runs, C);
+        cuda_launch(wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices), 32 * 32, 0, g->stream,
+                    dw->wte, dout, g->tokens, g->row_order, g->long_runs, C);
     });
-    cuda_launch(wpe_backward_kernel, (unsigned)c->T, THREADS, 0, g->stream, dw->wpe, dout, B, T, c->C, first);
+    cuda_launch(wpe_backward_kernel, (unsigned)c->T, THREADS, 0, g->stream, dw->wpe, dout, B, T, C, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1271,6 +1288,12 @@ typedef struct Buffer {
     const char *what;
 } Buffer;
 
+/* Integers that travel at once: targets, row_order, runs of both kinds. */
+static size_t staging_capacity(const GptConfig *c, size_t rows)
+{
+    return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows);
+}
+
 /* Every array on the device of a Gpt whose config, setup and table are set. */
 static std::vector<Buffer> list_buffers(Gpt *g)
 {
@@ -1318,7 +1341,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     floats(&g->row_logits, Vp, "a row of logits");
     floats(&g->decode_scores, NH * (double)s->T, "scores");
     elements(&g->narrow, R * C, "activations");
-    integers(&g->staging.landing, Staging::SLOTS * (3 * R + 1));
+    integers(&g->staging.landing, Staging::SLOTS * (double)staging_capacity(c, s->B * s->T));
     integers(&g->tokens, R);
     integers(&g->targets, R);
     list.push_back({(void **)&g->losses, R * sizeof(double), "losses"});
@@ -1333,7 +1356,8 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     floats(&g->att_scratch, attention_scratch(c, s), "gradients of attention");
     floats(&g->partial_sums, (double)PARTS_MOST * 4 * C, "partial sums");
     integers(&g->row_order, R);
-    integers(&g->token_starts, R + 1);
+    integers(&g->runs, 2 * (double)runs_most(c, s->B * s->T));
+    integers(&g->long_runs, 2 * (double)long_runs_most(s->B * s->T));
     return list;
 }
 
@@ -1413,7 +1437,7 @@ static int make_buffers(Gpt *g, Error *e)
     if (g->grads != NULL)
         CUDA_CHECK(cudaMemsetAsync(g->grads, 0, arena, g->stream));
     g->host_tokens = (int32_t *)malloc(R * sizeof *g->host_tokens);
-    return g->host_tokens != NULL && staging_create(&g->staging, 3 * R + 1)
+    return g->host_tokens != NULL && staging_create(&g->staging, staging_capacity(&g->config, R))
                ? 0
                : error_set(e, "out of memory for %zu tokens", R);
 }

@@ -23,8 +23,10 @@ check() {
         set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
-            build/write_reference build/odd.safetensors 2 5 80 301 37 8 || return 9
-        set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors ;;
+            build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
+            build/write_reference build/few.safetensors 1 2 16 3 40 6 || return 9
+        set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors \
+            build/few.safetensors ;;
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
         set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
@@ -208,7 +210,8 @@ cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
 emulated | train_gpt.cu | s/x\[j\] += y\[j\];/x[j] += 0.999f * y[j];/
 emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
 emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
-emulated | train_gpt.cu | s/starts\[count++\] = next\[v\]/starts[count++] = next[v] + 1/
+emulated | train_gpt.cu | s/\*to++ = begin;/*to++ = begin + 1;/
+emulated | train_gpt.cu | s/wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices)/wte_backward_kernel<N, 32>, dim3(1, slices)/
 emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + 1e-5f/squares \/ (float)C + 1e-5f/
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/

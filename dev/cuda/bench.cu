@@ -760,10 +760,10 @@ void count_step(const Options &o)
                memory_of(o, B, "muon") / 0x1p30);
     printf("  the formula's %.0f TFLOP take %.0f ms at %.0f TFLOP/s\n", 1e-12 * flops, 1e3 * least,
            1e-12 * yardstick.gemm);
-    printf("  muon's products, %.2f TFLOP, take %.1f ms on fp32 cores at %.1f TFLOP/s, or %.1f ms at half the rate of "
-           "bf16 (tf32): %.1f or %.1f%% of that\n",
-           1e-12 * muon, 1e3 * muon / yardstick.fp32, 1e-12 * yardstick.fp32, 2e3 * muon / yardstick.gemm,
-           100 * muon / yardstick.fp32 / least, 200 * muon / yardstick.gemm / least);
+    printf("  muon's products, %.2f TFLOP, take %.1f ms in bf16, %.1f%% of that; in fp32 (--ns-dtype fp32), at %.1f "
+           "TFLOP/s, %.1f ms, %.1f%%\n",
+           1e-12 * muon, 1e3 * muon / yardstick.gemm, 100 * muon / yardstick.gemm / least, 1e-12 * yardstick.fp32,
+           1e3 * muon / yardstick.fp32, 100 * muon / yardstick.fp32 / least);
 }
 
 void part_step(const Options &o)

@@ -59,7 +59,7 @@ inline unsigned cuda_blocks(size_t n, size_t per_block)
     return (unsigned)((n + per_block - 1) / per_block);
 }
 
-__device__ inline float warp_sum(float v)
+template <class Real> __device__ Real warp_sum(Real v)
 {
 #pragma unroll
     for (int offset = 16; offset > 0; offset >>= 1)
@@ -76,15 +76,15 @@ __device__ inline float warp_max(float v)
 }
 
 /* Over a block of a multiple of 32 threads, at most 1024; every thread gets the result. */
-__device__ inline float block_sum(float v)
+template <class Real> __device__ Real block_sum(Real v)
 {
-    __shared__ float parts[32];
+    __shared__ Real parts[32];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     v = warp_sum(v);
     if (lane == 0)
         parts[warp] = v;
     __syncthreads();
-    v = warp_sum(lane < warps ? parts[lane] : 0.0f);
+    v = warp_sum(lane < warps ? parts[lane] : Real(0));
     __syncthreads(); /* parts may be written again */
     return v;
 }

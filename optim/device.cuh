@@ -183,32 +183,6 @@ template <class F> void each_index(size_t n, F f)
         cuda_launch(index_kernel<F>, cuda_blocks(n, threads), threads, 0, nullptr, n, f);
 }
 
-/* --------------------------------------------------------------------------------------------------------------
- * Sums in double, in an order that depends on shapes alone
- */
-
-__device__ inline double warp_sum_double(double v)
-{
-#pragma unroll
-    for (int offset = 16; offset > 0; offset >>= 1)
-        v += __shfl_xor_sync(0xffffffffu, v, offset);
-    return v;
-}
-
-/* Over a block of a multiple of 32 threads; every thread gets the result. */
-__device__ inline double block_sum_double(double v)
-{
-    __shared__ double parts[32];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-    v = warp_sum_double(v);
-    if (lane == 0)
-        parts[warp] = v;
-    __syncthreads();
-    v = warp_sum_double(lane < warps ? parts[lane] : 0);
-    __syncthreads(); /* parts may be written again */
-    return v;
-}
-
 } // namespace optim_device
 
 #endif

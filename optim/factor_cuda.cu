@@ -207,7 +207,7 @@ __global__ static void lengths_kernel(double *lengths, const double *x, size_t m
     double sum = 0;
     for (size_t j = threadIdx.x; j < m; j += blockDim.x)
         sum += x[blockIdx.x * m + j] * x[blockIdx.x * m + j];
-    sum = block_sum_double(sum);
+    sum = block_sum(sum);
     if (threadIdx.x == 0)
         lengths[blockIdx.x] = sqrt(sum);
 }

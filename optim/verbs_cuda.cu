@@ -213,7 +213,7 @@ template <int SUMS, class Source> __global__ void parts_kernel(double *parts, So
         for (size_t e = 4 * i; e < p.n && e < 4 * i + 4; e++)
             add_products<SUMS>(sum, (double)p.x[e], (double)p.y[e]);
     for (int s = 0; s < SUMS; s++) {
-        const double total = block_sum_double(sum[s]);
+        const double total = block_sum(sum[s]);
         if (threadIdx.x == 0)
             parts[(size_t)blockIdx.x * SUMS + s] = total;
     }
@@ -227,7 +227,7 @@ template <int SUMS, class Source, class F> __global__ void totals_kernel(const d
         for (int s = 0; s < SUMS; s++)
             sum[s] += parts[(size_t)k * SUMS + s];
     for (int s = 0; s < SUMS; s++)
-        sum[s] = block_sum_double(sum[s]);
+        sum[s] = block_sum(sum[s]);
     if (threadIdx.x == 0)
         finish(i, sum);
 }
@@ -525,7 +525,7 @@ template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t row
 #pragma unroll 4
     for (size_t j = lane; j < cols; j += 32)
         sum += (double)row[j] * (double)row[j];
-    sum = warp_sum_double(sum);
+    sum = warp_sum(sum);
     const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
     for (size_t j = lane; SCALES && j < cols; j += 32)
         row[j] = s * row[j];

@@ -243,7 +243,7 @@ emulated | base/cuda/attention.cuh | s/__syncthreads(); \/\* the tiles of the ro
 emulated | base/cuda/attention.cuh | s/^        __syncwarp();$//
 emulated | base/cuda/attention.cuh | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
 emulated | base/cuda/attention.cuh | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
-emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : 0.0f)/v = warp_sum(parts[lane])/
+emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : Real(0))/v = warp_sum(parts[lane])/
 emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
 emulated | base/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/

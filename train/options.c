@@ -47,8 +47,8 @@ static const Option table[] = {
     {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
      AT(total_batch), .least = 1},
     {NULL, "recompute", "WHAT",
-     "nothing, cheap (LayerNorm, GELU) or layers: again in the backward pass, to save a GPU's memory [nothing]", CHOICE,
-     AT(recompute), gpt_recompute_names, .may_change = true},
+     "nothing, cheap (LayerNorm, GELU) or layers: twice, to save a GPU's memory [nothing]", CHOICE, AT(recompute),
+     gpt_recompute_names, .may_change = true},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
@@ -171,8 +171,8 @@ static const Option table[] = {
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
     {NULL, "dtype", "NAME",
-     "what products multiply: fp32, tf32 or bf16; the CPU has fp32 [bf16 where a GPU has it, otherwise fp32]", TEXT,
-     AT(dtype), .may_change = true},
+     "fp32, tf32 or bf16 in products; the CPU has fp32 [auto: bf16 where a GPU has it]", TEXT, AT(dtype),
+     .may_change = true},
     {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
     {NULL, "version", NULL, "print the version and leave", FLAG, AT(version)},
 };

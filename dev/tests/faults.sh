@@ -24,9 +24,11 @@ check() {
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
             build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
-            build/write_reference build/few.safetensors 1 2 16 3 40 6 || return 9
+            build/write_reference build/few.safetensors 1 2 16 3 40 6 &&
+            build/write_reference build/rows.safetensors 1 1 8 5 65 64 &&
+            build/write_reference build/vocab.safetensors 1 1 8 5003 3 1 || return 9
         set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors \
-            build/few.safetensors ;;
+            build/few.safetensors build/rows.safetensors build/vocab.safetensors ;;
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
         set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
@@ -230,6 +232,7 @@ emulated | train_gpt.cu | s/block_sum(sum \* exp2_approx((highest - maximum) \* 
 emulated | train_gpt.cu | s/fmaf(sum, exp2_approx((highest - most) \* LOG2E), added)/sum + added/
 emulated | train_gpt.cu | s/x\[j\] = i + j < V ? x\[j\] : -INFINITY/x[j] = i + j < V ? x[j] : 0/
 emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
+emulated | train_gpt.cu | s/first \&\& r0 == 0 ? 0.0f/first ? 0.0f/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/
 emulated | train_gpt.cu | s/    gelu_forward<X>(g, a.gelu/    if (0) &/

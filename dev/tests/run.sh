@@ -55,7 +55,7 @@ emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
-# many parts, few tokens that stand in many rows, wide ones.
+# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them.
 mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
     "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))
@@ -66,6 +66,8 @@ done <<'MODELS'
 128.safetensors 1 1 128 515 33 2
 516.safetensors 1 6 516 7 5 2
 one.safetensors 1 1 8 5 1 1
+rows.safetensors 1 1 8 5 65 64
+vocab.safetensors 1 1 8 5003 3 1
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/cuda/test_bench.sh "$build/emulated/bench"

@@ -127,20 +127,26 @@ static void compare_tensor(Row *row, const Tensor *t, const float *got, const fl
     }
 }
 
-/* |got - want| / |want|, Euclidean, the key bias left out: what its noise does to it changes nothing else. */
-static double distance(const Tensor *t, const float *got, const float *want)
+/* |got - want| / |want|, Euclidean, without the elements from `out` up to `in`. */
+static double distance(const float *got, const float *want, size_t n, size_t out, size_t in)
 {
-    const size_t n = tensor_size(t), third = n / 3;
-    const bool has_key_bias = is_fused_qkv(t) && t->role == ROLE_BIAS;
     double difference = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
-        if (has_key_bias && i / third == 1)
+        if (i >= out && i < in)
             continue;
         const double d = (double)got[i] - (double)want[i];
         difference += d * d;
         norm += (double)want[i] * (double)want[i];
     }
     return sqrt(difference / norm);
+}
+
+/* Of a tensor, the key bias left out: what its noise does to it changes nothing else. */
+static double tensor_distance(const Tensor *t, const float *got, const float *want)
+{
+    const size_t n = tensor_size(t), third = n / 3;
+    const bool has_key_bias = is_fused_qkv(t) && t->role == ROLE_BIAS;
+    return distance(got, want, n, has_key_bias ? third : n, has_key_bias ? 2 * third : n);
 }
 
 /* --- Reading the file --- */
@@ -621,27 +627,22 @@ static int compare_trained(Judge *j, const Comparison *c, Row *row, Error *e)
         if (read_tensor(j, prefix, t, j->want, e) != 0)
             return -1;
         gpt_read(j->gpt, GPT_PARAMS, t, j->got);
-        record(row, t->name, distance(t, j->got, j->want), c->bound);
+        record(row, t->name, tensor_distance(t, j->got, j->want), c->bound);
     }
     return 0;
 }
 
 /* --- Rounded products: tf32 and bf16 --- */
 
-static void record_rounded(Judge *j, const char *what, const float *got, const float *want, size_t n, Row *row)
+static void record_rounded(Judge *j, const char *what, double error, Row *row)
 {
     char key[128];
-    double own = 0, difference = 0, norm = 0;
+    double own = 0;
     Error e;
     snprintf(key, sizeof key, "bf16.%s", what);
     if (metadata_number(j, key, &own, &e) != 0) /* a bound of 0 then, which nothing but equality meets */
         own = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double d = (double)got[i] - (double)want[i];
-        difference += d * d;
-        norm += (double)want[i] * (double)want[i];
-    }
-    record(row, what, sqrt(difference / norm), 2 * own);
+    record(row, what, error, 2 * own);
 }
 
 /* Of the mean; the bound is of the errors of single positions, whose mean may vanish by chance. */
@@ -652,8 +653,7 @@ static int compare_rounded_loss(Judge *j, const Comparison *c, Row *row, Error *
     if (read_floats(j, "loss", 1, &want, e) != 0)
         return -1;
     forward(j);
-    const float got = (float)(backward(j) / (double)j->counted);
-    record_rounded(j, "loss", &got, &want, 1, row);
+    record_rounded(j, "loss", relative_difference(backward(j) / (double)j->counted, (double)want), row);
     return 0;
 }
 
@@ -668,27 +668,27 @@ static int compare_rounded_residuals(Judge *j, const Comparison *c, Row *row, Er
         if (read_floats(j, name, n, j->want, e) != 0)
             return -1;
         gpt_residual(j->gpt, layer, j->got);
-        record_rounded(j, name, j->got, j->want, n, row);
+        record_rounded(j, name, distance(j->got, j->want, n, n, n), row);
     }
     return 0;
 }
 
 static int compare_rounded_logits(Judge *j, const Comparison *c, Row *row, Error *e)
 {
-    const size_t V = j->config.V, rows = j->B * j->T;
+    const size_t V = j->config.V, rows = j->B * j->T, n = rows * V;
     (void)c;
-    if (read_floats(j, "logits", rows * V, j->want, e) != 0)
+    if (read_floats(j, "logits", n, j->want, e) != 0)
         return -1;
     forward(j);
     for (size_t i = 0; i < rows; i++)
         gpt_logits(j->gpt, i, j->got + i * V);
-    record_rounded(j, "logits", j->got, j->want, rows * V, row);
+    record_rounded(j, "logits", distance(j->got, j->want, n, n, n), row);
     return 0;
 }
 
 static int compare_rounded_decode(Judge *j, const Comparison *c, Row *row, Error *e)
 {
-    const size_t V = j->config.V;
+    const size_t V = j->config.V, n = j->T * V;
     Gpt *gpt;
     (void)c;
     if (create_inference(j, 1, &gpt, e) != 0)
@@ -698,11 +698,10 @@ static int compare_rounded_decode(Judge *j, const Comparison *c, Row *row, Error
         gpt_decode(gpt, j->tokens[t], t, j->got + t * V);
     gpt_free(gpt);
     if (failed == 0)
-        record_rounded(j, "logits", j->got, j->want, j->T * V, row);
+        record_rounded(j, "logits", distance(j->got, j->want, n, n, n), row);
     return failed;
 }
 
-/* The key bias is left out: its gradient is rounding noise. */
 static int compare_rounded_gradients(Judge *j, const Comparison *c, Row *row, Error *e)
 {
     (void)c;
@@ -710,15 +709,12 @@ static int compare_rounded_gradients(Judge *j, const Comparison *c, Row *row, Er
     forward(j);
     backward(j);
     for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++) {
-        const size_t n = tensor_size(t);
         char name[128];
         if (read_tensor(j, "grad.", t, j->want, e) != 0)
             return -1;
         gpt_read(j->gpt, GPT_GRADS, t, j->got);
-        if (is_fused_qkv(t) && t->role == ROLE_BIAS)
-            memcpy(j->got + n / 3, j->want + n / 3, n / 3 * sizeof *j->got);
         snprintf(name, sizeof name, "grad.%s", t->name);
-        record_rounded(j, name, j->got, j->want, n, row);
+        record_rounded(j, name, tensor_distance(t, j->got, j->want), row);
     }
     return 0;
 }

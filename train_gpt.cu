@@ -41,7 +41,6 @@ enum : size_t {
     PART_ROWS = 8,            /* ... each over so many rows at least */
     CLASSIFIER_ROWS = 4096,   /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
-    VOCAB_PADDING = 64,       /* rows: the arena has room for wte's, see gpt_table.c; they are zeros */
     WEIGHT_KINDS = 16,        /* members of Weights */
     LOSS_THREADS = 512,
     THREADS = 256
@@ -200,7 +199,7 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
 
 static size_t padded_vocab(const GptConfig *c)
 {
-    return (c->V + VOCAB_PADDING - 1) / VOCAB_PADDING * VOCAB_PADDING;
+    return (c->V + GPT_VOCAB_PADDING - 1) / GPT_VOCAB_PADDING * GPT_VOCAB_PADDING;
 }
 
 static size_t classifier_rows(const GptConfig *c)
@@ -683,7 +682,7 @@ static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, floa
 __device__ static float gelu_share(float x)
 {
     const float u = x * fmaf(GELU_CUBE * x, x, 1.0f);
-    return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GELU_SCALE * 1.44269504f * u));
+    return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GELU_SCALE * LOG2E * u));
 }
 
 __device__ static float gelu(float x)
@@ -785,7 +784,7 @@ template <class X> static bool fuses_gelu(const Gpt *g)
     return std::is_same<X, bf16>::value && g->device_major >= 9 && g->device_major <= 10;
 }
 
-/* Layer `layer` of linear_forward's weights: the matrix in X, the bias in both. */
+/* The weights of a linear layer: the matrix in X, the bias in X and in fp32. */
 template <class X> struct Linear {
     const X *weight, *bias; /* (OC,C) (OC) */
     const float *bias_fp32; /* (OC) */
@@ -901,8 +900,6 @@ template <class X> static void attention_decode(const Gpt *g, X *att, const X *q
 /* --------------------------------------------------------------------------------------------------------------
  * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
  */
-
-constexpr float LOG2E = 1.44269504f;
 
 /* A block a row, 8 logits a thread at a time; Vp is a multiple of 8. Exponentials are taken as powers of 2; the second
  * pass goes backwards, to meet first what the cache has seen last. */

@@ -54,6 +54,9 @@ template <class Kernel> void cuda_allow_shared(Kernel *kernel, size_t bytes)
         CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
 }
 
+/* exp(x) = 2^(LOG2E x) */
+constexpr float LOG2E = 1.44269504f;
+
 inline unsigned cuda_blocks(size_t n, size_t per_block)
 {
     return (unsigned)((n + per_block - 1) / per_block);
@@ -73,6 +76,19 @@ __device__ inline float warp_max(float v)
     for (int offset = 16; offset > 0; offset >>= 1)
         v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, offset));
     return v;
+}
+
+/* Over four neighbouring threads. */
+__device__ inline float quad_sum(float v)
+{
+    v += __shfl_xor_sync(0xffffffffu, v, 1);
+    return v + __shfl_xor_sync(0xffffffffu, v, 2);
+}
+
+__device__ inline float quad_max(float v)
+{
+    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
+    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
 }
 
 /* Over a block of a multiple of 32 threads, at most 1024; every thread gets the result. */

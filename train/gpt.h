@@ -27,10 +27,12 @@ typedef struct GptConfig {
 
 /* --- gpt_table.c: the same for both twins --- */
 
+enum { GPT_VOCAB_PADDING = 64 };
+
 typedef struct GptTable {
     size_t count;      /* rows */
     Tensor *tensors;   /* ordered by kind, then by layer, so that same-shaped matrices lie at one stride */
-    size_t arena_size; /* floats, padding included */
+    size_t arena_size; /* floats, padding included: behind wte, up to a multiple of GPT_VOCAB_PADDING rows */
     size_t parameters; /* floats, padding left out */
 } GptTable;
 

@@ -67,7 +67,7 @@ typedef struct Kind {
 const char *const gpt_dtype_names[GPT_DTYPES + 1] = {"fp32", "tf32", "bf16", NULL};
 const char *const gpt_recompute_names[GPT_RECOMPUTES + 1] = {"nothing", "cheap", "layers", NULL};
 
-enum { KIND_COUNT = 16, ALIGNMENT = 16 /* floats: one 64-byte line */, VOCAB_PADDING = 64 /* rows */ };
+enum { KIND_COUNT = 16, ALIGNMENT = 16 /* floats: one 64-byte line */ };
 
 static void list_kinds(const GptConfig *c, Kind kinds[KIND_COUNT])
 {
@@ -127,7 +127,7 @@ int gpt_table_make(const GptConfig *config, GptTable *table, Error *e)
             table->parameters += tensor_size(t);
         }
         if (kind->role == ROLE_TOKEN_EMBEDDING) /* the vocabulary's padding lies behind its last row */
-            offset += (round_up(kind->rows, VOCAB_PADDING) - kind->rows) * kind->cols;
+            offset += (round_up(kind->rows, GPT_VOCAB_PADDING) - kind->rows) * kind->cols;
         offset = round_up(offset, ALIGNMENT);
     }
     table->arena_size = offset;

@@ -52,19 +52,6 @@ __device__ inline float dot(const float *x, const float *y, size_t n)
     return sum;
 }
 
-/* Sum and maximum over the four threads of a row. */
-__device__ inline float row_sum(float v)
-{
-    v += __shfl_xor_sync(0xffffffffu, v, 1);
-    return v + __shfl_xor_sync(0xffffffffu, v, 2);
-}
-
-__device__ inline float row_max(float v)
-{
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
-
 /* acc (own channels) += sum over j of weights[j] rows[j] */
 __device__ inline void accumulate(float *acc, const float *weights, const float *rows, size_t HS)
 {
@@ -119,7 +106,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
             scores[own] = key + j <= query ? head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS) : -INFINITY;
             highest = fmaxf(highest, scores[own]);
         }
-        const float new_maximum = fmaxf(maximum, row_max(highest)), fade = expf(maximum - new_maximum);
+        const float new_maximum = fmaxf(maximum, quad_max(highest)), fade = expf(maximum - new_maximum);
         float added = 0;
 #pragma unroll
         for (size_t own = 0; own < OWN_SCORES; own++) {
@@ -127,7 +114,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
             p_row[quarter + own * ROW_THREADS] = weight;
             added += weight;
         }
-        sum = sum * fade + row_sum(added);
+        sum = sum * fade + quad_sum(added);
         maximum = new_maximum;
 #pragma unroll
         for (size_t own = 0; own < OWN_CHANNELS; own++)

@@ -41,8 +41,6 @@ enum : size_t {
     CACHED_BYTES = 1 << 24 /* keys and values that surely fit a large GPU's L2 */
 };
 
-constexpr float LOG2E = 1.44269504f;
-
 /* --------------------------------------------------------------------------------------------------------------
  * Tiles in shared memory. Rows are WIDTH + 8 apart, so that 8 rows of 16 bytes lie in different banks. WIDTH is HS
  * rounded up to 32, 64, 96 or 128; the channels between are zeros.
@@ -145,18 +143,6 @@ template <int HEAD> struct Forward {
     static_assert(SHARED <= SHARED_MOST, "");
     static_assert(!KEPT || STAGE >= QUERIES * LD, "the queries fit in a stage");
 };
-
-__device__ __forceinline__ float quad_sum(float v)
-{
-    v += __shfl_xor_sync(0xffffffffu, v, 1);
-    return v + __shfl_xor_sync(0xffffffffu, v, 2);
-}
-
-__device__ __forceinline__ float quad_max(float v)
-{
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
 
 /* s (32 queries, 8 N keys) = q k^T */
 template <class F, int N>

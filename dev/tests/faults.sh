@@ -238,7 +238,7 @@ emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rst
 emulated | train_gpt.cu | s/    gelu_forward<X>(g, a.gelu/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/
 emulated | base/cuda/attention.cuh | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
-emulated | base/cuda/attention.cuh | s/sum = sum \* fade + row_sum(added)/sum = sum + row_sum(added)/
+emulated | base/cuda/attention.cuh | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
 emulated | base/cuda/attention.cuh | s/acc\[own\] \*= fade;/acc[own] *= 1;/
 emulated | base/cuda/attention.cuh | s/maximum + logf(sum)/maximum/
 emulated | base/cuda/attention.cuh | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/

@@ -1,5 +1,7 @@
 #include "dev/tests/fixtures.h"
 
+#include "optim/verbs.h"
+
 #include "base/random.h"
 
 #include <math.h>
@@ -106,6 +108,16 @@ void params_free(Params *p)
 {
     free(p->values);
     free(p->grads);
+}
+
+float *where_verbs_are(size_t n)
+{
+    Error e;
+    float *x;
+    if (verb_alloc(n, "an array", &x, &e) == 0)
+        return x;
+    fprintf(stderr, "test: %s\n", e.text);
+    exit(1);
 }
 
 Optim *make_optim(const OptimConfig *config, const Params *p)

@@ -182,16 +182,6 @@ static double distance(const float *x, const float *y, size_t n)
     return sqrt(squares);
 }
 
-static float *where_verbs_are(size_t n)
-{
-    Error e;
-    float *x;
-    if (verb_alloc(n, "a matrix", &x, &e) == 0)
-        return x;
-    fprintf(stderr, "test: %s\n", e.text);
-    exit(1);
-}
-
 static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch)
 {
     const bool bf16 = dtype == NS_BF16;

@@ -15,16 +15,6 @@
 
 static const double U = 0x1p-24, U64 = 0x1p-53;
 
-static float *where_verbs_are(size_t n)
-{
-    Error e;
-    float *x;
-    if (verb_alloc(n, "an array", &x, &e) == 0)
-        return x;
-    fprintf(stderr, "test: %s\n", e.text);
-    exit(1);
-}
-
 /* Matrices where the verbs are, `skew` floats off an aligned address, and their copy on the host. */
 typedef struct Pair {
     Mats mats;

@@ -81,8 +81,8 @@ HAVE_NVCC := $(if $(NVCC_FOUND),$(shell [ "$(NVCC_VERSION)" -ge 1208 ] 2>/dev/nu
 ifneq ($(NVCC_FOUND),$(HAVE_NVCC))
   $(info $(NVCC_FOUND) is older than CUDA 12.8: train_gpt_cuda is not built)
 endif
-CUDA_SOURCES = train_gpt.cu optim/elements_cuda.cu optim/factor_cuda.cu optim/verbs_cuda.cu
-CPU_ONLY = train_gpt.c optim/elements_cpu.c optim/verbs_cpu.c
+CUDA_SOURCES = train_gpt.cu optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
+CPU_ONLY = train_gpt.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
 NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
@@ -93,7 +93,8 @@ EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextr
            -Idev/cuda_on_cpu/include -I. $(OPENMP)
 
 MAINS    = train/main.c train/launch.c data/make_stories.c
-SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard base/*.c data/*.c optim/*.c train/*.c))
+ROOMS    = base files data gpt optim optim/rules optim/verbs train
+SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu $(if $(HAVE_NVCC),$(BIN)/train_gpt_cuda)
 SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
@@ -163,23 +164,23 @@ $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(B
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
-$(BUILD)/cuda/bench: $(BUILD)/cuda/dev/cuda/bench.o $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
+$(BUILD)/cuda/bench: $(BUILD)/cuda/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
 	$(LINK_CUDA)
-$(BUILD)/emulated/bench: $(BUILD)/emulated/dev/cuda/bench.o $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
+$(BUILD)/emulated/bench: $(BUILD)/emulated/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/bench: $(BUILD)/dev/bench.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+$(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/bench_optim: $(BUILD)/dev/bench_optim.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+$(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/write_reference: $(BUILD)/dev/write_reference.o $(OBJECTS)
+$(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/lab: $(BUILD)/dev/lab/regression.o $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/bench_matmul: $(BUILD)/dev/bench_matmul.o $(BUILD)/dev/bench_peak.o $(OBJECTS)
+$(BUILD)/bench_matmul: $(BUILD)/dev/bench/bench_matmul.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
@@ -198,13 +199,13 @@ test-faults:
 	dev/cuda_on_cpu/faults.sh
 
 speedrun: $(PROGRAMS)
-	dev/speedrun.sh
+	dev/speedrun/speedrun.sh
 
 sweep: $(PROGRAMS)
-	dev/sweep.sh
+	dev/speedrun/sweep.sh
 
 diagnose: $(PROGRAMS)
-	dev/diagnose.sh
+	dev/speedrun/diagnose.sh
 
 lab: $(BUILD)/lab
 	dev/lab/run.sh $(BUILD)/lab
@@ -213,23 +214,23 @@ orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/orthogonalisation/run.sh
 
 rules: $(PROGRAMS)
-	dev/rules.sh
+	dev/speedrun/rules.sh
 
 bench: $(BUILD)/bench
-	dev/bench.sh $(BUILD)/bench
+	dev/bench/bench.sh $(BUILD)/bench
 
 bench-optim: $(BUILD)/bench_optim
 	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
 
 # Without nvcc there is nothing to time; the emulated program counts the same.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
-	NVCC='$(NVCC)' dev/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
+	NVCC='$(NVCC)' dev/bench/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
 
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
-	dev/reference.sh
+	dev/reference/reference.sh
 
 judges:
-	dev/judges.sh
+	dev/reference/judges.sh
 
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
@@ -244,7 +245,7 @@ fuzz-%:
 	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 
 headers:
-	@for h in base/*.h data/*.h optim/*.h train/*.h; do \
+	@for h in $(wildcard $(ROOMS:%=%/*.h)); do \
 	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
 	@echo "every header compiles alone"
 

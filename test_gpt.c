@@ -1,7 +1,7 @@
 /*
  * test_gpt [--dtype fp32|tf32|bf16] FILE...
  *
- * Diffs a twin of the model, whichever this program is linked with, against reference files that dev/reference.py made
+ * Diffs a twin of the model, whichever this program is linked with, against reference files that dev/reference/reference.py made
  * with PyTorch in fp64: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon. Prints a
  * line for each quantity with its worst tensor, and exits with 1 unless every one of every file lies within its bound.
  *
@@ -10,15 +10,15 @@
  * see what it adds to a row of scores), so its rounding noise is held against the scale of the query's.
  *
  * With tf32 and bf16 the errors are Euclidean, |got - want| / |want| of a tensor, and the bound is twice what PyTorch's
- * own bf16 (autocast) errs there, which dev/reference.py --bf16 has recorded in the file.
+ * own bf16 (autocast) errs there, which dev/reference/reference.py --bf16 has recorded in the file.
  */
 
 #include "base/memory.h"
-#include "optim/muon.h"
-#include "optim/newton_schulz.h"
+#include "optim/rules/muon.h"
+#include "optim/rules/newton_schulz.h"
 #include "optim/optim.h"
-#include "train/gpt.h"
-#include "train/safetensors.h"
+#include "gpt/gpt.h"
+#include "files/safetensors.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -358,7 +358,7 @@ static int compare_gradients(Judge *j, const Comparison *c, Row *row, Error *e)
 }
 
 /* The batch as B micro-batches of one sequence, whose gradients add up, against the batch at once: two fp32 results,
- * each of which may lie as far from the truth as PyTorch's own in fp32, 1.5e-6 (dev/reference.py prints it). */
+ * each of which may lie as far from the truth as PyTorch's own in fp32, 1.5e-6 (dev/reference/reference.py prints it). */
 static int compare_accumulation(Judge *j, const Comparison *c, Row *row, Error *e)
 {
     (void)e;
@@ -925,7 +925,7 @@ int main(int argc, char **argv)
         first = 3;
     }
     if (argc <= first || dtype == GPT_DTYPES) {
-        fprintf(stderr, "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference.py\n",
+        fprintf(stderr, "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference/reference.py\n",
                 argv[0]);
         return 2;
     }

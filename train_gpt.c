@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/threads.h"
-#include "base/vmath.h"
-#include "train/gpt.h"
+#include "gpt/vmath.h"
+#include "gpt/gpt.h"
 
 #include <assert.h>
 #include <math.h>

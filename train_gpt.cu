@@ -13,16 +13,16 @@
  */
 extern "C" {
 #include "base/matmul.h"
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 }
 
 #include "base/cuda.cuh"
-#include "base/cuda/attention.cuh"
-#include "base/cuda/flash.cuh"
-#include "base/cuda/lt.cuh"
-#include "base/cuda/replay.cuh"
-#include "base/cuda/staging.cuh"
-#include "base/cuda/stopwatch.cuh"
+#include "gpt/cuda/attention.cuh"
+#include "gpt/cuda/flash.cuh"
+#include "gpt/cuda/lt.cuh"
+#include "gpt/cuda/replay.cuh"
+#include "gpt/cuda/staging.cuh"
+#include "gpt/cuda/stopwatch.cuh"
 
 #include <algorithm>
 #include <cassert>
@@ -826,8 +826,8 @@ static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, const 
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Causal attention (Vaswani et al. 2017) without a (T,T) array: in fp32 by base/cuda/attention.cuh, in bf16, on tensor
- * cores, by base/cuda/flash.cuh.
+ * Causal attention (Vaswani et al. 2017) without a (T,T) array: in fp32 by gpt/cuda/attention.cuh, in bf16, on tensor
+ * cores, by gpt/cuda/flash.cuh.
  */
 
 static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv)

@@ -1,5 +1,5 @@
 #define _DEFAULT_SOURCE /* madvise */
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "loader.h"
+#include "data/loader.h"
 
 #include "base/random.h"
 

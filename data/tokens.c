@@ -1,4 +1,4 @@
-#include "tokens.h"
+#include "data/tokens.h"
 
 #include <assert.h>
 #include <errno.h>

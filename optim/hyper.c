@@ -1,7 +1,7 @@
 #include "optim/hyper.h"
 
-#include "optim/muon.h"
-#include "optim/newton_schulz.h"
+#include "optim/rules/muon.h"
+#include "optim/rules/newton_schulz.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,12 +1,12 @@
 #include "optim/optim.h"
 
 #include "base/clock.h"
-#include "optim/elements.h"
+#include "optim/rules/elements.h"
 #include "optim/hyper_schedule.h"
-#include "optim/newton_schulz.h"
+#include "optim/rules/newton_schulz.h"
 #include "optim/rule.h"
 #include "optim/sensitivity.h"
-#include "optim/verbs.h"
+#include "optim/verbs/verbs.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 #include "train/checkpoint.h"
 
-#include "base/json.h"
-#include "train/files.h"
-#include "train/safetensors.h"
+#include "files/json.h"
+#include "files/files.h"
+#include "files/safetensors.h"
 
 #include <dirent.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #define TRAIN_CHECKPOINT_H
 
 #include "optim/optim.h"
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 /*
  * Checkpoints. A directory of config.json and model.safetensors is a Hugging Face GPT-2 directory, with its names and

@@ -1,5 +1,5 @@
 /* The program of a twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and decides on the exit status. */
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 #include "train/run.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 #include "train/metrics.h"
 
-#include "train/files.h"
+#include "files/files.h"
 
 #include <math.h>
 #include <stdlib.h>

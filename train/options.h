@@ -1,9 +1,9 @@
 #ifndef TRAIN_OPTIONS_H
 #define TRAIN_OPTIONS_H
 
-#include "base/json.h"
+#include "files/json.h"
 #include "optim/optim.h"
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 #include "train/schedule.h"
 
 #include <stdint.h>

@@ -1,7 +1,7 @@
 #ifndef TRAIN_PEAK_H
 #define TRAIN_PEAK_H
 
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 /*
  * FLOP/s that a device reaches at best in products of dense matrices of `dtype` with fp32 accumulation, by its full

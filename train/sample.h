@@ -1,7 +1,7 @@
 #ifndef TRAIN_SAMPLE_H
 #define TRAIN_SAMPLE_H
 
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-#ifndef PTX_CUH
-#define PTX_CUH
+#ifndef BASE_CUDA_PTX_CUH
+#define BASE_CUDA_PTX_CUH
 
 #include <cstdint>
 #include <cuda_bf16.h>

@@ -1,9 +1,9 @@
 /*
- * Tests of base/cuda/flash.cuh against plain loops in double, for every width of head, sequences of one and of several
+ * Tests of gpt/cuda/flash.cuh against plain loops in double, for every width of head, sequences of one and of several
  * tiles, whole and ragged, and one split or several. On the CPU every test runs with its threads in forward, in reverse
  * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
  */
-#include "base/cuda/flash.cuh"
+#include "gpt/cuda/flash.cuh"
 
 #include <cstring>
 #include <map>

@@ -1,11 +1,11 @@
 /*
- * libFuzzer entry for base/json.c: any bytes are refused with a message, or read as a tree that, written and read
+ * libFuzzer entry for files/json.c: any bytes are refused with a message, or read as a tree that, written and read
  * again, is written the same way.
  *
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -D_POSIX_C_SOURCE=200809L \
- *       dev/fuzz/fuzz_json.c base/json.c base/error.c -o build/fuzz_json && build/fuzz_json -max_total_time=60
+ *       dev/fuzz/fuzz_json.c files/json.c base/error.c -o build/fuzz_json && build/fuzz_json -max_total_time=60
  */
-#include "base/json.h"
+#include "files/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -15,8 +15,8 @@
 #include "base/matmul.h"
 #include "base/random.h"
 #include "base/threads.h"
-#include "optim/newton_schulz.h"
-#include "train/gpt.h"
+#include "optim/rules/newton_schulz.h"
+#include "gpt/gpt.h"
 
 #include <math.h>
 #include <stdarg.h>

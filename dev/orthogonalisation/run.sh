@@ -33,7 +33,7 @@ mkdir -p "$out" || exit 1
 echo "=== $measure: maps of singular values, and matrices on one thread (under a minute)"
 "$measure" --threads 1 "$out" || exit
 
-# Trains with FLAVOUR[:ITERATIONS] and a seed at the rates of dev/results/rates.csv, which were found for jordan: one
+# Trains with FLAVOUR[:ITERATIONS] and a seed at the rates of dev/speedrun/results/rates.csv, which were found for jordan: one
 # NAME SEED OPTIONS...
 one() {
     name=$1 seed=$2 ns=${1%%:*} iterations=0

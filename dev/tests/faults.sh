@@ -108,80 +108,80 @@ cli:agree at one --total-batch | train_gpt.c | s/first ? 0.0f : sums\[i\]/0.0f/
 cli:agree at one --total-batch | train_gpt.c | s/\.beta = first ? 0.0f : 1.0f/.beta = 0.0f/
 cli:agree at one --total-batch | train_gpt.c | s/if (first)$/if (B > 0)/
 cli:threads give the same bits | train_gpt.c | s/return rows \* part \/ PARTS/return part == PARTS ? rows : rows * part \/ PARTS \/ threads_count() * threads_count()/
-optim | optim/sgd_math.h | s/k->momentum, \*b, k->gradient_share/0.99f * k->momentum, *b, k->gradient_share/
-optim | optim/sgd_math.h | s/fmaf(k->momentum, new_b, k->nesterov \* d)/fmaf(k->momentum, *b, k->nesterov * d)/
-optim | optim/sgd_math.h | s/k->gradient_share \* d/d/
-optim | optim/sgd_math.h | s/fmaf(k->weight_decay, \*p, k->grad_scale \* g)/(k->grad_scale * g)/
-optim | optim/sgd_math.h | s/k->grad_scale \* g/g/
-optim | optim/sgd.c | s/step->t == 1/step->t == 0/
-optim | optim/adamw.c | s/1 \/ (1 - pow(hyper(h, HYPER_BETA2), t))/1/
-optim | optim/adamw.c | s/lr \* correction1/lr/
-optim | optim/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
-optim | optim/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
-judges | optim/adamw_math.h | s/k->correction2, k->eps_inside)) + k->eps_outside/k->correction2, k->eps_outside)) + k->eps_inside/
-optim | optim/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
-optim | optim/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 * g/
-gpt | optim/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h, HYPER_BETA2), t + 1)/
+optim | optim/rules/sgd_math.h | s/k->momentum, \*b, k->gradient_share/0.99f * k->momentum, *b, k->gradient_share/
+optim | optim/rules/sgd_math.h | s/fmaf(k->momentum, new_b, k->nesterov \* d)/fmaf(k->momentum, *b, k->nesterov * d)/
+optim | optim/rules/sgd_math.h | s/k->gradient_share \* d/d/
+optim | optim/rules/sgd_math.h | s/fmaf(k->weight_decay, \*p, k->grad_scale \* g)/(k->grad_scale * g)/
+optim | optim/rules/sgd_math.h | s/k->grad_scale \* g/g/
+optim | optim/rules/sgd.c | s/step->t == 1/step->t == 0/
+optim | optim/rules/adamw.c | s/1 \/ (1 - pow(hyper(h, HYPER_BETA2), t))/1/
+optim | optim/rules/adamw.c | s/lr \* correction1/lr/
+optim | optim/rules/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+optim | optim/rules/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
+judges | optim/rules/adamw_math.h | s/k->correction2, k->eps_inside)) + k->eps_outside/k->correction2, k->eps_outside)) + k->eps_inside/
+optim | optim/rules/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
+optim | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 * g/
+gpt | optim/rules/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h, HYPER_BETA2), t + 1)/
 optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
 optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i];/
 muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
-muon | optim/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
-muon | optim/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
-muon | optim/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
-muon | optim/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
-muon | optim/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
-gpt | optim/newton_schulz.c | s/-4.7750/-4.7650/
-newton_schulz | optim/newton_schulz.c | s/-4.7750/-4.7650/
-newton_schulz | optim/newton_schulz.c | s/3.285753657755655/3.295753657755655/
-newton_schulz | optim/newton_schulz.c | s/triples\[i < spec->triple_count ? i : spec->triple_count - 1\]/triples[0]/
-newton_schulz | optim/newton_schulz.c | s/polar_express), 1.02/polar_express), 1.00/
-judges | optim/sgd.c | s/average ? 1 - momentum : damped/damped/
-judges | optim/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *m, *p)/
-judges | optim/nesterov_math.h | s/k->one_plus_momentum, new_v, -k->momentum \* \*v/k->one_plus_momentum, new_v, -*v/
-judges | optim/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
-judges | optim/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
-judges | optim/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
-judges | optim/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
-judges | optim/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
+muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
+muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
+muon | optim/verbs/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
+muon | optim/rules/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
+muon | optim/rules/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
+gpt | optim/rules/newton_schulz.c | s/-4.7750/-4.7650/
+newton_schulz | optim/rules/newton_schulz.c | s/-4.7750/-4.7650/
+newton_schulz | optim/rules/newton_schulz.c | s/3.285753657755655/3.295753657755655/
+newton_schulz | optim/rules/newton_schulz.c | s/triples\[i < spec->triple_count ? i : spec->triple_count - 1\]/triples[0]/
+newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.02/polar_express), 1.00/
+judges | optim/rules/sgd.c | s/average ? 1 - momentum : damped/damped/
+judges | optim/rules/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *m, *p)/
+judges | optim/rules/nesterov_math.h | s/k->one_plus_momentum, new_v, -k->momentum \* \*v/k->one_plus_momentum, new_v, -*v/
+judges | optim/rules/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
+judges | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
+judges | optim/rules/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
+judges | optim/verbs/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
+judges | optim/rules/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
-judges | optim/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
-judges | optim/muon.c | s/^    normalise(batch, u);//
-judges | optim/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
-judges | optim/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
-judges | optim/verbs_math.h | s/a \* a \* uu/a * uu/
-judges | optim/dion.c | s/sqrt((double)r \/ (double)c)/1/
-judges | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
-judges | optim/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
-judges | optim/shampoo.c | s/verb_rescale(u, adam, own, 1, 1e-30);//
-judges | optim/shampoo.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
-judges | optim/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
-judges | optim/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
-judges | optim/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
-judges | optim/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
-judges | optim/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
+judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
+judges | optim/rules/muon.c | s/^    normalise(batch, u);//
+judges | optim/rules/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
+judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
+judges | optim/verbs/verbs_math.h | s/a \* a \* uu/a * uu/
+judges | optim/rules/dion.c | s/sqrt((double)r \/ (double)c)/1/
+judges | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
+judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
+judges | optim/rules/shampoo.c | s/verb_rescale(u, adam, own, 1, 1e-30);//
+judges | optim/rules/shampoo.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
+judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
+judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
+judges | optim/rules/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
+judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
+judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
-rules | optim/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
-rules | optim/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
-rules | optim/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
-rules | optim/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
-rules | optim/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
-rules | optim/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
-rules | optim/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
-rules | optim/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
-rules | optim/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
-rules | optim/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
-rules | optim/dion.c | s/verb_normalise_columns(q, 1e-8);//
-rules | optim/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
+rules | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
+rules | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
+rules | optim/rules/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
+rules | optim/rules/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
+rules | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
+rules | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
+rules | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
+rules | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
+rules | optim/rules/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
+rules | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
+rules | optim/rules/dion.c | s/verb_normalise_columns(q, 1e-8);//
+rules | optim/rules/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
 rules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
 rules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
-rules | optim/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
-rules | optim/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
-rules | optim/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
-rules | optim/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
-rules | optim/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
-rules | optim/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
+rules | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
+rules | optim/rules/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
+rules | optim/rules/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
+rules | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
+rules | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
+rules | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
 rules | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
 rules | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
 rules | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
@@ -189,22 +189,22 @@ rules | optim/optim.c | s/until == 0 || done < until/1/
 rules | optim/optim.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
 rules | optim/optim.c | s/sqrt(want \/ have)/1/
 rules | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
-rules | optim/signum.c | s/(float)(1 - momentum)/1.0f/
-rules | optim/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
-rules | optim/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
-rules | optim/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules | optim/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
-rules | optim/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
-rules | optim/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
-rules | optim/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
-rules | optim/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
-rules | optim/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
-rules | optim/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
-diagnose | optim/diagnose.c | s/values\[k - 1 - i\]/values[i]/
-diagnose | optim/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
-diagnose | optim/diagnose.c | s/scale - 1;/scale;/
-diagnose | optim/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
-allocation | optim/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
+rules | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
+rules | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
+rules | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
+rules | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
+rules | optim/rules/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
+rules | optim/rules/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
+rules | optim/rules/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
+rules | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
+rules | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
+rules | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
+rules | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
+diagnose | train/diagnose.c | s/values\[k - 1 - i\]/values[i]/
+diagnose | train/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
+diagnose | train/diagnose.c | s/scale - 1;/scale;/
+diagnose | train/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
+allocation | optim/rules/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
 cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
 rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
@@ -237,30 +237,30 @@ emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/
 emulated | train_gpt.cu | s/    gelu_forward<X>(g, a.gelu/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/
-emulated | base/cuda/attention.cuh | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
-emulated | base/cuda/attention.cuh | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
-emulated | base/cuda/attention.cuh | s/acc\[own\] \*= fade;/acc[own] *= 1;/
-emulated | base/cuda/attention.cuh | s/maximum + logf(sum)/maximum/
-emulated | base/cuda/attention.cuh | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
-emulated | base/cuda/attention.cuh | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
-emulated | base/cuda/attention.cuh | s/^        __syncwarp();$//
-emulated | base/cuda/attention.cuh | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
-emulated | base/cuda/attention.cuh | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
+emulated | gpt/cuda/attention.cuh | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
+emulated | gpt/cuda/attention.cuh | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
+emulated | gpt/cuda/attention.cuh | s/acc\[own\] \*= fade;/acc[own] *= 1;/
+emulated | gpt/cuda/attention.cuh | s/maximum + logf(sum)/maximum/
+emulated | gpt/cuda/attention.cuh | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
+emulated | gpt/cuda/attention.cuh | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
+emulated | gpt/cuda/attention.cuh | s/^        __syncwarp();$//
+emulated | gpt/cuda/attention.cuh | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
+emulated | gpt/cuda/attention.cuh | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
 emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : Real(0))/v = warp_sum(parts[lane])/
-emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
-emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
-emulated | base/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/
+emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
+emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
+emulated | gpt/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/
 emulated-bf16 | train_gpt.cu | s/if (g->weights_are_old \&\&/if (0 \&\&/
 emulated-bf16 | train_gpt.cu | s/store(l.rounded + r \* C + column(p), dx/store(l.rounded + r * C + column(p), d/
-emulated-bf16 | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
-emulated-bf16 | base/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
+emulated-bf16 | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
+emulated-bf16 | gpt/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
 peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, devices[i].name, strlen(devices[i].name)) == 0/
 cli:--batch-size auto | train/run.c | s/sequences % B == 0/B <= sequences/
 cli:--batch-size auto | train/run.c | s/    r->o->batch_size = r->B;//
-emulated-judges | optim/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
-emulated-judges | optim/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
-emulated-judges | optim/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
-emulated-judges | optim/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
+emulated-judges | optim/rules/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
+emulated-judges | optim/verbs/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
+emulated-judges | optim/verbs/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
+emulated-judges | optim/verbs/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/
@@ -290,8 +290,8 @@ checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
-safetensors | train/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
-safetensors | train/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
+safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
+safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 TABLE

@@ -1,6 +1,6 @@
 #include "dev/tests/fixtures.h"
 
-#include "optim/verbs.h"
+#include "optim/verbs/verbs.h"
 
 #include "base/random.h"
 

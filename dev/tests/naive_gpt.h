@@ -1,7 +1,7 @@
 #ifndef DEV_TESTS_NAIVE_GPT_H
 #define DEV_TESTS_NAIVE_GPT_H
 
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 /*
  * GPT-2 a second time, in double and as naively as can be: the judge of train_gpt.c's forward pass and, by finite

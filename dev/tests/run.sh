@@ -70,7 +70,7 @@ rows.safetensors 1 1 8 5 65 64
 vocab.safetensors 1 1 8 5003 3 1
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
-[ ! -x "$build/emulated/bench" ] || run sh dev/cuda/test_bench.sh "$build/emulated/bench"
+[ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \

@@ -8,9 +8,9 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/elements.h"
-#include "optim/verbs.h"
-#include "optim/verbs_math.h"
+#include "optim/rules/elements.h"
+#include "optim/verbs/verbs.h"
+#include "optim/verbs/verbs_math.h"
 
 #include <math.h>
 #include <stdio.h>

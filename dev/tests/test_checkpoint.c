@@ -1,8 +1,8 @@
 /* Checkpoints through files: what is written, what is read back, and what is refused. */
 #include "dev/tests/check.h"
 #include "train/checkpoint.h"
-#include "train/files.h"
-#include "train/safetensors.h"
+#include "files/files.h"
+#include "files/safetensors.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* The instruments: spectra that are known, and what a step did. */
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/diagnose.h"
+#include "train/diagnose.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "base/json.h"
+#include "files/json.h"
 #include "base/random.h"
 #include "dev/tests/check.h"
 

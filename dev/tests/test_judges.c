@@ -1,4 +1,4 @@
-/* Every update rule, step by step, against its judge: dev/tests/judges.safetensors, made in fp64 by dev/judges.py,
+/* Every update rule, step by step, against its judge: dev/tests/judges.safetensors, made in fp64 by dev/reference/judges.py,
  * which tells what is in it. A case is a rule with settings. Each step begins with the judge's own parameter and state,
  * so that an error is the error of one step.
  *
@@ -16,10 +16,10 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/newton_schulz.h"
+#include "optim/rules/newton_schulz.h"
 #include "optim/rule.h"
-#include "optim/verbs.h"
-#include "train/safetensors.h"
+#include "optim/verbs/verbs.h"
+#include "files/safetensors.h"
 
 #include <math.h>
 #include <stdio.h>

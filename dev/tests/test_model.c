@@ -2,7 +2,7 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
 /* Orthogonalisation: Newton-Schulz flavours, in fp32 and in bf16, and the exact polar factor, on matrices with
  * prescribed singular values. Matrices go where the verbs are, so that the program runs on the CUDA ones too. */
-#include "optim/newton_schulz.h"
+#include "optim/rules/newton_schulz.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/verbs.h"
-#include "optim/verbs_math.h"
+#include "optim/verbs/verbs.h"
+#include "optim/verbs/verbs_math.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "optim/hyper_schedule.h"
-#include "optim/muon.h"
-#include "optim/newton_schulz.h"
+#include "optim/rules/muon.h"
+#include "optim/rules/newton_schulz.h"
 
 #include <math.h>
 #include <stdio.h>

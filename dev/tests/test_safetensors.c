@@ -1,7 +1,7 @@
 #include "base/random.h"
 #include "dev/tests/check.h"
-#include "train/files.h"
-#include "train/safetensors.h"
+#include "files/files.h"
+#include "files/safetensors.h"
 
 #include <math.h>
 #include <signal.h>

@@ -4,7 +4,7 @@
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "optim/optim.h"
-#include "train/gpt.h"
+#include "gpt/gpt.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/verbs.h"
+#include "optim/verbs/verbs.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "base/vmath.h"
+#include "gpt/vmath.h"
 #include "dev/tests/check.h"
 
 #include <float.h>

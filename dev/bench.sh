@@ -1,8 +1,0 @@
-#!/bin/sh
-# bench.sh BENCH [options]: runs the benchmark, beside PyTorch when a Python with torch is found ($PYTHON, or the
-# environment that `make reference` made).
-bench=$1
-shift
-python=$(dev/python.sh --find torch) && export BENCH_TORCH="$python dev/bench_torch.py"
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
-exec "$bench" "$@"

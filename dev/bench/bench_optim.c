@@ -1,0 +1,296 @@
+/*
+ * The benchmark behind `make bench-optim`: one step of every rule over the hidden matrices of GPT-2 124M (84.9M
+ * parameters), beside AdamW's step and beside the least that the machine could need: the bytes an elementwise rule
+ * moves at memory bandwidth, or the FLOPs of a matrix rule at the rate of this program's sgemm. All in one run.
+ *
+ *   bench_optim [--only RULE] [--markdown]     --markdown: the table of the README
+ *
+ * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
+ * or bases, and reported for twelve blocks with the renewal spread over its interval.
+ */
+#include "base/clock.h"
+#include "base/matmul.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/threads.h"
+#include "dev/bench/bench_peak.h"
+#include "optim/rules/newton_schulz.h"
+#include "optim/optim.h"
+#include "optim/rule.h"
+#include "gpt/gpt.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCKS = 12, REPEATS = 3, REPEATS_MOST = 32, TENSORS_MOST = 4 * BLOCKS };
+
+static void fail(const char *sentence)
+{
+    fprintf(stderr, "bench_optim: %s\n", sentence);
+    exit(1);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * What a step has to do
+ */
+
+/* Newton-Schulz of r x c, r <= c, products with a symmetric result counted once: an iteration is r^2 c for X X^T, r^3
+ * for its square, 2 r^2 c for the product with X. */
+static double ns_flops(double r, double c)
+{
+    return (double)ns_steps(NS_JORDAN, 0) * (3 * r * r * c + r * r * r);
+}
+
+/* Both factors' averages, symmetric. */
+static double factor_flops(double r, double c) { return r * r * c + r * c * c; }
+
+/* A product from both sides. */
+static double sides_flops(double r, double c) { return 2 * r * r * c + 2 * r * c * c; }
+
+/* Eigenvectors by dsyevd and the root composed from them, n^3 terms: 4/3 + 4 (Golub and Van Loan, section 8.3) + 4/3
+ * for the vectors' way back, and 1. */
+static double root_flops(double n) { return (4. / 3 + 4 + 4. / 3 + 1) * n * n * n; }
+
+/* L Q and its QR with Q formed. */
+static double basis_flops(double n) { return 2 * n * n * n + 8. / 3 * n * n * n; }
+
+typedef struct Work {
+    double flops, renewal_flops; /* of one matrix; the second where roots or bases are renewed */
+} Work;
+
+static Work work_of(const char *rule, double r, double c)
+{
+    const double ns = r < c ? ns_flops(r, c) : ns_flops(c, r), least = r < c ? r : c;
+    if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
+        return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
+    if (strcmp(rule, "shampoo") == 0)
+        return (Work){factor_flops(r, c) + sides_flops(r, c), root_flops(r) + root_flops(c)};
+    if (strcmp(rule, "soap") == 0)
+        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c),
+                      basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    if (strcmp(rule, "soap-muon") == 0)
+        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + ns, basis_flops(r) + basis_flops(c)};
+    if (strcmp(rule, "kl-soap") == 0)
+        return (Work){factor_flops(r, c) + 3 * sides_flops(r, c),
+                      basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    return (Work){ns, 0};
+}
+
+/* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
+static bool is_elementwise(const OptimRule *rule)
+{
+    return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
+           !rule->defaults.at[HYPER_RANK].set;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Measuring
+ */
+
+typedef struct Arena {
+    Tensor tensors[TENSORS_MOST];
+    size_t count, floats;
+    float *params, *grads;
+} Arena;
+
+/* The hidden matrices of `blocks` blocks, by kind. */
+static Arena make_arena(size_t blocks)
+{
+    static const size_t shapes[][3] = {{2304, 768, 3}, {768, 768, 1}, {3072, 768, 1}, {768, 3072, 1}};
+    Arena a = {.count = 0};
+    Error e;
+    for (size_t kind = 0; kind < 4; kind++) {
+        for (size_t b = 0; b < blocks; b++) {
+            Tensor *t = &a.tensors[a.count++];
+            *t = (Tensor){.role = ROLE_HIDDEN_MATRIX, .rows = shapes[kind][0], .cols = shapes[kind][1],
+                          .blocks = shapes[kind][2], .offset = a.floats};
+            snprintf(t->name, sizeof t->name, "h.%zu.%zu", b, kind);
+            a.floats += tensor_size(t);
+        }
+    }
+    if (memory_floats(a.floats, "parameters", &a.params, &e) != 0 ||
+        memory_floats(a.floats, "gradients", &a.grads, &e) != 0)
+        fail(e.text);
+    Random random = random_make(1, 0);
+    for (size_t i = 0; i < a.floats; i++) {
+        a.params[i] = 0.02f * ((float)random_uniform(&random) - 0.5f);
+        a.grads[i] = (float)random_uniform(&random) - 0.5f;
+    }
+    return a;
+}
+
+static void free_arena(Arena *a)
+{
+    memory_free(a->params);
+    memory_free(a->grads);
+}
+
+typedef struct Result {
+    double seconds;
+    double state; /* floats a parameter */
+    double workspace_mib;
+} Result;
+
+/* The median of a few steps after a first; `refresh` is set where the rule has it. */
+static Result measure(const char *rule, const Arena *a, size_t refresh, size_t repeats)
+{
+    OptimConfig config = {.rule = rule, .steps = 100};
+    Optim *optim;
+    Error e;
+    double seconds[REPEATS_MOST];
+    if (refresh > 0)
+        hyper_set(&config.hyper, HYPER_REFRESH, (double)refresh);
+    if (strcmp(rule, "adam-cpr") == 0) /* its penalty begins after the warmup */
+        hyper_set(&config.hyper, HYPER_CPR_WARMUP, 1);
+    if (optim_create(&config, a->tensors, a->count, a->params, a->grads, &optim, &e) != 0)
+        fail(e.text);
+    for (size_t i = 0; i <= repeats; i++) {
+        optim_begin(optim, 1e-6);
+        const double begin = clock_seconds();
+        optim_step(optim, 1e-6, 1);
+        if (i > 0)
+            seconds[i - 1] = clock_seconds() - begin;
+    }
+    const OptimGroupInfo info = optim_group_info(optim, 0);
+    const Result result = {
+        .seconds = bench_median(seconds, repeats),
+        .state = (double)info.state_floats / (double)info.parameters,
+        .workspace_mib = ((double)optim_memory(optim) - 4 * (double)info.state_floats) / 0x1p20,
+    };
+    optim_free(optim);
+    return result;
+}
+
+/* The rate of this program's products on the shapes of Newton-Schulz, by the median. */
+static double sgemm_rate(void)
+{
+    static const size_t shapes[][3] = {{768, 768, 768}, {768, 3072, 768}, {768, 768, 3072}};
+    double flops = 0, seconds = 0;
+    for (size_t i = 0; i < 3; i++) {
+        const size_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+        float *a, *b, *c;
+        Error e;
+        if (memory_floats(m * k, "a", &a, &e) != 0 || memory_floats(k * n, "b", &b, &e) != 0 ||
+            memory_floats(m * n, "c", &c, &e) != 0)
+            fail(e.text);
+        for (size_t j = 0; j < m * k; j++)
+            a[j] = 0.5f;
+        for (size_t j = 0; j < k * n; j++)
+            b[j] = 0.25f;
+        double times[REPEATS_MOST];
+        for (size_t repeat = 0; repeat < REPEATS_MOST; repeat++) {
+            const double begin = clock_seconds();
+            matmul(&(Matmul){.m = m, .n = n, .k = k, .alpha = 1, .a = a, .lda = k, .b = b, .ldb = n, .c = c, .ldc = n});
+            times[repeat] = clock_seconds() - begin;
+        }
+        flops += 2 * (double)m * (double)n * (double)k;
+        seconds += bench_median(times, REPEATS_MOST);
+        memory_free(a);
+        memory_free(b);
+        memory_free(c);
+    }
+    return flops / seconds;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The table
+ */
+
+static Work work_of_model(const char *rule)
+{
+    static const double shapes[][3] = {
+        {768, 768, 4}, {3072, 768, 1}, {768, 3072, 1}}; /* a split QKV and a projection */
+    Work sum = {0};
+    for (size_t i = 0; i < 3; i++) {
+        const Work one = work_of(rule, shapes[i][0], shapes[i][1]);
+        sum.flops += BLOCKS * shapes[i][2] * one.flops;
+        sum.renewal_flops += BLOCKS * shapes[i][2] * one.renewal_flops;
+    }
+    return sum;
+}
+
+typedef struct Row {
+    const OptimRule *rule;
+    Result result;
+    double floor; /* seconds */
+    double flops; /* 0: elementwise */
+} Row;
+
+static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *block, double bandwidth, double rate)
+{
+    Row row = {.rule = rule};
+    if (!rule->defaults.at[HYPER_REFRESH].set) {
+        row.result = measure(rule->name, all, 0, REPEATS);
+    } else {
+        const double interval = hyper(&rule->defaults, HYPER_REFRESH);
+        const Result plain = measure(rule->name, block, 1000000, REPEATS), renewing = measure(rule->name, block, 1, 1);
+        row.result = plain;
+        row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
+    }
+    if (is_elementwise(rule)) {
+        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
+         * step is written and read again with p, or p is read, and read and written again */
+        const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
+        const double bytes = 12 + 8 * row.result.state + (twice ? 12 : 0);
+        row.floor = bytes * (double)all->floats / bandwidth;
+        return row;
+    }
+    const Work work = work_of_model(rule->name);
+    row.flops = work.flops;
+    if (work.renewal_flops > 0)
+        row.flops += work.renewal_flops / hyper(&rule->defaults, HYPER_REFRESH);
+    row.floor = row.flops / rate;
+    return row;
+}
+
+static void print_row(const Row *row, double adamw, bool markdown)
+{
+    const double milliseconds = 1e3 * row->result.seconds, over = row->result.seconds / row->floor;
+    char flops[32] = "";
+    if (row->flops > 0)
+        snprintf(flops, sizeof flops, "%.0f", row->flops * 1e-9);
+    printf(markdown ? "| `%s` | %s | %.2f | %.0f | %.0f | %.1f | %s | %.2f |\n"
+                    : "%-12s %-45.45s %6.2f %9.0f %10.0f %8.1f %9s %7.2f\n",
+           row->rule->name, row->rule->source, row->result.state, row->result.workspace_mib, milliseconds,
+           row->result.seconds / adamw, flops, over);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = NULL;
+    bool markdown = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--markdown") == 0)
+            markdown = true;
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
+        else {
+            fprintf(stderr, "bench_optim: '%s' is neither --markdown nor --only RULE\n", argv[i]);
+            return 2;
+        }
+    }
+    matmul_init();
+    Arena all = make_arena(BLOCKS), block = make_arena(1);
+    const double bandwidth = bench_memory_bandwidth(), rate = sgemm_rate();
+    printf("%zu threads, memory %.1f GB/s, products %.1f GFLOP/s, %s; one step over %zu hidden parameters\n\n",
+           threads_count(), bandwidth * 1e-9, rate * 1e-9, matmul_backend(), all.floats);
+    const Row adamw = measure_row(&optim_adamw, &all, &block, bandwidth, rate);
+    printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-12s %-45s %6s %9s %10s %8s %9s %7s\n", "rule",
+           "source", "state", "work MiB", "ms", "x AdamW", "GFLOP", "x floor");
+    printf(markdown ? "|---|---|---:|---:|---:|---:|---:|---:|\n" : "");
+    for (size_t i = 0; optim_rule(i) != NULL; i++) {
+        if (only != NULL && strcmp(only, optim_rule(i)->name) != 0)
+            continue;
+        const Row row = measure_row(optim_rule(i), &all, &block, bandwidth, rate);
+        print_row(&row, adamw.result.seconds, markdown);
+    }
+    printf("\nstate: floats a parameter. floor: bytes at the memory's bandwidth or, where GFLOP stands, those at the "
+           "rate of the "
+           "products\n");
+    free_arena(&all);
+    free_arena(&block);
+    return 0;
+}

@@ -1,0 +1,173 @@
+/*
+ * write_reference FILE L NH C V T B: writes a reference file for test_gpt, of a random model of any size, by the CPU's
+ * twin, which PyTorch has judged. So that larger and odder models than the committed one can be held against the GPU's,
+ * where no PyTorch is: loss, residuals, logits and gradients, but no optimizer steps.
+ */
+#include "base/random.h"
+#include "gpt/gpt.h"
+#include "files/safetensors.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void fail(const char *sentence)
+{
+    fprintf(stderr, "write_reference: %s\n", sentence);
+    exit(1);
+}
+
+static void *allocate(size_t n, size_t size)
+{
+    void *p = calloc(n, size);
+    if (p == NULL)
+        fail("out of memory");
+    return p;
+}
+
+typedef struct Model {
+    GptConfig config;
+    size_t B, R;
+    Gpt *gpt;
+    const GptTable *table;
+    int32_t *tokens, *targets;
+    float loss;
+} Model;
+
+/* Parameters far from their initialisation, so that every term of every gradient counts. */
+static void draw(Model *m)
+{
+    Random random = random_make(7, 0);
+    for (const Tensor *t = m->table->tensors; t < m->table->tensors + m->table->count; t++) {
+        const double std = t->role == ROLE_HIDDEN_MATRIX ? 1.5 / sqrt((double)t->cols) : 0.3;
+        float *x = allocate(tensor_size(t), sizeof *x);
+        for (size_t i = 0; i < tensor_size(t); i++)
+            x[i] = (float)((t->role == ROLE_GAIN ? 1 : 0) + std * random_normal(&random));
+        gpt_write(m->gpt, GPT_PARAMS, t, x);
+        free(x);
+    }
+    for (size_t i = 0; i < m->R; i++) {
+        m->tokens[i] = (int32_t)random_below(&random, m->config.V);
+        m->targets[i] = i % 7 == 3 ? -1 : (int32_t)random_below(&random, m->config.V); /* some are left out */
+    }
+}
+
+static void compute(Model *m)
+{
+    size_t counted = 0;
+    for (size_t i = 0; i < m->R; i++)
+        counted += m->targets[i] >= 0;
+    gpt_forward(m->gpt, m->tokens, m->B, m->config.T);
+    gpt_backward(m->gpt, m->targets, 1.0 / (double)counted, true);
+    m->loss = (float)(gpt_loss_sum(m->gpt) / (double)counted);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The file. A list of what it holds is gone through twice: for the header, and for the data.
+ */
+
+typedef struct Output {
+    SafetensorsSpec *specs; /* in the first pass */
+    char (*names)[96];
+    size_t count;
+    SafetensorsWriter *writer; /* in the second */
+} Output;
+
+static void put(Output *out, const char *name, Dtype dtype, size_t rows, size_t cols, const void *data)
+{
+    Error e;
+    if (out->writer == NULL) {
+        snprintf(out->names[out->count], sizeof *out->names, "%s", name);
+        out->specs[out->count] =
+            (SafetensorsSpec){.name = out->names[out->count], .dtype = dtype, .rank = 2, .shape = {rows, cols}};
+        out->count++;
+    } else if (safetensors_append(out->writer, data, rows * cols * 4, &e) != 0) {
+        fail(e.text);
+    }
+}
+
+static void put_tensor(Output *out, const Model *m, GptArena arena, const char *prefix, const Tensor *t)
+{
+    char name[96];
+    float *x = allocate(2 * tensor_size(t), sizeof *x), *layout = x + tensor_size(t);
+    snprintf(name, sizeof name, "%s%s", prefix, t->name);
+    gpt_read(m->gpt, arena, t, x);
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t c = 0; c < t->cols; c++)
+            layout[t->transposed ? c * t->rows + r : r * t->cols + c] = x[r * t->cols + c];
+    put(out, name, DTYPE_F32, t->transposed ? t->cols : t->rows, t->transposed ? t->rows : t->cols, layout);
+    free(x);
+}
+
+static void put_all(Output *out, const Model *m)
+{
+    const size_t T = m->config.T, C = m->config.C, V = m->config.V;
+    float *rows = allocate(m->R * (C > V ? C : V), sizeof *rows);
+    put(out, "tokens", DTYPE_I32, m->B, T, m->tokens);
+    put(out, "targets", DTYPE_I32, m->B, T, m->targets);
+    put(out, "loss", DTYPE_F32, 1, 1, &m->loss);
+    for (size_t layer = 0; layer <= m->config.L; layer++) {
+        char name[32];
+        snprintf(name, sizeof name, "residual.%zu", layer);
+        gpt_residual(m->gpt, layer, rows);
+        put(out, name, DTYPE_F32, m->R, C, rows);
+    }
+    for (size_t r = 0; r < m->R; r++)
+        gpt_logits(m->gpt, r, rows + r * V);
+    put(out, "logits", DTYPE_F32, m->R, V, rows);
+    for (size_t i = 0; i < m->table->count; i++) {
+        put_tensor(out, m, GPT_PARAMS, "param.", &m->table->tensors[i]);
+        put_tensor(out, m, GPT_GRADS, "grad.", &m->table->tensors[i]);
+    }
+    free(rows);
+}
+
+static void write_file(const char *path, const Model *m)
+{
+    char sizes[6][24];
+    const size_t values[6] = {m->config.L, m->config.NH, m->config.C, m->config.V, m->config.T, m->B};
+    for (size_t i = 0; i < 6; i++)
+        snprintf(sizes[i], sizeof sizes[i], "%zu", values[i]);
+    const char *const metadata[][2] = {{"n_layer", sizes[0]},    {"n_head", sizes[1]}, {"n_embd", sizes[2]},
+                                       {"vocab_size", sizes[3]}, {"T", sizes[4]},      {"n_positions", sizes[4]},
+                                       {"B", sizes[5]},          {"N", "0"},           {"step_gradients", "0"}};
+    const size_t most = 4 + m->config.L + 1 + 2 * m->table->count;
+    Output out = {.specs = allocate(most, sizeof *out.specs), .names = allocate(most, sizeof *out.names)};
+    Error e;
+    put_all(&out, m);
+    const size_t pairs = sizeof metadata / sizeof *metadata;
+    if (safetensors_create(path, out.specs, out.count, metadata, pairs, &out.writer, &e) != 0)
+        fail(e.text);
+    put_all(&out, m);
+    if (safetensors_finish(out.writer, &e) != 0)
+        fail(e.text);
+    free(out.specs);
+    free(out.names);
+}
+
+int main(int argc, char **argv)
+{
+    size_t n[6];
+    for (int i = 0; i < 6; i++) {
+        char *end = NULL;
+        n[i] = argc == 8 ? strtoul(argv[2 + i], &end, 10) : 0;
+        if (argc != 8 || *end != '\0' || n[i] == 0 || n[i] > 1 << 20) {
+            fprintf(stderr, "usage: %s FILE LAYERS HEADS WIDTH VOCABULARY LENGTH BATCH\n", argv[0]);
+            return 2;
+        }
+    }
+    Model m = {.config = {.L = n[0], .NH = n[1], .C = n[2], .V = n[3], .T = n[4]}, .B = n[5], .R = n[4] * n[5]};
+    Error e;
+    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.config.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
+        fail(e.text);
+    m.table = gpt_table(m.gpt);
+    m.tokens = allocate(m.R, sizeof *m.tokens);
+    m.targets = allocate(m.R, sizeof *m.targets);
+    draw(&m);
+    compute(&m);
+    write_file(argv[1], &m);
+    free(m.tokens);
+    free(m.targets);
+    gpt_free(m.gpt);
+    return 0;
+}

@@ -1,0 +1,101 @@
+"""Draws what `./train_gpt --diagnose N` measured: python dev/speedrun/plot_diagnose.py RUN [RUN ...] --out PREFIX
+
+PREFIX-spectra.png: singular values of momentum and update of a few matrices in one step, each scaled by its largest, one
+column a run: what the optimizer makes of the spectrum. PREFIX-rms.png: the RMS of the update over the run, a line a layer.
+"""
+import argparse
+import json
+import os
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+KINDS = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
+COLOURS = {"gradient": "#999999", "momentum": "#0072b2", "update": "#d55e00"}
+
+
+def read_run(directory):
+    with open(os.path.join(directory, "diagnose.jsonl"), encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    if not rows:
+        raise SystemExit(f"{directory}/diagnose.jsonl holds no rows: the run needs --diagnose N")
+    return rows
+
+
+def layer_of(row):
+    return int(row["tensor"].split(".")[1])
+
+
+def draw_spectra(runs, step, layer, path):
+    figure, axes = plt.subplots(len(KINDS), len(runs), figsize=(3.4 * len(runs), 7.6), sharey=True, squeeze=False)
+    for column, (name, rows) in enumerate(runs):
+        steps = sorted({row["step"] for row in rows})
+        at = min(steps, key=lambda s: abs(s - step)) if step else steps[len(steps) // 2]
+        for line, kind in enumerate(KINDS):
+            axis = axes[line][column]
+            row = next(r for r in rows
+                       if r["step"] == at and layer_of(r) == layer and kind in r["tensor"] and r["block"] == 0)
+            for part, colour in COLOURS.items():
+                if row[part] is None:
+                    continue
+                values = [max(s, 1e-12) for s in row[part]["singular_values"]]
+                largest = values[0]
+                axis.semilogy([i / (len(values) - 1) for i in range(len(values))], [s / largest for s in values],
+                              color=colour, label=f"{part}, stable rank {row[part]['stable_rank']:.1f}", lw=1.4)
+            axis.set_ylim(1e-6, 1.6)
+            axis.grid(alpha=0.25, lw=0.5)
+            axis.legend(fontsize=6.5, frameon=False, loc="lower left", handlelength=1.2)
+            axis.set_title(f"{name}: h.{layer}.{kind}, step {at}", fontsize=8)
+            if column == 0:
+                axis.set_ylabel("s / largest", fontsize=8)
+            axis.tick_params(labelsize=7)
+    for axis in axes[-1]:
+        axis.set_xlabel("place of the singular value (fraction)", fontsize=8)
+    save(figure, path)
+
+
+def draw_rms(runs, path):
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.8 * len(runs), 3.4), sharey=True, squeeze=False)
+    for axis, (name, rows) in zip(axes[0], runs):
+        layers = sorted({layer_of(row) for row in rows})
+        for layer in layers:
+            of_layer = {}
+            for row in rows:
+                if layer_of(row) == layer and row["lr"]:
+                    of_layer.setdefault(row["step"], []).append(row["update_rms"] / row["lr"])
+            steps = sorted(of_layer)
+            shade = plt.cm.viridis(0.85 * layer / max(1, layers[-1]))
+            axis.plot(steps, [sum(of_layer[s]) / len(of_layer[s]) for s in steps], color=shade, lw=1.4, label=f"layer {layer}")
+        axis.set_yscale("log")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.grid(alpha=0.25, lw=0.5)
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("RMS of the update / learning rate", fontsize=8)
+    axes[0][-1].legend(fontsize=7, frameon=False)
+    save(figure, path)
+
+
+def save(figure, path):
+    figure.tight_layout()
+    figure.savefig(path + ".png", dpi=80)
+    plt.close(figure)
+    print(f"wrote {path}.png")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's directory")
+    parser.add_argument("--out", required=True, metavar="PREFIX", help="of the pictures' names")
+    parser.add_argument("--step", type=int, default=0, help="step whose spectra are drawn [the middle one]")
+    parser.add_argument("--layer", type=int, default=1, help="layer whose matrices are drawn [1]")
+    arguments = parser.parse_args()
+    runs = [(rows[0]["rule"], rows) for rows in map(read_run, arguments.runs)]
+    draw_spectra(runs, arguments.step, arguments.layer, arguments.out + "-spectra")
+    draw_rms(runs, arguments.out + "-rms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+#include "files/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- replacing a file --- */
+
+static int end_writer(FilesWriter *w, int status)
+{
+    if (w->stream)
+        fclose(w->stream);
+    if (w->temporary && status != 0)
+        unlink(w->temporary);
+    free(w->temporary);
+    free(w->path);
+    *w = (FilesWriter){0};
+    return status;
+}
+
+int files_writer_open(FilesWriter *w, const char *path, Error *e)
+{
+    const size_t size = strlen(path) + sizeof ".tmp";
+    *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size)};
+    if (!w->path || !w->temporary) {
+        end_writer(w, 0);
+        return error_set(e, "%s: no memory to write it", path);
+    }
+    snprintf(w->temporary, size, "%s.tmp", path);
+    w->stream = fopen(w->temporary, "wb");
+    if (!w->stream) {
+        error_set(e, "%s: cannot be made: %s", w->temporary, strerror(errno));
+        end_writer(w, 0);
+        return -1;
+    }
+    return 0;
+}
+
+static int fail_to_write(const FilesWriter *w, Error *e)
+{
+    return error_set(e, "%s: cannot be written: %s", w->path, strerror(errno));
+}
+
+int files_writer_append(FilesWriter *w, const void *data, size_t size, Error *e)
+{
+    return size == 0 || fwrite(data, 1, size, w->stream) == size ? 0 : fail_to_write(w, e);
+}
+
+static int flush_to_disk(FilesWriter *w, Error *e)
+{
+    if (ferror(w->stream)) /* what could not be written may be dropped: a flush can succeed without it */
+        return error_set(e, "%s: cannot be written: an earlier write failed", w->path);
+    if (fflush(w->stream) != 0 || fsync(fileno(w->stream)) != 0)
+        return fail_to_write(w, e);
+    FILE *stream = w->stream;
+    w->stream = NULL;
+    return fclose(stream) == 0 ? 0 : fail_to_write(w, e); /* network file systems report some errors only here */
+}
+
+/* Flushes the directory that holds `path`. */
+static int sync_parent(const char *path, Error *e)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return files_sync_dir(".", e);
+    char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (!parent)
+        return error_set(e, "%s: no memory to flush its directory", path);
+    const int status = files_sync_dir(parent, e);
+    free(parent);
+    return status;
+}
+
+int files_writer_commit(FilesWriter *w, Error *e)
+{
+    if (flush_to_disk(w, e) != 0)
+        return end_writer(w, -1);
+    if (rename(w->temporary, w->path) != 0) {
+        error_set(e, "%s: cannot be replaced by %s: %s", w->path, w->temporary, strerror(errno));
+        return end_writer(w, -1);
+    }
+    const int status = sync_parent(w->path, e);
+    end_writer(w, 0); /* the temporary name is gone already */
+    return status;
+}
+
+void files_writer_abandon(FilesWriter *w)
+{
+    end_writer(w, -1);
+}
+
+int files_write_atomic(const char *path, const void *data, size_t size, Error *e)
+{
+    FilesWriter w;
+    if (files_writer_open(&w, path, e) != 0)
+        return -1;
+    if (files_writer_append(&w, data, size, e) != 0) {
+        files_writer_abandon(&w);
+        return -1;
+    }
+    return files_writer_commit(&w, e);
+}
+
+/* --- reading a file --- */
+
+/* Reads on until the end of the file; *data is the caller's to free, also on failure. */
+static int read_stream(FILE *from, const char *path, size_t limit, char **data, size_t *size, Error *e)
+{
+    size_t capacity = 0, got = 1;
+    while (got > 0) {
+        if (*size + 1 >= capacity) { /* always room for the NUL */
+            capacity = capacity > 0 ? 2 * capacity : 4096;
+            char *larger = realloc(*data, capacity);
+            if (!larger)
+                return error_set(e, "%s: no memory to read it", path);
+            *data = larger;
+        }
+        got = fread(*data + *size, 1, capacity - 1 - *size, from);
+        *size += got;
+        if (*size > limit)
+            return error_set(e, "%s: is larger than the %zu bytes expected at most", path, limit);
+    }
+    (*data)[*size] = '\0';
+    return ferror(from) ? error_set(e, "%s: cannot be read: %s", path, strerror(errno)) : 0;
+}
+
+int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
+{
+    FILE *from = fopen(path, "rb");
+    if (!from)
+        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    *data = NULL;
+    *size = 0;
+    const int status = read_stream(from, path, limit, data, size, e);
+    fclose(from);
+    if (status != 0) {
+        free(*data);
+        *data = NULL;
+        *size = 0;
+    }
+    return status;
+}
+
+/* --- directories --- */
+
+static int make_dir(const char *path, Error *e)
+{
+    struct stat found;
+    if (mkdir(path, 0777) == 0)
+        return 0;
+    const int reason = errno; /* EEXIST, but also EROFS and others, for one that is there */
+    if (stat(path, &found) != 0)
+        return error_set(e, "%s: cannot be made: %s", path, strerror(reason));
+    return S_ISDIR(found.st_mode) ? 0 : error_set(e, "%s: is there, but no directory", path);
+}
+
+int files_make_dirs(const char *path, Error *e)
+{
+    char *part = strdup(path);
+    if (!part)
+        return error_set(e, "%s: no memory to make it", path);
+    int status = 0;
+    for (char *slash = strchr(part, '/'); slash && status == 0; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (slash > part)
+            status = make_dir(part, e);
+        *slash = '/';
+    }
+    if (status == 0)
+        status = make_dir(part, e);
+    free(part);
+    return status;
+}
+
+static int remove_dir_at(int parent, const char *name, const char *root, Error *e);
+
+static int fail_to_remove(const char *name, const char *root, Error *e)
+{
+    return error_set(e, "%s: cannot be removed: %s: %s", root, name, strerror(errno));
+}
+
+static int remove_at(int parent, const char *name, const char *root, Error *e)
+{
+    struct stat found;
+    if (fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
+        return fail_to_remove(name, root, e);
+    if (S_ISDIR(found.st_mode))
+        return remove_dir_at(parent, name, root, e);
+    return unlinkat(parent, name, 0) == 0 ? 0 : fail_to_remove(name, root, e);
+}
+
+static int remove_contents(DIR *dir, const char *root, Error *e)
+{
+    errno = 0;
+    for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+        const bool itself = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        if (!itself && remove_at(dirfd(dir), entry->d_name, root, e) != 0)
+            return -1;
+        errno = 0; /* readdir tells its failure from the end by errno alone */
+    }
+    return errno == 0 ? 0 : fail_to_remove(".", root, e);
+}
+
+/* Works with names relative to open directories, so that nothing swapped in meanwhile leads it elsewhere. */
+static int remove_dir_at(int parent, const char *name, const char *root, Error *e)
+{
+    const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        fail_to_remove(name, root, e);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    const int status = remove_contents(dir, root, e);
+    closedir(dir);
+    if (status != 0)
+        return -1;
+    return unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : fail_to_remove(name, root, e);
+}
+
+int files_remove_tree(const char *path, Error *e)
+{
+    char *name = strdup(path);
+    if (!name)
+        return error_set(e, "%s: no memory to remove it", path);
+    for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--)
+        name[n - 1] = '\0'; /* "link/" would be followed */
+    struct stat found;
+    int status = 0;
+    if (lstat(name, &found) != 0)
+        status = errno == ENOENT ? 0 : error_set(e, "%s: cannot be removed: %s", path, strerror(errno));
+    else if (!S_ISDIR(found.st_mode))
+        status = error_set(e, "%s: is no directory, so it is not removed", path);
+    else
+        status = remove_dir_at(AT_FDCWD, name, path, e);
+    free(name);
+    return status;
+}
+
+int files_sync_dir(const char *path, Error *e)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(e, "%s: cannot be opened as a directory: %s", path, strerror(errno));
+    /* EINVAL: this file system does not flush directories, and nobody can. */
+    const int status = fsync(fd) == 0 || errno == EINVAL
+        ? 0 : error_set(e, "%s: cannot be flushed to the disk: %s", path, strerror(errno));
+    close(fd);
+    return status;
+}
+
+int files_lock_dir(const char *path, int *lock, Error *e)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems know no locks */
+        return 0;
+    files_unlock_dir(lock);
+    return error_set(e, "%s: another process is training there", path);
+}
+
+void files_unlock_dir(int *lock)
+{
+    if (*lock >= 0)
+        close(*lock);
+    *lock = -1;
+}

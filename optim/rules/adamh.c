@@ -1,0 +1,53 @@
+/* AdamH: Adam's direction, and a step that turns each matrix and keeps its norm (modded-nanogpt track 3). */
+#include "optim/rules/adamw.h"
+#include "optim/rules/batch.h"
+
+#include <math.h>
+
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    (void)h;
+    return count * rows * cols;
+}
+
+static size_t adamh_workspace(const OptimGroup *group)
+{
+    return batch_workspace(group, workspace_of_batch);
+}
+
+/* u = m / (sqrt(vhat) + eps); the first moment's own correction is a factor that the step does not see. */
+static void adamh_batch(const Batch *batch)
+{
+    const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
+    const size_t n = batch->rows * batch->cols;
+    const double beta2 = batch_hyper(batch, HYPER_BETA2), correction = 1 / (1 - pow(beta2, (double)batch->t));
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        const OptimSlot *slot = &batch->slots[i];
+        run = batch_run(batch, i);
+        verb_adam_direction(run * n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
+                            batch_hyper(batch, HYPER_BETA1), beta2, correction, batch_hyper(batch, HYPER_EPS),
+                            batch->grad_scale);
+    }
+    batch_rotate(batch, u);
+}
+
+static void adamh_step(const OptimGroup *group, const OptimStep *step)
+{
+    batch_each(group, step, adamh_batch);
+}
+
+const OptimRule optim_adamh = {
+    .name = "adamh",
+    .summary = "Adam that turns each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(0.018),
+                    [HYPER_BETA1] = HYPER_SET(0.9),
+                    [HYPER_BETA2] = HYPER_SET(0.95),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .states = adamw_states,
+    .workspace = adamh_workspace,
+    .step = adamh_step,
+};

@@ -1,0 +1,145 @@
+/* Adam (Kingma and Ba 2015) with coupled L2, AdamW with decoupled weight decay (Loshchilov and Hutter 2019), and Adam
+ * with its averages nested. */
+#include "optim/rules/adamw.h"
+
+#include <string.h>
+
+_Static_assert(sizeof(AdamwScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "AdamwScalars is handed over as floats");
+
+size_t adamw_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h;
+    specs[0] = (OptimStateSpec){"m", rows, cols};
+    specs[1] = (OptimStateSpec){"v", rows, cols};
+    return 2;
+}
+
+static size_t nested_adam_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h;
+    specs[0] = (OptimStateSpec){"v", rows, cols};
+    specs[1] = (OptimStateSpec){"k", rows, cols};
+    return 2;
+}
+
+static double setting(const OptimHyper *h, HyperId id, double otherwise)
+{
+    return h->at[id].set ? h->at[id].value : otherwise;
+}
+
+AdamwScalars adamw_scalars_of(const OptimStep *step, double l2, Decay decay)
+{
+    const OptimHyper *h = &step->hyper;
+    const double t = (double)step->t, lr = hyper(h, HYPER_LR), eps = hyper(h, HYPER_EPS);
+    const bool corrected = setting(h, HYPER_BIAS_CORRECTION, 1) != 0;
+    const double correction1 = corrected ? 1 / (1 - pow(hyper(h, HYPER_BETA1), t)) : 1;
+    const double correction2 = corrected ? 1 / (1 - pow(hyper(h, HYPER_BETA2), t)) : 1;
+    const EpsMode mode = (EpsMode)setting(h, HYPER_EPS_MODE, EPS_OUTSIDE);
+    /* moments that begin at the first gradient are that gradient after the first step */
+    const bool seeds = step->t == 1 && setting(h, HYPER_ZERO_INIT_MOMENTS, 1) == 0;
+    const double beta1 = seeds ? 0 : hyper(h, HYPER_BETA1), beta2 = seeds ? 0 : hyper(h, HYPER_BETA2);
+    return (AdamwScalars){
+        .grad_scale = (float)step->grad_scale,
+        .l2 = (float)l2,
+        .beta1 = (float)beta1,
+        .one_minus_beta1 = (float)(1 - beta1),
+        .beta2 = (float)beta2,
+        .one_minus_beta2 = (float)(1 - beta2),
+        .correction2 = mode == EPS_UNCORRECTED ? 1.0f : (float)correction2,
+        .eps_inside = mode == EPS_INSIDE ? (float)eps : 0.0f,
+        .eps_outside = mode == EPS_INSIDE ? 0.0f : (float)eps,
+        .step_size = (float)(lr * correction1 / (mode == EPS_UNCORRECTED ? sqrt(correction2) : 1)),
+        .decay = decay,
+    };
+}
+
+static void adamw_scalars(const OptimStep *step, float *k)
+{
+    const AdamwScalars s = adamw_scalars_of(step, 0, decay_of(&step->hyper));
+    memcpy(k, &s, sizeof s);
+}
+
+static void adam_scalars(const OptimStep *step, float *k)
+{
+    const AdamwScalars s = adamw_scalars_of(step, hyper(&step->hyper, HYPER_WEIGHT_DECAY), (Decay){1, 1});
+    memcpy(k, &s, sizeof s);
+}
+
+static void adamw_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
+{
+    float *restrict m = state[0], *restrict v = state[1];
+    AdamwScalars s;
+    memcpy(&s, k, sizeof s);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        adamw_element(&p[i], g[i], &m[i], &v[i], &s);
+}
+
+static void nested_adam_elements(size_t n, float *restrict p, const float *restrict g, float *const *state,
+                                 const float *k)
+{
+    float *restrict v = state[0], *restrict average = state[1];
+    AdamwScalars s;
+    memcpy(&s, k, sizeof s);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        nested_adam_element(&p[i], g[i], &v[i], &average[i], &s);
+}
+
+static int adamw_check(const OptimHyper *h, const char *prefix, Error *e)
+{
+    const double start = hyper(h, HYPER_EPS_START), end = hyper(h, HYPER_EPS_END), most = hyper(h, HYPER_EPS_MAX);
+    if (most == 0 && (hyper(h, HYPER_EPS_RATE) != 0 || start != 0 || end != 1))
+        return error_set(e, "--%seps-rate, --%seps-start and --%seps-end need --%seps-max", prefix, prefix, prefix,
+                         prefix);
+    if (most > 0 && start >= end)
+        return error_set(e, "--%seps-start %g must be below --%seps-end %g", prefix, start, prefix, end);
+    if (most > 0 && most < hyper(h, HYPER_EPS))
+        return error_set(e, "--%seps-max %g is below --%seps %g; eps only grows", prefix, most, prefix,
+                         hyper(h, HYPER_EPS));
+    return 0;
+}
+
+/* What the ablations of Adam can switch. */
+#define ADAM_DEFAULTS                                                                                                  \
+    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),                     \
+    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0),          \
+    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),                 \
+    [HYPER_BIAS_CORRECTION] = HYPER_SET(1), [HYPER_ZERO_INIT_MOMENTS] = HYPER_SET(1)
+
+const OptimRule optim_adamw = {
+    .name = "adamw",
+    .summary = "Adam with decoupled weight decay",
+    .source = "Loshchilov and Hutter 2019; torch.optim.AdamW",
+    .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1), [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .check = adamw_check,
+    .states = adamw_states,
+    .scalars = adamw_scalars,
+    .elements = adamw_elements,
+};
+
+const OptimRule optim_adam = {
+    .name = "adam",
+    .summary = "Adam; weight decay is coupled L2",
+    .source = "Kingma and Ba 2015; torch.optim.Adam",
+    .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0)},
+    .check = adamw_check,
+    .states = adamw_states,
+    .scalars = adam_scalars,
+    .elements = adamw_elements,
+};
+
+const OptimRule optim_nested_adam = {
+    .name = "nested-adam",
+    .summary = "average of the normalised gradients, not of the gradients",
+    .source = "an idea of the notes this project grew from; no paper",
+    .defaults.at = {[HYPER_LR] = HYPER_SET(1e-3),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
+                    [HYPER_BETA1] = HYPER_SET(0.9),
+                    [HYPER_BETA2] = HYPER_SET(0.95),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .states = nested_adam_states,
+    .scalars = adamw_scalars,
+    .elements = nested_adam_elements,
+};

@@ -1,0 +1,14 @@
+#ifndef OPTIM_RULES_ADAMW_H
+#define OPTIM_RULES_ADAMW_H
+
+#include "optim/rules/adamw_math.h"
+#include "optim/rule.h"
+
+/* The constants of a step with a coupled decay `l2` and a decoupled one. Options that the rule does not use (eps modes,
+ * bias correction, the moments' first values) count as PyTorch has them. */
+AdamwScalars adamw_scalars_of(const OptimStep *step, double l2, Decay decay);
+
+/* m and v of a tensor's shape. */
+size_t adamw_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);
+
+#endif

@@ -1,0 +1,83 @@
+#include "optim/rules/batch.h"
+
+/* Slots from `first` on that have its shape, at most a batch. */
+static size_t count_at(const OptimGroup *group, size_t first)
+{
+    const OptimSlot *a = &group->slots[first];
+    const size_t fit = verb_batch_floats() / (a->rows * a->cols), most = fit > 0 ? fit : 1;
+    size_t n = 1;
+    while (n < most && first + n < group->count && group->slots[first + n].rows == a->rows &&
+           group->slots[first + n].cols == a->cols)
+        n++;
+    return n;
+}
+
+void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch))
+{
+    for (size_t i = 0; i < group->count;) {
+        const OptimSlot *slots = &group->slots[i];
+        const Batch batch = {.hyper = &step->hyper, .grad_scale = step->grad_scale, .t = step->t, .slots = slots,
+                             .count = count_at(group, i), .rows = slots->rows, .cols = slots->cols,
+                             .workspace = group->workspace};
+        each(&batch);
+        i += batch.count;
+    }
+}
+
+size_t batch_workspace(const OptimGroup *group,
+                       size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count))
+{
+    size_t most = 0;
+    for (size_t i = 0; i < group->count; i += count_at(group, i)) {
+        const OptimSlot *slot = &group->slots[i];
+        const size_t n = of_batch(&group->hyper, slot->rows, slot->cols, count_at(group, i));
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols)
+{
+    return (Mats){batch->slots->state[k], rows, cols, batch->count};
+}
+
+size_t batch_run(const Batch *batch, size_t first)
+{
+    const size_t n = batch->rows * batch->cols;
+    const OptimSlot *slot = &batch->slots[first];
+    size_t run = 1;
+    while (first + run < batch->count && slot[run].param == slot->param + run * n &&
+           slot[run].grad == slot->grad + run * n)
+        run++;
+    return run;
+}
+
+void batch_gradients(const Batch *batch, Mats g)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_scale(run * n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+    }
+}
+
+void batch_update(const Batch *batch, Mats u, double scale)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_update(run * n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
+                    batch_hyper(batch, HYPER_LR) * scale);
+    }
+}
+
+void batch_rotate(const Batch *batch, Mats u)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        const Mats p = {batch->slots[i].param, batch->rows, batch->cols, run};
+        const Mats along = {u.data + i * n, batch->rows, batch->cols, run};
+        verb_rotate(p, along, batch_hyper(batch, HYPER_LR), 1e-10);
+    }
+}

@@ -1,0 +1,87 @@
+/*
+ * Dion in its simple form (Ahn et al. 2025): an orthonormalised update of low rank, by one step of power iteration on
+ * the momentum, whose remainder is fed back.
+ *   B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;  Q = R with columns of length 1;
+ *   W = (1 - lr wd) W - lr sqrt(r/c) P Q^T
+ */
+#include "optim/rules/batch.h"
+
+#include <math.h>
+
+enum { B, Q, STATES };
+
+static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t asked = (size_t)hyper(h, HYPER_RANK), most = rows < cols ? rows : cols;
+    return asked > 0 && asked < most ? asked : most;
+}
+
+static size_t dion_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    specs[B] = (OptimStateSpec){"b", rows, cols};
+    specs[Q] = (OptimStateSpec){"q", cols, rank_of(h, rows, cols)};
+    return STATES;
+}
+
+static void dion_init(const OptimGroup *group)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        const OptimSlot *slot = &group->slots[i];
+        verb_normal(slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q], i);
+    }
+}
+
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    const size_t rank = rank_of(h, rows, cols);
+    return count * (rows * rank + cols * rank + rows * cols) + verb_scratch(rows, rank, count);
+}
+
+static size_t dion_workspace(const OptimGroup *group)
+{
+    return batch_workspace(group, workspace_of_batch);
+}
+
+static void dion_batch(const Batch *batch)
+{
+    const size_t r = batch->rows, c = batch->cols, rank = rank_of(batch->hyper, r, c), count = batch->count;
+    const Mats b = batch_state(batch, B, r, c), q = batch_state(batch, Q, c, rank);
+    const Mats left = {batch->workspace, r, rank, count};
+    const Mats right = {left.data + mats_size(left), c, rank, count};
+    const Mats u = {right.data + mats_size(right), r, c, count};
+
+    for (size_t i = 0, run; i < count; i += run) {
+        run = batch_run(batch, i);
+        verb_add(run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
+    }
+    verb_product(b, false, q, false, 1, 0, left);
+    verb_qr(left, u.data + mats_size(u));
+    verb_product(b, true, left, false, 1, 0, right);
+    verb_product(left, false, right, true, -(1 - batch_hyper(batch, HYPER_MOMENTUM)), 1, b);
+    verb_copy(right, q);
+    verb_normalise_columns(q, 1e-8);
+    verb_product(left, false, q, true, 1, 0, u);
+    batch_update(batch, u, sqrt((double)r / (double)c));
+}
+
+static void dion_step(const OptimGroup *group, const OptimStep *step)
+{
+    batch_each(group, step, dion_batch);
+}
+
+const OptimRule optim_dion = {
+    .name = "dion",
+    .summary = "orthonormal updates of low rank by power iteration",
+    .source = "Ahn et al. 2025; microsoft/dion",
+    .matrices_only = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.01),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0),
+                    [HYPER_MOMENTUM] = HYPER_SET(0.95),
+                    [HYPER_RANK] = HYPER_SET(0),
+                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .states = dion_states,
+    .init = dion_init,
+    .workspace = dion_workspace,
+    .step = dion_step,
+};

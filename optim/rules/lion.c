@@ -1,0 +1,54 @@
+/* Lion: the sign of a momentum that looks one gradient ahead (Chen et al. 2023). One buffer. */
+#include "optim/rules/lion_math.h"
+#include "optim/rule.h"
+
+#include <string.h>
+
+_Static_assert(sizeof(LionScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "LionScalars is handed over as floats");
+
+static size_t lion_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h;
+    specs[0] = (OptimStateSpec){"m", rows, cols};
+    return 1;
+}
+
+static void lion_scalars(const OptimStep *step, float *k)
+{
+    const OptimHyper *h = &step->hyper;
+    const double lr = hyper(h, HYPER_LR), beta1 = hyper(h, HYPER_BETA1), beta2 = hyper(h, HYPER_BETA2);
+    const LionScalars s = {
+        .grad_scale = (float)step->grad_scale,
+        .lr = (float)lr,
+        .beta1 = (float)beta1,
+        .one_minus_beta1 = (float)(1 - beta1),
+        .beta2 = (float)beta2,
+        .one_minus_beta2 = (float)(1 - beta2),
+        .decay = decay_of(h),
+    };
+    memcpy(k, &s, sizeof s);
+}
+
+static void lion_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
+{
+    float *restrict m = state[0];
+    LionScalars s;
+    memcpy(&s, k, sizeof s);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        lion_element(&p[i], g[i], &m[i], &s);
+}
+
+const OptimRule optim_lion = {
+    .name = "lion",
+    .summary = "sign of a momentum that looks a gradient ahead",
+    .source = "Chen et al. 2023",
+    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
+                    [HYPER_BETA1] = HYPER_SET(0.9),
+                    [HYPER_BETA2] = HYPER_SET(0.99),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .states = lion_states,
+    .scalars = lion_scalars,
+    .elements = lion_elements,
+};

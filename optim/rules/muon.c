@@ -1,0 +1,321 @@
+/*
+ * Muon (Jordan et al. 2024), momentum whose matrices are orthogonalised before they are taken off the weights,
+ *   m = mu m + (1 - mu) g;  u = nesterov ? (1 - mu) g + mu m : m;  O = NS(u);  W = (1 - lr wd) W - lr scale O,
+ * and its variations:
+ *   spectral   without momentum
+ *   muon2      u is divided by the root of the gradient's second moment before NS
+ *   normuon    rows (columns of a wide matrix) of O are divided by the root of their second moment, |O|_F kept
+ *              (Li et al. 2025)
+ *   muonh, normuonh   the step turns W and keeps its norm
+ */
+#include "optim/rules/muon.h"
+
+#include "optim/rules/newton_schulz.h"
+
+#include <math.h>
+
+const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
+                                                            "early", "gradient", "nuclear",  NULL};
+
+double muon_scale(MuonScale rule, size_t rows, size_t cols)
+{
+    const double r = (double)rows, c = (double)cols, longer = r > c ? r : c;
+    switch (rule) {
+    case MUON_SCALE_ORIGINAL:
+        return r > c ? sqrt(r / c) : 1;
+    case MUON_SCALE_MOONSHOT:
+        return 0.2 * sqrt(longer);
+    case MUON_SCALE_BERNSTEIN:
+        return sqrt(r / c);
+    case MUON_SCALE_EARLY:
+        return sqrt(longer);
+    default:
+        return 1;
+    }
+}
+
+/* Below it a norm counts as zero where it divides. */
+static const double NORM_LEAST = 1e-30;
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The halves of the step
+ */
+
+Mats muon_blend(const Batch *batch)
+{
+    const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
+    const size_t n = batch->rows * batch->cols;
+    if (!batch->hyper->at[HYPER_MOMENTUM].set) {
+        batch_gradients(batch, u);
+        return u;
+    }
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_momentum(run * n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
+                      batch_hyper(batch, HYPER_MOMENTUM), batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
+    }
+    return u;
+}
+
+static bool is_bf16(const OptimHyper *h)
+{
+    return hyper(h, HYPER_NS_DTYPE) == NS_BF16;
+}
+
+static void orthogonalise(const Batch *batch, Mats u, float *rest)
+{
+    const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
+    const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
+    if (is_bf16(batch->hyper))
+        ns_orthogonalise_bf16(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
+    else
+        ns_orthogonalise(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
+}
+
+static MuonScale scale_rule(const OptimHyper *h)
+{
+    return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
+}
+
+/* Three scalars a matrix, padded, so that what follows them is aligned as they are. */
+static size_t scalars_of(size_t count)
+{
+    return (3 * count + 15) / 16 * 16;
+}
+
+/* The scalars, a copy of u or of the gradients where the scale needs one, the iteration's own. */
+size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    const MuonScale scale = scale_rule(h);
+    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
+    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
+    return scalars_of(count) + (copies ? count * rows * cols : 0) +
+           (is_bf16(h) ? ns_workspace_bf16(rows, cols, count) : ns_workspace(ns, rows, cols, count));
+}
+
+/* NorMuon's part: every row, or column of a wide matrix, over the root of its second moment, state 1. */
+static void normalise(const Batch *batch, Mats u)
+{
+    verb_normalise_lines(u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
+}
+
+static void normalise_keeping_norm(const Batch *batch, Mats u, float *before, float *after)
+{
+    verb_norms(u, before);
+    normalise(batch, u);
+    verb_norms(u, after);
+    verb_rescale(u, before, after, 1, NORM_LEAST);
+}
+
+/* u is orthogonalised, normalised by lines where told, scaled and taken off the parameters, decayed as told. */
+static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
+{
+    const MuonScale scale = scale_rule(batch->hyper);
+    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
+    float *dual = rest, *first = dual + u.batch, *second = first + u.batch;
+    const Mats copy = {rest + scalars_of(u.batch), u.rows, u.cols, u.batch};
+    if (scale == MUON_SCALE_GRADIENT) {
+        batch_gradients(batch, copy);
+        verb_norms(copy, dual);
+    } else if (scale == MUON_SCALE_NUCLEAR) {
+        verb_copy(u, copy);
+    }
+    orthogonalise(batch, u, copies ? copy.data + mats_size(copy) : copy.data);
+    if (by_lines)
+        normalise_keeping_norm(batch, u, first, second);
+    if (scale == MUON_SCALE_GRADIENT) {
+        verb_norms(u, first);
+        verb_rescale(u, dual, first, 1, NORM_LEAST);
+    } else if (scale == MUON_SCALE_NUCLEAR) {
+        verb_dots(copy, u, dual);
+        verb_rescale(u, dual, NULL, 1, 1);
+    }
+    batch_update(batch, u, muon_scale(scale, u.rows, u.cols));
+}
+
+void muon_finish(const Batch *batch, Mats u, float *rest)
+{
+    finish(batch, u, false, rest);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The rules
+ */
+
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    return count * rows * cols + muon_rest(h, rows, cols, count);
+}
+
+static size_t muon_workspace(const OptimGroup *group)
+{
+    return batch_workspace(group, workspace_of_batch);
+}
+
+static void muon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    muon_finish(batch, u, u.data + mats_size(u));
+}
+
+static void muonh_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    orthogonalise(batch, u, u.data + mats_size(u));
+    batch_rotate(batch, u);
+}
+
+static void muon2_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    const size_t n = u.rows * u.cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_precondition(run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
+                          batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
+    }
+    muon_finish(batch, u, u.data + mats_size(u));
+}
+
+static void normuon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    finish(batch, u, true, u.data + mats_size(u));
+}
+
+static void normuonh_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    orthogonalise(batch, u, u.data + mats_size(u));
+    normalise(batch, u);
+    batch_rotate(batch, u);
+}
+
+static void muon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon_batch); }
+static void muonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muonh_batch); }
+static void muon2_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon2_batch); }
+static void normuon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuon_batch); }
+static void normuonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuonh_batch); }
+
+static size_t spectral_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h, (void)rows, (void)cols, (void)specs;
+    return 0;
+}
+
+static size_t muon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h;
+    specs[0] = (OptimStateSpec){"m", rows, cols};
+    return 1;
+}
+
+static size_t muon2_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    specs[1] = (OptimStateSpec){"v", rows, cols};
+    return muon_states(h, rows, cols, specs) + 1;
+}
+
+static size_t normuon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    specs[1] = rows >= cols ? (OptimStateSpec){"v", rows, 1} : (OptimStateSpec){"v", 1, cols};
+    return muon_states(h, rows, cols, specs) + 1;
+}
+
+static int muon_check(const OptimHyper *h, const char *prefix, Error *e)
+{
+    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
+        return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
+                         hyper(h, HYPER_NS_STEPS), prefix);
+    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_DTYPE) == NS_BF16)
+        return error_set(e, "--%sns-dtype bf16: the exact factor of --%sns exact is computed in fp64", prefix, prefix);
+    return 0;
+}
+
+#define ORTHOGONAL_DEFAULTS \
+    [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO), \
+    [HYPER_SPLIT_QKV] = HYPER_SET(1)
+#define MOMENTUM_DEFAULTS                                                                              \
+    [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1),                               \
+    [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0),                  \
+    [HYPER_MOMENTUM_START] = HYPER_SET(0.85)
+#define DECAY_DEFAULTS(wd)                                                                             \
+    [HYPER_WEIGHT_DECAY] = HYPER_SET(wd), [HYPER_CAUTIOUS] = HYPER_SET(0),                             \
+    [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL)
+
+const OptimRule optim_muon = {
+    .name = "muon",
+    .summary = "momentum, orthogonalised by Newton-Schulz",
+    .source = "Jordan et al. 2024; torch.optim.Muon",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .check = muon_check,
+    .states = muon_states,
+    .workspace = muon_workspace,
+    .step = muon_step,
+};
+
+const OptimRule optim_spectral = {
+    .name = "spectral",
+    .summary = "the gradient itself, orthogonalised: Muon without momentum",
+    .source = "Bernstein and Newhouse 2024",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .check = muon_check,
+    .states = spectral_states,
+    .workspace = muon_workspace,
+    .step = muon_step,
+};
+
+const OptimRule optim_normuon = {
+    .name = "normuon",
+    .summary = "Muon whose neurons move equally far",
+    .source = "Li et al. 2025; modded-nanogpt",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
+    .states = normuon_states,
+    .workspace = muon_workspace,
+    .step = normuon_step,
+};
+
+const OptimRule optim_muonh = {
+    .name = "muonh",
+    .summary = "Muon that turns each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018)},
+    .check = muon_check,
+    .states = muon_states,
+    .workspace = muon_workspace,
+    .step = muonh_step,
+};
+
+const OptimRule optim_normuonh = {
+    .name = "normuonh",
+    .summary = "NorMuon that turns each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
+    .states = normuon_states,
+    .workspace = muon_workspace,
+    .step = normuonh_step,
+};
+
+const OptimRule optim_muon2 = {
+    .name = "muon2",
+    .summary = "Muon of the momentum over the root of the second moment",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .check = muon_check,
+    .states = muon2_states,
+    .workspace = muon_workspace,
+    .step = muon2_step,
+};

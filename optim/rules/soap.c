@@ -1,0 +1,339 @@
+/*
+ * Adam in the eigenbasis of Shampoo's factors. With L and R averages of G G^T and G^T G, and QL, QR their eigenvectors,
+ * kept up to date by one step of orthogonal iteration, Q = qr(L Q):
+ *   soap       m and v are averages of G' = QL^T G QR and of its square; the step is QL (m / (sqrt(v) + eps)) QR^T; the
+ *              decay comes after it (Vyas et al. 2024, as the authors' code has it)
+ *   soap-muon  Muon's momentum, divided by the root of its second moment in that basis, its norm kept, goes on to
+ *              Newton-Schulz (modded-nanogpt track 3)
+ *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step turns each
+ *              matrix and keeps its norm (modded-nanogpt track 3)
+ */
+#include "optim/rules/muon.h"
+#include "optim/rules/newton_schulz.h"
+
+#include <math.h>
+
+enum { M, V, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, SOAP_STATES, LEFT_SCALE = SOAP_STATES, RIGHT_SCALE, KL_STATES };
+
+static size_t soap_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    (void)h;
+    specs[M] = (OptimStateSpec){"m", rows, cols};
+    specs[V] = (OptimStateSpec){"v", rows, cols};
+    specs[LEFT] = (OptimStateSpec){"left", rows, rows};
+    specs[RIGHT] = (OptimStateSpec){"right", cols, cols};
+    specs[LEFT_BASIS] = (OptimStateSpec){"left_basis", rows, rows};
+    specs[RIGHT_BASIS] = (OptimStateSpec){"right_basis", cols, cols};
+    return SOAP_STATES;
+}
+
+static size_t kl_soap_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+{
+    soap_states(h, rows, cols, specs);
+    specs[LEFT_SCALE] = (OptimStateSpec){"left_scale", 1, rows};
+    specs[RIGHT_SCALE] = (OptimStateSpec){"right_scale", 1, cols};
+    return KL_STATES;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * One batch's matrices by name
+ */
+
+typedef struct Soap {
+    const Batch *batch;
+    Mats m, v, factor[2], basis[2]; /* [0] left, [1] right */
+    Mats u, g, x, between;          /* workspace, of the parameters' shape; u stands first, where Muon has it */
+    float *rest;                    /* of rest_floats */
+} Soap;
+
+/* An image L Q of a basis and scratch; or a line of means for each side; not at once. */
+static size_t rest_floats(size_t rows, size_t cols, size_t count)
+{
+    const size_t n = rows > cols ? rows : cols;
+    return count * (n * n + rows + cols) + verb_scratch(n, n, count);
+}
+
+static Soap soap_of(const Batch *batch)
+{
+    const size_t r = batch->rows, c = batch->cols, n = batch->count * r * c;
+    float *w = batch->workspace;
+    return (Soap){.batch = batch,
+                  .m = batch_state(batch, M, r, c),
+                  .v = batch_state(batch, V, r, c),
+                  .factor = {batch_state(batch, LEFT, r, r), batch_state(batch, RIGHT, c, c)},
+                  .basis = {batch_state(batch, LEFT_BASIS, r, r), batch_state(batch, RIGHT_BASIS, c, c)},
+                  .u = {w, r, c, batch->count},
+                  .g = {w + n, r, c, batch->count},
+                  .x = {w + 2 * n, r, c, batch->count},
+                  .between = {w + 3 * n, r, c, batch->count},
+                  .rest = w + 4 * n};
+}
+
+static size_t soap_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    (void)h;
+    return 4 * count * rows * cols + rest_floats(rows, cols, count);
+}
+
+static size_t soap_muon_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    const size_t own = rest_floats(rows, cols, count), finish = muon_rest(h, rows, cols, count);
+    return 4 * count * rows * cols + (own > finish ? own : finish);
+}
+
+/* to = QL^T x QR */
+static void into_basis(const Soap *s, Mats x, Mats to)
+{
+    verb_product(s->basis[0], true, x, false, 1, 0, s->between);
+    verb_product(s->between, false, s->basis[1], false, 1, 0, to);
+}
+
+/* to = QL x QR^T */
+static void out_of_basis(const Soap *s, Mats x, Mats to)
+{
+    verb_product(s->basis[0], false, x, false, 1, 0, s->between);
+    verb_product(s->between, false, s->basis[1], true, 1, 0, to);
+}
+
+/* L = keep L + share x x^T;  R = keep R + share y^T y */
+static void average_factors(const Soap *s, Mats x, Mats y, double keep, double left_share, double right_share)
+{
+    verb_gram_average(x, false, keep, left_share, s->factor[0]);
+    verb_gram_average(y, true, keep, right_share, s->factor[1]);
+}
+
+static void first_bases(const Soap *s)
+{
+    for (size_t side = 0; side < 2; side++)
+        verb_eigenbasis(s->factor[side], s->basis[side], s->rest);
+}
+
+/* Q = qr(factor Q) on both sides; sorted by eigenvalue, v's rows and columns alike, where told. */
+static void renew_bases(const Soap *s, bool sorted)
+{
+    for (size_t side = 0; side < 2; side++) {
+        const Mats basis = s->basis[side], image = {s->rest, basis.rows, basis.cols, basis.batch};
+        float *scratch = s->rest + mats_size(image);
+        verb_product(s->factor[side], false, basis, false, 1, 0, image);
+        if (sorted)
+            verb_sort_basis(basis, image, s->v, side == 1, scratch);
+        verb_qr(image, scratch);
+        verb_copy(image, basis);
+    }
+}
+
+/* The same, with m taken from the old basis to the new one. */
+static void renew_bases_and_momentum(const Soap *s, bool sorted)
+{
+    out_of_basis(s, s->m, s->x);
+    renew_bases(s, sorted);
+    into_basis(s, s->x, s->m);
+}
+
+/* u = QL (m / (sqrt(v) + eps)) QR^T with m and v averages of G' = QL^T G QR and its square; G' is left in x. */
+static void adam_in_basis(const Soap *s)
+{
+    const Batch *batch = s->batch;
+    const size_t n = mats_size(s->g);
+    into_basis(s, s->g, s->x);
+    verb_adam_direction(n, s->u.data, s->m.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA1),
+                        batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), 1);
+    out_of_basis(s, s->u, s->u);
+}
+
+static bool refresh_due(const Batch *batch, size_t t)
+{
+    return t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * soap
+ */
+
+/* Takes lr x correction x u off the parameters and only then decays them. */
+static void update_then_decay(const Soap *s, double correction)
+{
+    const Batch *batch = s->batch;
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        float *p = batch->slots[i].param;
+        run = batch_run(batch, i);
+        verb_update(run * n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
+        verb_update(run * n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
+    }
+}
+
+static void soap_batch(const Batch *batch)
+{
+    const Soap s = soap_of(batch);
+    const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
+    const size_t t = batch->t - 1; /* the first call only finds the bases */
+    batch_gradients(batch, s.g);
+    if (t > 0) {
+        adam_in_basis(&s);
+        update_then_decay(&s, sqrt(1 - pow(beta2, (double)t)) / (1 - pow(beta1, (double)t)));
+    }
+    average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
+    if (t == 0)
+        first_bases(&s);
+    else if (refresh_due(batch, t))
+        renew_bases_and_momentum(&s, true);
+}
+
+static size_t soap_workspace(const OptimGroup *group) { return batch_workspace(group, soap_of_batch); }
+static void soap_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, soap_batch); }
+
+const OptimRule optim_soap = {
+    .name = "soap",
+    .summary = "Adam in the eigenbasis of Shampoo's factors",
+    .source = "Vyas et al. 2024; nikhilvyas/SOAP",
+    .matrices_only = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-3),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.01),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0),
+                    [HYPER_BETA1] = HYPER_SET(0.95),
+                    [HYPER_BETA2] = HYPER_SET(0.95),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_REFRESH] = HYPER_SET(10),
+                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .states = soap_states,
+    .workspace = soap_workspace,
+    .step = soap_step,
+};
+
+/* --------------------------------------------------------------------------------------------------------------
+ * soap-muon
+ */
+
+static void soap_muon_batch(const Batch *batch)
+{
+    const Soap s = soap_of(batch);
+    const double beta2 = batch_hyper(batch, HYPER_BETA2);
+    float *before = s.rest, *after = before + batch->count;
+    batch_gradients(batch, s.g);
+    if (batch->t == 1) {
+        average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
+        first_bases(&s);
+    }
+    muon_blend(batch);
+    verb_norms(s.u, before);
+    into_basis(&s, s.u, s.x);
+    verb_precondition(mats_size(s.x), s.x.data, s.v.data, s.x.data, beta2, 1, batch_hyper(batch, HYPER_EPS), 1);
+    out_of_basis(&s, s.x, s.u);
+    verb_norms(s.u, after);
+    verb_rescale(s.u, before, after, 1, 1e-30);
+    muon_finish(batch, s.u, s.rest);
+    if (batch->t > 1)
+        average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
+    if (refresh_due(batch, batch->t))
+        renew_bases(&s, false);
+}
+
+static size_t soap_muon_workspace(const OptimGroup *group) { return batch_workspace(group, soap_muon_of_batch); }
+static void soap_muon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, soap_muon_batch); }
+
+const OptimRule optim_soap_muon = {
+    .name = "soap-muon",
+    .summary = "Muon of the momentum as SOAP preconditions it",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(0.02),
+                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
+                    [HYPER_CAUTIOUS] = HYPER_SET(0),
+                    [HYPER_MOMENTUM] = HYPER_SET(0.95),
+                    [HYPER_NESTEROV] = HYPER_SET(1),
+                    [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0),
+                    [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0),
+                    [HYPER_MOMENTUM_START] = HYPER_SET(0.85),
+                    [HYPER_BETA2] = HYPER_SET(0.9),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_REFRESH] = HYPER_SET(10),
+                    [HYPER_NS] = HYPER_SET(NS_JORDAN),
+                    [HYPER_NS_STEPS] = HYPER_SET(0),
+                    [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO),
+                    [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL),
+                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .states = soap_states,
+    .workspace = soap_muon_workspace,
+    .step = soap_muon_step,
+};
+
+/* --------------------------------------------------------------------------------------------------------------
+ * kl-soap
+ */
+
+/* Bounds of modded-nanogpt's form: the first eigenvalues and the largest inverse root. */
+static const double FIRST_EIGENVALUE = 0.1, LARGEST_INVERSE_ROOT = 4000;
+
+static void kl_init(const OptimGroup *group)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        const OptimSlot *slot = &group->slots[i];
+        verb_fill(slot->rows, slot->state[LEFT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
+        verb_fill(slot->cols, slot->state[RIGHT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
+    }
+}
+
+/*
+ * Factors of gradients whitened on the other side, and estimates of the inverse roots of their eigenvalues:
+ *   L from G QR diag(right scale), R from diag(left scale) QL^T G, the scales from the lines of G' likewise.
+ * x holds G' = QL^T G QR.
+ */
+static void kl_average_factors(const Soap *s)
+{
+    const Batch *batch = s->batch;
+    const size_t r = batch->rows, c = batch->cols, count = batch->count;
+    const double beta = batch_hyper(batch, HYPER_BETA2);
+    float *left_scale = batch->slots->state[LEFT_SCALE], *right_scale = batch->slots->state[RIGHT_SCALE];
+    float *left_mean = s->rest, *right_mean = left_mean + count * r;
+
+    verb_scale_lines(s->x, right_scale, true, s->between);
+    verb_mean_squares(s->between, false, left_mean);
+    verb_scale_lines(s->x, left_scale, false, s->between);
+    verb_mean_squares(s->between, true, right_mean);
+
+    verb_product(s->g, false, s->basis[1], false, 1, 0, s->x);
+    verb_scale_lines(s->x, right_scale, true, s->x);
+    verb_product(s->basis[0], true, s->g, false, 1, 0, s->between);
+    verb_scale_lines(s->between, left_scale, false, s->between);
+    average_factors(s, s->x, s->between, beta, (1 - beta) / (double)c, (1 - beta) / (double)r);
+
+    verb_inverse_roots(count * r, left_scale, left_mean, beta, LARGEST_INVERSE_ROOT);
+    verb_inverse_roots(count * c, right_scale, right_mean, beta, LARGEST_INVERSE_ROOT);
+}
+
+static void kl_soap_batch(const Batch *batch)
+{
+    const Soap s = soap_of(batch);
+    batch_gradients(batch, s.g);
+    if (batch->t == 1) { /* the first step only finds the bases */
+        average_factors(&s, s.g, s.g, 0, 1 / (double)batch->cols, 1 / (double)batch->rows);
+        first_bases(&s);
+        return;
+    }
+    adam_in_basis(&s);
+    batch_rotate(batch, s.u);
+    kl_average_factors(&s);
+    if (refresh_due(batch, batch->t - 1))
+        renew_bases_and_momentum(&s, false);
+}
+
+static void kl_soap_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, kl_soap_batch); }
+
+const OptimRule optim_kl_soap = {
+    .name = "kl-soap",
+    .summary = "SOAP with factors of whitened gradients; keeps each matrix's norm",
+    .source = "Lin et al. 2025; modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {[HYPER_LR] = HYPER_SET(0.018),
+                    [HYPER_BETA1] = HYPER_SET(0.95),
+                    [HYPER_BETA2] = HYPER_SET(0.9),
+                    [HYPER_EPS] = HYPER_SET(1e-8),
+                    [HYPER_REFRESH] = HYPER_SET(1),
+                    [HYPER_SPLIT_QKV] = HYPER_SET(1)},
+    .states = kl_soap_states,
+    .init = kl_init,
+    .workspace = soap_workspace,
+    .step = kl_soap_step,
+};

@@ -1,0 +1,20 @@
+#ifndef OPTIM_VERBS_CUSOLVER_CHECK_CUH
+#define OPTIM_VERBS_CUSOLVER_CHECK_CUH
+
+#include "base/cuda.cuh"
+
+#include <cusolverDn.h>
+
+/* cuSOLVER has no names for its statuses: the numbers are those of cusolver_common.h. */
+inline void cusolver_checked(cusolverStatus_t status, const char *file, int line, const char *expression)
+{
+    if (status == CUSOLVER_STATUS_SUCCESS)
+        return;
+    char reason[48];
+    snprintf(reason, sizeof reason, "cuSOLVER's status %d", (int)status);
+    cuda_fail(file, line, expression, reason);
+}
+
+#define CUSOLVER_CHECK(call) cusolver_checked((call), __FILE__, __LINE__, #call)
+
+#endif

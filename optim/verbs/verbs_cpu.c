@@ -1,0 +1,452 @@
+#include "base/matmul.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "optim/verbs/factor.h"
+#include "optim/verbs/lines.h"
+#include "optim/verbs/verbs.h"
+#include "optim/verbs/verbs_math.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Elementwise loops and sums run over stretches of this many elements, whatever the number of threads. */
+enum { STRETCH = 1 << 15 };
+
+static size_t stretch_end(size_t begin, size_t n)
+{
+    return n - begin < STRETCH ? n : begin + STRETCH;
+}
+
+void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double mu, bool nesterov, double s)
+{
+    const float keep = (float)mu, share = (float)((1 - mu) * s);
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            u[i] = momentum_element(&m[i], g[i], keep, share, nesterov);
+    }
+}
+
+void verb_precondition(size_t n, float *u, float *restrict v, const float *g, double beta, double correction,
+                       double eps, double s)
+{
+    const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
+    const float least = (float)eps;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
+    }
+}
+
+void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *restrict v, const float *restrict g,
+                         double beta1, double beta2, double correction, double eps, double s)
+{
+    const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
+    const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++) {
+            const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
+            u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
+        }
+    }
+}
+
+void verb_adamw(size_t n, float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
+                const AdamwScalars *k)
+{
+    const AdamwScalars scalars = *k;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            adamw_element(&p[i], g[i], &m[i], &v[i], &scalars);
+    }
+}
+
+void verb_update(size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
+{
+    const float minus_step = (float)-step;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            p[i] = fmaf(minus_step, u[i], decay_keep(p[i], u[i], &decay) * p[i]);
+    }
+}
+
+void verb_read(size_t n, float *host, const float *x)
+{
+    memcpy(host, x, n * sizeof *host);
+}
+
+void verb_scale(size_t n, float *to, const float *x, double s)
+{
+    const float factor = (float)s;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            to[i] = factor * x[i];
+    }
+}
+
+void verb_add(size_t n, float *restrict to, const float *restrict x, double a, double b)
+{
+    const float keep = (float)a, share = (float)b;
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+#pragma omp simd
+        for (size_t i = begin; i < end; i++)
+            to[i] = fmaf(share, x[i], keep * to[i]);
+    }
+}
+
+void verb_fill(size_t n, float *to, double x)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = (float)x;
+}
+
+void verb_normal(size_t n, float *to, size_t stream)
+{
+    Random random = random_make(0, stream);
+    for (size_t i = 0; i < n; i++)
+        to[i] = (float)random_normal(&random);
+}
+
+static double dot(const float *x, const float *y, size_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)y[i];
+    return sum;
+}
+
+/* x . y: sums of the stretches, at most PARTS at a time, added in order. */
+static double ordered_dot(size_t n, const float *x, const float *y)
+{
+    enum { PARTS = 256 };
+    double total = 0;
+    for (size_t block = 0; block < n; block += (size_t)PARTS * STRETCH) {
+        double parts[PARTS] = {0};
+        const size_t block_end = n - block < (size_t)PARTS * STRETCH ? n : block + (size_t)PARTS * STRETCH;
+#pragma omp parallel for schedule(static)
+        for (size_t begin = block; begin < block_end; begin += STRETCH)
+            parts[(begin - block) / STRETCH] = dot(x + begin, y + begin, stretch_end(begin, n) - begin);
+        for (size_t i = 0; i < PARTS; i++)
+            total += parts[i];
+    }
+    return total;
+}
+
+double verb_sum_squares(size_t n, const float *x)
+{
+    return ordered_dot(n, x, x);
+}
+
+void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+{
+    for (size_t i = 0; i < count; i++)
+        sums[i] = verb_sum_squares(arrays[i].n, arrays[i].data);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Norms
+ */
+
+void verb_norms(Mats x, float *norms)
+{
+    const size_t n = x.rows * x.cols;
+    for (size_t b = 0; b < x.batch; b++)
+        norms[b] = (float)sqrt(verb_sum_squares(n, x.data + b * n));
+}
+
+void verb_dots(Mats x, Mats y, float *dots)
+{
+    const size_t n = x.rows * x.cols;
+    for (size_t b = 0; b < x.batch; b++)
+        dots[b] = (float)ordered_dot(n, x.data + b * n, y.data + b * n);
+}
+
+void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor)
+{
+    const size_t n = x.rows * x.cols;
+    for (size_t b = 0; b < x.batch; b++) {
+        const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
+        const double s = (numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d);
+        verb_scale(n, x.data + b * n, x.data + b * n, s);
+    }
+}
+
+static double line_squares(const float *x, const Lines *lines)
+{
+    double sum = 0;
+    for (size_t i = 0; i < lines->length; i++)
+        sum += (double)x[i * lines->step] * (double)x[i * lines->step];
+    return sum;
+}
+
+static void line_scale(float *to, const float *x, const Lines *lines, float s)
+{
+    for (size_t i = 0; i < lines->length; i++)
+        to[i * lines->step] = s * x[i * lines->step];
+}
+
+void verb_normalise_lines(Mats x, float *v, double beta, double floor)
+{
+    const Lines lines = lines_of(x, x.rows < x.cols);
+    const size_t all = x.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
+        const double mean = line_squares(line, &lines) / (double)lines.length;
+        v[i] = (float)(beta * (double)v[i] + (1 - beta) * mean);
+        line_scale(line, line, &lines, (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i])));
+    }
+}
+
+void verb_normalise_columns(Mats x, double eps)
+{
+    const Lines lines = lines_of(x, true);
+    const size_t all = x.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count;
+        line_scale(line, line, &lines, (float)(1 / (sqrt(line_squares(line, &lines)) + eps)));
+    }
+}
+
+typedef struct Products {
+    double pp, pu, uu;
+} Products;
+
+/* p.p, p.u and u.u in one pass over memory, in the order of ordered_dot. */
+static Products three_dots(size_t n, const float *p, const float *u)
+{
+    enum { PARTS = 256 };
+    Products total = {0};
+    for (size_t block = 0; block < n; block += (size_t)PARTS * STRETCH) {
+        Products parts[PARTS] = {0};
+        const size_t block_end = n - block < (size_t)PARTS * STRETCH ? n : block + (size_t)PARTS * STRETCH;
+#pragma omp parallel for schedule(static)
+        for (size_t begin = block; begin < block_end; begin += STRETCH) {
+            double pp = 0, pu = 0, uu = 0;
+#pragma omp simd reduction(+ : pp, pu, uu)
+            for (size_t i = begin; i < stretch_end(begin, n); i++) {
+                const double x = (double)p[i], y = (double)u[i];
+                pp += x * x;
+                pu += x * y;
+                uu += y * y;
+            }
+            parts[(begin - block) / STRETCH] = (Products){pp, pu, uu};
+        }
+        for (size_t i = 0; i < PARTS; i++) {
+            total.pp += parts[i].pp;
+            total.pu += parts[i].pu;
+            total.uu += parts[i].uu;
+        }
+    }
+    return total;
+}
+
+void verb_rotate(Mats p, Mats u, double step, double floor)
+{
+    const size_t n = p.rows * p.cols;
+    for (size_t b = 0; b < p.batch; b++) {
+        float *matrix = p.data + b * n;
+        const float *along = u.data + b * n;
+        const Products dots = three_dots(n, matrix, along);
+        const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
+        verb_add(n, matrix, along, rotation.scale, -rotation.scale * rotation.a);
+    }
+}
+
+void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
+{
+    const size_t n = p.rows * p.cols;
+    for (size_t b = 0; b < p.batch && (holding || active); b++) {
+        float *matrix = p.data + b * n;
+        const double mean = verb_sum_squares(n, matrix) / (double)n;
+        if (holding)
+            bound[b] = (float)mean;
+        if (!active)
+            continue;
+        multiplier[b] = raised_multiplier(multiplier[b], mean, bound[b]);
+        verb_scale(n, matrix, matrix, 1 - 2 * (double)multiplier[b]);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Products
+ */
+
+void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
+{
+    matmul(&(Matmul){.m = c.rows, .n = c.cols, .k = transpose_a ? a.rows : a.cols, .trans_a = transpose_a,
+                     .trans_b = transpose_b, .alpha = (float)alpha, .beta = (float)beta, .a = a.data, .lda = a.cols,
+                     .stride_a = a.rows * a.cols, .b = b.data, .ldb = b.cols, .stride_b = b.rows * b.cols, .c = c.data,
+                     .ldc = c.cols, .stride_c = c.rows * c.cols, .batch = c.batch});
+}
+
+void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
+{
+    matmul_symmetric(&(Matmul){.m = gram.rows,
+                               .n = gram.rows,
+                               .k = right ? x.rows : x.cols,
+                               .trans_a = right,
+                               .trans_b = !right,
+                               .alpha = (float)share,
+                               .beta = (float)keep,
+                               .a = x.data,
+                               .lda = x.cols,
+                               .stride_a = x.rows * x.cols,
+                               .b = x.data,
+                               .ldb = x.cols,
+                               .stride_b = x.rows * x.cols,
+                               .c = gram.data,
+                               .ldc = gram.rows,
+                               .stride_c = gram.rows * gram.rows,
+                               .batch = x.batch});
+}
+
+void verb_gram(Mats x, Mats gram)
+{
+    verb_gram_average(x, x.rows > x.cols, 0, 1, gram);
+}
+
+void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
+{
+    const size_t n = gram.rows;
+    verb_scale(mats_size(gram), to.data, gram.data, b);
+    if (c != 0)
+        matmul_symmetric(&(Matmul){.m = n, .n = n, .k = n, .alpha = (float)c, .beta = 1, .a = gram.data, .lda = n,
+                                   .stride_a = n * n, .b = gram.data, .ldb = n, .stride_b = n * n, .c = to.data,
+                                   .ldc = n, .stride_c = n * n, .batch = gram.batch});
+    for (size_t i = 0; i < gram.batch; i++)
+        for (size_t j = 0; j < n; j++)
+            to.data[(i * n + j) * n + j] += (float)a;
+}
+
+void verb_apply(Mats p, Mats x, Mats to)
+{
+    const bool wide = x.rows <= x.cols;
+    verb_product(wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+}
+
+void verb_copy(Mats x, Mats to)
+{
+    memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Products in bf16: the numbers stand in floats, rounded. It is slower than fp32, and shows what a GPU's would give.
+ */
+
+bool verb_prefers_halves(void) { return false; }
+size_t verb_half_floats(size_t n) { return n; }
+
+static Mats as_floats(Halves x)
+{
+    return (Mats){x.data, x.rows, x.cols, x.batch};
+}
+
+static void round_to_halves(size_t n, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < n; begin += STRETCH) {
+        const size_t end = stretch_end(begin, n);
+        for (size_t i = begin; i < end; i++)
+            x[i] = bf16_element(x[i]);
+    }
+}
+
+void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+{
+    const Mats copy = as_floats(to);
+    verb_copy(x, copy);
+    verb_rescale(copy, NULL, denominator, factor, floor);
+    round_to_halves(mats_size(copy), copy.data);
+}
+
+void verb_widen(Halves x, Mats to) { verb_copy(as_floats(x), to); }
+void verb_half_copy(Halves x, Halves to) { verb_copy(as_floats(x), as_floats(to)); }
+
+void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+{
+    const Mats product = as_floats(c);
+    verb_product(as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
+    round_to_halves(mats_size(product), product.data);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Lines
+ */
+
+void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+{
+    const size_t all = x.batch * x.rows;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        const float *columns = s + i / x.rows * x.cols;
+        for (size_t j = 0; j < x.cols; j++)
+            to.data[i * x.cols + j] = (right ? columns[j] : s[i]) * x.data[i * x.cols + j];
+    }
+}
+
+void verb_mean_squares(Mats x, bool right, float *mean)
+{
+    const Lines lines = lines_of(x, right);
+    const size_t all = x.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        const float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
+        mean[i] = (float)(line_squares(line, &lines) / (double)lines.length);
+    }
+}
+
+void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
+{
+    for (size_t i = 0; i < n; i++)
+        s[i] = inverse_root_element(s[i], x[i], beta, most);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Memory, and factorisations: the data is on the host already
+ */
+
+int verb_alloc(size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }
+size_t verb_batch_floats(void) { return (size_t)1 << 22; }
+void verb_free(float *x) { memory_free(x); }
+
+void verb_write(size_t n, float *x, const float *host)
+{
+    memcpy(x, host, n * sizeof *x);
+}
+
+size_t verb_scratch(size_t rows, size_t cols, size_t batch) { return factor_scratch(rows, cols, batch); }
+void verb_polar(Mats x, double cutoff, float *scratch) { factor_polar(x, cutoff, scratch); }
+void verb_eigenbasis(Mats a, Mats basis, float *scratch) { factor_eigenbasis(a, basis, scratch); }
+void verb_qr(Mats x, float *scratch) { factor_qr(x, scratch); }
+
+void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch)
+{
+    factor_root(a, scale, eps, power, root, scratch);
+}
+
+void verb_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch)
+{
+    factor_sort_basis(basis, image, v, right, scratch);
+}

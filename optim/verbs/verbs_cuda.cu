@@ -1,0 +1,615 @@
+/*
+ * The verbs on a GPU: our own kernels and cuBLAS. Sums are taken in a fixed order, so that two runs give the same bits.
+ * Only verb_read, verb_write, verb_normal and the two that bring sums to the host wait for the device. Factorisations
+ * are in factor_cuda.cu.
+ */
+extern "C" {
+#include "base/random.h"
+#include "optim/verbs/lines.h"
+#include "optim/verbs/verbs.h"
+}
+
+#include "optim/verbs/device.cuh"
+#include "optim/verbs/verbs_math.h"
+
+#include <algorithm>
+#include <vector>
+
+using namespace optim_device;
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Memory
+ */
+
+int verb_alloc(size_t n, const char *what, float **out, Error *e)
+{
+    if (cudaMalloc(out, (n > 0 ? n : 1) * sizeof **out) != cudaSuccess) {
+        *out = NULL;
+        cudaGetLastError();
+        return error_set(e, "out of GPU memory: %.0f MiB for %s; lower --batch-size or the model",
+                         (double)n * sizeof **out / 0x1p20, what);
+    }
+    CUDA_CHECK(cudaMemset(*out, 0, n * sizeof **out));
+    return 0;
+}
+
+void verb_free(float *x)
+{
+    if (x != NULL) /* what was only planned never met the device */
+        CUDA_CHECK(cudaFree(x));
+}
+
+void verb_read(size_t n, float *host, const float *x)
+{
+    CUDA_CHECK(cudaMemcpy(host, x, n * sizeof *x, cudaMemcpyDeviceToHost));
+}
+
+void verb_write(size_t n, float *x, const float *host)
+{
+    CUDA_CHECK(cudaMemcpy(x, host, n * sizeof *x, cudaMemcpyHostToDevice));
+}
+
+/* Enough that a dozen of GPT-2's largest matrices are one batch. */
+size_t verb_batch_floats(void) { return (size_t)1 << 25; }
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Elementwise
+ */
+
+void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
+{
+    const float keep = (float)mu, share = (float)((1 - mu) * s);
+    each<0b101, 0b011>(n, streams(m, u, g), [=] __device__(float *x, None) {
+        x[1] = momentum_element(&x[0], x[2], keep, share, nesterov);
+    });
+}
+
+void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
+                       double s)
+{
+    const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
+    const float least = (float)eps;
+    each<0b111, 0b011>(n, streams(u, v, g), [=] __device__(float *x, None) {
+        x[0] = precondition_element(x[0], &x[1], scale * x[2], keep, share, factor, least);
+    });
+}
+
+void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
+                         double correction, double eps, double s)
+{
+    const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
+    const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
+    each<0b1110, 0b0111>(n, streams(u, m, v, g), [=] __device__(float *x, None) {
+        const float new_m = momentum_element(&x[1], x[3], keep1, share1, false);
+        x[0] = precondition_element(new_m, &x[2], scale * x[3], keep2, share2, factor, least);
+    });
+}
+
+void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k)
+{
+    const AdamwScalars scalars = *k;
+    each<0b1111, 0b1101>(n, streams(p, g, m, v), [=] __device__(float *x, None) {
+        adamw_element(&x[0], x[1], &x[2], &x[3], &scalars);
+    });
+}
+
+void verb_update(size_t n, float *p, const float *u, Decay decay, double step)
+{
+    const float minus_step = (float)-step;
+    each<0b11, 0b01>(n, streams(p, u), [=] __device__(float *x, None) {
+        x[0] = fmaf(minus_step, x[1], decay_keep(x[0], x[1], &decay) * x[0]);
+    });
+}
+
+void verb_scale(size_t n, float *to, const float *x, double s)
+{
+    const float factor = (float)s;
+    each<0b10, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
+}
+
+void verb_add(size_t n, float *to, const float *x, double a, double b)
+{
+    const float keep = (float)a, share = (float)b;
+    each<0b11, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = fmaf(share, v[1], keep * v[0]); });
+}
+
+void verb_fill(size_t n, float *to, double x)
+{
+    const float value = (float)x;
+    each<0b0, 0b1>(n, streams(to), [=] __device__(float *v, None) { v[0] = value; });
+}
+
+/* On the host: the stream is one after the other, and it is drawn only before the first step. */
+void verb_normal(size_t n, float *to, size_t stream)
+{
+    std::vector<float> host(n);
+    Random random = random_make(0, stream);
+    for (float &x : host)
+        x = (float)random_normal(&random);
+    verb_write(n, to, host.data());
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Sums. An array is cut into parts, one a block; a second kernel adds up each array's parts.
+ */
+
+namespace {
+
+enum { PART = 1 << 14, ARRAY_PARTS_MOST = 1 << 10, ARRAYS_MOST = 256 };
+
+unsigned parts_of(size_t n)
+{
+    return std::min(std::max(cuda_blocks(n, PART), 1u), (unsigned)ARRAY_PARTS_MOST);
+}
+
+/* Part `part` of `parts` of an array x (n), or of two, x and y. */
+struct Part {
+    const float *x, *y;
+    size_t n, part, parts;
+};
+
+/* Same-sized matrices one after the other. */
+struct Matrices {
+    const float *x, *y;
+    size_t n;
+    unsigned parts_each;
+    __device__ unsigned first_part(size_t i) const { return (unsigned)i * parts_each; }
+    __device__ Part part(unsigned k) const
+    {
+        const size_t i = k / parts_each;
+        return {x + i * n, y + i * n, n, k % parts_each, parts_each};
+    }
+};
+
+/* Any arrays, handed over in the kernel's parameters. */
+struct Arrays {
+    const float *x[ARRAYS_MOST];
+    size_t n[ARRAYS_MOST];
+    unsigned first[ARRAYS_MOST + 1];
+    unsigned count;
+    __device__ unsigned first_part(size_t i) const { return first[i]; }
+    __device__ Part part(unsigned k) const
+    {
+        unsigned low = 0, high = count; /* first[low] <= k < first[high] */
+        while (high - low > 1) {
+            const unsigned middle = (low + high) / 2;
+            if (first[middle] <= k)
+                low = middle;
+            else
+                high = middle;
+        }
+        return {x[low], x[low], n[low], k - first[low], first[low + 1] - first[low]};
+    }
+};
+
+/* SUMS: 1, x.y; 3, x.x, x.y and y.y. */
+template <int SUMS> __device__ void add_products(double *sum, double x, double y)
+{
+    if (SUMS == 3) {
+        sum[0] += x * x;
+        sum[1] += x * y;
+        sum[2] += y * y;
+    } else {
+        sum[0] += x * y;
+    }
+}
+
+template <int SUMS, class Source> __global__ void parts_kernel(double *parts, Source source)
+{
+    const Part p = source.part(blockIdx.x);
+    const size_t quads = (p.n + 3) / 4, end = quads * (p.part + 1) / p.parts;
+    const size_t fast = is_aligned(p.x) && is_aligned(p.y) ? min(end, p.n / 4) : 0; /* quads to be moved at once */
+    double sum[SUMS] = {};
+    size_t i = quads * p.part / p.parts + threadIdx.x;
+#pragma unroll 4
+    for (; i < fast; i += blockDim.x) {
+        const Quad x = load_quad(p.x + 4 * i), y = p.x == p.y ? x : load_quad(p.y + 4 * i);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            add_products<SUMS>(sum, (double)x.x[e], (double)y.x[e]);
+    }
+#pragma unroll 1
+    for (; i < end; i += blockDim.x) /* in the same order */
+        for (size_t e = 4 * i; e < p.n && e < 4 * i + 4; e++)
+            add_products<SUMS>(sum, (double)p.x[e], (double)p.y[e]);
+    for (int s = 0; s < SUMS; s++) {
+        const double total = block_sum(sum[s]);
+        if (threadIdx.x == 0)
+            parts[(size_t)blockIdx.x * SUMS + s] = total;
+    }
+}
+
+template <int SUMS, class Source, class F> __global__ void totals_kernel(const double *parts, Source source, F finish)
+{
+    const unsigned i = blockIdx.x, begin = source.first_part(i), end = source.first_part(i + 1);
+    double sum[SUMS] = {};
+    for (unsigned k = begin + threadIdx.x; k < end; k += blockDim.x)
+        for (int s = 0; s < SUMS; s++)
+            sum[s] += parts[(size_t)k * SUMS + s];
+    for (int s = 0; s < SUMS; s++)
+        sum[s] = block_sum(sum[s]);
+    if (threadIdx.x == 0)
+        finish(i, sum);
+}
+
+/* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts together. */
+template <int SUMS, class Source, class F> void sum_up(const Source &source, unsigned count, unsigned parts, F finish)
+{
+    cuda_launch(parts_kernel<SUMS, Source>, parts, THREADS, 0, nullptr, device().parts, source);
+    cuda_launch(totals_kernel<SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, nullptr, device().parts, source,
+                finish);
+}
+
+template <class F> struct From {
+    size_t first;
+    F finish;
+    __device__ void operator()(size_t i, const double *sums) const { finish(first + i, sums); }
+};
+
+/* finish(i, sums) for the matrices of x and y, as many at a time as have room for their parts. */
+template <int SUMS, class F> void sums_of_matrices(Mats x, const float *y, F finish)
+{
+    const size_t n = x.rows * x.cols;
+    const unsigned parts_each = parts_of(n), most = PARTS_MOST / (SUMS * parts_each);
+    for (size_t first = 0; first < x.batch; first += most) {
+        const unsigned count = (unsigned)std::min(x.batch - first, (size_t)most);
+        const Matrices source = {x.data + first * n, y + first * n, n, parts_each};
+        sum_up<SUMS>(source, count, count * parts_each, From<F>{first, finish});
+    }
+}
+
+/* Takes arrays from `first` on, as many as fit; returns how many. *parts: those of all of them. */
+unsigned take_arrays(size_t count, const Floats *arrays, Arrays *taken, unsigned *parts)
+{
+    unsigned i = 0;
+    *parts = 0;
+    for (; i < count && i < ARRAYS_MOST && *parts + parts_of(arrays[i].n) <= PARTS_MOST; i++) {
+        taken->x[i] = arrays[i].data;
+        taken->n[i] = arrays[i].n;
+        taken->first[i] = *parts;
+        *parts += parts_of(arrays[i].n);
+    }
+    taken->first[i] = *parts;
+    taken->count = i;
+    return i;
+}
+
+} // namespace
+
+void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+{
+    double *totals = device().totals;
+    for (size_t first = 0; first < count; first += TOTALS_MOST) {
+        const size_t these = std::min(count - first, (size_t)TOTALS_MOST);
+        for (size_t done = 0; done < these;) {
+            Arrays taken;
+            unsigned parts;
+            const unsigned n = take_arrays(these - done, arrays + first + done, &taken, &parts);
+            sum_up<1>(taken, n, parts, [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
+            done += n;
+        }
+        CUDA_CHECK(cudaMemcpy(sums + first, totals, these * sizeof *sums, cudaMemcpyDeviceToHost));
+    }
+}
+
+double verb_sum_squares(size_t n, const float *x)
+{
+    const Floats array = {x, n};
+    double sum;
+    verb_sums_of_squares(1, &array, &sum);
+    return sum;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Norms
+ */
+
+void verb_norms(Mats x, float *norms)
+{
+    sums_of_matrices<1>(x, x.data, [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
+}
+
+void verb_dots(Mats x, Mats y, float *dots)
+{
+    sums_of_matrices<1>(x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
+}
+
+/* numerator / max(factor denominator, floor) of matrix b */
+__device__ static float quotient(const float *numerator, const float *denominator, double factor, double floor,
+                                 size_t b)
+{
+    const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
+    return (float)((numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d));
+}
+
+void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor)
+{
+    each_of_batch<0b1, 0b1>(
+        x.rows * x.cols, x.batch, streams(x.data),
+        [=] __device__(size_t b) { return quotient(numerator, denominator, factor, floor, b); },
+        [=] __device__(float *v, float s) { v[0] = s * v[0]; });
+}
+
+void verb_rotate(Mats p, Mats u, double step, double floor)
+{
+    const size_t n = p.rows * p.cols;
+    float *scalars = device().scalars; /* of p, of u */
+    for (size_t first = 0; first < p.batch; first += SCALARS_MOST) {
+        const Mats some = {p.data + first * n, p.rows, p.cols, std::min(p.batch - first, (size_t)SCALARS_MOST)};
+        const float *along = u.data + first * n;
+        sums_of_matrices<3>(some, along, [=] __device__(size_t b, const double *sums) {
+            const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
+            scalars[2 * b] = (float)rotation.scale;
+            scalars[2 * b + 1] = (float)(-rotation.scale * rotation.a);
+        });
+        each_of_batch<0b11, 0b01>(
+            n, some.batch, streams(some.data, along),
+            [=] __device__(size_t b) { return make_float2(scalars[2 * b], scalars[2 * b + 1]); },
+            [=] __device__(float *x, float2 k) { x[0] = fmaf(k.y, x[1], k.x * x[0]); });
+    }
+}
+
+void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
+{
+    const size_t n = p.rows * p.cols;
+    if (!holding && !active)
+        return;
+    sums_of_matrices<1>(p, p.data, [=] __device__(size_t b, const double *sum) {
+        const double mean = sum[0] / (double)n;
+        if (holding)
+            bound[b] = (float)mean;
+        if (active)
+            multiplier[b] = raised_multiplier(multiplier[b], mean, bound[b]);
+    });
+    if (active)
+        each_of_batch<0b1, 0b1>(
+            n, p.batch, streams(p.data),
+            [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
+            [=] __device__(float *x, float s) { x[0] = s * x[0]; });
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Products. cuBLAS is column-major: C^T = op(B)^T op(A)^T.
+ */
+
+void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
+{
+    const float scale = (float)alpha, keep = (float)beta;
+    const size_t k = transpose_a ? a.rows : a.cols;
+    CUBLAS_CHECK(cublasSgemmStridedBatched(
+        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
+        (int)c.rows, (int)k, &scale, b.data, (int)b.cols, (long long)(b.rows * b.cols), a.data, (int)a.cols,
+        (long long)(a.rows * a.cols), &keep, c.data, (int)c.cols, (long long)(c.rows * c.cols), (int)c.batch));
+}
+
+void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
+{
+    verb_product(x, right, x, !right, share, keep, gram);
+}
+
+void verb_gram(Mats x, Mats gram)
+{
+    verb_gram_average(x, x.rows > x.cols, 0, 1, gram);
+}
+
+void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
+{
+    const size_t n = gram.rows;
+    const float diagonal = (float)a;
+    float *data = to.data;
+    verb_scale(mats_size(gram), to.data, gram.data, b);
+    if (c != 0)
+        verb_product(gram, false, gram, false, c, 1, to);
+    each_index(gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
+}
+
+void verb_apply(Mats p, Mats x, Mats to)
+{
+    const bool wide = x.rows <= x.cols;
+    verb_product(wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+}
+
+void verb_copy(Mats x, Mats to)
+{
+    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, mats_size(x) * sizeof *x.data, cudaMemcpyDeviceToDevice, nullptr));
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Products in bf16
+ */
+
+/* Tensor cores know bf16 since Ampere. */
+bool verb_prefers_halves(void)
+{
+    cudaDeviceProp device;
+    if (cudaGetDeviceProperties(&device, 0) == cudaSuccess)
+        return device.major >= 8;
+    cudaGetLastError(); /* a plan needs no device */
+    return false;
+}
+
+/* A multiple of 16 bytes. */
+size_t verb_half_floats(size_t n) { return (n + 7) / 8 * 4; }
+
+namespace {
+
+/* Four bf16 numbers, moved at once. */
+struct __align__(8) HalfQuad {
+    __nv_bfloat162 low, high;
+};
+
+__global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
+                              size_t n, unsigned blocks_each, bool aligned)
+{
+    const size_t b = blockIdx.x / blocks_each;
+    const size_t i = 4 * ((size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x), at = b * n + i;
+    if (i >= n)
+        return;
+    const float s = quotient(NULL, denominator, factor, floor, b);
+    if (aligned && n - i >= 4) {
+        const Quad q = load_quad(x + at);
+        *reinterpret_cast<HalfQuad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
+                                                  __floats2bfloat162_rn(s * q.x[2], s * q.x[3])};
+    } else {
+        for (size_t e = 0; e < 4 && e < n - i; e++)
+            to[at + e] = __float2bfloat16_rn(s * x[at + e]);
+    }
+}
+
+__global__ void widen_kernel(float *to, const __nv_bfloat16 *x, size_t n, bool aligned)
+{
+    const size_t i = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= n)
+        return;
+    if (aligned && n - i >= 4) {
+        const HalfQuad h = *reinterpret_cast<const HalfQuad *>(x + i);
+        store_quad(to + i, {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}});
+    } else {
+        for (size_t e = 0; e < 4 && e < n - i; e++)
+            to[i + e] = __bfloat162float(x[i + e]);
+    }
+}
+
+} // namespace
+
+void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+{
+    const size_t n = x.rows * x.cols;
+    const bool aligned = is_aligned(x.data) && is_aligned(to.data) && (x.batch == 1 || n % 4 == 0);
+    const unsigned blocks_each = cuda_blocks(n, 4 * THREADS);
+    cuda_launch(narrow_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, nullptr, (__nv_bfloat16 *)to.data, x.data,
+                denominator, factor, floor, n, blocks_each, aligned);
+}
+
+void verb_widen(Halves x, Mats to)
+{
+    const size_t n = mats_size(to);
+    cuda_launch(widen_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, nullptr, to.data,
+                (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
+}
+
+void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+{
+    const float scale = (float)alpha, keep = (float)beta;
+    const size_t k = transpose_a ? a.rows : a.cols;
+    CUBLAS_CHECK(cublasGemmStridedBatchedEx(
+        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
+        (int)c.rows, (int)k, &scale, b.data, CUDA_R_16BF, (int)b.cols, (long long)(b.rows * b.cols), a.data,
+        CUDA_R_16BF, (int)a.cols, (long long)(a.rows * a.cols), &keep, c.data, CUDA_R_16BF, (int)c.cols,
+        (long long)(c.rows * c.cols), (int)c.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+}
+
+void verb_half_copy(Halves x, Halves to)
+{
+    const size_t bytes = x.batch * x.rows * x.cols * sizeof(__nv_bfloat16);
+    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, nullptr));
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Lines
+ */
+
+namespace {
+
+enum { COLUMN_THREADS = 32 }; /* that share a column, at most */
+
+/* A warp a row. finish(i, sum of squares) is called once for row i; where SCALES, the row is multiplied by what it
+ * returns. */
+template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t rows, size_t cols, F finish)
+{
+    const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (i >= rows)
+        return;
+    float *row = x + i * cols;
+    double sum = 0;
+#pragma unroll 4
+    for (size_t j = lane; j < cols; j += 32)
+        sum += (double)row[j] * (double)row[j];
+    sum = warp_sum(sum);
+    const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
+    for (size_t j = lane; SCALES && j < cols; j += 32)
+        row[j] = s * row[j];
+}
+
+/* The same for columns: a block takes 32 of them, so that neighbours read neighbours. */
+template <bool SCALES, class F>
+__global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
+{
+    __shared__ double sums[COLUMN_THREADS][32];
+    __shared__ float scales[32];
+    const size_t b = blockIdx.x / blocks_each, j = (size_t)(blockIdx.x % blocks_each) * 32 + threadIdx.x;
+    float *column = x + b * rows * cols + j;
+    double sum = 0;
+#pragma unroll 4
+    for (size_t i = j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
+        sum += (double)column[i * cols] * (double)column[i * cols];
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && j < cols) {
+        for (unsigned k = 1; k < blockDim.y; k++)
+            sum += sums[k][threadIdx.x];
+        scales[threadIdx.x] = finish(b * cols + j, sum);
+    }
+    __syncthreads();
+    for (size_t i = SCALES && j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
+        column[i * cols] = scales[threadIdx.x] * column[i * cols];
+}
+
+template <bool SCALES, class F> void each_line(Mats x, bool columns, F finish)
+{
+    const size_t rows = x.batch * x.rows;
+    const unsigned blocks_each = cuda_blocks(x.cols, 32);
+    if (columns)
+        cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, nullptr, x.data, x.rows, x.cols,
+                    blocks_each, finish);
+    else
+        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, nullptr, x.data, rows, x.cols,
+                    finish);
+}
+
+} // namespace
+
+void verb_normalise_lines(Mats x, float *v, double beta, double floor)
+{
+    const bool columns = x.rows < x.cols;
+    const double length = (double)(columns ? x.rows : x.cols);
+    each_line<true>(x, columns, [=] __device__(size_t i, double sum) {
+        v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
+        return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
+    });
+}
+
+void verb_normalise_columns(Mats x, double eps)
+{
+    each_line<true>(x, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
+}
+
+void verb_mean_squares(Mats x, bool right, float *mean)
+{
+    const double length = (double)(right ? x.rows : x.cols);
+    each_line<false>(x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
+}
+
+/* A block a row. */
+__global__ static void scale_lines_kernel(float *to, const float *x, const float *s, size_t rows, size_t cols,
+                                          bool right)
+{
+    const size_t i = blockIdx.x;
+    const float *columns = s + i / rows * cols;
+    for (size_t j = threadIdx.x; j < cols; j += blockDim.x)
+        to[i * cols + j] = (right ? columns[j] : s[i]) * x[i * cols + j];
+}
+
+void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+{
+    cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0, nullptr,
+                to.data, x.data, s, x.rows, x.cols, right);
+}
+
+void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
+{
+    each<0b11, 0b01>(n, streams(s, x), [=] __device__(float *v, None) {
+        v[0] = inverse_root_element(v[0], v[1], beta, most);
+    });
+}

@@ -1,0 +1,69 @@
+#ifndef OPTIM_VERBS_VERBS_MATH_H
+#define OPTIM_VERBS_VERBS_MATH_H
+
+#include "base/hd.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The mathematics of single elements in the verbs, for the CPU's loops and the GPU's kernels alike. */
+
+/* m = keep m + share g;  returns nesterov ? share g + keep m : m */
+static inline HD float momentum_element(float *m, float g, float keep, float share, bool nesterov)
+{
+    const float scaled = share * g, new_m = fmaf(keep, *m, scaled);
+    *m = new_m;
+    return nesterov ? fmaf(keep, new_m, scaled) : new_m;
+}
+
+/* v = keep v + share x^2;  returns u / (sqrt(v correction) + eps) */
+static inline HD float precondition_element(float u, float *v, float x, float keep, float share, float correction,
+                                            float eps)
+{
+    const float new_v = fmaf(keep, *v, share * x * x);
+    *v = new_v;
+    return u / (sqrtf(new_v * correction) + eps);
+}
+
+/* The step that turns p by a u and scales it back to its norm: p' = scale (p - a u), from p.p, p.u and u.u, since
+ * |p - a u|^2 = p.p - 2 a p.u + a^2 u.u. A NaN stays one. */
+typedef struct Rotation {
+    double scale, a;
+} Rotation;
+
+static inline HD Rotation rotation_of(double pp, double pu, double uu, double step, double floor)
+{
+    const double length = sqrt(uu), size = sqrt(pp), a = step * size / (length < floor ? floor : length);
+    const double squares = pp - 2 * a * pu + a * a * uu, new_size = sqrt(squares > 0 ? squares : 0);
+    const Rotation rotation = {squares >= 0 ? size / (new_size < floor ? floor : new_size) : squares, a};
+    return rotation;
+}
+
+/* The multiplier of a penalty on a mean square that should be `bound`. */
+static inline HD float raised_multiplier(float multiplier, double mean, float bound)
+{
+    const double raised = (double)multiplier + mean - (double)bound;
+    return (float)(raised > 0 ? raised : 0);
+}
+
+/* x rounded to the upper half of an fp32, to nearest even; a NaN stays one. */
+static inline float bf16_element(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = isnan(x) ? 0x7fff0000u : (bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The inverse root s of an eigenvalue that becomes beta times itself plus (1 - beta) x; at most `most`. */
+static inline HD float inverse_root_element(float s, float x, double beta, double most)
+{
+    const double inverse = 1 / ((double)s * (double)s), old = isfinite(inverse) ? inverse : 0;
+    const double value = beta * old + (1 - beta) * (double)x, root = 1 / sqrt(value < 1e-30 ? 1e-30 : value);
+    return (float)(root > most ? most : root);
+}
+
+#endif

@@ -14,11 +14,11 @@
  */
 
 #include "base/memory.h"
+#include "files/safetensors.h"
+#include "gpt/gpt.h"
+#include "optim/optim.h"
 #include "optim/rules/muon.h"
 #include "optim/rules/newton_schulz.h"
-#include "optim/optim.h"
-#include "gpt/gpt.h"
-#include "files/safetensors.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -57,8 +57,8 @@ typedef struct Row {
 typedef struct Comparison Comparison;
 struct Comparison {
     const char *title;
-    const char *rule; /* the optimizer, or NULL */
-    double bound;     /* relative */
+    const char *rule;                                        /* the optimizer, or NULL */
+    double bound;                                            /* relative */
     int (*run)(Judge *, const Comparison *, Row *, Error *); /* -1: something is missing or malformed */
 };
 
@@ -105,10 +105,7 @@ typedef struct Bound {
     double of_scale, absolute;
 } Bound;
 
-static bool is_fused_qkv(const Tensor *t)
-{
-    return strstr(t->name, ".attn.c_attn.") != NULL;
-}
+static bool is_fused_qkv(const Tensor *t) { return strstr(t->name, ".attn.c_attn.") != NULL; }
 
 /* Compares a tensor, in memory layout; q, k and v each on its own scale but for the key bias, on the query's. A tensor
  * that should be all zeros (q and k where T = 1) is held against the scale of the three. */
@@ -254,15 +251,9 @@ static int metadata_size(Judge *j, const char *key, size_t *value, Error *e)
 
 /* --- Loss, activations, gradients --- */
 
-static double relative_difference(double got, double want)
-{
-    return fabs(got - want) / fabs(want);
-}
+static double relative_difference(double got, double want) { return fabs(got - want) / fabs(want); }
 
-static void forward(Judge *j)
-{
-    gpt_forward(j->gpt, j->tokens, j->B, j->T);
-}
+static void forward(Judge *j) { gpt_forward(j->gpt, j->tokens, j->B, j->T); }
 
 static double backward(Judge *j)
 {
@@ -387,8 +378,7 @@ static int compare_accumulation(Judge *j, const Comparison *c, Row *row, Error *
 /* A model without gradients that holds the file's parameters; the caller frees it. */
 static int create_inference(Judge *j, size_t B, Gpt **gpt, Error *e)
 {
-    const GptSetup setup = {
-        .B = B, .T = j->T, .mode = GPT_INFERENCE, .dtype = j->dtype, .recompute = j->recompute};
+    const GptSetup setup = {.B = B, .T = j->T, .mode = GPT_INFERENCE, .dtype = j->dtype, .recompute = j->recompute};
     if (gpt_create(&j->config, &setup, gpt, e) != 0)
         return -1;
     if (load_arena(j, *gpt, GPT_PARAMS, "param.", e) == 0)
@@ -429,10 +419,7 @@ static int decode(Judge *j, size_t prompt, const Comparison *c, Row *row, Error 
     return failed;
 }
 
-static int compare_decode(Judge *j, const Comparison *c, Row *row, Error *e)
-{
-    return decode(j, 0, c, row, e);
-}
+static int compare_decode(Judge *j, const Comparison *c, Row *row, Error *e) { return decode(j, 0, c, row, e); }
 
 static int compare_decode_after_prompt(Judge *j, const Comparison *c, Row *row, Error *e)
 {
@@ -447,12 +434,9 @@ typedef struct HyperKey {
     HyperId id;
 } HyperKey;
 
-static const HyperKey adamw_keys[] = {{"adamw.lr", HYPER_LR},
-                                      {"adamw.weight_decay", HYPER_WEIGHT_DECAY},
-                                      {"adamw.beta1", HYPER_BETA1},
-                                      {"adamw.beta2", HYPER_BETA2},
-                                      {"adamw.eps", HYPER_EPS},
-                                      {NULL, HYPER_COUNT}};
+static const HyperKey adamw_keys[] = {{"adamw.lr", HYPER_LR},       {"adamw.weight_decay", HYPER_WEIGHT_DECAY},
+                                      {"adamw.beta1", HYPER_BETA1}, {"adamw.beta2", HYPER_BETA2},
+                                      {"adamw.eps", HYPER_EPS},     {NULL, HYPER_COUNT}};
 static const HyperKey muon_keys[] = {{"muon.lr", HYPER_LR},
                                      {"muon.weight_decay", HYPER_WEIGHT_DECAY},
                                      {"muon.momentum", HYPER_MOMENTUM},
@@ -568,8 +552,7 @@ static int compare_fed_updates(Judge *j, const Comparison *c, Row *row, Error *e
         return -1;
     for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++) {
         Bound bound;
-        if (update_bound(j, c, t, &bound, e) != 0 ||
-            compare_with_file(j, GPT_PARAMS, t, prefix, bound, row, e) != 0)
+        if (update_bound(j, c, t, &bound, e) != 0 || compare_with_file(j, GPT_PARAMS, t, prefix, bound, row, e) != 0)
             return -1;
     }
     return 0;
@@ -612,10 +595,7 @@ static int train(Judge *j, const Comparison *c, Row *losses, Error *e)
     return failed;
 }
 
-static int compare_training_losses(Judge *j, const Comparison *c, Row *row, Error *e)
-{
-    return train(j, c, row, e);
-}
+static int compare_training_losses(Judge *j, const Comparison *c, Row *row, Error *e) { return train(j, c, row, e); }
 
 static int compare_trained(Judge *j, const Comparison *c, Row *row, Error *e)
 {
@@ -925,7 +905,8 @@ int main(int argc, char **argv)
         first = 3;
     }
     if (argc <= first || dtype == GPT_DTYPES) {
-        fprintf(stderr, "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference/reference.py\n",
+        fprintf(stderr,
+                "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference/reference.py\n",
                 argv[0]);
         return 2;
     }

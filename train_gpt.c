@@ -8,12 +8,12 @@
  * Results do not depend on the number of threads: every loop below either writes each element from one iteration, or
  * sums over PARTS fixed parts of the rows that are added in order.
  */
-#include "base/matmul.h"
 #include "base/clock.h"
+#include "base/matmul.h"
 #include "base/memory.h"
 #include "base/threads.h"
-#include "gpt/vmath.h"
 #include "gpt/gpt.h"
+#include "gpt/vmath.h"
 
 #include <assert.h>
 #include <math.h>
@@ -22,12 +22,12 @@
 #include <string.h>
 
 enum {
-    PARTS = 32,               /* parts of the rows in sums over rows */
-    QUERIES = 64,             /* queries of a head that are attended at once */
-    CLASSIFIER_ROWS = 512,    /* most rows whose logits exist at once ... */
+    PARTS = 32,                  /* parts of the rows in sums over rows */
+    QUERIES = 64,                /* queries of a head that are attended at once */
+    CLASSIFIER_ROWS = 512,       /* most rows whose logits exist at once ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
-    LOGITS_ALIGNMENT = 16,    /* a row of logits is padded to a multiple of this */
-    WEIGHT_KINDS = 16         /* members of Weights */
+    LOGITS_ALIGNMENT = 16,       /* a row of logits is padded to a multiple of this */
+    WEIGHT_KINDS = 16            /* members of Weights */
 };
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -48,13 +48,13 @@ typedef struct Weights {
 
 /* What the forward pass of one layer keeps for the backward pass. */
 typedef struct Activations {
-    float *residual;                    /* (R,C) the layer's input */
-    float *ln1, *ln1_mean, *ln1_rstd;   /* (R,C) (R) (R) */
-    float *qkv;                         /* (R,3C) */
-    float *att, *att_lse;               /* (R,C); (B,NH,T) log of the softmax's denominator */
-    float *residual_mid;                /* (R,C) after attention */
-    float *ln2, *ln2_mean, *ln2_rstd;   /* (R,C) (R) (R) */
-    float *fc, *gelu;                   /* (R,4C) before and after the nonlinearity */
+    float *residual;                  /* (R,C) the layer's input */
+    float *ln1, *ln1_mean, *ln1_rstd; /* (R,C) (R) (R) */
+    float *qkv;                       /* (R,3C) */
+    float *att, *att_lse;             /* (R,C); (B,NH,T) log of the softmax's denominator */
+    float *residual_mid;              /* (R,C) after attention */
+    float *ln2, *ln2_mean, *ln2_rstd; /* (R,C) (R) (R) */
+    float *fc, *gelu;                 /* (R,4C) before and after the nonlinearity */
 } Activations;
 
 /* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
@@ -76,8 +76,8 @@ struct Gpt {
     float *params, *grads;
     Activations acts; /* layer 0; the layers follow one another in each buffer */
     float *residual_final, *lnf, *lnf_mean, *lnf_rstd;
-    float *logits;        /* (classifier_rows, Vp) */
-    double *losses;       /* (R) */
+    float *logits;            /* (classifier_rows, Vp) */
+    double *losses;           /* (R) */
     float *attention_scratch; /* (threads, 2, QUERIES, T) */
 
     /* backward only */
@@ -152,8 +152,7 @@ static Activations activations_of(const Gpt *g, size_t layer, size_t row)
 /* Where layer `layer` puts its output: the input of the next. */
 static float *residual_after(const Gpt *g, size_t layer, size_t row)
 {
-    return layer + 1 < g->config.L ? activations_of(g, layer + 1, row).residual
-                                   : g->residual_final + row * g->config.C;
+    return layer + 1 < g->config.L ? activations_of(g, layer + 1, row).residual : g->residual_final + row * g->config.C;
 }
 
 static size_t padded_vocab(const GptConfig *c)
@@ -171,10 +170,7 @@ static size_t classifier_rows(const GptConfig *c)
  * Sums over rows, in parts that do not depend on the number of threads
  */
 
-static size_t part_begin(size_t part, size_t rows)
-{
-    return rows * part / PARTS;
-}
+static size_t part_begin(size_t part, size_t rows) { return rows * part / PARTS; }
 
 /* sums (n) = the PARTS rows of partial (PARTS,n), plus what was there unless `first`. */
 static void add_parts(float *sums, const float *partial, size_t n, bool first)
@@ -316,10 +312,7 @@ static void layernorm_backward(float *dx, float *dgain, float *dbias, const floa
 
 static const float GELU_SCALE = 0.7978845608028654f, GELU_CUBE = 0.044715f;
 
-static inline float gelu(float x)
-{
-    return 0.5f * x * (1.0f + vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x)));
-}
+static inline float gelu(float x) { return 0.5f * x * (1.0f + vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x))); }
 
 static inline float gelu_slope(float x)
 {
@@ -332,7 +325,7 @@ static inline float gelu_slope(float x)
  */
 
 typedef struct LinearTail {
-    float *out;            /* (rows, OC) the product */
+    float *out; /* (rows, OC) the product */
     size_t OC;
     const float *bias;     /* (OC) */
     const float *residual; /* (rows, OC) added */
@@ -397,27 +390,58 @@ static void linear_forward(float *out, const float *inp, const float *weight, si
     LinearTail copy = context != NULL ? *context : (LinearTail){0};
     copy.out = out;
     copy.OC = OC;
-    matmul(&(Matmul){.m = rows, .n = OC, .k = C, .trans_b = true, .alpha = 1, .a = inp, .lda = C, .b = weight,
-                     .ldb = C, .c = out, .ldc = OC, .epilogue = tail, .epilogue_context = &copy});
+    matmul(&(Matmul){.m = rows,
+                     .n = OC,
+                     .k = C,
+                     .trans_b = true,
+                     .alpha = 1,
+                     .a = inp,
+                     .lda = C,
+                     .b = weight,
+                     .ldb = C,
+                     .c = out,
+                     .ldc = OC,
+                     .epilogue = tail,
+                     .epilogue_context = &copy});
 }
 
 /* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the tail. */
-static void linear_backward_input(float *dinp, const float *dout, const float *weight, size_t rows, size_t C,
-                                  size_t OC, MatmulEpilogue tail, const LinearTail *context)
+static void linear_backward_input(float *dinp, const float *dout, const float *weight, size_t rows, size_t C, size_t OC,
+                                  MatmulEpilogue tail, const LinearTail *context)
 {
     LinearTail copy = context != NULL ? *context : (LinearTail){0};
     copy.out = dinp;
     copy.OC = C;
-    matmul(&(Matmul){.m = rows, .n = C, .k = OC, .alpha = 1, .a = dout, .lda = OC, .b = weight, .ldb = C, .c = dinp,
-                     .ldc = C, .epilogue = tail, .epilogue_context = &copy});
+    matmul(&(Matmul){.m = rows,
+                     .n = C,
+                     .k = OC,
+                     .alpha = 1,
+                     .a = dout,
+                     .lda = OC,
+                     .b = weight,
+                     .ldb = C,
+                     .c = dinp,
+                     .ldc = C,
+                     .epilogue = tail,
+                     .epilogue_context = &copy});
 }
 
 /* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: floats from one row of dout to the next. */
 static void linear_backward_weight(float *dweight, const float *dout, size_t lddout, const float *inp, size_t rows,
                                    size_t C, size_t OC, bool first)
 {
-    matmul(&(Matmul){.m = OC, .n = C, .k = rows, .trans_a = true, .alpha = 1, .beta = first ? 0.0f : 1.0f, .a = dout,
-                     .lda = lddout, .b = inp, .ldb = C, .c = dweight, .ldc = C});
+    matmul(&(Matmul){.m = OC,
+                     .n = C,
+                     .k = rows,
+                     .trans_a = true,
+                     .alpha = 1,
+                     .beta = first ? 0.0f : 1.0f,
+                     .a = dout,
+                     .lda = lddout,
+                     .b = inp,
+                     .ldb = C,
+                     .c = dweight,
+                     .ldc = C});
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -442,9 +466,17 @@ static Head head_of(const float *qkv, size_t T, size_t C, size_t HS, size_t b, s
 /* scores (n,keys) = scale q (n,HS) k (keys,HS)^T */
 static void head_scores(const Head *head, float *scores, size_t query, size_t n, size_t keys)
 {
-    matmul_here(&(Matmul){.m = n, .n = keys, .k = head->HS, .trans_b = true, .alpha = head->scale,
-                          .a = head->q + query * 3 * head->C, .lda = 3 * head->C, .b = head->k, .ldb = 3 * head->C,
-                          .c = scores, .ldc = keys});
+    matmul_here(&(Matmul){.m = n,
+                          .n = keys,
+                          .k = head->HS,
+                          .trans_b = true,
+                          .alpha = head->scale,
+                          .a = head->q + query * 3 * head->C,
+                          .lda = 3 * head->C,
+                          .b = head->k,
+                          .ldb = 3 * head->C,
+                          .c = scores,
+                          .ldc = keys});
 }
 
 /* The largest of n values, lane by lane, which compilers make vector code of without fast-math. */
@@ -495,8 +527,16 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             lse[query + i] = maximum + logf(sum);
             inverse_sum[i] = 1.0f / sum;
         }
-        matmul_here(&(Matmul){.m = n, .n = HS, .k = keys, .alpha = 1, .a = scratch, .lda = keys, .b = head->v,
-                              .ldb = 3 * C, .c = att + query * C, .ldc = C});
+        matmul_here(&(Matmul){.m = n,
+                              .n = HS,
+                              .k = keys,
+                              .alpha = 1,
+                              .a = scratch,
+                              .lda = keys,
+                              .b = head->v,
+                              .ldb = 3 * C,
+                              .c = att + query * C,
+                              .ldc = C});
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < HS; j++)
                 att[(query + i) * C + j] *= inverse_sum[i];
@@ -528,8 +568,17 @@ static void head_backward(const Head *head, float *dq, const float *datt, const 
         const float add = keys == T ? 0.0f : 1.0f;
         const float *datt_block = datt + query * C;
         head_scores(head, p, query, n, keys);
-        matmul_here(&(Matmul){.m = n, .n = keys, .k = HS, .trans_b = true, .alpha = 1, .a = datt_block, .lda = C,
-                              .b = head->v, .ldb = 3 * C, .c = ds, .ldc = keys});
+        matmul_here(&(Matmul){.m = n,
+                              .n = keys,
+                              .k = HS,
+                              .trans_b = true,
+                              .alpha = 1,
+                              .a = datt_block,
+                              .lda = C,
+                              .b = head->v,
+                              .ldb = 3 * C,
+                              .c = ds,
+                              .ldc = keys});
         for (size_t i = 0; i < n; i++) {
             const float *datt_i = datt_block + i * C, *att_i = att + (query + i) * C;
             float *p_i = p + i * keys, *ds_i = ds + i * keys, dot = 0;
@@ -546,12 +595,39 @@ static void head_backward(const Head *head, float *dq, const float *datt, const 
             memset(p_i + visible, 0, (keys - visible) * sizeof *p_i);
             memset(ds_i + visible, 0, (keys - visible) * sizeof *ds_i);
         }
-        matmul_here(&(Matmul){.m = keys, .n = HS, .k = n, .trans_a = true, .alpha = 1, .beta = add, .a = p,
-                              .lda = keys, .b = datt_block, .ldb = C, .c = dv, .ldc = 3 * C});
-        matmul_here(&(Matmul){.m = n, .n = HS, .k = keys, .alpha = head->scale, .a = ds, .lda = keys, .b = head->k,
-                              .ldb = 3 * C, .c = dq + query * 3 * C, .ldc = 3 * C});
-        matmul_here(&(Matmul){.m = keys, .n = HS, .k = n, .trans_a = true, .alpha = head->scale, .beta = add,
-                              .a = ds, .lda = keys, .b = head->q + query * 3 * C, .ldb = 3 * C, .c = dk,
+        matmul_here(&(Matmul){.m = keys,
+                              .n = HS,
+                              .k = n,
+                              .trans_a = true,
+                              .alpha = 1,
+                              .beta = add,
+                              .a = p,
+                              .lda = keys,
+                              .b = datt_block,
+                              .ldb = C,
+                              .c = dv,
+                              .ldc = 3 * C});
+        matmul_here(&(Matmul){.m = n,
+                              .n = HS,
+                              .k = keys,
+                              .alpha = head->scale,
+                              .a = ds,
+                              .lda = keys,
+                              .b = head->k,
+                              .ldb = 3 * C,
+                              .c = dq + query * 3 * C,
+                              .ldc = 3 * C});
+        matmul_here(&(Matmul){.m = keys,
+                              .n = HS,
+                              .k = n,
+                              .trans_a = true,
+                              .alpha = head->scale,
+                              .beta = add,
+                              .a = ds,
+                              .lda = keys,
+                              .b = head->q + query * 3 * C,
+                              .ldb = 3 * C,
+                              .c = dk,
                               .ldc = 3 * C});
     }
 }
@@ -578,8 +654,16 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
         float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;
         head_scores(&head, scores, position, 1, keys);
         const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
-        matmul_here(&(Matmul){.m = 1, .n = HS, .k = keys, .alpha = inverse_sum, .a = scores, .lda = keys,
-                              .b = head.v, .ldb = 3 * C, .c = att + h * HS, .ldc = C});
+        matmul_here(&(Matmul){.m = 1,
+                              .n = HS,
+                              .k = keys,
+                              .alpha = inverse_sum,
+                              .a = scores,
+                              .lda = keys,
+                              .b = head.v,
+                              .ldb = 3 * C,
+                              .c = att + h * HS,
+                              .ldc = C});
     }
 }
 
@@ -623,13 +707,30 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
     for (size_t r0 = 0; r0 < R; r0 += most) {
         const size_t rows = R - r0 < most ? R - r0 : most;
         const float *lnf = g->lnf + r0 * C;
-        matmul(&(Matmul){.m = rows, .n = V, .k = C, .trans_b = true, .alpha = 1, .a = lnf, .lda = C, .b = wte,
-                         .ldb = C, .c = g->logits, .ldc = Vp});
+        matmul(&(Matmul){.m = rows,
+                         .n = V,
+                         .k = C,
+                         .trans_b = true,
+                         .alpha = 1,
+                         .a = lnf,
+                         .lda = C,
+                         .b = wte,
+                         .ldb = C,
+                         .c = g->logits,
+                         .ldc = Vp});
         cross_entropy(g->logits, g->losses + r0, targets + r0, rows, c, scale, backward);
         if (!backward)
             continue;
-        matmul(&(Matmul){.m = rows, .n = C, .k = V, .alpha = 1, .a = g->logits, .lda = Vp, .b = wte, .ldb = C,
-                         .c = g->dnorm + r0 * C, .ldc = C});
+        matmul(&(Matmul){.m = rows,
+                         .n = C,
+                         .k = V,
+                         .alpha = 1,
+                         .a = g->logits,
+                         .lda = Vp,
+                         .b = wte,
+                         .ldb = C,
+                         .c = g->dnorm + r0 * C,
+                         .ldc = C});
         linear_backward_weight(weights_of(g, g->grads, 0).wte, g->logits, Vp, lnf, rows, C, V, first && r0 == 0);
     }
     double sum = 0;
@@ -641,8 +742,17 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
 static void logits_of_row(const Gpt *g, size_t row, float *logits)
 {
     const size_t C = g->config.C, V = g->config.V;
-    matmul(&(Matmul){.m = 1, .n = V, .k = C, .trans_b = true, .alpha = 1, .a = g->lnf + row * C, .lda = C,
-                     .b = weights_of(g, g->params, 0).wte, .ldb = C, .c = logits, .ldc = V});
+    matmul(&(Matmul){.m = 1,
+                     .n = V,
+                     .k = C,
+                     .trans_b = true,
+                     .alpha = 1,
+                     .a = g->lnf + row * C,
+                     .lda = C,
+                     .b = weights_of(g, g->params, 0).wte,
+                     .ldb = C,
+                     .c = logits,
+                     .ldc = V});
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -730,18 +840,15 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     const double begin = clock_seconds();
     g->loss_sum = (first ? 0 : g->loss_sum) + classifier(g, targets, (float)scale, true, first);
     memset(g->dresidual, 0, R * C * sizeof *g->dresidual);
-    layernorm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw,
-                       R, C, first, g->partial_sums);
+    layernorm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw, R,
+                       C, first, g->partial_sums);
     for (size_t layer = g->config.L; layer-- > 0;)
         block_backward(g, layer, first);
     embedding_backward(&dw, g->dresidual, g->tokens, &g->config, g->B, g->T, first);
     g->times.backward += clock_seconds() - begin;
 }
 
-double gpt_loss_sum(const Gpt *g)
-{
-    return g->loss_sum;
-}
+double gpt_loss_sum(const Gpt *g) { return g->loss_sum; }
 
 GptTimes gpt_times(Gpt *g)
 {

@@ -37,11 +37,11 @@ typedef __nv_bfloat16 bf16;
 namespace {
 
 enum : size_t {
-    PARTS_MOST = 512,         /* partial sums over rows ... */
-    PART_ROWS = 8,            /* ... each over so many rows at least */
-    CLASSIFIER_ROWS = 4096,   /* rows of logits at a time ... */
+    PARTS_MOST = 512,            /* partial sums over rows ... */
+    PART_ROWS = 8,               /* ... each over so many rows at least */
+    CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
-    WEIGHT_KINDS = 16,        /* members of Weights */
+    WEIGHT_KINDS = 16,           /* members of Weights */
     LOSS_THREADS = 512,
     THREADS = 256
 };
@@ -68,15 +68,15 @@ template <class X> struct Weights {
 
 /* What the forward pass of one layer keeps for the backward pass. Gpt holds them with X = void. */
 template <class X> struct Activations {
-    float *residual;             /* (R,C) the layer's input */
-    X *ln1;                      /* (R,C) */
-    float *ln1_mean, *ln1_rstd;  /* (R) (R) */
-    X *qkv, *att;                /* (R,3C) (R,C) */
-    float *att_lse;              /* (B,NH,T) log of the softmax's denominator */
-    float *residual_mid;         /* (R,C) after attention */
-    X *ln2;                      /* (R,C) */
-    float *ln2_mean, *ln2_rstd;  /* (R) (R) */
-    X *fc, *gelu;                /* (R,4C) before and after the nonlinearity */
+    float *residual;            /* (R,C) the layer's input */
+    X *ln1;                     /* (R,C) */
+    float *ln1_mean, *ln1_rstd; /* (R) (R) */
+    X *qkv, *att;               /* (R,3C) (R,C) */
+    float *att_lse;             /* (B,NH,T) log of the softmax's denominator */
+    float *residual_mid;        /* (R,C) after attention */
+    X *ln2;                     /* (R,C) */
+    float *ln2_mean, *ln2_rstd; /* (R) (R) */
+    X *fc, *gelu;               /* (R,4C) before and after the nonlinearity */
 };
 
 /* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
@@ -113,7 +113,7 @@ struct Gpt {
     float *residual_final;  /* (R,C) */
     void *lnf;              /* (R,C) */
     float *lnf_mean, *lnf_rstd;
-    void *logits;      /* (classifier_rows, Vp) */
+    void *logits;                      /* (classifier_rows, Vp) */
     float *row_logits, *decode_scores; /* (Vp) (NH,T) */
     void *narrow; /* (R,C): what a layer adds to the residual stream; in the backward pass gradients */
 
@@ -536,9 +536,9 @@ static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, fl
 
 /* What layernorm_backward reads and writes. */
 template <class X> struct LayerNormBackward {
-    float *dx;        /* (rows,C) is added to, or with `first_term` written over */
-    X *rounded;       /* (rows,C) the new dx in X, or NULL where X is float */
-    const X *dout;    /* (rows,C) */
+    float *dx;     /* (rows,C) is added to, or with `first_term` written over */
+    X *rounded;    /* (rows,C) the new dx in X, or NULL where X is float */
+    const X *dout; /* (rows,C) */
     const float *x, *mean, *rstd, *gain;
     bool first_term;
 };
@@ -685,10 +685,7 @@ __device__ static float gelu_share(float x)
     return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GELU_SCALE * LOG2E * u));
 }
 
-__device__ static float gelu(float x)
-{
-    return x * gelu_share(x);
-}
+__device__ static float gelu(float x) { return x * gelu_share(x); }
 
 __device__ static float gelu_slope(float x)
 {
@@ -768,9 +765,18 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
                     const X *b, size_t ldb, float beta, Y *c, size_t ldc, LtTail tail = LT_PLAIN,
                     const void *bias = NULL, const void *aux = NULL)
 {
-    const LtShape shape = {m,   n,   k,
-                           transpose_a, transpose_b, lda, ldb, ldc, type_of<X>(), type_of<Y>(),
-                           g->setup.dtype == GPT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, tail};
+    const LtShape shape = {m,
+                           n,
+                           k,
+                           transpose_a,
+                           transpose_b,
+                           lda,
+                           ldb,
+                           ldc,
+                           type_of<X>(),
+                           type_of<Y>(),
+                           g->setup.dtype == GPT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                           tail};
     const bool done = lt_product(&g->lt, g->stream, shape, a, b, beta, c, bias, aux);
     if (!done && tail == LT_PLAIN)
         cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt has no way to multiply such matrices");
@@ -1024,8 +1030,12 @@ template <class X> static NextNorm<X> norm_after(const Gpt *g, size_t layer, siz
     const size_t next = layer + 1;
     if (next == g->config.L) {
         const Weights<float> w = params_of(g, 0);
-        return {(X *)g->lnf + row * g->config.C, g->lnf_mean + row, g->lnf_rstd + row,
-                g->residual_final + row * g->config.C, w.lnfw, w.lnfb};
+        return {(X *)g->lnf + row * g->config.C,
+                g->lnf_mean + row,
+                g->lnf_rstd + row,
+                g->residual_final + row * g->config.C,
+                w.lnfw,
+                w.lnfb};
     }
     const Activations<X> a = activations_of<X>(g, next, row);
     const Weights<float> w = params_of(g, next);
@@ -1108,9 +1118,9 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     linear_backward_input(g, narrow, wide, w.fcw, none, R, C, 4 * C);
     linear_backward_weight(g, dw.fcw, wide, a.ln2, R, C, 4 * C, first);
     bias_backward(g, dw.fcb, wide, R, 4 * C, first);
-    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
-                              p.ln2w, false},
-                          dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
+    layernorm_backward<X>(
+        g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd, p.ln2w, false}, dw.ln2w,
+        dw.ln2b, dw.attprojb, R, C, first);
 
     linear_backward_input(g, narrow, dres, w.attprojw, none, R, C, C);
     linear_backward_weight(g, dw.attprojw, dres, a.att, R, C, C, first);
@@ -1120,9 +1130,9 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     linear_backward_input(g, narrow, wide, w.qkvw, none, R, C, 3 * C);
     linear_backward_weight(g, dw.qkvw, wide, a.ln1, R, C, 3 * C, first);
     bias_backward(g, dw.qkvb, wide, R, 3 * C, first);
-    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd, p.ln1w,
-                              false},
-                          dw.ln1w, dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
+    layernorm_backward<X>(
+        g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd, p.ln1w, false}, dw.ln1w,
+        dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
 }
 
 template <class X> static void forward(Gpt *g)
@@ -1138,8 +1148,9 @@ template <class X> static void backward(Gpt *g, float scale, bool first)
     const size_t C = g->config.C, L = g->config.L, R = g->B * g->T;
     const Weights<float> dw = grads_of(g, 0);
     classifier<X>(g, scale, true, first);
-    layernorm_backward<X>(g, {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
-                              g->lnf_rstd, params_of(g, 0).lnfw, true},
+    layernorm_backward<X>(g,
+                          {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
+                           g->lnf_rstd, params_of(g, 0).lnfw, true},
                           dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
     for (size_t layer = L; layer-- > 0;)
         block_backward<X>(g, layer, first);
@@ -1223,10 +1234,7 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     with_type(g, [&](auto x) { run_pass<decltype(x)>(g, BACKWARD, (float)scale, first); });
 }
 
-double gpt_loss_sum(const Gpt *g)
-{
-    return read_loss(g, LOSS_OF_BACKWARD);
-}
+double gpt_loss_sum(const Gpt *g) { return read_loss(g, LOSS_OF_BACKWARD); }
 
 GptTimes gpt_times(Gpt *g)
 {

@@ -57,10 +57,7 @@ template <class Kernel> void cuda_allow_shared(Kernel *kernel, size_t bytes)
 /* exp(x) = 2^(LOG2E x) */
 constexpr float LOG2E = 1.44269504f;
 
-inline unsigned cuda_blocks(size_t n, size_t per_block)
-{
-    return (unsigned)((n + per_block - 1) / per_block);
-}
+inline unsigned cuda_blocks(size_t n, size_t per_block) { return (unsigned)((n + per_block - 1) / per_block); }
 
 template <class Real> __device__ Real warp_sum(Real v)
 {

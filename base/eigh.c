@@ -100,14 +100,8 @@ int eigh(double *a, double *values, size_t n, double *work)
 
 #else
 
-size_t eigh_work(size_t n)
-{
-    return n * n;
-}
+size_t eigh_work(size_t n) { return n * n; }
 
-int eigh(double *a, double *values, size_t n, double *work)
-{
-    return eigh_jacobi(a, values, n, work);
-}
+int eigh(double *a, double *values, size_t n, double *work) { return eigh_jacobi(a, values, n, work); }
 
 #endif

@@ -97,8 +97,7 @@ static void sgemm(const Matmul *p, const float *a, const float *b, float *c, siz
                 p->ldb <= INT_MAX && p->ldc <= INT_MAX;
     if (fits && p->k > 0 && p->alpha != 0.0f)
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
-                    (int)rows, (int)cols, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, c,
-                    (int)p->ldc);
+                    (int)rows, (int)cols, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, c, (int)p->ldc);
     else
         sgemm_builtin(p->trans_a, p->trans_b, rows, cols, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
 }

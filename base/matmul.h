@@ -30,7 +30,7 @@ typedef struct Matmul {
     size_t ldb, stride_b;
     float *c;
     size_t ldc, stride_c;
-    size_t batch; /* 0 counts as 1 */
+    size_t batch;            /* 0 counts as 1 */
     MatmulEpilogue epilogue; /* or NULL */
     void *epilogue_context;
 } Matmul;

@@ -29,10 +29,7 @@ int memory_floats(size_t n, const char *what, float **out, Error *e)
     return 0;
 }
 
-void memory_free(void *p)
-{
-    free(p);
-}
+void memory_free(void *p) { free(p); }
 
 static size_t control_group_limit(void)
 {

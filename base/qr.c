@@ -108,9 +108,6 @@ size_t qr_work(size_t rows, size_t cols)
     return 2 * cols;
 }
 
-void qr(double *a, size_t rows, size_t cols, double *work)
-{
-    qr_householder(a, rows, cols, work);
-}
+void qr(double *a, size_t rows, size_t cols, double *work) { qr_householder(a, rows, cols, work); }
 
 #endif

@@ -22,10 +22,7 @@ Random random_make(uint64_t seed, uint64_t stream)
     return r;
 }
 
-static uint64_t rotate_left(uint64_t x, int k)
-{
-    return (x << k) | (x >> (64 - k));
-}
+static uint64_t rotate_left(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
 uint64_t random_u64(Random *r)
 {
@@ -51,10 +48,7 @@ uint64_t random_below(Random *r, uint64_t bound)
     return x % bound;
 }
 
-double random_uniform(Random *r)
-{
-    return (double)(random_u64(r) >> 11) * 0x1p-53;
-}
+double random_uniform(Random *r) { return (double)(random_u64(r) >> 11) * 0x1p-53; }
 
 double random_normal(Random *r)
 {

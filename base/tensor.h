@@ -22,14 +22,14 @@ typedef enum {
  * arena. A vector is one row of cols.
  */
 typedef struct Tensor {
-    char name[48];   /* the Hugging Face name, without the "transformer." prefix */
+    char name[48]; /* the Hugging Face name, without the "transformer." prefix */
     TensorRole role;
     size_t rows;     /* fan-out */
     size_t cols;     /* fan-in */
     size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, else 1 */
     bool transposed; /* files hold cols x rows (Hugging Face's Conv1D) */
     double init_mean, init_std;
-    size_t offset;   /* floats */
+    size_t offset; /* floats */
 } Tensor;
 
 static inline size_t tensor_size(const Tensor *t) { return t->rows * t->cols; }

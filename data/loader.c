@@ -79,10 +79,7 @@ static int read_sequence(const Loader *l, uint64_t p, int32_t *to, Error *e)
     return tokens_read(l->tokens, shard, (index - l->first[shard]) * T, T + 1, to, e);
 }
 
-static int32_t *slot(const Loader *l, uint64_t k)
-{
-    return l->ring + (size_t)(k % l->slots) * (l->config.T + 1);
-}
+static int32_t *slot(const Loader *l, uint64_t k) { return l->ring + (size_t)(k % l->slots) * (l->config.T + 1); }
 
 static void *prefetch(void *loader)
 {
@@ -217,15 +214,9 @@ int loader_next(Loader *l, size_t B, int32_t *inputs, int32_t *targets, Error *e
     return 0;
 }
 
-uint64_t loader_position(const Loader *l)
-{
-    return l->start + l->taken * l->config.world;
-}
+uint64_t loader_position(const Loader *l) { return l->start + l->taken * l->config.world; }
 
-size_t loader_epoch_sequences(const Loader *l)
-{
-    return l->first[tokens_shards(l->tokens)];
-}
+size_t loader_epoch_sequences(const Loader *l) { return l->first[tokens_shards(l->tokens)]; }
 
 /* --- validation --- */
 
@@ -234,16 +225,10 @@ typedef struct Window {
     size_t shard, begin, targets;
 } Window;
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* n / divisor, rounded up. */
-static size_t quotient_up(size_t n, size_t divisor)
-{
-    return n / divisor + (n % divisor != 0);
-}
+static size_t quotient_up(size_t n, size_t divisor) { return n / divisor + (n % divisor != 0); }
 
 /* Window `index`; one without targets when it is past the last. */
 static Window find_window(const Tokens *tokens, size_t T, size_t targets, size_t index)

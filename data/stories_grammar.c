@@ -21,73 +21,75 @@ static const Word persons[] = {
 };
 
 static const Word places[] = {
-    {"park", "in"},     {"garden", "in"},  {"forest", "in"}, {"kitchen", "in"}, {"market", "at"},  {"station", "at"},
-    {"school", "at"},   {"mill", "at"},    {"river", "by"},  {"lake", "by"},    {"bridge", "on"},  {"hill", "on"},
-    {"beach", "on"},    {"barn", "in"},    {"library", "in"}, {"harbor", "at"}, {"church", "in"},  {"bakery", "at"},
-    {"farm", "on"},     {"meadow", "in"},  {"tower", "in"},  {"cave", "in"},    {"castle", "in"},  {"village", "in"},
-    {"orchard", "in"},  {"attic", "in"},   {"cellar", "in"}, {"yard", "in"},    {"shed", "in"},    {"zoo", "at"},
-    {"museum", "in"},   {"square", "on"},  {"island", "on"}, {"well", "by"},    {"pond", "by"},    {"gate", "at"},
-    {"fountain", "by"}, {"stable", "in"},  {"workshop", "in"}, {"theater", "at"},
-    {"canal", "by"},    {"brook", "by"},   {"sea", "by"},    {"waterfall", "by"},
+    {"park", "in"},     {"garden", "in"},    {"forest", "in"},   {"kitchen", "in"}, {"market", "at"}, {"station", "at"},
+    {"school", "at"},   {"mill", "at"},      {"river", "by"},    {"lake", "by"},    {"bridge", "on"}, {"hill", "on"},
+    {"beach", "on"},    {"barn", "in"},      {"library", "in"},  {"harbor", "at"},  {"church", "in"}, {"bakery", "at"},
+    {"farm", "on"},     {"meadow", "in"},    {"tower", "in"},    {"cave", "in"},    {"castle", "in"}, {"village", "in"},
+    {"orchard", "in"},  {"attic", "in"},     {"cellar", "in"},   {"yard", "in"},    {"shed", "in"},   {"zoo", "at"},
+    {"museum", "in"},   {"square", "on"},    {"island", "on"},   {"well", "by"},    {"pond", "by"},   {"gate", "at"},
+    {"fountain", "by"}, {"stable", "in"},    {"workshop", "in"}, {"theater", "at"}, {"canal", "by"},  {"brook", "by"},
+    {"sea", "by"},      {"waterfall", "by"},
 };
 
 static const Word adjectives[] = {
-    {"red", NULL},   {"blue", NULL},  {"green", NULL},  {"yellow", NULL}, {"white", NULL}, {"black", NULL},
-    {"old", NULL},   {"new", NULL},   {"small", NULL},  {"big", NULL},    {"shiny", NULL}, {"wooden", NULL},
-    {"golden", NULL}, {"silver", NULL}, {"round", NULL}, {"heavy", NULL}, {"tiny", NULL},  {"orange", NULL},
-    {"ugly", NULL},  {"odd", NULL},   {"striped", NULL}, {"painted", NULL}, {"dusty", NULL}, {"soft", NULL},
-    {"light", NULL}, {"fine", NULL},  {"brown", NULL},  {"purple", NULL}, {"empty", NULL}, {"curious", NULL},
+    {"red", NULL},    {"blue", NULL},   {"green", NULL},   {"yellow", NULL},  {"white", NULL}, {"black", NULL},
+    {"old", NULL},    {"new", NULL},    {"small", NULL},   {"big", NULL},     {"shiny", NULL}, {"wooden", NULL},
+    {"golden", NULL}, {"silver", NULL}, {"round", NULL},   {"heavy", NULL},   {"tiny", NULL},  {"orange", NULL},
+    {"ugly", NULL},   {"odd", NULL},    {"striped", NULL}, {"painted", NULL}, {"dusty", NULL}, {"soft", NULL},
+    {"light", NULL},  {"fine", NULL},   {"brown", NULL},   {"purple", NULL},  {"empty", NULL}, {"curious", NULL},
 };
 
 static const Word nouns[] = {
-    {"kite", NULL},   {"drum", NULL},  {"lamp", NULL},    {"scarf", NULL},  {"boat", NULL},   {"whistle", NULL},
-    {"umbrella", NULL}, {"basket", NULL}, {"notebook", NULL}, {"hat", NULL}, {"coin", NULL},  {"bell", NULL},
-    {"mirror", NULL}, {"ring", NULL},  {"key", NULL},     {"spoon", NULL},  {"puppet", NULL}, {"flute", NULL},
-    {"map", NULL},    {"jar", NULL},   {"clock", NULL},   {"blanket", NULL}, {"letter", NULL}, {"bucket", NULL},
-    {"shovel", NULL}, {"ladder", NULL}, {"candle", NULL}, {"marble", NULL}, {"pencil", NULL}, {"violin", NULL},
-    {"glove", NULL},  {"rope", NULL},  {"shell", NULL},   {"stone", NULL},  {"doll", NULL},   {"cup", NULL},
-    {"mug", NULL},    {"chair", NULL}, {"apron", NULL},   {"feather", NULL}, {"button", NULL}, {"wheel", NULL},
-    {"pillow", NULL}, {"vase", NULL},  {"brush", NULL},   {"trumpet", NULL}, {"lantern", NULL}, {"egg", NULL},
+    {"kite", NULL},     {"drum", NULL},   {"lamp", NULL},     {"scarf", NULL},   {"boat", NULL},    {"whistle", NULL},
+    {"umbrella", NULL}, {"basket", NULL}, {"notebook", NULL}, {"hat", NULL},     {"coin", NULL},    {"bell", NULL},
+    {"mirror", NULL},   {"ring", NULL},   {"key", NULL},      {"spoon", NULL},   {"puppet", NULL},  {"flute", NULL},
+    {"map", NULL},      {"jar", NULL},    {"clock", NULL},    {"blanket", NULL}, {"letter", NULL},  {"bucket", NULL},
+    {"shovel", NULL},   {"ladder", NULL}, {"candle", NULL},   {"marble", NULL},  {"pencil", NULL},  {"violin", NULL},
+    {"glove", NULL},    {"rope", NULL},   {"shell", NULL},    {"stone", NULL},   {"doll", NULL},    {"cup", NULL},
+    {"mug", NULL},      {"chair", NULL},  {"apron", NULL},    {"feather", NULL}, {"button", NULL},  {"wheel", NULL},
+    {"pillow", NULL},   {"vase", NULL},   {"brush", NULL},    {"trumpet", NULL}, {"lantern", NULL}, {"egg", NULL},
 };
 
 static const Word things[] = {
-    {"apples", "apple"},   {"pears", "pear"},     {"plums", "plum"},       {"cherries", "cherry"}, {"nuts", "nut"},
-    {"eggs", "egg"},       {"cookies", "cookie"}, {"carrots", "carrot"},   {"lemons", "lemon"},    {"buns", "bun"},
-    {"buttons", "button"}, {"stamps", "stamp"},   {"marbles", "marble"},   {"shells", "shell"},
-    {"pebbles", "pebble"},
-    {"feathers", "feather"}, {"beads", "bead"},   {"coins", "coin"},       {"stones", "stone"},    {"cards", "card"},
-    {"candles", "candle"}, {"books", "book"},     {"tickets", "ticket"},   {"flowers", "flower"},
-    {"ribbons", "ribbon"},
-    {"onions", "onion"},   {"figs", "fig"},       {"peaches", "peach"},
+    {"apples", "apple"},   {"pears", "pear"},   {"plums", "plum"},     {"cherries", "cherry"},
+    {"nuts", "nut"},       {"eggs", "egg"},     {"cookies", "cookie"}, {"carrots", "carrot"},
+    {"lemons", "lemon"},   {"buns", "bun"},     {"buttons", "button"}, {"stamps", "stamp"},
+    {"marbles", "marble"}, {"shells", "shell"}, {"pebbles", "pebble"}, {"feathers", "feather"},
+    {"beads", "bead"},     {"coins", "coin"},   {"stones", "stone"},   {"cards", "card"},
+    {"candles", "candle"}, {"books", "book"},   {"tickets", "ticket"}, {"flowers", "flower"},
+    {"ribbons", "ribbon"}, {"onions", "onion"}, {"figs", "fig"},       {"peaches", "peach"},
 };
 
 static const Word goods[] = {
-    {"bread", NULL},  {"milk", NULL},  {"cheese", NULL}, {"honey", NULL}, {"salt", NULL},   {"flour", NULL},
-    {"butter", NULL}, {"rice", NULL},  {"soap", NULL},   {"tea", NULL},   {"sugar", NULL},  {"pepper", NULL},
-    {"oil", NULL},    {"paper", NULL}, {"wool", NULL},   {"fish", NULL},  {"jam", NULL},    {"ink", NULL},
+    {"bread", NULL},  {"milk", NULL},   {"cheese", NULL}, {"honey", NULL},   {"salt", NULL},  {"flour", NULL},
+    {"butter", NULL}, {"rice", NULL},   {"soap", NULL},   {"tea", NULL},     {"sugar", NULL}, {"pepper", NULL},
+    {"oil", NULL},    {"paper", NULL},  {"wool", NULL},   {"fish", NULL},    {"jam", NULL},   {"ink", NULL},
     {"corn", NULL},   {"string", NULL}, {"garlic", NULL}, {"vinegar", NULL},
 };
 
 static const Word spots[] = {
-    {"under a bench", NULL},   {"behind a tree", NULL},     {"in the tall grass", NULL}, {"on a wall", NULL},
-    {"next to a fence", NULL}, {"inside a box", NULL},      {"between two rocks", NULL}, {"on top of a cart", NULL},
-    {"under a bush", NULL},    {"behind a door", NULL},     {"in a heap of leaves", NULL}, {"beside a barrel", NULL},
-    {"near a lamp post", NULL}, {"under the stairs", NULL}, {"behind a curtain", NULL},  {"in an old cupboard", NULL},
+    {"under a bench", NULL},    {"behind a tree", NULL},    {"in the tall grass", NULL},   {"on a wall", NULL},
+    {"next to a fence", NULL},  {"inside a box", NULL},     {"between two rocks", NULL},   {"on top of a cart", NULL},
+    {"under a bush", NULL},     {"behind a door", NULL},    {"in a heap of leaves", NULL}, {"beside a barrel", NULL},
+    {"near a lamp post", NULL}, {"under the stairs", NULL}, {"behind a curtain", NULL},    {"in an old cupboard", NULL},
 };
 
 static const Word animals[] = {
-    {"cat", NULL},   {"dog", NULL},    {"rabbit", NULL}, {"goat", NULL},  {"duck", NULL},  {"parrot", NULL},
-    {"hen", NULL},   {"pony", NULL},   {"kitten", NULL}, {"donkey", NULL}, {"goose", NULL}, {"mouse", NULL},
-    {"owl", NULL},   {"turtle", NULL}, {"lamb", NULL},   {"squirrel", NULL}, {"fox", NULL}, {"hedgehog", NULL},
+    {"cat", NULL}, {"dog", NULL},    {"rabbit", NULL}, {"goat", NULL},     {"duck", NULL},  {"parrot", NULL},
+    {"hen", NULL}, {"pony", NULL},   {"kitten", NULL}, {"donkey", NULL},   {"goose", NULL}, {"mouse", NULL},
+    {"owl", NULL}, {"turtle", NULL}, {"lamb", NULL},   {"squirrel", NULL}, {"fox", NULL},   {"hedgehog", NULL},
 };
 
-#define LIST(name, words, used_index, only) {name, words, sizeof words / sizeof words[0], used_index, only}
+#define LIST(name, words, used_index, only)                           \
+    {                                                                 \
+        name, words, sizeof words / sizeof words[0], used_index, only \
+    }
 
 const WordList *grammar_list(const char *name, size_t length)
 {
     static const WordList lists[] = {
-        LIST("person", persons, 0, NULL),       LIST("boy", persons, 0, "he"), LIST("girl", persons, 0, "she"),
-        LIST("place", places, 1, NULL),         LIST("spot", spots, 2, NULL),  LIST("noun", nouns, 3, NULL),
+        LIST("person", persons, 0, NULL),       LIST("boy", persons, 0, "he"),  LIST("girl", persons, 0, "she"),
+        LIST("place", places, 1, NULL),         LIST("spot", spots, 2, NULL),   LIST("noun", nouns, 3, NULL),
         LIST("adjective", adjectives, 4, NULL), LIST("thing", things, 5, NULL), LIST("goods", goods, 6, NULL),
         LIST("animal", animals, 7, NULL),       LIST("shore", places, 1, "by"),
     };
@@ -99,8 +101,8 @@ const WordList *grammar_list(const char *name, size_t length)
 
 /* --- fragments of patterns --- */
 
-#define RELATED_B                                                                                                  \
-    "[3*friend {B=person}|2*brother {B=boy}|2*sister {B=girl}|cousin {B=person}|uncle {B=boy}|aunt {B=girl}"       \
+#define RELATED_B                                                                                            \
+    "[3*friend {B=person}|2*brother {B=boy}|2*sister {B=girl}|cousin {B=person}|uncle {B=boy}|aunt {B=girl}" \
     "|neighbor {B=person}]"
 #define SAID "[4*said|answered|replied|whispered|cried]"
 #define SADLY "[sadly|quietly|slowly|with a sigh|in a small voice|almost in tears]"
@@ -242,8 +244,10 @@ static void plot_need(Scribe *s)
         "[a rose|a pot of jam|a bunch of daisies]",
     };
     static const char *const end[] = {
-        "{A} ate it all and was not hungry any more. ",   "{A} drank it and was not thirsty any more. ",
-        "{A} read it twice and was not bored any more. ", "{A} sat down and soon was not tired any more. ",
+        "{A} ate it all and was not hungry any more. ",
+        "{A} drank it and was not thirsty any more. ",
+        "{A} read it twice and was not bored any more. ",
+        "{A} sat down and soon was not tired any more. ",
         "{A} took it home, and {A his} mother was not angry any more. ",
     };
     const size_t need = tell(s, " [hungry|thirsty|bored|tired|in trouble at home]. ");
@@ -277,9 +281,9 @@ static void plot_swap(Scribe *s)
         slot_copy(s, 'o', left);
         slot_copy(s, left, right);
         slot_copy(s, right, 'o');
-        tell(s, swap == 0 ? "Now {A} had the {x} and {B} had the {y}. "
-             : swap == 1  ? "Now {A} had the {x} and {C} had the {z}. "
-                          : "Now {B} had the {y} and {C} had the {z}. ");
+        tell(s, swap == 0   ? "Now {A} had the {x} and {B} had the {y}. "
+                : swap == 1 ? "Now {A} had the {x} and {C} had the {z}. "
+                            : "Now {B} had the {y} and {C} had the {z}. ");
         more = tell(s, round < 3 ? "[2*Then |At last]" : "At last") == 0 && round < 3;
     }
     tell(s, " {A} went home with the {x}, {B} with the {y} and {C} with the {z}. ");
@@ -419,9 +423,8 @@ static void closing(Scribe *s, bool weather)
 void grammar_story(Scribe *s)
 {
     static void (*const plots[])(Scribe *) = {
-        plot_lost, plot_count, plot_weather, plot_need, plot_swap, plot_journey, plot_errand, plot_message,
-        plot_contest,
-        plot_seek,
+        plot_lost,    plot_count,  plot_weather, plot_need,    plot_swap,
+        plot_journey, plot_errand, plot_message, plot_contest, plot_seek,
     };
     const bool weather = tell(s, "[4*One {d=day|morning|afternoon|evening}|3*On a "
                                  "{w=warm|cloudy|windy|quiet|foggy|sunny|dark|lovely} "

@@ -53,7 +53,7 @@ typedef struct Scribe {
     size_t text_capacity, story_capacity; /* of the arrays of *out */
     Choice choice;                        /* being put together */
     Slot slots[SLOT_COUNT];
-    uint64_t used[LISTS_MAX];             /* which words of each list this story has drawn: bit i for word i */
+    uint64_t used[LISTS_MAX]; /* which words of each list this story has drawn: bit i for word i */
     ChoiceObserver observe;
     void *context;
     Error *e;

@@ -25,10 +25,7 @@ static void bind(Scribe *s, char letter, const char *text, size_t length, const 
     slot->text[length] = '\0';
 }
 
-void slot_bind(Scribe *s, char letter, const char *text)
-{
-    bind(s, letter, text, strlen(text), NULL);
-}
+void slot_bind(Scribe *s, char letter, const char *text) { bind(s, letter, text, strlen(text), NULL); }
 
 void slot_bind_number(Scribe *s, char letter, size_t number)
 {
@@ -38,15 +35,9 @@ void slot_bind_number(Scribe *s, char letter, size_t number)
     s->slots[letter - SLOT_FIRST].number = number;
 }
 
-void slot_copy(Scribe *s, char to, char from)
-{
-    s->slots[to - SLOT_FIRST] = s->slots[from - SLOT_FIRST];
-}
+void slot_copy(Scribe *s, char to, char from) { s->slots[to - SLOT_FIRST] = s->slots[from - SLOT_FIRST]; }
 
-size_t slot_number(const Scribe *s, char letter)
-{
-    return s->slots[letter - SLOT_FIRST].number;
-}
+size_t slot_number(const Scribe *s, char letter) { return s->slots[letter - SLOT_FIRST].number; }
 
 /* --- forms --- */
 
@@ -55,10 +46,7 @@ static bool same(const char *text, size_t length, const char *word)
     return strlen(word) == length && memcmp(text, word, length) == 0;
 }
 
-static void put(Scribe *s, const char *text)
-{
-    option_put(s, text, strlen(text));
-}
+static void put(Scribe *s, const char *text) { option_put(s, text, strlen(text)); }
 
 /* The pronoun of "he" or "she" that stands where he has `form`, or NULL. */
 static const char *pronoun(const char *other, const char *form, size_t length)
@@ -97,10 +85,7 @@ static void put_form(Scribe *s, const char *text, const char *other, const char 
 
 /* --- the shape of a pattern --- */
 
-static bool is_draw(const char *p)
-{
-    return p[0] == '{' && p[2] == '=';
-}
+static bool is_draw(const char *p) { return p[0] == '{' && p[2] == '='; }
 
 static const char *find(const char *p, const char *end, char stop)
 {
@@ -304,7 +289,4 @@ static size_t tell_range(Scribe *s, const char *p, const char *end)
     return chosen;
 }
 
-size_t tell(Scribe *s, const char *pattern)
-{
-    return tell_range(s, pattern, pattern + strlen(pattern));
-}
+size_t tell(Scribe *s, const char *pattern) { return tell_range(s, pattern, pattern + strlen(pattern)); }

@@ -96,8 +96,8 @@ static int read_header(const char *path, size_t *size, Error *e)
         return -1;
     int rc;
     if (file_bytes < HEADER_BYTES)
-        rc = error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, file_bytes,
-                       HEADER_BYTES);
+        rc =
+            error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, file_bytes, HEADER_BYTES);
     else
         rc = read_file(fd, path, 0, sizeof header, header, e);
     close(fd);
@@ -143,10 +143,7 @@ static int append_file(Tokens *t, const char *path, Error *e)
     return tokens_read(t, t->count - 1, 0, size < FIRST_BLOCK ? size : FIRST_BLOCK, block, e);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
 {
@@ -243,20 +240,11 @@ void tokens_close(Tokens *t)
 
 /* --- using it --- */
 
-size_t tokens_total(const Tokens *t)
-{
-    return t->total;
-}
+size_t tokens_total(const Tokens *t) { return t->total; }
 
-size_t tokens_targets(const Tokens *t)
-{
-    return t->total - t->count;
-}
+size_t tokens_targets(const Tokens *t) { return t->total - t->count; }
 
-size_t tokens_shards(const Tokens *t)
-{
-    return t->count;
-}
+size_t tokens_shards(const Tokens *t) { return t->count; }
 
 size_t tokens_shard_size(const Tokens *t, size_t shard)
 {

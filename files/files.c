@@ -90,10 +90,7 @@ int files_writer_commit(FilesWriter *w, Error *e)
     return status;
 }
 
-void files_writer_abandon(FilesWriter *w)
-{
-    end_writer(w, -1);
-}
+void files_writer_abandon(FilesWriter *w) { end_writer(w, -1); }
 
 int files_write_atomic(const char *path, const void *data, size_t size, Error *e)
 {
@@ -251,7 +248,8 @@ int files_sync_dir(const char *path, Error *e)
         return error_set(e, "%s: cannot be opened as a directory: %s", path, strerror(errno));
     /* EINVAL: this file system does not flush directories, and nobody can. */
     const int status = fsync(fd) == 0 || errno == EINVAL
-        ? 0 : error_set(e, "%s: cannot be flushed to the disk: %s", path, strerror(errno));
+                           ? 0
+                           : error_set(e, "%s: cannot be flushed to the disk: %s", path, strerror(errno));
     close(fd);
     return status;
 }

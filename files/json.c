@@ -307,8 +307,8 @@ int json_parse(const char *text, size_t size, Json **root, Error *e)
     for (size_t i = 0; i < size; i++)
         nodes += text[i] == ',' || text[i] == '[' || text[i] == '{';
     const size_t node_bytes = sizeof(Json) + sizeof(char *);
-    Json *block = size < SIZE_MAX && nodes <= (SIZE_MAX - size - 1) / node_bytes
-        ? malloc(nodes * node_bytes + size + 1) : NULL;
+    Json *block =
+        size < SIZE_MAX && nodes <= (SIZE_MAX - size - 1) / node_bytes ? malloc(nodes * node_bytes + size + 1) : NULL;
     if (!block)
         return error_set(e, "no memory for %zu bytes of JSON", size);
     const char **keys = (const char **)(block + nodes);
@@ -321,10 +321,7 @@ int json_parse(const char *text, size_t size, Json **root, Error *e)
     return 0;
 }
 
-void json_free(Json *root)
-{
-    free(root);
-}
+void json_free(Json *root) { free(root); }
 
 /* --- looking values up --- */
 
@@ -392,10 +389,7 @@ bool json_size(const Json *value, size_t *out)
     return true;
 }
 
-const char *json_string(const Json *value)
-{
-    return value && value->type == JSON_STRING ? value->text : NULL;
-}
+const char *json_string(const Json *value) { return value && value->type == JSON_STRING ? value->text : NULL; }
 
 /* --- writing --- */
 

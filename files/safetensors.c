@@ -1,7 +1,7 @@
 #include "files/safetensors.h"
 
-#include "files/json.h"
 #include "files/files.h"
+#include "files/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,15 +32,9 @@ static const struct {
 };
 _Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_COUNT, "one row a dtype");
 
-const char *dtype_name(Dtype dtype)
-{
-    return dtypes[dtype].name;
-}
+const char *dtype_name(Dtype dtype) { return dtypes[dtype].name; }
 
-size_t dtype_size(Dtype dtype)
-{
-    return dtypes[dtype].size;
-}
+size_t dtype_size(Dtype dtype) { return dtypes[dtype].size; }
 
 static bool find_dtype(const char *name, Dtype *dtype)
 {
@@ -82,8 +76,8 @@ static void header_free(Header *h)
     json_free(h->json);
 }
 
-__attribute__((format(printf, 4, 5)))
-static int refuse(const Header *h, const char *tensor, Error *e, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static int refuse(const Header *h, const char *tensor, Error *e,
+                                                        const char *format, ...)
 {
     char name[128];
     Error fault;
@@ -193,8 +187,7 @@ static int check_cover(const Header *h, size_t data_size, Error *e)
         if (entry->begin > covered)
             return refuse(h, entry->name, e, "begins at %zu and leaves a hole after %zu", entry->begin, covered);
         if (entry->end > data_size)
-            return refuse(h, entry->name, e, "ends at %zu, past the end of the data, %zu bytes", entry->end,
-                          data_size);
+            return refuse(h, entry->name, e, "ends at %zu, past the end of the data, %zu bytes", entry->end, data_size);
         covered = entry->end;
     }
     if (covered < data_size)
@@ -339,15 +332,9 @@ void safetensors_close(Safetensors *file)
     free(file);
 }
 
-size_t safetensors_count(const Safetensors *file)
-{
-    return file->header.count;
-}
+size_t safetensors_count(const Safetensors *file) { return file->header.count; }
 
-const SafetensorsEntry *safetensors_entry(const Safetensors *file, size_t i)
-{
-    return &file->header.entries[i];
-}
+const SafetensorsEntry *safetensors_entry(const Safetensors *file, size_t i) { return &file->header.entries[i]; }
 
 const SafetensorsEntry *safetensors_find(const Safetensors *file, const char *name)
 {
@@ -564,8 +551,8 @@ static int start_file(SafetensorsWriter *w, const Contents *c, Error *e)
     return status;
 }
 
-int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t count,
-                       const char *const (*metadata)[2], size_t metadata_count, SafetensorsWriter **writer, Error *e)
+int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t count, const char *const (*metadata)[2],
+                       size_t metadata_count, SafetensorsWriter **writer, Error *e)
 {
     const Contents contents = {path, specs, count, metadata, metadata_count};
     SafetensorsWriter *w = calloc(1, sizeof *w);

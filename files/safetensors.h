@@ -70,8 +70,8 @@ const char *safetensors_metadata(const Safetensors *file, const char *key);
 int safetensors_read_f32(Safetensors *file, const SafetensorsEntry *entry, float *out, Error *e);
 
 /* The same for elements first .. first+count-1 alone, so that a huge tensor can be read in pieces. */
-int safetensors_read_f32_part(Safetensors *file, const SafetensorsEntry *entry, size_t first, size_t count,
-                              float *out, Error *e);
+int safetensors_read_f32_part(Safetensors *file, const SafetensorsEntry *entry, size_t first, size_t count, float *out,
+                              Error *e);
 
 /* Reads all elements of an I32, U16 or I64 tensor; a value that does not fit in 32 bits is refused. */
 int safetensors_read_i32(Safetensors *file, const SafetensorsEntry *entry, int32_t *out, Error *e);
@@ -93,8 +93,8 @@ typedef struct SafetensorsSpec {
  * {key, value}. The header is padded with spaces so that the data starts at a multiple of 8 bytes. What the reader
  * would refuse (a name twice, a rank or header too large) is refused here. Nothing is borrowed after the call.
  */
-int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t count,
-                       const char *const (*metadata)[2], size_t metadata_count, SafetensorsWriter **writer, Error *e);
+int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t count, const char *const (*metadata)[2],
+                       size_t metadata_count, SafetensorsWriter **writer, Error *e);
 
 /* Adds the next bytes of the tensors, in the order of specs and without gaps; a tensor may come in pieces. After an
  * error the caller abandons the writer. */

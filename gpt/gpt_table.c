@@ -94,10 +94,7 @@ static void list_kinds(const GptConfig *c, Kind kinds[KIND_COUNT])
     memcpy(kinds, list, sizeof list);
 }
 
-static size_t round_up(size_t n, size_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
+static size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e)
 {

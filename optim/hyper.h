@@ -58,7 +58,7 @@ typedef struct HyperInfo {
     const char *name; /* as the option is called: "weight-decay" */
     const char *help;
     HyperKind kind;
-    double least, most;         /* most is included, except that betas and momentum stay below 1 */
+    double least, most; /* most is included, except that betas and momentum stay below 1 */
     bool below_one;
     const char *const *choices; /* HYPER_CHOICE: names of the values 0, 1, ..; ends with NULL */
 } HyperInfo;
@@ -74,7 +74,9 @@ typedef struct OptimHyper {
 } OptimHyper;
 
 /* For initialisers: {.at = {[HYPER_LR] = HYPER_SET(0.1)}} */
+/* clang-format off */
 #define HYPER_SET(x) {true, (x)}
+/* clang-format on */
 
 void hyper_set(OptimHyper *h, HyperId id, double value);
 

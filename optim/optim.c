@@ -1,10 +1,10 @@
 #include "optim/optim.h"
 
 #include "base/clock.h"
-#include "optim/rules/elements.h"
 #include "optim/hyper_schedule.h"
-#include "optim/rules/newton_schulz.h"
 #include "optim/rule.h"
+#include "optim/rules/elements.h"
+#include "optim/rules/newton_schulz.h"
 #include "optim/sensitivity.h"
 #include "optim/verbs/verbs.h"
 
@@ -14,10 +14,10 @@
 
 /* Every rule there is; --optimizer lists from here. */
 static const OptimRule *const rules[] = {
-    &optim_sgd,    &optim_nesterov, &optim_adagrad, &optim_rmsprop,  &optim_adadelta,  &optim_adam,
-    &optim_adamw,  &optim_nested_adam, &optim_adam_cpr, &optim_signsgd, &optim_signum, &optim_lion,
-    &optim_muon,   &optim_spectral, &optim_normuon, &optim_muonh,    &optim_normuonh,  &optim_adamh,
-    &optim_muon2,  &optim_dion,     &optim_shampoo, &optim_soap,     &optim_soap_muon, &optim_kl_soap,
+    &optim_sgd,   &optim_nesterov,    &optim_adagrad,  &optim_rmsprop, &optim_adadelta,  &optim_adam,
+    &optim_adamw, &optim_nested_adam, &optim_adam_cpr, &optim_signsgd, &optim_signum,    &optim_lion,
+    &optim_muon,  &optim_spectral,    &optim_normuon,  &optim_muonh,   &optim_normuonh,  &optim_adamh,
+    &optim_muon2, &optim_dion,        &optim_shampoo,  &optim_soap,    &optim_soap_muon, &optim_kl_soap,
 };
 
 enum { RULE_COUNT = sizeof rules / sizeof *rules };
@@ -162,8 +162,10 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
     Error range;
     if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), "", &range) != 0)
-        return error_set(e, "the group %s has the learning rate %g after division by its --sensitivity; it must be a "
-                         "number from 0 to %g", g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
+        return error_set(e,
+                         "the group %s has the learning rate %g after division by its --sensitivity; it must be a "
+                         "number from 0 to %g",
+                         g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
     const char *prefix = aux && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
     if (check_steps(config, &g->hyper, prefix, e) != 0)
         return -1;
@@ -388,8 +390,12 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
         free(groups);
         return error_set(e, "out of memory");
     }
-    *optim = (Optim){.groups = groups, .tensors = tensors, .tensor_count = tensor_count, .params = params,
-                     .grads = grads, .steps = config->steps};
+    *optim = (Optim){.groups = groups,
+                     .tensors = tensors,
+                     .tensor_count = tensor_count,
+                     .params = params,
+                     .grads = grads,
+                     .steps = config->steps};
     int status = make_groups(optim, config, e);
     if (status == 0)
         status = resolve_averaging(optim, config, e);
@@ -630,8 +636,12 @@ size_t optim_memory(const Optim *optim)
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
 {
     const OptimGroup *g = &optim->groups[i];
-    OptimGroupInfo info = {.name = g->name, .rule = g->rule->name, .hyper = g->hyper, .tensors = g->tensor_count,
-                           .sensitivity = g->sensitivity, .seconds = g->seconds};
+    OptimGroupInfo info = {.name = g->name,
+                           .rule = g->rule->name,
+                           .hyper = g->hyper,
+                           .tensors = g->tensor_count,
+                           .sensitivity = g->sensitivity,
+                           .seconds = g->seconds};
     for (size_t s = 0; s < g->count; s++) {
         const OptimSlot *slot = &g->slots[s];
         OptimStateSpec specs[OPTIM_STATES_MAX];

@@ -20,7 +20,7 @@ typedef struct OptimConfig {
     OptimHyper hyper;     /* what is unset takes the rule's default */
     OptimHyper aux_hyper; /* likewise; where one rule serves all, first what `hyper` sets */
     OptimHyper embed_hyper, head_hyper; /* only HYPER_LR may be set: over the aux one */
-    const char *sensitivity; /* list for sensitivity.h, or NULL */
+    const char *sensitivity;            /* list for sensitivity.h, or NULL */
     OptimAveraging averaging;
     size_t steps; /* of the whole run, for what changes during it */
 } OptimConfig;

@@ -1,7 +1,7 @@
 #include "train/checkpoint.h"
 
-#include "files/json.h"
 #include "files/files.h"
+#include "files/json.h"
 #include "files/safetensors.h"
 
 #include <dirent.h>
@@ -97,7 +97,7 @@ static int check_flag(const char *path, const Json *json, const char *key, bool 
     return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want ? "true" : "false");
 }
 
-static int check_text(const char *path, const Json *json, const char *key, const char *want, const char *or, Error *e)
+static int check_text(const char *path, const Json *json, const char *key, const char *want, const char * or, Error *e)
 {
     const Json *value = json_get(json, key);
     const char *got = json_string(value);
@@ -109,16 +109,15 @@ static int check_text(const char *path, const Json *json, const char *key, const
 /* What must hold for the weights to mean what train_gpt computes; absent keys have the classic value. */
 static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 {
-    const bool classic =
-        check_text(path, json, "model_type", "gpt2", "gpt2", e) == 0 &&
-        check_text(path, json, "activation_function", "gelu_new", "gelu_pytorch_tanh", e) == 0 &&
-        check_number(path, json, "layer_norm_epsilon", 1e-5, e) == 0 &&
-        check_number(path, json, "n_inner", 4 * (double)C, e) == 0 &&
-        check_flag(path, json, "tie_word_embeddings", true, e) == 0 &&
-        check_flag(path, json, "scale_attn_weights", true, e) == 0 &&
-        check_flag(path, json, "scale_attn_by_inverse_layer_idx", false, e) == 0 &&
-        check_flag(path, json, "reorder_and_upcast_attn", false, e) == 0 &&
-        check_flag(path, json, "add_cross_attention", false, e) == 0;
+    const bool classic = check_text(path, json, "model_type", "gpt2", "gpt2", e) == 0 &&
+                         check_text(path, json, "activation_function", "gelu_new", "gelu_pytorch_tanh", e) == 0 &&
+                         check_number(path, json, "layer_norm_epsilon", 1e-5, e) == 0 &&
+                         check_number(path, json, "n_inner", 4 * (double)C, e) == 0 &&
+                         check_flag(path, json, "tie_word_embeddings", true, e) == 0 &&
+                         check_flag(path, json, "scale_attn_weights", true, e) == 0 &&
+                         check_flag(path, json, "scale_attn_by_inverse_layer_idx", false, e) == 0 &&
+                         check_flag(path, json, "reorder_and_upcast_attn", false, e) == 0 &&
+                         check_flag(path, json, "add_cross_attention", false, e) == 0;
     return classic ? 0 : -1;
 }
 
@@ -156,7 +155,9 @@ static SafetensorsSpec model_spec(const Tensor *t, const char *name)
                         t->role != ROLE_POSITION_EMBEDDING && t->role != ROLE_HEAD;
     if (vector)
         return (SafetensorsSpec){.name = name, .dtype = DTYPE_F32, .rank = 1, .shape = {t->cols}};
-    return (SafetensorsSpec){.name = name, .dtype = DTYPE_F32, .rank = 2,
+    return (SafetensorsSpec){.name = name,
+                             .dtype = DTYPE_F32,
+                             .rank = 2,
                              .shape = {t->transposed ? t->cols : t->rows, t->transposed ? t->rows : t->cols}};
 }
 
@@ -400,8 +401,8 @@ int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state,
     if (join(path, dir, "optimizer.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
         return -1;
     float *host = malloc(largest_state(optim) * sizeof *host);
-    const int status = host != NULL ? read_optim_tensors(path, file, optim, host, e)
-                                    : error_set(e, "%s: out of memory", path);
+    const int status =
+        host != NULL ? read_optim_tensors(path, file, optim, host, e) : error_set(e, "%s: out of memory", path);
     free(host);
     safetensors_close(file);
     return status == 0 ? read_state(dir, state, e) : -1;

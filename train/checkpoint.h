@@ -1,8 +1,8 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
-#include "optim/optim.h"
 #include "gpt/gpt.h"
+#include "optim/optim.h"
 
 /*
  * Checkpoints. A directory of config.json and model.safetensors is a Hugging Face GPT-2 directory, with its names and

@@ -8,15 +8,9 @@
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
 enum { STORIES_BYTES = 10000000, STORIES_SEED = 1 };
 
-static bool has_shards(const Options *o)
-{
-    return o->train != NULL || o->val != NULL;
-}
+static bool has_shards(const Options *o) { return o->train != NULL || o->val != NULL; }
 
-size_t corpus_vocab(const Options *o)
-{
-    return has_shards(o) ? 0 : 256;
-}
+size_t corpus_vocab(const Options *o) { return has_shards(o) ? 0 : 256; }
 
 /* The floor is taken over the validation targets: all bytes of the held-out text but its first. */
 static int open_stories(const Options *o, Corpus *corpus, Error *e)

@@ -6,9 +6,9 @@
 
 /* What a run reads: tokens to train and to validate on, and, for the built-in stories, the floor under the loss. */
 typedef struct Corpus {
-    Tokens *train, *val;  /* NULL when there is none */
-    const char *name;     /* for the banner; borrowed */
-    size_t vocab;         /* that the tokens need: 256 for bytes, 0: whatever the model has */
+    Tokens *train, *val; /* NULL when there is none */
+    const char *name;    /* for the banner; borrowed */
+    size_t vocab;        /* that the tokens need: 256 for bytes, 0: whatever the model has */
     bool has_floor;
     double floor, floor_error; /* mean and standard error of -log p over the validation targets, nats a token */
 } Corpus;

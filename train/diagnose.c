@@ -66,10 +66,7 @@ static void list_matrices(Diagnosis *d, const Tensor *tensors, size_t tensor_cou
 }
 
 /* Places of the matrix in the arenas. */
-static size_t offset_of(const MatrixReport *r)
-{
-    return r->tensor->offset + r->block * r->rows * r->cols;
-}
+static size_t offset_of(const MatrixReport *r) { return r->tensor->offset + r->block * r->rows * r->cols; }
 
 static void place_values(Diagnosis *d)
 {

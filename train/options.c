@@ -15,18 +15,20 @@ typedef struct Option {
     size_t offset;
     const char *const *choices;
     HyperId hyper;
-    const char *prefix;  /* HYPER: "", "aux-", "embed-", "head-" */
-    double least, most;  /* REAL; SIZE, where most 0 is no limit */
-    bool may_change;     /* in a resumed run */
-    const char *zero;    /* SIZE: the word for 0 */
+    const char *prefix; /* HYPER: "", "aux-", "embed-", "head-" */
+    double least, most; /* REAL; SIZE, where most 0 is no limit */
+    bool may_change;    /* in a resumed run */
+    const char *zero;   /* SIZE: the word for 0 */
 } Option;
 
 /* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
 enum { OPENBLAS_THREADS_MOST = 128 };
 
 #define AT(field) offsetof(Options, field)
-#define HYPER_ROW(id, pre, field, arg, note) \
-    {.name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre}
+#define HYPER_ROW(id, pre, field, arg, note)                                                                        \
+    {                                                                                                               \
+        .name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre \
+    }
 
 static const Option table[] = {
     {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
@@ -46,9 +48,8 @@ static const Option table[] = {
      .least = 1, .may_change = true, .zero = "auto"},
     {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
      AT(total_batch), .least = 1},
-    {NULL, "recompute", "WHAT",
-     "nothing, cheap (LayerNorm, GELU) or layers: twice, to save a GPU's memory [nothing]", CHOICE, AT(recompute),
-     gpt_recompute_names, .may_change = true},
+    {NULL, "recompute", "WHAT", "nothing, cheap (LayerNorm, GELU) or layers: twice, to save a GPU's memory [nothing]",
+     CHOICE, AT(recompute), gpt_recompute_names, .may_change = true},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
@@ -170,9 +171,8 @@ static const Option table[] = {
     {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
-    {NULL, "dtype", "NAME",
-     "fp32, tf32 or bf16 in products; the CPU has fp32 [auto: bf16 where a GPU has it]", TEXT, AT(dtype),
-     .may_change = true},
+    {NULL, "dtype", "NAME", "fp32, tf32 or bf16 in products; the CPU has fp32 [auto: bf16 where a GPU has it]", TEXT,
+     AT(dtype), .may_change = true},
     {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
     {NULL, "version", NULL, "print the version and leave", FLAG, AT(version)},
 };
@@ -223,15 +223,9 @@ static bool is_switch(const Option *option)
     return option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH;
 }
 
-static void *place_of(Options *o, const Option *option)
-{
-    return (char *)o + option->offset;
-}
+static void *place_of(Options *o, const Option *option) { return (char *)o + option->offset; }
 
-static const void *value_of(const Options *o, const Option *option)
-{
-    return (const char *)o + option->offset;
-}
+static const void *value_of(const Options *o, const Option *option) { return (const char *)o + option->offset; }
 
 static int parse_size(const Option *option, const char *text, size_t *value, Error *e)
 {
@@ -461,13 +455,12 @@ static void help_choices(FILE *to, const char *const *choices)
 
 void options_help(FILE *to)
 {
-    fprintf(to,
-            "Trains a small GPT-2 and compares optimizers.\n\n"
-            "  ./train_gpt                                     nano on the built-in stories, with Muon\n"
-            "  ./train_gpt --optimizer adamw --lr 3e-3         the same with AdamW\n"
-            "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
-            "  ./train_gpt --resume --out runs/x               goes on where a run was stopped\n"
-            "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    samples\n");
+    fprintf(to, "Trains a small GPT-2 and compares optimizers.\n\n"
+                "  ./train_gpt                                     nano on the built-in stories, with Muon\n"
+                "  ./train_gpt --optimizer adamw --lr 3e-3         the same with AdamW\n"
+                "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
+                "  ./train_gpt --resume --out runs/x               goes on where a run was stopped\n"
+                "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    samples\n");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const Option *option = &table[i];
         const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;

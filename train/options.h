@@ -2,8 +2,8 @@
 #define TRAIN_OPTIONS_H
 
 #include "files/json.h"
-#include "optim/optim.h"
 #include "gpt/gpt.h"
+#include "optim/optim.h"
 #include "train/schedule.h"
 
 #include <stdint.h>
@@ -18,14 +18,14 @@ typedef struct Options {
     const char *train, *val, *text;
     const char *model;
     size_t layers, heads, width, vocab, seq_len; /* 0: the preset's */
-    size_t batch_size;  /* 0: what fits */
-    size_t total_batch; /* tokens a step; 0: one micro-batch */
+    size_t batch_size;                           /* 0: what fits */
+    size_t total_batch;                          /* tokens a step; 0: one micro-batch */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;
     Schedule schedule;
     size_t val_every, val_tokens;
-    double target_loss; /* NAN: none */
+    double target_loss;  /* NAN: none */
     size_t sample_every; /* SAMPLE_AT_END: at the end, of byte models */
     size_t sample_tokens, top_k;
     const char *prompt;
@@ -36,8 +36,8 @@ typedef struct Options {
     const char *device, *dtype;
     bool resume, list_groups, help, version;
 
-    bool given[OPTIONS_MOST];    /* by place in the table */
-    char *owned[OPTIONS_MOST];   /* strings that options_free frees */
+    bool given[OPTIONS_MOST];  /* by place in the table */
+    char *owned[OPTIONS_MOST]; /* strings that options_free frees */
 } Options;
 
 /* Defaults, overlaid by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown

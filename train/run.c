@@ -3,10 +3,10 @@
 #include "base/clock.h"
 #include "base/threads.h"
 #include "data/loader.h"
-#include "train/diagnose.h"
+#include "files/files.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
-#include "files/files.h"
+#include "train/diagnose.h"
 #include "train/metrics.h"
 #include "train/peak.h"
 #include "train/sample.h"
@@ -34,23 +34,20 @@ typedef struct Run {
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
     char out[PATH_MOST];
-    int lock;              /* on it */
-    size_t memory_present; /* on the device, before anything was made; 0: unknown */
+    int lock;                        /* on it */
+    size_t memory_present;           /* on the device, before anything was made; 0: unknown */
     char checkpoint[PATH_MOST + 64]; /* that a resumed run goes on from */
     MetricsLog log;
     Progress progress;
     CheckpointState state;
-    size_t first_step;      /* of this process */
-    double start;           /* wall clock */
+    size_t first_step;          /* of this process */
+    double start;               /* wall clock */
     bool target_reached, saved; /* the last step is in a checkpoint */
 } Run;
 
 static volatile sig_atomic_t stop_signal;
 
-static void on_signal(int number)
-{
-    stop_signal = number;
-}
+static void on_signal(int number) { stop_signal = number; }
 
 /* The first signal ends the run after its step, a second one at once. */
 static void catch_signals(void)
@@ -199,8 +196,10 @@ static int choose_batch(Run *r, size_t optim_bytes, Error *e)
         r->B = B;
     }
     if (r->B == 0)
-        return error_set(e, "out of memory: not even one sequence of %zu tokens fits into %.1f GiB; lower --seq-len or "
-                            "the model, or give --recompute layers", r->T, (double)present / 0x1p30);
+        return error_set(e,
+                         "out of memory: not even one sequence of %zu tokens fits into %.1f GiB; lower --seq-len or "
+                         "the model, or give --recompute layers",
+                         r->T, (double)present / 0x1p30);
     r->o->batch_size = r->B;
     return 0;
 }
@@ -377,8 +376,7 @@ static int open_out(Run *r, Error *e)
     char path[PATH_MOST + 16];
     struct stat info;
     snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
-    if (r->o->resume && stat(path, &info) == 0 &&
-        metrics_drop_later(path, "", "{\"step\": ", r->state.step, e) != 0)
+    if (r->o->resume && stat(path, &info) == 0 && metrics_drop_later(path, "", "{\"step\": ", r->state.step, e) != 0)
         return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
     if (metrics_open(&r->log, path, r->o->resume, r->state.step, e) != 0)
@@ -392,8 +390,9 @@ static void print_banner(const Run *r, size_t memory_needed)
     printf("train_gpt %s on %s, %s\n", TRAIN_GPT_VERSION, gpt_device(), gpt_dtype_names[r->dtype]);
     printf("model     %s: L=%zu NH=%zu C=%zu V=%zu T=%zu, %zu parameters\n", r->o->model, c->L, c->NH, c->C, c->V, r->T,
            gpt_table(r->gpt)->parameters);
-    printf("data      %s: %zu tokens to train on, %zu to validate on\n", r->corpus.name, r->corpus.train != NULL ?
-           tokens_total(r->corpus.train) : 0, r->corpus.val != NULL ? tokens_total(r->corpus.val) : 0);
+    printf("data      %s: %zu tokens to train on, %zu to validate on\n", r->corpus.name,
+           r->corpus.train != NULL ? tokens_total(r->corpus.train) : 0,
+           r->corpus.val != NULL ? tokens_total(r->corpus.val) : 0);
     if (r->corpus.has_floor)
         printf("floor     %.4f +- %.4f nats a token: no model of these stories can do better\n", r->corpus.floor,
                r->corpus.floor_error);
@@ -454,16 +453,14 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
         optim_grad_norm(r->optim, &gradient);
     const Tensor *culprit = parameter != NULL ? parameter : gradient;
     const char *kind = parameter != NULL ? "the parameter " : gradient != NULL ? "the gradient of " : "none";
-    error_set(e, "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning "
+    error_set(e,
+              "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning "
               "rate. Checkpoints in %s are untouched",
               step, what, value, kind, culprit != NULL ? culprit->name : "", r->out);
     return RUN_DIVERGED;
 }
 
-static bool due(size_t every, size_t step)
-{
-    return every > 0 && step % every == 0;
-}
+static bool due(size_t every, size_t step) { return every > 0 && step % every == 0; }
 
 /* Appends what the step that was just done did to each hidden matrix. */
 static int write_diagnosis(const Run *r, double lr_factor, Error *e)
@@ -522,11 +519,17 @@ static int train_step(Run *r, Metrics *m, Error *e)
     r->state.seconds += end - begin;
     r->state.loader_position = loader_position(r->loader);
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
-    *m = (Metrics){.step = r->state.step, .tokens = r->state.tokens, .seconds = r->state.seconds, .train_loss = loss,
-                   .val_loss = (double)NAN, .grad_norm = norm,
+    *m = (Metrics){.step = r->state.step,
+                   .tokens = r->state.tokens,
+                   .seconds = r->state.seconds,
+                   .train_loss = loss,
+                   .val_loss = (double)NAN,
+                   .grad_norm = norm,
                    .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * factor,
-                   .tokens_per_second = (double)total / (end - begin), .data_ms = 1e3 * data,
-                   .forward_ms = 1e3 * times.forward, .backward_ms = 1e3 * times.backward,
+                   .tokens_per_second = (double)total / (end - begin),
+                   .data_ms = 1e3 * data,
+                   .forward_ms = 1e3 * times.forward,
+                   .backward_ms = 1e3 * times.backward,
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before)};
     return diagnose && write_diagnosis(r, factor, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
@@ -535,10 +538,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
  * Validation, samples, checkpoints
  */
 
-static bool can_validate(const Run *r)
-{
-    return r->corpus.val != NULL && r->o->val_tokens > 0;
-}
+static bool can_validate(const Run *r) { return r->corpus.val != NULL && r->o->val_tokens > 0; }
 
 /* Mean cross-entropy over the validation targets, of the parameters as they stand. */
 static int evaluate(Run *r, double *loss, Error *e)
@@ -601,8 +601,12 @@ static void note_validation(Run *r, double loss)
 static int print_sample(Run *r, Error *e)
 {
     const Options *o = r->o;
-    const SampleConfig config = {.prompt = o->prompt, .tokens = o->sample_tokens, .temperature = o->temperature,
-                                 .top_k = o->top_k, .seed = o->seed, .stream = r->state.step};
+    const SampleConfig config = {.prompt = o->prompt,
+                                 .tokens = o->sample_tokens,
+                                 .temperature = o->temperature,
+                                 .top_k = o->top_k,
+                                 .seed = o->seed,
+                                 .stream = r->state.step};
     progress_break(&r->progress);
     printf("--- sample at step %zu\n", r->state.step);
     if (r->optim != NULL)
@@ -715,8 +719,8 @@ static int train(Run *r, Error *e)
 {
     const size_t steps = r->o->schedule.steps;
     catch_signals();
-    r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T),
-                                peak_flops(gpt_device_name(), r->dtype));
+    r->progress =
+        progress_make(stdout, steps, gpt_flops_per_token(&r->config, r->T), peak_flops(gpt_device_name(), r->dtype));
     r->start = clock_seconds();
     if (!r->o->resume && validate_start(r, e) != 0)
         return RUN_FAILED;

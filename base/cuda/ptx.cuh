@@ -67,8 +67,7 @@ __device__ __forceinline__ void cp_async16(void *to, const void *from)
 /* The same; 16 zeros, and nothing is read, unless `there`. */
 __device__ __forceinline__ void cp_async16_or_zeros(void *to, const void *from, bool there)
 {
-    PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-             "r"(there ? 16 : 0)
+    PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0)
              : "memory");
 }
 __device__ __forceinline__ void cp_async_commit() { PTX_SM80("cp.async.commit_group;" ::: "memory"); }

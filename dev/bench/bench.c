@@ -8,16 +8,16 @@
  *   bench --part peak | sgemm NAME | step NAME OPTIMIZER      one measurement, as a line of JSON
  */
 #include "base/clock.h"
-#include "files/json.h"
 #include "base/matmul.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
 #include "data/loader.h"
 #include "dev/bench/bench_peak.h"
-#include "optim/rules/newton_schulz.h"
-#include "optim/optim.h"
+#include "files/json.h"
 #include "gpt/gpt.h"
+#include "optim/optim.h"
+#include "optim/rules/newton_schulz.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -96,8 +96,18 @@ static void product(const Shape *s, const float *a, const float *b, float *c)
     cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans, s->trans_b ? CblasTrans : CblasNoTrans,
                 (int)s->m, (int)s->n, (int)s->k, 1, a, (int)lda, b, (int)ldb, 0, c, (int)s->n);
 #else
-    matmul(&(Matmul){.m = s->m, .n = s->n, .k = s->k, .trans_a = s->trans_a, .trans_b = s->trans_b, .alpha = 1, .a = a,
-                     .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = s->n});
+    matmul(&(Matmul){.m = s->m,
+                     .n = s->n,
+                     .k = s->k,
+                     .trans_a = s->trans_a,
+                     .trans_b = s->trans_b,
+                     .alpha = 1,
+                     .a = a,
+                     .lda = lda,
+                     .b = b,
+                     .ldb = ldb,
+                     .c = c,
+                     .ldc = s->n});
 #endif
 }
 
@@ -418,8 +428,10 @@ static void report(const char *self, const Config *config, double seconds)
     snprintf(adamw, sizeof adamw, "step %s adamw", config->name);
     snprintf(muon, sizeof muon, "step %s muon", config->name);
     for (size_t i = 0; i < ROUNDS; i++)
-        rounds[i] = (Round){.peak = run_part(self, "peak", seconds), .sgemm = run_part(self, sgemm, seconds),
-                            .adamw = run_part(self, adamw, seconds), .muon = run_part(self, muon, seconds),
+        rounds[i] = (Round){.peak = run_part(self, "peak", seconds),
+                            .sgemm = run_part(self, sgemm, seconds),
+                            .adamw = run_part(self, adamw, seconds),
+                            .muon = run_part(self, muon, seconds),
                             .torch = run_torch(config, seconds)};
     report_rounds(rounds);
     fflush(stdout);

@@ -138,10 +138,23 @@ static void bench_shape(const Shape *s)
 {
     float *a = random_floats(s->batch * s->m * s->k), *b = random_floats(s->batch * s->k * s->n);
     float *c = random_floats(s->batch * s->m * s->n);
-    Matmul p = {.m = s->m, .n = s->n, .k = s->k, .trans_a = s->trans_a, .trans_b = s->trans_b, .alpha = 1.0f,
-                .beta = s->beta, .a = a, .lda = s->trans_a ? s->m : s->k, .stride_a = s->m * s->k, .b = b,
-                .ldb = s->trans_b ? s->k : s->n, .stride_b = s->k * s->n, .c = c, .ldc = s->n,
-                .stride_c = s->m * s->n, .batch = s->batch};
+    Matmul p = {.m = s->m,
+                .n = s->n,
+                .k = s->k,
+                .trans_a = s->trans_a,
+                .trans_b = s->trans_b,
+                .alpha = 1.0f,
+                .beta = s->beta,
+                .a = a,
+                .lda = s->trans_a ? s->m : s->k,
+                .stride_a = s->m * s->k,
+                .b = b,
+                .ldb = s->trans_b ? s->k : s->n,
+                .stride_b = s->k * s->n,
+                .c = c,
+                .ldc = s->n,
+                .stride_c = s->m * s->n,
+                .batch = s->batch};
     double best[4] = {1e9, 1e9, 1e9, 1e9};
     for (int round = 0; round < 5; round++)
         for (int way = 0; way < 4; way++) {

@@ -14,10 +14,10 @@
 #include "base/random.h"
 #include "base/threads.h"
 #include "dev/bench/bench_peak.h"
-#include "optim/rules/newton_schulz.h"
+#include "gpt/gpt.h"
 #include "optim/optim.h"
 #include "optim/rule.h"
-#include "gpt/gpt.h"
+#include "optim/rules/newton_schulz.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -38,10 +38,7 @@ static void fail(const char *sentence)
 
 /* Newton-Schulz of r x c, r <= c, products with a symmetric result counted once: an iteration is r^2 c for X X^T, r^3
  * for its square, 2 r^2 c for the product with X. */
-static double ns_flops(double r, double c)
-{
-    return (double)ns_steps(NS_JORDAN, 0) * (3 * r * r * c + r * r * r);
-}
+static double ns_flops(double r, double c) { return (double)ns_steps(NS_JORDAN, 0) * (3 * r * r * c + r * r * r); }
 
 /* Both factors' averages, symmetric. */
 static double factor_flops(double r, double c) { return r * r * c + r * c * c; }
@@ -104,8 +101,11 @@ static Arena make_arena(size_t blocks)
     for (size_t kind = 0; kind < 4; kind++) {
         for (size_t b = 0; b < blocks; b++) {
             Tensor *t = &a.tensors[a.count++];
-            *t = (Tensor){.role = ROLE_HIDDEN_MATRIX, .rows = shapes[kind][0], .cols = shapes[kind][1],
-                          .blocks = shapes[kind][2], .offset = a.floats};
+            *t = (Tensor){.role = ROLE_HIDDEN_MATRIX,
+                          .rows = shapes[kind][0],
+                          .cols = shapes[kind][1],
+                          .blocks = shapes[kind][2],
+                          .offset = a.floats};
             snprintf(t->name, sizeof t->name, "h.%zu.%zu", b, kind);
             a.floats += tensor_size(t);
         }

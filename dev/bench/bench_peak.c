@@ -1,5 +1,5 @@
-#include "base/clock.h"
 #include "dev/bench/bench_peak.h"
+#include "base/clock.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -274,9 +274,9 @@ static void run_graph(const Data &d, const void *from, void (*during)(const Data
 
 static void copy_in_capture(const Data &d)
 {
-    run_graph(d, nullptr, [](const Data &data) {
-        CUDA_CHECK(cudaMemcpy(data.on_host, data.x, BYTES, cudaMemcpyDeviceToHost));
-    }, false);
+    run_graph(
+        d, nullptr,
+        [](const Data &data) { CUDA_CHECK(cudaMemcpy(data.on_host, data.x, BYTES, cudaMemcpyDeviceToHost)); }, false);
 }
 static void pageable_in_capture(const Data &d) { run_graph(d, d.on_host, nullptr, false); }
 static void freed_under_graph(const Data &d) { run_graph(d, nullptr, nullptr, true); }

@@ -8,13 +8,13 @@
 
 /* For the programs of this folder: calls that must not fail, and kernels launched without <<<>>>, which is no C++. */
 
-#define CUDA_CHECK(call)                                                                                               \
-    do {                                                                                                               \
-        const cudaError_t error_ = (call);                                                                             \
-        if (error_ != cudaSuccess) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                 \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
+#define CUDA_CHECK(call)                                                                               \
+    do {                                                                                               \
+        const cudaError_t error_ = (call);                                                             \
+        if (error_ != cudaSuccess) {                                                                   \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
+            exit(1);                                                                                   \
+        }                                                                                              \
     } while (0)
 
 template <class... Params, class... Args>

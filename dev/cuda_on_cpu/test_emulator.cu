@@ -171,9 +171,10 @@ static void test_bf16_rounding(void)
     const struct {
         float x;
         unsigned short bits;
-    } cases[] = {{1.0f, 0x3f80},          {1.00390625f, 0x3f80}, /* halfway: to even */
-                 {1.01171875f, 0x3f82},   {1.003907f, 0x3f81},   {-2.5f, 0xc020}, {3.4e38f, 0x7f80},
-                 {(float)INFINITY, 0x7f80}, {0.0f, 0x0000},        {-0.0f, 0x8000}, {1e-40f, 0x0001}};
+    } cases[] = {{1.0f, 0x3f80},        {1.00390625f, 0x3f80}, /* halfway: to even */
+                 {1.01171875f, 0x3f82}, {1.003907f, 0x3f81},       {-2.5f, 0xc020},
+                 {3.4e38f, 0x7f80},     {(float)INFINITY, 0x7f80}, {0.0f, 0x0000},
+                 {-0.0f, 0x8000},       {1e-40f, 0x0001}};
     for (const auto &c : cases) {
         const unsigned short bits = __bfloat16_as_ushort(__float2bfloat16_rn(c.x));
         check(bits == c.bits, "%g rounds to %04x, not %04x", double(c.x), bits, c.bits);
@@ -213,8 +214,8 @@ static void check_product(const Product &p, const std::vector<float> &a, const s
                 }
                 const size_t at = size_t(index * p.stride_c + j * p.ldc + i);
                 const double old = p.beta == 0 ? 0 : double(p.beta) * before[at];
-                check_close(after[at], p.alpha * sum + old,
-                            (p.k + 3) * FP32 * (fabs(p.alpha) * size + fabs(old)), "cublasSgemm");
+                check_close(after[at], p.alpha * sum + old, (p.k + 3) * FP32 * (fabs(p.alpha) * size + fabs(old)),
+                            "cublasSgemm");
                 written[at] = true;
             }
     for (size_t i = 0; i < after.size(); i++)

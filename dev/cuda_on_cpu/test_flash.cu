@@ -204,8 +204,7 @@ static Results run(const Sizes &s, const std::vector<bf16> &qkv, const std::vect
         flash_backward(0, dqkv.p(), d_datt.p(), d_qkv.p(), att.p(), lse.p(), scratch.p(), s.B, s.T, C, s.NH);
     } else {
         flash::forward(0, att.p(), lse.p(), d_qkv.p(), s.B, s.T, C, s.NH, 2);
-        flash::backward(0, dqkv.p(), d_datt.p(), d_qkv.p(), att.p(), lse.p(), scratch.p(), s.B, s.T, C, s.NH,
-                        s.splits);
+        flash::backward(0, dqkv.p(), d_datt.p(), d_qkv.p(), att.p(), lse.p(), scratch.p(), s.B, s.T, C, s.NH, s.splits);
     }
     check_same_bits(d_qkv.read().data(), qkv.data(), qkv.size() * sizeof(bf16), "qkv, which is only read");
     return {att.read(), dqkv.read(), lse.read()};
@@ -228,8 +227,8 @@ static void check_results(const Sizes &s, const Results &got, const std::vector<
         forward(&h);
         backward(&h, part_of(got.att, T, HS, row * C + column, C));
         for (size_t i = 0; i < T; i++)
-            check_close(double(got.lse[head * T + i]), h.lse[i],
-                        h.s_error[i] + FP32 * (double(T) + 8 + fabs(h.lse[i])), "lse");
+            check_close(double(got.lse[head * T + i]), h.lse[i], h.s_error[i] + FP32 * (double(T) + 8 + fabs(h.lse[i])),
+                        "lse");
         check_part(got.att, row * C + column, C, h.att, h.att_error, h, "att");
         check_part(got.dqkv, at, 3 * C, h.dq, h.dq_error, h, "dq");
         check_part(got.dqkv, at + C, 3 * C, h.dk, h.dk_error, h, "dk");
@@ -238,11 +237,11 @@ static void check_results(const Sizes &s, const Results &got, const std::vector<
 }
 
 static const Sizes all_sizes[] = {
-    {1, 1, 1, 8, 0},    {2, 37, 3, 8, 0},    {1, 150, 2, 16, 0}, {1, 150, 5, 16, 1},  {2, 64, 1, 24, 0},
-    {1, 65, 2, 24, 0},  {1, 200, 2, 32, 0},  {1, 129, 1, 32, 1}, {1, 1, 3, 64, 0},    {2, 65, 2, 64, 0},
-    {1, 128, 1, 64, 0}, {1, 200, 2, 64, 0},  {1, 200, 1, 64, 1}, {1, 300, 1, 64, 2},  {1, 300, 1, 64, 1},
-    {2, 37, 2, 72, 0},  {1, 150, 1, 72, 1},  {1, 65, 2, 80, 0},  {1, 200, 1, 80, 2},  {1, 64, 1, 96, 0},
-    {1, 150, 2, 96, 0}, {2, 65, 1, 128, 1},  {1, 200, 1, 128, 0}, {1, 150, 1, 128, 2}, {1, 1, 1, 128, 0},
+    {1, 1, 1, 8, 0},    {2, 37, 3, 8, 0},   {1, 150, 2, 16, 0},  {1, 150, 5, 16, 1},  {2, 64, 1, 24, 0},
+    {1, 65, 2, 24, 0},  {1, 200, 2, 32, 0}, {1, 129, 1, 32, 1},  {1, 1, 3, 64, 0},    {2, 65, 2, 64, 0},
+    {1, 128, 1, 64, 0}, {1, 200, 2, 64, 0}, {1, 200, 1, 64, 1},  {1, 300, 1, 64, 2},  {1, 300, 1, 64, 1},
+    {2, 37, 2, 72, 0},  {1, 150, 1, 72, 1}, {1, 65, 2, 80, 0},   {1, 200, 1, 80, 2},  {1, 64, 1, 96, 0},
+    {1, 150, 2, 96, 0}, {2, 65, 1, 128, 1}, {1, 200, 1, 128, 0}, {1, 150, 1, 128, 2}, {1, 1, 1, 128, 0},
 };
 static size_t current;
 

@@ -13,8 +13,8 @@ using bf16 = __nv_bfloat16;
 
 /* One warp for each row of C columns. */
 __global__ void __launch_bounds__(128)
-layernorm_forward(bf16 *__restrict__ out, float *mean, float *rstd, const bf16 *__restrict__ in,
-                  const float *__restrict__ weight, const float *__restrict__ bias, int rows, int C)
+    layernorm_forward(bf16 *__restrict__ out, float *mean, float *rstd, const bf16 *__restrict__ in,
+                      const float *__restrict__ weight, const float *__restrict__ bias, int rows, int C)
 {
     const int lane = threadIdx.x % 32, row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= rows)
@@ -169,8 +169,8 @@ __device__ inline void softmax_step(float (&s)[KEYS / 8][4], float (&acc)[HS / 8
 }
 
 __global__ void __launch_bounds__(128)
-attention_forward(bf16 *__restrict__ o, float *__restrict__ lse, const bf16 *__restrict__ q,
-                  const bf16 *__restrict__ k, const bf16 *__restrict__ v, int T)
+    attention_forward(bf16 *__restrict__ o, float *__restrict__ lse, const bf16 *__restrict__ q,
+                      const bf16 *__restrict__ k, const bf16 *__restrict__ v, int T)
 {
     __shared__ __align__(16) bf16 sk[KEYS][HEAD_LD], sv[KEYS][HEAD_LD], sq[QUERIES][HEAD_LD];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, q0 = blockIdx.x * QUERIES;

@@ -263,8 +263,8 @@ void forbidden(const char *what, unsigned flags, cudaStreamCaptureMode mode, cud
     check((status == cudaStreamCaptureStatusInvalidated) == (want != cudaSuccess), "%s: the capture's status is %d",
           what, status);
     check_error(scale_on(stream, x, 1), want == cudaSuccess ? want : cudaErrorStreamCaptureInvalidated, what);
-    check_error(cudaStreamEndCapture(stream, &graph),
-                want == cudaSuccess ? want : cudaErrorStreamCaptureInvalidated, what);
+    check_error(cudaStreamEndCapture(stream, &graph), want == cudaSuccess ? want : cudaErrorStreamCaptureInvalidated,
+                what);
     check((graph != nullptr) == (want == cudaSuccess), "%s: a graph at %p", what, (void *)graph);
     if (graph)
         cudaGraphDestroy(graph);

@@ -308,10 +308,7 @@ static int problem_make(const Options *o, Problem **problem, Error *e)
 }
 
 /* What the sum of squares over `rows` rows is multiplied by. */
-static double unit(const Options *o, size_t rows)
-{
-    return o->loss == LOSS_SUM ? 1 : 1 / ((double)rows * D);
-}
+static double unit(const Options *o, size_t rows) { return o->loss == LOSS_SUM ? 1 : 1 / ((double)rows * D); }
 
 /* to = 2 gap X^T X: the gradient of the squares over all rows, at W_OLS + gap. */
 static void full_gradient(const Problem *p, const Matrix *gap, Matrix *to)
@@ -391,16 +388,10 @@ static double norm_of_spectrum(const double s[D], double power)
 }
 
 /* a / b, and 0 for a matrix that is zero: some rules make no first step. */
-static double over(double a, double b)
-{
-    return b == 0 ? 0 : a / b;
-}
+static double over(double a, double b) { return b == 0 ? 0 : a / b; }
 
 /* |M|_F^2 / |M|_2^2: between 1 and D. */
-static double stable_rank(const double s[D])
-{
-    return over(norm_of_spectrum(s, 2), s[0] * s[0]);
-}
+static double stable_rank(const double s[D]) { return over(norm_of_spectrum(s, 2), s[0] * s[0]); }
 
 /* How far M is from a multiple of an orthogonal matrix: |M M^T / c - I|_F / sqrt(D), c the mean squared singular value.
  */
@@ -418,9 +409,9 @@ typedef struct Run {
     const Options *o;
     const Problem *p;
     Optim *optim;
-    Tensor tensor;          /* with w and g, what the optimizer reads and writes */
+    Tensor tensor; /* with w and g, what the optimizer reads and writes */
     float w[D][C], g[D][C];
-    Matrix gap;             /* W - W_OLS before the step */
+    Matrix gap; /* W - W_OLS before the step */
     Matrix gradient, update;
     Random batches;
     size_t order[N], next; /* the rows, in the order of this epoch, and how many were used */
@@ -907,7 +898,7 @@ static void test_shampoo(void)
 {
     Fixture a, b;
     fixture(&a, "--rule shampoo --set beta1=0 --set beta2=0 --set eps=0 --set graft=none --set refresh=1 "
-                        "--set weight-decay=0 --lr 0.05");
+                "--set weight-decay=0 --lr 0.05");
     fixture(&b, "--rule spectral --set ns=exact --set muon-scale=none --lr 0.05");
     start(&a);
     start(&b);
@@ -928,9 +919,9 @@ static void test_shampoo(void)
 
 static void test_options(void)
 {
-    char *const bad[][3] = {{"lab", "--lr", "fast"},      {"lab", "--batch", "4097"}, {"lab", "--batch", "0"},
-                            {"lab", "--steps", "1.5"},    {"lab", "--inputs", "red"}, {"lab", "--set", "lr"},
-                            {"lab", "--set", "speed=1"},  {"lab", "--set", "ns=best"}, {"lab", "--lr", "nan"},
+    char *const bad[][3] = {{"lab", "--lr", "fast"},       {"lab", "--batch", "4097"},  {"lab", "--batch", "0"},
+                            {"lab", "--steps", "1.5"},     {"lab", "--inputs", "red"},  {"lab", "--set", "lr"},
+                            {"lab", "--set", "speed=1"},   {"lab", "--set", "ns=best"}, {"lab", "--lr", "nan"},
                             {"lab", "--condition", "nan"}, {"lab", "--speed", "1"},     {"lab", "rule", "sgd"}};
     Options o;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -15,8 +15,8 @@
 #include "base/matmul.h"
 #include "base/random.h"
 #include "base/threads.h"
-#include "optim/rules/newton_schulz.h"
 #include "gpt/gpt.h"
+#include "optim/rules/newton_schulz.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -87,10 +87,7 @@ static size_t products(NsFlavour flavour, size_t steps)
 }
 
 /* Points from 10^-DECADES to 1, evenly on a log axis. */
-static double grid(size_t i, size_t per_decade)
-{
-    return pow(10, (double)i / (double)per_decade - DECADES);
-}
+static double grid(size_t i, size_t per_decade) { return pow(10, (double)i / (double)per_decade - DECADES); }
 
 static void write_map(const char *dir)
 {
@@ -173,10 +170,7 @@ typedef struct Matrix {
     void (*fill)(float *x, size_t rows, size_t cols, Random *random);
 } Matrix;
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static double dot(const double *a, const double *b, size_t n)
 {
@@ -296,8 +290,8 @@ static void singular_values(const float *x, size_t rows, size_t cols, double *s)
  */
 
 /* Every number of iterations up to these is measured: past the flavour's own list its last triple repeats. */
-static const size_t most_steps[NS_EXACT] = {[NS_JORDAN] = 10, [NS_CUBIC] = 20,         [NS_MODULA] = 9,
-                                            [NS_VARIED] = 8,  [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14};
+static const size_t most_steps[NS_EXACT] = {
+    [NS_JORDAN] = 10, [NS_CUBIC] = 20, [NS_MODULA] = 9, [NS_VARIED] = 8, [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14};
 enum { POINTS_MOST = 128, ROUNDS = 7 };
 
 typedef struct Point {
@@ -317,10 +311,7 @@ static size_t list_points(Point *points)
     return n;
 }
 
-static double now_ms(void)
-{
-    return 1e3 * clock_seconds();
-}
+static double now_ms(void) { return 1e3 * clock_seconds(); }
 
 static void note_deviation(Point *p, const float *x, const Matrix *m)
 {

@@ -4,8 +4,8 @@
  * where no PyTorch is: loss, residuals, logits and gradients, but no optimizer steps.
  */
 #include "base/random.h"
-#include "gpt/gpt.h"
 #include "files/safetensors.h"
+#include "gpt/gpt.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -74,10 +74,7 @@ bool check_same_bits(const void *got, const void *want, size_t bytes, const char
     return true;
 }
 
-void check_skip(const char *reason)
-{
-    skip_reason = reason;
-}
+void check_skip(const char *reason) { skip_reason = reason; }
 
 int check_summary(void)
 {

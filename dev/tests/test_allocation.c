@@ -67,10 +67,7 @@ static void test_steps(void)
 
 #else
 
-static void test_steps(void)
-{
-    check_skip("the C library's allocations cannot be counted here");
-}
+static void test_steps(void) { check_skip("the C library's allocations cannot be counted here"); }
 
 #endif
 

@@ -108,10 +108,7 @@ static void arrays_free(Arrays *a)
  */
 
 /* Floats between array k's first element and an aligned address; where skew is 2 the arrays are not aligned alike. */
-static size_t shift_of(size_t skew, size_t k)
-{
-    return skew == 2 ? k : skew;
-}
+static size_t shift_of(size_t skew, size_t k) { return skew == 2 ? k : skew; }
 
 typedef struct Layout {
     size_t skew, count, begin[SLOTS], floats;
@@ -162,8 +159,8 @@ static void compare_rule(const OptimRule *rule, const OptimHyper *set, size_t sk
     const size_t states = rule->states(&group.hyper, 1, 1, specs);
     check(states <= 2, "%s has %zu states", rule->name, states);
     for (size_t i = 0; i < SLOTS; i++) {
-        slots[i] = (OptimSlot){.rows = 1, .cols = lengths[i], .param = place(&l, a.ours, 0, i),
-                               .grad = place(&l, a.ours, 1, i)};
+        slots[i] = (OptimSlot){
+            .rows = 1, .cols = lengths[i], .param = place(&l, a.ours, 0, i), .grad = place(&l, a.ours, 1, i)};
         for (size_t s = 0; s < states; s++)
             slots[i].state[s] = place(&l, a.ours, 2 + s, i);
     }
@@ -210,9 +207,15 @@ typedef struct Verb {
 } Verb;
 
 static const Decay cautious = {.99f, .95f};
-static const AdamwScalars adamw = {.grad_scale = .5f, .beta1 = .9f, .one_minus_beta1 = .1f, .beta2 = .95f,
-                                   .one_minus_beta2 = .05f, .correction2 = 1.5f, .eps_outside = 1e-8f,
-                                   .step_size = .01f, .decay = {.99f, .95f}};
+static const AdamwScalars adamw = {.grad_scale = .5f,
+                                   .beta1 = .9f,
+                                   .one_minus_beta1 = .1f,
+                                   .beta2 = .95f,
+                                   .one_minus_beta2 = .05f,
+                                   .correction2 = 1.5f,
+                                   .eps_outside = 1e-8f,
+                                   .step_size = .01f,
+                                   .decay = {.99f, .95f}};
 
 static void momentum_ours(size_t n, float *const *x) { verb_momentum(n, x[2], x[0], x[1], .9, true, .5); }
 static void momentum_one(float *const *x, size_t i)

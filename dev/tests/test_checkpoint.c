@@ -1,8 +1,8 @@
 /* Checkpoints through files: what is written, what is read back, and what is refused. */
 #include "dev/tests/check.h"
-#include "train/checkpoint.h"
 #include "files/files.h"
 #include "files/safetensors.h"
+#include "train/checkpoint.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -70,10 +70,7 @@ typedef struct Fixture {
     Optim *optim;
 } Fixture;
 
-static float exact_value(size_t i)
-{
-    return ((float)(i % 61) - 30.0f) / 8.0f;
-}
+static float exact_value(size_t i) { return ((float)(i % 61) - 30.0f) / 8.0f; }
 
 static Fixture fixture_make(bool filled)
 {
@@ -150,7 +147,8 @@ static void test_round_trip(void)
     }
     check(optim_steps_done(to.optim) == 12, "steps done: %zu", optim_steps_done(to.optim));
     check(got.step == 12 && got.loader_position == state.loader_position && got.tokens == state.tokens &&
-              got.val_step == 10, "whole numbers differ");
+              got.val_step == 10,
+          "whole numbers differ");
     check_same_bits(&got.seconds, &state.seconds, sizeof got.seconds, "seconds");
     check_same_bits(&got.val_loss, &state.val_loss, sizeof got.val_loss, "val_loss");
     check_same_bits(&got.val_seconds, &state.val_seconds, sizeof got.val_seconds, "val_seconds");
@@ -234,11 +232,11 @@ static void test_config(void)
 
 /* How a file departs from what checkpoint_write writes. */
 typedef struct Foreign {
-    bool bare;             /* names without "transformer." */
-    Dtype dtype;           /* DTYPE_F32 is not 0: set it */
+    bool bare;                                         /* names without "transformer." */
+    Dtype dtype;                                       /* DTYPE_F32 is not 0: set it */
     const char *missing, *doubled, *flipped, *renamed; /* of these tensors: left out, there under both names, with rows
                                                           and cols swapped, as "stranger" */
-    bool extras;           /* masks and an lm_head */
+    bool extras;                                       /* masks and an lm_head */
 } Foreign;
 
 static uint16_t f16_of(float x)
@@ -277,10 +275,7 @@ static size_t encode_tensor(unsigned char *to, const Gpt *gpt, const Tensor *t, 
     return size;
 }
 
-static bool is(const char *name, const char *wanted)
-{
-    return wanted != NULL && strcmp(name, wanted) == 0;
-}
+static bool is(const char *name, const char *wanted) { return wanted != NULL && strcmp(name, wanted) == 0; }
 
 /* Writes <root>/<folder>/model.safetensors. */
 static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
@@ -323,8 +318,11 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
 static void test_foreign_files(void)
 {
     static const Foreign ways[] = {
-        {.dtype = DTYPE_F32},  {.dtype = DTYPE_F32, .bare = true}, {.dtype = DTYPE_F32, .extras = true},
-        {.dtype = DTYPE_F16},  {.dtype = DTYPE_BF16, .bare = true, .extras = true},
+        {.dtype = DTYPE_F32},
+        {.dtype = DTYPE_F32, .bare = true},
+        {.dtype = DTYPE_F32, .extras = true},
+        {.dtype = DTYPE_F16},
+        {.dtype = DTYPE_BF16, .bare = true, .extras = true},
     };
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const Fixture from = fixture_make(true), to = fixture_make(false);
@@ -506,9 +504,12 @@ static void test_latest(void)
 static void test_refused_states(void)
 {
     static const Edit edits[] = {
-        {"\"step\": 1", "\"step\": -1", "state.json"},         {"\"step\": 1", "\"step\": 1.5", "state.json"},
-        {"\"tokens\"", "\"token\"", "state.json"},             {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
-        {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"}, {"}", "", "state.json"},
+        {"\"step\": 1", "\"step\": -1", "state.json"},
+        {"\"step\": 1", "\"step\": 1.5", "state.json"},
+        {"\"tokens\"", "\"token\"", "state.json"},
+        {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
+        {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"},
+        {"}", "", "state.json"},
     };
     const Fixture f = fixture_make(true);
     save("states", &f, 1, 0);

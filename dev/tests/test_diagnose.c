@@ -77,8 +77,9 @@ static void test_muon(void)
         params_add(&p, "qkv", ROLE_HIDDEN_MATRIX, 24, 8, 3);
         params_fill(&p, 2);
         memset(p.values, 0, p.floats * sizeof *p.values);
-        const OptimConfig config = {.rule = "muon", .hyper.at = {SET(LR, .5), SET(NS, 6), SET(MUON_SCALE, 0),
-                                                                 SET(SPLIT_QKV, split), SET(NESTEROV, 0)}};
+        const OptimConfig config = {
+            .rule = "muon",
+            .hyper.at = {SET(LR, .5), SET(NS, 6), SET(MUON_SCALE, 0), SET(SPLIT_QKV, split), SET(NESTEROV, 0)}};
         Optim *optim = make_optim(&config, &p);
         Diagnosis *d = make_diagnosis(optim, &p);
         diagnose_before(d);

@@ -20,10 +20,7 @@ static const double U = 0x1p-24; /* rounding to fp32 */
  * error of a tensor's gradient is below 8 (12 L + 6) U of the gradient's length, and so is that of its product with a
  * direction of length 1. Central differences add some 1e-8.
  */
-static double gradient_bound(size_t L)
-{
-    return 8 * (12 * (double)L + 6) * U + 1e-8;
-}
+static double gradient_bound(size_t L) { return 8 * (12 * (double)L + 6) * U + 1e-8; }
 
 /* A model with parameters far from their initial ones, so that no path is idle, and a batch. */
 typedef struct Case {

@@ -1,6 +1,6 @@
-#include "files/json.h"
 #include "base/random.h"
 #include "dev/tests/check.h"
+#include "files/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -118,14 +118,13 @@ static void test_refuses(void)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Error e = {"accepted"};
         char *out = rewrite(cases[i][0], strlen(cases[i][0]), &e);
-        check(!out && strstr(e.text, cases[i][1]), "%s: got \"%s\", want \"... %s\"", cases[i][0], e.text,
-              cases[i][1]);
+        check(!out && strstr(e.text, cases[i][1]), "%s: got \"%s\", want \"... %s\"", cases[i][0], e.text, cases[i][1]);
         free(out);
     }
     Error e = {"accepted"};
     Json *root;
-    check(json_parse("\"\xc3\xa9\"", 2, &root, &e) == -1 && strstr(e.text, "not UTF-8"),
-          "half a character: %s", e.text);
+    check(json_parse("\"\xc3\xa9\"", 2, &root, &e) == -1 && strstr(e.text, "not UTF-8"), "half a character: %s",
+          e.text);
     check(!rewrite("[1,\0 2]", 7, &e) && strstr(e.text, "expected a value"), "a NUL byte: got \"%s\"", e.text);
 }
 

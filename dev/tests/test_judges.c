@@ -16,10 +16,10 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/rules/newton_schulz.h"
-#include "optim/rule.h"
-#include "optim/verbs/verbs.h"
 #include "files/safetensors.h"
+#include "optim/rule.h"
+#include "optim/rules/newton_schulz.h"
+#include "optim/verbs/verbs.h"
 
 #include <math.h>
 #include <stdio.h>

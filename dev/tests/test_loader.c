@@ -72,10 +72,7 @@ enum { SHARDS = 6, ALL = 101 + 64 + 257 + 9 + 17 + 16, V = 65521 };
 static const size_t sizes[SHARDS] = {101, 64, 257, 9, 17, 16};
 
 /* The id of token i of the whole set: no two the same, as V is prime, and neighbours far apart. */
-static uint16_t id_of(size_t i)
-{
-    return (uint16_t)((i + 1) * 31337 % V);
-}
+static uint16_t id_of(size_t i) { return (uint16_t)((i + 1) * 31337 % V); }
 
 static size_t shard_start(size_t shard)
 {
@@ -233,7 +230,9 @@ static void test_bytes_and_text(void)
         check_bytes(tokens, bytes, sizeof bytes);
         tokens_close(tokens);
     }
-    const struct { size_t n, train; } cuts[] = {{11, 9}, {19, 17}, {20, 18}, {100, 90}, {299, 269}};
+    const struct {
+        size_t n, train;
+    } cuts[] = {{11, 9}, {19, 17}, {20, 18}, {100, 90}, {299, 269}};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         const Path path = in_directory("text.txt");
         write_bytes(path.text, bytes, cuts[i].n);
@@ -377,10 +376,7 @@ static void test_orders_have_nothing_in_common(void)
 
 /* --- training --- */
 
-static size_t sequences_of(size_t shard, size_t T)
-{
-    return (sizes[shard] - 1) / T;
-}
+static size_t sequences_of(size_t shard, size_t T) { return (sizes[shard] - 1) / T; }
 
 static size_t sequences_in_set(size_t T)
 {
@@ -547,8 +543,8 @@ static void check_windows(const Tokens *tokens, size_t T, size_t targets, size_t
             for (; position == sizes[shard]; position = 1)
                 shard++;
             const size_t token = shard_start(shard) + position++;
-            check(out[i] == id_of(token) && in[i] == id_of(token - 1), "T = %zu, B = %zu: target %zu is %d after %d",
-                  T, B, found, out[i], in[i]);
+            check(out[i] == id_of(token) && in[i] == id_of(token - 1), "T = %zu, B = %zu: target %zu is %d after %d", T,
+                  B, found, out[i], in[i]);
             found++;
         }
     }
@@ -577,9 +573,11 @@ static void test_windows_are_counted(void)
 {
     Tokens *tokens = open_tokens("set_*.bin", V);
     /* 100, 63, 256, 8, 16, 15 targets in the six shards. */
-    const struct { size_t T, targets, count; } cases[] = {
-        {1, 0, 0},    {1, 5, 5},     {8, 8, 1},         {8, 9, 2},           {8, 100, 13},
-        {8, 101, 14}, {8, 163, 21},  {8, 458, 58},      {8, SIZE_MAX, 58},   {100, 100, 1},
+    const struct {
+        size_t T, targets, count;
+    } cases[] = {
+        {1, 0, 0},     {1, 5, 5},     {8, 8, 1},          {8, 9, 2},          {8, 100, 13},
+        {8, 101, 14},  {8, 163, 21},  {8, 458, 58},       {8, SIZE_MAX, 58},  {100, 100, 1},
         {100, 163, 2}, {300, 458, 6}, {SIZE_MAX, 101, 2}, {SIZE_MAX, 458, 6},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -735,7 +733,10 @@ static void test_faulty_texts(void)
     Tokens *train, *val;
     Error e = {""};
     const Path path = in_directory("short.txt"), missing = in_directory("missing.txt");
-    const struct { size_t n; const char *sentence; } faults[] = {
+    const struct {
+        size_t n;
+        const char *sentence;
+    } faults[] = {
         {0, "is empty"},
         {1, "has 1 bytes; a text to train on takes at least 11"},
         {10, "has 10 bytes; a text to train on takes at least 11"},

@@ -152,9 +152,9 @@ static void check_case(const Case *t, Way way, size_t most)
                   (double)p->beta, e / p->n, e % p->n, which);
         }
     for (size_t i = 0; i < t->c_size; i++)
-        if (!inside(p, i) && !check(memcmp(&t->c[i], &canary_bits, sizeof t->c[i]) == 0,
-                                    "%s: wrote outside of C, %zu x %zu x %zu, float %zu", way_names[way], p->m, p->n,
-                                    p->k, i))
+        if (!inside(p, i) &&
+            !check(memcmp(&t->c[i], &canary_bits, sizeof t->c[i]) == 0,
+                   "%s: wrote outside of C, %zu x %zu x %zu, float %zu", way_names[way], p->m, p->n, p->k, i))
             break;
 }
 
@@ -171,7 +171,7 @@ static const size_t sizes[][3] = {{1, 1, 1},     {1, 7, 5},      {7, 1, 3},     
                                   {13, 33, 17},  {31, 29, 37},   {64, 64, 64},   {65, 63, 1},    {97, 101, 385},
                                   {5, 769, 383}, {257, 257, 29}, {193, 385, 67}, {513, 769, 31}, {1, 1537, 11}};
 
-static const float factors[][2] = {{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.37f, 0.0f},
+static const float factors[][2] = {{1.0f, 0.0f},   {1.0f, 1.0f}, {-0.37f, 0.0f},
                                    {0.71f, -1.3f}, {0.0f, 0.5f}, {0.0f, 0.0f}};
 
 enum { SIZES = sizeof sizes / sizeof *sizes, FACTORS = sizeof factors / sizeof *factors };
@@ -180,8 +180,13 @@ static void try_size(Way way, size_t batch, const size_t size[3])
 {
     for (size_t f = 0; f < FACTORS; f++)
         for (int transposes = 0; transposes < 4; transposes++) {
-            Matmul shape = {.m = size[0], .n = size[1], .k = size[2], .trans_a = transposes & 1,
-                            .trans_b = transposes & 2, .alpha = factors[f][0], .beta = factors[f][1],
+            Matmul shape = {.m = size[0],
+                            .n = size[1],
+                            .k = size[2],
+                            .trans_a = transposes & 1,
+                            .trans_b = transposes & 2,
+                            .alpha = factors[f][0],
+                            .beta = factors[f][1],
                             .batch = batch};
             if (way == SYMMETRIC) {
                 shape.n = shape.m;
@@ -257,8 +262,14 @@ static void test_builtin_lower(void)
 static void test_builtin_cuts(void)
 {
     for (int transposes = 0; transposes < 4; transposes++) {
-        Matmul shape = {.m = 131, .n = 210, .k = 800, .trans_a = transposes & 1, .trans_b = transposes & 2,
-                        .alpha = 0.7f, .beta = 0.5f, .batch = 1};
+        Matmul shape = {.m = 131,
+                        .n = 210,
+                        .k = 800,
+                        .trans_a = transposes & 1,
+                        .trans_b = transposes & 2,
+                        .alpha = 0.7f,
+                        .beta = 0.5f,
+                        .batch = 1};
         Case whole = case_make(shape, BUILTIN, 1, 6), cut = case_make(shape, BUILTIN, 1, 6);
         compute(&whole.p, BUILTIN);
         for (size_t i = 0; i < shape.m; i += 37)

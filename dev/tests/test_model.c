@@ -89,8 +89,7 @@ static void test_refused(void)
         const GptSetup setup = {.B = batches[i].B, .T = batches[i].T, .mode = GPT_TRAINING};
         Error e = {.text = ""};
         Gpt *gpt = NULL;
-        check(gpt_create(&good, &setup, &gpt, &e) == -1 && gpt == NULL &&
-                  strstr(e.text, batches[i].word) != NULL,
+        check(gpt_create(&good, &setup, &gpt, &e) == -1 && gpt == NULL && strstr(e.text, batches[i].word) != NULL,
               "batch %zu: '%s' is not in: %s", i, batches[i].word, e.text);
     }
 }

@@ -1,9 +1,9 @@
 /* Muon: the shape's factor, the step, its blocks and batches. Newton-Schulz itself is tested in
  * test_newton_schulz.c. */
-#include "optim/rules/muon.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/rules/muon.h"
 #include "optim/rules/newton_schulz.h"
 
 #include <math.h>

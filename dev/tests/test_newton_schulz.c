@@ -1,9 +1,9 @@
 /* Orthogonalisation: Newton-Schulz flavours, in fp32 and in bf16, and the exact polar factor, on matrices with
  * prescribed singular values. Matrices go where the verbs are, so that the program runs on the CUDA ones too. */
-#include "optim/rules/newton_schulz.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/rules/newton_schulz.h"
 #include "optim/verbs/verbs.h"
 #include "optim/verbs/verbs_math.h"
 
@@ -27,19 +27,34 @@ typedef struct Flavour {
     double golden[2];
 } Flavour;
 
-#define K(a, b, c) {(a) / 1024., (b) / 1024., (c) / 1024.}
+#define K(a, b, c)                            \
+    {                                         \
+        (a) / 1024., (b) / 1024., (c) / 1024. \
+    }
 static const Flavour flavours[] = {
     {NS_JORDAN, 5, 1, 1, {{3.4445, -4.7750, 2.0315}}, {.7228762, 1.1192039}},
     {NS_CUBIC, 15, 1, 1, {{1.5, -.5, 0}}, {1, 1}},
-    {NS_MODULA, 6, 6, 1,
+    {NS_MODULA,
+     6,
+     6,
+     1,
      {K(3955, -8306, 5008), K(3735, -6681, 3463), K(3799, -6499, 3211), K(4019, -6385, 2906), K(2677, -3029, 1162),
       K(2172, -1833, 682)},
      {.9955990, .9968482}},
-    {NS_VARIED, 5, 5, 1,
-     {{4.0848, -6.8946, 2.9270}, {3.9505, -6.3029, 2.6377}, {3.7418, -5.5913, 2.3037}, {2.8769, -3.1427, 1.2046},
+    {NS_VARIED,
+     5,
+     5,
+     1,
+     {{4.0848, -6.8946, 2.9270},
+      {3.9505, -6.3029, 2.6377},
+      {3.7418, -5.5913, 2.3037},
+      {2.8769, -3.1427, 1.2046},
       {2.8366, -3.0525, 1.2012}},
      {1.0186287, 1.0056322}},
-    {NS_POLAR_EXPRESS, 5, 5, 1.02,
+    {NS_POLAR_EXPRESS,
+     5,
+     5,
+     1.02,
      {{8.156554524902461, -22.48329292557795, 15.878769915207462},
       {4.042929935166739, -2.808917465908714, .5000178451051316},
       {3.8916678022926607, -2.772484153217685, .5060648178503393},
@@ -115,8 +130,8 @@ static double iterate_by(double unit, const Flavour *f, size_t steps, double *s,
         const double e = unit * (dtype == NS_BF16 ? bf16_error(p, s, k) : fp32_error(p, s, k, m));
         for (size_t i = 0; i < k; i++)
             for (size_t j = 0; j <= k; j++)
-                squares[i * (k + 1) + j] = pow(stretch(p, s[i], j < k ? s[j] : 0), 2) * squares[i * (k + 1) + j] +
-                                           e * e / (double)(k * m);
+                squares[i * (k + 1) + j] =
+                    pow(stretch(p, s[i], j < k ? s[j] : 0), 2) * squares[i * (k + 1) + j] + e * e / (double)(k * m);
         for (size_t i = 0; i < k; i++)
             s[i] = map(p, s[i]);
     }
@@ -187,8 +202,8 @@ static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows
     const bool bf16 = dtype == NS_BF16;
     const size_t n = batch * rows * cols;
     float *there = where_verbs_are(n);
-    float *workspace = where_verbs_are(bf16 ? ns_workspace_bf16(rows, cols, batch)
-                                            : ns_workspace(flavour, rows, cols, batch));
+    float *workspace =
+        where_verbs_are(bf16 ? ns_workspace_bf16(rows, cols, batch) : ns_workspace(flavour, rows, cols, batch));
     verb_write(n, there, x);
     if (bf16)
         ns_orthogonalise_bf16(flavour, steps, there, rows, cols, batch, workspace);

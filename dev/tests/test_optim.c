@@ -337,8 +337,8 @@ static void test_plain(void)
     static const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2)}};
     static const OptimConfig adam_eps = {.rule = "adamw", .hyper.at = {SET(LR, 1e-2), SET(EPS, .5), SET(BETA2, .999)}};
     static const OptimConfig sgd = {.rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(MOMENTUM, 0)}};
-    static const OptimConfig nesterov = {
-        .rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(NESTEROV, 1), SET(WEIGHT_DECAY, .3)}};
+    static const OptimConfig nesterov = {.rule = "sgd",
+                                         .hyper.at = {SET(LR, 1e-2), SET(NESTEROV, 1), SET(WEIGHT_DECAY, .3)}};
     static const OptimConfig damped = {
         .rule = "sgd", .hyper.at = {SET(LR, 1e-2), SET(WEIGHT_DECAY, .1), SET(DAMPENING, .3), SET(MOMENTUM, .7)}};
     compare_with_plain(&adam, "adamw");

@@ -87,7 +87,8 @@ static void test_overrides(void)
     expect_rule(optim, "vector", "adamw", .0625, 0);
     const OptimGroupInfo hidden = group(optim, "hidden"), vector = group(optim, "vector");
     check(value(&hidden, HYPER_MOMENTUM) == .75 && value(&hidden, HYPER_NS_STEPS) == 3 &&
-              value(&hidden, HYPER_NESTEROV) == 0, "what was asked of muon was not heard");
+              value(&hidden, HYPER_NESTEROV) == 0,
+          "what was asked of muon was not heard");
     check(value(&vector, HYPER_BETA1) == .5 && value(&vector, HYPER_BETA2) == .95, "betas of the vectors");
     optim_free(optim);
     params_free(&p);
@@ -224,7 +225,8 @@ static void test_list(void)
             check(found != NULL && strstr(found + 1, line) == NULL, "tensor %s is not listed once", p.tensors[i].name);
         }
         check(strstr(text, "group hidden: muon") != NULL && strstr(text, "ns=jordan") != NULL &&
-                  strstr(text, "3 x 4 x 4") != NULL, "muon's line or its split QKV is missing:\n%s", text);
+                  strstr(text, "3 x 4 x 4") != NULL,
+              "muon's line or its split QKV is missing:\n%s", text);
     }
     optim_free(optim);
     params_free(&p);

@@ -84,7 +84,8 @@ static void test_values(void)
     check(o.clip == 0 && o.target_loss == 1.5 && o.resume, "reals and a flag");
     check(strcmp(o.out, "a=b") == 0, "--out is %s", o.out);
     check(options_given(&o, "layers") && options_given(&o, "aux-lr") && options_given(&o, "nesterov") &&
-              !options_given(&o, "heads"), "given");
+              !options_given(&o, "heads"),
+          "given");
     options_free(&o);
 }
 
@@ -179,8 +180,8 @@ static void test_record(void)
     must_parse(&o, &line,
                "--layers 3 --lr 0.1 --no-nesterov --ns cubic --schedule linear --out a\"b\\c --resume --help");
     Json *record = record_of(&o);
-    static const char *const have[][2] = {{"layers", "3"}, {"lr", "0.1"}, {"nesterov", "off"},
-                                          {"ns", "cubic"}, {"schedule", "linear"},        {"out", "a\"b\\c"},
+    static const char *const have[][2] = {{"layers", "3"}, {"lr", "0.1"},          {"nesterov", "off"},
+                                          {"ns", "cubic"}, {"schedule", "linear"}, {"out", "a\"b\\c"},
                                           {"steps", "500"}};
     for (size_t i = 0; i < sizeof have / sizeof *have; i++) {
         const char *got = json_string(json_get(record, have[i][0]));
@@ -308,8 +309,8 @@ static void test_help(void)
     FILE *to = open_memstream(&text, &size);
     options_help(to);
     fclose(to);
-    static const char *const words[] = {"--train GLOB", "--nesterov, --no-nesterov", "--aux-lr X", "polar-express",
-                                        "--resume ", "muon", "3 diverged"};
+    static const char *const words[] = {
+        "--train GLOB", "--nesterov, --no-nesterov", "--aux-lr X", "polar-express", "--resume ", "muon", "3 diverged"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         check(strstr(text, words[i]) != NULL, "--help does not say %s", words[i]);
     free(text);

@@ -15,8 +15,8 @@ static void test_data_sheets(void)
 /* Tensor cores take two bf16 in the time of one tf32, up to what the sheets round away. */
 static void test_tf32_is_half_of_bf16(void)
 {
-    static const char *const names[] = {"NVIDIA A100-PCIE-40GB", "NVIDIA H100 80GB HBM3", "NVIDIA H200 NVL",
-                                        "NVIDIA B200", "NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 5090"};
+    static const char *const names[] = {"NVIDIA A100-PCIE-40GB", "NVIDIA H100 80GB HBM3",   "NVIDIA H200 NVL",
+                                        "NVIDIA B200",           "NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 5090"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const double bf16 = peak_flops(names[i], GPT_BF16), tf32 = peak_flops(names[i], GPT_TF32);
         check(bf16 > 0, "%s is not in the table", names[i]);

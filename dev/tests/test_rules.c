@@ -69,10 +69,7 @@ static OptimState state_of(const Optim *optim, const char *name)
 }
 
 /* Gradient of sum a_i (w_i - c_i)^2 / 2, with a_i from 0.1 to 1. */
-static double slope(double w, size_t i)
-{
-    return (0.1 + 0.15 * (double)(i % 7)) * (w - sin((double)i));
-}
+static double slope(double w, size_t i) { return (0.1 + 0.15 * (double)(i % 7)) * (w - sin((double)i)); }
 
 static void slopes(const Run *run)
 {
@@ -216,10 +213,10 @@ static void test_first_step(void)
         const double want[2][2] = {{1, sqrt(1 - b2) / (1 - b1)}, {(1 - b1) / sqrt(1 - b2), 1}};
         for (int ablation = 0; ablation < 4; ablation++) {
             const int uncorrected = ablation / 2, seeded = ablation % 2;
-            const OptimConfig config = {.rule = "adamw", .hyper.at = {SET(LR, 1), SET(WEIGHT_DECAY, 0), SET(BETA1, b1),
-                                                                      SET(BETA2, b2), SET(EPS, 0),
-                                                                      SET(BIAS_CORRECTION, !uncorrected),
-                                                                      SET(ZERO_INIT_MOMENTS, !seeded)}};
+            const OptimConfig config = {.rule = "adamw",
+                                        .hyper.at = {SET(LR, 1), SET(WEIGHT_DECAY, 0), SET(BETA1, b1), SET(BETA2, b2),
+                                                     SET(EPS, 0), SET(BIAS_CORRECTION, !uncorrected),
+                                                     SET(ZERO_INIT_MOMENTS, !seeded)}};
             Run run;
             run_begin(&run, &config, 4, 5, 2);
             memset(run.p.values, 0, 20 * sizeof(float));
@@ -300,8 +297,8 @@ static void test_momentum_forms(void)
     static const OptimConfig ema_nesterov = {
         .rule = "sgd",
         .hyper.at = {SET(LR, .5), SET(MOMENTUM, .8), SET(MOMENTUM_FORM, MOMENTUM_EMA), SET(NESTEROV, 1)}};
-    static const OptimConfig sum_nesterov = {
-        .rule = "sgd", .hyper.at = {SET(LR, .5 * (1 - .8)), SET(MOMENTUM, .8), SET(NESTEROV, 1)}};
+    static const OptimConfig sum_nesterov = {.rule = "sgd",
+                                             .hyper.at = {SET(LR, .5 * (1 - .8)), SET(MOMENTUM, .8), SET(NESTEROV, 1)}};
     expect_same(&ema, &sum, NULL, .8, "average and sum");
     expect_same(&ema_nesterov, &sum_nesterov, NULL, .8, "average and sum, Nesterov");
     static const OptimConfig shifted = {
@@ -400,9 +397,9 @@ static void test_eps_modes(void)
     const double b1 = .8, b2 = .9, eps = .5, lr = .1;
     for (int ablation = 0; ablation < 6; ablation++) {
         const int mode = ablation / 2, corrected = ablation % 2;
-        const OptimConfig config = {.rule = "adamw", .hyper.at = {SET(LR, lr), SET(WEIGHT_DECAY, 0), SET(BETA1, b1),
-                                                                  SET(BETA2, b2), SET(EPS, eps), SET(EPS_MODE, mode),
-                                                                  SET(BIAS_CORRECTION, corrected)}};
+        const OptimConfig config = {.rule = "adamw",
+                                    .hyper.at = {SET(LR, lr), SET(WEIGHT_DECAY, 0), SET(BETA1, b1), SET(BETA2, b2),
+                                                 SET(EPS, eps), SET(EPS_MODE, mode), SET(BIAS_CORRECTION, corrected)}};
         Run run;
         run_begin(&run, &config, 6, 11, 4);
         double *w = doubles_of(run.p.values, N), m[N] = {0}, v[N] = {0};
@@ -492,7 +489,8 @@ static void test_momentum_schedule_used(void)
     static const char *const rules[] = {"muon", "normuon", "muonh", "normuonh", "muon2", "soap-muon"};
     static const double momentum[4] = {0, .45, .9, .45};
     for (size_t rule = 0; rule < COUNT(rules); rule++) {
-        const OptimConfig config = {.rule = rules[rule], .steps = 4,
+        const OptimConfig config = {.rule = rules[rule],
+                                    .steps = 4,
                                     .hyper.at = {SET(MOMENTUM, .9), SET(MOMENTUM_START, 0), SET(MOMENTUM_WARMUP, 2),
                                                  SET(MOMENTUM_COOLDOWN, 2)}};
         Run run;
@@ -557,7 +555,8 @@ static void test_eps_is_a_rate(void)
     static const double rates[] = {0, .3};
     const double b1 = .9, b2 = .95, lr = .25, eps0 = .0625;
     for (size_t k = 0; k < COUNT(rates); k++) {
-        const OptimConfig config = {.rule = "adamw", .steps = T,
+        const OptimConfig config = {.rule = "adamw",
+                                    .steps = T,
                                     .hyper.at = {SET(LR, lr), SET(WEIGHT_DECAY, 0), SET(EPS, eps0), SET(EPS_MAX, 4),
                                                  SET(EPS_RATE, rates[k]), SET(EPS_START, .25), SET(EPS_END, .75)}};
         Run run;
@@ -741,9 +740,9 @@ static void test_shampoo_refresh(void)
 static void test_shampoo_pseudo_inverse(void)
 {
     for (int sides = SIDES_TWO; sides <= SIDES_ONE; sides++) {
-        const OptimConfig config = {.rule = "shampoo", .hyper.at = {SET(LR, 1), SET(WEIGHT_DECAY, 0), SET(BETA1, 0),
-                                                                    SET(EPS, 0), SET(SIDES, sides),
-                                                                    SET(GRAFT, GRAFT_NONE)}};
+        const OptimConfig config = {.rule = "shampoo",
+                                    .hyper.at = {SET(LR, 1), SET(WEIGHT_DECAY, 0), SET(BETA1, 0), SET(EPS, 0),
+                                                 SET(SIDES, sides), SET(GRAFT, GRAFT_NONE)}};
         Run run;
         run_begin(&run, &config, 6, 11, 11);
         memset(run.p.grads + 33, 0, 33 * sizeof(float));
@@ -771,7 +770,8 @@ static void test_hyperball_around(double shift)
     for (size_t rule = 0; rule < COUNT(rules); rule++) {
         for (size_t k = 0; k < COUNT(shapes); k++) {
             const size_t n = shapes[k][0] * shapes[k][1];
-            const OptimConfig config = {.rule = rules[rule], .hyper.at = {SET(LR, .25)},
+            const OptimConfig config = {.rule = rules[rule],
+                                        .hyper.at = {SET(LR, .25)},
                                         .averaging = {.nesterov = shift, .nesterov_decay = .75}};
             Run run;
             run_begin(&run, &config, shapes[k][0], shapes[k][1], 13);
@@ -1503,8 +1503,9 @@ static void test_soap_muon_norm(void)
 {
     static const size_t lines[][2] = {{1, 9}, {9, 1}};
     for (size_t k = 0; k < 2; k++) {
-        const OptimConfig config = {.rule = "soap-muon", .hyper.at = {SET(LR, 1), SET(NS, NS_EXACT), SET(MOMENTUM, .75),
-                                                                      SET(MUON_SCALE, MUON_SCALE_NUCLEAR)}};
+        const OptimConfig config = {
+            .rule = "soap-muon",
+            .hyper.at = {SET(LR, 1), SET(NS, NS_EXACT), SET(MOMENTUM, .75), SET(MUON_SCALE, MUON_SCALE_NUCLEAR)}};
         Run run;
         run_begin(&run, &config, lines[k][0], lines[k][1], 26);
         for (size_t t = 0; t < 6; t++) {
@@ -1578,7 +1579,9 @@ static void test_averages(void)
 static void averages_around(const char *rule)
 {
     enum { N = 66 };
-    const OptimConfig around = {.rule = rule, .hyper.at = {SET(LR, .125)}, .steps = 10,
+    const OptimConfig around = {.rule = rule,
+                                .hyper.at = {SET(LR, .125)},
+                                .steps = 10,
                                 .averaging = {.nesterov = 1.5, .nesterov_decay = .75, .tail = 3, .tail_share = .5}};
     Run a, b;
     run_begin(&a, &around, 6, 11, 28);
@@ -1616,10 +1619,7 @@ static void test_averages_around_rules(void)
         averages_around(rules[i]);
 }
 
-static void test_averages_around_nesterov(void)
-{
-    averages_around("nesterov");
-}
+static void test_averages_around_nesterov(void) { averages_around("nesterov"); }
 
 /* A run that is resumed past the step where its tail should have begun begins it at once, and one whose tail had begun
  * goes on with it. */

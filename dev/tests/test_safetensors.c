@@ -58,12 +58,9 @@ static void check_refused(const char *words, const char *what)
 /* --- reading what was written --- */
 
 static const SafetensorsSpec specs[] = {
-    {"wte.weight", DTYPE_F32, 2, {7, 3}},
-    {"h.0.\"odd\"\n\xc3\xa9", DTYPE_I32, 1, {5}},
-    {"empty", DTYPE_F32, 3, {2, 0, 4}},
-    {"scalar", DTYPE_F64, 0, {0}},
-    {"bytes", DTYPE_U8, 1, {3}},
-    {"deep", DTYPE_U16, SAFETENSORS_MAX_RANK, {1, 1, 1, 1, 2, 1, 1, 1}},
+    {"wte.weight", DTYPE_F32, 2, {7, 3}}, {"h.0.\"odd\"\n\xc3\xa9", DTYPE_I32, 1, {5}},
+    {"empty", DTYPE_F32, 3, {2, 0, 4}},   {"scalar", DTYPE_F64, 0, {0}},
+    {"bytes", DTYPE_U8, 1, {3}},          {"deep", DTYPE_U16, SAFETENSORS_MAX_RANK, {1, 1, 1, 1, 2, 1, 1, 1}},
 };
 enum { SPECS = sizeof specs / sizeof specs[0], SPEC_BYTES = 84 + 20 + 0 + 8 + 3 + 4 };
 static const char *const pairs[][2] = {{"format", "pt"}, {"step", "10"}, {"note", "a \"quote\"\n"}};
@@ -202,15 +199,9 @@ static void check_widening(Dtype dtype, int bits)
     }
 }
 
-static void test_f16(void)
-{
-    check_widening(DTYPE_F16, 10);
-}
+static void test_f16(void) { check_widening(DTYPE_F16, 10); }
 
-static void test_bf16(void)
-{
-    check_widening(DTYPE_BF16, 7);
-}
+static void test_bf16(void) { check_widening(DTYPE_BF16, 7); }
 
 /* Parts, on both sides of the reader's chunks, hold the same as the whole. */
 static void test_parts(void)
@@ -629,7 +620,8 @@ static void test_nowhere(void)
     SafetensorsWriter *writer;
     char nowhere[128];
     check(safetensors_create(in_folder("no/such/x", nowhere), specs, SPECS, NULL, 0, &writer, &e) == -1 &&
-          strstr(e.text, nowhere), "%s", e.text);
+              strstr(e.text, nowhere),
+          "%s", e.text);
 }
 
 /* --- files.h --- */

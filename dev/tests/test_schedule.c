@@ -95,8 +95,11 @@ static void test_range(void)
     static const size_t steps[] = {1, 2, 3, 7, 1000}, warmups[] = {0, 1, 2, 7, 2000};
     static const double fractions[] = {0, 1e-9, 0.3, 1};
     for (size_t i = 0; i < SCHEDULE_COUNT * 5 * 5 * 4 * 4; i++) {
-        const Schedule s = {.kind = (ScheduleKind)(i / 400), .steps = steps[i / 80 % 5], .warmup = warmups[i / 16 % 5],
-                            .cooldown = fractions[i / 4 % 4], .final = fractions[i % 4]};
+        const Schedule s = {.kind = (ScheduleKind)(i / 400),
+                            .steps = steps[i / 80 % 5],
+                            .warmup = warmups[i / 16 % 5],
+                            .cooldown = fractions[i / 4 % 4],
+                            .final = fractions[i % 4]};
         double before = 2;
         for (size_t t = 0; t < s.steps; t++) {
             const double x = schedule_factor(&s, t), least = t < s.warmup ? 0 : s.final;

@@ -63,10 +63,7 @@ static void record(void *context, const Choice *c, size_t chosen, size_t offset)
 }
 
 /* Rounding of the float nats of a run of bytes that add to `nats`, each to half an ulp; and of log() in double. */
-static double rounding(double nats)
-{
-    return nats * 0x1p-24 + (nats + 1) * 0x1p-40;
-}
+static double rounding(double nats) { return nats * 0x1p-24 + (nats + 1) * 0x1p-40; }
 
 static void test_derivation(void)
 {
@@ -313,10 +310,7 @@ static size_t split_words(char *text, char **words)
     return n;
 }
 
-static bool is_number(const char *word)
-{
-    return isdigit((unsigned char)word[0]) != 0;
-}
+static bool is_number(const char *word) { return isdigit((unsigned char)word[0]) != 0; }
 
 /* Follows two people's hoards through a story of plot_count. Returns how many sums were checked. */
 static size_t follow_hoards(char **w, size_t n)

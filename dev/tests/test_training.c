@@ -3,8 +3,8 @@
 #include "base/threads.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
-#include "optim/optim.h"
 #include "gpt/gpt.h"
+#include "optim/optim.h"
 
 #include <math.h>
 #include <stdio.h>

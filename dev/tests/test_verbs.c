@@ -54,7 +54,7 @@ static double dot(const float *x, const float *y, size_t n)
 }
 
 /* Rows, columns, matrices: less and more than a quad, a warp, a block, a part. */
-static const size_t shapes[][3] = {{1, 1, 1},   {1, 3, 5},    {2, 6, 3},   {7, 5, 4},    {33, 70, 3},
+static const size_t shapes[][3] = {{1, 1, 1},   {1, 3, 5},    {2, 6, 3},    {7, 5, 4},     {33, 70, 3},
                                    {70, 33, 3}, {130, 64, 2}, {64, 130, 2}, {150, 257, 2}, {2, 3, 1100}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

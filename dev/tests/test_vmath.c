@@ -1,5 +1,5 @@
-#include "gpt/vmath.h"
 #include "dev/tests/check.h"
+#include "gpt/vmath.h"
 
 #include <float.h>
 

@@ -218,10 +218,7 @@ __global__ static void __launch_bounds__(ATTENTION_THREADS)
     }
 }
 
-inline bool attention_fp32_takes(size_t HS)
-{
-    return HS <= ATTENTION_HEAD_MOST;
-}
+inline bool attention_fp32_takes(size_t HS) { return HS <= ATTENTION_HEAD_MOST; }
 
 inline void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, size_t B, size_t T,
                                    size_t C, size_t NH)
@@ -233,10 +230,7 @@ inline void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, 
 }
 
 /* Bytes of shared memory that its largest block needs. */
-inline size_t attention_fp32_shared(size_t HS)
-{
-    return attention_shared(4, 2, HS);
-}
+inline size_t attention_fp32_shared(size_t HS) { return attention_shared(4, 2, HS); }
 
 /* Floats that the backward pass needs. */
 inline size_t attention_fp32_scratch(size_t B, size_t T, size_t C, size_t NH)

@@ -242,8 +242,8 @@ __device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned he
 }
 
 template <int HEAD>
-__global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *lse, const bf16 *qkv, int T, int C,
-                                                             int NH, unsigned heads, unsigned group)
+__global__ void __launch_bounds__(THREADS, 2)
+    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, int T, int C, int NH, unsigned heads, unsigned group)
 {
     using F = Forward<HEAD>;
     bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
@@ -383,8 +383,8 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 delta = fmaf(__uint_as_float(pairs[i][0] << 16), __uint_as_float(pairs[i][1] << 16), delta);
-                delta = fmaf(__uint_as_float(pairs[i][0] & 0xffff0000u), __uint_as_float(pairs[i][1] & 0xffff0000u),
-                             delta);
+                delta =
+                    fmaf(__uint_as_float(pairs[i][0] & 0xffff0000u), __uint_as_float(pairs[i][1] & 0xffff0000u), delta);
             }
         }
         delta = quad_sum(delta);
@@ -541,9 +541,8 @@ __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf1
 }
 
 template <int HEAD>
-__global__ void __launch_bounds__(THREADS, 2)
-    backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt, const bf16 *qkv, const float *stats, int T, int C,
-                    int NH)
+__global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt,
+                                                              const bf16 *qkv, const float *stats, int T, int C, int NH)
 {
     using W = Backward<HEAD>;
     bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
@@ -593,8 +592,8 @@ __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
                     for (int m = 0; m < W::OWN; m++) {
                         probabilities<W::STEP / 8, W::QUERIES>(s[m], dp[m], sstats + step, scale * LOG2E,
-                                                               key + 16 * W::OWN - 1 > query,
-                                                               key + m * 16 + lane / 4, query);
+                                                               key + 16 * W::OWN - 1 > query, key + m * 16 + lane / 4,
+                                                               query);
 #pragma unroll
                         for (int n = 0; n < W::STEP / 16; n++)
                             pack_a(a[m][n], s[m][2 * n], s[m][2 * n + 1]);

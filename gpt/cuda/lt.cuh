@@ -110,10 +110,7 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     return plan;
 }
 
-inline void lt_create(Lt *lt)
-{
-    CUBLAS_CHECK(cublasLtCreate(&lt->handle));
-}
+inline void lt_create(Lt *lt) { CUBLAS_CHECK(cublasLtCreate(&lt->handle)); }
 
 inline void lt_free(Lt *lt)
 {
@@ -131,9 +128,17 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
 {
     const uint32_t alignment = lt_alignment(a, b, c, bias, aux);
     const size_t flags = (size_t)s.transpose_a | (size_t)s.transpose_b << 1;
-    const LtKey key = {s.m,   s.n,           s.k,            s.lda,
-                       s.ldb, s.ldc,         flags,          (size_t)s.input,
-                       (size_t)s.output,     (size_t)s.tail, (size_t)s.compute,
+    const LtKey key = {s.m,
+                       s.n,
+                       s.k,
+                       s.lda,
+                       s.ldb,
+                       s.ldc,
+                       flags,
+                       (size_t)s.input,
+                       (size_t)s.output,
+                       (size_t)s.tail,
+                       (size_t)s.compute,
                        alignment};
     auto place = lt->plans.find(key);
     if (place == lt->plans.end())

@@ -13,7 +13,7 @@
 using ReplayKey = std::array<size_t, 5>;
 
 struct Replay {
-    enum { KEYS_MOST = 16 }; /* further shapes are launched kernel by kernel */
+    enum { KEYS_MOST = 16 };                     /* further shapes are launched kernel by kernel */
     std::map<ReplayKey, cudaGraphExec_t> graphs; /* NULL: seen once */
 };
 

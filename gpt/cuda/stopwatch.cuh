@@ -15,7 +15,7 @@ struct Stopwatch {
         unsigned kind;
     };
     std::vector<Lap> laps;
-    size_t used; /* of the laps, since the last reset */
+    size_t used;        /* of the laps, since the last reset */
     cudaEvent_t before; /* end of the last lap before that */
     bool has_before;
 };

@@ -1,6 +1,6 @@
 /* AdaGrad and its descendants with a fading memory, RMSProp and AdaDelta. Weight decay is coupled L2, as in PyTorch. */
-#include "optim/rules/adagrad_math.h"
 #include "optim/rule.h"
+#include "optim/rules/adagrad_math.h"
 
 #include <string.h>
 

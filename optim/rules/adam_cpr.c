@@ -30,10 +30,7 @@ static void adam_cpr_batch(const Batch *batch)
     }
 }
 
-static void adam_cpr_step(const OptimGroup *group, const OptimStep *step)
-{
-    batch_each(group, step, adam_cpr_batch);
-}
+static void adam_cpr_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, adam_cpr_batch); }
 
 const OptimRule optim_adam_cpr = {
     .name = "adam-cpr",

@@ -10,10 +10,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * rows * cols;
 }
 
-static size_t adamh_workspace(const OptimGroup *group)
-{
-    return batch_workspace(group, workspace_of_batch);
-}
+static size_t adamh_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 /* u = m / (sqrt(vhat) + eps); the first moment's own correction is a factor that the step does not see. */
 static void adamh_batch(const Batch *batch)
@@ -31,10 +28,7 @@ static void adamh_batch(const Batch *batch)
     batch_rotate(batch, u);
 }
 
-static void adamh_step(const OptimGroup *group, const OptimStep *step)
-{
-    batch_each(group, step, adamh_batch);
-}
+static void adamh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, adamh_batch); }
 
 const OptimRule optim_adamh = {
     .name = "adamh",

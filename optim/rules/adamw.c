@@ -101,10 +101,10 @@ static int adamw_check(const OptimHyper *h, const char *prefix, Error *e)
 }
 
 /* What the ablations of Adam can switch. */
-#define ADAM_DEFAULTS                                                                                                  \
-    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),                     \
-    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0),          \
-    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),                 \
+#define ADAM_DEFAULTS                                                                                         \
+    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),            \
+    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0), \
+    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),        \
     [HYPER_BIAS_CORRECTION] = HYPER_SET(1), [HYPER_ZERO_INIT_MOMENTS] = HYPER_SET(1)
 
 const OptimRule optim_adamw = {

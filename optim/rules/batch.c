@@ -16,8 +16,13 @@ void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(con
 {
     for (size_t i = 0; i < group->count;) {
         const OptimSlot *slots = &group->slots[i];
-        const Batch batch = {.hyper = &step->hyper, .grad_scale = step->grad_scale, .t = step->t, .slots = slots,
-                             .count = count_at(group, i), .rows = slots->rows, .cols = slots->cols,
+        const Batch batch = {.hyper = &step->hyper,
+                             .grad_scale = step->grad_scale,
+                             .t = step->t,
+                             .slots = slots,
+                             .count = count_at(group, i),
+                             .rows = slots->rows,
+                             .cols = slots->cols,
                              .workspace = group->workspace};
         each(&batch);
         i += batch.count;

@@ -42,9 +42,6 @@ void batch_update(const Batch *batch, Mats u, double scale);
 void batch_rotate(const Batch *batch, Mats u);
 
 /* Hyperparameter of the batch. */
-static inline double batch_hyper(const Batch *batch, HyperId id)
-{
-    return hyper(batch->hyper, id);
-}
+static inline double batch_hyper(const Batch *batch, HyperId id) { return hyper(batch->hyper, id); }
 
 #endif

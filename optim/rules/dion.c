@@ -37,10 +37,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * (rows * rank + cols * rank + rows * cols) + verb_scratch(rows, rank, count);
 }
 
-static size_t dion_workspace(const OptimGroup *group)
-{
-    return batch_workspace(group, workspace_of_batch);
-}
+static size_t dion_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 static void dion_batch(const Batch *batch)
 {
@@ -64,10 +61,7 @@ static void dion_batch(const Batch *batch)
     batch_update(batch, u, sqrt((double)r / (double)c));
 }
 
-static void dion_step(const OptimGroup *group, const OptimStep *step)
-{
-    batch_each(group, step, dion_batch);
-}
+static void dion_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, dion_batch); }
 
 const OptimRule optim_dion = {
     .name = "dion",

@@ -5,11 +5,11 @@ extern "C" {
 
 #include "optim/rules/adagrad_math.h"
 #include "optim/rules/adamw_math.h"
-#include "optim/verbs/device.cuh"
 #include "optim/rules/lion_math.h"
 #include "optim/rules/nesterov_math.h"
 #include "optim/rules/sgd_math.h"
 #include "optim/rules/signum_math.h"
+#include "optim/verbs/device.cuh"
 
 #include <algorithm>
 #include <cstring>
@@ -197,8 +197,7 @@ template <class R, int STATES> __device__ void update_elements(Elements<STATES> 
     }
 }
 
-template <class R, int STATES>
-__device__ void store_elements(const Elements<STATES> &v, const Slots::One &t, size_t i)
+template <class R, int STATES> __device__ void store_elements(const Elements<STATES> &v, const Slots::One &t, size_t i)
 {
     store_quad(t.param + i, v.p);
 #pragma unroll
@@ -206,8 +205,7 @@ __device__ void store_elements(const Elements<STATES> &v, const Slots::One &t, s
         store_quad(t.state[k] + i, v.s[k]);
 }
 
-template <class R, int STATES>
-__device__ void update_single(const Slots::One &t, size_t i, const Constants &constants)
+template <class R, int STATES> __device__ void update_single(const Slots::One &t, size_t i, const Constants &constants)
 {
     Element x = {t.param[i], R::AHEAD ? 0 : t.grad[i], {}};
 #pragma unroll
@@ -287,8 +285,8 @@ Kernel kernel_of(const OptimRule *rule, size_t states, bool ahead)
 
 Slots::One slot_from(const OptimSlot *slot, unsigned first_block)
 {
-    const bool aligned = is_aligned(slot->param) && is_aligned(slot->grad) && is_aligned(slot->state[0]) &&
-                         is_aligned(slot->state[1]);
+    const bool aligned =
+        is_aligned(slot->param) && is_aligned(slot->grad) && is_aligned(slot->state[0]) && is_aligned(slot->state[1]);
     return {slot->param, slot->grad, {slot->state[0], slot->state[1]}, slot->rows * slot->cols, first_block, aligned};
 }
 

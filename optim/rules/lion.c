@@ -1,6 +1,6 @@
 /* Lion: the sign of a momentum that looks one gradient ahead (Chen et al. 2023). One buffer. */
-#include "optim/rules/lion_math.h"
 #include "optim/rule.h"
+#include "optim/rules/lion_math.h"
 
 #include <string.h>
 

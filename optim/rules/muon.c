@@ -57,10 +57,7 @@ Mats muon_blend(const Batch *batch)
     return u;
 }
 
-static bool is_bf16(const OptimHyper *h)
-{
-    return hyper(h, HYPER_NS_DTYPE) == NS_BF16;
-}
+static bool is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
 
 static void orthogonalise(const Batch *batch, Mats u, float *rest)
 {
@@ -78,10 +75,7 @@ static MuonScale scale_rule(const OptimHyper *h)
 }
 
 /* Three scalars a matrix, padded, so that what follows them is aligned as they are. */
-static size_t scalars_of(size_t count)
-{
-    return (3 * count + 15) / 16 * 16;
-}
+static size_t scalars_of(size_t count) { return (3 * count + 15) / 16 * 16; }
 
 /* The scalars, a copy of u or of the gradients where the scale needs one, the iteration's own. */
 size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
@@ -133,10 +127,7 @@ static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
     batch_update(batch, u, muon_scale(scale, u.rows, u.cols));
 }
 
-void muon_finish(const Batch *batch, Mats u, float *rest)
-{
-    finish(batch, u, false, rest);
-}
+void muon_finish(const Batch *batch, Mats u, float *rest) { finish(batch, u, false, rest); }
 
 /* --------------------------------------------------------------------------------------------------------------
  * The rules
@@ -147,10 +138,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * rows * cols + muon_rest(h, rows, cols, count);
 }
 
-static size_t muon_workspace(const OptimGroup *group)
-{
-    return batch_workspace(group, workspace_of_batch);
-}
+static size_t muon_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 static void muon_batch(const Batch *batch)
 {
@@ -232,15 +220,14 @@ static int muon_check(const OptimHyper *h, const char *prefix, Error *e)
     return 0;
 }
 
-#define ORTHOGONAL_DEFAULTS \
+#define ORTHOGONAL_DEFAULTS                                                                                    \
     [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO), \
     [HYPER_SPLIT_QKV] = HYPER_SET(1)
-#define MOMENTUM_DEFAULTS                                                                              \
-    [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1),                               \
-    [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0),                  \
-    [HYPER_MOMENTUM_START] = HYPER_SET(0.85)
-#define DECAY_DEFAULTS(wd)                                                                             \
-    [HYPER_WEIGHT_DECAY] = HYPER_SET(wd), [HYPER_CAUTIOUS] = HYPER_SET(0),                             \
+#define MOMENTUM_DEFAULTS                                                                                        \
+    [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1), [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), \
+    [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0), [HYPER_MOMENTUM_START] = HYPER_SET(0.85)
+#define DECAY_DEFAULTS(wd)                                                 \
+    [HYPER_WEIGHT_DECAY] = HYPER_SET(wd), [HYPER_CAUTIOUS] = HYPER_SET(0), \
     [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL)
 
 const OptimRule optim_muon = {

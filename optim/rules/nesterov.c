@@ -1,7 +1,7 @@
 /* Nesterov's accelerated gradient (1983): momentum whose gradient is taken where the momentum leads. Either the
  * parameters are moved there for the gradient and back, or they are kept there (the shifted form; Sutskever 2013). */
-#include "optim/rules/nesterov_math.h"
 #include "optim/rule.h"
+#include "optim/rules/nesterov_math.h"
 
 #include <string.h>
 

@@ -12,10 +12,7 @@ typedef struct NesterovScalars {
 } NesterovScalars;
 
 /* To the point W - lr b m, where the gradient is taken. */
-static inline HD float nesterov_ahead(float p, float m, const NesterovScalars *k)
-{
-    return fmaf(-k->ahead, m, p);
-}
+static inline HD float nesterov_ahead(float p, float m, const NesterovScalars *k) { return fmaf(-k->ahead, m, p); }
 
 /* From that point: m' = b m + (1-b) g;  W' = W - lr m', W being p + lr b m. */
 static inline HD void nesterov_element(float *p, float g, float *m, const NesterovScalars *k)

@@ -52,10 +52,7 @@ static const NsSpec specs[NS_COUNT] = {
 
 #undef TRIPLES
 
-const NsSpec *ns_spec(NsFlavour flavour)
-{
-    return &specs[flavour];
-}
+const NsSpec *ns_spec(NsFlavour flavour) { return &specs[flavour]; }
 
 NsTriple ns_triple(NsFlavour flavour, size_t i)
 {
@@ -63,15 +60,9 @@ NsTriple ns_triple(NsFlavour flavour, size_t i)
     return spec->triples[i < spec->triple_count ? i : spec->triple_count - 1];
 }
 
-size_t ns_steps(NsFlavour flavour, size_t asked)
-{
-    return asked != 0 ? asked : specs[flavour].default_steps;
-}
+size_t ns_steps(NsFlavour flavour, size_t asked) { return asked != 0 ? asked : specs[flavour].default_steps; }
 
-static size_t smaller(size_t rows, size_t cols)
-{
-    return rows < cols ? rows : cols;
-}
+static size_t smaller(size_t rows, size_t cols) { return rows < cols ? rows : cols; }
 
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
 {

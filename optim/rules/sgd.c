@@ -35,7 +35,9 @@ static void sgd_scalars(const OptimStep *step, float *k)
         .weight_decay = (float)hyper(h, HYPER_WEIGHT_DECAY),
         .momentum = (float)momentum,
         .gradient_share = (float)(average ? 1 - momentum : damped),
-        .nesterov = (float)(hyper(h, HYPER_NESTEROV) == 0 ? 0 : average ? 1 - momentum : 1),
+        .nesterov = (float)(hyper(h, HYPER_NESTEROV) == 0 ? 0
+                            : average                     ? 1 - momentum
+                                                          : 1),
     };
     memcpy(k, &s, sizeof s);
 }

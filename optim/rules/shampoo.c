@@ -19,10 +19,7 @@ typedef struct Layout {
     size_t m, left, left_root, right, right_root, v, count;
 } Layout;
 
-static size_t place(Layout *layout, bool present)
-{
-    return present ? layout->count++ : ABSENT;
-}
+static size_t place(Layout *layout, bool present) { return present ? layout->count++ : ABSENT; }
 
 static Layout layout_of(const OptimHyper *h, size_t rows, size_t cols)
 {
@@ -64,10 +61,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * (3 * rows * cols + 2) + (left > right ? left : right);
 }
 
-static size_t shampoo_workspace(const OptimGroup *group)
-{
-    return batch_workspace(group, workspace_of_batch);
-}
+static size_t shampoo_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 /* One side's factor and, where it is due, its root. */
 static void update_side(const Batch *batch, Mats g, bool right, size_t factor_state, size_t root_state, float *scratch)
@@ -144,10 +138,7 @@ static void shampoo_batch(const Batch *batch)
     batch_update(batch, u, 1);
 }
 
-static void shampoo_step(const OptimGroup *group, const OptimStep *step)
-{
-    batch_each(group, step, shampoo_batch);
-}
+static void shampoo_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, shampoo_batch); }
 
 const OptimRule optim_shampoo = {
     .name = "shampoo",

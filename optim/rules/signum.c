@@ -1,6 +1,6 @@
 /* signSGD and Signum, its form with momentum (Bernstein et al. 2018). */
-#include "optim/rules/signum_math.h"
 #include "optim/rule.h"
+#include "optim/rules/signum_math.h"
 
 #include <string.h>
 
@@ -57,9 +57,8 @@ const OptimRule optim_signsgd = {
     .name = "signsgd",
     .summary = "sign of the gradient",
     .source = "Bernstein et al. 2018",
-    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
-                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
-                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .defaults
+        .at = {[HYPER_LR] = HYPER_SET(3e-4), [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1), [HYPER_CAUTIOUS] = HYPER_SET(0)},
     .states = signsgd_states,
     .scalars = signum_scalars,
     .elements = signsgd_elements,

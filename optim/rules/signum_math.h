@@ -12,10 +12,7 @@ typedef struct SignumScalars {
 } SignumScalars;
 
 /* -1 or 1; 0 and NaN stay what they are */
-static inline HD float signum_sign(float x)
-{
-    return fabsf(x) > 0.0f ? copysignf(1.0f, x) : x;
-}
+static inline HD float signum_sign(float x) { return fabsf(x) > 0.0f ? copysignf(1.0f, x) : x; }
 
 /* Bernstein et al. 2018, algorithm 1: p = (1 - lr wd) p - lr sign(g) */
 static inline HD void signsgd_element(float *p, float g, const SignumScalars *k)

@@ -141,10 +141,7 @@ static void adam_in_basis(const Soap *s)
     out_of_basis(s, s->u, s->u);
 }
 
-static bool refresh_due(const Batch *batch, size_t t)
-{
-    return t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0;
-}
+static bool refresh_due(const Batch *batch, size_t t) { return t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0; }
 
 /* --------------------------------------------------------------------------------------------------------------
  * soap

@@ -46,10 +46,7 @@ struct Quad {
     float x[4];
 };
 
-__host__ __device__ inline bool is_aligned(const void *p)
-{
-    return reinterpret_cast<uintptr_t>(p) % 16 == 0;
-}
+__host__ __device__ inline bool is_aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 __device__ inline Quad load_quad(const float *p)
 {
@@ -73,10 +70,7 @@ template <int N> struct Streams {
     float *at[N];
 };
 
-template <class... P> Streams<sizeof...(P)> streams(P *...p)
-{
-    return {{const_cast<float *>(p)...}};
-}
+template <class... P> Streams<sizeof...(P)> streams(P *...p) { return {{const_cast<float *>(p)...}}; }
 
 /* Four elements from `first` on, and four `stride` further: all loads come before the first store. */
 template <unsigned LOADS, unsigned STORES, int N, class K, class F>

@@ -74,10 +74,10 @@ template <class Ask> Need need_of(Need::Call call, size_t rows, size_t cols, siz
  */
 
 struct Scratch {
-    double *a, *b;      /* (count, n, m) */
-    double *square;     /* (count, n, n) */
-    double *values;     /* (count, m) */
-    int *bad, *info;    /* (count) not to be used; cuSOLVER's */
+    double *a, *b;   /* (count, n, m) */
+    double *square;  /* (count, n, n) */
+    double *values;  /* (count, m) */
+    int *bad, *info; /* (count) not to be used; cuSOLVER's */
 };
 
 /* Doubles for one matrix. */
@@ -151,10 +151,7 @@ void to_floats(const double *from, bool transpose, const int *bad, const int *in
     });
 }
 
-Mats part_of(Mats x, size_t first, size_t count)
-{
-    return {x.data + first * x.rows * x.cols, x.rows, x.cols, count};
-}
+Mats part_of(Mats x, size_t first, size_t count) { return {x.data + first * x.rows * x.cols, x.rows, x.cols, count}; }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Calls
@@ -170,10 +167,10 @@ void eigen(double *a, double *values, int *info, size_t n, size_t count)
             CUDA_R_64F, values, CUDA_R_64F, &it.bytes, &it.host_bytes, (int64_t)count));
     });
     reserve(s, need.bytes, need.host_bytes);
-    CUSOLVER_CHECK(cusolverDnXsyevBatched(
-        s.handle, s.params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, (int64_t)n, CUDA_R_64F, a, (int64_t)n,
-        CUDA_R_64F, values, CUDA_R_64F, s.workspace, need.bytes, s.host_workspace.data(), need.host_bytes, info,
-        (int64_t)count));
+    CUSOLVER_CHECK(cusolverDnXsyevBatched(s.handle, s.params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER,
+                                          (int64_t)n, CUDA_R_64F, a, (int64_t)n, CUDA_R_64F, values, CUDA_R_64F,
+                                          s.workspace, need.bytes, s.host_workspace.data(), need.host_bytes, info,
+                                          (int64_t)count));
 }
 
 /* c (count, rows, cols) = op(a) op(b), row-major without gaps, k the inner size. */
@@ -181,11 +178,11 @@ void product(const double *a, bool transpose_a, const double *b, bool transpose_
              size_t k, size_t count)
 {
     const double one = 1, zero = 0;
-    CUBLAS_CHECK(cublasDgemmStridedBatched(
-        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)cols,
-        (int)rows, (int)k, &one, b, (int)(transpose_b ? k : cols), (long long)(k * cols), a,
-        (int)(transpose_a ? rows : k), (long long)(rows * k), &zero, c, (int)cols, (long long)(rows * cols),
-        (int)count));
+    CUBLAS_CHECK(cublasDgemmStridedBatched(device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                           transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)cols, (int)rows, (int)k, &one,
+                                           b, (int)(transpose_b ? k : cols), (long long)(k * cols), a,
+                                           (int)(transpose_a ? rows : k), (long long)(rows * k), &zero, c, (int)cols,
+                                           (long long)(rows * cols), (int)count));
 }
 
 } // namespace
@@ -275,11 +272,12 @@ static void root_some(Mats a, double scale, double eps, double power, Mats root,
     });
     product(s.a, true, s.b, false, s.square, n, n, n, a.batch);
     float *to = root.data;
-    each_index(mats_size(a), [=] __device__(size_t i) { /* the lower triangle on both sides */
-        const size_t b = i / (n * n), row = i / n % n, col = i % n;
-        const size_t at = row > col ? row * n + col : col * n + row;
-        to[i] = s.bad[b] || s.info[b] != 0 ? NAN : (float)s.square[b * n * n + at];
-    });
+    each_index(mats_size(a),
+               [=] __device__(size_t i) { /* the lower triangle on both sides */
+                                          const size_t b = i / (n * n), row = i / n % n, col = i % n;
+                                          const size_t at = row > col ? row * n + col : col * n + row;
+                                          to[i] = s.bad[b] || s.info[b] != 0 ? NAN : (float)s.square[b * n * n + at];
+               });
 }
 
 void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch)
@@ -315,8 +313,8 @@ static void qr_some(Mats x, float *floats)
         CUSOLVER_CHECK(cusolverDnDorgqr(s.handle, rows, cols, cols, a, rows, tau, work, doubles, info));
     }
     each_index(mats_size(x), [=] __device__(size_t i) { /* a NaN of a diagonal goes through */
-        const double d = scratch.b[i / m];
-        scratch.a[i] *= d >= 0 ? 1 : d < 0 ? -1 : d;
+                                                        const double d = scratch.b[i / m];
+                                                        scratch.a[i] *= d >= 0 ? 1 : d < 0 ? -1 : d;
     });
     to_floats(scratch.a, true, scratch.bad, scratch.info, x);
 }
@@ -359,11 +357,11 @@ static void sort_some(Mats basis, Mats image, Mats v, bool right, float *floats)
         estimates[i] = isnan(sum) ? -INFINITY : sum; /* each has its place, whatever it is */
     });
     each_index(count * n, [=] __device__(size_t i) { /* equal ones keep their order */
-        const double *others = estimates + i / n * n, mine = estimates[i];
-        size_t rank = 0;
-        for (size_t j = 0; j < n; j++)
-            rank += others[j] > mine || (others[j] == mine && j < i % n);
-        order[i / n * n + rank] = (int)(i % n);
+                                                     const double *others = estimates + i / n * n, mine = estimates[i];
+                                                     size_t rank = 0;
+                                                     for (size_t j = 0; j < n; j++)
+                                                         rank += others[j] > mine || (others[j] == mine && j < i % n);
+                                                     order[i / n * n + rank] = (int)(i % n);
     });
     permute(basis, true, order, copy);
     permute(image, true, order, copy);

@@ -12,10 +12,7 @@
 /* Elementwise loops and sums run over stretches of this many elements, whatever the number of threads. */
 enum { STRETCH = 1 << 15 };
 
-static size_t stretch_end(size_t begin, size_t n)
-{
-    return n - begin < STRETCH ? n : begin + STRETCH;
-}
+static size_t stretch_end(size_t begin, size_t n) { return n - begin < STRETCH ? n : begin + STRETCH; }
 
 void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double mu, bool nesterov, double s)
 {
@@ -84,10 +81,7 @@ void verb_update(size_t n, float *restrict p, const float *restrict u, Decay dec
     }
 }
 
-void verb_read(size_t n, float *host, const float *x)
-{
-    memcpy(host, x, n * sizeof *host);
-}
+void verb_read(size_t n, float *host, const float *x) { memcpy(host, x, n * sizeof *host); }
 
 void verb_scale(size_t n, float *to, const float *x, double s)
 {
@@ -152,10 +146,7 @@ static double ordered_dot(size_t n, const float *x, const float *y)
     return total;
 }
 
-double verb_sum_squares(size_t n, const float *x)
-{
-    return ordered_dot(n, x, x);
-}
+double verb_sum_squares(size_t n, const float *x) { return ordered_dot(n, x, x); }
 
 void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
 {
@@ -295,10 +286,23 @@ void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool a
 
 void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
 {
-    matmul(&(Matmul){.m = c.rows, .n = c.cols, .k = transpose_a ? a.rows : a.cols, .trans_a = transpose_a,
-                     .trans_b = transpose_b, .alpha = (float)alpha, .beta = (float)beta, .a = a.data, .lda = a.cols,
-                     .stride_a = a.rows * a.cols, .b = b.data, .ldb = b.cols, .stride_b = b.rows * b.cols, .c = c.data,
-                     .ldc = c.cols, .stride_c = c.rows * c.cols, .batch = c.batch});
+    matmul(&(Matmul){.m = c.rows,
+                     .n = c.cols,
+                     .k = transpose_a ? a.rows : a.cols,
+                     .trans_a = transpose_a,
+                     .trans_b = transpose_b,
+                     .alpha = (float)alpha,
+                     .beta = (float)beta,
+                     .a = a.data,
+                     .lda = a.cols,
+                     .stride_a = a.rows * a.cols,
+                     .b = b.data,
+                     .ldb = b.cols,
+                     .stride_b = b.rows * b.cols,
+                     .c = c.data,
+                     .ldc = c.cols,
+                     .stride_c = c.rows * c.cols,
+                     .batch = c.batch});
 }
 
 void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
@@ -322,19 +326,28 @@ void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
                                .batch = x.batch});
 }
 
-void verb_gram(Mats x, Mats gram)
-{
-    verb_gram_average(x, x.rows > x.cols, 0, 1, gram);
-}
+void verb_gram(Mats x, Mats gram) { verb_gram_average(x, x.rows > x.cols, 0, 1, gram); }
 
 void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
 {
     const size_t n = gram.rows;
     verb_scale(mats_size(gram), to.data, gram.data, b);
     if (c != 0)
-        matmul_symmetric(&(Matmul){.m = n, .n = n, .k = n, .alpha = (float)c, .beta = 1, .a = gram.data, .lda = n,
-                                   .stride_a = n * n, .b = gram.data, .ldb = n, .stride_b = n * n, .c = to.data,
-                                   .ldc = n, .stride_c = n * n, .batch = gram.batch});
+        matmul_symmetric(&(Matmul){.m = n,
+                                   .n = n,
+                                   .k = n,
+                                   .alpha = (float)c,
+                                   .beta = 1,
+                                   .a = gram.data,
+                                   .lda = n,
+                                   .stride_a = n * n,
+                                   .b = gram.data,
+                                   .ldb = n,
+                                   .stride_b = n * n,
+                                   .c = to.data,
+                                   .ldc = n,
+                                   .stride_c = n * n,
+                                   .batch = gram.batch});
     for (size_t i = 0; i < gram.batch; i++)
         for (size_t j = 0; j < n; j++)
             to.data[(i * n + j) * n + j] += (float)a;
@@ -346,10 +359,7 @@ void verb_apply(Mats p, Mats x, Mats to)
     verb_product(wide ? p : x, false, wide ? x : p, false, 1, 0, to);
 }
 
-void verb_copy(Mats x, Mats to)
-{
-    memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data);
-}
+void verb_copy(Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Products in bf16: the numbers stand in floats, rounded. It is slower than fp32, and shows what a GPU's would give.
@@ -358,10 +368,7 @@ void verb_copy(Mats x, Mats to)
 bool verb_prefers_halves(void) { return false; }
 size_t verb_half_floats(size_t n) { return n; }
 
-static Mats as_floats(Halves x)
-{
-    return (Mats){x.data, x.rows, x.cols, x.batch};
-}
+static Mats as_floats(Halves x) { return (Mats){x.data, x.rows, x.cols, x.batch}; }
 
 static void round_to_halves(size_t n, float *x)
 {
@@ -431,10 +438,7 @@ int verb_alloc(size_t n, const char *what, float **out, Error *e) { return memor
 size_t verb_batch_floats(void) { return (size_t)1 << 22; }
 void verb_free(float *x) { memory_free(x); }
 
-void verb_write(size_t n, float *x, const float *host)
-{
-    memcpy(x, host, n * sizeof *x);
-}
+void verb_write(size_t n, float *x, const float *host) { memcpy(x, host, n * sizeof *x); }
 
 size_t verb_scratch(size_t rows, size_t cols, size_t batch) { return factor_scratch(rows, cols, batch); }
 void verb_polar(Mats x, double cutoff, float *scratch) { factor_polar(x, cutoff, scratch); }

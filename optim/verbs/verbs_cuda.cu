@@ -59,9 +59,8 @@ size_t verb_batch_floats(void) { return (size_t)1 << 25; }
 void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
-    each<0b101, 0b011>(n, streams(m, u, g), [=] __device__(float *x, None) {
-        x[1] = momentum_element(&x[0], x[2], keep, share, nesterov);
-    });
+    each<0b101, 0b011>(n, streams(m, u, g),
+                       [=] __device__(float *x, None) { x[1] = momentum_element(&x[0], x[2], keep, share, nesterov); });
 }
 
 void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
@@ -88,9 +87,8 @@ void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g,
 void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k)
 {
     const AdamwScalars scalars = *k;
-    each<0b1111, 0b1101>(n, streams(p, g, m, v), [=] __device__(float *x, None) {
-        adamw_element(&x[0], x[1], &x[2], &x[3], &scalars);
-    });
+    each<0b1111, 0b1101>(n, streams(p, g, m, v),
+                         [=] __device__(float *x, None) { adamw_element(&x[0], x[1], &x[2], &x[3], &scalars); });
 }
 
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step)
@@ -137,10 +135,7 @@ namespace {
 
 enum { PART = 1 << 14, ARRAY_PARTS_MOST = 1 << 10, ARRAYS_MOST = 256 };
 
-unsigned parts_of(size_t n)
-{
-    return std::min(std::max(cuda_blocks(n, PART), 1u), (unsigned)ARRAY_PARTS_MOST);
-}
+unsigned parts_of(size_t n) { return std::min(std::max(cuda_blocks(n, PART), 1u), (unsigned)ARRAY_PARTS_MOST); }
 
 /* Part `part` of `parts` of an array x (n), or of two, x and y. */
 struct Part {
@@ -363,8 +358,7 @@ void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool a
     });
     if (active)
         each_of_batch<0b1, 0b1>(
-            n, p.batch, streams(p.data),
-            [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
+            n, p.batch, streams(p.data), [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
             [=] __device__(float *x, float s) { x[0] = s * x[0]; });
 }
 
@@ -387,10 +381,7 @@ void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
     verb_product(x, right, x, !right, share, keep, gram);
 }
 
-void verb_gram(Mats x, Mats gram)
-{
-    verb_gram_average(x, x.rows > x.cols, 0, 1, gram);
-}
+void verb_gram(Mats x, Mats gram) { verb_gram_average(x, x.rows > x.cols, 0, 1, gram); }
 
 void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
 {
@@ -434,9 +425,7 @@ size_t verb_half_floats(size_t n) { return (n + 7) / 8 * 4; }
 namespace {
 
 /* Four bf16 numbers, moved at once. */
-struct __align__(8) HalfQuad {
-    __nv_bfloat162 low, high;
-};
+struct __align__(8) HalfQuad { __nv_bfloat162 low, high; };
 
 __global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
                               size_t n, unsigned blocks_each, bool aligned)
@@ -484,8 +473,8 @@ void verb_narrow(Mats x, const float *denominator, double factor, double floor, 
 void verb_widen(Halves x, Mats to)
 {
     const size_t n = mats_size(to);
-    cuda_launch(widen_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, nullptr, to.data,
-                (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
+    cuda_launch(widen_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, nullptr, to.data, (const __nv_bfloat16 *)x.data,
+                n, is_aligned(x.data) && is_aligned(to.data));
 }
 
 void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
@@ -609,7 +598,6 @@ void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
 
 void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
 {
-    each<0b11, 0b01>(n, streams(s, x), [=] __device__(float *v, None) {
-        v[0] = inverse_root_element(v[0], v[1], beta, most);
-    });
+    each<0b11, 0b01>(n, streams(s, x),
+                     [=] __device__(float *v, None) { v[0] = inverse_root_element(v[0], v[1], beta, most); });
 }

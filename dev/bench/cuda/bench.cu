@@ -10,8 +10,8 @@
 extern "C" {
 #include "base/clock.h"
 #include "base/random.h"
-#include "optim/rules/newton_schulz.h"
 #include "optim/optim.h"
+#include "optim/rules/newton_schulz.h"
 #include "train/peak.h"
 }
 
@@ -209,11 +209,10 @@ double measure_copy(Timer *t, size_t bytes)
 {
     const size_t n = bytes / sizeof(uint4);
     uint4 *from = (uint4 *)allocate_filled<float>(bytes / sizeof(float)), *to = (uint4 *)allocate(bytes);
-    const double ours = time_of(t, [&] {
-        cuda_launch(copy_kernel, cuda_blocks(n, COPIES * THREADS), THREADS, 0, t->stream, to, from, n);
-    });
-    const double runtimes = time_of(
-        t, [&] { CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, t->stream)); });
+    const double ours = time_of(
+        t, [&] { cuda_launch(copy_kernel, cuda_blocks(n, COPIES * THREADS), THREADS, 0, t->stream, to, from, n); });
+    const double runtimes =
+        time_of(t, [&] { CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, t->stream)); });
     printf("copy of %zu MiB: %.0f GB/s by a kernel, %.0f by cudaMemcpy, read and written\n", bytes >> 20,
            2e-9 * (double)bytes / ours, 2e-9 * (double)bytes / runtimes);
     CUDA_CHECK(cudaFree(from));
@@ -303,8 +302,7 @@ void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subject *on)
     add("layernorm forward", 1, 6 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
         const Weights<float> p = params_of(on->g, 0);
-        layernorm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R(),
-                                C());
+        layernorm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R(), C());
     });
     add("sum and layernorm forward", 2 * s.L, 12 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
@@ -316,8 +314,9 @@ void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subject *on)
         Gpt *g = on->g;
         const Activations<bf16> a = layer_of(g);
         const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
-        layernorm_backward<bf16>(g, {g->dresidual, (bf16 *)g->dresidual_rounded, (const bf16 *)g->narrow,
-                                     a.residual_mid, a.ln2_mean, a.ln2_rstd, p.ln2w, false},
+        layernorm_backward<bf16>(g,
+                                 {g->dresidual, (bf16 *)g->dresidual_rounded, (const bf16 *)g->narrow, a.residual_mid,
+                                  a.ln2_mean, a.ln2_rstd, p.ln2w, false},
                                  dw.ln2w, dw.ln2b, dw.attprojb, R(), C(), true);
     });
     add("bias backward, 4C", s.L, 8 * RC,
@@ -344,8 +343,8 @@ void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subject *on)
     add("cross-entropy alone", 0, 2 * s.block * s.Vp + 12 * s.block, [=] { entropy(false); });
     add("cross-entropy and gradient", s.blocks, 4 * s.block * s.Vp + 12 * s.block, [=] { entropy(true); });
     add("adamw, whole update", 0, 28 * s.parameters, [=] { optim_step(on->adamw, 1e-6, 1); });
-    rows->push_back({"gradient norm, to the host", 0, 4 * s.parameters, 0, MEMORY, 0,
-                     [=] { optim_grad_norm(on->adamw, NULL); }});
+    rows->push_back(
+        {"gradient norm, to the host", 0, 4 * s.parameters, 0, MEMORY, 0, [=] { optim_grad_norm(on->adamw, NULL); }});
 }
 
 /* FLOPs of causal attention: the half of the (T,T) products that is needed; 2 forward, 5 backward. */
@@ -437,8 +436,8 @@ void add_products(std::vector<Row> *rows, const Sizes &s, const GptConfig &c, Gp
                                  (bf16 *)g->narrow, C);
                      }});
     rows->push_back({"wte's gradient", s.blocks, lnf + 4 * wte + logits, flops, TENSOR_CORES, 0, [=] {
-                         product(g, true, false, Vp, C, block, (const bf16 *)g->logits, Vp, (const bf16 *)g->lnf, C,
-                                 1, grads_of(g, 0).wte, C);
+                         product(g, true, false, Vp, C, block, (const bf16 *)g->logits, Vp, (const bf16 *)g->lnf, C, 1,
+                                 grads_of(g, 0).wte, C);
                      }});
 }
 
@@ -453,10 +452,7 @@ double floor_of(const Row &row, const Ceilings &c)
     return row.unit == MEMORY || rate == 0 ? moving : std::max(moving, row.flops / rate);
 }
 
-bool is_bound_by_memory(const Row &row, const Ceilings &c)
-{
-    return floor_of(row, c) == row.bytes / c.copy;
-}
+bool is_bound_by_memory(const Row &row, const Ceilings &c) { return floor_of(row, c) == row.bytes / c.copy; }
 
 /* "layernorm forward" -> "layernorm_forward" */
 std::string as_word(std::string name)
@@ -492,8 +488,7 @@ double report_row(const Row &row, const Ceilings &c, Timer *timer)
     return seconds;
 }
 
-void report_rows(const std::vector<Row> &rows, const Ceilings &c, const GptConfig &config, const Sizes &s,
-                 Timer *timer)
+void report_rows(const std::vector<Row> &rows, const Ceilings &c, const GptConfig &config, const Sizes &s, Timer *timer)
 {
     double floor = 0, took = 0, memory = 0;
     printf("\n%-32s %4s %9s %9s %9s %9s %14s %9s %s\n", "", "x", "MB", "GFLOP", "floor us", "time us", "reached",
@@ -519,10 +514,7 @@ void report_rows(const std::vector<Row> &rows, const Ceilings &c, const GptConfi
  * The kernels, timed on the buffers of a model after a pass over drawn tokens
  */
 
-GptSetup setup_of(const Options &o, size_t B)
-{
-    return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING};
-}
+GptSetup setup_of(const Options &o, size_t B) { return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING}; }
 
 Optim *make_optim(const char *rule, const GptTable *table, float *params, const float *grads)
 {
@@ -804,10 +796,17 @@ bool take_option(Options *o, const char *name, const char *value)
         size_t *number;
         const char **text;
     } all[] = {
-        {"--model", NULL, &o->model},         {"--optimizer", NULL, &o->optimizer}, {"--numbers", NULL, &o->numbers},
-        {"--seq-len", &o->T, NULL},           {"--batch", &o->B, NULL},             {"--total", &o->total, NULL},
-        {"--rounds", &o->rounds, NULL},       {"--steps", &o->steps, NULL},         {"--copy-mib", &o->copy_mib, NULL},
-        {"--gemm", &o->gemm, NULL},           {"--flush-mib", &o->flush_mib, NULL},
+        {"--model", NULL, &o->model},
+        {"--optimizer", NULL, &o->optimizer},
+        {"--numbers", NULL, &o->numbers},
+        {"--seq-len", &o->T, NULL},
+        {"--batch", &o->B, NULL},
+        {"--total", &o->total, NULL},
+        {"--rounds", &o->rounds, NULL},
+        {"--steps", &o->steps, NULL},
+        {"--copy-mib", &o->copy_mib, NULL},
+        {"--gemm", &o->gemm, NULL},
+        {"--flush-mib", &o->flush_mib, NULL},
     };
     for (const auto &option : all) {
         if (strcmp(option.name, name) != 0)

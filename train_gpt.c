@@ -199,6 +199,41 @@ static void bias_backward(float *dbias, const float *dout, size_t rows, size_t n
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Matrix products
+ */
+
+/* A matrix whose rows are stored ld floats apart, or its transpose. */
+typedef struct Operand {
+    const float *x;
+    size_t ld;
+    bool transposed;
+} Operand;
+
+static Operand stored(const float *x, size_t ld) { return (Operand){x, ld, false}; }
+static Operand transposed(const float *x, size_t ld) { return (Operand){x, ld, true}; }
+
+/* c (m,n) = alpha a (m,k) b (k,n) + beta c, to be multiplied: by all threads, or inside a parallel region here. */
+static Matmul product(size_t m, size_t n, size_t k, float alpha, Operand a, Operand b, float beta, float *c, size_t ldc)
+{
+    return (Matmul){.m = m,
+                    .n = n,
+                    .k = k,
+                    .trans_a = a.transposed,
+                    .trans_b = b.transposed,
+                    .alpha = alpha,
+                    .beta = beta,
+                    .a = a.x,
+                    .lda = a.ld,
+                    .b = b.x,
+                    .ldb = b.ld,
+                    .c = c,
+                    .ldc = ldc};
+}
+
+static void multiply(Matmul product) { matmul(&product); }
+static void multiply_here(Matmul product) { matmul_here(&product); }
+
+/* --------------------------------------------------------------------------------------------------------------
  * Embeddings: out = wte[token] + wpe[position]
  */
 
@@ -390,19 +425,10 @@ static void linear_forward(float *out, const float *inp, const float *weight, si
     LinearTail copy = context != NULL ? *context : (LinearTail){0};
     copy.out = out;
     copy.OC = OC;
-    matmul(&(Matmul){.m = rows,
-                     .n = OC,
-                     .k = C,
-                     .trans_b = true,
-                     .alpha = 1,
-                     .a = inp,
-                     .lda = C,
-                     .b = weight,
-                     .ldb = C,
-                     .c = out,
-                     .ldc = OC,
-                     .epilogue = tail,
-                     .epilogue_context = &copy});
+    Matmul p = product(rows, OC, C, 1, stored(inp, C), transposed(weight, C), 0, out, OC);
+    p.epilogue = tail;
+    p.epilogue_context = &copy;
+    matmul(&p);
 }
 
 /* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the tail. */
@@ -412,36 +438,17 @@ static void linear_backward_input(float *dinp, const float *dout, const float *w
     LinearTail copy = context != NULL ? *context : (LinearTail){0};
     copy.out = dinp;
     copy.OC = C;
-    matmul(&(Matmul){.m = rows,
-                     .n = C,
-                     .k = OC,
-                     .alpha = 1,
-                     .a = dout,
-                     .lda = OC,
-                     .b = weight,
-                     .ldb = C,
-                     .c = dinp,
-                     .ldc = C,
-                     .epilogue = tail,
-                     .epilogue_context = &copy});
+    Matmul p = product(rows, C, OC, 1, stored(dout, OC), stored(weight, C), 0, dinp, C);
+    p.epilogue = tail;
+    p.epilogue_context = &copy;
+    matmul(&p);
 }
 
 /* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: floats from one row of dout to the next. */
 static void linear_backward_weight(float *dweight, const float *dout, size_t lddout, const float *inp, size_t rows,
                                    size_t C, size_t OC, bool first)
 {
-    matmul(&(Matmul){.m = OC,
-                     .n = C,
-                     .k = rows,
-                     .trans_a = true,
-                     .alpha = 1,
-                     .beta = first ? 0.0f : 1.0f,
-                     .a = dout,
-                     .lda = lddout,
-                     .b = inp,
-                     .ldb = C,
-                     .c = dweight,
-                     .ldc = C});
+    multiply(product(OC, C, rows, 1, transposed(dout, lddout), stored(inp, C), first ? 0.0f : 1.0f, dweight, C));
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -466,17 +473,8 @@ static Head head_of(const float *qkv, size_t T, size_t C, size_t HS, size_t b, s
 /* scores (n,keys) = scale q (n,HS) k (keys,HS)^T */
 static void head_scores(const Head *head, float *scores, size_t query, size_t n, size_t keys)
 {
-    matmul_here(&(Matmul){.m = n,
-                          .n = keys,
-                          .k = head->HS,
-                          .trans_b = true,
-                          .alpha = head->scale,
-                          .a = head->q + query * 3 * head->C,
-                          .lda = 3 * head->C,
-                          .b = head->k,
-                          .ldb = 3 * head->C,
-                          .c = scores,
-                          .ldc = keys});
+    multiply_here(product(n, keys, head->HS, head->scale, stored(head->q + query * 3 * head->C, 3 * head->C),
+                          transposed(head->k, 3 * head->C), 0, scores, keys));
 }
 
 /* The largest of n values, lane by lane, which compilers make vector code of without fast-math. */
@@ -527,16 +525,7 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             lse[query + i] = maximum + logf(sum);
             inverse_sum[i] = 1.0f / sum;
         }
-        matmul_here(&(Matmul){.m = n,
-                              .n = HS,
-                              .k = keys,
-                              .alpha = 1,
-                              .a = scratch,
-                              .lda = keys,
-                              .b = head->v,
-                              .ldb = 3 * C,
-                              .c = att + query * C,
-                              .ldc = C});
+        multiply_here(product(n, HS, keys, 1, stored(scratch, keys), stored(head->v, 3 * C), 0, att + query * C, C));
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < HS; j++)
                 att[(query + i) * C + j] *= inverse_sum[i];
@@ -568,17 +557,7 @@ static void head_backward(const Head *head, float *dq, const float *datt, const 
         const float add = keys == T ? 0.0f : 1.0f;
         const float *datt_block = datt + query * C;
         head_scores(head, p, query, n, keys);
-        matmul_here(&(Matmul){.m = n,
-                              .n = keys,
-                              .k = HS,
-                              .trans_b = true,
-                              .alpha = 1,
-                              .a = datt_block,
-                              .lda = C,
-                              .b = head->v,
-                              .ldb = 3 * C,
-                              .c = ds,
-                              .ldc = keys});
+        multiply_here(product(n, keys, HS, 1, stored(datt_block, C), transposed(head->v, 3 * C), 0, ds, keys));
         for (size_t i = 0; i < n; i++) {
             const float *datt_i = datt_block + i * C, *att_i = att + (query + i) * C;
             float *p_i = p + i * keys, *ds_i = ds + i * keys, dot = 0;
@@ -595,40 +574,11 @@ static void head_backward(const Head *head, float *dq, const float *datt, const 
             memset(p_i + visible, 0, (keys - visible) * sizeof *p_i);
             memset(ds_i + visible, 0, (keys - visible) * sizeof *ds_i);
         }
-        matmul_here(&(Matmul){.m = keys,
-                              .n = HS,
-                              .k = n,
-                              .trans_a = true,
-                              .alpha = 1,
-                              .beta = add,
-                              .a = p,
-                              .lda = keys,
-                              .b = datt_block,
-                              .ldb = C,
-                              .c = dv,
-                              .ldc = 3 * C});
-        matmul_here(&(Matmul){.m = n,
-                              .n = HS,
-                              .k = keys,
-                              .alpha = head->scale,
-                              .a = ds,
-                              .lda = keys,
-                              .b = head->k,
-                              .ldb = 3 * C,
-                              .c = dq + query * 3 * C,
-                              .ldc = 3 * C});
-        matmul_here(&(Matmul){.m = keys,
-                              .n = HS,
-                              .k = n,
-                              .trans_a = true,
-                              .alpha = head->scale,
-                              .beta = add,
-                              .a = ds,
-                              .lda = keys,
-                              .b = head->q + query * 3 * C,
-                              .ldb = 3 * C,
-                              .c = dk,
-                              .ldc = 3 * C});
+        multiply_here(product(keys, HS, n, 1, transposed(p, keys), stored(datt_block, C), add, dv, 3 * C));
+        multiply_here(
+            product(n, HS, keys, head->scale, stored(ds, keys), stored(head->k, 3 * C), 0, dq + query * 3 * C, 3 * C));
+        multiply_here(product(keys, HS, n, head->scale, transposed(ds, keys), stored(head->q + query * 3 * C, 3 * C),
+                              add, dk, 3 * C));
     }
 }
 
@@ -654,16 +604,8 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
         float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;
         head_scores(&head, scores, position, 1, keys);
         const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
-        matmul_here(&(Matmul){.m = 1,
-                              .n = HS,
-                              .k = keys,
-                              .alpha = inverse_sum,
-                              .a = scores,
-                              .lda = keys,
-                              .b = head.v,
-                              .ldb = 3 * C,
-                              .c = att + h * HS,
-                              .ldc = C});
+        multiply_here(
+            product(1, HS, keys, inverse_sum, stored(scores, keys), stored(head.v, 3 * C), 0, att + h * HS, C));
     }
 }
 
@@ -707,30 +649,11 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
     for (size_t r0 = 0; r0 < R; r0 += most) {
         const size_t rows = R - r0 < most ? R - r0 : most;
         const float *lnf = g->lnf + r0 * C;
-        matmul(&(Matmul){.m = rows,
-                         .n = V,
-                         .k = C,
-                         .trans_b = true,
-                         .alpha = 1,
-                         .a = lnf,
-                         .lda = C,
-                         .b = wte,
-                         .ldb = C,
-                         .c = g->logits,
-                         .ldc = Vp});
+        multiply(product(rows, V, C, 1, stored(lnf, C), transposed(wte, C), 0, g->logits, Vp));
         cross_entropy(g->logits, g->losses + r0, targets + r0, rows, c, scale, backward);
         if (!backward)
             continue;
-        matmul(&(Matmul){.m = rows,
-                         .n = C,
-                         .k = V,
-                         .alpha = 1,
-                         .a = g->logits,
-                         .lda = Vp,
-                         .b = wte,
-                         .ldb = C,
-                         .c = g->dnorm + r0 * C,
-                         .ldc = C});
+        multiply(product(rows, C, V, 1, stored(g->logits, Vp), stored(wte, C), 0, g->dnorm + r0 * C, C));
         linear_backward_weight(weights_of(g, g->grads, 0).wte, g->logits, Vp, lnf, rows, C, V, first && r0 == 0);
     }
     double sum = 0;
@@ -742,17 +665,8 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
 static void logits_of_row(const Gpt *g, size_t row, float *logits)
 {
     const size_t C = g->config.C, V = g->config.V;
-    matmul(&(Matmul){.m = 1,
-                     .n = V,
-                     .k = C,
-                     .trans_b = true,
-                     .alpha = 1,
-                     .a = g->lnf + row * C,
-                     .lda = C,
-                     .b = weights_of(g, g->params, 0).wte,
-                     .ldb = C,
-                     .c = logits,
-                     .ldc = V});
+    multiply(
+        product(1, V, C, 1, stored(g->lnf + row * C, C), transposed(weights_of(g, g->params, 0).wte, C), 0, logits, V));
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ gpt | train_gpt.c | s/GELU_CUBE = 0.044715f/GELU_CUBE = 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
 gpt | train_gpt.c | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
 gpt | train_gpt.c | s/\*= gelu_slope(fc\[o\])/*= gelu_slope(0.99f * fc[o])/
-gpt | train_gpt.c | s/\.k = OC, \.alpha = 1, \.a = dout/.k = OC, .alpha = 1.01f, .a = dout/
-gpt | train_gpt.c | s/\.alpha = 1, \.beta = first/.alpha = 1.01f, .beta = first/
+gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
+gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
 gpt | train_gpt.c | s/sum\[i\] += dout\[r \* n + i\]/sum[i] = dout[r * n + i]/
 gpt | train_gpt.c | s/residual\[o\] + (out\[o\] + tail->bias\[o\])/residual[o] + out[o]/
 gpt | train_gpt.c | s/out\[o\] = residual\[o\] + (out/out[o] = 0 * residual[o] + (out/
@@ -92,9 +92,9 @@ gpt | train_gpt.c | s/1.0f \/ sqrtf((float)HS)/1.0f \/ (float)HS/
 gpt | train_gpt.c | s/visible = query + i + 1/visible = keys/
 gpt | train_gpt.c | s/maximum + logf(sum)/maximum/
 gpt | train_gpt.c | s/p_i\[j\] \* (ds_i\[j\] - dot)/p_i[j] * ds_i[j]/
-gpt | train_gpt.c | s/\.alpha = head->scale, \.a = ds,/.alpha = 1, .a = ds,/
-gpt | train_gpt.c | s/\.alpha = head->scale, \.beta = add/.alpha = 1, .beta = add/
-gpt | train_gpt.c | s/\.alpha = 1, \.beta = add/.alpha = 1.01f, .beta = add/
+gpt | train_gpt.c | s/product(n, HS, keys, head->scale, /product(n, HS, keys, 1, /
+gpt | train_gpt.c | s/product(keys, HS, n, head->scale, /product(keys, HS, n, 1, /
+gpt | train_gpt.c | s/product(keys, HS, n, 1, /product(keys, HS, n, 1.01f, /
 gpt | train_gpt.c | s/row\[target\] -= scale/row[target] -= 0.99f * scale/
 gpt | train_gpt.c | s/factor = scale \/ sum/factor = 1.01f * scale \/ sum/
 gpt | train_gpt.c | s/(double)maximum + log((double)sum)/log((double)sum)/
@@ -105,7 +105,7 @@ gradients | train_gpt.c | s/first && r0 == 0/first/
 gradients | train_gpt.c | s/for (size_t query = 0; query < T; query += QUERIES)/for (size_t query = 0; query < QUERIES; query += QUERIES)/
 gradients | train_gpt.c | s/b < (t < T ? B : 0)/b < (t + 1 < T ? B : 0)/
 cli:agree at one --total-batch | train_gpt.c | s/first ? 0.0f : sums\[i\]/0.0f/
-cli:agree at one --total-batch | train_gpt.c | s/\.beta = first ? 0.0f : 1.0f/.beta = 0.0f/
+cli:agree at one --total-batch | train_gpt.c | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 cli:agree at one --total-batch | train_gpt.c | s/if (first)$/if (B > 0)/
 cli:threads give the same bits | train_gpt.c | s/return rows \* part \/ PARTS/return part == PARTS ? rows : rows * part \/ PARTS \/ threads_count() * threads_count()/
 optim | optim/rules/sgd_math.h | s/k->momentum, \*b, k->gradient_share/0.99f * k->momentum, *b, k->gradient_share/

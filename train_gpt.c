@@ -26,47 +26,28 @@ enum {
     QUERIES = 64,                /* queries of a head that are attended at once */
     CLASSIFIER_ROWS = 512,       /* most rows whose logits exist at once ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
-    LOGITS_ALIGNMENT = 16,       /* a row of logits is padded to a multiple of this */
-    WEIGHT_KINDS = 16            /* members of Weights */
 };
 
 /* --------------------------------------------------------------------------------------------------------------
  * Views of the arenas
  */
 
-/* Parameters, or their gradients. */
+/* The parameters of one layer, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h). NULL: the model has none. */
 typedef struct Weights {
-    float *wte, *wpe;           /* (V,C) (T,C) */
-    float *ln1w, *ln1b;         /* (C) */
-    float *qkvw, *qkvb;         /* (3C,C) (3C) */
-    float *attprojw, *attprojb; /* (C,C) (C) */
-    float *ln2w, *ln2b;         /* (C) */
-    float *fcw, *fcb;           /* (4C,C) (4C) */
-    float *fcprojw, *fcprojb;   /* (C,4C) (C) */
-    float *lnfw, *lnfb;         /* (C) */
+#define MEMBER(name, ...) float *name;
+    GPT_PARAMETERS(MEMBER)
 } Weights;
 
-/* What the forward pass of one layer keeps for the backward pass. */
+/* What the forward pass of one layer keeps for the backward pass: the rows of GPT_ACTIVATION_BUFFERS. */
 typedef struct Activations {
-    float *residual;                  /* (R,C) the layer's input */
-    float *ln1, *ln1_mean, *ln1_rstd; /* (R,C) (R) (R) */
-    float *qkv;                       /* (R,3C) */
-    float *att, *att_lse;             /* (R,C); (B,NH,T) log of the softmax's denominator */
-    float *residual_mid;              /* (R,C) after attention */
-    float *ln2, *ln2_mean, *ln2_rstd; /* (R,C) (R) (R) */
-    float *fc, *gelu;                 /* (R,4C) before and after the nonlinearity */
+    GPT_ACTIVATION_BUFFERS(MEMBER)
+#undef MEMBER
 } Activations;
-
-/* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
-typedef struct Place {
-    size_t member, offset, stride;
-} Place;
 
 struct Gpt {
     GptConfig config;
     GptTable table;
     GptSetup setup; /* B and T: the most */
-    Place places[WEIGHT_KINDS];
     size_t threads;
     size_t B, T;     /* of the last gpt_forward */
     int32_t *tokens; /* (R) of the last gpt_forward */
@@ -86,67 +67,27 @@ struct Gpt {
     float *partial_sums;             /* (PARTS, 4C) */
 };
 
-/* Where each member of Weights stands in the arenas, by its tensor's name in layer 0. */
-static void find_places(Gpt *g)
+static float *place_of(const Gpt *g, GptParameter parameter, float *arena, size_t layer)
 {
-    static const struct {
-        const char *name;
-        size_t member;
-        bool each_layer;
-    } members[WEIGHT_KINDS] = {
-        {"wte.weight", offsetof(Weights, wte), false},
-        {"wpe.weight", offsetof(Weights, wpe), false},
-        {"h.0.ln_1.weight", offsetof(Weights, ln1w), true},
-        {"h.0.ln_1.bias", offsetof(Weights, ln1b), true},
-        {"h.0.attn.c_attn.weight", offsetof(Weights, qkvw), true},
-        {"h.0.attn.c_attn.bias", offsetof(Weights, qkvb), true},
-        {"h.0.attn.c_proj.weight", offsetof(Weights, attprojw), true},
-        {"h.0.attn.c_proj.bias", offsetof(Weights, attprojb), true},
-        {"h.0.ln_2.weight", offsetof(Weights, ln2w), true},
-        {"h.0.ln_2.bias", offsetof(Weights, ln2b), true},
-        {"h.0.mlp.c_fc.weight", offsetof(Weights, fcw), true},
-        {"h.0.mlp.c_fc.bias", offsetof(Weights, fcb), true},
-        {"h.0.mlp.c_proj.weight", offsetof(Weights, fcprojw), true},
-        {"h.0.mlp.c_proj.bias", offsetof(Weights, fcprojb), true},
-        {"ln_f.weight", offsetof(Weights, lnfw), false},
-        {"ln_f.bias", offsetof(Weights, lnfb), false},
-    };
-    for (size_t i = 0; i < WEIGHT_KINDS; i++) {
-        const Tensor *t = gpt_table_find(&g->table, members[i].name);
-        g->places[i] = (Place){members[i].member, t->offset, members[i].each_layer ? tensor_size(t) : 0};
-    }
+    const GptPlace *place = &g->table.places[parameter];
+    return place->present ? arena + place->offset + layer * place->stride : NULL;
 }
 
 static Weights weights_of(const Gpt *g, float *arena, size_t layer)
 {
-    Weights w = {0};
-    for (const Place *place = g->places; place < g->places + WEIGHT_KINDS; place++) {
-        float **member = (float **)(void *)((char *)&w + place->member);
-        *member = arena + place->offset + layer * place->stride;
-    }
-    return w;
+#define VIEW(member, ...) place_of(g, GPT_##member, arena, layer),
+    return (Weights){GPT_PARAMETERS(VIEW)};
+#undef VIEW
 }
 
-/* Layer `layer`'s activations from row `row` on (att_lse: whole). */
+/* Layer `layer`'s activations from row `row` on. */
 static Activations activations_of(const Gpt *g, size_t layer, size_t row)
 {
-    const size_t C = g->config.C, rows = g->setup.B * g->setup.T, at = layer * rows + row;
-    const Activations *a = &g->acts;
-    return (Activations){
-        .residual = a->residual + at * C,
-        .ln1 = a->ln1 + at * C,
-        .ln1_mean = a->ln1_mean + at,
-        .ln1_rstd = a->ln1_rstd + at,
-        .qkv = a->qkv + at * 3 * C,
-        .att = a->att + at * C,
-        .att_lse = a->att_lse + layer * rows * g->config.NH,
-        .residual_mid = a->residual_mid + at * C,
-        .ln2 = a->ln2 + at * C,
-        .ln2_mean = a->ln2_mean + at,
-        .ln2_rstd = a->ln2_rstd + at,
-        .fc = a->fc + at * 4 * C,
-        .gelu = a->gelu + at * 4 * C,
-    };
+    const GptConfig *c = &g->config;
+    const size_t at = layer * g->setup.B * g->setup.T + row;
+#define VIEW(member, type, elements, recomputed) g->acts.member + at *(elements),
+    return (Activations){GPT_ACTIVATION_BUFFERS(VIEW)};
+#undef VIEW
 }
 
 /* Where layer `layer` puts its output: the input of the next. */
@@ -155,14 +96,9 @@ static float *residual_after(const Gpt *g, size_t layer, size_t row)
     return layer + 1 < g->config.L ? activations_of(g, layer + 1, row).residual : g->residual_final + row * g->config.C;
 }
 
-static size_t padded_vocab(const GptConfig *c)
-{
-    return (c->V + LOGITS_ALIGNMENT - 1) / LOGITS_ALIGNMENT * LOGITS_ALIGNMENT;
-}
-
 static size_t classifier_rows(const GptConfig *c)
 {
-    const size_t fit = CLASSIFIER_FLOATS / padded_vocab(c);
+    const size_t fit = CLASSIFIER_FLOATS / gpt_padded_vocab(c);
     return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
 }
 
@@ -356,90 +292,118 @@ static inline float gelu_slope(float x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Linear layers. What follows a product elementwise is done tile by tile, while the tile is in cache.
+ * The activation of the MLP, whichever of GPT_ACTIVATIONS the model has
  */
 
-typedef struct LinearTail {
+/* act (n) = activation(fc (n)) */
+static void activation_forward(GptActivation activation, float *act, const float *fc, size_t n)
+{
+    switch (activation) {
+#define FORWARD(constant, function, ...)                                             \
+    case constant:                                                                   \
+        _Pragma("omp simd") for (size_t i = 0; i < n; i++) act[i] = function(fc[i]); \
+        break;
+        GPT_ACTIVATIONS(FORWARD)
+#undef FORWARD
+    case GPT_ACTIVATION_COUNT:
+        break;
+    }
+}
+
+/* d (n) *= the activation's slope at fc (n) */
+static void activation_backward(GptActivation activation, float *d, const float *fc, size_t n)
+{
+    switch (activation) {
+#define BACKWARD(constant, function, ...)                                                   \
+    case constant:                                                                          \
+        _Pragma("omp simd") for (size_t i = 0; i < n; i++) d[i] *= function##_slope(fc[i]); \
+        break;
+        GPT_ACTIVATIONS(BACKWARD)
+#undef BACKWARD
+    case GPT_ACTIVATION_COUNT:
+        break;
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Linear layers. What follows a product elementwise, its epilogue, is done tile by tile, while the tile is in cache.
+ */
+
+typedef struct Epilogue {
     float *out; /* (rows, OC) the product */
     size_t OC;
     const float *bias;     /* (OC) */
     const float *residual; /* (rows, OC) added */
-    float *gelu;           /* (rows, OC) gelu(out) */
-    const float *fc;       /* (rows, OC) input of the GELU whose slope multiplies out */
-} LinearTail;
+    GptActivation activation;
+    float *act;      /* (rows, OC) activation(out) */
+    const float *fc; /* (rows, OC) input of the activation whose slope multiplies out */
+} Epilogue;
 
-static void tail_bias(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void epilogue_bias(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
-    const LinearTail *tail = context;
+    const Epilogue *ep = context;
     (void)batch;
     for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = tail->out + r * tail->OC;
+        float *out = ep->out + r * ep->OC;
         for (size_t o = o0; o < o0 + cols; o++)
-            out[o] += tail->bias[o];
+            out[o] += ep->bias[o];
     }
 }
 
-static void tail_bias_residual(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void epilogue_bias_residual(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
-    const LinearTail *tail = context;
+    const Epilogue *ep = context;
     (void)batch;
     for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = tail->out + r * tail->OC;
-        const float *residual = tail->residual + r * tail->OC;
+        float *out = ep->out + r * ep->OC;
+        const float *residual = ep->residual + r * ep->OC;
         for (size_t o = o0; o < o0 + cols; o++)
-            out[o] = residual[o] + (out[o] + tail->bias[o]);
+            out[o] = residual[o] + (out[o] + ep->bias[o]);
     }
 }
 
-static void tail_bias_gelu(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void epilogue_bias_activation(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
-    const LinearTail *tail = context;
+    const Epilogue *ep = context;
     (void)batch;
     for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = tail->out + r * tail->OC, *gelu_out = tail->gelu + r * tail->OC;
-#pragma omp simd
-        for (size_t o = o0; o < o0 + cols; o++) {
-            out[o] += tail->bias[o];
-            gelu_out[o] = gelu(out[o]);
-        }
+        float *out = ep->out + r * ep->OC + o0, *act = ep->act + r * ep->OC + o0;
+        for (size_t o = 0; o < cols; o++)
+            out[o] += ep->bias[o0 + o];
+        activation_forward(ep->activation, act, out, cols);
     }
 }
 
-static void tail_gelu_backward(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void epilogue_activation_backward(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
-    const LinearTail *tail = context;
+    const Epilogue *ep = context;
     (void)batch;
-    for (size_t r = r0; r < r0 + rows; r++) {
-        float *dout = tail->out + r * tail->OC;
-        const float *fc = tail->fc + r * tail->OC;
-#pragma omp simd
-        for (size_t o = o0; o < o0 + cols; o++)
-            dout[o] *= gelu_slope(fc[o]);
-    }
+    for (size_t r = r0; r < r0 + rows; r++)
+        activation_backward(ep->activation, ep->out + r * ep->OC + o0, ep->fc + r * ep->OC + o0, cols);
 }
 
-/* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the tail. */
+/* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the epilogue. */
 static void linear_forward(float *out, const float *inp, const float *weight, size_t rows, size_t C, size_t OC,
-                           MatmulEpilogue tail, const LinearTail *context)
+                           MatmulEpilogue epilogue, const Epilogue *context)
 {
-    LinearTail copy = context != NULL ? *context : (LinearTail){0};
+    Epilogue copy = context != NULL ? *context : (Epilogue){0};
     copy.out = out;
     copy.OC = OC;
     Matmul p = product(rows, OC, C, 1, stored(inp, C), transposed(weight, C), 0, out, OC);
-    p.epilogue = tail;
+    p.epilogue = epilogue;
     p.epilogue_context = &copy;
     matmul(&p);
 }
 
-/* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the tail. */
+/* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the epilogue. */
 static void linear_backward_input(float *dinp, const float *dout, const float *weight, size_t rows, size_t C, size_t OC,
-                                  MatmulEpilogue tail, const LinearTail *context)
+                                  MatmulEpilogue epilogue, const Epilogue *context)
 {
-    LinearTail copy = context != NULL ? *context : (LinearTail){0};
+    Epilogue copy = context != NULL ? *context : (Epilogue){0};
     copy.out = dinp;
     copy.OC = C;
     Matmul p = product(rows, C, OC, 1, stored(dout, OC), stored(weight, C), 0, dinp, C);
-    p.epilogue = tail;
+    p.epilogue = epilogue;
     p.epilogue_context = &copy;
     matmul(&p);
 }
@@ -618,7 +582,7 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
 static void cross_entropy(float *logits, double *losses, const int32_t *targets, size_t rows, const GptConfig *c,
                           float scale, bool backward)
 {
-    const size_t V = c->V, Vp = padded_vocab(c);
+    const size_t V = c->V, Vp = gpt_padded_vocab(c);
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
         float *row = logits + r * Vp, maximum;
@@ -644,7 +608,7 @@ static void cross_entropy(float *logits, double *losses, const int32_t *targets,
 static double classifier(Gpt *g, const int32_t *targets, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
-    const size_t C = c->C, V = c->V, Vp = padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const size_t C = c->C, V = c->V, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
     const float *wte = weights_of(g, g->params, 0).wte;
     for (size_t r0 = 0; r0 < R; r0 += most) {
         const size_t rows = R - r0 < most ? R - r0 : most;
@@ -681,17 +645,18 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
     const Activations a = activations_of(g, layer, row);
     float *out = residual_after(g, layer, row);
     layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b, rows, C);
-    linear_forward(a.qkv, a.ln1, w.qkvw, rows, C, 3 * C, tail_bias, &(LinearTail){.bias = w.qkvb});
+    linear_forward(a.qkv, a.ln1, w.qkvw, rows, C, 3 * C, epilogue_bias, &(Epilogue){.bias = w.qkvb});
     if (decode)
         attention_decode(g, a.att, activations_of(g, layer, 0).qkv, row);
     else
         attention_forward(g, a.att, a.att_lse, a.qkv, g->B, g->T);
-    linear_forward(a.residual_mid, a.att, w.attprojw, rows, C, C, tail_bias_residual,
-                   &(LinearTail){.bias = w.attprojb, .residual = a.residual});
+    linear_forward(a.residual_mid, a.att, w.attprojw, rows, C, C, epilogue_bias_residual,
+                   &(Epilogue){.bias = w.attprojb, .residual = a.residual});
     layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, w.ln2w, w.ln2b, rows, C);
-    linear_forward(a.fc, a.ln2, w.fcw, rows, C, 4 * C, tail_bias_gelu, &(LinearTail){.bias = w.fcb, .gelu = a.gelu});
-    linear_forward(out, a.gelu, w.fcprojw, rows, 4 * C, C, tail_bias_residual,
-                   &(LinearTail){.bias = w.fcprojb, .residual = a.residual_mid});
+    linear_forward(a.fc, a.ln2, w.fcw, rows, C, 4 * C, epilogue_bias_activation,
+                   &(Epilogue){.bias = w.fcb, .activation = g->config.activation, .act = a.act});
+    linear_forward(out, a.act, w.fcprojw, rows, 4 * C, C, epilogue_bias_residual,
+                   &(Epilogue){.bias = w.fcprojb, .residual = a.residual_mid});
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
@@ -702,8 +667,9 @@ static void block_backward(Gpt *g, size_t layer, bool first)
     const Activations a = activations_of(g, layer, 0);
     float *dres = g->dresidual, *dnorm = g->dnorm, *parts = g->partial_sums;
 
-    linear_backward_input(g->dfc, dres, w.fcprojw, R, 4 * C, C, tail_gelu_backward, &(LinearTail){.fc = a.fc});
-    linear_backward_weight(dw.fcprojw, dres, C, a.gelu, R, 4 * C, C, first);
+    linear_backward_input(g->dfc, dres, w.fcprojw, R, 4 * C, C, epilogue_activation_backward,
+                          &(Epilogue){.activation = g->config.activation, .fc = a.fc});
+    linear_backward_weight(dw.fcprojw, dres, C, a.act, R, 4 * C, C, first);
     bias_backward(dw.fcprojb, dres, R, C, first, parts);
 
     linear_backward_input(dnorm, g->dfc, w.fcw, R, C, 4 * C, NULL, NULL);
@@ -820,24 +786,14 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
     Activations *a = &g->acts;
     const Buffer both[] = {
         {&g->params, arena, "the parameters"},
-        {&a->residual, LR * C, "activations"},
-        {&a->ln1, LR * C, "activations"},
-        {&a->ln1_mean, LR, "activations"},
-        {&a->ln1_rstd, LR, "activations"},
-        {&a->qkv, LR * 3 * C, "activations"},
-        {&a->att, LR * C, "activations"},
-        {&a->att_lse, LR * (double)c->NH, "activations"},
-        {&a->residual_mid, LR * C, "activations"},
-        {&a->ln2, LR * C, "activations"},
-        {&a->ln2_mean, LR, "activations"},
-        {&a->ln2_rstd, LR, "activations"},
-        {&a->fc, LR * 4 * C, "activations"},
-        {&a->gelu, LR * 4 * C, "activations"},
-        {&g->residual_final, R * C, "activations"},
+#define BUFFER(member, type, elements, recomputed) {&a->member, LR * (double)(elements), "activations"},
+        GPT_ACTIVATION_BUFFERS(BUFFER)
+#undef BUFFER
+            {&g->residual_final, R * C, "activations"},
         {&g->lnf, R * C, "activations"},
         {&g->lnf_mean, R, "activations"},
         {&g->lnf_rstd, R, "activations"},
-        {&g->logits, (R < most_rows ? R : most_rows) * (double)padded_vocab(c), "a block of logits"},
+        {&g->logits, (R < most_rows ? R : most_rows) * (double)gpt_padded_vocab(c), "a block of logits"},
         {&g->attention_scratch, (double)g->threads * 2 * QUERIES * T, "attention scores"},
     };
     const Buffer training[] = {
@@ -892,8 +848,6 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     *g = (Gpt){.config = *config, .setup = *setup, .threads = threads_count()};
     matmul_init();
     int status = gpt_table_make(config, &g->table, e);
-    if (status == 0)
-        find_places(g);
     Buffer list[BUFFERS_MOST];
     const size_t n = status == 0 ? list_buffers(g, list) : 0;
     for (size_t i = 0; i < n && status == 0; i++)

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/tensor.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -16,31 +17,155 @@ extern "C" {
  * and optim/ dereferences them; gpt_read and gpt_write copy.
  */
 
-/* Classic GPT-2 (Radford et al. 2019): learned positions, pre-LayerNorm with bias, tanh-GELU, tied head. */
+/* --------------------------------------------------------------------------------------------------------------
+ * gpt_config.c: what a model is
+ */
+
+/* Nonlinearities of the MLP: constant, function, Hugging Face's names of it. The function is its option's value and
+ * what either twin calls it; <function>_slope is its derivative. */
+#define GPT_ACTIVATIONS(A) A(GPT_GELU, gelu, "gelu_new", "gelu_pytorch_tanh")
+
+#define GPT_CONSTANT(constant, ...) constant,
+typedef enum { GPT_ACTIVATIONS(GPT_CONSTANT) GPT_ACTIVATION_COUNT } GptActivation;
+#undef GPT_CONSTANT
+
+/* Classic GPT-2 (Radford et al. 2019): learned positions, pre-LayerNorm with bias, tied head. */
 typedef struct GptConfig {
-    size_t T;  /* longest sequence (n_positions) */
+    size_t T;  /* longest sequence */
     size_t V;  /* vocabulary */
     size_t L;  /* layers */
     size_t NH; /* heads; divides C */
     size_t C;  /* width */
+    GptActivation activation;
 } GptConfig;
 
-/* --- gpt_table.c: the same for both twins --- */
+typedef enum { GPT_SIZE, GPT_CHOICE } GptFieldKind;
 
-enum { GPT_VOCAB_PADDING = 64 };
+/* One field of GptConfig. The table of them drives the options that override a preset, the refusal of options that
+ * contradict a checkpoint, config.json, run.json, the banner and the metadata of reference files. */
+typedef struct GptField {
+    const char *symbol;            /* "L", for banners */
+    const char *option, *argument; /* --layers L */
+    const char *key;               /* in config.json */
+    const char *help;
+    size_t offset;                  /* in GptConfig */
+    GptFieldKind kind;              /* of a size_t, at least 1, or of an enum */
+    size_t most;                    /* GPT_SIZE */
+    const char *const *choices;     /* GPT_CHOICE: names of the values 0 (the classic one), 1, ..; ends with NULL */
+    const char *const (*stored)[2]; /* GPT_CHOICE: what config.json says of each, and another word for it */
+} GptField;
 
-typedef struct GptTable {
-    size_t count;      /* rows */
-    Tensor *tensors;   /* ordered by kind, then by layer, so that same-shaped matrices lie at one stride */
-    size_t arena_size; /* floats, padding included: behind wte, up to a multiple of GPT_VOCAB_PADDING rows */
-    size_t parameters; /* floats, padding left out */
-} GptTable;
+enum { GPT_FIELDS = 6 };
+extern const GptField gpt_fields[GPT_FIELDS];
+
+/* Some fields of a configuration. */
+typedef struct GptOverrides {
+    GptConfig values;
+    bool set[GPT_FIELDS];
+} GptOverrides;
+
+/* Takes what is set over into config. */
+void gpt_override(GptConfig *config, const GptOverrides *overrides);
+
+/* Refuses, naming option and both values, what is set to something else than config has; `what` names the model. */
+int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const char *what, Error *e);
+
+/* A field's value as the option takes it, or with `stored` as config.json has it (without quotes). */
+void gpt_field_format(const GptField *field, const GptConfig *config, bool stored, char *to, size_t size);
+
+/* Sets a choice from what config.json says; -1 when that is none of its words. */
+int gpt_field_restore(const GptField *field, const char *text, GptConfig *config);
+
+/* "L=5 NH=4 C=128 V=256 T=256", and choices other than the classic ones. */
+void gpt_describe(const GptConfig *config, char *to, size_t size);
 
 /* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 when there is none such. */
 int gpt_preset(const char *name, GptConfig *config);
 
 /* Refuses sizes of 0, heads that do not divide the width, and sizes whose products overflow. */
 int gpt_config_check(const GptConfig *config, Error *e);
+
+/* --------------------------------------------------------------------------------------------------------------
+ * gpt_table.c: its parameters
+ */
+
+/*
+ * Every parameter there is, in the order of the arena, by kind and then by layer, so that same-shaped matrices lie at
+ * one stride. c is the configuration; a parameter of which the model has 0 rows is absent.
+ *
+ * member       Hugging Face's name    role                    rows   cols  blocks  mean  std of a draw   in each  stored
+ *                                                             (fan-out, fan-in)                          layer    transposed
+ */
+/* clang-format off */
+#define GPT_PARAMETERS(P) \
+    P(wte,      "wte.weight",         ROLE_TOKEN_EMBEDDING,    c->V,     c->C,     1, 0, 0.02,            false, false) \
+    P(wpe,      "wpe.weight",         ROLE_POSITION_EMBEDDING, c->T,     c->C,     1, 0, 0.02,            false, false) \
+    P(qkvw,     "attn.c_attn.weight", ROLE_HIDDEN_MATRIX,      3 * c->C, c->C,     3, 0, 0.02,            true,  true)  \
+    P(attprojw, "attn.c_proj.weight", ROLE_HIDDEN_MATRIX,      c->C,     c->C,     1, 0, GPT_RESIDUAL_STD, true, true)  \
+    P(fcw,      "mlp.c_fc.weight",    ROLE_HIDDEN_MATRIX,      4 * c->C, c->C,     1, 0, 0.02,            true,  true)  \
+    P(fcprojw,  "mlp.c_proj.weight",  ROLE_HIDDEN_MATRIX,      c->C,     4 * c->C, 1, 0, GPT_RESIDUAL_STD, true, true)  \
+    P(ln1w,     "ln_1.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               true,  false) \
+    P(ln1b,     "ln_1.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
+    P(qkvb,     "attn.c_attn.bias",   ROLE_BIAS,               1,        3 * c->C, 1, 0, 0,               true,  false) \
+    P(attprojb, "attn.c_proj.bias",   ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
+    P(ln2w,     "ln_2.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               true,  false) \
+    P(ln2b,     "ln_2.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
+    P(fcb,      "mlp.c_fc.bias",      ROLE_BIAS,               1,        4 * c->C, 1, 0, 0,               true,  false) \
+    P(fcprojb,  "mlp.c_proj.bias",    ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
+    P(lnfw,     "ln_f.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               false, false) \
+    P(lnfb,     "ln_f.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               false, false)
+
+/* Of the projections that are added to the residual stream (Radford et al. 2019, section 2.3). */
+#define GPT_RESIDUAL_STD (0.02 / sqrt(2.0 * (double)c->L))
+/* clang-format on */
+
+#define GPT_CONSTANT(member, ...) GPT_##member,
+typedef enum { GPT_PARAMETERS(GPT_CONSTANT) GPT_PARAMETER_COUNT } GptParameter;
+#undef GPT_CONSTANT
+
+/* Rows of wte and of logits are padded to a multiple of this. */
+enum { GPT_VOCAB_PADDING = 64 };
+static inline size_t gpt_padded_vocab(const GptConfig *c)
+{
+    return (c->V + GPT_VOCAB_PADDING - 1) / GPT_VOCAB_PADDING * GPT_VOCAB_PADDING;
+}
+
+/* Where a parameter stands in an arena, in floats: that of the first layer, and from layer to layer. */
+typedef struct GptPlace {
+    bool present;
+    size_t offset, stride;
+} GptPlace;
+
+typedef struct GptTable {
+    size_t count;    /* rows */
+    Tensor *tensors; /* ordered by kind, then by layer */
+    GptPlace places[GPT_PARAMETER_COUNT];
+    size_t arena_size; /* floats, padding included: behind wte, up to a multiple of GPT_VOCAB_PADDING rows */
+    size_t parameters; /* floats, padding left out */
+} GptTable;
+
+/*
+ * What the forward pass of one layer keeps for the backward pass, for R = B*T rows. "type" is what a twin keeps it in:
+ * fp32, or as products take it; the last column tells from which --recompute on it is computed again instead.
+ *
+ * member         type   elements a row   computed again from
+ */
+/* clang-format off */
+#define GPT_ACTIVATION_BUFFERS(A) \
+    A(residual,     float, c->C,     GPT_RECOMPUTES)        /* (R,C) the layer's input */ \
+    A(ln1,          X,     c->C,     GPT_RECOMPUTE_CHEAP)   /* (R,C) */ \
+    A(ln1_mean,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
+    A(ln1_rstd,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
+    A(qkv,          X,     3 * c->C, GPT_RECOMPUTE_LAYERS)  /* (R,3C) */ \
+    A(att,          X,     c->C,     GPT_RECOMPUTE_LAYERS)  /* (R,C) */ \
+    A(att_lse,      float, c->NH,    GPT_RECOMPUTE_LAYERS)  /* (B,NH,T) log of the softmax's denominator */ \
+    A(residual_mid, float, c->C,     GPT_RECOMPUTE_LAYERS)  /* (R,C) after attention */ \
+    A(ln2,          X,     c->C,     GPT_RECOMPUTE_CHEAP)   /* (R,C) */ \
+    A(ln2_mean,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
+    A(ln2_rstd,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
+    A(fc,           X,     4 * c->C, GPT_RECOMPUTE_LAYERS)  /* (R,4C) before the nonlinearity */ \
+    A(act,          X,     4 * c->C, GPT_RECOMPUTE_CHEAP)   /* (R,4C) after it */
+/* clang-format on */
 
 /* Builds the table of a checked configuration; the caller frees it with gpt_table_free (NULL-safe on a zeroed one). */
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);

@@ -81,11 +81,11 @@ gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
 gpt | train_gpt.c | s/GELU_CUBE = 0.044715f/GELU_CUBE = 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
 gpt | train_gpt.c | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
-gpt | train_gpt.c | s/\*= gelu_slope(fc\[o\])/*= gelu_slope(0.99f * fc[o])/
+gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
 gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
 gpt | train_gpt.c | s/sum\[i\] += dout\[r \* n + i\]/sum[i] = dout[r * n + i]/
-gpt | train_gpt.c | s/residual\[o\] + (out\[o\] + tail->bias\[o\])/residual[o] + out[o]/
+gpt | train_gpt.c | s/residual\[o\] + (out\[o\] + ep->bias\[o\])/residual[o] + out[o]/
 gpt | train_gpt.c | s/out\[o\] = residual\[o\] + (out/out[o] = 0 * residual[o] + (out/
 gpt | train_gpt.c | s/dxr\[i\] += s \* (d/dxr[i] = s * (d/
 gpt | train_gpt.c | s/1.0f \/ sqrtf((float)HS)/1.0f \/ (float)HS/

@@ -689,7 +689,7 @@ static int compare_rounded_gradients(Judge *j, const Comparison *c, Row *row, Er
     forward(j);
     backward(j);
     for (const Tensor *t = j->table->tensors; t < j->table->tensors + j->table->count; t++) {
-        char name[128];
+        char name[64];
         if (read_tensor(j, "grad.", t, j->want, e) != 0)
             return -1;
         gpt_read(j->gpt, GPT_GRADS, t, j->got);

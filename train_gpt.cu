@@ -41,7 +41,6 @@ enum : size_t {
     PART_ROWS = 8,               /* ... each over so many rows at least */
     CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
-    WEIGHT_KINDS = 16,           /* members of Weights */
     LOSS_THREADS = 512,
     THREADS = 256
 };
@@ -54,41 +53,26 @@ enum { OLDEST_DEVICE = 7, OLDEST_TENSOR = 8 }; /* compute capability: Turing; Am
  * Views of the arenas
  */
 
-/* Parameters in fp32, their copy in X, or their gradients. */
+/* The parameters of one layer in fp32, their copy in X, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h); of
+ * wte Vp rows. NULL: the model has none. */
 template <class X> struct Weights {
-    X *wte, *wpe;           /* (Vp,C) (T,C) */
-    X *ln1w, *ln1b;         /* (C) */
-    X *qkvw, *qkvb;         /* (3C,C) (3C) */
-    X *attprojw, *attprojb; /* (C,C) (C) */
-    X *ln2w, *ln2b;         /* (C) */
-    X *fcw, *fcb;           /* (4C,C) (4C) */
-    X *fcprojw, *fcprojb;   /* (C,4C) (C) */
-    X *lnfw, *lnfb;         /* (C) */
+#define MEMBER(name, ...) X *name;
+    GPT_PARAMETERS(MEMBER)
+#undef MEMBER
 };
 
-/* What the forward pass of one layer keeps for the backward pass. Gpt holds them with X = void. */
+/* What the forward pass of one layer keeps for the backward pass: the rows of GPT_ACTIVATION_BUFFERS. Gpt holds them
+ * with X = void. */
 template <class X> struct Activations {
-    float *residual;            /* (R,C) the layer's input */
-    X *ln1;                     /* (R,C) */
-    float *ln1_mean, *ln1_rstd; /* (R) (R) */
-    X *qkv, *att;               /* (R,3C) (R,C) */
-    float *att_lse;             /* (B,NH,T) log of the softmax's denominator */
-    float *residual_mid;        /* (R,C) after attention */
-    X *ln2;                     /* (R,C) */
-    float *ln2_mean, *ln2_rstd; /* (R) (R) */
-    X *fc, *gelu;               /* (R,4C) before and after the nonlinearity */
+#define MEMBER(name, type, ...) type *name;
+    GPT_ACTIVATION_BUFFERS(MEMBER)
+#undef MEMBER
 };
-
-/* Of one member of Weights: its place in the struct, in an arena, and from layer to layer. */
-typedef struct Place {
-    size_t member, offset, stride;
-} Place;
 
 struct Gpt {
     GptConfig config;
     GptSetup setup; /* B and T: the most */
     GptTable table;
-    Place places[WEIGHT_KINDS];
     size_t B, T; /* of the last gpt_forward */
 
     int device_major; /* of its compute capability */
@@ -125,86 +109,40 @@ struct Gpt {
     float *partial_sums;     /* (PARTS_MOST, 4C) */
 };
 
-/* Where each member of Weights stands in the arenas, by its tensor's name in layer 0. */
-static void find_places(Gpt *g)
+template <class X> static X *place_of(const Gpt *g, GptParameter parameter, X *arena, size_t layer)
 {
-    typedef Weights<float> W;
-    static const struct {
-        const char *name;
-        size_t member;
-        bool each_layer;
-    } members[WEIGHT_KINDS] = {
-        {"wte.weight", offsetof(W, wte), false},
-        {"wpe.weight", offsetof(W, wpe), false},
-        {"h.0.ln_1.weight", offsetof(W, ln1w), true},
-        {"h.0.ln_1.bias", offsetof(W, ln1b), true},
-        {"h.0.attn.c_attn.weight", offsetof(W, qkvw), true},
-        {"h.0.attn.c_attn.bias", offsetof(W, qkvb), true},
-        {"h.0.attn.c_proj.weight", offsetof(W, attprojw), true},
-        {"h.0.attn.c_proj.bias", offsetof(W, attprojb), true},
-        {"h.0.ln_2.weight", offsetof(W, ln2w), true},
-        {"h.0.ln_2.bias", offsetof(W, ln2b), true},
-        {"h.0.mlp.c_fc.weight", offsetof(W, fcw), true},
-        {"h.0.mlp.c_fc.bias", offsetof(W, fcb), true},
-        {"h.0.mlp.c_proj.weight", offsetof(W, fcprojw), true},
-        {"h.0.mlp.c_proj.bias", offsetof(W, fcprojb), true},
-        {"ln_f.weight", offsetof(W, lnfw), false},
-        {"ln_f.bias", offsetof(W, lnfb), false},
-    };
-    for (size_t i = 0; i < WEIGHT_KINDS; i++) {
-        const Tensor *t = gpt_table_find(&g->table, members[i].name);
-        g->places[i] = {members[i].member, t->offset, members[i].each_layer ? tensor_size(t) : 0};
-    }
+    const GptPlace &place = g->table.places[parameter];
+    return place.present ? arena + place.offset + layer * place.stride : NULL;
 }
 
 template <class X> static Weights<X> weights_of(const Gpt *g, X *arena, size_t layer)
 {
-    Weights<X> w = {};
-    for (const Place *place = g->places; place < g->places + WEIGHT_KINDS; place++) {
-        X *at = arena + place->offset + layer * place->stride;
-        memcpy((char *)&w + place->member, &at, sizeof at);
-    }
-    return w;
+#define VIEW(member, ...) place_of(g, GPT_##member, arena, layer),
+    return {GPT_PARAMETERS(VIEW)};
+#undef VIEW
 }
 
 static Weights<float> params_of(const Gpt *g, size_t layer) { return weights_of(g, g->params, layer); }
 static Weights<float> grads_of(const Gpt *g, size_t layer) { return weights_of(g, g->grads, layer); }
 
-/* Layer `layer`'s activations from row `row` on (att_lse: whole). Buffers of what is computed again hold one layer. */
+/* Layer `layer`'s activations from row `row` on. Buffers of what is computed again hold one layer. */
 template <class X> static Activations<X> activations_of(const Gpt *g, size_t layer, size_t row)
 {
-    const size_t C = g->config.C, rows = g->setup.B * g->setup.T;
-    const size_t kept = layer * rows + row;
-    const size_t cheap = g->setup.recompute >= GPT_RECOMPUTE_CHEAP ? row : kept;
-    const size_t costly = g->setup.recompute >= GPT_RECOMPUTE_LAYERS ? row : kept;
+    const GptConfig *c = &g->config;
+    const size_t kept = layer * g->setup.B * g->setup.T + row;
+    const auto at = [&](GptRecompute again) { return g->setup.recompute >= again ? row : kept; };
+#define VIEW(member, type, elements, again) (type *)g->acts.member + at(again) * (elements),
+    Activations<X> view = {GPT_ACTIVATION_BUFFERS(VIEW)};
+#undef VIEW
     /* one sequence, which may be decoded from, keeps each layer's keys and values in any case */
-    const bool layers_apart = g->setup.recompute == GPT_RECOMPUTE_LAYERS && g->B == 1;
-    const Activations<void> *a = &g->acts;
-    Activations<X> view;
-    view.residual = a->residual + kept * C;
-    view.ln1 = (X *)a->ln1 + cheap * C;
-    view.ln1_mean = a->ln1_mean + kept;
-    view.ln1_rstd = a->ln1_rstd + kept;
-    view.qkv = (X *)a->qkv + (layers_apart ? layer * g->setup.T + row : costly) * 3 * C;
-    view.att = (X *)a->att + costly * C;
-    view.att_lse = a->att_lse + (costly - row) * g->config.NH;
-    view.residual_mid = a->residual_mid + costly * C;
-    view.ln2 = (X *)a->ln2 + cheap * C;
-    view.ln2_mean = a->ln2_mean + kept;
-    view.ln2_rstd = a->ln2_rstd + kept;
-    view.fc = (X *)a->fc + costly * 4 * C;
-    view.gelu = (X *)a->gelu + cheap * 4 * C;
+    if (g->setup.recompute == GPT_RECOMPUTE_LAYERS && g->B == 1)
+        view.qkv = (X *)g->acts.qkv + (layer * g->setup.T + row) * 3 * c->C;
     return view;
-}
-
-static size_t padded_vocab(const GptConfig *c)
-{
-    return (c->V + GPT_VOCAB_PADDING - 1) / GPT_VOCAB_PADDING * GPT_VOCAB_PADDING;
 }
 
 static size_t classifier_rows(const GptConfig *c)
 {
-    const size_t fit = CLASSIFIER_FLOATS / padded_vocab(c);
+    const size_t fit = CLASSIFIER_FLOATS / gpt_padded_vocab(c);
     return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
 }
 
@@ -694,11 +632,75 @@ __device__ static float gelu_slope(float x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Linear layers, and what follows a product elementwise
+ * The activation of the MLP, whichever of GPT_ACTIVATIONS the model has
  */
 
-template <int N, class X>
-__global__ static void tail_kernel(X *out, const float *bias, X *gelu_out, const X *slope_of, size_t n, size_t OC)
+template <int F> __device__ static float activation(float x)
+{
+    switch (F) {
+#define CASE(constant, function, ...) \
+    case constant:                    \
+        return function(x);
+        GPT_ACTIVATIONS(CASE)
+#undef CASE
+    }
+    return x;
+}
+
+template <int F> __device__ static float activation_slope(float x)
+{
+    switch (F) {
+#define CASE(constant, function, ...) \
+    case constant:                    \
+        return function##_slope(x);
+        GPT_ACTIVATIONS(CASE)
+#undef CASE
+    }
+    return 1;
+}
+
+/* Calls f with the model's activation as a std::integral_constant. */
+template <class F> static void with_activation(const Gpt *g, F f)
+{
+    switch (g->config.activation) {
+#define CASE(constant, ...) \
+    case constant:          \
+        return f(std::integral_constant<int, constant>());
+        GPT_ACTIVATIONS(CASE)
+#undef CASE
+    case GPT_ACTIVATION_COUNT:
+        break;
+    }
+}
+
+template <int F, int N, class X> __global__ static void activation_kernel(X *act, const X *fc, size_t n)
+{
+    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    float value[N];
+    if (i >= n)
+        return;
+    load(value, fc + i);
+    for (int j = 0; j < N; j++)
+        value[j] = activation<F>(value[j]);
+    store(act + i, value);
+}
+
+/* act (n) = activation(fc), once more for the backward pass. */
+template <class X> static void activation_forward(const Gpt *g, X *act, const X *fc, size_t n)
+{
+    with_activation(g, [&](auto F) {
+        with_pack(n, [&](auto N) {
+            cuda_launch(activation_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act, fc, n);
+        });
+    });
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Linear layers, and what follows a product elementwise, its epilogue
+ */
+
+template <int F, int N, class X>
+__global__ static void epilogue_kernel(X *out, const float *bias, X *act, const X *slope_of, size_t n, size_t OC)
 {
     const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
     float value[N], other[N];
@@ -713,44 +715,26 @@ __global__ static void tail_kernel(X *out, const float *bias, X *gelu_out, const
     if (slope_of != NULL) {
         load(other, slope_of + i);
         for (int j = 0; j < N; j++)
-            value[j] *= gelu_slope(other[j]);
+            value[j] *= activation_slope<F>(other[j]);
     }
     store(out + i, value);
-    for (int j = 0; j < N && gelu_out != NULL; j++)
-        value[j] = gelu(value[j]);
-    if (gelu_out != NULL)
-        store(gelu_out + i, value);
+    for (int j = 0; j < N && act != NULL; j++)
+        value[j] = activation<F>(value[j]);
+    if (act != NULL)
+        store(act + i, value);
 }
 
-/* out (rows,OC) += bias (OC), then times the slope of the GELU at slope_of (rows,OC), then gelu_out = gelu(out); what
+/* out (rows,OC) += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out); what
  * is NULL is left out. */
 template <class X>
-static void apply_tail(const Gpt *g, X *out, const float *bias, X *gelu_out, const X *slope_of, size_t rows, size_t OC)
+static void apply_epilogue(const Gpt *g, X *out, const float *bias, X *act, const X *slope_of, size_t rows, size_t OC)
 {
     const size_t n = rows * OC;
-    with_pack(OC, [&](auto N) {
-        cuda_launch(tail_kernel<N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, bias, gelu_out,
-                    slope_of, n, OC);
-    });
-}
-
-template <int N, class X> __global__ static void gelu_kernel(X *out, const X *inp, size_t n)
-{
-    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
-    float value[N];
-    if (i >= n)
-        return;
-    load(value, inp + i);
-    for (int j = 0; j < N; j++)
-        value[j] = gelu(value[j]);
-    store(out + i, value);
-}
-
-/* out (n) = gelu(inp), once more for the backward pass. */
-template <class X> static void gelu_forward(const Gpt *g, X *out, const X *inp, size_t n)
-{
-    with_pack(n, [&](auto N) {
-        cuda_launch(gelu_kernel<N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, inp, n);
+    with_activation(g, [&](auto F) {
+        with_pack(OC, [&](auto N) {
+            cuda_launch(epilogue_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, bias, act,
+                        slope_of, n, OC);
+        });
     });
 }
 
@@ -759,10 +743,10 @@ template <class X> constexpr cudaDataType_t type_of()
     return std::is_same<X, float>::value ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/* c (m,n) = op(a) op(b) + beta c, in fp32, or rounded to Y. False where cuBLASLt does not have the tail. */
+/* c (m,n) = op(a) op(b) + beta c, in fp32, or rounded to Y. False where cuBLASLt does not have the epilogue. */
 template <class Y, class X>
 static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const X *a, size_t lda,
-                    const X *b, size_t ldb, float beta, Y *c, size_t ldc, LtTail tail = LT_PLAIN,
+                    const X *b, size_t ldb, float beta, Y *c, size_t ldc, LtEpilogue epilogue = LT_PLAIN,
                     const void *bias = NULL, const void *aux = NULL)
 {
     const LtShape shape = {m,
@@ -776,9 +760,9 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
                            type_of<X>(),
                            type_of<Y>(),
                            g->setup.dtype == GPT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                           tail};
+                           epilogue};
     const bool done = lt_product(&g->lt, g->stream, shape, a, b, beta, c, bias, aux);
-    if (!done && tail == LT_PLAIN)
+    if (!done && epilogue == LT_PLAIN)
         cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt has no way to multiply such matrices");
     return done;
 }
@@ -787,7 +771,8 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
  * out of a product (before compute capability 9 the library runs another kernel for it, slower than ours). */
 template <class X> static bool fuses_gelu(const Gpt *g)
 {
-    return std::is_same<X, bf16>::value && g->device_major >= 9 && g->device_major <= 10;
+    return std::is_same<X, bf16>::value && g->config.activation == GPT_GELU && g->device_major >= 9 &&
+           g->device_major <= 10;
 }
 
 /* The weights of a linear layer: the matrix in X, the bias in X and in fp32. */
@@ -796,21 +781,20 @@ template <class X> struct Linear {
     const float *bias_fp32; /* (OC) */
 };
 
-/* out (rows,OC) = inp (rows,C) weight (OC,C)^T + bias;  gelu_out = gelu(out) unless NULL. */
+/* out (rows,OC) = inp (rows,C) weight (OC,C)^T + bias;  act = activation(out) unless NULL. */
 template <class X>
-static void linear_forward(Gpt *g, X *out, X *gelu_out, const X *inp, const Linear<X> &l, size_t rows, size_t C,
-                           size_t OC)
+static void linear_forward(Gpt *g, X *out, X *act, const X *inp, const Linear<X> &l, size_t rows, size_t C, size_t OC)
 {
-    if (gelu_out == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC, LT_BIAS, l.bias))
+    if (act == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC, LT_BIAS, l.bias))
         return;
-    if (gelu_out != NULL && fuses_gelu<X>(g) &&
-        product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, gelu_out, OC, LT_BIAS_GELU, l.bias, out))
+    if (act != NULL && fuses_gelu<X>(g) &&
+        product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, act, OC, LT_BIAS_GELU, l.bias, out))
         return;
     product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC);
-    apply_tail(g, out, l.bias_fp32, gelu_out, (const X *)NULL, rows, OC);
+    apply_epilogue(g, out, l.bias_fp32, act, (const X *)NULL, rows, OC);
 }
 
-/* dinp (rows,C) = dout (rows,OC) weight (OC,C), times the slope of the GELU at slope_of (rows,C) unless NULL. */
+/* dinp (rows,C) = dout (rows,OC) weight (OC,C), times the activation's slope at slope_of (rows,C) unless NULL. */
 template <class X>
 static void linear_backward_input(Gpt *g, X *dinp, const X *dout, const X *weight, const X *slope_of, size_t rows,
                                   size_t C, size_t OC)
@@ -820,7 +804,7 @@ static void linear_backward_input(Gpt *g, X *dinp, const X *dout, const X *weigh
         return;
     product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C);
     if (slope_of != NULL)
-        apply_tail(g, dinp, NULL, (X *)NULL, slope_of, rows, C);
+        apply_epilogue(g, dinp, NULL, (X *)NULL, slope_of, rows, C);
 }
 
 /* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). */
@@ -961,7 +945,7 @@ static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t
                           const GptConfig *c, float scale, bool backward)
 {
     cuda_launch(cross_entropy_kernel<X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets, c->V,
-                padded_vocab(c), scale, backward);
+                gpt_padded_vocab(c), scale, backward);
 }
 
 __global__ static void sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
@@ -987,7 +971,7 @@ enum { LOSS_ALONE, LOSS_OF_BACKWARD }; /* of loss_sums */
 template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
-    const size_t C = c->C, Vp = padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
     const X *wte = weights_of(g, (X *)g->weights, 0).wte;
     X *logits = (X *)g->logits;
     for (size_t r0 = 0; r0 < R; r0 += most) {
@@ -1006,7 +990,7 @@ template <class X> static void classifier(Gpt *g, float scale, bool backward, bo
 
 template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
 {
-    const size_t C = g->config.C, Vp = padded_vocab(&g->config);
+    const size_t C = g->config.C, Vp = gpt_padded_vocab(&g->config);
     product(g, false, true, 1, Vp, C, (const X *)g->lnf + row * C, C, weights_of(g, (X *)g->weights, 0).wte, C, 0,
             g->row_logits, Vp);
     CUDA_CHECK(cudaMemcpyAsync(logits, g->row_logits, g->config.V * sizeof *logits, cudaMemcpyDeviceToHost, g->stream));
@@ -1059,11 +1043,11 @@ template <class X> static void block_forward(Gpt *g, size_t layer, size_t row, s
         attention_forward(g, a.att, a.att_lse, a.qkv);
     linear_forward<X>(g, delta, none, a.att, {w.attprojw, w.attprojb, p.attprojb}, rows, C, C);
     layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta, p.ln2w, p.ln2b, rows, C);
-    linear_forward<X>(g, a.fc, a.gelu, a.ln2, {w.fcw, w.fcb, p.fcb}, rows, C, 4 * C);
+    linear_forward<X>(g, a.fc, a.act, a.ln2, {w.fcw, w.fcb, p.fcb}, rows, C, 4 * C);
     if (again)
         return;
     const NextNorm<X> next = norm_after<X>(g, layer, row);
-    linear_forward<X>(g, delta, none, a.gelu, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, 4 * C, C);
+    linear_forward<X>(g, delta, none, a.act, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, 4 * C, C);
     layernorm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta, next.gain, next.bias,
                          rows, C);
 }
@@ -1092,7 +1076,7 @@ template <class X> static void recompute(Gpt *g, size_t layer)
         return;
     }
     layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, p.ln2w, p.ln2b, R, C);
-    gelu_forward<X>(g, a.gelu, a.fc, R * 4 * C);
+    activation_forward<X>(g, a.act, a.fc, R * 4 * C);
 }
 
 /* Where dresidual is to be rounded to; NULL where it is in X already. */
@@ -1113,7 +1097,7 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     recompute<X>(g, layer);
 
     linear_backward_input(g, wide, dres, w.fcprojw, (const X *)a.fc, R, 4 * C, C);
-    linear_backward_weight(g, dw.fcprojw, dres, a.gelu, R, 4 * C, C, first);
+    linear_backward_weight(g, dw.fcprojw, dres, a.act, R, 4 * C, C, first);
 
     linear_backward_input(g, narrow, wide, w.fcw, none, R, C, 4 * C);
     linear_backward_weight(g, dw.fcw, wide, a.ln2, R, C, 4 * C, first);
@@ -1306,9 +1290,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const GptSetup *s = &g->setup;
     const bool is_bf16 = s->dtype == GPT_BF16;
     const double C = (double)c->C, R = (double)s->B * (double)s->T, LR = (double)c->L * R, NH = (double)c->NH;
-    const double cheap = s->recompute >= GPT_RECOMPUTE_CHEAP ? R : LR;
-    const double costly = s->recompute >= GPT_RECOMPUTE_LAYERS ? R : LR;
-    const double most_rows = (double)classifier_rows(c), Vp = (double)padded_vocab(c);
+    const double most_rows = (double)classifier_rows(c), Vp = (double)gpt_padded_vocab(c);
     const double arena = (double)g->table.arena_size;
     Activations<void> *a = &g->acts;
     std::vector<Buffer> list;
@@ -1325,19 +1307,15 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     floats(&g->params, arena, "the parameters");
     if (is_bf16)
         elements(&g->weights, arena, "the parameters in bf16");
-    floats(&a->residual, LR * C, "activations");
-    elements(&a->ln1, cheap * C, "activations");
-    floats(&a->ln1_mean, LR, "activations");
-    floats(&a->ln1_rstd, LR, "activations");
-    elements(&a->qkv, std::max(costly, (double)c->L * (double)s->T) * 3 * C, "activations");
-    elements(&a->att, costly * C, "activations");
-    floats(&a->att_lse, costly * NH, "activations");
-    floats(&a->residual_mid, costly * C, "activations");
-    elements(&a->ln2, cheap * C, "activations");
-    floats(&a->ln2_mean, LR, "activations");
-    floats(&a->ln2_rstd, LR, "activations");
-    elements(&a->fc, costly * 4 * C, "activations");
-    elements(&a->gelu, cheap * 4 * C, "activations");
+    const auto keep = [&](void *place, bool in_fp32, double n, GptRecompute again) {
+        const double rows = s->recompute >= again ? R : LR, bytes = in_fp32 || !is_bf16 ? sizeof(float) : sizeof(bf16);
+        const double least = place == &a->qkv ? (double)c->L * (double)s->T : 0; /* of a sequence, see activations_of */
+        list.push_back({(void **)place, std::max(rows, least) * n * bytes, "activations"});
+    };
+    typedef void X;
+#define BUFFER(member, type, n, again) keep(&a->member, std::is_same<type, float>::value, (double)(n), again);
+    GPT_ACTIVATION_BUFFERS(BUFFER)
+#undef BUFFER
     floats(&g->residual_final, R * C, "activations");
     elements(&g->lnf, R * C, "activations");
     floats(&g->lnf_mean, R, "activations");
@@ -1463,10 +1441,8 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     CUDA_CHECK(cudaStreamCreate(&g->stream));
     lt_create(&g->lt);
     int status = gpt_table_make(config, &g->table, e);
-    if (status == 0) {
-        find_places(g);
+    if (status == 0)
         status = make_buffers(g, e);
-    }
     if (status != 0) {
         gpt_free(g);
         return -1;

@@ -9,11 +9,11 @@
 #include <map>
 
 /*
- * Products of row-major matrices by cuBLASLt:  C = tail(op(A) op(B) + beta C),  accumulated in fp32. How a shape is
+ * Products of row-major matrices by cuBLASLt:  C = epilogue(op(A) op(B) + beta C),  accumulated in fp32. How a shape is
  * computed is asked of the library's heuristic once, not timed, so that two runs choose alike, and kept.
  */
 
-enum LtTail {
+enum LtEpilogue {
     LT_PLAIN,
     LT_BIAS,       /* + bias (n) */
     LT_BIAS_GELU,  /* aux (m,n) = the sum with the bias, C = gelu(aux) */
@@ -28,7 +28,7 @@ struct LtShape {
     size_t lda, ldb, ldc;
     cudaDataType_t input, output;
     cublasComputeType_t compute;
-    LtTail tail;
+    LtEpilogue epilogue;
 };
 
 struct LtPlan {
@@ -77,12 +77,12 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan.product, s.compute, CUDA_R_32F));
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, op_b);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, op_a);
-    lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[s.tail]);
-    if (s.tail == LT_BIAS || s.tail == LT_BIAS_GELU) {
+    lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[s.epilogue]);
+    if (s.epilogue == LT_BIAS || s.epilogue == LT_BIAS_GELU) {
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, s.output);
     }
-    if (s.tail == LT_BIAS_GELU || s.tail == LT_GELU_SLOPE) {
+    if (s.epilogue == LT_BIAS_GELU || s.epilogue == LT_GELU_SLOPE) {
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, (int64_t)s.n);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, s.output);
@@ -122,7 +122,7 @@ inline void lt_free(Lt *lt)
     CUBLAS_CHECK(cublasLtDestroy(lt->handle));
 }
 
-/* False when the library cannot compute this shape with its tail; nothing has happened then. */
+/* False when the library cannot compute this shape with its epilogue; nothing has happened then. */
 inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void *a, const void *b, float beta, void *c,
                        const void *bias, const void *aux)
 {
@@ -137,7 +137,7 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
                        flags,
                        (size_t)s.input,
                        (size_t)s.output,
-                       (size_t)s.tail,
+                       (size_t)s.epilogue,
                        (size_t)s.compute,
                        alignment};
     auto place = lt->plans.find(key);

@@ -218,7 +218,7 @@ emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + 1e-5f/squares \/ (fl
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
-emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \emulated | train_gpt.cu | s/const bool layers_apart = /const bool layers_apart = false \&\& /\emulated | train_gpt.cu | s/const bool layers_apart = /const bool layers_apart = false \&\& / g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
+emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
 emulated | train_gpt.cu | s/if (!l.first_term)/if (l.rounded == NULL || !l.first_term)/
 emulated | train_gpt.cu | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
 emulated | train_gpt.cu | s/fmaf(GELU_CUBE \* x, x, 1.0f)/fmaf(1.1f * GELU_CUBE * x, x, 1.0f)/

@@ -1,8 +1,5 @@
 #include "optim/hyper.h"
 
-#include "optim/rules/muon.h"
-#include "optim/rules/newton_schulz.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
@@ -15,6 +12,11 @@ static const char *const nesterov_forms[] = {"look-ahead", "shifted", NULL};
 static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL};
 static const char *const sides[] = {"two", "one", NULL};
 static const char *const grafts[] = {"none", "adam", NULL};
+static const char *const ns_dtypes[] = {"auto", "fp32", "bf16", NULL};
+const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
+                                            "polar-express", "track3", "exact",  NULL};
+const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
+                                                            "early", "gradient", "nuclear",  NULL};
 
 const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
@@ -62,7 +64,7 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_NS_STEPS] = {"ns-steps", "Newton-Schulz iterations, 0: as many as the flavour was made for", HYPER_WHOLE, 0,
                         99, false, NULL},
     [HYPER_NS_DTYPE] = {"ns-dtype", "Newton-Schulz's products; auto: bf16 on a GPU, fp32 on the CPU", HYPER_CHOICE, 0,
-                        NS_DTYPE_COUNT - 1, false, ns_dtype_names},
+                        NS_DTYPE_COUNT - 1, false, ns_dtypes},
     [HYPER_MUON_SCALE] = {"muon-scale", "factor of muon's step by a matrix's shape", HYPER_CHOICE, 0,
                           MUON_SCALE_COUNT - 1, false, muon_scale_names},
     [HYPER_SPLIT_QKV] = {"split-qkv", "take a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},

@@ -45,12 +45,32 @@ typedef enum {
     HYPER_COUNT
 } HyperId;
 
-/* The values of choices that belong to no single rule. */
+/* The values of choices, and their names, which end with NULL. */
 typedef enum { MOMENTUM_SUM, MOMENTUM_EMA } MomentumForm;
 typedef enum { NESTEROV_LOOK_AHEAD, NESTEROV_SHIFTED } NesterovForm;
 typedef enum { EPS_OUTSIDE, EPS_UNCORRECTED, EPS_INSIDE } EpsMode;
 typedef enum { SIDES_TWO, SIDES_ONE } Sides;
 typedef enum { GRAFT_NONE, GRAFT_ADAM } Graft;
+
+/* How matrices are orthogonalised: see rules/newton_schulz.h. */
+typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_TRACK3, NS_EXACT, NS_COUNT } NsFlavour;
+extern const char *const ns_names[NS_COUNT + 1];
+
+/* What its products are in; auto is settled when the groups are. */
+typedef enum { NS_AUTO, NS_FP32, NS_BF16, NS_DTYPE_COUNT } NsDtype;
+
+/* Factor of Muon's step by a matrix's shape: r = fan-out rows, c = fan-in cols. */
+typedef enum {
+    MUON_SCALE_NONE,      /* 1 */
+    MUON_SCALE_ORIGINAL,  /* sqrt(max(1, r/c)): KellerJordan/Muon, torch.optim.Muon */
+    MUON_SCALE_MOONSHOT,  /* 0.2 sqrt(max(r, c)): Liu et al. 2025; the update's RMS is 0.2 */
+    MUON_SCALE_BERNSTEIN, /* sqrt(r/c): RMS-to-RMS operator norm 1 */
+    MUON_SCALE_EARLY,     /* sqrt(max(r, c)): modded-nanogpt, October 2024; RMS 1 */
+    MUON_SCALE_GRADIENT,  /* |gradient|_F / |O|_F: keeps the gradient's magnitude */
+    MUON_SCALE_NUCLEAR,   /* <u, O>, the dual norm: steepest descent in the spectral norm (Bernstein, Newhouse 2024) */
+    MUON_SCALE_COUNT
+} MuonScale;
+extern const char *const muon_scale_names[MUON_SCALE_COUNT + 1];
 
 typedef enum { HYPER_REAL, HYPER_WHOLE, HYPER_SWITCH, HYPER_CHOICE } HyperKind;
 

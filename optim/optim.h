@@ -89,6 +89,9 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i);
 /* The learning rate of a tensor's group, without the schedule. */
 double optim_rate_of(const Optim *optim, const Tensor *tensor);
 
+/* What a tensor's rule calls its momentum, of the tensor's shape and where the parameters are; NULL: it has none. */
+const float *optim_momentum(const Optim *optim, const Tensor *tensor);
+
 /* Bytes of state and of workspace. */
 size_t optim_memory(const Optim *optim);
 

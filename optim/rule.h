@@ -2,31 +2,55 @@
 #define OPTIM_RULE_H
 
 #include "optim/optim.h"
+#include "optim/verbs/decay.h"
 
 /*
  * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own, or of its
- * family, and one row of the table in optim.c. It declares its state; shared code allocates, saves and restores it.
- * There are two kinds:
+ * family, and one row of OPTIM_RULES. It declares its state; shared code allocates, saves and restores it. There are
+ * two kinds:
  *
- *   elementwise   `scalars` turns hyperparameters and step into the float constants of one step, computed in double;
- *                 `elements` updates a stretch of n elements. The mathematics of one element is a small inline function
- *                 in <rule>_math.h, which a CUDA kernel can call as well.
- *   matrix        `step` updates a whole group, batching same-shaped matrices (batch.h), over the verbs of verbs.h.
+ *   elementwise   `scalars` turns hyperparameters and step into the float constants of one step, computed in double.
+ *                 The mathematics of one element is a small inline function in <rule>_math.h; from a row of
+ *                 OPTIM_ELEMENTS (rules/elements.h) come the CPU's loop over it and the GPU's kernel.
+ *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h), over the verbs of verbs/verbs.h.
  */
 
-enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16 };
+enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 
+/* Every rule there is, as optim_<name>; --optimizer lists them in this order. */
+#define OPTIM_RULES(R)                                                                                             \
+    R(sgd)                                                                                                         \
+    R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) \
+        R(lion) R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap)   \
+            R(soap_muon) R(kl_soap)
+
+typedef struct OptimShape {
+    size_t rows, cols; /* 0 rows: there is none */
+} OptimShape;
+
+/* A state of a rule: a matrix of floats for each of its matrices or vectors of rows x cols. */
 typedef struct OptimStateSpec {
-    const char *name; /* "m" */
-    size_t rows, cols;
+    const char *name; /* "m"; NULL ends the list */
+    OptimShape (*shape)(const OptimHyper *h, size_t rows, size_t cols);
+    bool is_momentum; /* which the instruments show */
 } OptimStateSpec;
+
+/* Shapes that many states have. */
+OptimShape shape_whole(const OptimHyper *h, size_t rows, size_t cols);    /* rows x cols */
+OptimShape shape_momentum(const OptimHyper *h, size_t rows, size_t cols); /* the same; none where the momentum is 0 */
+OptimShape shape_left(const OptimHyper *h, size_t rows, size_t cols);     /* rows x rows */
+OptimShape shape_right(const OptimHyper *h, size_t rows, size_t cols);    /* cols x cols */
+OptimShape shape_rows(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x rows */
+OptimShape shape_cols(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x cols */
+OptimShape shape_lines(const OptimHyper *h, size_t rows, size_t cols);    /* rows x 1, of a wide matrix 1 x cols */
+OptimShape shape_scalar(const OptimHyper *h, size_t rows, size_t cols);   /* 1 x 1 */
 
 /* One matrix or vector as a rule sees it: a tensor, or one block of a split QKV. */
 typedef struct OptimSlot {
     size_t rows, cols;
     float *param;
     const float *grad;
-    float *state[OPTIM_STATES_MAX];
+    float *state[OPTIM_STATES_MAX]; /* in the order of the rule's list; NULL: there is none */
 } OptimSlot;
 
 typedef struct OptimGroup {
@@ -48,38 +72,40 @@ typedef struct OptimStep {
     size_t t;          /* 1 in the first step */
 } OptimStep;
 
+struct Batch;
+
 typedef struct OptimRule {
     const char *name, *summary, *source;
     bool matrices_only;
     bool keeps_norm;     /* of each matrix, which must not be zero then */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
+    OptimStateSpec states[OPTIM_STATES_MAX];
 
-    /* Refuses combinations that make no sense, of the options --<prefix>...; NULL when there are none. */
-    int (*check)(const OptimHyper *h, const char *prefix, Error *e);
-
-    /* State of one slot of rows x cols. Returns how many specs it wrote. */
-    size_t (*states)(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);
+    /* Refuses combinations that make no sense, of the options --<prefix>..., and puts in place of an "auto" what it
+     * means here; NULL when there is nothing to do. */
+    int (*settle)(OptimHyper *h, const char *prefix, Error *e);
 
     /* First values of a state that does not begin at zero; NULL when there is none. */
     void (*init)(const OptimGroup *group);
 
     /* elementwise rules */
     void (*scalars)(const OptimStep *step, float *k);
-    void (*elements)(size_t n, float *p, const float *g, float *const *state, const float *k);
-    /* Moves parameters to where their gradient is to be taken; NULL: they stay where they are. */
-    void (*look_ahead)(size_t n, float *p, float *const *state, const float *k);
+    const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states that there are */
+    const struct OptimElements *look_ahead; /* moves parameters to where their gradient is to be taken; or NULL */
 
-    /* matrix rules */
-    size_t (*workspace)(const OptimGroup *group); /* floats */
-    void (*step)(const OptimGroup *group, const OptimStep *step);
+    /* matrix rules; `workspace` (floats, of a batch of `count`) may be NULL */
+    void (*step)(const struct Batch *batch);
+    size_t (*workspace)(const OptimHyper *h, size_t rows, size_t cols, size_t count);
 } OptimRule;
 
-/* Rule i of the table; NULL past the end. */
+#define OPTIM_DECLARE(name) extern const OptimRule optim_##name;
+OPTIM_RULES(OPTIM_DECLARE)
+#undef OPTIM_DECLARE
+
+/* Rule i of the list; NULL past the end. */
 const OptimRule *optim_rule(size_t i);
 
-extern const OptimRule optim_sgd, optim_nesterov, optim_adagrad, optim_rmsprop, optim_adadelta, optim_adam, optim_adamw,
-    optim_nested_adam, optim_adam_cpr, optim_signsgd, optim_signum, optim_lion, optim_muon, optim_spectral,
-    optim_normuon, optim_muonh, optim_normuonh, optim_adamh, optim_muon2, optim_dion, optim_shampoo, optim_soap,
-    optim_soap_muon, optim_kl_soap;
+/* The decoupled weight decay that the hyperparameters of a step ask for. */
+Decay decay_of(const OptimHyper *h);
 
 #endif

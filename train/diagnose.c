@@ -28,23 +28,6 @@ enum { HOST_MATRICES = 4, SPECTRA = 4 };
  * Creation
  */
 
-/* The state that holds a rule's momentum, for rules that have one of the tensor's shape. */
-static const float *momentum_of(const Optim *optim, const Tensor *t)
-{
-    static const char *const names[] = {"m", "momentum", "b", "k"};
-    for (size_t i = 0; i < optim_state_count(optim); i++) {
-        const OptimState *state = optim_state(optim, i);
-        const size_t length = strlen(t->name);
-        if (strncmp(state->name, t->name, length) != 0 || state->name[length] != '.' || state->rows != t->rows ||
-            state->cols != t->cols)
-            continue;
-        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-            if (strcmp(state->name + length + 1, names[k]) == 0)
-                return state->data;
-    }
-    return NULL;
-}
-
 /* Doubles of scratch for a matrix: itself, its Gram matrix, eigenvalues, and what eigh needs. */
 static size_t scratch_for(size_t rows, size_t cols)
 {
@@ -56,7 +39,7 @@ static void list_matrices(Diagnosis *d, const Tensor *tensors, size_t tensor_cou
 {
     for (const Tensor *t = tensors; t < tensors + tensor_count; t++) {
         for (size_t b = 0; b < t->blocks && t->role == ROLE_HIDDEN_MATRIX; b++) {
-            const float *momentum = momentum_of(d->optim, t);
+            const float *momentum = optim_momentum(d->optim, t);
             MatrixReport *report = &d->reports[d->count];
             *report = (MatrixReport){.tensor = t, .block = b, .rows = t->rows / t->blocks, .cols = t->cols};
             d->places[d->count] = d->count == 0 ? 0 : d->places[d->count - 1] + report[-1].rows * report[-1].cols;

@@ -116,7 +116,7 @@ optim | optim/rules/sgd_math.h | s/k->grad_scale \* g/g/
 optim | optim/rules/sgd.c | s/step->t == 1/step->t == 0/
 optim | optim/rules/adamw.c | s/1 \/ (1 - pow(hyper(h, HYPER_BETA2), t))/1/
 optim | optim/rules/adamw.c | s/lr \* correction1/lr/
-optim | optim/rules/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+optim | optim/verbs/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
 optim | optim/rules/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
 judges | optim/rules/adamw_math.h | s/k->correction2, k->eps_inside)) + k->eps_outside/k->correction2, k->eps_outside)) + k->eps_inside/
 optim | optim/rules/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
@@ -143,7 +143,7 @@ judges | optim/rules/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& set
 judges | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
 judges | optim/rules/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
 judges | optim/verbs/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
-judges | optim/rules/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
+judges | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
 judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
@@ -170,7 +170,7 @@ rules | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1),
 rules | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
 rules | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
 rules | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
-rules | optim/rules/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
+rules | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
 rules | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
 rules | optim/rules/dion.c | s/verb_normalise_columns(q, 1e-8);//
 rules | optim/rules/dion.c | s/    verb_qr(left, u.data + mats_size(u));//

@@ -130,19 +130,44 @@ static float *place(const Layout *l, float *const *arrays, size_t k, size_t i)
     return arrays[k] + shift_of(l->skew, k) + l->begin[i];
 }
 
+/* The functions of one element, called in a loop of this file. */
+typedef void HostLoop(size_t n, float *p, const float *g, float *const *state, const float *k);
+
+#define CALL_0(element) element(&p[i], g[i], &s)
+#define CALL_1(element) element(&p[i], g[i], &state[0][i], &s)
+#define CALL_2(element) element(&p[i], g[i], &state[0][i], &state[1][i], &s)
+#define CALL_AHEAD(element) ((void)g, element(&p[i], state[0][i], &s))
+#define LOOP(name, states, Scalars, element)                                                         \
+    static void host_##name(size_t n, float *p, const float *g, float *const *state, const float *k) \
+    {                                                                                                \
+        Scalars s;                                                                                   \
+        (void)state;                                                                                 \
+        memcpy(&s, k, sizeof s);                                                                     \
+        for (size_t i = 0; i < n; i++)                                                               \
+            CALL_##states(element);                                                                  \
+    }
+OPTIM_ELEMENTS(LOOP)
+
+static HostLoop *host_loop(const OptimElements *elements)
+{
+#define FIND(name, ...)               \
+    if (elements == &name##_elements) \
+        return host_##name;
+    OPTIM_ELEMENTS(FIND)
+    return NULL;
+}
+
 static void step_on_the_host(const OptimRule *rule, const OptimStep *step, const Layout *l, const Arrays *a,
                              size_t states, bool ahead)
 {
     float k[OPTIM_SCALARS_MAX];
+    HostLoop *loop = host_loop(ahead ? rule->look_ahead : rule->elements[states]);
     rule->scalars(step, k);
     for (size_t i = 0; i < l->count; i++) {
         float *state[OPTIM_STATES_MAX] = {NULL};
         for (size_t s = 0; s < states; s++)
             state[s] = place(l, a->theirs, 2 + s, i);
-        if (ahead)
-            rule->look_ahead(lengths[i], place(l, a->theirs, 0, i), state, k);
-        else
-            rule->elements(lengths[i], place(l, a->theirs, 0, i), place(l, a->theirs, 1, i), state, k);
+        loop(lengths[i], place(l, a->theirs, 0, i), place(l, a->theirs, 1, i), state, k);
     }
 }
 
@@ -152,11 +177,12 @@ static void compare_rule(const OptimRule *rule, const OptimHyper *set, size_t sk
     Arrays a = arrays_make(l.floats, 5);
     OptimSlot slots[SLOTS] = {{0}};
     OptimGroup group = {.rule = rule, .hyper = rule->defaults, .count = SLOTS, .slots = slots};
-    OptimStateSpec specs[OPTIM_STATES_MAX];
+    size_t states = 0;
     for (size_t id = 0; id < HYPER_COUNT; id++)
         if (set->at[id].set && rule->defaults.at[id].set)
             group.hyper.at[id] = set->at[id];
-    const size_t states = rule->states(&group.hyper, 1, 1, specs);
+    for (const OptimStateSpec *spec = rule->states; spec->name != NULL; spec++)
+        states += spec->shape(&group.hyper, 1, 1).rows;
     check(states <= 2, "%s has %zu states", rule->name, states);
     for (size_t i = 0; i < SLOTS; i++) {
         slots[i] = (OptimSlot){
@@ -207,15 +233,6 @@ typedef struct Verb {
 } Verb;
 
 static const Decay cautious = {.99f, .95f};
-static const AdamwScalars adamw = {.grad_scale = .5f,
-                                   .beta1 = .9f,
-                                   .one_minus_beta1 = .1f,
-                                   .beta2 = .95f,
-                                   .one_minus_beta2 = .05f,
-                                   .correction2 = 1.5f,
-                                   .eps_outside = 1e-8f,
-                                   .step_size = .01f,
-                                   .decay = {.99f, .95f}};
 
 static void momentum_ours(size_t n, float *const *x) { verb_momentum(n, x[2], x[0], x[1], .9, true, .5); }
 static void momentum_one(float *const *x, size_t i)
@@ -236,8 +253,6 @@ static void direction_one(float *const *x, size_t i)
     const float m = momentum_element(&x[3][i], x[1][i], (float).9, (float)((1 - .9) * .5), false);
     x[0][i] = precondition_element(m, &x[2][i], .5f * x[1][i], (float).95, (float)(1 - .95), 1.5f, (float)1e-8);
 }
-static void adamw_ours(size_t n, float *const *x) { verb_adamw(n, x[0], x[1], x[3], x[2], &adamw); }
-static void adamw_one(float *const *x, size_t i) { adamw_element(&x[0][i], x[1][i], &x[3][i], &x[2][i], &adamw); }
 static void update_ours(size_t n, float *const *x) { verb_update(n, x[0], x[1], cautious, .3); }
 static void update_one(float *const *x, size_t i)
 {
@@ -258,7 +273,6 @@ static const Verb verbs[] = {
     {"momentum", momentum_ours, momentum_one},
     {"precondition", precondition_ours, precondition_one},
     {"adam_direction", direction_ours, direction_one},
-    {"adamw", adamw_ours, adamw_one},
     {"update", update_ours, update_one},
     {"scale", scale_ours, scale_one},
     {"scale in place", scale_in_place_ours, scale_in_place_one},
@@ -296,7 +310,7 @@ int main(void)
     fill_pool();
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
         current = optim_rule(i);
-        if (current->elements != NULL)
+        if (current->scalars != NULL)
             check_run(current->name, test_rule);
     }
     check_run("elementwise verbs", test_verbs);

@@ -243,7 +243,7 @@ static bool is_elementwise(const char *rule)
 {
     for (size_t i = 0; optim_rule(i) != NULL; i++)
         if (strcmp(optim_rule(i)->name, rule) == 0)
-            return optim_rule(i)->elements != NULL;
+            return optim_rule(i)->scalars != NULL;
     return false;
 }
 

@@ -1,32 +1,7 @@
 /* AdaGrad and its descendants with a fading memory, RMSProp and AdaDelta. Weight decay is coupled L2, as in PyTorch. */
-#include "optim/rule.h"
-#include "optim/rules/adagrad_math.h"
+#include "optim/rules/elements.h"
 
 #include <string.h>
-
-_Static_assert(sizeof(AdagradScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "AdagradScalars is handed over as floats");
-
-static size_t adagrad_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"v", rows, cols};
-    return 1;
-}
-
-static size_t rmsprop_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    specs[0] = (OptimStateSpec){"v", rows, cols};
-    specs[1] = (OptimStateSpec){"momentum", rows, cols};
-    return hyper(h, HYPER_MOMENTUM) != 0 ? 2 : 1;
-}
-
-static size_t adadelta_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"v", rows, cols};
-    specs[1] = (OptimStateSpec){"u", rows, cols};
-    return 2;
-}
 
 /* AdaGrad has no beta2: it sums. */
 static void adagrad_scalars(const OptimStep *step, float *k)
@@ -45,48 +20,14 @@ static void adagrad_scalars(const OptimStep *step, float *k)
     memcpy(k, &s, sizeof s);
 }
 
-static void adagrad_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
-{
-    float *restrict v = state[0];
-    AdagradScalars s;
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        adagrad_element(&p[i], g[i], &v[i], &s);
-}
-
-static void rmsprop_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
-{
-    float *restrict v = state[0], *restrict b = state[1];
-    AdagradScalars s;
-    if (b == NULL) {
-        adagrad_elements(n, p, g, state, k);
-        return;
-    }
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        rmsprop_momentum_element(&p[i], g[i], &v[i], &b[i], &s);
-}
-
-static void adadelta_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
-{
-    float *restrict v = state[0], *restrict u = state[1];
-    AdagradScalars s;
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        adadelta_element(&p[i], g[i], &v[i], &u[i], &s);
-}
-
 const OptimRule optim_adagrad = {
     .name = "adagrad",
     .summary = "steps shrink with the sum of squared gradients",
     .source = "Duchi et al. 2011; torch.optim.Adagrad",
     .defaults.at = {[HYPER_LR] = HYPER_SET(1e-2), [HYPER_WEIGHT_DECAY] = HYPER_SET(0), [HYPER_EPS] = HYPER_SET(1e-10)},
-    .states = adagrad_states,
+    .states = {{"v", shape_whole}},
     .scalars = adagrad_scalars,
-    .elements = adagrad_elements,
+    .elements = {[1] = &adagrad_elements},
 };
 
 const OptimRule optim_rmsprop = {
@@ -98,9 +39,9 @@ const OptimRule optim_rmsprop = {
                     [HYPER_MOMENTUM] = HYPER_SET(0),
                     [HYPER_BETA2] = HYPER_SET(0.99),
                     [HYPER_EPS] = HYPER_SET(1e-8)},
-    .states = rmsprop_states,
+    .states = {{"v", shape_whole}, {"momentum", shape_momentum, .is_momentum = true}},
     .scalars = adagrad_scalars,
-    .elements = rmsprop_elements,
+    .elements = {[1] = &adagrad_elements, [2] = &rmsprop_momentum_elements},
 };
 
 const OptimRule optim_adadelta = {
@@ -111,7 +52,7 @@ const OptimRule optim_adadelta = {
                     [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
                     [HYPER_BETA2] = HYPER_SET(0.9),
                     [HYPER_EPS] = HYPER_SET(1e-6)},
-    .states = adadelta_states,
+    .states = {{"v", shape_whole}, {"u", shape_whole}},
     .scalars = adagrad_scalars,
-    .elements = adadelta_elements,
+    .elements = {[2] = &adadelta_elements},
 };

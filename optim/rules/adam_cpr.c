@@ -5,32 +5,27 @@
  */
 #include "optim/rules/adamw.h"
 #include "optim/rules/batch.h"
+#include "optim/rules/elements.h"
 
-enum { M, V, LAMBDA, KAPPA, STATES };
+#include <string.h>
 
-static size_t adam_cpr_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    adamw_states(h, rows, cols, specs);
-    specs[LAMBDA] = (OptimStateSpec){"lambda", 1, 1};
-    specs[KAPPA] = (OptimStateSpec){"kappa", 1, 1};
-    return STATES;
-}
+enum { M, V, LAMBDA, KAPPA };
 
 static void adam_cpr_batch(const Batch *batch)
 {
     const OptimStep step = {*batch->hyper, batch->grad_scale, batch->t};
     const AdamwScalars k = adamw_scalars_of(&step, 0, (Decay){1, 1});
-    const size_t warmup = (size_t)batch_hyper(batch, HYPER_CPR_WARMUP), n = batch->rows * batch->cols;
+    const size_t warmup = (size_t)batch_hyper(batch, HYPER_CPR_WARMUP);
+    float constants[OPTIM_SCALARS_MAX] = {0};
+    memcpy(constants, &k, sizeof k);
     for (size_t i = 0, run; i < batch->count; i += run) {
         const OptimSlot *slot = &batch->slots[i];
         run = batch_run(batch, i);
-        verb_adamw(run * n, slot->param, slot->grad, slot->state[M], slot->state[V], &k);
+        elements_run(&adamw_elements, slot, run, constants);
         verb_penalise((Mats){slot->param, batch->rows, batch->cols, run}, slot->state[LAMBDA], slot->state[KAPPA],
                       batch->t == warmup, batch->t > warmup);
     }
 }
-
-static void adam_cpr_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, adam_cpr_batch); }
 
 const OptimRule optim_adam_cpr = {
     .name = "adam-cpr",
@@ -42,6 +37,9 @@ const OptimRule optim_adam_cpr = {
                     [HYPER_BETA2] = HYPER_SET(0.95),
                     [HYPER_EPS] = HYPER_SET(1e-8),
                     [HYPER_CPR_WARMUP] = HYPER_SET(100)},
-    .states = adam_cpr_states,
-    .step = adam_cpr_step,
+    .states = {[M] = {"m", shape_whole, .is_momentum = true},
+               [V] = {"v", shape_whole},
+               [LAMBDA] = {"lambda", shape_scalar},
+               [KAPPA] = {"kappa", shape_scalar}},
+    .step = adam_cpr_batch,
 };

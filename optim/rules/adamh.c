@@ -1,5 +1,4 @@
 /* AdamH: Adam's direction, and a step that turns each matrix and keeps its norm (modded-nanogpt track 3). */
-#include "optim/rules/adamw.h"
 #include "optim/rules/batch.h"
 
 #include <math.h>
@@ -9,8 +8,6 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     (void)h;
     return count * rows * cols;
 }
-
-static size_t adamh_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 /* u = m / (sqrt(vhat) + eps); the first moment's own correction is a factor that the step does not see. */
 static void adamh_batch(const Batch *batch)
@@ -28,8 +25,6 @@ static void adamh_batch(const Batch *batch)
     batch_rotate(batch, u);
 }
 
-static void adamh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, adamh_batch); }
-
 const OptimRule optim_adamh = {
     .name = "adamh",
     .summary = "Adam that turns each matrix and keeps its norm",
@@ -41,7 +36,7 @@ const OptimRule optim_adamh = {
                     [HYPER_BETA2] = HYPER_SET(0.95),
                     [HYPER_EPS] = HYPER_SET(1e-8),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
-    .states = adamw_states,
-    .workspace = adamh_workspace,
-    .step = adamh_step,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
+    .workspace = workspace_of_batch,
+    .step = adamh_batch,
 };

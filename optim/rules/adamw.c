@@ -1,26 +1,9 @@
 /* Adam (Kingma and Ba 2015) with coupled L2, AdamW with decoupled weight decay (Loshchilov and Hutter 2019), and Adam
  * with its averages nested. */
 #include "optim/rules/adamw.h"
+#include "optim/rules/elements.h"
 
 #include <string.h>
-
-_Static_assert(sizeof(AdamwScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "AdamwScalars is handed over as floats");
-
-size_t adamw_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"m", rows, cols};
-    specs[1] = (OptimStateSpec){"v", rows, cols};
-    return 2;
-}
-
-static size_t nested_adam_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"v", rows, cols};
-    specs[1] = (OptimStateSpec){"k", rows, cols};
-    return 2;
-}
 
 static double setting(const OptimHyper *h, HyperId id, double otherwise)
 {
@@ -65,28 +48,7 @@ static void adam_scalars(const OptimStep *step, float *k)
     memcpy(k, &s, sizeof s);
 }
 
-static void adamw_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
-{
-    float *restrict m = state[0], *restrict v = state[1];
-    AdamwScalars s;
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        adamw_element(&p[i], g[i], &m[i], &v[i], &s);
-}
-
-static void nested_adam_elements(size_t n, float *restrict p, const float *restrict g, float *const *state,
-                                 const float *k)
-{
-    float *restrict v = state[0], *restrict average = state[1];
-    AdamwScalars s;
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        nested_adam_element(&p[i], g[i], &v[i], &average[i], &s);
-}
-
-static int adamw_check(const OptimHyper *h, const char *prefix, Error *e)
+static int adamw_settle(OptimHyper *h, const char *prefix, Error *e)
 {
     const double start = hyper(h, HYPER_EPS_START), end = hyper(h, HYPER_EPS_END), most = hyper(h, HYPER_EPS_MAX);
     if (most == 0 && (hyper(h, HYPER_EPS_RATE) != 0 || start != 0 || end != 1))
@@ -112,10 +74,10 @@ const OptimRule optim_adamw = {
     .summary = "Adam with decoupled weight decay",
     .source = "Loshchilov and Hutter 2019; torch.optim.AdamW",
     .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1), [HYPER_CAUTIOUS] = HYPER_SET(0)},
-    .check = adamw_check,
-    .states = adamw_states,
+    .settle = adamw_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adamw_scalars,
-    .elements = adamw_elements,
+    .elements = {[2] = &adamw_elements},
 };
 
 const OptimRule optim_adam = {
@@ -123,10 +85,10 @@ const OptimRule optim_adam = {
     .summary = "Adam; weight decay is coupled L2",
     .source = "Kingma and Ba 2015; torch.optim.Adam",
     .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0)},
-    .check = adamw_check,
-    .states = adamw_states,
+    .settle = adamw_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adam_scalars,
-    .elements = adamw_elements,
+    .elements = {[2] = &adamw_elements},
 };
 
 const OptimRule optim_nested_adam = {
@@ -139,7 +101,7 @@ const OptimRule optim_nested_adam = {
                     [HYPER_BETA2] = HYPER_SET(0.95),
                     [HYPER_EPS] = HYPER_SET(1e-8),
                     [HYPER_CAUTIOUS] = HYPER_SET(0)},
-    .states = nested_adam_states,
+    .states = {{"v", shape_whole}, {"k", shape_whole, .is_momentum = true}},
     .scalars = adamw_scalars,
-    .elements = nested_adam_elements,
+    .elements = {[2] = &nested_adam_elements},
 };

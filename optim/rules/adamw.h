@@ -8,7 +8,4 @@
  * bias correction, the moments' first values) count as PyTorch has them. */
 AdamwScalars adamw_scalars_of(const OptimStep *step, double l2, Decay decay);
 
-/* m and v of a tensor's shape. */
-size_t adamw_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs);
-
 #endif

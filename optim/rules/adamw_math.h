@@ -1,7 +1,7 @@
 #ifndef OPTIM_RULES_ADAMW_MATH_H
 #define OPTIM_RULES_ADAMW_MATH_H
 
-#include "optim/rules/decay.h"
+#include "optim/verbs/decay.h"
 
 #include <math.h>
 

@@ -12,7 +12,7 @@ static size_t count_at(const OptimGroup *group, size_t first)
     return n;
 }
 
-void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch))
+void batch_step(const OptimGroup *group, const OptimStep *step)
 {
     for (size_t i = 0; i < group->count;) {
         const OptimSlot *slots = &group->slots[i];
@@ -24,18 +24,17 @@ void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(con
                              .rows = slots->rows,
                              .cols = slots->cols,
                              .workspace = group->workspace};
-        each(&batch);
+        group->rule->step(&batch);
         i += batch.count;
     }
 }
 
-size_t batch_workspace(const OptimGroup *group,
-                       size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count))
+size_t batch_workspace(const OptimGroup *group)
 {
     size_t most = 0;
-    for (size_t i = 0; i < group->count; i += count_at(group, i)) {
+    for (size_t i = 0; i < group->count && group->rule->workspace != NULL; i += count_at(group, i)) {
         const OptimSlot *slot = &group->slots[i];
-        const size_t n = of_batch(&group->hyper, slot->rows, slot->cols, count_at(group, i));
+        const size_t n = group->rule->workspace(&group->hyper, slot->rows, slot->cols, count_at(group, i));
         most = n > most ? n : most;
     }
     return most;

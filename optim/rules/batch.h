@@ -17,15 +17,14 @@ typedef struct Batch {
     float *workspace;
 } Batch;
 
-/* Hands `each` one batch after the other. A batch is as many same-shaped slots as have verb_batch_floats elements, at
+/* One step of the group's rule, batch after batch. A batch is as many same-shaped slots as have verb_batch_floats elements, at
  * least one: many small matrices fill the device together; a large one does so alone, and more only cost memory. */
-void batch_each(const OptimGroup *group, const OptimStep *step, void (*each)(const Batch *batch));
+void batch_step(const OptimGroup *group, const OptimStep *step);
 
-/* The most workspace that `of_batch` asks for any batch, for OptimRule.workspace. */
-size_t batch_workspace(const OptimGroup *group,
-                       size_t (*of_batch)(const OptimHyper *h, size_t rows, size_t cols, size_t count));
+/* The most workspace that the group's rule asks for any batch. */
+size_t batch_workspace(const OptimGroup *group);
 
-/* State k of the batch, rows x cols a slot. */
+/* State k of the batch, rows x cols a slot; its data is NULL where there is none. */
 Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);
 
 /* How many slots from the first-th on have their parameters, and their gradients, one after the other without gaps, as

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { B, Q, STATES };
+enum { B, Q };
 
 static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
 {
@@ -16,11 +16,9 @@ static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
     return asked > 0 && asked < most ? asked : most;
 }
 
-static size_t dion_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
+static OptimShape shape_of_q(const OptimHyper *h, size_t rows, size_t cols)
 {
-    specs[B] = (OptimStateSpec){"b", rows, cols};
-    specs[Q] = (OptimStateSpec){"q", cols, rank_of(h, rows, cols)};
-    return STATES;
+    return (OptimShape){cols, rank_of(h, rows, cols)};
 }
 
 static void dion_init(const OptimGroup *group)
@@ -36,8 +34,6 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const size_t rank = rank_of(h, rows, cols);
     return count * (rows * rank + cols * rank + rows * cols) + verb_scratch(rows, rank, count);
 }
-
-static size_t dion_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
 
 static void dion_batch(const Batch *batch)
 {
@@ -61,8 +57,6 @@ static void dion_batch(const Batch *batch)
     batch_update(batch, u, sqrt((double)r / (double)c));
 }
 
-static void dion_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, dion_batch); }
-
 const OptimRule optim_dion = {
     .name = "dion",
     .summary = "orthonormal updates of low rank by power iteration",
@@ -74,8 +68,8 @@ const OptimRule optim_dion = {
                     [HYPER_MOMENTUM] = HYPER_SET(0.95),
                     [HYPER_RANK] = HYPER_SET(0),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
-    .states = dion_states,
+    .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_of_q}},
     .init = dion_init,
-    .workspace = dion_workspace,
-    .step = dion_step,
+    .workspace = workspace_of_batch,
+    .step = dion_batch,
 };

@@ -2,9 +2,56 @@
 #define OPTIM_RULES_ELEMENTS_H
 
 #include "optim/rule.h"
+#include "optim/rules/adagrad_math.h"
+#include "optim/rules/adamw_math.h"
+#include "optim/rules/lion_math.h"
+#include "optim/rules/nesterov_math.h"
+#include "optim/rules/sgd_math.h"
+#include "optim/rules/signum_math.h"
 
-/* Updates all elements of a group by its elementwise rule; or, when ahead, moves them to where its gradient is to be
- * taken. The result does not depend on how the elements are dealt out. */
+/*
+ * Every function of one element there is. From each row come a loop (elements_cpu.c) and a CUDA kernel
+ * (elements_cuda.cu), both under the name <name>_elements, for the rules to refer to.
+ *
+ *   name                 states   constants        function(&p, g, states .., &constants); AHEAD: function(&p, state, ..)
+ */
+/* clang-format off */
+#define OPTIM_ELEMENTS(E) \
+    E(sgd,                0,      SgdScalars,      sgd_element) \
+    E(sgd_momentum,       1,      SgdScalars,      sgd_momentum_element) \
+    E(nesterov,           1,      NesterovScalars, nesterov_element) \
+    E(nesterov_ahead,     AHEAD,  NesterovScalars, nesterov_ahead) \
+    E(adagrad,            1,      AdagradScalars,  adagrad_element) \
+    E(rmsprop_momentum,   2,      AdagradScalars,  rmsprop_momentum_element) \
+    E(adadelta,           2,      AdagradScalars,  adadelta_element) \
+    E(adamw,              2,      AdamwScalars,    adamw_element) \
+    E(nested_adam,        2,      AdamwScalars,    nested_adam_element) \
+    E(signsgd,            0,      SignumScalars,   signsgd_element) \
+    E(signum,             1,      SignumScalars,   signum_element) \
+    E(lion,               1,      LionScalars,     lion_element)
+/* clang-format on */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct OptimElements OptimElements;
+
+#define DECLARE(name, ...) extern const OptimElements name##_elements;
+OPTIM_ELEMENTS(DECLARE)
+#undef DECLARE
+
+/* The states that a slot has, at most OPTIM_ELEMENT_STATES, one behind the other; returns how many. */
+size_t elements_states(const OptimSlot *slot, float *states[OPTIM_ELEMENT_STATES]);
+
+/* Runs over every element of `count` slots and of the states that they have, with the constants k. The result does not depend on how the elements are dealt out. */
+void elements_run(const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k);
+
+/* Updates a group by its elementwise rule; or, when ahead, moves its parameters to where the gradient is to be taken. */
 void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

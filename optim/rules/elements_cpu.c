@@ -1,25 +1,54 @@
 #include "optim/rules/elements.h"
 
-/* All slots' elements, cut into stretches of fixed length that the threads share: `elements` of the rule or, when
- * ahead, its `look_ahead`. */
-void elements_step(const OptimGroup *g, const OptimStep *step, bool ahead)
+#include <string.h>
+
+/* A loop over n elements of a slot; k are the constants. */
+typedef void Loop(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k);
+
+struct OptimElements {
+    Loop *loop;
+};
+
+#define LOOP(name, states, Scalars, element)                                                                           \
+    static void name##_loop(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k) \
+    {                                                                                                                  \
+        Scalars s;                                                                                                     \
+        _Static_assert(sizeof s <= OPTIM_SCALARS_MAX * sizeof *k, #Scalars " is handed over as floats");               \
+        memcpy(&s, k, sizeof s);                                                                                       \
+        LOOP_##states(element)                                                                                         \
+    }                                                                                                                  \
+    const OptimElements name##_elements = {name##_loop};
+
+#define LOOP_0(element) \
+    (void)state;        \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &s);
+#define LOOP_1(element)           \
+    float *restrict x = state[0]; \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &s);
+#define LOOP_2(element)                                   \
+    float *restrict x = state[0], *restrict y = state[1]; \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &y[i], &s);
+#define LOOP_AHEAD(element)             \
+    const float *restrict x = state[0]; \
+    (void)g;                            \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], x[i], &s);
+
+OPTIM_ELEMENTS(LOOP)
+
+/* The slots' elements, cut into stretches of fixed length that the threads share. */
+void elements_run(const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k)
 {
     enum { STRETCH = 1 << 15 };
-    float k[OPTIM_SCALARS_MAX];
-    g->rule->scalars(step, k);
 #pragma omp parallel
-    for (const OptimSlot *slot = g->slots; slot < g->slots + g->count; slot++) {
+    for (const OptimSlot *slot = slots; slot < slots + count; slot++) {
         const size_t n = slot->rows * slot->cols;
 #pragma omp for schedule(static) nowait
         for (size_t begin = 0; begin < n; begin += STRETCH) {
             const size_t stretch = n - begin < STRETCH ? n - begin : STRETCH;
-            float *state[OPTIM_STATES_MAX];
-            for (size_t s = 0; s < OPTIM_STATES_MAX; s++)
-                state[s] = slot->state[s] != NULL ? slot->state[s] + begin : NULL;
-            if (ahead)
-                g->rule->look_ahead(stretch, slot->param + begin, state, k);
-            else
-                g->rule->elements(stretch, slot->param + begin, slot->grad + begin, state, k);
+            float *state[OPTIM_ELEMENT_STATES];
+            for (size_t s = elements_states(slot, state); s-- > 0;)
+                state[s] += begin;
+            elements->loop(stretch, slot->param + begin, slot->grad + begin, state, k);
         }
     }
 }

@@ -1,17 +1,7 @@
 /* Lion: the sign of a momentum that looks one gradient ahead (Chen et al. 2023). One buffer. */
-#include "optim/rule.h"
-#include "optim/rules/lion_math.h"
+#include "optim/rules/elements.h"
 
 #include <string.h>
-
-_Static_assert(sizeof(LionScalars) <= OPTIM_SCALARS_MAX * sizeof(float), "LionScalars is handed over as floats");
-
-static size_t lion_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"m", rows, cols};
-    return 1;
-}
 
 static void lion_scalars(const OptimStep *step, float *k)
 {
@@ -29,16 +19,6 @@ static void lion_scalars(const OptimStep *step, float *k)
     memcpy(k, &s, sizeof s);
 }
 
-static void lion_elements(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k)
-{
-    float *restrict m = state[0];
-    LionScalars s;
-    memcpy(&s, k, sizeof s);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        lion_element(&p[i], g[i], &m[i], &s);
-}
-
 const OptimRule optim_lion = {
     .name = "lion",
     .summary = "sign of a momentum that looks a gradient ahead",
@@ -48,7 +28,7 @@ const OptimRule optim_lion = {
                     [HYPER_BETA1] = HYPER_SET(0.9),
                     [HYPER_BETA2] = HYPER_SET(0.99),
                     [HYPER_CAUTIOUS] = HYPER_SET(0)},
-    .states = lion_states,
+    .states = {{"m", shape_whole, .is_momentum = true}},
     .scalars = lion_scalars,
-    .elements = lion_elements,
+    .elements = {[1] = &lion_elements},
 };

@@ -14,9 +14,6 @@
 
 #include <math.h>
 
-const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
-                                                            "early", "gradient", "nuclear",  NULL};
-
 double muon_scale(MuonScale rule, size_t rows, size_t cols)
 {
     const double r = (double)rows, c = (double)cols, longer = r > c ? r : c;
@@ -138,8 +135,6 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * rows * cols + muon_rest(h, rows, cols, count);
 }
 
-static size_t muon_workspace(const OptimGroup *group) { return batch_workspace(group, workspace_of_batch); }
-
 static void muon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
@@ -179,44 +174,15 @@ static void normuonh_batch(const Batch *batch)
     batch_rotate(batch, u);
 }
 
-static void muon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon_batch); }
-static void muonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muonh_batch); }
-static void muon2_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, muon2_batch); }
-static void normuon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuon_batch); }
-static void normuonh_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, normuonh_batch); }
-
-static size_t spectral_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h, (void)rows, (void)cols, (void)specs;
-    return 0;
-}
-
-static size_t muon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[0] = (OptimStateSpec){"m", rows, cols};
-    return 1;
-}
-
-static size_t muon2_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    specs[1] = (OptimStateSpec){"v", rows, cols};
-    return muon_states(h, rows, cols, specs) + 1;
-}
-
-static size_t normuon_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    specs[1] = rows >= cols ? (OptimStateSpec){"v", rows, 1} : (OptimStateSpec){"v", 1, cols};
-    return muon_states(h, rows, cols, specs) + 1;
-}
-
-static int muon_check(const OptimHyper *h, const char *prefix, Error *e)
+int muon_settle(OptimHyper *h, const char *prefix, Error *e)
 {
     if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
         return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
                          hyper(h, HYPER_NS_STEPS), prefix);
     if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_DTYPE) == NS_BF16)
         return error_set(e, "--%sns-dtype bf16: the exact factor of --%sns exact is computed in fp64", prefix, prefix);
+    if (hyper(h, HYPER_NS_DTYPE) == NS_AUTO)
+        hyper_set(h, HYPER_NS_DTYPE, verb_prefers_halves() && hyper(h, HYPER_NS) != NS_EXACT ? NS_BF16 : NS_FP32);
     return 0;
 }
 
@@ -236,10 +202,10 @@ const OptimRule optim_muon = {
     .source = "Jordan et al. 2024; torch.optim.Muon",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
-    .check = muon_check,
-    .states = muon_states,
-    .workspace = muon_workspace,
-    .step = muon_step,
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}},
+    .workspace = workspace_of_batch,
+    .step = muon_batch,
 };
 
 const OptimRule optim_spectral = {
@@ -248,10 +214,9 @@ const OptimRule optim_spectral = {
     .source = "Bernstein and Newhouse 2024",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
-    .check = muon_check,
-    .states = spectral_states,
-    .workspace = muon_workspace,
-    .step = muon_step,
+    .settle = muon_settle,
+    .workspace = workspace_of_batch,
+    .step = muon_batch,
 };
 
 const OptimRule optim_normuon = {
@@ -261,10 +226,10 @@ const OptimRule optim_normuon = {
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
-    .check = muon_check,
-    .states = normuon_states,
-    .workspace = muon_workspace,
-    .step = normuon_step,
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
+    .workspace = workspace_of_batch,
+    .step = normuon_batch,
 };
 
 const OptimRule optim_muonh = {
@@ -274,10 +239,10 @@ const OptimRule optim_muonh = {
     .matrices_only = true,
     .keeps_norm = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018)},
-    .check = muon_check,
-    .states = muon_states,
-    .workspace = muon_workspace,
-    .step = muonh_step,
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}},
+    .workspace = workspace_of_batch,
+    .step = muonh_batch,
 };
 
 const OptimRule optim_normuonh = {
@@ -288,10 +253,10 @@ const OptimRule optim_normuonh = {
     .keeps_norm = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
-    .check = muon_check,
-    .states = normuon_states,
-    .workspace = muon_workspace,
-    .step = normuonh_step,
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
+    .workspace = workspace_of_batch,
+    .step = normuonh_batch,
 };
 
 const OptimRule optim_muon2 = {
@@ -301,8 +266,8 @@ const OptimRule optim_muon2 = {
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
                     [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
-    .check = muon_check,
-    .states = muon2_states,
-    .workspace = muon_workspace,
-    .step = muon2_step,
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
+    .workspace = workspace_of_batch,
+    .step = muon2_batch,
 };

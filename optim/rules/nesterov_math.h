@@ -8,26 +8,27 @@
 typedef struct NesterovScalars {
     float grad_scale, lr;
     float momentum, one_minus_momentum, one_plus_momentum;
-    float ahead; /* lr momentum */
+    float ahead;   /* lr momentum */
+    float shifted; /* 1: parameters are kept at the point ahead; 0: they are moved there for the gradient and back */
 } NesterovScalars;
 
 /* To the point W - lr b m, where the gradient is taken. */
-static inline HD float nesterov_ahead(float p, float m, const NesterovScalars *k) { return fmaf(-k->ahead, m, p); }
-
-/* From that point: m' = b m + (1-b) g;  W' = W - lr m', W being p + lr b m. */
-static inline HD void nesterov_element(float *p, float g, float *m, const NesterovScalars *k)
+static inline HD void nesterov_ahead(float *p, float m, const NesterovScalars *k)
 {
-    const float new_m = fmaf(k->momentum, *m, k->one_minus_momentum * (k->grad_scale * g));
-    *p = fmaf(-k->lr, new_m, fmaf(k->ahead, *m, *p));
-    *m = new_m;
+    *p = k->shifted != 0.0f ? *p : fmaf(-k->ahead, m, *p);
 }
 
-/* Shifted: p itself is the point ahead.  v' = b v - lr g;  p += (1+b) v' - b v */
-static inline HD void nesterov_shifted_element(float *p, float g, float *v, const NesterovScalars *k)
+/* From that point: m' = b m + (1-b) g;  W' = W - lr m', W being p + lr b m.
+ * Shifted: p itself is the point ahead.  v' = b v - lr g;  p += (1+b) v' - b v */
+static inline HD void nesterov_element(float *p, float g, float *m, const NesterovScalars *k)
 {
-    const float new_v = fmaf(k->momentum, *v, -k->lr * (k->grad_scale * g));
-    *p += fmaf(k->one_plus_momentum, new_v, -k->momentum * *v);
-    *v = new_v;
+    const float scaled = k->grad_scale * g;
+    const float new_m = fmaf(k->momentum, *m, k->one_minus_momentum * scaled);
+    const float new_v = fmaf(k->momentum, *m, -k->lr * scaled);
+    const float back = fmaf(-k->lr, new_m, fmaf(k->ahead, *m, *p));
+    const float on = *p + fmaf(k->one_plus_momentum, new_v, -k->momentum * *m);
+    *p = k->shifted != 0.0f ? on : back;
+    *m = k->shifted != 0.0f ? new_v : new_m;
 }
 
 #endif

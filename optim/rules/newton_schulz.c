@@ -2,11 +2,6 @@
 
 #include "optim/verbs/verbs.h"
 
-const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
-                                            "polar-express", "track3", "exact",  NULL};
-
-const char *const ns_dtype_names[NS_DTYPE_COUNT + 1] = {"auto", "fp32", "bf16", NULL};
-
 /* Jordan et al. 2024: five times the same; does not converge, values end between 0.68 and 1.2. */
 static const NsTriple jordan[] = {{3.4445, -4.7750, 2.0315}};
 

@@ -1,6 +1,8 @@
 #ifndef OPTIM_RULES_NEWTON_SCHULZ_H
 #define OPTIM_RULES_NEWTON_SCHULZ_H
 
+#include "optim/hyper.h"
+
 #include <stddef.h>
 
 /*
@@ -8,14 +10,6 @@
  *     X <- a X + b (X X^T) X + c (X X^T)^2 X,      s <- a s + b s^3 + c s^5 on singular values,
  * from X = U / max(factor |U|_F, eps). Flavours differ in the triples (a, b, c) of successive iterations.
  */
-typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_TRACK3, NS_EXACT, NS_COUNT } NsFlavour;
-
-extern const char *const ns_names[NS_COUNT + 1]; /* ends with NULL */
-
-/* What the products are in; auto is settled when the groups are. */
-typedef enum { NS_AUTO, NS_FP32, NS_BF16, NS_DTYPE_COUNT } NsDtype;
-
-extern const char *const ns_dtype_names[NS_DTYPE_COUNT + 1]; /* ends with NULL */
 
 typedef struct NsTriple {
     double a, b, c;

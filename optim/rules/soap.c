@@ -13,27 +13,12 @@
 
 #include <math.h>
 
-enum { M, V, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, SOAP_STATES, LEFT_SCALE = SOAP_STATES, RIGHT_SCALE, KL_STATES };
+enum { M, V, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, LEFT_SCALE, RIGHT_SCALE };
 
-static size_t soap_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    (void)h;
-    specs[M] = (OptimStateSpec){"m", rows, cols};
-    specs[V] = (OptimStateSpec){"v", rows, cols};
-    specs[LEFT] = (OptimStateSpec){"left", rows, rows};
-    specs[RIGHT] = (OptimStateSpec){"right", cols, cols};
-    specs[LEFT_BASIS] = (OptimStateSpec){"left_basis", rows, rows};
-    specs[RIGHT_BASIS] = (OptimStateSpec){"right_basis", cols, cols};
-    return SOAP_STATES;
-}
-
-static size_t kl_soap_states(const OptimHyper *h, size_t rows, size_t cols, OptimStateSpec *specs)
-{
-    soap_states(h, rows, cols, specs);
-    specs[LEFT_SCALE] = (OptimStateSpec){"left_scale", 1, rows};
-    specs[RIGHT_SCALE] = (OptimStateSpec){"right_scale", 1, cols};
-    return KL_STATES;
-}
+#define SOAP_STATES                                                                                         \
+    [M] = {"m", shape_whole, .is_momentum = true}, [V] = {"v", shape_whole}, [LEFT] = {"left", shape_left}, \
+    [RIGHT] = {"right", shape_right}, [LEFT_BASIS] = {"left_basis", shape_left},                            \
+    [RIGHT_BASIS] = {"right_basis", shape_right}
 
 /* --------------------------------------------------------------------------------------------------------------
  * One batch's matrices by name
@@ -177,9 +162,6 @@ static void soap_batch(const Batch *batch)
         renew_bases_and_momentum(&s, true);
 }
 
-static size_t soap_workspace(const OptimGroup *group) { return batch_workspace(group, soap_of_batch); }
-static void soap_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, soap_batch); }
-
 const OptimRule optim_soap = {
     .name = "soap",
     .summary = "Adam in the eigenbasis of Shampoo's factors",
@@ -193,9 +175,9 @@ const OptimRule optim_soap = {
                     [HYPER_EPS] = HYPER_SET(1e-8),
                     [HYPER_REFRESH] = HYPER_SET(10),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
-    .states = soap_states,
-    .workspace = soap_workspace,
-    .step = soap_step,
+    .states = {SOAP_STATES},
+    .workspace = soap_of_batch,
+    .step = soap_batch,
 };
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -226,14 +208,12 @@ static void soap_muon_batch(const Batch *batch)
         renew_bases(&s, false);
 }
 
-static size_t soap_muon_workspace(const OptimGroup *group) { return batch_workspace(group, soap_muon_of_batch); }
-static void soap_muon_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, soap_muon_batch); }
-
 const OptimRule optim_soap_muon = {
     .name = "soap-muon",
     .summary = "Muon of the momentum as SOAP preconditions it",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
+    .settle = muon_settle,
     .defaults.at = {[HYPER_LR] = HYPER_SET(0.02),
                     [HYPER_WEIGHT_DECAY] = HYPER_SET(0),
                     [HYPER_CAUTIOUS] = HYPER_SET(0),
@@ -250,9 +230,9 @@ const OptimRule optim_soap_muon = {
                     [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO),
                     [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
-    .states = soap_states,
-    .workspace = soap_muon_workspace,
-    .step = soap_muon_step,
+    .states = {SOAP_STATES},
+    .workspace = soap_muon_of_batch,
+    .step = soap_muon_batch,
 };
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -315,8 +295,6 @@ static void kl_soap_batch(const Batch *batch)
         renew_bases_and_momentum(&s, false);
 }
 
-static void kl_soap_step(const OptimGroup *group, const OptimStep *step) { batch_each(group, step, kl_soap_batch); }
-
 const OptimRule optim_kl_soap = {
     .name = "kl-soap",
     .summary = "SOAP with factors of whitened gradients; keeps each matrix's norm",
@@ -329,8 +307,8 @@ const OptimRule optim_kl_soap = {
                     [HYPER_EPS] = HYPER_SET(1e-8),
                     [HYPER_REFRESH] = HYPER_SET(1),
                     [HYPER_SPLIT_QKV] = HYPER_SET(1)},
-    .states = kl_soap_states,
+    .states = {SOAP_STATES, [LEFT_SCALE] = {"left_scale", shape_rows}, [RIGHT_SCALE] = {"right_scale", shape_cols}},
     .init = kl_init,
-    .workspace = soap_workspace,
-    .step = kl_soap_step,
+    .workspace = soap_of_batch,
+    .step = kl_soap_batch,
 };

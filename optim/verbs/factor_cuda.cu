@@ -11,6 +11,8 @@ extern "C" {
 #include "optim/verbs/cusolver_check.cuh"
 #include "optim/verbs/device.cuh"
 
+#include <math.h>
+
 #include <algorithm>
 #include <vector>
 

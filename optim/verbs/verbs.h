@@ -2,7 +2,7 @@
 #define OPTIM_VERBS_VERBS_H
 
 #include "base/error.h"
-#include "optim/rules/adamw_math.h"
+#include "optim/verbs/decay.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,9 +58,6 @@ void verb_precondition(size_t n, float *u, float *v, const float *g, double beta
 /* m = b1 m + (1 - b1) s g;  v = b2 v + (1 - b2) (s g)^2;  u = m / (sqrt(v correction) + eps) */
 void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
                          double correction, double eps, double s);
-
-/* One step of AdamW on n elements. */
-void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k);
 
 /* p = keep p - step u, keep as told by decay.h */
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step);

@@ -56,19 +56,6 @@ void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *
     }
 }
 
-void verb_adamw(size_t n, float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
-                const AdamwScalars *k)
-{
-    const AdamwScalars scalars = *k;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            adamw_element(&p[i], g[i], &m[i], &v[i], &scalars);
-    }
-}
-
 void verb_update(size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
 {
     const float minus_step = (float)-step;

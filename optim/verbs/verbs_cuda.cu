@@ -84,13 +84,6 @@ void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g,
     });
 }
 
-void verb_adamw(size_t n, float *p, const float *g, float *m, float *v, const AdamwScalars *k)
-{
-    const AdamwScalars scalars = *k;
-    each<0b1111, 0b1101>(n, streams(p, g, m, v),
-                         [=] __device__(float *x, None) { adamw_element(&x[0], x[1], &x[2], &x[3], &scalars); });
-}
-
 void verb_update(size_t n, float *p, const float *u, Decay decay, double step)
 {
     const float minus_step = (float)-step;

@@ -1,8 +1,7 @@
-#ifndef OPTIM_RULES_DECAY_H
-#define OPTIM_RULES_DECAY_H
+#ifndef OPTIM_VERBS_DECAY_H
+#define OPTIM_VERBS_DECAY_H
 
 #include "base/hd.h"
-#include "optim/hyper.h"
 
 /*
  * Decoupled weight decay: p = keep p - step u with the old p. Cautious decay (Chen et al. 2025) leaves out the elements
@@ -17,14 +16,6 @@ static inline HD float decay_keep(float p, float u, const Decay *decay)
 {
     const float keep = decay->keep, keep_away = decay->keep_away; /* both are read, so that compilers see no branch */
     return u * p >= 0.0f ? keep : keep_away;
-}
-
-/* From the hyperparameters of a rule with decoupled weight decay. */
-static inline Decay decay_of(const OptimHyper *h)
-{
-    const float keep = (float)(1 - hyper(h, HYPER_LR) * hyper(h, HYPER_WEIGHT_DECAY));
-    const bool cautious = h->at[HYPER_CAUTIOUS].set && hyper(h, HYPER_CAUTIOUS) != 0;
-    return (Decay){keep, cautious ? 1.0f : keep};
 }
 
 #endif

@@ -1,0 +1,127 @@
+#include "optim/optim_private.h"
+
+#include <math.h>
+
+/* One arena of an average, tensor after tensor. */
+static float *lay_out_average(Optim *optim, const char *name, bool place)
+{
+    float *arena = place ? optim->state_arena + optim->state_floats : NULL;
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        optim_add_state(optim, place, optim->tensors[i].name, name, optim->tensors[i].rows, optim->tensors[i].cols);
+    return arena;
+}
+
+void averages_lay_out(Optim *optim, bool place)
+{
+    Averages *a = &optim->averages;
+    if (a->config.nesterov != 0)
+        a->change = lay_out_average(optim, "change", place);
+    if (a->config.tail != 0) {
+        a->tail = lay_out_average(optim, "tail", place);
+        a->point = lay_out_average(optim, "point", place);
+    }
+}
+
+int averages_resolve(Optim *optim, const OptimConfig *config, Error *e)
+{
+    OptimAveraging *a = &optim->averages.config;
+    *a = config->averaging;
+    if (a->nesterov == 0 && (a->nesterov_from > 0 || a->nesterov_until > 0))
+        return error_set(e, "--ema-nesterov-from and --ema-nesterov-until need --ema-nesterov");
+    if (a->nesterov != 0 && a->nesterov_decay >= 1)
+        return error_set(e, "--ema-nesterov-decay %g would never take a change in; it must be below 1",
+                         a->nesterov_decay);
+    if (a->nesterov_until > 0 && a->nesterov_from >= a->nesterov_until)
+        return error_set(e, "--ema-nesterov-from %zu must be below --ema-nesterov-until %zu", a->nesterov_from,
+                         a->nesterov_until);
+    if (a->tail == 0 && a->tail_from > 0)
+        return error_set(e, "--tail-ema-from %zu needs --tail-ema", a->tail_from);
+    if (a->tail_from > 0 && config->steps > 0 && a->tail_from > config->steps)
+        return error_set(e, "--tail-ema-from %zu is after the last of %zu steps", a->tail_from, config->steps);
+    if (a->tail == 0 || a->tail_from > 0)
+        return 0;
+    if (config->steps <= 2 * a->tail)
+        return error_set(e,
+                         "--tail-ema %zu begins two such lengths before the end, and the run has only %zu steps; give "
+                         "--tail-ema-from",
+                         a->tail, config->steps);
+    a->tail_from = config->steps - 2 * a->tail;
+    return 0;
+}
+
+void averages_shift(Optim *optim, double lr_factor)
+{
+    const Averages *a = &optim->averages;
+    const size_t done = optim->steps_done, until = a->config.nesterov_until;
+    const bool inside = done >= a->config.nesterov_from && (until == 0 || done < until);
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        verb_scale(n, a->previous + at, optim->params + t->offset, 1);
+        if (inside)
+            verb_add(n, optim->params + t->offset, a->change + at, 1, a->config.nesterov * lr_factor);
+        at += n;
+    }
+}
+
+void averages_pin_norms(const Optim *optim, const OptimGroup *g)
+{
+    const OptimSlot *slot = g->slots;
+    for (size_t i = 0; i < g->tensor_count; i++) {
+        const float *previous = optim->averages.previous;
+        for (const Tensor *t = optim->tensors; t < g->tensors[i]; t++)
+            previous += tensor_size(t);
+        for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++) {
+            const size_t n = slot->rows * slot->cols;
+            const double want = verb_sum_squares(n, previous), have = verb_sum_squares(n, slot->param);
+            if (have > 0)
+                verb_scale(n, slot->param, slot->param, sqrt(want / have));
+            previous += n;
+        }
+    }
+}
+
+void averages_update(Optim *optim)
+{
+    Averages *a = &optim->averages;
+    const double decay = a->config.nesterov_decay, kept = 1 - 1 / (double)a->config.tail;
+    const bool tail = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        const float *param = optim->params + t->offset;
+        if (a->config.nesterov != 0) {
+            verb_add(n, a->previous + at, param, -1, 1);
+            verb_add(n, a->change + at, a->previous + at, decay, 1 - decay);
+        }
+        if (tail && !a->tail_begun)
+            verb_scale(n, a->tail + at, param, 1);
+        else if (tail)
+            verb_add(n, a->tail + at, param, kept, 1 - kept);
+        at += n;
+    }
+    a->tail_begun = a->tail_begun || tail;
+}
+
+void optim_show(Optim *optim)
+{
+    const Averages *a = &optim->averages;
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
+        const size_t n = tensor_size(t);
+        verb_scale(n, a->point + at, optim->params + t->offset, 1);
+        if (a->tail_begun)
+            verb_add(n, optim->params + t->offset, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
+        at += n;
+    }
+}
+
+void optim_hide(Optim *optim)
+{
+    size_t at = 0;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0;
+         t++) {
+        verb_scale(tensor_size(t), optim->params + t->offset, optim->averages.point + at, 1);
+        at += tensor_size(t);
+    }
+}

@@ -1,0 +1,277 @@
+#include "optim/optim_private.h"
+#include "optim/sensitivity.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What tensors are for, as groups see it. */
+typedef enum { KIND_HIDDEN, KIND_EMBED, KIND_HEAD, KIND_VECTOR, KIND_COUNT } Kind;
+
+static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "vector"};
+
+static const OptimRule *find_rule(const char *name, Error *e)
+{
+    char known[512] = "";
+    for (size_t i = 0; optim_rule(i) != NULL; i++) {
+        if (strcmp(optim_rule(i)->name, name) == 0)
+            return optim_rule(i);
+        strncat(known, i == 0 ? "" : ", ", sizeof known - strlen(known) - 1);
+        strncat(known, optim_rule(i)->name, sizeof known - strlen(known) - 1);
+    }
+    error_set(e, "there is no optimizer '%s'; there are %s", name, known);
+    return NULL;
+}
+
+static Kind kind_of(TensorRole role)
+{
+    switch (role) {
+    case ROLE_HIDDEN_MATRIX:
+        return KIND_HIDDEN;
+    case ROLE_TOKEN_EMBEDDING:
+    case ROLE_POSITION_EMBEDDING:
+        return KIND_EMBED;
+    case ROLE_HEAD:
+        return KIND_HEAD;
+    default:
+        return KIND_VECTOR;
+    }
+}
+
+/* The rule's defaults, overlaid by what `asked` sets; setting what the rule does not use is an error. */
+static int overlay(const OptimRule *rule, OptimHyper *h, const OptimHyper *asked, const char *prefix, Error *e)
+{
+    for (size_t id = 0; id < HYPER_COUNT; id++) {
+        if (!asked->at[id].set)
+            continue;
+        if (!rule->defaults.at[id].set)
+            return error_set(e, "%s does not use --%s%s", rule->name, prefix, hyper_info[id].name);
+        if (hyper_check((HyperId)id, asked->at[id].value, prefix, e) != 0)
+            return -1;
+        h->at[id] = asked->at[id];
+    }
+    return 0;
+}
+
+static bool is_any_set(const OptimHyper *h)
+{
+    bool any = false;
+    for (size_t id = 0; id < HYPER_COUNT; id++)
+        any = any || h->at[id].set;
+    return any;
+}
+
+/* Hyperparameters that change during the run need to know its length. */
+static int check_steps(const OptimConfig *config, const OptimHyper *h, const char *prefix, Error *e)
+{
+    const bool eps_grows = h->at[HYPER_EPS_MAX].set && hyper(h, HYPER_EPS_MAX) > 0;
+    const bool cools_down = h->at[HYPER_MOMENTUM_COOLDOWN].set && hyper(h, HYPER_MOMENTUM_COOLDOWN) > 0;
+    if (config->steps == 0 && (eps_grows || cools_down))
+        return error_set(e, "--%s%s needs to know the number of steps", prefix,
+                         eps_grows ? "eps-max" : "momentum-cooldown");
+    return 0;
+}
+
+static int resolve_group(const OptimConfig *config, Kind kind, double sensitivity, OptimGroup *g, Error *e)
+{
+    const OptimRule *matrix_rule = find_rule(config->rule, e), *rule = matrix_rule;
+    if (rule == NULL)
+        return -1;
+    const bool aux = kind != KIND_HIDDEN;
+    if (aux && config->aux_rule != NULL)
+        rule = find_rule(config->aux_rule, e);
+    else if (aux && matrix_rule->matrices_only)
+        rule = &optim_adamw;
+    if (rule == NULL)
+        return -1;
+    if (aux && rule->matrices_only)
+        return error_set(e, "--aux-optimizer %s serves hidden matrices only", rule->name);
+    if (sensitivity == 1)
+        snprintf(g->name, sizeof g->name, "%s", kind_names[kind]);
+    else
+        snprintf(g->name, sizeof g->name, "%s/%g", kind_names[kind], sensitivity);
+    g->rule = rule;
+    g->sensitivity = sensitivity;
+    g->hyper = rule->defaults;
+    if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
+        return -1;
+    if (aux && overlay(rule, &g->hyper, &config->aux_hyper, "aux-", e) != 0)
+        return -1;
+    if (kind == KIND_EMBED && overlay(rule, &g->hyper, &config->embed_hyper, "embed-", e) != 0)
+        return -1;
+    if (kind == KIND_HEAD && overlay(rule, &g->hyper, &config->head_hyper, "head-", e) != 0)
+        return -1;
+    if (kind == KIND_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
+        hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed */
+    hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
+    Error range;
+    if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), "", &range) != 0)
+        return error_set(e,
+                         "the group %s has the learning rate %g after division by its --sensitivity; it must be a "
+                         "number from 0 to %g",
+                         g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
+    const char *prefix = aux && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
+    if (check_steps(config, &g->hyper, prefix, e) != 0)
+        return -1;
+    return rule->settle != NULL ? rule->settle(&g->hyper, prefix, e) : 0;
+}
+
+size_t groups_blocks(const OptimGroup *g, const Tensor *t)
+{
+    return g->hyper.at[HYPER_SPLIT_QKV].set && hyper(&g->hyper, HYPER_SPLIT_QKV) != 0 ? t->blocks : 1;
+}
+
+/* Whether tensor i belongs to the kind, and to the sensitivity among the config's. */
+static bool belongs(const Optim *optim, const OptimConfig *config, size_t i, Kind kind, double sensitivity)
+{
+    const Tensor *t = &optim->tensors[i];
+    return kind_of(t->role) == kind && sensitivity_of(config->sensitivity, t->name) == sensitivity;
+}
+
+static void add_slots(const Optim *optim, OptimGroup *g, const Tensor *t)
+{
+    const size_t blocks = groups_blocks(g, t), rows = t->rows / blocks;
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t at = t->offset + b * rows * t->cols;
+        OptimSlot *slot = &g->slots[g->count++];
+        *slot = (OptimSlot){.rows = rows, .cols = t->cols};
+        if (optim->params != NULL) {
+            slot->param = optim->params + at;
+            slot->grad = optim->grads + at;
+        }
+    }
+}
+
+static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double sensitivity, Error *e)
+{
+    size_t tensors = 0, slots = 0;
+    for (size_t i = 0; i < optim->tensor_count; i++) {
+        if (belongs(optim, config, i, kind, sensitivity)) {
+            tensors++;
+            slots += optim->tensors[i].blocks;
+        }
+    }
+    OptimGroup *g = &optim->groups[optim->group_count++];
+    if (resolve_group(config, kind, sensitivity, g, e) != 0)
+        return -1;
+    g->tensors = malloc(tensors * sizeof *g->tensors);
+    g->slots = calloc(slots, sizeof *g->slots);
+    if (g->tensors == NULL || g->slots == NULL)
+        return error_set(e, "out of memory for the group %s", g->name);
+    for (size_t i = 0; i < optim->tensor_count; i++) {
+        if (belongs(optim, config, i, kind, sensitivity)) {
+            g->tensors[g->tensor_count++] = &optim->tensors[i];
+            add_slots(optim, g, &optim->tensors[i]);
+        }
+    }
+    return 0;
+}
+
+/* One group for each kind and each of its sensitivities, in the order in which the tensors bring them up. */
+int groups_make(Optim *optim, const OptimConfig *config, Error *e)
+{
+    bool has_head = false;
+    for (Kind kind = 0; kind < KIND_COUNT; kind++) {
+        for (size_t i = 0; i < optim->tensor_count; i++) {
+            const double sensitivity = sensitivity_of(config->sensitivity, optim->tensors[i].name);
+            bool first = belongs(optim, config, i, kind, sensitivity);
+            for (size_t j = 0; j < i && first; j++)
+                first = !belongs(optim, config, j, kind, sensitivity);
+            if (first && make_group(optim, config, kind, sensitivity, e) != 0)
+                return -1;
+            has_head = has_head || (first && kind == KIND_HEAD);
+        }
+    }
+    if (!has_head && config->head_hyper.at[HYPER_LR].set)
+        return error_set(e, "--head-lr: the head is tied to the token embedding, whose rate is --embed-lr");
+    return 0;
+}
+
+void groups_free(Optim *optim)
+{
+    for (size_t i = 0; i < optim->group_count; i++) {
+        free(optim->groups[i].slots);
+        free(optim->groups[i].tensors);
+    }
+    free(optim->groups);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * What they were resolved to
+ */
+
+size_t optim_group_count(const Optim *optim) { return optim->group_count; }
+
+double optim_rate_of(const Optim *optim, const Tensor *tensor)
+{
+    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++)
+        for (size_t i = 0; i < g->tensor_count; i++)
+            if (g->tensors[i] == tensor)
+                return hyper(&g->hyper, HYPER_LR);
+    return 0;
+}
+
+const float *optim_momentum(const Optim *optim, const Tensor *tensor)
+{
+    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+        const OptimSlot *slot = g->slots;
+        for (size_t i = 0; i < g->tensor_count; slot += groups_blocks(g, g->tensors[i++]))
+            for (size_t k = 0; k < OPTIM_STATES_MAX && g->tensors[i] == tensor; k++)
+                if (g->rule->states[k].is_momentum && slot->state[k] != NULL)
+                    return slot->state[k];
+    }
+    return NULL;
+}
+
+OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
+{
+    const OptimGroup *g = &optim->groups[i];
+    OptimGroupInfo info = {.name = g->name,
+                           .rule = g->rule->name,
+                           .hyper = g->hyper,
+                           .tensors = g->tensor_count,
+                           .sensitivity = g->sensitivity,
+                           .seconds = g->seconds};
+    for (size_t s = 0; s < g->count; s++) {
+        const OptimSlot *slot = &g->slots[s];
+        info.parameters += slot->rows * slot->cols;
+        for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {
+            const OptimShape shape = spec->shape(&g->hyper, slot->rows, slot->cols);
+            info.state_floats += shape.rows * shape.cols;
+        }
+    }
+    return info;
+}
+
+void optim_list_groups(const Optim *optim, FILE *to)
+{
+    for (size_t i = 0; i < optim->group_count; i++) {
+        const OptimGroup *g = &optim->groups[i];
+        const OptimGroupInfo info = optim_group_info(optim, i);
+        fprintf(to, "group %s: %s, %zu parameters in %zu tensors, %zu floats of state\n ", g->name, info.rule,
+                info.parameters, info.tensors, info.state_floats);
+        for (size_t id = 0; id < HYPER_COUNT; id++) {
+            char value[32];
+            if (!g->hyper.at[id].set)
+                continue;
+            hyper_format((HyperId)id, g->hyper.at[id].value, value, sizeof value);
+            fprintf(to, " %s=%s", hyper_info[id].name, value);
+        }
+        fprintf(to, "\n");
+        const OptimSlot *slot = g->slots;
+        for (size_t k = 0; k < g->tensor_count; k++) {
+            const Tensor *t = g->tensors[k];
+            const size_t blocks = groups_blocks(g, t);
+            fprintf(to, "  %-24s", t->name);
+            if (blocks > 1)
+                fprintf(to, " %zu x", blocks);
+            fprintf(to, " %zu x %zu ", slot->rows, slot->cols);
+            for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {
+                const OptimShape shape = spec->shape(&g->hyper, slot->rows, slot->cols);
+                if (shape.rows > 0)
+                    fprintf(to, " %s[%zu,%zu]", spec->name, shape.rows, shape.cols);
+            }
+            fprintf(to, "\n");
+            slot += blocks;
+        }
+    }
+}

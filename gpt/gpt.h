@@ -51,11 +51,20 @@ typedef struct GptField {
     size_t offset;                  /* in GptConfig */
     GptFieldKind kind;              /* of a size_t, at least 1, or of an enum */
     size_t most;                    /* GPT_SIZE */
+    bool may_be_less;               /* than the model's, without contradicting it */
     const char *const *choices;     /* GPT_CHOICE: names of the values 0 (the classic one), 1, ..; ends with NULL */
     const char *const (*stored)[2]; /* GPT_CHOICE: what config.json says of each, and another word for it */
 } GptField;
 
-enum { GPT_FIELDS = 6 };
+typedef enum {
+    GPT_FIELD_L,
+    GPT_FIELD_NH,
+    GPT_FIELD_C,
+    GPT_FIELD_V,
+    GPT_FIELD_T,
+    GPT_FIELD_ACTIVATION,
+    GPT_FIELDS
+} GptFieldId;
 extern const GptField gpt_fields[GPT_FIELDS];
 
 /* Some fields of a configuration. */

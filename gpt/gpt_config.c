@@ -46,12 +46,12 @@ static const char *const activation_keys[][2] = {
 /* clang-format off */
 #define SIZE(member, limit) .offset = offsetof(GptConfig, member), .kind = GPT_SIZE, .most = limit
 const GptField gpt_fields[GPT_FIELDS] = {
-    {"L", "layers", "L", "n_layer", "transformer blocks; this and what follows override the preset", SIZE(L, 4096)},
-    {"NH", "heads", "NH", "n_head", "attention heads; they divide the width", SIZE(NH, 1 << 20)},
-    {"C", "width", "C", "n_embd", "channels", SIZE(C, 1 << 20)},
-    {"V", "vocab", "V", "vocab_size", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE(V, 1 << 24)},
-    {"T", "seq-len", "T", "n_positions", "tokens in a sequence", SIZE(T, 1 << 24)},
-    {"activation", "activation", "NAME", "activation_function", "nonlinearity of the MLP",
+    [GPT_FIELD_L] = {"L", "layers", "L", "n_layer", "transformer blocks; this and what follows override the preset", SIZE(L, 4096)},
+    [GPT_FIELD_NH] = {"NH", "heads", "NH", "n_head", "attention heads; they divide the width", SIZE(NH, 1 << 20)},
+    [GPT_FIELD_C] = {"C", "width", "C", "n_embd", "channels", SIZE(C, 1 << 20)},
+    [GPT_FIELD_V] = {"V", "vocab", "V", "vocab_size", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE(V, 1 << 24)},
+    [GPT_FIELD_T] = {"T", "seq-len", "T", "n_positions", "tokens in a sequence", SIZE(T, 1 << 24), .may_be_less = true},
+    [GPT_FIELD_ACTIVATION] = {"activation", "activation", "NAME", "activation_function", "nonlinearity of the MLP",
      .offset = offsetof(GptConfig, activation), .kind = GPT_CHOICE, .choices = activation_names, .stored = activation_keys},
 };
 #undef SIZE
@@ -100,7 +100,8 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
         char asked[64], has[64];
         gpt_field_format(f, &overrides->values, false, asked, sizeof asked);
         gpt_field_format(f, config, false, has, sizeof has);
-        if (overrides->set[i] && strcmp(asked, has) != 0)
+        const bool less = f->may_be_less && *size_of(f, &overrides->values) < *size_of(f, config);
+        if (overrides->set[i] && strcmp(asked, has) != 0 && !less)
             return error_set(e, "--%s %s contradicts the model in %s, which has %s", f->option, asked, what, has);
     }
     return 0;

@@ -102,4 +102,7 @@ void optim_list_groups(const Optim *optim, FILE *to);
 const char *optim_rule_name(size_t i);
 const char *optim_rule_summary(size_t i);
 
+/* Whether a hyperparameter is used by a rule that takes any tensor, and so can be set for the aux groups. */
+bool optim_aux_uses(HyperId id);
+
 #endif

@@ -12,6 +12,14 @@ const OptimRule *optim_rule(size_t i) { return i < RULE_COUNT ? rules[i] : NULL;
 const char *optim_rule_name(size_t i) { return i < RULE_COUNT ? rules[i]->name : NULL; }
 const char *optim_rule_summary(size_t i) { return i < RULE_COUNT ? rules[i]->summary : NULL; }
 
+bool optim_aux_uses(HyperId id)
+{
+    for (size_t i = 0; i < RULE_COUNT; i++)
+        if (!rules[i]->matrices_only && rules[i]->defaults.at[id].set)
+            return true;
+    return false;
+}
+
 Decay decay_of(const OptimHyper *h)
 {
     const float keep = (float)(1 - hyper(h, HYPER_LR) * hyper(h, HYPER_WEIGHT_DECAY));

@@ -39,18 +39,23 @@ static size_t largest_tensor(const GptTable *table)
  * config.json
  */
 
+/* The fields of the configuration, then what is the same for all models of this program. */
 static int write_config(const char *dir, const GptConfig *c, Error *e)
 {
     char path[PATH_MOST], text[2048];
-    const int n =
-        snprintf(text, sizeof text,
-                 "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
-                 "  \"vocab_size\": %zu,\n  \"n_positions\": %zu,\n  \"n_ctx\": %zu,\n  \"n_embd\": %zu,\n"
-                 "  \"n_layer\": %zu,\n  \"n_head\": %zu,\n  \"n_inner\": null,\n"
-                 "  \"activation_function\": \"gelu_new\",\n  \"layer_norm_epsilon\": 1e-05,\n"
-                 "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
-                 "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
-                 c->V, c->T, c->T, c->C, c->L, c->NH);
+    int n =
+        snprintf(text, sizeof text, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n");
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
+        const char *quote = f->kind == GPT_CHOICE ? "\"" : "";
+        char value[64];
+        gpt_field_format(f, c, true, value, sizeof value);
+        n += snprintf(text + n, sizeof text - (size_t)n, "  \"%s\": %s%s%s,\n", f->key, quote, value, quote);
+    }
+    n += snprintf(text + n, sizeof text - (size_t)n,
+                  "  \"n_ctx\": %zu,\n  \"n_inner\": null,\n  \"layer_norm_epsilon\": 1e-05,\n"
+                  "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
+                  "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
+                  c->T);
     if (join(path, dir, "config.json", e) != 0)
         return -1;
     return files_write_atomic(path, text, (size_t)n, e);
@@ -97,11 +102,11 @@ static int check_flag(const char *path, const Json *json, const char *key, bool 
     return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want ? "true" : "false");
 }
 
-static int check_text(const char *path, const Json *json, const char *key, const char *want, const char * or, Error *e)
+static int check_text(const char *path, const Json *json, const char *key, const char *want, Error *e)
 {
     const Json *value = json_get(json, key);
     const char *got = json_string(value);
-    if (value == NULL || value->type == JSON_NULL || (got != NULL && (strcmp(got, want) == 0 || strcmp(got, or) == 0)))
+    if (value == NULL || value->type == JSON_NULL || (got != NULL && strcmp(got, want) == 0))
         return 0;
     return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want);
 }
@@ -109,8 +114,7 @@ static int check_text(const char *path, const Json *json, const char *key, const
 /* What must hold for the weights to mean what train_gpt computes; absent keys have the classic value. */
 static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 {
-    const bool classic = check_text(path, json, "model_type", "gpt2", "gpt2", e) == 0 &&
-                         check_text(path, json, "activation_function", "gelu_new", "gelu_pytorch_tanh", e) == 0 &&
+    const bool classic = check_text(path, json, "model_type", "gpt2", e) == 0 &&
                          check_number(path, json, "layer_norm_epsilon", 1e-5, e) == 0 &&
                          check_number(path, json, "n_inner", 4 * (double)C, e) == 0 &&
                          check_flag(path, json, "tie_word_embeddings", true, e) == 0 &&
@@ -121,21 +125,30 @@ static int check_classic(const char *path, const Json *json, size_t C, Error *e)
     return classic ? 0 : -1;
 }
 
+/* A choice that is not there is the classic one. */
+static int read_field(const char *path, const Json *json, const GptField *f, GptConfig *c, Error *e)
+{
+    const Json *value = json_get(json, f->key);
+    if (f->kind == GPT_SIZE)
+        return json_size(value, (size_t *)(void *)((char *)c + f->offset))
+                   ? 0
+                   : error_set(e, "%s: \"%s\" is missing or no whole number", path, f->key);
+    const char *text = json_string(value);
+    if (value == NULL || value->type == JSON_NULL || (text != NULL && gpt_field_restore(f, text, c) == 0))
+        return 0;
+    return error_set(e, "%s: %s is %s, which is not supported", path, f->key, shown(value));
+}
+
 int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
     if (join(path, dir, "config.json", e) != 0 || read_json(path, &json, e) != 0)
         return -1;
-    const struct {
-        const char *key;
-        size_t *value;
-    } sizes[] = {
-        {"n_positions", &c->T}, {"vocab_size", &c->V}, {"n_layer", &c->L}, {"n_head", &c->NH}, {"n_embd", &c->C}};
+    *c = (GptConfig){0};
     int status = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && status == 0; i++)
-        if (!json_size(json_get(json, sizes[i].key), sizes[i].value))
-            status = error_set(e, "%s: \"%s\" is missing or no whole number", path, sizes[i].key);
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS && status == 0; f++)
+        status = read_field(path, json, f, c, e);
     Error fault;
     if (status == 0 && gpt_config_check(c, &fault) != 0)
         status = error_set(e, "%s: %s", path, fault.text);

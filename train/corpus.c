@@ -10,7 +10,7 @@ enum { STORIES_BYTES = 10000000, STORIES_SEED = 1 };
 
 static bool has_shards(const Options *o) { return o->train != NULL || o->val != NULL; }
 
-size_t corpus_vocab(const Options *o) { return has_shards(o) ? 0 : 256; }
+size_t corpus_vocab(const Options *o) { return has_shards(o) ? 0 : BYTE_VOCAB; }
 
 /* The floor is taken over the validation targets: all bytes of the held-out text but its first. */
 static int open_stories(const Options *o, Corpus *corpus, Error *e)
@@ -44,8 +44,8 @@ int corpus_open(const Options *o, size_t V, Corpus *corpus, Error *e)
 {
     int status;
     *corpus = (Corpus){.vocab = corpus_vocab(o)};
-    if (!has_shards(o) && V < 256)
-        return error_set(e, "bytes need a vocabulary of at least 256; the model has %zu (--vocab)", V);
+    if (!has_shards(o) && V < BYTE_VOCAB)
+        return error_set(e, "bytes need a vocabulary of at least %d; the model has %zu (--vocab)", (int)BYTE_VOCAB, V);
     if (has_shards(o)) {
         status = open_shards(o, V, corpus, e);
     } else if (o->text != NULL) {

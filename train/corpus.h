@@ -4,6 +4,8 @@
 #include "data/tokens.h"
 #include "train/options.h"
 
+enum { BYTE_VOCAB = 256 }; /* tokens of a text that is taken as bytes */
+
 /* What a run reads: tokens to train and to validate on, and, for the built-in stories, the floor under the loss. */
 typedef struct Corpus {
     Tokens *train, *val; /* NULL when there is none */

@@ -5,9 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER } Kind;
+typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
-/* One option. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the offset. */
+/*
+ * One option. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the offset. Two rows stand for
+ * many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters that no other row of its prefix
+ * names (with the prefix "aux-", those of rules that take any tensor).
+ */
 typedef struct Option {
     const char *section; /* of --help, where a new one begins */
     const char *name, *argument, *help;
@@ -18,6 +22,7 @@ typedef struct Option {
     const char *prefix; /* HYPER: "", "aux-", "embed-", "head-" */
     double least, most; /* REAL; SIZE, where most 0 is no limit */
     bool may_change;    /* in a resumed run */
+    size_t set;         /* where its being set is noted; 0: nowhere */
     const char *zero;   /* SIZE: the word for 0 */
 } Option;
 
@@ -25,24 +30,19 @@ typedef struct Option {
 enum { OPENBLAS_THREADS_MOST = 128 };
 
 #define AT(field) offsetof(Options, field)
-#define HYPER_ROW(id, pre, field, arg, note)                                                                        \
-    {                                                                                                               \
-        .name = NULL, .argument = arg, .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre \
+#define HYPER_ROW(id, pre, field, note)                                              \
+    {                                                                                \
+        .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre \
     }
 
-static const Option table[] = {
+static const Option rows[] = {
     {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
     {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val)},
     {NULL, "text", "FILE", "train on a text file as bytes; its last tenth is held out", TEXT, AT(text)},
 
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a checkpoint [nano]", TEXT,
      AT(model)},
-    {NULL, "layers", "L", "transformer blocks; this and the next four override the preset", SIZE, AT(layers),
-     .least = 1},
-    {NULL, "heads", "NH", "attention heads; they divide the width", SIZE, AT(heads), .least = 1},
-    {NULL, "width", "C", "channels", SIZE, AT(width), .least = 1},
-    {NULL, "vocab", "V", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE, AT(vocab), .least = 1},
-    {NULL, "seq-len", "T", "tokens in a sequence", SIZE, AT(seq_len), .least = 1},
+    {.kind = FIELDS, .offset = AT(overrides.values)},
 
     {"Batch", "batch-size", "B", "sequences at once; auto: as many as fit into memory [8]", SIZE, AT(batch_size),
      .least = 1, .may_change = true, .zero = "auto"},
@@ -54,72 +54,31 @@ static const Option table[] = {
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
      AT(optim.aux_rule)},
-    HYPER_ROW(HYPER_LR, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_CAUTIOUS, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_MOMENTUM, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_NESTEROV, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_BETA1, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_BETA2, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "X", "learning rate of all but the hidden matrices"),
-    HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "X", "weight decay of embeddings and head"),
-    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "X", "learning rate of the embeddings [the aux one]"),
-    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "X", "learning rate of a head that is not tied"),
+    HYPER_ROW(HYPER_LR, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_CAUTIOUS, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_MOMENTUM, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_NESTEROV, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_BETA1, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_BETA2, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_EPS, "", optim.hyper, NULL),
+    HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "learning rate of all but the hidden matrices"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "weight decay of embeddings and head"),
+    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "learning rate of the embeddings [the aux one]"),
+    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "learning rate of a head that is not tied"),
     {NULL, "sensitivity", "LIST", "NAME=X,...: tensors whose name contains NAME learn at 1/X of their rate", TEXT,
      AT(optim.sensitivity)},
     {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
     {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
 
     {.section = "Of single optimizers (--list-groups shows what a rule uses and its values)",
-     .argument = "NAME",
-     .kind = HYPER,
+     .kind = HYPERS,
      .offset = AT(optim.hyper),
-     .hyper = HYPER_NS,
      .prefix = ""},
-    HYPER_ROW(HYPER_NS_STEPS, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_NS_DTYPE, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_MUON_SCALE, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_SPLIT_QKV, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_MOMENTUM_WARMUP, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_MOMENTUM_COOLDOWN, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_MOMENTUM_START, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_MOMENTUM_FORM, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_NESTEROV_FORM, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_DAMPENING, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_MODE, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_EPS_MAX, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_RATE, "", optim.hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_START, "", optim.hyper, "FRAC", NULL),
-    HYPER_ROW(HYPER_EPS_END, "", optim.hyper, "FRAC", NULL),
-    HYPER_ROW(HYPER_BIAS_CORRECTION, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_ZERO_INIT_MOMENTS, "", optim.hyper, NULL, NULL),
-    HYPER_ROW(HYPER_CPR_WARMUP, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_RANK, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_SIDES, "", optim.hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_REFRESH, "", optim.hyper, "N", NULL),
-    HYPER_ROW(HYPER_GRAFT, "", optim.hyper, "NAME", NULL),
-
     {.section = "Of all but the hidden matrices, where their rule uses it",
-     .kind = HYPER,
+     .kind = HYPERS,
      .offset = AT(optim.aux_hyper),
-     .hyper = HYPER_CAUTIOUS,
      .prefix = "aux-"},
-    HYPER_ROW(HYPER_MOMENTUM, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_NESTEROV, "aux-", optim.aux_hyper, NULL, NULL),
-    HYPER_ROW(HYPER_BETA1, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_BETA2, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_MOMENTUM_FORM, "aux-", optim.aux_hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_NESTEROV_FORM, "aux-", optim.aux_hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_DAMPENING, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_MODE, "aux-", optim.aux_hyper, "NAME", NULL),
-    HYPER_ROW(HYPER_EPS_MAX, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_RATE, "aux-", optim.aux_hyper, "X", NULL),
-    HYPER_ROW(HYPER_EPS_START, "aux-", optim.aux_hyper, "FRAC", NULL),
-    HYPER_ROW(HYPER_EPS_END, "aux-", optim.aux_hyper, "FRAC", NULL),
-    HYPER_ROW(HYPER_BIAS_CORRECTION, "aux-", optim.aux_hyper, NULL, NULL),
-    HYPER_ROW(HYPER_ZERO_INIT_MOMENTS, "aux-", optim.aux_hyper, NULL, NULL),
 
     {"Around every optimizer", "ema-nesterov", "X",
      "look ahead along the average change of the weights, X times; 0: off [0]", REAL, AT(optim.averaging.nesterov),
@@ -180,11 +139,65 @@ static const Option table[] = {
 #undef HYPER_ROW
 #undef AT
 
-enum { OPTION_COUNT = sizeof table / sizeof *table };
-_Static_assert((int)OPTION_COUNT <= (int)OPTIONS_MOST, "Options.given holds a flag for each option");
+/* The rows, with those that stand for many written out. */
+static Option table[OPTIONS_MOST];
+static size_t option_count;
+
+static bool is_named(HyperId id, const char *prefix)
+{
+    for (const Option *row = rows; row < rows + sizeof rows / sizeof *rows; row++)
+        if (row->kind == HYPER && row->hyper == id && strcmp(row->prefix, prefix) == 0)
+            return true;
+    return false;
+}
+
+static void add_fields(const Option *row)
+{
+    for (size_t i = 0; i < GPT_FIELDS; i++) {
+        const GptField *f = &gpt_fields[i];
+        if (f->kind == GPT_CHOICE && f->choices[1] == NULL) /* a choice of one is none */
+            continue;
+        table[option_count++] = (Option){.name = f->option,
+                                         .argument = f->argument,
+                                         .help = f->help,
+                                         .kind = f->kind == GPT_SIZE ? SIZE : CHOICE,
+                                         .offset = row->offset + f->offset,
+                                         .choices = f->choices,
+                                         .least = 1,
+                                         .set = offsetof(Options, overrides.set) + i * sizeof(bool)};
+    }
+}
+
+static void add_hypers(const Option *row)
+{
+    const char *section = row->section;
+    for (HyperId id = 0; id < HYPER_COUNT; id++) {
+        if (is_named(id, row->prefix) || (row->prefix[0] != '\0' && !optim_aux_uses(id)))
+            continue;
+        table[option_count] = *row;
+        table[option_count].kind = HYPER;
+        table[option_count].hyper = id;
+        table[option_count++].section = section;
+        section = NULL;
+    }
+}
+
+static void list_options(void)
+{
+    option_count = 0;
+    for (const Option *row = rows; row < rows + sizeof rows / sizeof *rows; row++) {
+        if (row->kind == FIELDS)
+            add_fields(row);
+        else if (row->kind == HYPERS)
+            add_hypers(row);
+        else
+            table[option_count++] = *row;
+    }
+}
 
 static void set_defaults(Options *o)
 {
+    list_options();
     *o = (Options){
         .model = "nano",
         .batch_size = 8,
@@ -222,10 +235,6 @@ static bool is_switch(const Option *option)
 {
     return option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH;
 }
-
-static void *place_of(Options *o, const Option *option) { return (char *)o + option->offset; }
-
-static const void *value_of(const Options *o, const Option *option) { return (const char *)o + option->offset; }
 
 static int parse_size(const Option *option, const char *text, size_t *value, Error *e)
 {
@@ -274,8 +283,10 @@ static int parse_choice(const Option *option, const char *text, void *place, Err
 /* Reads one value into o. `text` must live as long as o. */
 static int set_value(Options *o, const Option *option, const char *text, Error *e)
 {
-    void *place = place_of(o, option);
+    void *place = (char *)o + option->offset;
     double value;
+    if (option->set != 0)
+        *(bool *)((char *)o + option->set) = true;
     switch (option->kind) {
     case TEXT:
         *(const char **)place = text;
@@ -294,14 +305,30 @@ static int set_value(Options *o, const Option *option, const char *text, Error *
             return -1;
         hyper_set(place, option->hyper, value);
         return 0;
+    case FIELDS:
+    case HYPERS:
+        break;
     }
     return 0;
+}
+
+static bool is_set(const Options *o, const Option *option)
+{
+    return option->set == 0 || *(const bool *)((const char *)o + option->set);
+}
+
+/* What stands for the value in --help and messages; NULL: it takes none. */
+static const char *argument_of(const Option *option)
+{
+    static const char *const of_hypers[] = {
+        [HYPER_REAL] = "X", [HYPER_WHOLE] = "N", [HYPER_SWITCH] = NULL, [HYPER_CHOICE] = "NAME"};
+    return option->kind == HYPER ? of_hypers[hyper_info[option->hyper].kind] : option->argument;
 }
 
 /* Writes a value as set_value reads it. False when it has none. */
 static bool format_value(const Options *o, const Option *option, char *to, size_t size)
 {
-    const void *place = value_of(o, option);
+    const void *place = (const char *)o + option->offset;
     switch (option->kind) {
     case TEXT: {
         const char *text = *(const char *const *)place;
@@ -310,14 +337,15 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
     }
     case SIZE:
         snprintf(to, size, "%zu", *(const size_t *)place);
-        /* 0 stands for the preset's or the rule's own */
-        return (double)*(const size_t *)place >= option->least && *(const size_t *)place != SAMPLE_AT_END;
+        /* 0 stands for the rule's own */
+        return is_set(o, option) && (double)*(const size_t *)place >= option->least &&
+               *(const size_t *)place != SAMPLE_AT_END;
     case REAL:
         hyper_format_number(*(const double *)place, to, size);
         return !isnan(*(const double *)place);
     case CHOICE:
         snprintf(to, size, "%s", option->choices[*(const int *)place]);
-        return true;
+        return is_set(o, option);
     case HYPER: {
         const OptimHyper *h = place;
         if (h->at[option->hyper].set)
@@ -325,6 +353,8 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
         return h->at[option->hyper].set;
     }
     case FLAG:
+    case FIELDS:
+    case HYPERS:
         break;
     }
     return false;
@@ -339,12 +369,12 @@ static const Option *find_option(const char *name, size_t length, bool *negated)
 {
     char buffer[64];
     *negated = false;
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         const char *known = option_name(&table[i], buffer, sizeof buffer);
         if (strlen(known) == length && strncmp(known, name, length) == 0)
             return &table[i];
     }
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         const char *known = option_name(&table[i], buffer, sizeof buffer);
         if (is_switch(&table[i]) && length == strlen(known) + 3 && strncmp(name, "no-", 3) == 0 &&
             strncmp(known, name + 3, length - 3) == 0) {
@@ -380,7 +410,7 @@ static int unknown_option(const char *name, Error *e)
 {
     char best[64] = "", buffer[64];
     size_t least = 4; /* farther names are no help */
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         const char *known = option_name(&table[i], buffer, sizeof buffer);
         const size_t d = distance(name, known);
         if (d < least) {
@@ -416,7 +446,7 @@ static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e
     } else if (value == NULL) {
         if (*i >= argc)
             return error_set(e, "--%.*s needs a value: --%.*s %s", (int)length, name, (int)length, name,
-                             option->argument);
+                             argument_of(option));
         value = argv[(*i)++];
     }
     o->given[option - table] = true;
@@ -461,7 +491,7 @@ void options_help(FILE *to)
                 "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
                 "  ./train_gpt --resume --out runs/x               goes on where a run was stopped\n"
                 "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    samples\n");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         const Option *option = &table[i];
         const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
         char buffer[64], left[160];
@@ -471,8 +501,8 @@ void options_help(FILE *to)
         if (is_switch(option))
             snprintf(left, sizeof left, "--%s, --no-%s", name, name);
         else
-            snprintf(left, sizeof left, "--%s%s%s", name, option->argument != NULL ? " " : "",
-                     option->argument != NULL ? option->argument : "");
+            snprintf(left, sizeof left, "--%s%s%s", name, argument_of(option) != NULL ? " " : "",
+                     argument_of(option) != NULL ? argument_of(option) : "");
         fprintf(to, strlen(left) <= 26 ? "  %-26s %s" : "  %s\n                             %s", left,
                 option->help != NULL ? option->help : info->help);
         if (info != NULL && info->kind == HYPER_CHOICE)
@@ -495,7 +525,7 @@ void options_write(const Options *o, FILE *to)
 {
     bool first = true;
     fprintf(to, "{");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         char name[64], value[VALUE_MOST];
         if (!format_value(o, &table[i], value, sizeof value))
             continue;
@@ -530,7 +560,7 @@ static int resume_option(Options *o, size_t i, const char *recorded, Error *e)
 
 int options_resume(Options *o, const Json *record, Error *e)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         char name[64];
         if (table[i].kind == FLAG)
             continue;

@@ -17,9 +17,9 @@ enum { OPTIONS_MOST = 160 };
 typedef struct Options {
     const char *train, *val, *text;
     const char *model;
-    size_t layers, heads, width, vocab, seq_len; /* 0: the preset's */
-    size_t batch_size;                           /* 0: what fits */
-    size_t total_batch;                          /* tokens a step; 0: one micro-batch */
+    GptOverrides overrides; /* of the preset */
+    size_t batch_size;      /* 0: what fits */
+    size_t total_batch;     /* tokens a step; 0: one micro-batch */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;

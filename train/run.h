@@ -9,8 +9,7 @@
 enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3 };
 
 /* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints its
- * progress on stdout. Returns an exit status, with a sentence in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. On a
- * resumed run the options are completed from the run's record. */
-int run_main(Options *o, Error *e);
+ * progress on stdout. Returns an exit status, with a sentence in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. */
+int run_main(const Options *o, Error *e);
 
 #endif

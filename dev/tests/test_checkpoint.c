@@ -417,7 +417,7 @@ static void test_configs(void)
         {"\"n_layer\": 2", "\"n_layer\": -2", "n_layer"},
         {"\"n_layer\": 2", "\"n_layer\": 2, \"n_layer\": 2", "n_layer"},
         {"\"n_embd\": 4", "\"n_embd\": \"4\"", "n_embd"},
-        {"\"n_embd\": 4", "\"n_embd\": 18446744073709551615", "channels"},
+        {"\"n_embd\": 4", "\"n_embd\": 18446744073709551615", "n_embd (--width)"},
         {"\"vocab_size\": 11", "\"vocab_size\": 18446744073709551616", "vocab_size"},
         {"{", "{\"scale_attn_by_inverse_layer_idx\": true,", "scale_attn_by_inverse_layer_idx"},
         {"{", "{\"scale_attn_weights\": false,", "scale_attn_weights"},

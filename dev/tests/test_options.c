@@ -58,7 +58,8 @@ static void test_defaults(void)
     Line line;
     must_parse(&o, &line, "");
     check(strcmp(o.model, "nano") == 0 && strcmp(o.optim.rule, "muon") == 0 && o.optim.aux_rule == NULL, "model, rule");
-    check(o.layers == 0 && o.vocab == 0 && o.total_batch == 0 && o.batch_size == 8, "sizes");
+    check(!o.overrides.set[GPT_FIELD_L] && !o.overrides.set[GPT_FIELD_V] && o.total_batch == 0 && o.batch_size == 8,
+          "sizes");
     check(o.schedule.steps == 500 && o.schedule.warmup == 20 && o.schedule.kind == SCHEDULE_WSD, "schedule");
     check(o.clip == 1 && isnan(o.target_loss) && o.keep == 2 && o.seed == 1 && o.threads == 0, "the rest");
     check(o.train == NULL && o.text == NULL && o.out == NULL && !o.resume && !o.help, "texts and flags");
@@ -75,7 +76,9 @@ static void test_values(void)
     must_parse(&o, &line,
                "--layers 3 --lr 0.25 --aux-lr=0.5 --embed-lr=0.125 --aux-beta2 0.5 --ns polar-express --out=a=b "
                "--schedule=cosine --steps 7 --steps 9 --clip 0 --target-loss 1.5 --resume --no-nesterov --split-qkv");
-    check(o.layers == 3 && o.schedule.steps == 9 && o.schedule.kind == SCHEDULE_COSINE, "sizes and a choice");
+    check(o.overrides.set[GPT_FIELD_L] && o.overrides.values.L == 3 && o.schedule.steps == 9 &&
+              o.schedule.kind == SCHEDULE_COSINE,
+          "sizes and a choice");
     check(hyper_is(&o.optim.hyper, HYPER_LR, 0.25) && hyper_is(&o.optim.aux_hyper, HYPER_LR, 0.5) &&
               hyper_is(&o.optim.embed_hyper, HYPER_LR, 0.125) && hyper_is(&o.optim.aux_hyper, HYPER_BETA2, 0.5),
           "rates");
@@ -213,7 +216,8 @@ static void test_round_trip(void)
     must_parse(&second, &bare, "--resume --out x");
     check(options_resume(&second, record, &e) == 0, "resume: %s", e.text);
     json_free(record);
-    check(second.layers == 3 && second.total_batch == 36 && strcmp(second.train, "t*.bin") == 0,
+    check(second.overrides.set[GPT_FIELD_L] && second.overrides.values.L == 3 && second.total_batch == 36 &&
+              strcmp(second.train, "t*.bin") == 0,
           "values did not come back");
     check(hyper_is(&second.optim.hyper, HYPER_LR, 0.1) && hyper_is(&second.optim.hyper, HYPER_NESTEROV, 0),
           "nor rates");

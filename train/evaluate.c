@@ -1,0 +1,93 @@
+#include "train/run_private.h"
+
+#include "train/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+bool can_validate(const Run *r) { return r->corpus.val != NULL && r->plan->options.val_tokens > 0; }
+
+int evaluate(Run *r, double *loss, Error *e)
+{
+    const size_t all = tokens_targets(r->corpus.val), wanted = r->plan->options.val_tokens,
+                 targets = wanted < all ? wanted : all;
+    const size_t B = r->plan->setup.B, T = r->plan->setup.T, windows = windows_count(r->corpus.val, T, targets);
+    double sum = 0;
+    gpt_params_changed(r->gpt);
+    if (targets == 0)
+        return error_set(e, "%s: has no shard of two tokens or more, an input and its target", r->plan->options.val);
+    for (size_t first = 0; first < windows; first += B) {
+        if (windows_read(r->corpus.val, T, targets, first, B, r->inputs, r->targets, e) != 0)
+            return -1;
+        gpt_forward(r->gpt, r->inputs, B, T);
+        sum += gpt_loss(r->gpt, r->targets);
+    }
+    *loss = sum / (double)targets;
+    if (r->corpus.has_floor && *loss < r->corpus.floor - 3 * r->corpus.floor_error)
+        return error_set(
+            e,
+            "the validation loss %.4f is more than three standard errors below the floor %.4f +- %.4f, which no "
+            "model can reach: the targets have leaked into the inputs or the training text",
+            *loss, r->corpus.floor, r->corpus.floor_error);
+    return 0;
+}
+
+int evaluate_shown(Run *r, double *loss, Error *e)
+{
+    optim_show(r->optim);
+    const int status = evaluate(r, loss, e);
+    optim_hide(r->optim);
+    return status;
+}
+
+void note_validation(Run *r, double loss)
+{
+    CheckpointState *s = &r->state;
+    const double target = r->plan->options.target_loss;
+    if (!isnan(target) && loss <= target) {
+        const double tokens_per_step = s->step > 0 ? (double)s->tokens / (double)s->step : 0;
+        double at = (double)s->step, seconds = s->seconds;
+        if (!isnan(s->val_loss) && s->val_loss > target) {
+            const double share = (s->val_loss - target) / (s->val_loss - loss);
+            at = (double)s->val_step + share * ((double)s->step - (double)s->val_step);
+            seconds = s->val_seconds + share * (s->seconds - s->val_seconds);
+        }
+        progress_break(&r->progress);
+        printf("target    %.4f reached at step %.1f (interpolated), %.0f tokens, %.2f s of training\n", target, at,
+               at * tokens_per_step, seconds);
+        r->target_reached = true;
+    }
+    s->val_loss = loss;
+    s->val_step = s->step;
+    s->val_seconds = s->seconds;
+}
+
+int print_sample(Run *r, Error *e)
+{
+    const Options *o = &r->plan->options;
+    const SampleConfig config = {.prompt = o->prompt,
+                                 .tokens = o->sample_tokens,
+                                 .temperature = o->temperature,
+                                 .top_k = o->top_k,
+                                 .seed = o->seed,
+                                 .stream = r->state.step};
+    progress_break(&r->progress);
+    printf("--- sample at step %zu\n", r->state.step);
+    if (r->optim != NULL)
+        optim_show(r->optim);
+    gpt_params_changed(r->gpt);
+    const int status = sample_print(r->gpt, r->plan->setup.T, &config, stdout, e);
+    if (r->optim != NULL)
+        optim_hide(r->optim);
+    printf("---\n");
+    fflush(stdout);
+    return status;
+}
+
+bool sample_due(const Run *r, bool last)
+{
+    const size_t every = r->plan->options.sample_every;
+    if (every == SAMPLE_AT_END)
+        return last && r->plan->config.V == BYTE_VOCAB;
+    return every > 0 && (last || r->state.step % every == 0);
+}

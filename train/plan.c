@@ -1,0 +1,263 @@
+#include "train/plan.h"
+
+#include "base/threads.h"
+#include "files/files.h"
+#include "train/checkpoint.h"
+#include "train/corpus.h"
+#include "train/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { RECORD_LIMIT = 1 << 20 };
+
+static int check_device(const Options *o, Error *e)
+{
+    if (strcmp(o->device, "auto") != 0 && strcmp(o->device, "cpu") != 0 && strcmp(o->device, "cuda") != 0)
+        return error_set(e, "--device knows no '%s'; it is one of auto, cpu, cuda", o->device);
+    if (strcmp(o->device, "cuda") == 0 && gpt_kind() == GPT_ON_CPU)
+        return error_set(e, "--device cuda: this is the CPU program; train_gpt_cuda was not built");
+    if (strcmp(o->device, "cpu") == 0 && gpt_kind() == GPT_ON_GPU)
+        return error_set(e, "--device cpu: this is the GPU's program; run ./train_gpt_cpu");
+    return 0;
+}
+
+static int check_recompute(const Options *o, Error *e)
+{
+    return o->recompute == GPT_RECOMPUTE_NOTHING || gpt_kind() == GPT_ON_GPU
+               ? 0
+               : error_set(e, "--recompute %s needs a GPU; the CPU has --recompute nothing",
+                           gpt_recompute_names[o->recompute]);
+}
+
+/* Of a device that has been probed, unless the option names one. */
+static int resolve_dtype(Plan *p, Error *e)
+{
+    const char *name = p->options.dtype;
+    size_t i = 0;
+    if (strcmp(name, "auto") == 0) {
+        p->setup.dtype = gpt_default_dtype(&p->config);
+        return 0;
+    }
+    while (i < GPT_DTYPES && strcmp(name, gpt_dtype_names[i]) != 0)
+        i++;
+    if (i == GPT_DTYPES)
+        return error_set(e, "--dtype knows no '%s'; it is one of auto, fp32, tf32, bf16", name);
+    p->setup.dtype = (GptDtype)i;
+    return p->setup.dtype != GPT_FP32 && gpt_kind() == GPT_ON_CPU
+               ? error_set(e, "--dtype %s needs a GPU; the CPU has --dtype fp32", name)
+               : 0;
+}
+
+/* Takes over what the record in the run's directory says, and finds its latest checkpoint. */
+static int read_record(Plan *p, Error *e)
+{
+    char path[PATH_MOST + 16], *text;
+    size_t size;
+    Json *json;
+    Error fault;
+    if (p->options.out == NULL)
+        return error_set(e, "--resume needs --out DIR, the run to go on with");
+    snprintf(path, sizeof path, "%s/run.json", p->options.out);
+    if (files_read_all(path, RECORD_LIMIT, &text, &size, e) != 0)
+        return -1;
+    int status = json_parse(text, size, &json, &fault);
+    free(text);
+    if (status != 0)
+        return error_set(e, "%s: %s", path, fault.text);
+    const Json *options = json_get(json, "options");
+    status = options == NULL ? error_set(e, "%s: has no options", path) : options_resume(&p->options, options, e);
+    json_free(json);
+    return status == 0 ? checkpoint_latest(p->options.out, p->checkpoint, sizeof p->checkpoint, e) : -1;
+}
+
+/* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of the run that is
+ * resumed has been read. */
+static int resolve_model(Plan *p, Error *e)
+{
+    const Options *o = &p->options;
+    GptConfig *c = &p->config, preset;
+    const bool is_preset = gpt_preset(o->model, &preset) == 0;
+    struct stat info;
+    p->weights = o->resume ? p->checkpoint : is_preset ? NULL : o->model;
+    if (p->weights == NULL) {
+        *c = preset;
+        if (corpus_vocab(o) != 0)
+            c->V = corpus_vocab(o);
+        gpt_override(c, &o->overrides);
+    } else {
+        if (!o->resume && (stat(o->model, &info) != 0 || !S_ISDIR(info.st_mode)))
+            return error_set(
+                e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory",
+                o->model);
+        if (!o->resume && checkpoint_read_config(o->model, c, e) != 0)
+            return -1;
+        if (gpt_agrees(c, &o->overrides, p->weights, e) != 0)
+            return -1;
+    }
+    p->setup.T = o->overrides.set[GPT_FIELD_T] ? o->overrides.values.T : c->T;
+    return gpt_config_check(c, e);
+}
+
+static int check_auto_batch(const Plan *p, Error *e)
+{
+    const size_t total = p->options.total_batch;
+    if (total == 0)
+        return error_set(e, "--batch-size auto needs --total-batch: a step must not depend on the machine's memory");
+    if (total % p->setup.T != 0)
+        return error_set(e, "--total-batch %zu is no multiple of a sequence of %zu tokens", total, p->setup.T);
+    return 0;
+}
+
+/* The largest power of two of sequences that divides a step and fits into memory. */
+static int choose_batch(Plan *p, size_t optim_bytes, Error *e)
+{
+    const size_t sequences = p->options.total_batch / p->setup.T, present = gpt_memory_present();
+    const double room = 0.92 * (double)present; /* libraries and fragments take a little */
+    if (present == 0)
+        return error_set(e, "--batch-size auto: this machine does not say how much memory it has; give a number");
+    p->options.batch_size = 0;
+    for (p->setup.B = 1; sequences % p->setup.B == 0; p->setup.B *= 2) {
+        if ((double)gpt_memory_needed(&p->config, &p->setup) + (double)optim_bytes > room)
+            break;
+        p->options.batch_size = p->setup.B;
+    }
+    if (p->options.batch_size == 0)
+        return error_set(e,
+                         "out of memory: not even one sequence of %zu tokens fits into %.1f GiB; lower --seq-len or "
+                         "the model, or give --recompute layers",
+                         p->setup.T, (double)present / 0x1p30);
+    return 0;
+}
+
+static int resolve_batch(Plan *p, Error *e)
+{
+    Options *o = &p->options;
+    GptSetup *s = &p->setup;
+    s->B = o->batch_size;
+    if (s->B > SIZE_MAX / 64 / s->T / (4 * p->config.C) / p->config.L)
+        return error_set(e, "--batch-size %zu is too large", s->B);
+    const size_t micro = s->B * s->T, total = o->total_batch != 0 ? o->total_batch : micro;
+    if (total % micro != 0)
+        return error_set(e, "--total-batch %zu is no multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
+                         total, s->B, s->T, micro);
+    p->micro_batches = total / micro;
+    p->tokens_per_step = total;
+    o->total_batch = total; /* recorded: a resumed run keeps it, whatever its --batch-size */
+    return 0;
+}
+
+static int check_samples(const Plan *p, Error *e)
+{
+    const Options *o = &p->options;
+    if (p->config.V == BYTE_VOCAB)
+        return 0;
+    if ((o->sample_every != SAMPLE_AT_END && o->sample_every > 0) || o->prompt[0] != '\0')
+        return error_set(e,
+                         "--sample-every and --prompt need a byte model (--vocab 256) for now; this one has %zu tokens",
+                         p->config.V);
+    return 0;
+}
+
+/* Resolves the groups without memory: to check the optimizer's options, to list them, to know what they need. */
+static int plan_optim(const Plan *p, size_t *bytes, Error *e)
+{
+    GptTable table;
+    Optim *plan;
+    if (gpt_table_make(&p->config, &table, e) != 0)
+        return -1;
+    const int status = optim_create(&p->options.optim, table.tensors, table.count, NULL, NULL, &plan, e);
+    if (status == 0 && p->options.list_groups)
+        optim_list_groups(plan, stdout);
+    if (status == 0)
+        *bytes = optim_memory(plan);
+    optim_free(plan);
+    gpt_table_free(&table);
+    return status;
+}
+
+static int check_memory(Plan *p, size_t optim_bytes, Error *e)
+{
+    const size_t model = gpt_memory_needed(&p->config, &p->setup), own = p->trains ? optim_bytes : 0;
+    const size_t needed = p->memory_needed = model < SIZE_MAX - own ? model + own : model;
+    const size_t present = p->memory_present = gpt_memory_present();
+    if (present == 0 || needed <= present)
+        return 0;
+    return error_set(e,
+                     "out of memory: this run needs %.1f GiB and there are %.1f; lower --batch-size (now %zu), "
+                     "--seq-len or the model",
+                     (double)needed / 0x1p30, (double)present / 0x1p30, p->setup.B);
+}
+
+/* The run's directory: a new one, or the resumed one. */
+static int resolve_out(Plan *p, Error *e)
+{
+    struct stat info;
+    if (p->options.out != NULL) {
+        if (strlen(p->options.out) >= PATH_MOST)
+            return error_set(e, "--out: the path is too long");
+        strcpy(p->out, p->options.out);
+    } else {
+        char stamp[32];
+        const time_t t = time(NULL);
+        struct tm local;
+        strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&t, &local));
+        snprintf(p->out, sizeof p->out, "runs/%s-%s", stamp, p->options.optim.rule);
+    }
+    if (!p->options.resume && lstat(p->out, &info) == 0)
+        return error_set(e, "--out %s exists; choose another directory, or --resume to go on with its run", p->out);
+    return 0;
+}
+
+/* All that does not depend on the device; what fails here is a wrong command. */
+static int resolve(Plan *p, size_t *optim_bytes, Error *e)
+{
+    Options *o = &p->options;
+    if (check_recompute(o, e) != 0)
+        return -1;
+    if (o->threads > 0)
+        threads_set(o->threads);
+    p->trains = o->schedule.steps > 0;
+    p->setup.mode = p->trains ? GPT_TRAINING : GPT_INFERENCE;
+    p->setup.recompute = o->recompute;
+    o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
+    if (resolve_model(p, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
+        check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)
+        return -1;
+    const bool training = p->trains && !o->list_groups;
+    const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
+    if (o->text != NULL && (o->train != NULL || o->val != NULL))
+        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth");
+    if (training && o->train == NULL && o->val != NULL)
+        return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
+    if (training && !isnan(o->target_loss) && !validates)
+        return error_set(e, "--target-loss needs a validation: --val, and --val-every and --val-tokens above 0");
+    return training ? resolve_out(p, e) : 0;
+}
+
+int plan_make(const Options *asked, Plan *p, Error *e)
+{
+    size_t optim_bytes = 0;
+    *p = (Plan){.options = *asked, .ranks = ranks_here()};
+    if (check_device(asked, e) != 0 || (asked->resume && read_record(p, e) != 0))
+        return RUN_WRONG_COMMAND;
+    if (asked->resume && checkpoint_read_config(p->checkpoint, &p->config, e) != 0)
+        return RUN_FAILED;
+    if (resolve(p, &optim_bytes, e) != 0)
+        return RUN_WRONG_COMMAND;
+    if (p->options.list_groups)
+        return RUN_DONE;
+    if (gpt_probe(e) != 0)
+        return RUN_FAILED;
+    if (resolve_dtype(p, e) != 0)
+        return RUN_WRONG_COMMAND;
+    if (p->options.batch_size == 0 &&
+        (choose_batch(p, p->trains ? optim_bytes : 0, e) != 0 || resolve_batch(p, e) != 0))
+        return RUN_FAILED;
+    return check_memory(p, optim_bytes, e) != 0 ? RUN_FAILED : RUN_DONE;
+}
+
+void plan_free(Plan *p) { options_free(&p->options); }

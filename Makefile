@@ -104,6 +104,7 @@ HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/nu
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
 all: $(PROGRAMS)
@@ -136,11 +137,11 @@ $(BIN)/train_gpt: $(BUILD)/train/launch.o
 	$(LINK)
 $(BIN)/train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
 	$(LINK)
-$(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(OBJECTS)
+$(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(OBJECTS)
 	$(LINK)
 $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
-$(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(CUDA_OBJECTS)
+$(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 # It uses reductions of a warp, which came with sm_80.
 $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
@@ -154,7 +155,7 @@ $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
-$(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(EMULATED_OBJECTS)
+$(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                                   $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o

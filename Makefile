@@ -1,6 +1,7 @@
 # make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, where nvcc is, ./train_gpt_cuda
 # make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
+# make test T=muon    the test programs with that in their name, else the cases; and the command's tests of that name
 # make test-gpu       what only a GPU can show; every case skips by name where none answers
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
 # make bench          speed and memory, beside PyTorch where it is installed
@@ -30,6 +31,8 @@ CUDA   ?= auto
 CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
 SAN    ?= 0
+# A test's name, from the command line alone, never from the environment.
+T =
 
 # Contraction is off so that the same expressions give the same bits everywhere; code that wants fused multiply-adds
 # says fmaf. Never -ffast-math: a NaN must stay visible.
@@ -187,9 +190,16 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) \
-      $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
-	dev/tests/run.sh $(BIN) $(BUILD)
+# With T: the test programs that it names, else those whose cases can be chosen; and the command's tests.
+ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
+NAMED = $(strip $(foreach test,$(ALL_TESTS), \
+          $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
+WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULATED_TESTS))
+CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
+
+test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
+      $(BUILD)/write_reference
+	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
           $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))

@@ -17,6 +17,10 @@
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
+# make debug          build/debug/train_gpt_cpu, to be stepped through
+# make compile_commands   writes compile_commands.json, for clangd
+# make format         clang-format 14 over the tree
+# make install        into PREFIX=/usr/local, below DESTDIR
 # make clean          removes everything that was built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
@@ -31,6 +35,7 @@ CUDA   ?= auto
 CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
 SAN    ?= 0
+PREFIX ?= /usr/local
 # A test's name, from the command line alone, never from the environment.
 T =
 
@@ -256,17 +261,36 @@ fuzz-%:
 	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 
 headers:
-	@for h in $(wildcard $(ROOMS:%=%/*.h)); do \
+	@for h in $(wildcard $(ROOMS:%=%/*.h) dev/*/*.h); do \
 	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
 	@echo "every header compiles alone"
 
+# With every value and variable for a debugger to see.
+debug:
+	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
+
+# The C compiler's calls of a dry run, as clangd wants to read them.
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul write_reference orthogonalisation)
+compile_commands:
+	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
+	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
+	  sed '$$s/,$$//'; echo ']'; } > $@.json
+
+format:
+	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
+
+install: $(PROGRAMS)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
+
 clean:
-	rm -rf build train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
+	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu reference \
-        judges stories fuzz headers clean help
+        judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

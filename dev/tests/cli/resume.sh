@@ -101,8 +101,9 @@ interrupted_sample() {
 run_test "a signal while a sample is printed saves; a second one ends at once" interrupted_sample
 
 killed() {
-    expect 0 train --steps 200 --val-every 50 --out whole
-    train_on --steps 200 --val-every 50 --checkpoint-every 3 --out run > out 2> err &
+    longer="--steps 400 --val-every 100 --total-batch 1024" # longer than all the kills take
+    expect 0 train $longer --out whole
+    train_on $longer --checkpoint-every 3 --out run > out 2> err &
     child=$!
     await_lines run/latest 1
     kills=0
@@ -116,7 +117,7 @@ killed() {
     done
     wait $child 2> /dev/null
     [ $kills -ge 6 ] || fail "only $kills kills: the run was over before"
-    [ "$(cat run/latest)" = step_000200 ] || expect 0 resume --out run
+    [ "$(cat run/latest)" = step_000400 ] || expect 0 resume --out run
     same_end whole run
 }
 run_test "kill -9, again and again: the end is bit-equal" killed

@@ -1,6 +1,7 @@
 # make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, where nvcc is, ./train_gpt_cuda
 # make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
+# make test T=muon    the test programs with that in their name, else the cases; and the command's tests of that name
 # make test-gpu       what only a GPU can show; every case skips by name where none answers
 # make test-faults    plants faults in a copy of the tree; the tests must notice each
 # make bench          speed and memory, beside PyTorch where it is installed
@@ -16,6 +17,10 @@
 # make stories        writes the built-in corpus to stories.txt, to be read
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
+# make debug          build/debug/train_gpt_cpu, to be stepped through
+# make compile_commands   writes compile_commands.json, for clangd
+# make format         clang-format 14 over the tree
+# make install        into PREFIX=/usr/local, below DESTDIR
 # make clean          removes everything that was built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
@@ -30,6 +35,9 @@ CUDA   ?= auto
 CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
 SAN    ?= 0
+PREFIX ?= /usr/local
+# A test's name, from the command line alone, never from the environment.
+T =
 
 # Contraction is off so that the same expressions give the same bits everywhere; code that wants fused multiply-adds
 # says fmaf. Never -ffast-math: a NaN must stay visible.
@@ -104,6 +112,7 @@ HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/nu
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
 all: $(PROGRAMS)
@@ -136,11 +145,11 @@ $(BIN)/train_gpt: $(BUILD)/train/launch.o
 	$(LINK)
 $(BIN)/train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
 	$(LINK)
-$(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(OBJECTS)
+$(BIN)/test_gpt_cpu: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(OBJECTS)
 	$(LINK)
 $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
-$(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(CUDA_OBJECTS)
+$(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 # It uses reductions of a warp, which came with sm_80.
 $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
@@ -154,7 +163,7 @@ $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
-$(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(EMULATED_OBJECTS)
+$(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                                   $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
@@ -186,9 +195,16 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-test: $(PROGRAMS) $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(BUILD)/write_reference $(EMULATED_TESTS) \
-      $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)
-	dev/tests/run.sh $(BIN) $(BUILD)
+# With T: the test programs that it names, else those whose cases can be chosen; and the command's tests.
+ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
+NAMED = $(strip $(foreach test,$(ALL_TESTS), \
+          $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
+WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULATED_TESTS))
+CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
+
+test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
+      $(BUILD)/write_reference
+	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
           $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))
@@ -245,17 +261,36 @@ fuzz-%:
 	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 
 headers:
-	@for h in $(wildcard $(ROOMS:%=%/*.h)); do \
+	@for h in $(wildcard $(ROOMS:%=%/*.h) dev/*/*.h); do \
 	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
 	@echo "every header compiles alone"
 
+# With every value and variable for a debugger to see.
+debug:
+	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
+
+# The C compiler's calls of a dry run, as clangd wants to read them.
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul write_reference orthogonalisation)
+compile_commands:
+	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
+	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
+	  sed '$$s/,$$//'; echo ']'; } > $@.json
+
+format:
+	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
+
+install: $(PROGRAMS)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
+
 clean:
-	rm -rf build train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
+	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu reference \
-        judges stories fuzz headers clean help
+        judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

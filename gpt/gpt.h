@@ -82,7 +82,7 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
 /* A field's value as the option takes it, or with `stored` as config.json has it (without quotes). */
 void gpt_field_format(const GptField *field, const GptConfig *config, bool stored, char *to, size_t size);
 
-/* Sets a choice from what config.json says; -1 when that is none of its words. */
+/* Sets a field from what gpt_field_format writes with `stored`; -1 when it is no whole number, or none of the choices. */
 int gpt_field_restore(const GptField *field, const char *text, GptConfig *config);
 
 /* "L=5 NH=4 C=128 V=256 T=256", and choices other than the classic ones. */

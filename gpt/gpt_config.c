@@ -1,7 +1,9 @@
 #include "gpt/gpt.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Sizes from Radford et al. 2019, table 2; nano is ours: about 1M parameters over bytes. */
@@ -117,6 +119,14 @@ void gpt_field_format(const GptField *f, const GptConfig *c, bool stored, char *
 
 int gpt_field_restore(const GptField *f, const char *text, GptConfig *c)
 {
+    if (f->kind == GPT_SIZE) {
+        char *end;
+        errno = 0;
+        const unsigned long long n = strtoull(text, &end, 10);
+        const size_t value = (size_t)n;
+        memcpy((char *)c + f->offset, &value, sizeof value);
+        return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 ? 0 : -1;
+    }
     for (int i = 0; f->choices[i] != NULL; i++) {
         if (strcmp(text, f->stored[i][0]) == 0 || strcmp(text, f->stored[i][1]) == 0) {
             memcpy((char *)c + f->offset, &i, sizeof i);

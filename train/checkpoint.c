@@ -129,14 +129,13 @@ static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 static int read_field(const char *path, const Json *json, const GptField *f, GptConfig *c, Error *e)
 {
     const Json *value = json_get(json, f->key);
-    if (f->kind == GPT_SIZE)
-        return json_size(value, (size_t *)(void *)((char *)c + f->offset))
-                   ? 0
-                   : error_set(e, "%s: \"%s\" is missing or no whole number", path, f->key);
-    const char *text = json_string(value);
-    if (value == NULL || value->type == JSON_NULL || (text != NULL && gpt_field_restore(f, text, c) == 0))
+    const bool is_size = f->kind == GPT_SIZE, absent = value == NULL || value->type == JSON_NULL;
+    if (absent && is_size)
+        return error_set(e, "%s: \"%s\" is missing", path, f->key);
+    if (absent || (value->type == (is_size ? JSON_NUMBER : JSON_STRING) && gpt_field_restore(f, value->text, c) == 0))
         return 0;
-    return error_set(e, "%s: %s is %s, which is not supported", path, f->key, shown(value));
+    return error_set(e, "%s: %s is %s, which is %s", path, f->key, shown(value),
+                     is_size ? "no whole number" : "not supported");
 }
 
 int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)

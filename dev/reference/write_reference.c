@@ -124,19 +124,22 @@ static void put_all(Output *out, const Model *m)
 
 static void write_file(const char *path, const Model *m)
 {
-    char sizes[6][24];
-    const size_t values[6] = {m->config.L, m->config.NH, m->config.C, m->config.V, m->config.T, m->B};
-    for (size_t i = 0; i < 6; i++)
-        snprintf(sizes[i], sizeof sizes[i], "%zu", values[i]);
-    const char *const metadata[][2] = {{"n_layer", sizes[0]},    {"n_head", sizes[1]}, {"n_embd", sizes[2]},
-                                       {"vocab_size", sizes[3]}, {"T", sizes[4]},      {"n_positions", sizes[4]},
-                                       {"B", sizes[5]},          {"N", "0"},           {"step_gradients", "0"}};
+    enum { OWN = 4 };
+    char values[GPT_FIELDS][64], T[24], B[24];
+    const char *metadata[GPT_FIELDS + OWN][2] = {{"T", T}, {"B", B}, {"N", "0"}, {"step_gradients", "0"}};
+    snprintf(T, sizeof T, "%zu", m->config.T);
+    snprintf(B, sizeof B, "%zu", m->B);
+    for (size_t i = 0; i < GPT_FIELDS; i++) {
+        gpt_field_format(&gpt_fields[i], &m->config, true, values[i], sizeof values[i]);
+        metadata[OWN + i][0] = gpt_fields[i].key;
+        metadata[OWN + i][1] = values[i];
+    }
     const size_t most = 4 + m->config.L + 1 + 2 * m->table->count;
     Output out = {.specs = allocate(most, sizeof *out.specs), .names = allocate(most, sizeof *out.names)};
     Error e;
     put_all(&out, m);
-    const size_t pairs = sizeof metadata / sizeof *metadata;
-    if (safetensors_create(path, out.specs, out.count, metadata, pairs, &out.writer, &e) != 0)
+    if (safetensors_create(path, out.specs, out.count, (const char *const(*)[2])metadata, GPT_FIELDS + OWN, &out.writer,
+                           &e) != 0)
         fail(e.text);
     put_all(&out, m);
     if (safetensors_finish(out.writer, &e) != 0)

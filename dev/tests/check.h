@@ -9,7 +9,8 @@
  * A function in which every check held counts as passed. main() ends with `return check_summary();`.
  */
 
-/* Runs one named test and prints its verdict, with the first failures. */
+/* Runs one named test and prints its verdict, with the first failures. With CHECK_ONLY in the environment, only tests
+ * whose name contains it. */
 void check_run(const char *name, void (*test)(void));
 
 /* Records a failure with the sentence when `ok` is false. Returns ok. */
@@ -27,7 +28,7 @@ bool check_same_bits(const void *got, const void *want, size_t bytes, const char
 /* The running test cannot be done here: counts as skipped, with the reason printed. */
 void check_skip(const char *reason);
 
-/* Prints "N passed, N failed, N skipped"; returns 1 if any failed (or none ran), else 0. */
+/* Prints "N passed, N failed, N skipped"; returns 1 if any failed (or, without CHECK_ONLY, none ran), else 0. */
 int check_summary(void);
 
 #endif

@@ -1,18 +1,36 @@
 #!/bin/sh
-# run.sh BIN BUILD: runs every test program in BUILD/tests and the lab's own, test_gpt and the command's tests with the
-# programs in BIN.
+# run.sh BIN BUILD [NAME PROGRAM...]: runs every test program in BUILD/tests and the lab's own, test_gpt and the command's
+# tests with the programs in BIN.
+# NAME PROGRAM...: only these programs, and of the command's tests those whose name contains NAME.
 # Ends with "N passed, N failed, N skipped" over all of them; exit status 1 when any failed.
-bin=$1 build=$2
+bin=$1 build=$2 name=${3:-}
+shift $(($# < 3 ? $# : 3))
+programs=" $* "
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
 
-# Runs one program; a program that dies without its closing line counts as one failure.
+# Whether a command is to be run: always, but with NAME only when one of the programs is among its words.
+wanted() {
+    [ -n "$name" ] || return 0
+    for word; do
+        case $programs in *" $word "*) return 0 ;; esac
+    done
+    return 1
+}
+
+# Runs one program; a program that dies without its closing line counts as one failure. With NAME, one in which no case
+# has that name is passed over.
 run() {
-    echo "== $*"
+    wanted "$@" || return 0
+    [ -n "$name" ] || echo "== $*"
     "$@" > "$log" 2>&1
     status=$?
+    if [ -n "$name" ]; then
+        [ "$(tail -n 1 "$log")" != "0 passed, 0 failed, 0 skipped" ] || return 0
+        echo "== $*"
+    fi
     cat "$log"
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' "$log" | tail -n 1)
     set -- $counts
@@ -31,7 +49,9 @@ run "$build/lab" --self-check
 emulated() { # order, seed, program and its arguments; streams put off what they can
     order=$1 seed=$2
     shift 2
-    if [ -x "$1" ]; then
+    if ! wanted "$1"; then
+        return
+    elif [ -x "$1" ]; then
         run env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER="$order" CUDA_ON_CPU_SEED="$seed" "$@"
     else
         echo "== $1"
@@ -56,7 +76,7 @@ emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
 # many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them.
-mkdir -p "$build/odd" && while read -r file sizes; do
+wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
     "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))
 done <<'MODELS'
@@ -75,11 +95,13 @@ emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
         sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
-    run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "GPU:"
+    case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
+    run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
-run sh dev/tests/cli.sh "$bin/train_gpt"
+run sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo
+[ $((passed + failed + skipped)) -gt 0 ] || echo "no test program and no test has '$name' in its name"
 echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ $((passed + skipped)) -gt 0 ]

@@ -1,0 +1,62 @@
+# output.sh: what is printed.
+
+samples() {
+    expect 0 train --steps 4 --sample-every 2 --sample-tokens 20 --prompt 'the cat' --out run
+    for step in 2 4; do
+        says "--- sample at step $step" out
+    done
+    [ "$(grep -c '^the cat' out)" -eq 2 ] || fail "samples do not begin with the prompt"
+    expect 0 train --steps 2 --out quiet
+    grep -q -e '--- sample' out && fail "--sample-every 0 printed a sample"
+    expect 0 "$gpt" --model "$model" --text "$work/story.txt" --steps 0 --val-tokens 0 --prompt 'Once' --temperature 0 \
+        --sample-tokens 100
+    says "Once" out
+    cp out first
+    expect 0 "$gpt" --model "$model" --text "$work/story.txt" --steps 0 --val-tokens 0 --prompt 'Once' --temperature 0.9 \
+        --top-k 1 --sample-tokens 100
+    same first out
+}
+run_test "samples are printed when asked for; top-k 1 is temperature 0" samples
+
+plain_output() {
+    expect 0 train --steps 6 --val-every 2 --out run
+    [ "$(grep -c '^step *[0-9]*/6 ' out)" -eq 7 ] || fail "$(grep -c '^step *[0-9]*/6 ' out) lines of steps instead of 7"
+    escape=$(printf '\033') return=$(printf '\r')
+    grep -q -e "$escape" -e "$return" out && fail "there are control characters"
+    [ ! -s err ] || fail "stderr says $(head -n 1 err)"
+}
+run_test "output to a file has a line a step and no escape sequences" plain_output
+
+closed_output() {
+    train --steps 3 --out run >&- 2>&- <&-
+    status=$?
+    [ $status -eq 0 ] || fail "exit status $status"
+    train --steps 3 --out open > out
+    columns run/metrics.csv > closed.columns
+    columns open/metrics.csv > open.columns
+    same closed.columns open.columns
+}
+run_test "closed output: nothing strays into the run's files" closed_output
+
+helps() {
+    expect 0 "$gpt" --help
+    for option in train val text model layers heads width vocab seq-len batch-size total-batch recompute optimizer aux-optimizer \
+        lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
+        no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
+        eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
+        sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \
+        tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
+        aux-bias-correction embed-lr head-lr clip list-groups \
+        steps schedule warmup cooldown final-lr val-every val-tokens target-loss sample-every sample-tokens prompt \
+        temperature top-k out checkpoint-every keep resume seed threads device dtype help version; do
+        grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
+    done
+    for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr signsgd signum lion muon spectral \
+        normuon muonh normuonh adamh muon2 dion shampoo soap soap-muon kl-soap jordan polar-express moonshot cosine 'Exit status'; do
+        says "$word" out
+    done
+    [ ! -s err ] || fail "stderr says $(head -n 1 err)"
+    expect 0 "$gpt" --version
+    grep -Eq '^train_gpt [0-9]+\.[0-9]+' out || fail "$(cat out)"
+}
+run_test "--help lists every option, --version says one line" helps

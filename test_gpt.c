@@ -269,8 +269,8 @@ static int create_optim(Reference *ref, const char *name, Optim **optim, Error *
         hyper_set(&config.hyper, HYPER_MUON_SCALE, MUON_SCALE_ORIGINAL);
         hyper_set(&config.hyper, HYPER_SPLIT_QKV, 1);
     }
-    return optim_create(&config, ref->table->tensors, ref->table->count, gpt_params(ref->gpt), gpt_grads(ref->gpt),
-                        optim, e);
+    const Arenas arenas = gpt_arenas(ref->gpt);
+    return optim_create(&config, ref->table->tensors, ref->table->count, &arenas, optim, e);
 }
 
 /* The largest max|g|/|g| (Euclidean) of the gradients of t over the steps, of each block apart. */
@@ -336,8 +336,7 @@ static int update_with_fed_gradients(Reference *ref, const char *rule, Error *e)
         snprintf(prefix, sizeof prefix, "step.%zu.%s.grad.", k, rule);
         failed = reference_load_arena(ref, ref->gpt, GPT_GRADS, prefix, e);
         if (failed == 0)
-            optim_step(optim, 1, 1);
-        gpt_params_changed(ref->gpt);
+            optim_step(optim, 1);
     }
     optim_free(optim);
     return failed;
@@ -370,8 +369,7 @@ static int train_step(Reference *ref, const char *rule, size_t k, Optim *optim, 
         return -1;
     forward(ref);
     *loss = backward(ref) / (double)ref->counted;
-    optim_step(optim, 1, 1);
-    gpt_params_changed(ref->gpt);
+    optim_step(optim, 1);
     return 0;
 }
 

@@ -728,6 +728,8 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     g->times.backward += clock_seconds() - begin;
 }
 
+void gpt_losses(const Gpt *g, double *to) { memcpy(to, g->losses, g->B * g->T * sizeof *to); }
+
 double gpt_loss_sum(const Gpt *g) { return g->loss_sum; }
 
 GptTimes gpt_times(Gpt *g)
@@ -886,9 +888,7 @@ void gpt_free(Gpt *g)
 
 const GptConfig *gpt_config(const Gpt *g) { return &g->config; }
 const GptTable *gpt_table(const Gpt *g) { return &g->table; }
-float *gpt_params(Gpt *g) { return g->params; }
-float *gpt_grads(Gpt *g) { return g->grads; }
-void gpt_params_changed(Gpt *g) { (void)g; }
+Arenas gpt_arenas(Gpt *g) { return (Arenas){.params = g->params, .grads = g->grads}; }
 
 void gpt_read(const Gpt *g, GptArena arena, const Tensor *t, float *to)
 {

@@ -90,8 +90,9 @@ struct Gpt {
     double *loss_sums;         /* (2): of gpt_loss; of the gpt_backward calls since the first */
 
     float *params, *grads;
-    void *weights;        /* params in X, of which they may be a copy */
-    bool weights_are_old; /* the copy is to be made again */
+    void *weights;            /* params in X, of which they may be a copy */
+    uint64_t params_version;  /* goes up with each write of params */
+    uint64_t weights_version; /* that weights were made from */
 
     Activations<void> acts; /* layer 0; the layers follow one another in each buffer, or share it */
     float *residual_final;  /* (R,C) */
@@ -194,9 +195,9 @@ template <class X> __global__ static void round_kernel(X *to, const float *from,
 template <class X> static void round_weights(Gpt *g)
 {
     const size_t n = g->table.arena_size; /* a multiple of 16 */
-    if (g->weights_are_old && !std::is_same<X, float>::value)
+    if (g->weights_version != g->params_version && !std::is_same<X, float>::value)
         cuda_launch(round_kernel<X>, cuda_blocks(n / 8, THREADS), THREADS, 0, g->stream, (X *)g->weights, g->params, n);
-    g->weights_are_old = false;
+    g->weights_version = g->params_version;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1218,6 +1219,12 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     with_type(g, [&](auto x) { run_pass<decltype(x)>(g, BACKWARD, (float)scale, first); });
 }
 
+void gpt_losses(const Gpt *g, double *to)
+{
+    CUDA_CHECK(cudaMemcpyAsync(to, g->losses, g->B * g->T * sizeof *to, cudaMemcpyDeviceToHost, g->stream));
+    CUDA_CHECK(cudaStreamSynchronize(g->stream));
+}
+
 double gpt_loss_sum(const Gpt *g) { return read_loss(g, LOSS_OF_BACKWARD); }
 
 GptTimes gpt_times(Gpt *g)
@@ -1435,7 +1442,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
         return error_set(e, "out of memory");
     g->config = *config;
     g->setup = *setup;
-    g->weights_are_old = true;
+    g->params_version = 1; /* nothing was rounded yet */
     g->device_major = device_properties().major;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
@@ -1474,9 +1481,7 @@ void gpt_free(Gpt *g)
 
 const GptConfig *gpt_config(const Gpt *g) { return &g->config; }
 const GptTable *gpt_table(const Gpt *g) { return &g->table; }
-float *gpt_params(Gpt *g) { return g->params; }
-float *gpt_grads(Gpt *g) { return g->grads; }
-void gpt_params_changed(Gpt *g) { g->weights_are_old = true; }
+Arenas gpt_arenas(Gpt *g) { return {g->params, g->grads, &g->params_version, g->stream}; }
 
 void gpt_read(const Gpt *g, GptArena arena, const Tensor *t, float *to)
 {
@@ -1490,7 +1495,7 @@ void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
     float *to = (arena == GPT_PARAMS ? g->params : g->grads) + t->offset;
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
     CUDA_CHECK(cudaMemcpy(to, from, tensor_size(t) * sizeof *to, cudaMemcpyHostToDevice));
-    gpt_params_changed(g);
+    g->params_version++;
 }
 
 void gpt_init(Gpt *g, uint64_t seed)

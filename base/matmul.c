@@ -68,7 +68,7 @@ static size_t part(size_t size, size_t parts)
     return extent + (ALIGN - extent % ALIGN) % ALIGN;
 }
 
-/* Halves the longer side of the tiles of m x n matrices until there are enough of them. */
+/* Bf16s the longer side of the tiles of m x n matrices until there are enough of them. */
 static void choose_tiles(size_t m, size_t n, size_t batch, size_t *rows, size_t *cols)
 {
     *rows = m;

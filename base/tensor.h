@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What a parameter is for. Optimizers choose a rule by it; they know no more of the model. */
 typedef enum {
@@ -31,6 +32,14 @@ typedef struct Tensor {
     double init_mean, init_std;
     size_t offset; /* floats */
 } Tensor;
+
+/* The memory that the tensors' offsets refer to. */
+typedef struct Arenas {
+    float *params, *grads;
+    uint64_t
+        *version; /* of params: goes up with every write; whoever keeps them in another form looks at it, or NULL */
+    void *stream; /* the cudaStream_t that all work on them is ordered by; NULL: the default one, or a CPU */
+} Arenas;
 
 static inline size_t tensor_size(const Tensor *t) { return t->rows * t->cols; }
 

@@ -223,11 +223,10 @@ void gpt_free(Gpt *gpt);
 
 const GptConfig *gpt_config(const Gpt *gpt);
 const GptTable *gpt_table(const Gpt *gpt);
-float *gpt_params(Gpt *gpt); /* the arenas, for optim/; the gradient arena is NULL in inference */
-float *gpt_grads(Gpt *gpt);
 
-/* To be called after the parameters have been written through gpt_params: a twin may hold a rounded copy of them. */
-void gpt_params_changed(Gpt *gpt);
+/* Its memory, for optim/; no gradients in inference. A twin that holds a rounded copy of the parameters makes it anew
+ * when their version has gone up. */
+Arenas gpt_arenas(Gpt *gpt);
 
 typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
 
@@ -243,6 +242,9 @@ void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);
 
 /* Sum over the positions of cross-entropy in nats; targets (B,T), a negative one is left out of the sum. */
 double gpt_loss(Gpt *gpt, const int32_t *targets);
+
+/* The cross-entropy of each of the B*T positions (0 where the target is negative) of the last gpt_loss or gpt_backward. */
+void gpt_losses(const Gpt *gpt, double *to);
 
 /* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, written over it.
  * Call it after gpt_forward, once. On a GPU it only hands over the work. */

@@ -49,7 +49,7 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e)
     return 0;
 }
 
-void averages_shift(Optim *optim, double lr_factor)
+void averages_shift(Optim *optim)
 {
     const Averages *a = &optim->averages;
     const size_t done = optim->steps_done, until = a->config.nesterov_until;
@@ -57,11 +57,13 @@ void averages_shift(Optim *optim, double lr_factor)
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
         const size_t n = tensor_size(t);
-        verb_scale(n, a->previous + at, optim->params + t->offset, 1);
+        verb_scale(optim->on, n, a->previous + at, optim->arenas.params + t->offset, 1);
         if (inside)
-            verb_add(n, optim->params + t->offset, a->change + at, 1, a->config.nesterov * lr_factor);
+            verb_add(optim->on, n, optim->arenas.params + t->offset, a->change + at, 1,
+                     a->config.nesterov * optim->lr_factor);
         at += n;
     }
+    optim_wrote(optim);
 }
 
 void averages_pin_norms(const Optim *optim, const OptimGroup *g)
@@ -73,9 +75,10 @@ void averages_pin_norms(const Optim *optim, const OptimGroup *g)
             previous += tensor_size(t);
         for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++) {
             const size_t n = slot->rows * slot->cols;
-            const double want = verb_sum_squares(n, previous), have = verb_sum_squares(n, slot->param);
+            const double want = verb_sum_squares(optim->on, n, previous),
+                         have = verb_sum_squares(optim->on, n, slot->param);
             if (have > 0)
-                verb_scale(n, slot->param, slot->param, sqrt(want / have));
+                verb_scale(optim->on, n, slot->param, slot->param, sqrt(want / have));
             previous += n;
         }
     }
@@ -89,15 +92,15 @@ void averages_update(Optim *optim)
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
         const size_t n = tensor_size(t);
-        const float *param = optim->params + t->offset;
+        const float *param = optim->arenas.params + t->offset;
         if (a->config.nesterov != 0) {
-            verb_add(n, a->previous + at, param, -1, 1);
-            verb_add(n, a->change + at, a->previous + at, decay, 1 - decay);
+            verb_add(optim->on, n, a->previous + at, param, -1, 1);
+            verb_add(optim->on, n, a->change + at, a->previous + at, decay, 1 - decay);
         }
         if (tail && !a->tail_begun)
-            verb_scale(n, a->tail + at, param, 1);
+            verb_scale(optim->on, n, a->tail + at, param, 1);
         else if (tail)
-            verb_add(n, a->tail + at, param, kept, 1 - kept);
+            verb_add(optim->on, n, a->tail + at, param, kept, 1 - kept);
         at += n;
     }
     a->tail_begun = a->tail_begun || tail;
@@ -109,11 +112,14 @@ void optim_show(Optim *optim)
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
         const size_t n = tensor_size(t);
-        verb_scale(n, a->point + at, optim->params + t->offset, 1);
+        verb_scale(optim->on, n, a->point + at, optim->arenas.params + t->offset, 1);
         if (a->tail_begun)
-            verb_add(n, optim->params + t->offset, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
+            verb_add(optim->on, n, optim->arenas.params + t->offset, a->tail + at, 1 - a->config.tail_share,
+                     a->config.tail_share);
         at += n;
     }
+    if (optim->averages.config.tail != 0)
+        optim_wrote(optim);
 }
 
 void optim_hide(Optim *optim)
@@ -121,7 +127,9 @@ void optim_hide(Optim *optim)
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0;
          t++) {
-        verb_scale(tensor_size(t), optim->params + t->offset, optim->averages.point + at, 1);
+        verb_scale(optim->on, tensor_size(t), optim->arenas.params + t->offset, optim->averages.point + at, 1);
         at += tensor_size(t);
     }
+    if (optim->averages.config.tail != 0)
+        optim_wrote(optim);
 }

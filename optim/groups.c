@@ -134,9 +134,9 @@ static void add_slots(const Optim *optim, OptimGroup *g, const Tensor *t)
         const size_t at = t->offset + b * rows * t->cols;
         OptimSlot *slot = &g->slots[g->count++];
         *slot = (OptimSlot){.rows = rows, .cols = t->cols};
-        if (optim->params != NULL) {
-            slot->param = optim->params + at;
-            slot->grad = optim->grads + at;
+        if (optim->on != NULL) {
+            slot->param = optim->arenas.params + at;
+            slot->grad = optim->arenas.grads + at;
         }
     }
 }
@@ -153,6 +153,7 @@ static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double
     OptimGroup *g = &optim->groups[optim->group_count++];
     if (resolve_group(config, kind, sensitivity, g, e) != 0)
         return -1;
+    g->on = optim->on;
     g->tensors = malloc(tensors * sizeof *g->tensors);
     g->slots = calloc(slots, sizeof *g->slots);
     if (g->tensors == NULL || g->slots == NULL)

@@ -75,10 +75,11 @@ static int make_state(Optim *optim, Error *e)
     if (optim->states == NULL || optim->gradients == NULL || optim->squares == NULL)
         return error_set(e, "out of memory for the optimizer's state");
     for (size_t i = 0; i < optim->tensor_count; i++)
-        optim->gradients[i] = (Floats){optim->grads + optim->tensors[i].offset, tensor_size(&optim->tensors[i])};
-    if (verb_alloc(optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
-        verb_alloc(optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
-        verb_alloc(optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) != 0)
+        optim->gradients[i] = (Floats){optim->arenas.grads + optim->tensors[i].offset, tensor_size(&optim->tensors[i])};
+    if (verb_alloc(optim->on, optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
+        verb_alloc(optim->on, optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
+        verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) !=
+            0)
         return -1;
     lay_out_state(optim, true);
     for (size_t i = 0; i < optim->group_count; i++) {
@@ -90,8 +91,8 @@ static int make_state(Optim *optim, Error *e)
     return 0;
 }
 
-int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, float *params,
-                 const float *grads, Optim **out, Error *e)
+int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, const Arenas *arenas,
+                 Optim **out, Error *e)
 {
     *out = NULL;
     if (sensitivity_check(config->sensitivity, tensors, tensor_count, e) != 0)
@@ -103,18 +104,20 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
         free(groups);
         return error_set(e, "out of memory");
     }
-    *optim = (Optim){.groups = groups,
-                     .tensors = tensors,
-                     .tensor_count = tensor_count,
-                     .params = params,
-                     .grads = grads,
-                     .steps = config->steps};
-    int status = groups_make(optim, config, e);
+    *optim = (Optim){
+        .groups = groups, .tensors = tensors, .tensor_count = tensor_count, .steps = config->steps, .lr_factor = 1};
+    int status = 0;
+    if (arenas != NULL) {
+        optim->arenas = *arenas;
+        status = verbs_create(arenas->stream, &optim->on, e);
+    }
+    if (status == 0)
+        status = groups_make(optim, config, e);
     if (status == 0)
         status = averages_resolve(optim, config, e);
     if (status == 0)
         measure_state(optim);
-    if (status == 0 && params != NULL)
+    if (status == 0 && arenas != NULL)
         status = make_state(optim, e);
     if (status != 0) {
         optim_free(optim);
@@ -132,9 +135,10 @@ void optim_free(Optim *optim)
     free(optim->states);
     free(optim->gradients);
     free(optim->squares);
-    verb_free(optim->state_arena);
-    verb_free(optim->workspace);
-    verb_free(optim->averages.previous);
+    verb_free(optim->on, optim->state_arena);
+    verb_free(optim->on, optim->workspace);
+    verb_free(optim->on, optim->averages.previous);
+    verbs_free(optim->on);
     free(optim);
 }
 
@@ -147,7 +151,7 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit)
     double total = 0;
     if (culprit != NULL)
         *culprit = NULL;
-    verb_sums_of_squares(optim->tensor_count, optim->gradients, optim->squares);
+    verb_sums_of_squares(optim->on, optim->tensor_count, optim->gradients, optim->squares);
     for (size_t i = 0; i < optim->tensor_count; i++) {
         if (!isfinite(optim->squares[i]) && culprit != NULL && *culprit == NULL)
             *culprit = &optim->tensors[i];
@@ -162,7 +166,7 @@ int optim_check_parameters(const Optim *optim, Error *e)
         const OptimSlot *slot = g->slots;
         for (size_t i = 0; i < g->tensor_count && g->rule->keeps_norm; i++) {
             for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++)
-                if (verb_sum_squares(slot->rows * slot->cols, slot->param) == 0)
+                if (verb_sum_squares(optim->on, slot->rows * slot->cols, slot->param) == 0)
                     return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay so",
                                      g->rule->name, g->tensors[i]->name);
         }
@@ -171,24 +175,32 @@ int optim_check_parameters(const Optim *optim, Error *e)
 }
 
 /* A group's hyperparameters as of the step that is coming. */
-static OptimStep step_of(const Optim *optim, const OptimGroup *g, double lr_factor, double grad_scale)
+static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
     OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1};
-    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * lr_factor);
+    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * optim->lr_factor);
     hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
     return step;
 }
 
+void optim_wrote(Optim *optim)
+{
+    if (optim->arenas.version != NULL)
+        ++*optim->arenas.version;
+}
+
 void optim_begin(Optim *optim, double lr_factor)
 {
+    optim->lr_factor = lr_factor;
     if (optim->averages.config.nesterov != 0)
-        averages_shift(optim, lr_factor);
+        averages_shift(optim);
     for (size_t i = 0; i < optim->group_count; i++) {
         const OptimGroup *g = &optim->groups[i];
         if (g->rule->look_ahead == NULL)
             continue;
-        const OptimStep step = step_of(optim, g, lr_factor, 1);
+        const OptimStep step = step_of(optim, g, 1);
         elements_step(g, &step, true);
+        optim_wrote(optim);
     }
 }
 
@@ -198,15 +210,15 @@ static bool tail_has_begun(const Optim *optim)
     size_t n = 0;
     for (size_t i = 0; i < optim->tensor_count; i++)
         n += tensor_size(&optim->tensors[i]);
-    return optim->averages.config.tail != 0 && verb_sum_squares(n, optim->averages.tail) > 0;
+    return optim->averages.config.tail != 0 && verb_sum_squares(optim->on, n, optim->averages.tail) > 0;
 }
 
-void optim_step(Optim *optim, double lr_factor, double grad_scale)
+void optim_step(Optim *optim, double grad_scale)
 {
     for (size_t i = 0; i < optim->group_count; i++) {
         OptimGroup *g = &optim->groups[i];
         const double begin = clock_seconds();
-        const OptimStep step = step_of(optim, g, lr_factor, grad_scale);
+        const OptimStep step = step_of(optim, g, grad_scale);
         if (g->rule->scalars != NULL)
             elements_step(g, &step, false);
         else
@@ -216,6 +228,7 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
         g->seconds = clock_seconds() - begin;
     }
     optim->steps_done++;
+    optim_wrote(optim);
     averages_update(optim);
 }
 
@@ -223,6 +236,8 @@ void optim_step(Optim *optim, double lr_factor, double grad_scale)
  * Access
  */
 
+double optim_lr_factor(const Optim *optim) { return optim->lr_factor; }
+Verbs *optim_verbs(const Optim *optim) { return optim->on; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 
 void optim_set_steps_done(Optim *optim, size_t steps)
@@ -237,13 +252,13 @@ const OptimState *optim_state(const Optim *optim, size_t i) { return &optim->sta
 void optim_state_read(const Optim *optim, size_t i, float *host)
 {
     const OptimState *state = &optim->states[i];
-    verb_read(state->rows * state->cols, host, state->data);
+    verb_read(optim->on, state->rows * state->cols, host, state->data);
 }
 
 void optim_state_write(Optim *optim, size_t i, const float *host)
 {
     const OptimState *state = &optim->states[i];
-    verb_write(state->rows * state->cols, state->data, host);
+    verb_write(optim->on, state->rows * state->cols, state->data, host);
 }
 
 size_t optim_memory(const Optim *optim)

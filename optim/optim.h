@@ -28,13 +28,13 @@ typedef struct OptimConfig {
 typedef struct Optim Optim;
 
 /*
- * Resolves the groups and allocates all state, at its first values. Tensors, params and grads (the arenas the tensors'
- * offsets refer to) are borrowed and must outlive the Optim. Errors: unknown rule, a hyperparameter out of range or
- * NaN, --head-lr without a head of its own, averages and schedules that do not fit the steps, bad sensitivities, out
- * of memory. With params NULL it is only a plan, without state, for the functions below that tell of groups and memory.
+ * Resolves the groups and allocates all state, at its first values. Tensors and arenas are borrowed and must outlive the
+ * Optim. Errors: unknown rule, a hyperparameter out of range or NaN, --head-lr without a head of its own, averages and
+ * schedules that do not fit the steps, bad sensitivities, out of memory. With arenas NULL nothing is allocated; only
+ * groups and memory can be queried.
  */
-int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, float *params,
-                 const float *grads, Optim **optim, Error *e);
+int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, const Arenas *arenas,
+                 Optim **optim, Error *e);
 void optim_free(Optim *optim);
 
 /* To be called when the parameters have their values, before the first step: refuses, by name, a matrix that is zero
@@ -45,11 +45,17 @@ int optim_check_parameters(const Optim *optim, Error *e);
  * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* A step has two halves, both with the schedule's factor of the learning rates. optim_begin moves the parameters to
- * where their gradient is to be taken, for rules and wrappers that look ahead; optim_step updates every group from
- * there, gradients times grad_scale (clipping). Between steps the parameters are the result. */
+/* A step has two halves. optim_begin moves the parameters to where their gradient is to be taken, for rules and wrappers
+ * that look ahead; lr_factor, the schedule's factor of every learning rate, holds for the whole step. optim_step updates
+ * every group from there, gradients times grad_scale (clipping). Between steps the parameters are the result. */
 void optim_begin(Optim *optim, double lr_factor);
-void optim_step(Optim *optim, double lr_factor, double grad_scale);
+void optim_step(Optim *optim, double grad_scale);
+
+/* The factor of the step that was begun last; 1 before the first. */
+double optim_lr_factor(const Optim *optim);
+
+/* Where its tensors are; NULL in a plan. */
+struct Verbs *optim_verbs(const Optim *optim);
 
 /*
  * Where an average is to be shown in place of the parameters (tail EMA), optim_show puts it into the parameter arena

@@ -22,14 +22,15 @@ struct Optim {
     OptimGroup *groups;
     size_t tensor_count;
     const Tensor *tensors;
-    float *params;
-    const float *grads;
+    Arenas arenas;
+    Verbs *on; /* NULL in a plan */
     size_t state_count;
     OptimState *states;
     float *state_arena, *workspace;
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     size_t steps, steps_done;
+    double lr_factor;  /* of the step that has begun */
     Floats *gradients; /* one a tensor, and their sums of squares */
     double *squares;
 };
@@ -48,6 +49,9 @@ size_t groups_blocks(const OptimGroup *g, const Tensor *t);
 /* The next state: rows x cols floats under the name "<tensor>.<name>". With `place` unset it is only counted. */
 float *optim_add_state(Optim *optim, bool place, const char *tensor, const char *name, size_t rows, size_t cols);
 
+/* To be called after every write of the parameters. */
+void optim_wrote(Optim *optim);
+
 /* --- averages.c --- */
 
 /* Checks the averages that are asked for and resolves when the tail begins. */
@@ -57,7 +61,7 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e);
 void averages_lay_out(Optim *optim, bool place);
 
 /* EMA-Nesterov, before a step: remembers the parameters and shifts them along their average change. */
-void averages_shift(Optim *optim, double lr_factor);
+void averages_shift(Optim *optim);
 
 /* EMA-Nesterov shifts parameters whose norm a rule keeps: each matrix gets the one back that it had at rest. */
 void averages_pin_norms(const Optim *optim, const OptimGroup *g);

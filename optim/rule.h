@@ -3,6 +3,7 @@
 
 #include "optim/optim.h"
 #include "optim/verbs/decay.h"
+#include "optim/verbs/verbs.h"
 
 /*
  * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own, or of its
@@ -18,11 +19,12 @@
 enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 
 /* Every rule there is, as optim_<name>; --optimizer lists them in this order. */
-#define OPTIM_RULES(R)                                                                                             \
-    R(sgd)                                                                                                         \
-    R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) \
-        R(lion) R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap)   \
-            R(soap_muon) R(kl_soap)
+#define OPTIM_RULES(R)                                                                                                 \
+    R(sgd)                                                                                                             \
+    R(nesterov)                                                                                                        \
+    R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon) \
+        R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon)          \
+            R(kl_soap)
 
 typedef struct OptimShape {
     size_t rows, cols; /* 0 rows: there is none */
@@ -60,7 +62,8 @@ typedef struct OptimGroup {
     double sensitivity; /* that its rate was divided by */
     size_t count;
     OptimSlot *slots;       /* same-shaped ones follow one another, and so do their states of one kind */
-    float *workspace;       /* of rule->workspace floats, shared by the groups */
+    Verbs *on;              /* where the tensors are; NULL in a plan */
+    float *workspace;       /* of the most that the rule asks for a batch, shared by the groups */
     const Tensor **tensors; /* the tensors the slots were cut from */
     size_t tensor_count;
     double seconds; /* of the last step */

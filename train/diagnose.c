@@ -11,6 +11,7 @@
 
 struct Diagnosis {
     const Optim *optim;
+    Verbs *on;
     const float *params, *grads;
     size_t count;
     MatrixReport *reports;
@@ -66,8 +67,8 @@ static void place_values(Diagnosis *d)
     }
 }
 
-int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params,
-                    const float *grads, Diagnosis **out, Error *e)
+int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const Arenas *arenas,
+                    Diagnosis **out, Error *e)
 {
     size_t matrices = 0, floats = 0, values = 0;
     *out = NULL;
@@ -76,7 +77,7 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     Diagnosis *d = calloc(1, sizeof *d);
     if (d == NULL)
         return error_set(e, "out of memory");
-    *d = (Diagnosis){.optim = optim, .params = params, .grads = grads};
+    *d = (Diagnosis){.optim = optim, .on = optim_verbs(optim), .params = arenas->params, .grads = arenas->grads};
     d->reports = calloc(matrices + 1, sizeof *d->reports);
     d->momenta = calloc(matrices + 1, sizeof *d->momenta);
     d->places = calloc(matrices + 1, sizeof *d->places);
@@ -92,7 +93,7 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     d->values = calloc(values + 1, sizeof *d->values);
     d->scratch = calloc(threads_count() * d->scratch_size + 1, sizeof *d->scratch);
     if (d->reports == NULL || d->momenta == NULL || d->places == NULL || d->values == NULL || d->scratch == NULL ||
-        verb_alloc(floats, "the weights before a step", &d->before, e) != 0 ||
+        verb_alloc(d->on, floats, "the weights before a step", &d->before, e) != 0 ||
         memory_floats(threads_count() * HOST_MATRICES * d->largest, "--diagnose", &d->host, e) != 0) {
         diagnose_free(d);
         return error_set(e, "out of memory for --diagnose");
@@ -111,7 +112,7 @@ void diagnose_free(Diagnosis *d)
     free(d->places);
     free(d->values);
     free(d->scratch);
-    verb_free(d->before);
+    verb_free(d->on, d->before);
     memory_free(d->host);
     free(d);
 }
@@ -124,7 +125,7 @@ void diagnose_before(Diagnosis *d)
 {
     float *to = d->before;
     for (const MatrixReport *r = d->reports; r < d->reports + d->count; r++) {
-        verb_scale(r->rows * r->cols, to, d->params + offset_of(r), 1);
+        verb_scale(d->on, r->rows * r->cols, to, d->params + offset_of(r), 1);
         to += r->rows * r->cols;
     }
 }
@@ -190,16 +191,16 @@ static void report_matrix(const Diagnosis *d, MatrixReport *r, const float *befo
     double *scratch = d->scratch + threads_index() * d->scratch_size;
     float *host = d->host + threads_index() * HOST_MATRICES * d->largest;
     float *weight = host, *gradient = weight + n, *moment = gradient + n, *update = moment + n;
-    verb_read(n, weight, before);
-    verb_read(n, gradient, d->grads + offset_of(r));
-    verb_read(n, update, d->params + offset_of(r));
+    verb_read(d->on, n, weight, before);
+    verb_read(d->on, n, gradient, d->grads + offset_of(r));
+    verb_read(d->on, n, update, d->params + offset_of(r));
     for (size_t i = 0; i < n; i++)
         update[i] = weight[i] - update[i];
     measure(&r->weight, weight, r->rows, r->cols, scratch);
     measure(&r->gradient, gradient, r->rows, r->cols, scratch);
     measure(&r->update, update, r->rows, r->cols, scratch);
     if (momentum != NULL) {
-        verb_read(n, moment, momentum);
+        verb_read(d->on, n, moment, momentum);
         measure(&r->momentum, moment, r->rows, r->cols, scratch);
     }
     r->update_rms = r->update.norm / sqrt((double)n);
@@ -256,7 +257,7 @@ static void write_spectrum(const char *name, const Spectrum *spectrum, FILE *to)
     fprintf(to, "]}");
 }
 
-void diagnose_write(const Diagnosis *d, size_t step, double lr_factor, FILE *to)
+void diagnose_write(const Diagnosis *d, size_t step, FILE *to)
 {
     double seconds = 0;
     const char *rule = "";
@@ -269,7 +270,7 @@ void diagnose_write(const Diagnosis *d, size_t step, double lr_factor, FILE *to)
     }
     for (const MatrixReport *r = d->reports; r < d->reports + d->count; r++) {
         fprintf(to, "{\"step\": %zu, \"rule\": \"%s\"", step, rule);
-        write_field("lr", lr_factor * optim_rate_of(d->optim, r->tensor), to);
+        write_field("lr", optim_lr_factor(d->optim) * optim_rate_of(d->optim, r->tensor), to);
         write_field("rule_ms", 1e3 * seconds, to);
         fprintf(to, ", \"tensor\": \"%s\", \"block\": %zu, \"rows\": %zu, \"cols\": %zu", r->tensor->name, r->block,
                 r->rows, r->cols);

@@ -32,8 +32,8 @@ typedef struct MatrixReport {
 typedef struct Diagnosis Diagnosis;
 
 /* Allocates for all hidden matrices. What is given is borrowed: the arenas are those of the Optim. */
-int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const float *params,
-                    const float *grads, Diagnosis **d, Error *e);
+int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_count, const Arenas *arenas, Diagnosis **d,
+                    Error *e);
 void diagnose_free(Diagnosis *d);
 
 /* Around a step: before optim_begin remembers the weights; after optim_step, with the gradients still there, fills the
@@ -44,7 +44,7 @@ void diagnose_after(Diagnosis *d);
 size_t diagnose_count(const Diagnosis *d);
 const MatrixReport *diagnose_report(const Diagnosis *d, size_t i);
 
-/* One JSON object a line and matrix, for dev/speedrun/plot_diagnose.py. Its "lr" is the tensor's rate times lr_factor. */
-void diagnose_write(const Diagnosis *d, size_t step, double lr_factor, FILE *to);
+/* One JSON object a line and matrix, for dev/speedrun/plot_diagnose.py. Its "lr" is the tensor's rate in the last step. */
+void diagnose_write(const Diagnosis *d, size_t step, FILE *to);
 
 #endif

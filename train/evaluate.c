@@ -13,7 +13,6 @@ int evaluate(Run *r, double *loss, Error *e)
                  targets = wanted < all ? wanted : all;
     const size_t B = r->plan->setup.B, T = r->plan->setup.T, windows = windows_count(r->corpus.val, T, targets);
     double sum = 0;
-    gpt_params_changed(r->gpt);
     if (targets == 0)
         return error_set(e, "%s: has no shard of two tokens or more, an input and its target", r->plan->options.val);
     for (size_t first = 0; first < windows; first += B) {
@@ -75,7 +74,6 @@ int print_sample(Run *r, Error *e)
     printf("--- sample at step %zu\n", r->state.step);
     if (r->optim != NULL)
         optim_show(r->optim);
-    gpt_params_changed(r->gpt);
     const int status = sample_print(r->gpt, r->plan->setup.T, &config, stdout, e);
     if (r->optim != NULL)
         optim_hide(r->optim);

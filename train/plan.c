@@ -169,7 +169,7 @@ static int plan_optim(const Plan *p, size_t *bytes, Error *e)
     Optim *plan;
     if (gpt_table_make(&p->config, &table, e) != 0)
         return -1;
-    const int status = optim_create(&p->options.optim, table.tensors, table.count, NULL, NULL, &plan, e);
+    const int status = optim_create(&p->options.optim, table.tensors, table.count, NULL, &plan, e);
     if (status == 0 && p->options.list_groups)
         optim_list_groups(plan, stdout);
     if (status == 0)

@@ -48,7 +48,8 @@ static int make_training(Run *r, Error *e)
     const Plan *p = r->plan;
     const Options *o = &p->options;
     const GptTable *table = gpt_table(r->gpt);
-    if (optim_create(&o->optim, table->tensors, table->count, gpt_params(r->gpt), gpt_grads(r->gpt), &r->optim, e) != 0)
+    const Arenas arenas = gpt_arenas(r->gpt);
+    if (optim_create(&o->optim, table->tensors, table->count, &arenas, &r->optim, e) != 0)
         return -1;
     r->state = (CheckpointState){.val_loss = (double)NAN};
     if (o->resume && checkpoint_read_state(p->checkpoint, r->optim, &r->state, e) != 0)
@@ -60,8 +61,7 @@ static int make_training(Run *r, Error *e)
     if (r->state.step >= o->schedule.steps)
         return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)",
                          o->out, r->state.step, o->schedule.steps);
-    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, gpt_params(r->gpt),
-                                           gpt_grads(r->gpt), &r->diagnosis, e) != 0)
+    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0)
         return -1;
     r->first_step = r->state.step;
     r->saved = o->resume;
@@ -125,7 +125,7 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
 static bool due(size_t every, size_t step) { return every > 0 && step % every == 0; }
 
 /* Appends what the step that was just done did to each hidden matrix. */
-static int write_diagnosis(const Run *r, double lr_factor, Error *e)
+static int write_diagnosis(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
     snprintf(path, sizeof path, "%s/diagnose.jsonl", r->plan->out);
@@ -133,7 +133,7 @@ static int write_diagnosis(const Run *r, double lr_factor, Error *e)
     if (to == NULL)
         return error_set(e, "%s: cannot be opened for writing", path);
     diagnose_after(r->diagnosis);
-    diagnose_write(r->diagnosis, r->state.step, lr_factor, to);
+    diagnose_write(r->diagnosis, r->state.step, to);
     const bool failed = ferror(to) != 0;
     return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
 }
@@ -156,7 +156,6 @@ static int train_step(Run *r, Metrics *m, Error *e)
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
     double data = 0;
     optim_begin(r->optim, factor);
-    gpt_params_changed(r->gpt);
     for (size_t i = 0; i < r->plan->micro_batches; i++) {
         const double t0 = clock_seconds();
         if (loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
@@ -165,6 +164,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
         gpt_forward(r->gpt, r->inputs, B, r->plan->setup.T);
         gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
     }
+    const double clip = r->plan->options.clip;
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
     const double loss = gpt_loss_sum(r->gpt) / (double)total;
     const GptTimes times = gpt_times(r->gpt);
@@ -172,8 +172,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient's norm", norm, e);
-    optim_step(r->optim, factor,
-               r->plan->options.clip > 0 && norm > r->plan->options.clip ? r->plan->options.clip / norm : 1);
+    optim_step(r->optim, clip > 0 && norm > clip ? clip / norm : 1);
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
     const double end = clock_seconds();
@@ -194,7 +193,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .forward_ms = 1e3 * times.forward,
                    .backward_ms = 1e3 * times.backward,
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before)};
-    return diagnose && write_diagnosis(r, factor, e) != 0 ? RUN_FAILED : RUN_DONE;
+    return diagnose && write_diagnosis(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
 static int save(Run *r, Error *e)

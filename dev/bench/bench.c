@@ -203,7 +203,8 @@ static Trainer make_trainer(const Config *config, const char *optimizer)
         fail(&e);
     gpt_init(t.gpt, 1);
     const GptTable *table = gpt_table(t.gpt);
-    if (optim_create(&optim, table->tensors, table->count, gpt_params(t.gpt), gpt_grads(t.gpt), &t.optim, &e) != 0 ||
+    const Arenas arenas = gpt_arenas(t.gpt);
+    if (optim_create(&optim, table->tensors, table->count, &arenas, &t.optim, &e) != 0 ||
         tokens_from_bytes("random", text, TEXT, &t.tokens, &e) != 0 ||
         loader_create(t.tokens, &order, 0, B, &t.loader, &e) != 0)
         fail(&e);
@@ -226,8 +227,7 @@ static Step one_step(Trainer *t)
     at[3] = clock_seconds();
     optim_grad_norm(t->optim, NULL);
     at[4] = clock_seconds();
-    optim_step(t->optim, 1, 1);
-    gpt_params_changed(t->gpt);
+    optim_step(t->optim, 1);
     at[5] = clock_seconds();
     return (Step){at[1] - at[0], at[2] - at[1], at[3] - at[2], at[4] - at[3], at[5] - at[4]};
 }

@@ -144,12 +144,12 @@ static Result measure(const char *rule, const Arena *a, size_t refresh, size_t r
         hyper_set(&config.hyper, HYPER_REFRESH, (double)refresh);
     if (strcmp(rule, "adam-cpr") == 0) /* its penalty begins after the warmup */
         hyper_set(&config.hyper, HYPER_CPR_WARMUP, 1);
-    if (optim_create(&config, a->tensors, a->count, a->params, a->grads, &optim, &e) != 0)
+    if (optim_create(&config, a->tensors, a->count, &(Arenas){.params = a->params, .grads = a->grads}, &optim, &e) != 0)
         fail(e.text);
     for (size_t i = 0; i <= repeats; i++) {
         optim_begin(optim, 1e-6);
         const double begin = clock_seconds();
-        optim_step(optim, 1e-6, 1);
+        optim_step(optim, 1);
         if (i > 0)
             seconds[i - 1] = clock_seconds() - begin;
     }

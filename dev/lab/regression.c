@@ -437,7 +437,8 @@ static int run_make(const Options *o, const Problem *p, Run **out, Error *e)
         run->order[n] = n;
     run->tensor = (Tensor){.name = "w", .role = ROLE_HIDDEN_MATRIX, .rows = D, .cols = C, .blocks = 1};
     const OptimConfig config = {.rule = o->rule, .hyper = o->hyper, .steps = o->steps};
-    if (optim_create(&config, &run->tensor, 1, &run->w[0][0], &run->g[0][0], &run->optim, e) != 0)
+    if (optim_create(&config, &run->tensor, 1, &(Arenas){.params = &run->w[0][0], .grads = &run->g[0][0]}, &run->optim,
+                     e) != 0)
         return -1;
     return optim_check_parameters(run->optim, e);
 }
@@ -508,7 +509,7 @@ static void run_step(Run *run, size_t step)
     run->gap = gap_of(run);
     optim_begin(run->optim, factor);
     fill_gradient(run);
-    optim_step(run->optim, factor, 1);
+    optim_step(run->optim, 1);
     const Matrix after = weights(run);
     run->update = difference(&before, &after);
     scale(&run->update, 1 / (factor * hyper(&group.hyper, HYPER_LR)));

@@ -342,14 +342,14 @@ static size_t workspace_most(const Matrix *m)
 }
 
 /* One round: every point once. The first round notes the deviations too. */
-static void measure(const Matrix *m, const float *matrix, Point *points, size_t count, size_t round)
+static void measure(Verbs *on, const Matrix *m, const float *matrix, Point *points, size_t count, size_t round)
 {
     const size_t n = m->rows * m->cols;
     float *x = allocate(n, sizeof *x), *workspace = allocate(workspace_most(m), sizeof *workspace);
     for (Point *p = points; p < points + count; p++) {
         memcpy(x, matrix, n * sizeof *x);
         const double begin = now_ms();
-        ns_orthogonalise(p->flavour, p->steps, x, m->rows, m->cols, 1, workspace);
+        ns_orthogonalise(on, p->flavour, p->steps, x, m->rows, m->cols, 1, workspace);
         p->ms[round] = now_ms() - begin;
         if (round == 0)
             note_deviation(p, x, m);
@@ -406,6 +406,10 @@ static void write_measurements(const char *dir)
     float *x[MATRICES];
     Point points[MATRICES][POINTS_MOST];
     size_t count = 0;
+    Verbs *on;
+    Error e;
+    if (verbs_create(NULL, &on, &e) != 0)
+        fail("%s", e.text);
     for (size_t i = 0; i < MATRICES; i++) {
         const Matrix *m = &matrices[i];
         Random random = random_make(SEED, i);
@@ -416,7 +420,8 @@ static void write_measurements(const char *dir)
     }
     for (size_t round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < MATRICES; i++)
-            measure(&matrices[i], x[i], points[i], count, round);
+            measure(on, &matrices[i], x[i], points[i], count, round);
+    verbs_free(on);
     for (size_t i = 0; i < MATRICES; i++) {
         write_points(file, &matrices[i], points[i], count);
         free(x[i]);

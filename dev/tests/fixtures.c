@@ -110,11 +110,22 @@ void params_free(Params *p)
     free(p->grads);
 }
 
+Verbs *here(void)
+{
+    static Verbs *made;
+    Error e;
+    if (made == NULL && verbs_create(NULL, &made, &e) != 0) {
+        fprintf(stderr, "test: %s\n", e.text);
+        exit(1);
+    }
+    return made;
+}
+
 float *where_verbs_are(size_t n)
 {
     Error e;
     float *x;
-    if (verb_alloc(n, "an array", &x, &e) == 0)
+    if (verb_alloc(here(), n, "an array", &x, &e) == 0)
         return x;
     fprintf(stderr, "test: %s\n", e.text);
     exit(1);
@@ -124,7 +135,8 @@ Optim *make_optim(const OptimConfig *config, const Params *p)
 {
     Optim *optim;
     Error e;
-    if (optim_create(config, p->tensors, p->count, p->values, p->grads, &optim, &e) != 0) {
+    if (optim_create(config, p->tensors, p->count, &(Arenas){.params = p->values, .grads = p->grads}, &optim, &e) !=
+        0) {
         fprintf(stderr, "test: no optimizer %s: %s\n", config->rule, e.text);
         exit(1);
     }
@@ -136,6 +148,6 @@ void take_steps(Optim *optim, const Params *p, size_t begin, size_t steps, uint6
     for (size_t t = begin; t < begin + steps; t++) {
         fill_normal(p->grads, p->floats, 1, seed + t);
         optim_begin(optim, 1);
-        optim_step(optim, 1, 1);
+        optim_step(optim, 1);
     }
 }

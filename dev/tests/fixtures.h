@@ -2,6 +2,7 @@
 #define DEV_TESTS_FIXTURES_H
 
 #include "optim/optim.h"
+#include "optim/verbs/verbs.h"
 
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ double *make_orthonormal(size_t n, size_t m, uint64_t seed);
 
 /* x (r,c) = sum of s[k] u_k v_k^T over n orthonormal pairs in random directions. */
 float *make_matrix_of(const double *s, size_t n, size_t r, size_t c, uint64_t seed);
+
+/* Where the tests' verbs work. */
+Verbs *here(void);
 
 /* n zeros in the memory of the verbs, a GPU's where they run there; verb_free frees them. */
 float *where_verbs_are(size_t n);

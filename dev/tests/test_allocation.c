@@ -57,7 +57,7 @@ static void test_steps(void)
             if (step == 2)                         /* the threads and LAPACK have what they keep */
                 before = allocations;
             optim_begin(optim, 1);
-            optim_step(optim, 1, 1);
+            optim_step(optim, 1);
         }
         check(allocations == before, "%s allocates %zu times in 20 steps", optim_rule_name(rule), allocations - before);
         optim_free(optim);

@@ -72,13 +72,13 @@ static Arrays arrays_make(size_t floats, size_t begin)
     Arrays a = {.floats = floats};
     for (size_t k = 0; k < ARRAYS; k++) {
         Error e;
-        if (verb_alloc(floats, "an array", &a.ours[k], &e) != 0) {
+        if (verb_alloc(here(), floats, "an array", &a.ours[k], &e) != 0) {
             fprintf(stderr, "test: %s\n", e.text);
             exit(1);
         }
         a.theirs[k] = make_floats(floats);
         fill_values(a.theirs[k], floats, begin + 9973 * k, k >= 2); /* second moments are not negative */
-        verb_write(floats, a.ours[k], a.theirs[k]);
+        verb_write(here(), floats, a.ours[k], a.theirs[k]);
     }
     return a;
 }
@@ -89,7 +89,7 @@ static void arrays_check(const Arrays *a, const char *what)
     for (size_t k = 0; k < ARRAYS; k++) {
         char text[96];
         snprintf(text, sizeof text, "%s, array %zu", what, k);
-        verb_read(a->floats, copy, a->ours[k]);
+        verb_read(here(), a->floats, copy, a->ours[k]);
         check_equal(copy, a->theirs[k], a->floats, text);
     }
     free(copy);
@@ -98,7 +98,7 @@ static void arrays_check(const Arrays *a, const char *what)
 static void arrays_free(Arrays *a)
 {
     for (size_t k = 0; k < ARRAYS; k++) {
-        verb_free(a->ours[k]);
+        verb_free(here(), a->ours[k]);
         free(a->theirs[k]);
     }
 }
@@ -176,7 +176,7 @@ static void compare_rule(const OptimRule *rule, const OptimHyper *set, size_t sk
     const Layout l = layout_of(skew);
     Arrays a = arrays_make(l.floats, 5);
     OptimSlot slots[SLOTS] = {{0}};
-    OptimGroup group = {.rule = rule, .hyper = rule->defaults, .count = SLOTS, .slots = slots};
+    OptimGroup group = {.rule = rule, .on = here(), .hyper = rule->defaults, .count = SLOTS, .slots = slots};
     size_t states = 0;
     for (size_t id = 0; id < HYPER_COUNT; id++)
         if (set->at[id].set && rule->defaults.at[id].set)
@@ -234,39 +234,42 @@ typedef struct Verb {
 
 static const Decay cautious = {.99f, .95f};
 
-static void momentum_ours(size_t n, float *const *x) { verb_momentum(n, x[2], x[0], x[1], .9, true, .5); }
+static void momentum_ours(size_t n, float *const *x) { verb_momentum(here(), n, x[2], x[0], x[1], .9, true, .5); }
 static void momentum_one(float *const *x, size_t i)
 {
     x[0][i] = momentum_element(&x[2][i], x[1][i], (float).9, (float)((1 - .9) * .5), true);
 }
-static void precondition_ours(size_t n, float *const *x) { verb_precondition(n, x[0], x[2], x[1], .9, 2, 1e-8, .5); }
+static void precondition_ours(size_t n, float *const *x)
+{
+    verb_precondition(here(), n, x[0], x[2], x[1], .9, 2, 1e-8, .5);
+}
 static void precondition_one(float *const *x, size_t i)
 {
     x[0][i] = precondition_element(x[0][i], &x[2][i], .5f * x[1][i], (float).9, (float)(1 - .9), 2, (float)1e-8);
 }
 static void direction_ours(size_t n, float *const *x)
 {
-    verb_adam_direction(n, x[0], x[3], x[2], x[1], .9, .95, 1.5, 1e-8, .5);
+    verb_adam_direction(here(), n, x[0], x[3], x[2], x[1], .9, .95, 1.5, 1e-8, .5);
 }
 static void direction_one(float *const *x, size_t i)
 {
     const float m = momentum_element(&x[3][i], x[1][i], (float).9, (float)((1 - .9) * .5), false);
     x[0][i] = precondition_element(m, &x[2][i], .5f * x[1][i], (float).95, (float)(1 - .95), 1.5f, (float)1e-8);
 }
-static void update_ours(size_t n, float *const *x) { verb_update(n, x[0], x[1], cautious, .3); }
+static void update_ours(size_t n, float *const *x) { verb_update(here(), n, x[0], x[1], cautious, .3); }
 static void update_one(float *const *x, size_t i)
 {
     x[0][i] = fmaf((float)-.3, x[1][i], decay_keep(x[0][i], x[1][i], &cautious) * x[0][i]);
 }
-static void scale_ours(size_t n, float *const *x) { verb_scale(n, x[0], x[1], .3); }
+static void scale_ours(size_t n, float *const *x) { verb_scale(here(), n, x[0], x[1], .3); }
 static void scale_one(float *const *x, size_t i) { x[0][i] = (float).3 * x[1][i]; }
-static void scale_in_place_ours(size_t n, float *const *x) { verb_scale(n, x[0], x[0], .3); }
+static void scale_in_place_ours(size_t n, float *const *x) { verb_scale(here(), n, x[0], x[0], .3); }
 static void scale_in_place_one(float *const *x, size_t i) { x[0][i] *= (float).3; }
-static void add_ours(size_t n, float *const *x) { verb_add(n, x[0], x[1], .7, .3); }
+static void add_ours(size_t n, float *const *x) { verb_add(here(), n, x[0], x[1], .7, .3); }
 static void add_one(float *const *x, size_t i) { x[0][i] = fmaf((float).3, x[1][i], (float).7 * x[0][i]); }
-static void fill_ours(size_t n, float *const *x) { verb_fill(n, x[0], .3); }
+static void fill_ours(size_t n, float *const *x) { verb_fill(here(), n, x[0], .3); }
 static void fill_one(float *const *x, size_t i) { x[0][i] = (float).3; }
-static void roots_ours(size_t n, float *const *x) { verb_inverse_roots(n, x[2], x[3], .9, 4000); }
+static void roots_ours(size_t n, float *const *x) { verb_inverse_roots(here(), n, x[2], x[3], .9, 4000); }
 static void roots_one(float *const *x, size_t i) { x[2][i] = inverse_root_element(x[2][i], x[3][i], .9, 4000); }
 
 static const Verb verbs[] = {

@@ -79,9 +79,10 @@ static Fixture fixture_make(bool filled)
     Error e;
     must(gpt_create(&tiny, &(GptSetup){.B = 1, .T = tiny.T, .mode = GPT_TRAINING}, &f.gpt, &e), &e);
     const GptTable *table = gpt_table(f.gpt);
-    must(optim_create(&adamw, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &f.optim, &e), &e);
+    const Arenas arenas = gpt_arenas(f.gpt);
+    must(optim_create(&adamw, table->tensors, table->count, &arenas, &f.optim, &e), &e);
     for (size_t i = 0; filled && i < table->arena_size; i++)
-        gpt_params(f.gpt)[i] = exact_value(i);
+        gpt_arenas(f.gpt).params[i] = exact_value(i);
     for (size_t k = 0; filled && k < optim_state_count(f.optim); k++) {
         const OptimState *s = optim_state(f.optim, k);
         for (size_t i = 0; i < s->rows * s->cols; i++)
@@ -186,7 +187,7 @@ static void test_layout(void)
     const Tensor *t = gpt_table_find(table, "h.1.mlp.c_fc.weight");
     if (check(fc != NULL && fc->rank == 2 && fc->shape[0] == C && fc->shape[1] == 4 * C, "c_fc is not (C, 4C)")) {
         must(safetensors_read_f32(s, fc, file, &e), &e);
-        const float *memory = gpt_params(f.gpt) + t->offset; /* (4C, C) */
+        const float *memory = gpt_arenas(f.gpt).params + t->offset; /* (4C, C) */
         check(memory[7 * C + 2] != memory[2 * C + 7], "the fixture cannot tell");
         check_same_bits(&file[2 * 4 * C + 7], &memory[7 * C + 2], sizeof *file, "output 7 from input 2");
     }
@@ -194,7 +195,8 @@ static void test_layout(void)
     const Tensor *p = gpt_table_find(table, "wpe.weight");
     if (check(wpe != NULL && wpe->rank == 2 && wpe->shape[0] == tiny.T && wpe->shape[1] == C, "wpe is not (T, C)")) {
         must(safetensors_read_f32(s, wpe, file, &e), &e);
-        check_same_bits(file, gpt_params(f.gpt) + p->offset, tiny.T * C * sizeof *file, "wpe is stored as it is");
+        check_same_bits(file, gpt_arenas(f.gpt).params + p->offset, tiny.T * C * sizeof *file,
+                        "wpe is stored as it is");
     }
     const SafetensorsEntry *bias = safetensors_find(s, "transformer.h.0.attn.c_attn.bias");
     check(bias != NULL && bias->rank == 1 && bias->shape[0] == 3 * C, "c_attn.bias is not (3C)");
@@ -537,7 +539,8 @@ static void test_other_optimizer(void)
     Optim *optim;
     Error e;
     save("other", &f, 1, 0);
-    must(optim_create(&muon, table->tensors, table->count, gpt_params(f.gpt), gpt_grads(f.gpt), &optim, &e), &e);
+    const Arenas arenas = gpt_arenas(f.gpt);
+    must(optim_create(&muon, table->tensors, table->count, &arenas, &optim, &e), &e);
     refused(checkpoint_read_state(at("other", "step_000001"), optim, &state, &e), &e, "optimizer.safetensors",
             "AdamW's state");
     optim_free(optim);

@@ -16,7 +16,7 @@ static Diagnosis *make_diagnosis(const Optim *optim, const Params *p)
 {
     Diagnosis *d = NULL;
     Error e;
-    if (diagnose_create(optim, p->tensors, p->count, p->values, p->grads, &d, &e) != 0) {
+    if (diagnose_create(optim, p->tensors, p->count, &(Arenas){.params = p->values, .grads = p->grads}, &d, &e) != 0) {
         printf("diagnose_create: %s\n", e.text);
         exit(1);
     }
@@ -42,7 +42,7 @@ static void test_spectra(void)
         Optim *optim = make_optim(&(OptimConfig){.rule = "sgd", .hyper.at = {SET(LR, 1), SET(MOMENTUM, 0)}}, &p);
         Diagnosis *d = make_diagnosis(optim, &p);
         diagnose_before(d);
-        optim_step(optim, 1, 1);
+        optim_step(optim, 1);
         diagnose_after(d);
         check(diagnose_count(d) == 1, "%zu matrices", diagnose_count(d));
         const MatrixReport *r = diagnose_report(d, 0);
@@ -83,7 +83,7 @@ static void test_muon(void)
         Optim *optim = make_optim(&config, &p);
         Diagnosis *d = make_diagnosis(optim, &p);
         diagnose_before(d);
-        optim_step(optim, 1, 1);
+        optim_step(optim, 1);
         diagnose_after(d);
         check(diagnose_count(d) == 3, "%zu matrices of a fused QKV", diagnose_count(d));
         for (size_t b = 0; b < 3; b++) {
@@ -113,14 +113,15 @@ static void test_degenerate(void)
     Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
     Diagnosis *d = make_diagnosis(optim, &p);
     diagnose_before(d);
-    optim_step(optim, 1, 1);
+    optim_begin(optim, .25);
+    optim_step(optim, 1);
     diagnose_after(d);
     const MatrixReport *r = diagnose_report(d, 0);
     check(r->update.norm == 0 && r->cosine == 0 && r->deviation == 0 && r->gradient.stable_rank == 0, "a zero update");
     p.grads[7] = NAN;
     diagnose_after(d);
     FILE *to = open_memstream(&text, &size);
-    diagnose_write(d, 5, .25, to);
+    diagnose_write(d, 5, to);
     fclose(to);
     check(strstr(text, "{\"step\": 5, \"rule\": \"muon\", \"lr\": 0.005") == text, "the line begins %.40s", text);
     check(strstr(text, "\"gradient\": {\"norm\": null") != NULL && strstr(text, "nan") == NULL, "NaN in %s", text);

@@ -192,9 +192,10 @@ static bool bench_make(Bench *b, const Case *c, const char *shape)
     if (!check(sscanf(shape, "%zux%zu", &rows, &cols) == 2, "%s is no shape", shape))
         return false;
     params_add(&b->params, "w", ROLE_HIDDEN_MATRIX, rows, cols, 1);
-    if (!check(verb_alloc(rows * cols, "the parameter", &b->values, &e) == 0 &&
-                   verb_alloc(rows * cols, "the gradient", &b->grads, &e) == 0 &&
-                   optim_create(&c->config, b->params.tensors, 1, b->values, b->grads, &b->optim, &e) == 0,
+    if (!check(verb_alloc(here(), rows * cols, "the parameter", &b->values, &e) == 0 &&
+                   verb_alloc(here(), rows * cols, "the gradient", &b->grads, &e) == 0 &&
+                   optim_create(&c->config, b->params.tensors, 1, &(Arenas){.params = b->values, .grads = b->grads},
+                                &b->optim, &e) == 0,
                "%s", e.text)) {
         b->optim = NULL;
         return false;
@@ -219,8 +220,8 @@ static void bench_free(Bench *b)
     }
     free(b->gradients);
     optim_free(b->optim);
-    verb_free(b->values);
-    verb_free(b->grads);
+    verb_free(here(), b->values);
+    verb_free(here(), b->grads);
 }
 
 static double largest(const float *x, size_t n)
@@ -294,7 +295,7 @@ static void check_look_ahead(const Bench *b, size_t k)
     const double far = hyper(h, HYPER_LR) * hyper(h, HYPER_MOMENTUM);
     const Array *p = &b->arrays[0], *m = &b->arrays[1];
     const size_t n = b->params.floats;
-    verb_read(n, p->ours, p->where);
+    verb_read(here(), n, p->ours, p->where);
     for (size_t i = k * n; i < (k + 1) * n; i++) {
         const double lead = far * (double)m->judged[i], want = (double)p->judged[i] - lead;
         check_close((double)p->ours[i - k * n], want, U * (fabs(want) + 4 * fabs(lead)), "where the gradient is taken");
@@ -307,18 +308,18 @@ static void bench_step(const Bench *b, size_t k)
     const size_t parameters = b->params.floats;
     for (size_t i = 0; i < b->count; i++) {
         const size_t n = b->arrays[i].rows * b->arrays[i].cols;
-        verb_write(n, b->arrays[i].where, b->arrays[i].judged + k * n);
+        verb_write(here(), n, b->arrays[i].where, b->arrays[i].judged + k * n);
     }
     optim_set_steps_done(b->optim, k);
     optim_begin(b->optim, 1);
     check_look_ahead(b, k);
-    verb_write(parameters, b->grads, b->gradients + k * parameters);
-    optim_step(b->optim, 1, 1);
+    verb_write(here(), parameters, b->grads, b->gradients + k * parameters);
+    optim_step(b->optim, 1);
     for (size_t i = 0; i < b->count; i++) {
         const Array *a = &b->arrays[i];
         const size_t n = a->rows * a->cols;
         const float *want = a->judged + (k + 1) * n;
-        verb_read(n, a->ours, a->where);
+        verb_read(here(), n, a->ours, a->where);
         char what[64];
         snprintf(what, sizeof what, "%s, %s after step %zu", b->shape, a->name, k + 1);
         if (k == 0 && strstr(a->name, "_basis") != NULL)

@@ -176,7 +176,7 @@ static Params one_update(OptimHyper h, size_t rows, size_t cols, size_t blocks)
     memset(p.values, 0, p.floats * sizeof *p.values);
     hyper_set(&h, HYPER_LR, 1);
     Optim *optim = make_optim(&(OptimConfig){.rule = "muon", .hyper = h}, &p);
-    optim_step(optim, 1, 1);
+    optim_step(optim, 1);
     for (size_t i = 0; i < p.floats; i++)
         p.values[i] = -p.values[i];
     optim_free(optim);
@@ -221,7 +221,7 @@ static void test_gradient_scale(void)
     memset(p.grads + p.tensors[1].offset, 0, tensor_size(&p.tensors[1]) * sizeof *p.grads);
     const double want = .125 * norm_of(p.grads, p.floats);
     Optim *optim = make_optim(&config, &p);
-    optim_step(optim, 1, .125);
+    optim_step(optim, .125);
     check_close(norm_of(p.values, tensor_size(&p.tensors[0])), want, 4 * U * want, "|O| and |g|");
     check(norm_of(p.values + p.tensors[1].offset, tensor_size(&p.tensors[1])) == 0, "a zero gradient moved its matrix");
     optim_free(optim);
@@ -278,14 +278,14 @@ static void test_many_batches(void)
     params_fill(&p, 6);
     float *start = copy_floats(p.values, p.floats);
     Optim *optim = make_optim(&config, &p);
-    optim_step(optim, 1, 1);
+    optim_step(optim, 1);
     for (size_t i = 0; i < MATRICES; i++) {
         Params one = {0};
         params_add(&one, names[i], ROLE_HIDDEN_MATRIX, 2, N / 2, 1);
         one.values = start + i * N;
         one.grads = p.grads + i * N;
         Optim *alone = make_optim(&config, &one);
-        optim_step(alone, 1, 1);
+        optim_step(alone, 1);
         check_same_bits(p.values + i * N, one.values, N * sizeof *start, names[i]);
         optim_free(alone);
     }
@@ -324,7 +324,7 @@ static void test_not_a_number(void)
             params_fill(&p, 7);
             p.grads[rows * 80 - 1] = NAN;
             Optim *optim = make_optim(&(OptimConfig){.rule = "muon", .hyper.at = {SET(NS, ns)}}, &p);
-            optim_step(optim, 1, 1);
+            optim_step(optim, 1);
             check(isnan(norm_of(p.values, rows * 80)), "%s hides a NaN in a gradient of %zu x 80", ns_names[ns], rows);
             check(isfinite(norm_of(p.values + rows * 80, rows * 80)), "%s spreads a NaN", ns_names[ns]);
             optim_free(optim);

@@ -204,14 +204,14 @@ static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows
     float *there = where_verbs_are(n);
     float *workspace =
         where_verbs_are(bf16 ? ns_workspace_bf16(rows, cols, batch) : ns_workspace(flavour, rows, cols, batch));
-    verb_write(n, there, x);
+    verb_write(here(), n, there, x);
     if (bf16)
-        ns_orthogonalise_bf16(flavour, steps, there, rows, cols, batch, workspace);
+        ns_orthogonalise_bf16(here(), flavour, steps, there, rows, cols, batch, workspace);
     else
-        ns_orthogonalise(flavour, steps, there, rows, cols, batch, workspace);
-    verb_read(n, x, there);
-    verb_free(there);
-    verb_free(workspace);
+        ns_orthogonalise(here(), flavour, steps, there, rows, cols, batch, workspace);
+    verb_read(here(), n, x, there);
+    verb_free(here(), there);
+    verb_free(here(), workspace);
 }
 
 /* Flavours that the running test is for: the exact factor is not computed in bf16. */
@@ -585,24 +585,24 @@ static void test_bf16_conversion(void)
             float *host = make_floats(n), *got = make_floats(n);
             fill_normal(host, n, 3, 70 + cols);
             host[n / 2] = NAN;
-            float *x = where_verbs_are(n + 3), *half = where_verbs_are(verb_half_floats(n));
+            float *x = where_verbs_are(n + 3), *half = where_verbs_are(verb_bf16_floats(n));
             float *norms = where_verbs_are(2);
             const float factors[2] = {0.5f, 0};
             const Mats mats = {x + skew, ROWS, cols, 2};
-            const Halves halves = {half, ROWS, cols, 2};
-            verb_write(n, mats.data, host);
-            verb_write(2, norms, factors);
-            verb_narrow(mats, norms, 0.5, 2, halves); /* both below the floor */
-            verb_widen(halves, mats);
-            verb_read(n, got, mats.data);
+            const Bf16s halves = {half, ROWS, cols, 2};
+            verb_write(here(), n, mats.data, host);
+            verb_write(here(), 2, norms, factors);
+            verb_to_bf16(here(), mats, norms, 0.5, 2, halves); /* both below the floor */
+            verb_from_bf16(here(), halves, mats);
+            verb_read(here(), n, got, mats.data);
             for (size_t i = 0; i < n; i++) {
                 const float want = bf16_element(0.5f * host[i]);
                 check(isnan(want) ? isnan(got[i]) : got[i] == want, "%zu columns, skew %zu: [%zu] is %g, not %g", cols,
                       skew, i, (double)got[i], (double)want);
             }
-            verb_free(x);
-            verb_free(half);
-            verb_free(norms);
+            verb_free(here(), x);
+            verb_free(here(), half);
+            verb_free(here(), norms);
             free(host);
             free(got);
         }
@@ -626,18 +626,19 @@ static void test_bf16_option(void)
         params_fill(&p, 1);
         const size_t n = p.floats;
         float *values = where_verbs_are(n), *grads = where_verbs_are(n);
-        verb_write(n, values, p.values);
-        verb_write(n, grads, p.grads);
+        verb_write(here(), n, values, p.values);
+        verb_write(here(), n, grads, p.grads);
         OptimConfig config = {.rule = "muon"};
         hyper_set(&config.hyper, HYPER_NS_DTYPE, i == 0 ? NS_FP32 : NS_BF16);
         Optim *optim;
-        if (check(optim_create(&config, p.tensors, 1, values, grads, &optim, &e) == 0, "%s", e.text))
-            optim_step(optim, 1, 1);
+        if (check(optim_create(&config, p.tensors, 1, &(Arenas){.params = values, .grads = grads}, &optim, &e) == 0,
+                  "%s", e.text))
+            optim_step(optim, 1);
         results[i] = make_floats(n);
-        verb_read(n, results[i], values);
+        verb_read(here(), n, results[i], values);
         optim_free(optim);
-        verb_free(values);
-        verb_free(grads);
+        verb_free(here(), values);
+        verb_free(here(), grads);
         params_free(&p);
     }
     const double apart = distance(results[0], results[1], 12 * 20);
@@ -648,16 +649,16 @@ static void test_bf16_option(void)
     params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 2, 1);
     Optim *optim;
     OptimConfig config = {.rule = "muon", .hyper.at = {[HYPER_NS] = HYPER_SET(NS_EXACT)}};
-    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) == 0, "%s", e.text);
+    check(optim_create(&config, p.tensors, 1, NULL, &optim, &e) == 0, "%s", e.text);
     check(resolved_dtype(optim) == NS_FP32, "the exact factor is not in fp32");
     optim_free(optim);
     hyper_set(&config.hyper, HYPER_NS_DTYPE, NS_BF16);
     e.text[0] = '\0';
-    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) != 0 && strstr(e.text, "--ns-dtype bf16") != NULL,
+    check(optim_create(&config, p.tensors, 1, NULL, &optim, &e) != 0 && strstr(e.text, "--ns-dtype bf16") != NULL,
           "--ns exact --ns-dtype bf16: %s", e.text);
     config = (OptimConfig){.rule = "muon"};
-    check(optim_create(&config, p.tensors, 1, NULL, NULL, &optim, &e) == 0, "%s", e.text);
-    check(resolved_dtype(optim) == (verb_prefers_halves() ? NS_BF16 : NS_FP32), "auto is not what is faster here");
+    check(optim_create(&config, p.tensors, 1, NULL, &optim, &e) == 0, "%s", e.text);
+    check(resolved_dtype(optim) == (verb_prefers_bf16() ? NS_BF16 : NS_FP32), "auto is not what is faster here");
     optim_free(optim);
 }
 

@@ -28,7 +28,7 @@ static void run_scalar(const OptimConfig *config, size_t steps, const float *gra
     p.values[0] = 1;
     for (size_t t = 0; t < steps; t++) {
         p.grads[0] = gradients[t];
-        optim_step(optim, 1, 1);
+        optim_step(optim, 1);
         weights[t] = p.values[0];
     }
     optim_free(optim);
@@ -160,8 +160,8 @@ static void test_grad_scale(void)
         for (size_t t = 0; t < 3; t++) {
             fill_normal(p.grads, p.floats, 1, t);
             fill_normal(q.grads, q.floats, .25, t);
-            optim_step(a, 1, .25);
-            optim_step(b, 1, 1);
+            optim_step(a, .25);
+            optim_step(b, 1);
         }
         check_same_bits(p.values, q.values, p.floats * sizeof *p.values, every_rule[rule].rule);
         optim_free(a);
@@ -177,7 +177,8 @@ static void test_no_rate_no_change(void)
         Params p = make_params(4);
         float *before = copy_floats(p.values, p.floats);
         Optim *optim = make_optim(&every_rule[rule], &p);
-        optim_step(optim, 0, 1);
+        optim_begin(optim, 0);
+        optim_step(optim, 1);
         check_same_bits(p.values, before, p.floats * sizeof *before, every_rule[rule].rule);
         optim_free(optim);
         free(before);
@@ -199,7 +200,8 @@ static void test_decay_alone(void)
         Optim *optim = make_optim(&configs[i], &p);
         memset(p.grads, 0, p.floats * sizeof *p.grads);
         for (size_t t = 0; t < 3; t++) {
-            optim_step(optim, .5, 1);
+            optim_begin(optim, .5);
+            optim_step(optim, 1);
             for (size_t j = 0; j < matrices; j++)
                 want[j] *= (float)(1 - .5 * .125 * .3);
         }
@@ -426,8 +428,8 @@ static void test_not_a_number(void)
             Optim *optim = make_optim(&every_rule[rule], &p);
             p.grads[3] = bad[k];
             p.grads[p.tensors[1].offset + 8] = bad[k];
-            optim_step(optim, 1, 1);
-            optim_step(optim, 1, 1); /* some rules only look at their first gradient */
+            optim_step(optim, 1);
+            optim_step(optim, 1); /* some rules only look at their first gradient */
             check(!isfinite(p.values[3]) && !isfinite(p.values[p.tensors[1].offset + 8]), "%s hides a gradient of %g",
                   every_rule[rule].rule, (double)bad[k]);
             check(isfinite(p.values[p.tensors[2].offset]), "%s spreads it to other tensors", every_rule[rule].rule);

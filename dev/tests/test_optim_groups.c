@@ -149,7 +149,8 @@ static void test_refused(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Optim *optim = NULL;
         Error e = {.text = ""};
-        const int status = optim_create(&cases[i].config, p.tensors, p.count, p.values, p.grads, &optim, &e);
+        const int status = optim_create(&cases[i].config, p.tensors, p.count,
+                                        &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e);
         check(status == -1 && optim == NULL, "case %zu (%s) was not refused", i, cases[i].config.rule);
         for (size_t k = 0; k < 2; k++)
             check(strstr(e.text, cases[i].words[k]) != NULL, "case %zu: '%s' is not in: %s", i, cases[i].words[k],
@@ -194,7 +195,7 @@ static void test_state(void)
             in_groups += optim_group_info(optim, k).state_floats;
         check(floats == cases[i].floats && in_groups == floats, "case %zu: %zu floats of state, %zu in the groups", i,
               floats, in_groups);
-        check(optim_create(&cases[i].config, p.tensors, p.count, NULL, NULL, &plan, &e) == 0, "case %zu: no plan", i);
+        check(optim_create(&cases[i].config, p.tensors, p.count, NULL, &plan, &e) == 0, "case %zu: no plan", i);
         check(optim_memory(plan) == optim_memory(optim) && optim_memory(optim) >= floats * sizeof(float),
               "case %zu: memory of %zu planned, %zu taken", i, optim_memory(plan), optim_memory(optim));
         if (strcmp(cases[i].config.rule, "muon") != 0)

@@ -46,7 +46,7 @@ static void run_end(Run *run)
 static void run_step(Run *run, double factor)
 {
     optim_begin(run->optim, factor);
-    optim_step(run->optim, factor, 1);
+    optim_step(run->optim, 1);
 }
 
 /* A step with the gradient N(0,1) of that seed. */
@@ -258,7 +258,7 @@ static double largest_difference(const OptimConfig *one, const OptimConfig *othe
                 gradients(both[k]);
             else
                 fill_normal(both[k]->p.grads, both[k]->p.floats, 1, 30 + t);
-            optim_step(both[k]->optim, factor, 1);
+            optim_step(both[k]->optim, 1);
         }
         *largest = fmax(*largest, largest_of(a.p.values, a.p.floats));
         for (size_t i = 0; i < a.p.floats; i++) {
@@ -327,7 +327,7 @@ static void test_look_ahead(void)
             check(memcmp(a.p.values, before, a.p.floats * sizeof(float)) != 0, "step %zu does not look ahead", t);
         slopes(&a);
         slopes(&b);
-        optim_step(a.optim, 1, 1);
+        optim_step(a.optim, 1);
         run_step(&b, 1);
         free(before);
     }
@@ -601,7 +601,7 @@ static void test_muon_sum(void)
                 b[i] = .9 * b[i] + (double)run.p.grads[i];
                 u[i] = (float)((double)run.p.grads[i] + .9 * b[i]);
             }
-            ns_orthogonalise(ns, ns_steps(ns, 0), u, 6, 11, 1, workspace);
+            ns_orthogonalise(here(), ns, ns_steps(ns, 0), u, 6, 11, 1, workspace);
             for (size_t i = 0; i < 66; i++)
                 w[i] -= .02 * (double)u[i];
         }
@@ -1552,7 +1552,7 @@ static void test_averages(void)
         optim_begin(run.optim, factor);
         check_close_to_doubles(run.p.values, point, N, bound, "shifted point");
         slopes(&run);
-        optim_step(run.optim, factor, 1);
+        optim_step(run.optim, 1);
         for (size_t i = 0; i < N; i++) {
             const double next = point[i] - .25 * factor * slope(point[i], i);
             change[i] = d * change[i] + (1 - d) * (next - w[i]);
@@ -1660,7 +1660,7 @@ static void test_averages_refused(void)
     params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 3, 1);
     params_fill(&p, 29);
     const OptimConfig config = {.rule = "sgd", .steps = 8, .averaging = {.tail = 4, .tail_share = .5}};
-    check(optim_create(&config, p.tensors, p.count, p.values, p.grads, &optim, &e) != 0,
+    check(optim_create(&config, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e) != 0,
           "a tail that begins before the run");
     check(strstr(e.text, "--tail-ema 4") != NULL && strstr(e.text, "8 steps") != NULL, "says only: %s", e.text);
     params_free(&p);
@@ -1715,7 +1715,7 @@ static void test_sensitivity(void)
             const size_t at = p.tensors[k].offset + i;
             want[at] = fmaf(-(float)rates[k], p.grads[at], want[at]);
         }
-    optim_step(optim, 1, 1);
+    optim_step(optim, 1);
     check_same_bits(p.values, want, p.floats * sizeof *want, "steps");
     free(want);
     optim_free(optim);
@@ -1738,7 +1738,9 @@ static void test_sensitivity_refused(void)
         Optim *optim = NULL;
         Error e = {.text = ""};
         const OptimConfig config = {.rule = "adamw", .sensitivity = cases[i].list};
-        check(optim_create(&config, p.tensors, p.count, p.values, p.grads, &optim, &e) == -1 && optim == NULL,
+        check(optim_create(&config, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e) ==
+                      -1 &&
+                  optim == NULL,
               "'%s' was not refused", cases[i].list);
         check(strstr(e.text, "--sensitivity") != NULL && strstr(e.text, cases[i].word) != NULL, "'%s': %s",
               cases[i].list, e.text);
@@ -1754,7 +1756,8 @@ static void test_sensitivity_range(void)
     Optim *optim = NULL;
     Error e = {.text = ""};
     const OptimConfig config = {.rule = "adamw", .sensitivity = "wte=1e-310"};
-    const int status = optim_create(&config, p.tensors, p.count, p.values, p.grads, &optim, &e);
+    const int status =
+        optim_create(&config, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e);
     check(status == -1, "a rate of %g was accepted", status == 0 ? 1e-3 / 1e-310 : 0);
     optim_free(optim);
     params_free(&p);

@@ -28,7 +28,8 @@ static Optim *optimizer_of(Gpt *gpt, const OptimConfig *config)
     Optim *optim;
     Error e;
     const GptTable *table = gpt_table(gpt);
-    if (optim_create(config, table->tensors, table->count, gpt_params(gpt), gpt_grads(gpt), &optim, &e) != 0) {
+    const Arenas arenas = gpt_arenas(gpt);
+    if (optim_create(config, table->tensors, table->count, &arenas, &optim, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
@@ -145,7 +146,7 @@ static float *train(const char *rule, size_t threads, size_t *floats, double *lo
             memcpy(both, grads, n * sizeof *both);
             free(grads);
         }
-        optim_step(optim, 1, 1 / (1 + optim_grad_norm(optim, NULL)));
+        optim_step(optim, 1 / (1 + optim_grad_norm(optim, NULL)));
     }
     float *params = read_arena(gpt, GPT_PARAMS);
     memcpy(both + n, params, n * sizeof *both);
@@ -194,7 +195,8 @@ static void overfit(const OptimConfig *config)
         gpt_backward(gpt, targets, 1.0 / (B * T), true);
         loss = gpt_loss_sum(gpt) / (B * T);
         first = step == 0 ? loss : first;
-        optim_step(optim, 1 - (double)step / (STEPS + 1), 1);
+        optim_begin(optim, 1 - (double)step / (STEPS + 1));
+        optim_step(optim, 1);
     }
     check_close(first, log(29), .1, "the loss of an untrained model and ln V");
     check(loss < .05, "%s: the loss is %g after %d steps", config->rule, loss, (int)STEPS);

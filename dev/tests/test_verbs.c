@@ -28,20 +28,20 @@ static Pair pair_make(size_t rows, size_t cols, size_t batch, size_t skew, uint6
     Pair p = {.begin = where_verbs_are(all + skew), .host = make_floats(all), .n = rows * cols};
     p.mats = (Mats){p.begin + skew, rows, cols, batch};
     fill_normal(p.host, all, 1, seed);
-    verb_write(all, p.mats.data, p.host);
+    verb_write(here(), all, p.mats.data, p.host);
     return p;
 }
 
 static float *pair_read(const Pair *p)
 {
     float *x = make_floats(mats_size(p->mats));
-    verb_read(mats_size(p->mats), x, p->mats.data);
+    verb_read(here(), mats_size(p->mats), x, p->mats.data);
     return x;
 }
 
 static void pair_free(Pair *p)
 {
-    verb_free(p->begin);
+    verb_free(here(), p->begin);
     free(p->host);
 }
 
@@ -78,7 +78,7 @@ static void test_sums_of_squares(void)
     Floats *arrays = calloc(COUNT, sizeof *arrays);
     double *sums = make_doubles(COUNT);
     fill_normal(host, floats, 1, 1);
-    verb_write(floats, x, host);
+    verb_write(here(), floats, x, host);
     size_t at = 0;
     for (size_t i = 0; i < COUNT; i++) {
         const size_t n = i % 500 == 7 ? LARGE + i : i % 59;
@@ -86,18 +86,18 @@ static void test_sums_of_squares(void)
         at += n;
     }
     check(at <= floats, "%zu floats in %zu", at, floats);
-    verb_sums_of_squares(COUNT, arrays, sums);
+    verb_sums_of_squares(here(), COUNT, arrays, sums);
     for (size_t i = 0; i < COUNT; i++) {
         const float *own = host + (arrays[i].data - x);
         const double want = dot(own, own, arrays[i].n);
         check_close(sums[i], want, (double)arrays[i].n * U64 * want, "a sum of squares");
     }
-    const double last = verb_sum_squares(arrays[7].n, arrays[7].data);
+    const double last = verb_sum_squares(here(), arrays[7].n, arrays[7].data);
     check_close(last, sums[7], (double)arrays[7].n * U64 * sums[7], "one array alone");
     free(arrays);
     free(sums);
     free(host);
-    verb_free(x);
+    verb_free(here(), x);
 }
 
 /* The culprit is the first tensor with a NaN or Inf; without one the norm is that of all gradients. */
@@ -112,15 +112,16 @@ static void test_grad_norm(void)
     float *values = where_verbs_are(p.floats), *grads = where_verbs_are(p.floats);
     Optim *optim;
     Error e;
-    if (!check(optim_create(&(OptimConfig){.rule = "sgd"}, p.tensors, TENSORS, values, grads, &optim, &e) == 0, "%s",
-               e.text))
+    if (!check(optim_create(&(OptimConfig){.rule = "sgd"}, p.tensors, TENSORS,
+                            &(Arenas){.params = values, .grads = grads}, &optim, &e) == 0,
+               "%s", e.text))
         return;
     for (size_t bad = 0; bad <= TENSORS; bad++) { /* from tensor `bad` on */
         const Tensor *culprit = &p.tensors[0];
-        verb_write(p.floats, grads, p.grads);
+        verb_write(here(), p.floats, grads, p.grads);
         for (size_t i = bad; i < TENSORS; i++) {
             const float values_bad[2] = {NAN, INFINITY};
-            verb_write(1, grads + p.tensors[i].offset + 2, &values_bad[i % 2]);
+            verb_write(here(), 1, grads + p.tensors[i].offset + 2, &values_bad[i % 2]);
         }
         const double norm = optim_grad_norm(optim, &culprit), want = norm_of(p.grads, p.floats);
         check(culprit == (bad < TENSORS ? &p.tensors[bad] : NULL), "not the tensor %zu is found", bad);
@@ -130,8 +131,8 @@ static void test_grad_norm(void)
             check(!isfinite(norm), "a norm of %g hides tensor %zu", norm, bad);
     }
     optim_free(optim);
-    verb_free(values);
-    verb_free(grads);
+    verb_free(here(), values);
+    verb_free(here(), grads);
     params_free(&p);
 }
 
@@ -143,16 +144,16 @@ static void norms(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     Pair x = pair_make(rows, cols, batch, skew, 1), y = pair_make(rows, cols, batch, 0, 2);
     float *there = where_verbs_are(2 * batch), *got = make_floats(2 * batch);
-    verb_norms(x.mats, there);
-    verb_dots(x.mats, y.mats, there + batch);
-    verb_read(2 * batch, got, there);
+    verb_norms(here(), x.mats, there);
+    verb_dots(here(), x.mats, y.mats, there + batch);
+    verb_read(here(), 2 * batch, got, there);
     for (size_t b = 0; b < batch; b++) {
         const float *u = x.host + b * x.n, *v = y.host + b * x.n;
         const double norm = sqrt(dot(u, u, x.n)), size = norm * sqrt(dot(v, v, x.n));
         check_close((double)got[b], norm, U * norm + (double)x.n * U64 * norm, "a norm");
         check_close((double)got[batch + b], dot(u, v, x.n), (U + (double)x.n * U64) * size, "a dot product");
     }
-    verb_rescale(x.mats, there + batch, there, 2, 1e-3);
+    verb_rescale(here(), x.mats, there + batch, there, 2, 1e-3);
     float *scaled = pair_read(&x);
     for (size_t i = 0; i < mats_size(x.mats); i++) {
         const size_t b = i / x.n;
@@ -161,7 +162,7 @@ static void norms(size_t rows, size_t cols, size_t batch, size_t skew)
     }
     pair_free(&x);
     pair_free(&y);
-    verb_free(there);
+    verb_free(here(), there);
     free(got);
     free(scaled);
 }
@@ -173,7 +174,7 @@ static void rotate(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     const double step = 0.3;
     Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
-    verb_rotate(p.mats, u.mats, step, 1e-10);
+    verb_rotate(here(), p.mats, u.mats, step, 1e-10);
     float *got = pair_read(&p);
     for (size_t b = 0; b < batch; b++) {
         const float *x = p.host + b * p.n, *v = u.host + b * p.n;
@@ -199,17 +200,17 @@ static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     Pair p = pair_make(rows, cols, batch, skew, 5);
     float *there = where_verbs_are(2 * batch), *multipliers = make_floats(batch), *bounds = make_floats(batch);
-    verb_penalise(p.mats, there, there + batch, false, false);
-    verb_penalise(p.mats, there, there + batch, true, false);
-    verb_read(batch, bounds, there + batch);
+    verb_penalise(here(), p.mats, there, there + batch, false, false);
+    verb_penalise(here(), p.mats, there, there + batch, true, false);
+    verb_read(here(), batch, bounds, there + batch);
     for (size_t b = 0; b < batch; b++) {
         const double mean = dot(p.host + b * p.n, p.host + b * p.n, p.n) / (double)p.n;
         check_close((double)bounds[b], mean, (U + (double)p.n * U64) * mean, "a bound");
         bounds[b] *= 0.9f;
     }
-    verb_write(batch, there + batch, bounds);
-    verb_penalise(p.mats, there, there + batch, false, true);
-    verb_read(batch, multipliers, there);
+    verb_write(here(), batch, there + batch, bounds);
+    verb_penalise(here(), p.mats, there, there + batch, false, true);
+    verb_read(here(), batch, multipliers, there);
     float *got = pair_read(&p);
     for (size_t i = 0; i < mats_size(p.mats); i++) {
         const double mean = (double)bounds[i / p.n] / 0.9, raised = mean - (double)bounds[i / p.n];
@@ -218,7 +219,7 @@ static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
         check_close((double)got[i], want, 2 * U * fabs(want), "a penalised element");
     }
     pair_free(&p);
-    verb_free(there);
+    verb_free(here(), there);
     free(multipliers);
     free(bounds);
     free(got);
@@ -254,12 +255,12 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
     for (int columns = 0; columns < 2; columns++) {
         Pair x = pair_make(rows, cols, batch, skew, 6);
         const size_t count = batch * (columns ? cols : rows);
-        verb_mean_squares(x.mats, columns != 0, there);
-        verb_read(count, got, there);
+        verb_mean_squares(here(), x.mats, columns != 0, there);
+        verb_read(here(), count, got, there);
         for (size_t i = 0; i < count; i++)
             check_close((double)got[i], line_mean(&x, columns != 0, i), 2 * U * line_mean(&x, columns != 0, i),
                         "a mean square");
-        verb_scale_lines(x.mats, there, columns != 0, x.mats);
+        verb_scale_lines(here(), x.mats, there, columns != 0, x.mats);
         float *scaled = pair_read(&x);
         for (size_t i = 0; i < mats_size(x.mats); i++) {
             const double want = (double)got[line_of(&x, columns != 0, i)] * (double)x.host[i];
@@ -272,9 +273,9 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
         ones[i] = 1;
     Pair x = pair_make(rows, cols, batch, skew, 7), y = pair_make(rows, cols, batch, skew, 7);
     const bool columns = rows < cols;
-    verb_write(most, there, ones);
-    verb_normalise_lines(x.mats, there, 0.75, 1e-10);
-    verb_normalise_columns(y.mats, 0.5);
+    verb_write(here(), most, there, ones);
+    verb_normalise_lines(here(), x.mats, there, 0.75, 1e-10);
+    verb_normalise_columns(here(), y.mats, 0.5);
     float *normal = pair_read(&x), *unit = pair_read(&y);
     for (size_t i = 0; i < mats_size(x.mats); i++) {
         const double v = 0.75 + 0.25 * line_mean(&x, columns, line_of(&x, columns, i));
@@ -285,7 +286,7 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
     }
     pair_free(&x);
     pair_free(&y);
-    verb_free(there);
+    verb_free(here(), there);
     free(got);
     free(ones);
     free(normal);
@@ -303,7 +304,7 @@ enum { BATCH = 4, BAD = 2 };
 static void spoil(Pair *p)
 {
     const float bad = NAN;
-    verb_write(1, p->mats.data + BAD * p->n + p->n / 2, &bad);
+    verb_write(here(), 1, p->mats.data + BAD * p->n + p->n / 2, &bad);
 }
 
 static bool is_spoilt(const float *x, size_t n)
@@ -339,7 +340,7 @@ static void test_qr(void)
         Pair x = pair_make(rows, cols, BATCH, s % 2, 8);
         float *scratch = where_verbs_are(verb_scratch(rows, cols, BATCH));
         spoil(&x);
-        verb_qr(x.mats, scratch);
+        verb_qr(here(), x.mats, scratch);
         float *q = pair_read(&x);
         is_spoilt(q, x.n);
         for (size_t b = 0; b < BATCH; b++) {
@@ -356,7 +357,7 @@ static void test_qr(void)
                     check(i == j ? r >= -bound * size : fabs(r) <= bound * size, "R[%zu][%zu] is %g", i, j, r);
                 }
         }
-        verb_free(scratch);
+        verb_free(here(), scratch);
         pair_free(&x);
         free(q);
     }
@@ -380,7 +381,7 @@ static Pair symmetric_pair(size_t n, double **vectors)
                 a.host[b * n * n + i * n + j] = (float)sum;
             }
     }
-    verb_write(mats_size(a.mats), a.mats.data, a.host);
+    verb_write(here(), mats_size(a.mats), a.mats.data, a.host);
     spoil(&a);
     free(values);
     return a;
@@ -392,7 +393,7 @@ static void test_eigenbasis(void)
     double *vectors[BATCH];
     Pair a = symmetric_pair(N, vectors), basis = pair_make(N, N, BATCH, 0, 10);
     float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
-    verb_eigenbasis(a.mats, basis.mats, scratch);
+    verb_eigenbasis(here(), a.mats, basis.mats, scratch);
     float *got = pair_read(&basis);
     is_spoilt(got, N * N);
     for (size_t b = 0; b < BATCH; b++) {
@@ -405,7 +406,7 @@ static void test_eigenbasis(void)
         }
         free(vectors[b]);
     }
-    verb_free(scratch);
+    verb_free(here(), scratch);
     pair_free(&a);
     pair_free(&basis);
     free(got);
@@ -418,7 +419,7 @@ static void test_root(void)
     double *vectors[BATCH];
     Pair a = symmetric_pair(N, vectors), root = pair_make(N, N, BATCH, 0, 11);
     float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
-    verb_root(a.mats, 2, 1, -0.5, root.mats, scratch);
+    verb_root(here(), a.mats, 2, 1, -0.5, root.mats, scratch);
     float *got = pair_read(&root);
     is_spoilt(got, N * N);
     for (size_t b = 0; b < BATCH; b++) {
@@ -431,7 +432,7 @@ static void test_root(void)
         }
         free(vectors[b]);
     }
-    verb_free(scratch);
+    verb_free(here(), scratch);
     pair_free(&a);
     pair_free(&root);
     free(got);
@@ -451,16 +452,16 @@ static void test_polar(void)
             memcpy(x.host + b * x.n, matrix, x.n * sizeof *matrix);
             free(matrix);
         }
-        verb_write(mats_size(x.mats), x.mats.data, x.host);
+        verb_write(here(), mats_size(x.mats), x.mats.data, x.host);
         spoil(&x);
         float *scratch = where_verbs_are(verb_scratch(rows, cols, BATCH));
-        verb_polar(x.mats, 1e-6, scratch);
+        verb_polar(here(), x.mats, 1e-6, scratch);
         float *got = pair_read(&x);
         is_spoilt(got, x.n);
         for (size_t i = 0; i < mats_size(x.mats); i++)
             if (i / x.n != BAD)
                 check_close((double)got[i], (double)x.host[i] / 3, 2 * U * sqrt((double)n), "an element of the factor");
-        verb_free(scratch);
+        verb_free(here(), scratch);
         pair_free(&x);
         free(ones);
         free(got);
@@ -481,10 +482,10 @@ static void test_sort(void)
                     basis.host[(b * N + i) * N + j] = i == j;
                     image.host[(b * N + i) * N + j] = i == j ? (float)((3 * j + b) % N / 2) : (float)(i + N * j);
                 }
-        verb_write(mats_size(basis.mats), basis.mats.data, basis.host);
-        verb_write(mats_size(image.mats), image.mats.data, image.host);
+        verb_write(here(), mats_size(basis.mats), basis.mats.data, basis.host);
+        verb_write(here(), mats_size(image.mats), image.mats.data, image.host);
         float *scratch = where_verbs_are(verb_scratch(N, N, BATCH));
-        verb_sort_basis(basis.mats, image.mats, v.mats, right != 0, scratch);
+        verb_sort_basis(here(), basis.mats, image.mats, v.mats, right != 0, scratch);
         float *q = pair_read(&basis), *a = pair_read(&image), *moments = pair_read(&v);
         for (size_t b = 0; b < BATCH; b++) {
             double before = (double)INFINITY;
@@ -506,7 +507,7 @@ static void test_sort(void)
                 earlier = from;
             }
         }
-        verb_free(scratch);
+        verb_free(here(), scratch);
         pair_free(&basis);
         pair_free(&image);
         pair_free(&v);

@@ -21,9 +21,9 @@ static void adam_cpr_batch(const Batch *batch)
     for (size_t i = 0, run; i < batch->count; i += run) {
         const OptimSlot *slot = &batch->slots[i];
         run = batch_run(batch, i);
-        elements_run(&adamw_elements, slot, run, constants);
-        verb_penalise((Mats){slot->param, batch->rows, batch->cols, run}, slot->state[LAMBDA], slot->state[KAPPA],
-                      batch->t == warmup, batch->t > warmup);
+        elements_run(batch->on, &adamw_elements, slot, run, constants);
+        verb_penalise(batch->on, (Mats){slot->param, batch->rows, batch->cols, run}, slot->state[LAMBDA],
+                      slot->state[KAPPA], batch->t == warmup, batch->t > warmup);
     }
 }
 

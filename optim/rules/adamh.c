@@ -18,7 +18,7 @@ static void adamh_batch(const Batch *batch)
     for (size_t i = 0, run; i < batch->count; i += run) {
         const OptimSlot *slot = &batch->slots[i];
         run = batch_run(batch, i);
-        verb_adam_direction(run * n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
+        verb_adam_direction(batch->on, run * n, u.data + i * n, slot->state[0], slot->state[1], slot->grad,
                             batch_hyper(batch, HYPER_BETA1), beta2, correction, batch_hyper(batch, HYPER_EPS),
                             batch->grad_scale);
     }

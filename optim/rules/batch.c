@@ -16,7 +16,8 @@ void batch_step(const OptimGroup *group, const OptimStep *step)
 {
     for (size_t i = 0; i < group->count;) {
         const OptimSlot *slots = &group->slots[i];
-        const Batch batch = {.hyper = &step->hyper,
+        const Batch batch = {.on = group->on,
+                             .hyper = &step->hyper,
                              .grad_scale = step->grad_scale,
                              .t = step->t,
                              .slots = slots,
@@ -61,7 +62,7 @@ void batch_gradients(const Batch *batch, Mats g)
     const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        verb_scale(run * n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+        verb_scale(batch->on, run * n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
     }
 }
 
@@ -70,7 +71,7 @@ void batch_update(const Batch *batch, Mats u, double scale)
     const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        verb_update(run * n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
+        verb_update(batch->on, run * n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
                     batch_hyper(batch, HYPER_LR) * scale);
     }
 }
@@ -82,6 +83,6 @@ void batch_rotate(const Batch *batch, Mats u)
         run = batch_run(batch, i);
         const Mats p = {batch->slots[i].param, batch->rows, batch->cols, run};
         const Mats along = {u.data + i * n, batch->rows, batch->cols, run};
-        verb_rotate(p, along, batch_hyper(batch, HYPER_LR), 1e-10);
+        verb_rotate(batch->on, p, along, batch_hyper(batch, HYPER_LR), 1e-10);
     }
 }

@@ -9,6 +9,7 @@
  * the other in memory, so that a batch of them is a Mats without a copy.
  */
 typedef struct Batch {
+    Verbs *on;
     const OptimHyper *hyper; /* as of this step */
     double grad_scale;
     size_t t;

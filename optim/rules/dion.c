@@ -25,7 +25,7 @@ static void dion_init(const OptimGroup *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const OptimSlot *slot = &group->slots[i];
-        verb_normal(slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q], i);
+        verb_normal(group->on, slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q], i);
     }
 }
 
@@ -45,15 +45,15 @@ static void dion_batch(const Batch *batch)
 
     for (size_t i = 0, run; i < count; i += run) {
         run = batch_run(batch, i);
-        verb_add(run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
+        verb_add(batch->on, run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
     }
-    verb_product(b, false, q, false, 1, 0, left);
-    verb_qr(left, u.data + mats_size(u));
-    verb_product(b, true, left, false, 1, 0, right);
-    verb_product(left, false, right, true, -(1 - batch_hyper(batch, HYPER_MOMENTUM)), 1, b);
-    verb_copy(right, q);
-    verb_normalise_columns(q, 1e-8);
-    verb_product(left, false, q, true, 1, 0, u);
+    verb_product(batch->on, b, false, q, false, 1, 0, left);
+    verb_qr(batch->on, left, u.data + mats_size(u));
+    verb_product(batch->on, b, true, left, false, 1, 0, right);
+    verb_product(batch->on, left, false, right, true, -(1 - batch_hyper(batch, HYPER_MOMENTUM)), 1, b);
+    verb_copy(batch->on, right, q);
+    verb_normalise_columns(batch->on, q, 1e-8);
+    verb_product(batch->on, left, false, q, true, 1, 0, u);
     batch_update(batch, u, sqrt((double)r / (double)c));
 }
 

@@ -14,6 +14,6 @@ void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead)
     const OptimRule *rule = group->rule;
     float k[OPTIM_SCALARS_MAX] = {0}, *states[OPTIM_ELEMENT_STATES];
     rule->scalars(step, k);
-    elements_run(ahead ? rule->look_ahead : rule->elements[elements_states(group->slots, states)], group->slots,
-                 group->count, k);
+    elements_run(group->on, ahead ? rule->look_ahead : rule->elements[elements_states(group->slots, states)],
+                 group->slots, group->count, k);
 }

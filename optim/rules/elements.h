@@ -45,7 +45,7 @@ OPTIM_ELEMENTS(DECLARE)
 size_t elements_states(const OptimSlot *slot, float *states[OPTIM_ELEMENT_STATES]);
 
 /* Runs over every element of `count` slots and of the states that they have, with the constants k. The result does not depend on how the elements are dealt out. */
-void elements_run(const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k);
+void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k);
 
 /* Updates a group by its elementwise rule; or, when ahead, moves its parameters to where the gradient is to be taken. */
 void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead);

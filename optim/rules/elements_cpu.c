@@ -36,8 +36,9 @@ struct OptimElements {
 OPTIM_ELEMENTS(LOOP)
 
 /* The slots' elements, cut into stretches of fixed length that the threads share. */
-void elements_run(const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k)
+void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k)
 {
+    (void)on;
     enum { STRETCH = 1 << 15 };
 #pragma omp parallel
     for (const OptimSlot *slot = slots; slot < slots + count; slot++) {

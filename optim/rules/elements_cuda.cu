@@ -168,7 +168,7 @@ struct OptimElements {
 #define KERNEL(name, ...) const OptimElements name##_elements = {update_kernel<name##_rule>};
 OPTIM_ELEMENTS(KERNEL)
 
-void elements_run(const OptimElements *elements, const OptimSlot *all, size_t count, const float *k)
+void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *all, size_t count, const float *k)
 {
     Constants constants;
     memcpy(constants.k, k, sizeof constants.k);
@@ -180,6 +180,6 @@ void elements_run(const OptimElements *elements, const OptimSlot *all, size_t co
             slots.slot[i] = slot_from(&all[first + i], blocks);
             blocks += cuda_blocks(slots.slot[i].n, CHUNK);
         }
-        cuda_launch(elements->kernel, blocks, THREADS, 0, nullptr, slots, constants);
+        cuda_launch(elements->kernel, blocks, THREADS, 0, on->stream, slots, constants);
     }
 }

@@ -48,7 +48,7 @@ Mats muon_blend(const Batch *batch)
     }
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        verb_momentum(run * n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
+        verb_momentum(batch->on, run * n, batch->slots[i].state[0], u.data + i * n, batch->slots[i].grad,
                       batch_hyper(batch, HYPER_MOMENTUM), batch_hyper(batch, HYPER_NESTEROV) != 0, batch->grad_scale);
     }
     return u;
@@ -61,9 +61,9 @@ static void orthogonalise(const Batch *batch, Mats u, float *rest)
     const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
     const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
     if (is_bf16(batch->hyper))
-        ns_orthogonalise_bf16(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
+        ns_orthogonalise_bf16(batch->on, ns, steps, u.data, u.rows, u.cols, u.batch, rest);
     else
-        ns_orthogonalise(ns, steps, u.data, u.rows, u.cols, u.batch, rest);
+        ns_orthogonalise(batch->on, ns, steps, u.data, u.rows, u.cols, u.batch, rest);
 }
 
 static MuonScale scale_rule(const OptimHyper *h)
@@ -87,15 +87,16 @@ size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 /* NorMuon's part: every row, or column of a wide matrix, over the root of its second moment, state 1. */
 static void normalise(const Batch *batch, Mats u)
 {
-    verb_normalise_lines(u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
+    verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
+                         batch_hyper(batch, HYPER_EPS));
 }
 
 static void normalise_keeping_norm(const Batch *batch, Mats u, float *before, float *after)
 {
-    verb_norms(u, before);
+    verb_norms(batch->on, u, before);
     normalise(batch, u);
-    verb_norms(u, after);
-    verb_rescale(u, before, after, 1, NORM_LEAST);
+    verb_norms(batch->on, u, after);
+    verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);
 }
 
 /* u is orthogonalised, normalised by lines where told, scaled and taken off the parameters, decayed as told. */
@@ -107,19 +108,19 @@ static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
     const Mats copy = {rest + scalars_of(u.batch), u.rows, u.cols, u.batch};
     if (scale == MUON_SCALE_GRADIENT) {
         batch_gradients(batch, copy);
-        verb_norms(copy, dual);
+        verb_norms(batch->on, copy, dual);
     } else if (scale == MUON_SCALE_NUCLEAR) {
-        verb_copy(u, copy);
+        verb_copy(batch->on, u, copy);
     }
     orthogonalise(batch, u, copies ? copy.data + mats_size(copy) : copy.data);
     if (by_lines)
         normalise_keeping_norm(batch, u, first, second);
     if (scale == MUON_SCALE_GRADIENT) {
-        verb_norms(u, first);
-        verb_rescale(u, dual, first, 1, NORM_LEAST);
+        verb_norms(batch->on, u, first);
+        verb_rescale(batch->on, u, dual, first, 1, NORM_LEAST);
     } else if (scale == MUON_SCALE_NUCLEAR) {
-        verb_dots(copy, u, dual);
-        verb_rescale(u, dual, NULL, 1, 1);
+        verb_dots(batch->on, copy, u, dual);
+        verb_rescale(batch->on, u, dual, NULL, 1, 1);
     }
     batch_update(batch, u, muon_scale(scale, u.rows, u.cols));
 }
@@ -154,7 +155,7 @@ static void muon2_batch(const Batch *batch)
     const size_t n = u.rows * u.cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        verb_precondition(run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
+        verb_precondition(batch->on, run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
                           batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
     }
     muon_finish(batch, u, u.data + mats_size(u));
@@ -182,7 +183,7 @@ int muon_settle(OptimHyper *h, const char *prefix, Error *e)
     if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_DTYPE) == NS_BF16)
         return error_set(e, "--%sns-dtype bf16: the exact factor of --%sns exact is computed in fp64", prefix, prefix);
     if (hyper(h, HYPER_NS_DTYPE) == NS_AUTO)
-        hyper_set(h, HYPER_NS_DTYPE, verb_prefers_halves() && hyper(h, HYPER_NS) != NS_EXACT ? NS_BF16 : NS_FP32);
+        hyper_set(h, HYPER_NS_DTYPE, verb_prefers_bf16() && hyper(h, HYPER_NS) != NS_EXACT ? NS_BF16 : NS_FP32);
     return 0;
 }
 

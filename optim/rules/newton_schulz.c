@@ -65,12 +65,12 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
     return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + 2 * n * n);
 }
 
-void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
+void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
                       float *workspace)
 {
     Mats x = {data, rows, cols, batch};
     if (flavour == NS_EXACT) {
-        verb_polar(x, 0x1p-24 * (double)(rows > cols ? rows : cols), workspace);
+        verb_polar(on, x, 0x1p-24 * (double)(rows > cols ? rows : cols), workspace);
         return;
     }
     const size_t n = smaller(rows, cols);
@@ -78,19 +78,19 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows,
     Mats gram = {next.data + batch * rows * cols, n, n, batch};
     Mats polynomial = {gram.data + batch * n * n, n, n, batch};
     float *norms = polynomial.data + batch * n * n;
-    verb_norms(x, norms);
-    verb_rescale(x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
+    verb_norms(on, x, norms);
+    verb_rescale(on, x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
     for (size_t i = 0; i < steps; i++) {
         const NsTriple f = ns_triple(flavour, i);
-        verb_gram(x, gram);
-        verb_polynomial(gram, polynomial, f.a, f.b, f.c);
-        verb_apply(polynomial, x, next);
+        verb_gram(on, x, gram);
+        verb_polynomial(on, gram, polynomial, f.a, f.b, f.c);
+        verb_apply(on, polynomial, x, next);
         const Mats swap = x;
         x = next;
         next = swap;
     }
     if (x.data != data)
-        verb_copy(x, next);
+        verb_copy(on, x, next);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -100,41 +100,41 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *data, size_t rows,
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch)
 {
     const size_t n = smaller(rows, cols);
-    return 2 * verb_half_floats(batch * rows * cols) + 2 * verb_half_floats(batch * n * n) + batch;
+    return 2 * verb_bf16_floats(batch * rows * cols) + 2 * verb_bf16_floats(batch * n * n) + batch;
 }
 
 /* to = a x + p x when wide, otherwise a x + x p, p symmetric. a x is added to the sums before they are rounded: a on
  * p's diagonal would be rounded there, and with it the largest term of the result. */
-static void half_apply(Halves p, Halves x, bool wide, double a, double scale, Halves to)
+static void half_apply(Verbs *on, Bf16s p, Bf16s x, bool wide, double a, double scale, Bf16s to)
 {
-    verb_half_copy(x, to);
-    verb_half_product(wide ? p : x, false, wide ? x : p, false, scale, a, to);
+    verb_bf16_copy(on, x, to);
+    verb_bf16_product(on, wide ? p : x, false, wide ? x : p, false, scale, a, to);
 }
 
-void ns_orthogonalise_bf16(NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
-                           float *workspace)
+void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols,
+                           size_t batch, float *workspace)
 {
-    const size_t n = smaller(rows, cols), matrix = verb_half_floats(batch * rows * cols);
-    const size_t square = verb_half_floats(batch * n * n);
+    const size_t n = smaller(rows, cols), matrix = verb_bf16_floats(batch * rows * cols);
+    const size_t square = verb_bf16_floats(batch * n * n);
     const bool wide = rows <= cols;
     const Mats given = {data, rows, cols, batch};
-    Halves x = {workspace, rows, cols, batch}, next = {workspace + matrix, rows, cols, batch};
-    const Halves gram = {workspace + 2 * matrix, n, n, batch};
-    const Halves polynomial = {workspace + 2 * matrix + square, n, n, batch};
+    Bf16s x = {workspace, rows, cols, batch}, next = {workspace + matrix, rows, cols, batch};
+    const Bf16s gram = {workspace + 2 * matrix, n, n, batch};
+    const Bf16s polynomial = {workspace + 2 * matrix + square, n, n, batch};
     float *norms = workspace + 2 * (matrix + square);
-    verb_norms(given, norms);
-    verb_narrow(given, norms, specs[flavour].norm_factor, specs[flavour].norm_eps, x);
+    verb_norms(on, given, norms);
+    verb_to_bf16(on, given, norms, specs[flavour].norm_factor, specs[flavour].norm_eps, x);
     for (size_t i = 0; i < steps; i++) {
         const NsTriple f = ns_triple(flavour, i);
-        verb_half_product(x, !wide, x, wide, 1, 0, gram);
+        verb_bf16_product(on, x, !wide, x, wide, 1, 0, gram);
         if (f.c != 0) {
-            verb_half_copy(gram, polynomial);
-            verb_half_product(gram, false, gram, false, f.c, f.b, polynomial);
+            verb_bf16_copy(on, gram, polynomial);
+            verb_bf16_product(on, gram, false, gram, false, f.c, f.b, polynomial);
         }
-        half_apply(f.c != 0 ? polynomial : gram, x, wide, f.a, f.c != 0 ? 1 : f.b, next);
-        const Halves swap = x;
+        half_apply(on, f.c != 0 ? polynomial : gram, x, wide, f.a, f.c != 0 ? 1 : f.b, next);
+        const Bf16s swap = x;
         x = next;
         next = swap;
     }
-    verb_widen(x, given);
+    verb_from_bf16(on, x, given);
 }

@@ -2,6 +2,7 @@
 #define OPTIM_RULES_NEWTON_SCHULZ_H
 
 #include "optim/hyper.h"
+#include "optim/verbs/verbs.h"
 
 #include <stddef.h>
 
@@ -39,7 +40,7 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
  * matrix is formed on the smaller side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T, with 0 in
  * place of the directions whose singular value is below 2^-24 max(rows, cols) of the largest.
  */
-void ns_orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
+void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                       float *workspace);
 
 /*
@@ -47,7 +48,7 @@ void ns_orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows, si
  * NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
  */
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
-void ns_orthogonalise_bf16(NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
+void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                            float *workspace);
 
 #endif

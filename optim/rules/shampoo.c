@@ -63,11 +63,12 @@ static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
     const Mats root = batch_state(batch, right ? RIGHT_ROOT : LEFT_ROOT, n, n);
     if (factor.data == NULL)
         return;
-    verb_gram_average(g, right, beta2, 1 - beta2, factor);
+    verb_gram_average(batch->on, g, right, beta2, 1 - beta2, factor);
     if ((batch->t - 1) % (size_t)hyper(h, HYPER_REFRESH) != 0)
         return;
     const double corrected = hyper(h, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
-    verb_root(factor, corrected, hyper(h, HYPER_EPS), hyper(h, HYPER_SIDES) == SIDES_TWO ? -0.25 : -0.5, root, scratch);
+    verb_root(batch->on, factor, corrected, hyper(h, HYPER_EPS), hyper(h, HYPER_SIDES) == SIDES_TWO ? -0.25 : -0.5,
+              root, scratch);
 }
 
 /* M of the step, corrected, into x; the gradient itself where there is no momentum. */
@@ -77,12 +78,12 @@ static void first_moment(const Batch *batch, Mats g, Mats x)
     const bool corrected = batch_hyper(batch, HYPER_BIAS_CORRECTION) != 0;
     const Mats m = batch_state(batch, M, g.rows, g.cols);
     if (m.data == NULL) {
-        verb_copy(g, x);
+        verb_copy(batch->on, g, x);
         return;
     }
-    verb_momentum(mats_size(g), m.data, x.data, g.data, beta1, false, 1);
+    verb_momentum(batch->on, mats_size(g), m.data, x.data, g.data, beta1, false, 1);
     if (corrected)
-        verb_scale(mats_size(x), x.data, x.data, 1 / (1 - pow(beta1, (double)batch->t)));
+        verb_scale(batch->on, mats_size(x), x.data, x.data, 1 / (1 - pow(beta1, (double)batch->t)));
 }
 
 /* norms (count) of Adam's step, of which x is the numerator. x is spent. */
@@ -91,9 +92,9 @@ static void adam_norms(const Batch *batch, Mats g, Mats x, float *norms)
     const double beta2 = batch_hyper(batch, HYPER_BETA2);
     const double correction =
         batch_hyper(batch, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
-    verb_precondition(mats_size(x), x.data, batch_state(batch, V, g.rows, g.cols).data, g.data, beta2, correction,
-                      GRAFT_EPS, 1);
-    verb_norms(x, norms);
+    verb_precondition(batch->on, mats_size(x), x.data, batch_state(batch, V, g.rows, g.cols).data, g.data, beta2,
+                      correction, GRAFT_EPS, 1);
+    verb_norms(batch->on, x, norms);
 }
 
 /* u = left_root x right_root, of which one may be absent; `between` has room for a product. */
@@ -102,9 +103,9 @@ static void precondition(const Batch *batch, Mats x, Mats between, Mats u)
     const Mats left = batch_state(batch, LEFT_ROOT, x.rows, x.rows);
     const Mats right = batch_state(batch, RIGHT_ROOT, x.cols, x.cols);
     if (left.data != NULL)
-        verb_product(left, false, x, false, 1, 0, right.data != NULL ? between : u);
+        verb_product(batch->on, left, false, x, false, 1, 0, right.data != NULL ? between : u);
     if (right.data != NULL)
-        verb_product(left.data != NULL ? between : x, false, right, false, 1, 0, u);
+        verb_product(batch->on, left.data != NULL ? between : x, false, right, false, 1, 0, u);
 }
 
 static void shampoo_batch(const Batch *batch)
@@ -121,11 +122,11 @@ static void shampoo_batch(const Batch *batch)
     if (batch->slots->state[V] == NULL) {
         precondition(batch, x, g, u);
     } else {
-        verb_copy(x, u);
+        verb_copy(batch->on, x, u);
         adam_norms(batch, g, u, adam);
         precondition(batch, x, g, u);
-        verb_norms(u, own);
-        verb_rescale(u, adam, own, 1, 1e-30);
+        verb_norms(batch->on, u, own);
+        verb_rescale(batch->on, u, adam, own, 1, 1e-30);
     }
     batch_update(batch, u, 1);
 }

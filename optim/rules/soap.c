@@ -25,6 +25,7 @@ enum { M, V, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, LEFT_SCALE, RIGHT_SCALE };
  */
 
 typedef struct Soap {
+    Verbs *on;
     const Batch *batch;
     Mats m, v, factor[2], basis[2]; /* [0] left, [1] right */
     Mats u, g, x, between;          /* workspace, of the parameters' shape; u stands first, where Muon has it */
@@ -42,7 +43,8 @@ static Soap soap_of(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, n = batch->count * r * c;
     float *w = batch->workspace;
-    return (Soap){.batch = batch,
+    return (Soap){.on = batch->on,
+                  .batch = batch,
                   .m = batch_state(batch, M, r, c),
                   .v = batch_state(batch, V, r, c),
                   .factor = {batch_state(batch, LEFT, r, r), batch_state(batch, RIGHT, c, c)},
@@ -69,28 +71,28 @@ static size_t soap_muon_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
 /* to = QL^T x QR */
 static void into_basis(const Soap *s, Mats x, Mats to)
 {
-    verb_product(s->basis[0], true, x, false, 1, 0, s->between);
-    verb_product(s->between, false, s->basis[1], false, 1, 0, to);
+    verb_product(s->on, s->basis[0], true, x, false, 1, 0, s->between);
+    verb_product(s->on, s->between, false, s->basis[1], false, 1, 0, to);
 }
 
 /* to = QL x QR^T */
 static void out_of_basis(const Soap *s, Mats x, Mats to)
 {
-    verb_product(s->basis[0], false, x, false, 1, 0, s->between);
-    verb_product(s->between, false, s->basis[1], true, 1, 0, to);
+    verb_product(s->on, s->basis[0], false, x, false, 1, 0, s->between);
+    verb_product(s->on, s->between, false, s->basis[1], true, 1, 0, to);
 }
 
 /* L = keep L + share x x^T;  R = keep R + share y^T y */
 static void average_factors(const Soap *s, Mats x, Mats y, double keep, double left_share, double right_share)
 {
-    verb_gram_average(x, false, keep, left_share, s->factor[0]);
-    verb_gram_average(y, true, keep, right_share, s->factor[1]);
+    verb_gram_average(s->on, x, false, keep, left_share, s->factor[0]);
+    verb_gram_average(s->on, y, true, keep, right_share, s->factor[1]);
 }
 
 static void first_bases(const Soap *s)
 {
     for (size_t side = 0; side < 2; side++)
-        verb_eigenbasis(s->factor[side], s->basis[side], s->rest);
+        verb_eigenbasis(s->on, s->factor[side], s->basis[side], s->rest);
 }
 
 /* Q = qr(factor Q) on both sides; sorted by eigenvalue, v's rows and columns alike, where told. */
@@ -99,11 +101,11 @@ static void renew_bases(const Soap *s, bool sorted)
     for (size_t side = 0; side < 2; side++) {
         const Mats basis = s->basis[side], image = {s->rest, basis.rows, basis.cols, basis.batch};
         float *scratch = s->rest + mats_size(image);
-        verb_product(s->factor[side], false, basis, false, 1, 0, image);
+        verb_product(s->on, s->factor[side], false, basis, false, 1, 0, image);
         if (sorted)
-            verb_sort_basis(basis, image, s->v, side == 1, scratch);
-        verb_qr(image, scratch);
-        verb_copy(image, basis);
+            verb_sort_basis(s->on, basis, image, s->v, side == 1, scratch);
+        verb_qr(s->on, image, scratch);
+        verb_copy(s->on, image, basis);
     }
 }
 
@@ -121,7 +123,7 @@ static void adam_in_basis(const Soap *s)
     const Batch *batch = s->batch;
     const size_t n = mats_size(s->g);
     into_basis(s, s->g, s->x);
-    verb_adam_direction(n, s->u.data, s->m.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA1),
+    verb_adam_direction(s->on, n, s->u.data, s->m.data, s->v.data, s->x.data, batch_hyper(batch, HYPER_BETA1),
                         batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), 1);
     out_of_basis(s, s->u, s->u);
 }
@@ -140,8 +142,8 @@ static void update_then_decay(const Soap *s, double correction)
     for (size_t i = 0, run; i < batch->count; i += run) {
         float *p = batch->slots[i].param;
         run = batch_run(batch, i);
-        verb_update(run * n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
-        verb_update(run * n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
+        verb_update(s->on, run * n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
+        verb_update(s->on, run * n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
     }
 }
 
@@ -195,12 +197,13 @@ static void soap_muon_batch(const Batch *batch)
         first_bases(&s);
     }
     muon_blend(batch);
-    verb_norms(s.u, before);
+    verb_norms(batch->on, s.u, before);
     into_basis(&s, s.u, s.x);
-    verb_precondition(mats_size(s.x), s.x.data, s.v.data, s.x.data, beta2, 1, batch_hyper(batch, HYPER_EPS), 1);
+    verb_precondition(batch->on, mats_size(s.x), s.x.data, s.v.data, s.x.data, beta2, 1, batch_hyper(batch, HYPER_EPS),
+                      1);
     out_of_basis(&s, s.x, s.u);
-    verb_norms(s.u, after);
-    verb_rescale(s.u, before, after, 1, 1e-30);
+    verb_norms(batch->on, s.u, after);
+    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);
     muon_finish(batch, s.u, s.rest);
     if (batch->t > 1)
         average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
@@ -246,8 +249,8 @@ static void kl_init(const OptimGroup *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const OptimSlot *slot = &group->slots[i];
-        verb_fill(slot->rows, slot->state[LEFT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
-        verb_fill(slot->cols, slot->state[RIGHT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
+        verb_fill(group->on, slot->rows, slot->state[LEFT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
+        verb_fill(group->on, slot->cols, slot->state[RIGHT_SCALE], 1 / sqrt(FIRST_EIGENVALUE));
     }
 }
 
@@ -264,19 +267,19 @@ static void kl_average_factors(const Soap *s)
     float *left_scale = batch->slots->state[LEFT_SCALE], *right_scale = batch->slots->state[RIGHT_SCALE];
     float *left_mean = s->rest, *right_mean = left_mean + count * r;
 
-    verb_scale_lines(s->x, right_scale, true, s->between);
-    verb_mean_squares(s->between, false, left_mean);
-    verb_scale_lines(s->x, left_scale, false, s->between);
-    verb_mean_squares(s->between, true, right_mean);
+    verb_scale_lines(s->on, s->x, right_scale, true, s->between);
+    verb_mean_squares(s->on, s->between, false, left_mean);
+    verb_scale_lines(s->on, s->x, left_scale, false, s->between);
+    verb_mean_squares(s->on, s->between, true, right_mean);
 
-    verb_product(s->g, false, s->basis[1], false, 1, 0, s->x);
-    verb_scale_lines(s->x, right_scale, true, s->x);
-    verb_product(s->basis[0], true, s->g, false, 1, 0, s->between);
-    verb_scale_lines(s->between, left_scale, false, s->between);
+    verb_product(s->on, s->g, false, s->basis[1], false, 1, 0, s->x);
+    verb_scale_lines(s->on, s->x, right_scale, true, s->x);
+    verb_product(s->on, s->basis[0], true, s->g, false, 1, 0, s->between);
+    verb_scale_lines(s->on, s->between, left_scale, false, s->between);
     average_factors(s, s->x, s->between, beta, (1 - beta) / (double)c, (1 - beta) / (double)r);
 
-    verb_inverse_roots(count * r, left_scale, left_mean, beta, LARGEST_INVERSE_ROOT);
-    verb_inverse_roots(count * c, right_scale, right_mean, beta, LARGEST_INVERSE_ROOT);
+    verb_inverse_roots(s->on, count * r, left_scale, left_mean, beta, LARGEST_INVERSE_ROOT);
+    verb_inverse_roots(s->on, count * c, right_scale, right_mean, beta, LARGEST_INVERSE_ROOT);
 }
 
 static void kl_soap_batch(const Batch *batch)

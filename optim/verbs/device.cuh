@@ -6,37 +6,24 @@
 #include <cstdint>
 
 /*
- * What the optimizers' CUDA files share: cuBLAS and a little memory, made at the first use and kept, and elementwise
- * kernels that move 16 bytes at a time. Everything runs on the default stream, which waits for the model's and is
- * waited for by it.
+ * What the optimizers' CUDA files share: the context of the verbs, and elementwise kernels that move 16 bytes at a time.
  */
+struct Verbs {
+    cudaStream_t stream;
+    cublasHandle_t cublas;
+    double *parts;         /* (PARTS_MOST) */
+    double *totals;        /* (TOTALS_MOST) */
+    float *scalars;        /* (SCALARS_MOST, 2) */
+    struct Solver *solver; /* of factor_cuda.cu, made at the first factorisation */
+};
+
+void solver_free(Solver *solver);
+
 namespace optim_device {
 
 enum { THREADS = 256, QUADS = 2 /* a thread, so that as many loads of each array are under way */ };
 
 enum { PARTS_MOST = 1 << 16, TOTALS_MOST = 1 << 10, SCALARS_MOST = 1 << 10 };
-
-struct Device {
-    cublasHandle_t cublas;
-    double *parts;  /* (PARTS_MOST) */
-    double *totals; /* (TOTALS_MOST) */
-    float *scalars; /* (SCALARS_MOST, 2) */
-};
-
-inline const Device &device()
-{
-    static const Device made = [] {
-        Device d;
-        CUBLAS_CHECK(cublasCreate(&d.cublas));
-        /* sums of bf16 products stay in fp32 also where they are split; fp32 products are fp32 */
-        CUBLAS_CHECK(cublasSetMathMode(d.cublas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
-        CUDA_CHECK(cudaMalloc(&d.parts, PARTS_MOST * sizeof *d.parts));
-        CUDA_CHECK(cudaMalloc(&d.totals, TOTALS_MOST * sizeof *d.totals));
-        CUDA_CHECK(cudaMalloc(&d.scalars, 2 * SCALARS_MOST * sizeof *d.scalars));
-        return d;
-    }();
-    return made;
-}
 
 /* --------------------------------------------------------------------------------------------------------------
  * Four floats, moved at once where their address allows
@@ -138,7 +125,7 @@ __global__ void each_kernel(Streams<N> s, size_t n, unsigned blocks_each, bool a
 
 /* Over `batch` matrices of n elements, without gaps. */
 template <unsigned LOADS, unsigned STORES, int N, class K, class F>
-void each_of_batch(size_t n, size_t batch, Streams<N> s, K scalars, F f)
+void each_of_batch(const Verbs *on, size_t n, size_t batch, Streams<N> s, K scalars, F f)
 {
     if (n == 0 || batch == 0)
         return;
@@ -148,7 +135,7 @@ void each_of_batch(size_t n, size_t batch, Streams<N> s, K scalars, F f)
     const size_t quads = (n + 3) / 4;
     const unsigned threads = quads < THREADS ? 32 * cuda_blocks(quads, 32) : (unsigned)THREADS;
     const unsigned blocks_each = cuda_blocks(quads, QUADS * threads);
-    cuda_launch(each_kernel<LOADS, STORES, N, K, F>, (unsigned)(blocks_each * batch), threads, 0, nullptr, s, n,
+    cuda_launch(each_kernel<LOADS, STORES, N, K, F>, (unsigned)(blocks_each * batch), threads, 0, on->stream, s, n,
                 blocks_each, aligned, scalars, f);
 }
 
@@ -157,9 +144,9 @@ struct NoScalars {
     __device__ None operator()(size_t) const { return {}; }
 };
 
-template <unsigned LOADS, unsigned STORES, int N, class F> void each(size_t n, Streams<N> s, F f)
+template <unsigned LOADS, unsigned STORES, int N, class F> void each(const Verbs *on, size_t n, Streams<N> s, F f)
 {
-    each_of_batch<LOADS, STORES>(n, 1, s, NoScalars(), f);
+    each_of_batch<LOADS, STORES>(on, n, 1, s, NoScalars(), f);
 }
 
 /* f(i) for every i below n: for small or scattered things. */
@@ -170,11 +157,11 @@ template <class F> __global__ void index_kernel(size_t n, F f)
         f(i);
 }
 
-template <class F> void each_index(size_t n, F f)
+template <class F> void each_index(const Verbs *on, size_t n, F f)
 {
     const unsigned threads = n < THREADS ? 32 * cuda_blocks(n, 32) : (unsigned)THREADS;
     if (n > 0)
-        cuda_launch(index_kernel<F>, cuda_blocks(n, threads), threads, 0, nullptr, n, f);
+        cuda_launch(index_kernel<F>, cuda_blocks(n, threads), threads, 0, on->stream, n, f);
 }
 
 } // namespace optim_device

@@ -18,11 +18,11 @@ typedef struct Mats {
     size_t rows, cols, batch;
 } Mats;
 
-/* The same in bf16. How the numbers are stored, in memory that verb_half_floats counts, is the verbs' own affair. */
-typedef struct Halves {
+/* The same in bf16. How the numbers are stored, in memory that verb_bf16_floats counts, is the verbs' own affair. */
+typedef struct Bf16s {
     void *data;
     size_t rows, cols, batch;
-} Halves;
+} Bf16s;
 
 /* An array by itself. */
 typedef struct Floats {
@@ -33,15 +33,23 @@ typedef struct Floats {
 /* Floats of all matrices together. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
+/*
+ * Where verbs work: on a GPU the stream that all of them run on, one after the other, the libraries' handles and a little
+ * memory; a CPU needs nothing. `stream` is a cudaStream_t, NULL the default one.
+ */
+typedef struct Verbs Verbs;
+int verbs_create(void *stream, Verbs **on, Error *e);
+void verbs_free(Verbs *on);
+
 /* ---- memory where the data is ---- */
 
 /* n floats, zeroed; `what` names them in the message when there is no memory. verb_free frees them. */
-int verb_alloc(size_t n, const char *what, float **out, Error *e);
-void verb_free(float *x);
+int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e);
+void verb_free(Verbs *on, float *x);
 
 /* Copies n floats to and from the host. */
-void verb_read(size_t n, float *host, const float *x);
-void verb_write(size_t n, float *x, const float *host);
+void verb_read(Verbs *on, size_t n, float *host, const float *x);
+void verb_write(Verbs *on, size_t n, float *x, const float *host);
 
 /* Elements that same-shaped matrices of one batch should have together: enough to fill the device. */
 size_t verb_batch_floats(void);
@@ -49,105 +57,106 @@ size_t verb_batch_floats(void);
 /* ---- elementwise, over n floats ---- */
 
 /* m = mu m + (1 - mu) s g;  u = nesterov ? (1 - mu) s g + mu m : m.  s scales the gradient; u and g may be the same. */
-void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s);
+void verb_momentum(Verbs *on, size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s);
 
 /* v = beta v + (1 - beta) (s g)^2;  u = u / (sqrt(v correction) + eps); u and g may be the same. */
-void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
-                       double s);
+void verb_precondition(Verbs *on, size_t n, float *u, float *v, const float *g, double beta, double correction,
+                       double eps, double s);
 
 /* m = b1 m + (1 - b1) s g;  v = b2 v + (1 - b2) (s g)^2;  u = m / (sqrt(v correction) + eps) */
-void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
+void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
                          double correction, double eps, double s);
 
 /* p = keep p - step u, keep as told by decay.h */
-void verb_update(size_t n, float *p, const float *u, Decay decay, double step);
+void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step);
 
 /* to = s x; to and x may be the same. */
-void verb_scale(size_t n, float *to, const float *x, double s);
+void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s);
 
 /* to = a to + b x */
-void verb_add(size_t n, float *to, const float *x, double a, double b);
+void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b);
 
 /* to = x */
-void verb_fill(size_t n, float *to, double x);
+void verb_fill(Verbs *on, size_t n, float *to, double x);
 
 /* N(0, 1) from the random stream `stream` of a fixed seed. */
-void verb_normal(size_t n, float *to, size_t stream);
+void verb_normal(Verbs *on, size_t n, float *to, size_t stream);
 
 /* Sum of squares of n floats, in double, on the host. */
-double verb_sum_squares(size_t n, const float *x);
+double verb_sum_squares(Verbs *on, size_t n, const float *x);
 
 /* The same for each of `count` arrays, with one wait for all of them: for gradient norms. */
-void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums);
+void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double *sums);
 
 /* ---- norms ---- */
 
 /* norms (batch): Frobenius norms, summed in double. */
-void verb_norms(Mats x, float *norms);
+void verb_norms(Verbs *on, Mats x, float *norms);
 
 /* dots (batch): sums of the products of elements, in double. */
-void verb_dots(Mats x, Mats y, float *dots);
+void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
 
 /* Each x *= numerator / max(factor * denominator, floor), the scalars being one a matrix; numerator or denominator NULL
  * counts as 1. */
-void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor);
+void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor);
 
 /*
  * v (batch, lines) = beta v + (1 - beta) mean square of each line;  line *= 1 / sqrt(max(v, floor)).  The lines are the
  * rows when rows >= cols, otherwise the columns.
  */
-void verb_normalise_lines(Mats x, float *v, double beta, double floor);
+void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor);
 
 /* Each column of length l is divided by l + eps. */
-void verb_normalise_columns(Mats x, double eps);
+void verb_normalise_columns(Verbs *on, Mats x, double eps);
 
 /* The step that keeps each matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. */
-void verb_rotate(Mats p, Mats u, double step, double floor);
+void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
 
 /*
  * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,
  * bound = mean of p^2; with neither nothing; with `active` multiplier = max(0, multiplier + mean of p^2 - bound) and
  * p -= 2 multiplier p.
  */
-void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active);
+void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active);
 
 /* ---- products ---- */
 
 /* c = alpha op(a) op(b) + beta c; op transposes where told. */
-void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c);
+void verb_product(Verbs *on, Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c);
 
 /* gram (batch, n, n), n = min(rows, cols): x x^T when rows <= cols, otherwise x^T x. */
-void verb_gram(Mats x, Mats gram);
+void verb_gram(Verbs *on, Mats x, Mats gram);
 
 /* gram = keep gram + share x x^T, or x^T x where it is the right one. */
-void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram);
+void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share, Mats gram);
 
 /* to = a I + b gram + c gram^2, all symmetric (batch, n, n). */
-void verb_polynomial(Mats gram, Mats to, double a, double b, double c);
+void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c);
 
 /* to = p x when rows <= cols, otherwise x p; p symmetric (batch, n, n). */
-void verb_apply(Mats p, Mats x, Mats to);
+void verb_apply(Verbs *on, Mats p, Mats x, Mats to);
 
 /* to = x */
-void verb_copy(Mats x, Mats to);
+void verb_copy(Verbs *on, Mats x, Mats to);
 
 /* ---- products in bf16, their sums in fp32: what is stored is rounded to nearest even ---- */
 
 /* Whether they are faster here than those in fp32. */
-bool verb_prefers_halves(void);
+bool verb_prefers_bf16(void);
 
 /* Floats of memory that n numbers in bf16 take. */
-size_t verb_half_floats(size_t n);
+size_t verb_bf16_floats(size_t n);
 
 /* to = each x / max(factor * denominator, floor), the denominator being one a matrix */
-void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to);
+void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, double floor, Bf16s to);
 
 /* to = x */
-void verb_widen(Halves x, Mats to);
-void verb_half_copy(Halves x, Halves to);
+void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
+void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to);
 
 /* c = alpha op(a) op(b) + beta c, rounded once; op transposes where told. */
-void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c);
+void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
+                       Bf16s c);
 
 /* ---- factorisations, in double ---- */
 
@@ -155,34 +164,34 @@ void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, d
 size_t verb_scratch(size_t rows, size_t cols, size_t batch);
 
 /* Replaces x by its polar factor; singular values below cutoff times the largest count as 0. */
-void verb_polar(Mats x, double cutoff, float *scratch);
+void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch);
 
 /* The columns of basis become the eigenvectors of the symmetric a, by descending eigenvalue. */
-void verb_eigenbasis(Mats a, Mats basis, float *scratch);
+void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch);
 
 /* root = (scale a + eps I)^power for symmetric a, whose negative eigenvalues are rounding and count as 0. With eps = 0
  * those at most n 2^-24 of the largest do too, and stay 0 in the root. */
-void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch);
+void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch);
 
 /* Replaces x, rows >= cols, by its orthonormal factor Q of x = Q R with a diagonal of R that is not negative. */
-void verb_qr(Mats x, float *scratch);
+void verb_qr(Verbs *on, Mats x, float *scratch);
 
 /*
  * Sorts the columns of a basis (batch, n, n) by the diagonal of basis^T image, descending, and along with them the rows
  * of v or, where the basis is the right one, its columns.  image = a basis; its columns are sorted too.
  */
-void verb_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch);
+void verb_sort_basis(Verbs *on, Mats basis, Mats image, Mats v, bool right, float *scratch);
 
 /* ---- lines scaled by vectors (batch, rows) or, on the right, (batch, cols) ---- */
 
 /* to = diag(s) x, or x diag(s) */
-void verb_scale_lines(Mats x, const float *s, bool right, Mats to);
+void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to);
 
 /* mean (batch, lines): mean square of each row, or of each column where it is the right one. */
-void verb_mean_squares(Mats x, bool right, float *mean);
+void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
 /* s is the inverse root of eigenvalues: the eigenvalue 1/s^2 (0 where it is not finite) becomes beta times itself plus
  * (1 - beta) times x, and s at most `most`. Over n floats. */
-void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most);
+void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);
 
 #endif

@@ -7,14 +7,30 @@
 #include "optim/verbs/verbs_math.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* Every verb is told where it works, which matters on a GPU only. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+struct Verbs {
+    char nothing;
+};
+
+int verbs_create(void *stream, Verbs **on, Error *e)
+{
+    *on = malloc(sizeof **on);
+    return *on != NULL ? 0 : error_set(e, "out of memory");
+}
+
+void verbs_free(Verbs *on) { free(on); }
 
 /* Elementwise loops and sums run over stretches of this many elements, whatever the number of threads. */
 enum { STRETCH = 1 << 15 };
 
 static size_t stretch_end(size_t begin, size_t n) { return n - begin < STRETCH ? n : begin + STRETCH; }
 
-void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double mu, bool nesterov, double s)
+void verb_momentum(Verbs *on, size_t n, float *restrict m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
 #pragma omp parallel for schedule(static)
@@ -26,7 +42,7 @@ void verb_momentum(size_t n, float *restrict m, float *u, const float *g, double
     }
 }
 
-void verb_precondition(size_t n, float *u, float *restrict v, const float *g, double beta, double correction,
+void verb_precondition(Verbs *on, size_t n, float *u, float *restrict v, const float *g, double beta, double correction,
                        double eps, double s)
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
@@ -40,8 +56,8 @@ void verb_precondition(size_t n, float *u, float *restrict v, const float *g, do
     }
 }
 
-void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *restrict v, const float *restrict g,
-                         double beta1, double beta2, double correction, double eps, double s)
+void verb_adam_direction(Verbs *on, size_t n, float *restrict u, float *restrict m, float *restrict v,
+                         const float *restrict g, double beta1, double beta2, double correction, double eps, double s)
 {
     const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
     const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
@@ -56,7 +72,7 @@ void verb_adam_direction(size_t n, float *restrict u, float *restrict m, float *
     }
 }
 
-void verb_update(size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
+void verb_update(Verbs *on, size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
 #pragma omp parallel for schedule(static)
@@ -68,9 +84,9 @@ void verb_update(size_t n, float *restrict p, const float *restrict u, Decay dec
     }
 }
 
-void verb_read(size_t n, float *host, const float *x) { memcpy(host, x, n * sizeof *host); }
+void verb_read(Verbs *on, size_t n, float *host, const float *x) { memcpy(host, x, n * sizeof *host); }
 
-void verb_scale(size_t n, float *to, const float *x, double s)
+void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
 {
     const float factor = (float)s;
 #pragma omp parallel for schedule(static)
@@ -82,7 +98,7 @@ void verb_scale(size_t n, float *to, const float *x, double s)
     }
 }
 
-void verb_add(size_t n, float *restrict to, const float *restrict x, double a, double b)
+void verb_add(Verbs *on, size_t n, float *restrict to, const float *restrict x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
 #pragma omp parallel for schedule(static)
@@ -94,13 +110,13 @@ void verb_add(size_t n, float *restrict to, const float *restrict x, double a, d
     }
 }
 
-void verb_fill(size_t n, float *to, double x)
+void verb_fill(Verbs *on, size_t n, float *to, double x)
 {
     for (size_t i = 0; i < n; i++)
         to[i] = (float)x;
 }
 
-void verb_normal(size_t n, float *to, size_t stream)
+void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
 {
     Random random = random_make(0, stream);
     for (size_t i = 0; i < n; i++)
@@ -133,39 +149,39 @@ static double ordered_dot(size_t n, const float *x, const float *y)
     return total;
 }
 
-double verb_sum_squares(size_t n, const float *x) { return ordered_dot(n, x, x); }
+double verb_sum_squares(Verbs *on, size_t n, const float *x) { return ordered_dot(n, x, x); }
 
-void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double *sums)
 {
     for (size_t i = 0; i < count; i++)
-        sums[i] = verb_sum_squares(arrays[i].n, arrays[i].data);
+        sums[i] = verb_sum_squares(on, arrays[i].n, arrays[i].data);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Norms
  */
 
-void verb_norms(Mats x, float *norms)
+void verb_norms(Verbs *on, Mats x, float *norms)
 {
     const size_t n = x.rows * x.cols;
     for (size_t b = 0; b < x.batch; b++)
-        norms[b] = (float)sqrt(verb_sum_squares(n, x.data + b * n));
+        norms[b] = (float)sqrt(verb_sum_squares(on, n, x.data + b * n));
 }
 
-void verb_dots(Mats x, Mats y, float *dots)
+void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
 {
     const size_t n = x.rows * x.cols;
     for (size_t b = 0; b < x.batch; b++)
         dots[b] = (float)ordered_dot(n, x.data + b * n, y.data + b * n);
 }
 
-void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor)
+void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
 {
     const size_t n = x.rows * x.cols;
     for (size_t b = 0; b < x.batch; b++) {
         const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
         const double s = (numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d);
-        verb_scale(n, x.data + b * n, x.data + b * n, s);
+        verb_scale(on, n, x.data + b * n, x.data + b * n, s);
     }
 }
 
@@ -183,7 +199,7 @@ static void line_scale(float *to, const float *x, const Lines *lines, float s)
         to[i * lines->step] = s * x[i * lines->step];
 }
 
-void verb_normalise_lines(Mats x, float *v, double beta, double floor)
+void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor)
 {
     const Lines lines = lines_of(x, x.rows < x.cols);
     const size_t all = x.batch * lines.count;
@@ -196,7 +212,7 @@ void verb_normalise_lines(Mats x, float *v, double beta, double floor)
     }
 }
 
-void verb_normalise_columns(Mats x, double eps)
+void verb_normalise_columns(Verbs *on, Mats x, double eps)
 {
     const Lines lines = lines_of(x, true);
     const size_t all = x.batch * lines.count;
@@ -240,7 +256,7 @@ static Products three_dots(size_t n, const float *p, const float *u)
     return total;
 }
 
-void verb_rotate(Mats p, Mats u, double step, double floor)
+void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
 {
     const size_t n = p.rows * p.cols;
     for (size_t b = 0; b < p.batch; b++) {
@@ -248,22 +264,22 @@ void verb_rotate(Mats p, Mats u, double step, double floor)
         const float *along = u.data + b * n;
         const Products dots = three_dots(n, matrix, along);
         const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
-        verb_add(n, matrix, along, rotation.scale, -rotation.scale * rotation.a);
+        verb_add(on, n, matrix, along, rotation.scale, -rotation.scale * rotation.a);
     }
 }
 
-void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
+void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active)
 {
     const size_t n = p.rows * p.cols;
     for (size_t b = 0; b < p.batch && (holding || active); b++) {
         float *matrix = p.data + b * n;
-        const double mean = verb_sum_squares(n, matrix) / (double)n;
+        const double mean = verb_sum_squares(on, n, matrix) / (double)n;
         if (holding)
             bound[b] = (float)mean;
         if (!active)
             continue;
         multiplier[b] = raised_multiplier(multiplier[b], mean, bound[b]);
-        verb_scale(n, matrix, matrix, 1 - 2 * (double)multiplier[b]);
+        verb_scale(on, n, matrix, matrix, 1 - 2 * (double)multiplier[b]);
     }
 }
 
@@ -271,7 +287,7 @@ void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool a
  * Products
  */
 
-void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
+void verb_product(Verbs *on, Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
 {
     matmul(&(Matmul){.m = c.rows,
                      .n = c.cols,
@@ -292,7 +308,7 @@ void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alp
                      .batch = c.batch});
 }
 
-void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
+void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share, Mats gram)
 {
     matmul_symmetric(&(Matmul){.m = gram.rows,
                                .n = gram.rows,
@@ -313,12 +329,12 @@ void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
                                .batch = x.batch});
 }
 
-void verb_gram(Mats x, Mats gram) { verb_gram_average(x, x.rows > x.cols, 0, 1, gram); }
+void verb_gram(Verbs *on, Mats x, Mats gram) { verb_gram_average(on, x, x.rows > x.cols, 0, 1, gram); }
 
-void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
+void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c)
 {
     const size_t n = gram.rows;
-    verb_scale(mats_size(gram), to.data, gram.data, b);
+    verb_scale(on, mats_size(gram), to.data, gram.data, b);
     if (c != 0)
         matmul_symmetric(&(Matmul){.m = n,
                                    .n = n,
@@ -340,22 +356,22 @@ void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
             to.data[(i * n + j) * n + j] += (float)a;
 }
 
-void verb_apply(Mats p, Mats x, Mats to)
+void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;
-    verb_product(wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+    verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
 }
 
-void verb_copy(Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
+void verb_copy(Verbs *on, Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Products in bf16: the numbers stand in floats, rounded. It is slower than fp32, and shows what a GPU's would give.
  */
 
-bool verb_prefers_halves(void) { return false; }
-size_t verb_half_floats(size_t n) { return n; }
+bool verb_prefers_bf16(void) { return false; }
+size_t verb_bf16_floats(size_t n) { return n; }
 
-static Mats as_floats(Halves x) { return (Mats){x.data, x.rows, x.cols, x.batch}; }
+static Mats as_floats(Bf16s x) { return (Mats){x.data, x.rows, x.cols, x.batch}; }
 
 static void round_to_halves(size_t n, float *x)
 {
@@ -367,21 +383,22 @@ static void round_to_halves(size_t n, float *x)
     }
 }
 
-void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, double floor, Bf16s to)
 {
     const Mats copy = as_floats(to);
-    verb_copy(x, copy);
-    verb_rescale(copy, NULL, denominator, factor, floor);
+    verb_copy(on, x, copy);
+    verb_rescale(on, copy, NULL, denominator, factor, floor);
     round_to_halves(mats_size(copy), copy.data);
 }
 
-void verb_widen(Halves x, Mats to) { verb_copy(as_floats(x), to); }
-void verb_half_copy(Halves x, Halves to) { verb_copy(as_floats(x), as_floats(to)); }
+void verb_from_bf16(Verbs *on, Bf16s x, Mats to) { verb_copy(on, as_floats(x), to); }
+void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to) { verb_copy(on, as_floats(x), as_floats(to)); }
 
-void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
+                       Bf16s c)
 {
     const Mats product = as_floats(c);
-    verb_product(as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
+    verb_product(on, as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
     round_to_halves(mats_size(product), product.data);
 }
 
@@ -389,7 +406,7 @@ void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, d
  * Lines
  */
 
-void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to)
 {
     const size_t all = x.batch * x.rows;
 #pragma omp parallel for schedule(static)
@@ -400,7 +417,7 @@ void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
     }
 }
 
-void verb_mean_squares(Mats x, bool right, float *mean)
+void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
 {
     const Lines lines = lines_of(x, right);
     const size_t all = x.batch * lines.count;
@@ -411,7 +428,7 @@ void verb_mean_squares(Mats x, bool right, float *mean)
     }
 }
 
-void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
+void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)
 {
     for (size_t i = 0; i < n; i++)
         s[i] = inverse_root_element(s[i], x[i], beta, most);
@@ -421,23 +438,23 @@ void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double 
  * Memory, and factorisations: the data is on the host already
  */
 
-int verb_alloc(size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }
+int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }
 size_t verb_batch_floats(void) { return (size_t)1 << 22; }
-void verb_free(float *x) { memory_free(x); }
+void verb_free(Verbs *on, float *x) { memory_free(x); }
 
-void verb_write(size_t n, float *x, const float *host) { memcpy(x, host, n * sizeof *x); }
+void verb_write(Verbs *on, size_t n, float *x, const float *host) { memcpy(x, host, n * sizeof *x); }
 
 size_t verb_scratch(size_t rows, size_t cols, size_t batch) { return factor_scratch(rows, cols, batch); }
-void verb_polar(Mats x, double cutoff, float *scratch) { factor_polar(x, cutoff, scratch); }
-void verb_eigenbasis(Mats a, Mats basis, float *scratch) { factor_eigenbasis(a, basis, scratch); }
-void verb_qr(Mats x, float *scratch) { factor_qr(x, scratch); }
+void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch) { factor_polar(x, cutoff, scratch); }
+void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch) { factor_eigenbasis(a, basis, scratch); }
+void verb_qr(Verbs *on, Mats x, float *scratch) { factor_qr(x, scratch); }
 
-void verb_root(Mats a, double scale, double eps, double power, Mats root, float *scratch)
+void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch)
 {
     factor_root(a, scale, eps, power, root, scratch);
 }
 
-void verb_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch)
+void verb_sort_basis(Verbs *on, Mats basis, Mats image, Mats v, bool right, float *scratch)
 {
     factor_sort_basis(basis, image, v, right, scratch);
 }

@@ -13,15 +13,45 @@ extern "C" {
 #include "optim/verbs/verbs_math.h"
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
 using namespace optim_device;
 
 /* --------------------------------------------------------------------------------------------------------------
- * Memory
+ * The context, and memory
  */
 
-int verb_alloc(size_t n, const char *what, float **out, Error *e)
+int verbs_create(void *stream, Verbs **out, Error *e)
+{
+    Verbs *on = *out = new (std::nothrow) Verbs();
+    if (on == NULL)
+        return error_set(e, "out of memory");
+    on->stream = (cudaStream_t)stream;
+    CUBLAS_CHECK(cublasCreate(&on->cublas));
+    CUBLAS_CHECK(cublasSetStream(on->cublas, on->stream));
+    /* sums of bf16 products stay in fp32 also where they are split; fp32 products are fp32 */
+    CUBLAS_CHECK(cublasSetMathMode(on->cublas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+    CUDA_CHECK(cudaMalloc(&on->parts, PARTS_MOST * sizeof *on->parts));
+    CUDA_CHECK(cudaMalloc(&on->totals, TOTALS_MOST * sizeof *on->totals));
+    CUDA_CHECK(cudaMalloc(&on->scalars, 2 * SCALARS_MOST * sizeof *on->scalars));
+    return 0;
+}
+
+void verbs_free(Verbs *on)
+{
+    if (on == NULL)
+        return;
+    CUDA_CHECK(cudaStreamSynchronize(on->stream));
+    CUBLAS_CHECK(cublasDestroy(on->cublas));
+    CUDA_CHECK(cudaFree(on->parts));
+    CUDA_CHECK(cudaFree(on->totals));
+    CUDA_CHECK(cudaFree(on->scalars));
+    solver_free(on->solver);
+    delete on;
+}
+
+int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e)
 {
     if (cudaMalloc(out, (n > 0 ? n : 1) * sizeof **out) != cudaSuccess) {
         *out = NULL;
@@ -29,24 +59,27 @@ int verb_alloc(size_t n, const char *what, float **out, Error *e)
         return error_set(e, "out of GPU memory: %.0f MiB for %s; lower --batch-size or the model",
                          (double)n * sizeof **out / 0x1p20, what);
     }
-    CUDA_CHECK(cudaMemset(*out, 0, n * sizeof **out));
+    CUDA_CHECK(cudaMemsetAsync(*out, 0, n * sizeof **out, on->stream));
     return 0;
 }
 
-void verb_free(float *x)
+void verb_free(Verbs *on, float *x)
 {
+    (void)on;
     if (x != NULL) /* what was only planned never met the device */
         CUDA_CHECK(cudaFree(x));
 }
 
-void verb_read(size_t n, float *host, const float *x)
+void verb_read(Verbs *on, size_t n, float *host, const float *x)
 {
-    CUDA_CHECK(cudaMemcpy(host, x, n * sizeof *x, cudaMemcpyDeviceToHost));
+    CUDA_CHECK(cudaMemcpyAsync(host, x, n * sizeof *x, cudaMemcpyDeviceToHost, on->stream));
+    CUDA_CHECK(cudaStreamSynchronize(on->stream));
 }
 
-void verb_write(size_t n, float *x, const float *host)
+void verb_write(Verbs *on, size_t n, float *x, const float *host)
 {
-    CUDA_CHECK(cudaMemcpy(x, host, n * sizeof *x, cudaMemcpyHostToDevice));
+    CUDA_CHECK(cudaMemcpyAsync(x, host, n * sizeof *x, cudaMemcpyHostToDevice, on->stream));
+    CUDA_CHECK(cudaStreamSynchronize(on->stream));
 }
 
 /* Enough that a dozen of GPT-2's largest matrices are one batch. */
@@ -56,68 +89,68 @@ size_t verb_batch_floats(void) { return (size_t)1 << 25; }
  * Elementwise
  */
 
-void verb_momentum(size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
+void verb_momentum(Verbs *on, size_t n, float *m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
-    each<0b101, 0b011>(n, streams(m, u, g),
+    each<0b101, 0b011>(on, n, streams(m, u, g),
                        [=] __device__(float *x, None) { x[1] = momentum_element(&x[0], x[2], keep, share, nesterov); });
 }
 
-void verb_precondition(size_t n, float *u, float *v, const float *g, double beta, double correction, double eps,
-                       double s)
+void verb_precondition(Verbs *on, size_t n, float *u, float *v, const float *g, double beta, double correction,
+                       double eps, double s)
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;
-    each<0b111, 0b011>(n, streams(u, v, g), [=] __device__(float *x, None) {
+    each<0b111, 0b011>(on, n, streams(u, v, g), [=] __device__(float *x, None) {
         x[0] = precondition_element(x[0], &x[1], scale * x[2], keep, share, factor, least);
     });
 }
 
-void verb_adam_direction(size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
+void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
                          double correction, double eps, double s)
 {
     const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
     const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
-    each<0b1110, 0b0111>(n, streams(u, m, v, g), [=] __device__(float *x, None) {
+    each<0b1110, 0b0111>(on, n, streams(u, m, v, g), [=] __device__(float *x, None) {
         const float new_m = momentum_element(&x[1], x[3], keep1, share1, false);
         x[0] = precondition_element(new_m, &x[2], scale * x[3], keep2, share2, factor, least);
     });
 }
 
-void verb_update(size_t n, float *p, const float *u, Decay decay, double step)
+void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
-    each<0b11, 0b01>(n, streams(p, u), [=] __device__(float *x, None) {
+    each<0b11, 0b01>(on, n, streams(p, u), [=] __device__(float *x, None) {
         x[0] = fmaf(minus_step, x[1], decay_keep(x[0], x[1], &decay) * x[0]);
     });
 }
 
-void verb_scale(size_t n, float *to, const float *x, double s)
+void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
 {
     const float factor = (float)s;
-    each<0b10, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
+    each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
 }
 
-void verb_add(size_t n, float *to, const float *x, double a, double b)
+void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
-    each<0b11, 0b01>(n, streams(to, x), [=] __device__(float *v, None) { v[0] = fmaf(share, v[1], keep * v[0]); });
+    each<0b11, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = fmaf(share, v[1], keep * v[0]); });
 }
 
-void verb_fill(size_t n, float *to, double x)
+void verb_fill(Verbs *on, size_t n, float *to, double x)
 {
     const float value = (float)x;
-    each<0b0, 0b1>(n, streams(to), [=] __device__(float *v, None) { v[0] = value; });
+    each<0b0, 0b1>(on, n, streams(to), [=] __device__(float *v, None) { v[0] = value; });
 }
 
 /* On the host: the stream is one after the other, and it is drawn only before the first step. */
-void verb_normal(size_t n, float *to, size_t stream)
+void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
 {
     std::vector<float> host(n);
     Random random = random_make(0, stream);
     for (float &x : host)
         x = (float)random_normal(&random);
-    verb_write(n, to, host.data());
+    verb_write(on, n, to, host.data());
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -221,10 +254,11 @@ template <int SUMS, class Source, class F> __global__ void totals_kernel(const d
 }
 
 /* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts together. */
-template <int SUMS, class Source, class F> void sum_up(const Source &source, unsigned count, unsigned parts, F finish)
+template <int SUMS, class Source, class F>
+void sum_up(const Verbs *on, const Source &source, unsigned count, unsigned parts, F finish)
 {
-    cuda_launch(parts_kernel<SUMS, Source>, parts, THREADS, 0, nullptr, device().parts, source);
-    cuda_launch(totals_kernel<SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, nullptr, device().parts, source,
+    cuda_launch(parts_kernel<SUMS, Source>, parts, THREADS, 0, on->stream, on->parts, source);
+    cuda_launch(totals_kernel<SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, on->stream, on->parts, source,
                 finish);
 }
 
@@ -235,14 +269,14 @@ template <class F> struct From {
 };
 
 /* finish(i, sums) for the matrices of x and y, as many at a time as have room for their parts. */
-template <int SUMS, class F> void sums_of_matrices(Mats x, const float *y, F finish)
+template <int SUMS, class F> void sums_of_matrices(const Verbs *on, Mats x, const float *y, F finish)
 {
     const size_t n = x.rows * x.cols;
     const unsigned parts_each = parts_of(n), most = PARTS_MOST / (SUMS * parts_each);
     for (size_t first = 0; first < x.batch; first += most) {
         const unsigned count = (unsigned)std::min(x.batch - first, (size_t)most);
         const Matrices source = {x.data + first * n, y + first * n, n, parts_each};
-        sum_up<SUMS>(source, count, count * parts_each, From<F>{first, finish});
+        sum_up<SUMS>(on, source, count, count * parts_each, From<F>{first, finish});
     }
 }
 
@@ -264,27 +298,28 @@ unsigned take_arrays(size_t count, const Floats *arrays, Arrays *taken, unsigned
 
 } // namespace
 
-void verb_sums_of_squares(size_t count, const Floats *arrays, double *sums)
+void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double *sums)
 {
-    double *totals = device().totals;
+    double *totals = on->totals;
     for (size_t first = 0; first < count; first += TOTALS_MOST) {
         const size_t these = std::min(count - first, (size_t)TOTALS_MOST);
         for (size_t done = 0; done < these;) {
             Arrays taken;
             unsigned parts;
             const unsigned n = take_arrays(these - done, arrays + first + done, &taken, &parts);
-            sum_up<1>(taken, n, parts, [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
+            sum_up<1>(on, taken, n, parts, [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
             done += n;
         }
-        CUDA_CHECK(cudaMemcpy(sums + first, totals, these * sizeof *sums, cudaMemcpyDeviceToHost));
+        CUDA_CHECK(cudaMemcpyAsync(sums + first, totals, these * sizeof *sums, cudaMemcpyDeviceToHost, on->stream));
+        CUDA_CHECK(cudaStreamSynchronize(on->stream));
     }
 }
 
-double verb_sum_squares(size_t n, const float *x)
+double verb_sum_squares(Verbs *on, size_t n, const float *x)
 {
     const Floats array = {x, n};
     double sum;
-    verb_sums_of_squares(1, &array, &sum);
+    verb_sums_of_squares(on, 1, &array, &sum);
     return sum;
 }
 
@@ -292,14 +327,14 @@ double verb_sum_squares(size_t n, const float *x)
  * Norms
  */
 
-void verb_norms(Mats x, float *norms)
+void verb_norms(Verbs *on, Mats x, float *norms)
 {
-    sums_of_matrices<1>(x, x.data, [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
+    sums_of_matrices<1>(on, x, x.data, [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
 }
 
-void verb_dots(Mats x, Mats y, float *dots)
+void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
 {
-    sums_of_matrices<1>(x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
+    sums_of_matrices<1>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
 /* numerator / max(factor denominator, floor) of matrix b */
@@ -310,39 +345,39 @@ __device__ static float quotient(const float *numerator, const float *denominato
     return (float)((numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d));
 }
 
-void verb_rescale(Mats x, const float *numerator, const float *denominator, double factor, double floor)
+void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
 {
     each_of_batch<0b1, 0b1>(
-        x.rows * x.cols, x.batch, streams(x.data),
+        on, x.rows * x.cols, x.batch, streams(x.data),
         [=] __device__(size_t b) { return quotient(numerator, denominator, factor, floor, b); },
         [=] __device__(float *v, float s) { v[0] = s * v[0]; });
 }
 
-void verb_rotate(Mats p, Mats u, double step, double floor)
+void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
 {
     const size_t n = p.rows * p.cols;
-    float *scalars = device().scalars; /* of p, of u */
+    float *scalars = on->scalars; /* of p, of u */
     for (size_t first = 0; first < p.batch; first += SCALARS_MOST) {
         const Mats some = {p.data + first * n, p.rows, p.cols, std::min(p.batch - first, (size_t)SCALARS_MOST)};
         const float *along = u.data + first * n;
-        sums_of_matrices<3>(some, along, [=] __device__(size_t b, const double *sums) {
+        sums_of_matrices<3>(on, some, along, [=] __device__(size_t b, const double *sums) {
             const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
             scalars[2 * b] = (float)rotation.scale;
             scalars[2 * b + 1] = (float)(-rotation.scale * rotation.a);
         });
         each_of_batch<0b11, 0b01>(
-            n, some.batch, streams(some.data, along),
+            on, n, some.batch, streams(some.data, along),
             [=] __device__(size_t b) { return make_float2(scalars[2 * b], scalars[2 * b + 1]); },
             [=] __device__(float *x, float2 k) { x[0] = fmaf(k.y, x[1], k.x * x[0]); });
     }
 }
 
-void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool active)
+void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active)
 {
     const size_t n = p.rows * p.cols;
     if (!holding && !active)
         return;
-    sums_of_matrices<1>(p, p.data, [=] __device__(size_t b, const double *sum) {
+    sums_of_matrices<1>(on, p, p.data, [=] __device__(size_t b, const double *sum) {
         const double mean = sum[0] / (double)n;
         if (holding)
             bound[b] = (float)mean;
@@ -351,7 +386,8 @@ void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool a
     });
     if (active)
         each_of_batch<0b1, 0b1>(
-            n, p.batch, streams(p.data), [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
+            on, n, p.batch, streams(p.data),
+            [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
             [=] __device__(float *x, float s) { x[0] = s * x[0]; });
 }
 
@@ -359,43 +395,43 @@ void verb_penalise(Mats p, float *multiplier, float *bound, bool holding, bool a
  * Products. cuBLAS is column-major: C^T = op(B)^T op(A)^T.
  */
 
-void verb_product(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
+void verb_product(Verbs *on, Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
 {
     const float scale = (float)alpha, keep = (float)beta;
     const size_t k = transpose_a ? a.rows : a.cols;
     CUBLAS_CHECK(cublasSgemmStridedBatched(
-        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
+        on->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
         (int)c.rows, (int)k, &scale, b.data, (int)b.cols, (long long)(b.rows * b.cols), a.data, (int)a.cols,
         (long long)(a.rows * a.cols), &keep, c.data, (int)c.cols, (long long)(c.rows * c.cols), (int)c.batch));
 }
 
-void verb_gram_average(Mats x, bool right, double keep, double share, Mats gram)
+void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share, Mats gram)
 {
-    verb_product(x, right, x, !right, share, keep, gram);
+    verb_product(on, x, right, x, !right, share, keep, gram);
 }
 
-void verb_gram(Mats x, Mats gram) { verb_gram_average(x, x.rows > x.cols, 0, 1, gram); }
+void verb_gram(Verbs *on, Mats x, Mats gram) { verb_gram_average(on, x, x.rows > x.cols, 0, 1, gram); }
 
-void verb_polynomial(Mats gram, Mats to, double a, double b, double c)
+void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c)
 {
     const size_t n = gram.rows;
     const float diagonal = (float)a;
     float *data = to.data;
-    verb_scale(mats_size(gram), to.data, gram.data, b);
+    verb_scale(on, mats_size(gram), to.data, gram.data, b);
     if (c != 0)
-        verb_product(gram, false, gram, false, c, 1, to);
-    each_index(gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
+        verb_product(on, gram, false, gram, false, c, 1, to);
+    each_index(on, gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
 }
 
-void verb_apply(Mats p, Mats x, Mats to)
+void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;
-    verb_product(wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+    verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
 }
 
-void verb_copy(Mats x, Mats to)
+void verb_copy(Verbs *on, Mats x, Mats to)
 {
-    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, mats_size(x) * sizeof *x.data, cudaMemcpyDeviceToDevice, nullptr));
+    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, mats_size(x) * sizeof *x.data, cudaMemcpyDeviceToDevice, on->stream));
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -403,7 +439,7 @@ void verb_copy(Mats x, Mats to)
  */
 
 /* Tensor cores know bf16 since Ampere. */
-bool verb_prefers_halves(void)
+bool verb_prefers_bf16(void)
 {
     cudaDeviceProp device;
     if (cudaGetDeviceProperties(&device, 0) == cudaSuccess)
@@ -413,15 +449,15 @@ bool verb_prefers_halves(void)
 }
 
 /* A multiple of 16 bytes. */
-size_t verb_half_floats(size_t n) { return (n + 7) / 8 * 4; }
+size_t verb_bf16_floats(size_t n) { return (n + 7) / 8 * 4; }
 
 namespace {
 
 /* Four bf16 numbers, moved at once. */
-struct __align__(8) HalfQuad { __nv_bfloat162 low, high; };
+struct __align__(8) Bf16Quad { __nv_bfloat162 low, high; };
 
-__global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
-                              size_t n, unsigned blocks_each, bool aligned)
+__global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
+                               size_t n, unsigned blocks_each, bool aligned)
 {
     const size_t b = blockIdx.x / blocks_each;
     const size_t i = 4 * ((size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x), at = b * n + i;
@@ -430,7 +466,7 @@ __global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *de
     const float s = quotient(NULL, denominator, factor, floor, b);
     if (aligned && n - i >= 4) {
         const Quad q = load_quad(x + at);
-        *reinterpret_cast<HalfQuad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
+        *reinterpret_cast<Bf16Quad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
                                                   __floats2bfloat162_rn(s * q.x[2], s * q.x[3])};
     } else {
         for (size_t e = 0; e < 4 && e < n - i; e++)
@@ -438,13 +474,13 @@ __global__ void narrow_kernel(__nv_bfloat16 *to, const float *x, const float *de
     }
 }
 
-__global__ void widen_kernel(float *to, const __nv_bfloat16 *x, size_t n, bool aligned)
+__global__ void from_bf16_kernel(float *to, const __nv_bfloat16 *x, size_t n, bool aligned)
 {
     const size_t i = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
     if (i >= n)
         return;
     if (aligned && n - i >= 4) {
-        const HalfQuad h = *reinterpret_cast<const HalfQuad *>(x + i);
+        const Bf16Quad h = *reinterpret_cast<const Bf16Quad *>(x + i);
         store_quad(to + i, {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}});
     } else {
         for (size_t e = 0; e < 4 && e < n - i; e++)
@@ -454,37 +490,38 @@ __global__ void widen_kernel(float *to, const __nv_bfloat16 *x, size_t n, bool a
 
 } // namespace
 
-void verb_narrow(Mats x, const float *denominator, double factor, double floor, Halves to)
+void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, double floor, Bf16s to)
 {
     const size_t n = x.rows * x.cols;
     const bool aligned = is_aligned(x.data) && is_aligned(to.data) && (x.batch == 1 || n % 4 == 0);
     const unsigned blocks_each = cuda_blocks(n, 4 * THREADS);
-    cuda_launch(narrow_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, nullptr, (__nv_bfloat16 *)to.data, x.data,
-                denominator, factor, floor, n, blocks_each, aligned);
+    cuda_launch(to_bf16_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, on->stream, (__nv_bfloat16 *)to.data,
+                x.data, denominator, factor, floor, n, blocks_each, aligned);
 }
 
-void verb_widen(Halves x, Mats to)
+void verb_from_bf16(Verbs *on, Bf16s x, Mats to)
 {
     const size_t n = mats_size(to);
-    cuda_launch(widen_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, nullptr, to.data, (const __nv_bfloat16 *)x.data,
-                n, is_aligned(x.data) && is_aligned(to.data));
+    cuda_launch(from_bf16_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, on->stream, to.data,
+                (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
 }
 
-void verb_half_product(Halves a, bool transpose_a, Halves b, bool transpose_b, double alpha, double beta, Halves c)
+void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
+                       Bf16s c)
 {
     const float scale = (float)alpha, keep = (float)beta;
     const size_t k = transpose_a ? a.rows : a.cols;
     CUBLAS_CHECK(cublasGemmStridedBatchedEx(
-        device().cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
+        on->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
         (int)c.rows, (int)k, &scale, b.data, CUDA_R_16BF, (int)b.cols, (long long)(b.rows * b.cols), a.data,
         CUDA_R_16BF, (int)a.cols, (long long)(a.rows * a.cols), &keep, c.data, CUDA_R_16BF, (int)c.cols,
         (long long)(c.rows * c.cols), (int)c.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
 }
 
-void verb_half_copy(Halves x, Halves to)
+void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to)
 {
     const size_t bytes = x.batch * x.rows * x.cols * sizeof(__nv_bfloat16);
-    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, nullptr));
+    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, on->stream));
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -537,40 +574,40 @@ __global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned bloc
         column[i * cols] = scales[threadIdx.x] * column[i * cols];
 }
 
-template <bool SCALES, class F> void each_line(Mats x, bool columns, F finish)
+template <bool SCALES, class F> void each_line(const Verbs *on, Mats x, bool columns, F finish)
 {
     const size_t rows = x.batch * x.rows;
     const unsigned blocks_each = cuda_blocks(x.cols, 32);
     if (columns)
         cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
-                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, nullptr, x.data, x.rows, x.cols,
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, x.rows, x.cols,
                     blocks_each, finish);
     else
-        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, nullptr, x.data, rows, x.cols,
-                    finish);
+        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, rows,
+                    x.cols, finish);
 }
 
 } // namespace
 
-void verb_normalise_lines(Mats x, float *v, double beta, double floor)
+void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor)
 {
     const bool columns = x.rows < x.cols;
     const double length = (double)(columns ? x.rows : x.cols);
-    each_line<true>(x, columns, [=] __device__(size_t i, double sum) {
+    each_line<true>(on, x, columns, [=] __device__(size_t i, double sum) {
         v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
         return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
     });
 }
 
-void verb_normalise_columns(Mats x, double eps)
+void verb_normalise_columns(Verbs *on, Mats x, double eps)
 {
-    each_line<true>(x, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
+    each_line<true>(on, x, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
 }
 
-void verb_mean_squares(Mats x, bool right, float *mean)
+void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
 {
     const double length = (double)(right ? x.rows : x.cols);
-    each_line<false>(x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
+    each_line<false>(on, x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
 }
 
 /* A block a row. */
@@ -583,14 +620,14 @@ __global__ static void scale_lines_kernel(float *to, const float *x, const float
         to[i * cols + j] = (right ? columns[j] : s[i]) * x[i * cols + j];
 }
 
-void verb_scale_lines(Mats x, const float *s, bool right, Mats to)
+void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to)
 {
-    cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0, nullptr,
-                to.data, x.data, s, x.rows, x.cols, right);
+    cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0,
+                on->stream, to.data, x.data, s, x.rows, x.cols, right);
 }
 
-void verb_inverse_roots(size_t n, float *s, const float *x, double beta, double most)
+void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)
 {
-    each<0b11, 0b01>(n, streams(s, x),
+    each<0b11, 0b01>(on, n, streams(s, x),
                      [=] __device__(float *v, None) { v[0] = inverse_root_element(v[0], v[1], beta, most); });
 }

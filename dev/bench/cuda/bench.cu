@@ -342,7 +342,7 @@ void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subject *on)
     };
     add("cross-entropy alone", 0, 2 * s.block * s.Vp + 12 * s.block, [=] { entropy(false); });
     add("cross-entropy and gradient", s.blocks, 4 * s.block * s.Vp + 12 * s.block, [=] { entropy(true); });
-    add("adamw, whole update", 0, 28 * s.parameters, [=] { optim_step(on->adamw, 1e-6, 1); });
+    add("adamw, whole update", 0, 28 * s.parameters, [=] { optim_step(on->adamw, 1); });
     rows->push_back(
         {"gradient norm, to the host", 0, 4 * s.parameters, 0, MEMORY, 0, [=] { optim_grad_norm(on->adamw, NULL); }});
 }
@@ -523,7 +523,7 @@ Optim *make_optim(const char *rule, const GptTable *table, float *params, const 
     Error e;
     config.rule = rule;
     config.steps = 100;
-    check(optim_create(&config, table->tensors, table->count, params, grads, &optim, &e), &e);
+    check(optim_create(&config, table->tensors, table->count, &(Arenas){.params = params, .grads = grads}, &optim, &e), &e);
     return optim;
 }
 
@@ -557,7 +557,7 @@ Subject make_subject(const Options &o, size_t B)
     const std::vector<int32_t> tokens = draw_tokens(R, o.config.V, 1), targets = draw_tokens(R, o.config.V, 2);
     Subject s = {};
     s.g = make_gpt(o, B);
-    s.adamw = make_optim("adamw", gpt_table(s.g), gpt_params(s.g), gpt_grads(s.g));
+    s.adamw = make_optim("adamw", gpt_table(s.g), gpt_arenas(s.g).params, gpt_arenas(s.g).grads);
     gpt_forward(s.g, tokens.data(), B, o.T);
     gpt_backward(s.g, targets.data(), 1.0 / (double)R, true);
     gpt_loss_sum(s.g);
@@ -664,7 +664,6 @@ StepTimes one_step(Trainer *t, double *loss)
     const double total = (double)(micro * t->micro_batches), begin = clock_seconds();
     gpt_times(t->g);
     optim_begin(t->optim, 0.1);
-    gpt_params_changed(t->g);
     for (size_t i = 0; i < t->micro_batches; i++) {
         gpt_forward(t->g, t->tokens.data() + i * micro, t->B, t->T);
         gpt_backward(t->g, t->targets.data() + i * micro, 1 / total, i == 0);
@@ -674,7 +673,7 @@ StepTimes one_step(Trainer *t, double *loss)
     const double before_norm = clock_seconds();
     const double norm = optim_grad_norm(t->optim, NULL);
     const double before_update = clock_seconds();
-    optim_step(t->optim, 0.1, norm > 1 ? 1 / norm : 1);
+    optim_step(t->optim, norm > 1 ? 1 / norm : 1);
     CUDA_CHECK(cudaDeviceSynchronize());
     const double end = clock_seconds();
     return {passes.forward, passes.backward, before_update - before_norm, end - before_update, end - begin};
@@ -726,7 +725,7 @@ void measure_step(const Options &o, const char *rule)
     if (t.micro_batches * t.B * t.T != o.total)
         fail("--total is no multiple of a micro-batch");
     t.g = make_gpt(o, t.B);
-    t.optim = make_optim(rule, gpt_table(t.g), gpt_params(t.g), gpt_grads(t.g));
+    t.optim = make_optim(rule, gpt_table(t.g), gpt_arenas(t.g).params, gpt_arenas(t.g).grads);
     t.tokens = draw_tokens(o.total, o.config.V, 3);
     t.targets = draw_tokens(o.total, o.config.V, 4);
     for (size_t i = 0; i < WARMUP + o.steps; i++) {

@@ -26,7 +26,7 @@ enum cusolverEigMode_t { CUSOLVER_EIG_MODE_NOVECTOR = 0, CUSOLVER_EIG_MODE_VECTO
 enum cublasFillMode_t { CUBLAS_FILL_MODE_LOWER = 0, CUBLAS_FILL_MODE_UPPER = 1 };
 
 struct emu_cusolver {
-    int unused;
+    cudaStream_t stream;
 };
 typedef emu_cusolver *cusolverDnHandle_t;
 typedef emu_cusolver *cusolverDnParams_t;
@@ -41,10 +41,24 @@ inline cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t handle)
     delete handle;
     return handle ? CUSOLVER_STATUS_SUCCESS : CUSOLVER_STATUS_NOT_INITIALIZED;
 }
+inline cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t handle, cudaStream_t stream)
+{
+    if (!handle)
+        return CUSOLVER_STATUS_NOT_INITIALIZED;
+    handle->stream = stream;
+    return CUSOLVER_STATUS_SUCCESS;
+}
 inline cusolverStatus_t cusolverDnCreateParams(cusolverDnParams_t *params) { return cusolverDnCreate(params); }
 inline cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params) { return cusolverDnDestroy(params); }
 
 namespace emu {
+
+/* enqueue, for functions of cuSOLVER. */
+inline cusolverStatus_t cusolver_enqueue(cusolverDnHandle_t handle, Work work)
+{
+    return enqueue(handle->stream, std::move(work)) == cudaSuccess ? CUSOLVER_STATUS_SUCCESS
+                                                                   : CUSOLVER_STATUS_NOT_INITIALIZED;
+}
 
 inline void check_memory(const char *function, const char *name, const void *p, size_t bytes)
 {
@@ -102,22 +116,23 @@ inline cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t handle, cusolv
     emu::check_memory(name, "A", A, static_cast<size_t>((batch - 1) * lda * n + (n - 1) * lda + n) * sizeof(double));
     emu::check_memory(name, "W", W, order * count * sizeof(double));
     emu::check_memory(name, "info", info, count * sizeof(int));
-    emu::DeviceWork device_work;
-    emu::use_workspace(name, device_buffer, device_bytes, emu::syev_bytes(n, batch));
     memset(host_buffer, emu::GARBAGE, host_bytes);
-    std::vector<double> a(order * order), work(eigh_work(order));
-    for (size_t b = 0; b < count; b++) {
-        double *matrix = static_cast<double *>(A) + b * static_cast<size_t>(lda) * order;
-        for (size_t j = 0; j < order; j++)
-            for (size_t i = 0; i < order; i++) {
-                const bool swap = uplo == CUBLAS_FILL_MODE_LOWER ? i < j : i > j;
-                a[j * order + i] = matrix[(swap ? i : j) * static_cast<size_t>(lda) + (swap ? j : i)];
-            }
-        info[b] = eigh(a.data(), static_cast<double *>(W) + b * order, order, work.data()) == 0 ? 0 : 1;
-        for (size_t j = 0; j < order; j++)
-            memcpy(matrix + j * static_cast<size_t>(lda), a.data() + j * order, order * sizeof(double));
-    }
-    return CUSOLVER_STATUS_SUCCESS;
+    return emu::cusolver_enqueue(handle, [=] {
+        emu::DeviceWork device_work;
+        emu::use_workspace(name, device_buffer, device_bytes, emu::syev_bytes(n, batch));
+        std::vector<double> a(order * order), work(eigh_work(order));
+        for (size_t b = 0; b < count; b++) {
+            double *matrix = static_cast<double *>(A) + b * static_cast<size_t>(lda) * order;
+            for (size_t j = 0; j < order; j++)
+                for (size_t i = 0; i < order; i++) {
+                    const bool swap = uplo == CUBLAS_FILL_MODE_LOWER ? i < j : i > j;
+                    a[j * order + i] = matrix[(swap ? i : j) * static_cast<size_t>(lda) + (swap ? j : i)];
+                }
+            info[b] = eigh(a.data(), static_cast<double *>(W) + b * order, order, work.data()) == 0 ? 0 : 1;
+            for (size_t j = 0; j < order; j++)
+                memcpy(matrix + j * static_cast<size_t>(lda), a.data() + j * order, order * sizeof(double));
+        }
+    });
 }
 
 inline cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t handle, int m, int n, double *, int lda,
@@ -160,26 +175,27 @@ inline cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t handle, int m, int n
     emu::check_memory(name, "A", A, static_cast<size_t>((n - 1) * lda + m) * sizeof(double));
     emu::check_memory(name, "tau", tau, static_cast<size_t>(min(m, n)) * sizeof(double));
     emu::check_memory(name, "info", info, sizeof(int));
-    emu::DeviceWork device_work;
-    emu::use_workspace(name, work, static_cast<size_t>(doubles) * sizeof(double),
-                       static_cast<size_t>(emu::qr_doubles(m, n)) * sizeof(double));
-    for (int j = 0; j < min(m, n); j++) {
-        double *v = A + static_cast<size_t>(j) * lda + j, tail = 0;
-        for (int i = 1; i < m - j; i++)
-            tail += v[i] * v[i];
-        tau[j] = 0;
-        if (tail == 0)
-            continue;
-        const double head = v[0], length = sqrt(head * head + tail), diagonal = head > 0 ? -length : length;
-        tau[j] = (diagonal - head) / diagonal;
-        for (int i = 1; i < m - j; i++)
-            v[i] /= head - diagonal;
-        for (int k = j + 1; k < n; k++)
-            emu::reflect(A + static_cast<size_t>(k) * lda + j, v, m - j, tau[j]);
-        v[0] = diagonal;
-    }
-    *info = 0;
-    return CUSOLVER_STATUS_SUCCESS;
+    return emu::cusolver_enqueue(handle, [=] {
+        emu::DeviceWork device_work;
+        emu::use_workspace(name, work, static_cast<size_t>(doubles) * sizeof(double),
+                           static_cast<size_t>(emu::qr_doubles(m, n)) * sizeof(double));
+        for (int j = 0; j < min(m, n); j++) {
+            double *v = A + static_cast<size_t>(j) * lda + j, tail = 0;
+            for (int i = 1; i < m - j; i++)
+                tail += v[i] * v[i];
+            tau[j] = 0;
+            if (tail == 0)
+                continue;
+            const double head = v[0], length = sqrt(head * head + tail), diagonal = head > 0 ? -length : length;
+            tau[j] = (diagonal - head) / diagonal;
+            for (int i = 1; i < m - j; i++)
+                v[i] /= head - diagonal;
+            for (int k = j + 1; k < n; k++)
+                emu::reflect(A + static_cast<size_t>(k) * lda + j, v, m - j, tau[j]);
+            v[0] = diagonal;
+        }
+        *info = 0;
+    });
 }
 
 /* The first n columns of the product of k reflections that Dgeqrf left in A (LAPACK's dorgqr). */
@@ -194,21 +210,22 @@ inline cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t handle, int m, int n
     emu::check_memory(name, "A", A, static_cast<size_t>((n - 1) * lda + m) * sizeof(double));
     emu::check_memory(name, "tau", tau, static_cast<size_t>(k) * sizeof(double));
     emu::check_memory(name, "info", info, sizeof(int));
-    emu::DeviceWork device_work;
-    emu::use_workspace(name, work, static_cast<size_t>(doubles) * sizeof(double),
-                       static_cast<size_t>(emu::qr_doubles(m, n)) * sizeof(double));
-    std::vector<double> q(static_cast<size_t>(m) * static_cast<size_t>(n));
-    for (int j = 0; j < n; j++) {
-        double *column = q.data() + static_cast<size_t>(j) * m;
-        column[j] = 1;
-        for (int i = k; i-- > 0;)
-            emu::reflect(column + i, A + static_cast<size_t>(i) * lda + i, m - i, tau[i]);
-    }
-    for (int j = 0; j < n; j++)
-        memcpy(A + static_cast<size_t>(j) * lda, q.data() + static_cast<size_t>(j) * m,
-               static_cast<size_t>(m) * sizeof(double));
-    *info = 0;
-    return CUSOLVER_STATUS_SUCCESS;
+    return emu::cusolver_enqueue(handle, [=] {
+        emu::DeviceWork device_work;
+        emu::use_workspace(name, work, static_cast<size_t>(doubles) * sizeof(double),
+                           static_cast<size_t>(emu::qr_doubles(m, n)) * sizeof(double));
+        std::vector<double> q(static_cast<size_t>(m) * static_cast<size_t>(n));
+        for (int j = 0; j < n; j++) {
+            double *column = q.data() + static_cast<size_t>(j) * m;
+            column[j] = 1;
+            for (int i = k; i-- > 0;)
+                emu::reflect(column + i, A + static_cast<size_t>(i) * lda + i, m - i, tau[i]);
+        }
+        for (int j = 0; j < n; j++)
+            memcpy(A + static_cast<size_t>(j) * lda, q.data() + static_cast<size_t>(j) * m,
+                   static_cast<size_t>(m) * sizeof(double));
+        *info = 0;
+    });
 }
 
 #endif

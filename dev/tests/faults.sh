@@ -162,51 +162,51 @@ judges | optim/rules/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);/
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
-rules | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
-rules | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
-rules | optim/rules/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
-rules | optim/rules/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
-rules | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
-rules | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
-rules | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
-rules | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
-rules | optim/rules/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
-rules | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
-rules | optim/rules/dion.c | s/verb_normalise_columns(q, 1e-8);//
-rules | optim/rules/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
-rules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
-rules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
-rules | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
-rules | optim/rules/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
-rules | optim/rules/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
-rules | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
-rules | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
-rules | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
-rules | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
-rules | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
-rules | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
-rules | optim/optim.c | s/until == 0 || done < until/1/
-rules | optim/optim.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
-rules | optim/optim.c | s/sqrt(want \/ have)/1/
-rules | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
-rules | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
-rules | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
-rules | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
-rules | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules | optim/rules/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
-rules | optim/rules/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
-rules | optim/rules/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
-rules | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
-rules | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
-rules | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
-rules | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
+rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
+rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
+rules_norms | optim/rules/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
+rules_identities | optim/rules/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
+rules_identities | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
+rules_identities | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
+rules_identities | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
+rules_norms | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
+rules_decay | optim/rules/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
+rules_orthogonal | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
+rules_orthogonal | optim/rules/dion.c | s/verb_normalise_columns(q, 1e-8);//
+rules_orthogonal | optim/rules/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
+rules_schedules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
+rules_schedules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
+rules_identities | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
+rules_norms | optim/rules/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
+rules_orthogonal | optim/rules/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
+rules_identities | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
+rules_identities | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
+rules_orthogonal | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
+rules_norms | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
+averages | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
+sensitivity | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
+averages | optim/optim.c | s/until == 0 || done < until/1/
+averages | optim/optim.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
+rules_norms | optim/optim.c | s/sqrt(want \/ have)/1/
+sensitivity | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
+rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
+rules_identities | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
+rules_soap | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
+rules_soap | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
+rules_soap | optim/rules/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
+rules_soap | optim/rules/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
+rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
+rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
+rules_soap | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
+rules_orthogonal | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
+rules_soap | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
 diagnose | train/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | train/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | train/diagnose.c | s/scale - 1;/scale;/
 diagnose | train/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
 allocation | optim/rules/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
 cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
-rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
+averages | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
 emulated | train_gpt.cu | s/x\[j\] += y\[j\];/x[j] += 0.999f * y[j];/

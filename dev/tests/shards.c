@@ -1,20 +1,18 @@
 #include "dev/tests/shards.h"
 
 #include "dev/tests/check.h"
+#include "dev/tests/folder.h"
 
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-char shards_directory[] = "/tmp/test_shards_XXXXXX";
 const size_t shard_sizes[SHARDS] = {101, 64, 257, 9, 17, 16};
 
-Path in_directory(const char *name)
+Path path_of(const char *name)
 {
     Path path;
-    snprintf(path.text, sizeof path.text, "%s/%s", shards_directory, name);
+    snprintf(path.text, sizeof path.text, "%s/%s", folder, name);
     return path;
 }
 
@@ -71,7 +69,7 @@ static void write_set(void)
         for (size_t i = 0; i < shard_sizes[s]; i++)
             ids[i] = id_of(shard_start(s) + i);
         snprintf(name, sizeof name, "set_%zu.bin", s);
-        write_shard(in_directory(name).text, ids, shard_sizes[s]);
+        write_shard(path_of(name).text, ids, shard_sizes[s]);
     }
 }
 
@@ -79,7 +77,7 @@ Tokens *open_tokens(const char *name, size_t vocabulary)
 {
     Tokens *tokens = NULL;
     Error e = {""};
-    check(tokens_open(in_directory(name).text, vocabulary, &tokens, &e) == 0, "%s", e.text);
+    check(tokens_open(path_of(name).text, vocabulary, &tokens, &e) == 0, "%s", e.text);
     return tokens;
 }
 
@@ -92,21 +90,8 @@ void check_sentence(const Error *e, const char *path, const char *sentence)
 
 bool shards_begin(void)
 {
-    if (mkdtemp(shards_directory) == NULL) {
-        perror(shards_directory);
+    if (!folder_begin("test_shards"))
         return false;
-    }
     write_set();
     return true;
-}
-
-void shards_end(void)
-{
-    glob_t files;
-    if (glob(in_directory("*").text, 0, NULL, &files) == 0) {
-        for (size_t i = 0; i < files.gl_pathc; i++)
-            unlink(files.gl_pathv[i]);
-        globfree(&files);
-    }
-    rmdir(shards_directory);
 }

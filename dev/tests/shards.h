@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Shards of tokens for the programs that test how they are read, in a directory of their own under /tmp. */
+/* Shards of tokens for the programs that test how they are read. */
 
 enum { HEADER_BYTES = 1024, PATH_MAX_HERE = 128 };
 
@@ -15,13 +15,11 @@ typedef struct Path {
     char text[PATH_MAX_HERE];
 } Path;
 
-/* Makes the directory and writes the set into it; false, with a message, if it cannot. shards_end removes it with all
- * its files. */
+/* Makes the program's folder (folder.h) and writes the set into it; false, with a message, if it cannot. folder_end
+ * removes it. */
 bool shards_begin(void);
-void shards_end(void);
 
-extern char shards_directory[];
-Path in_directory(const char *name);
+Path path_of(const char *name); /* in the folder */
 
 void write_bytes(const char *path, const unsigned char *bytes, size_t n);
 void put_int32(unsigned char *p, int32_t value);

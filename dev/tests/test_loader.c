@@ -1,6 +1,7 @@
 /* Loaders against shards this program writes: the order of an epoch, training's stream, validation's windows. */
 #include "data/loader.h"
 #include "dev/tests/check.h"
+#include "dev/tests/folder.h"
 #include "dev/tests/shards.h"
 
 #include <math.h>
@@ -466,7 +467,7 @@ static void check_thread_error(const Tokens *tokens, size_t good, const char *se
 
 static void test_errors_of_the_thread(void)
 {
-    const Path path = in_directory("thread.bin");
+    const Path path = path_of("thread.bin");
     uint16_t ids[91];
     for (uint16_t i = 0; i < 91; i++)
         ids[i] = i;
@@ -550,6 +551,6 @@ int main(void)
     check_run("errors: no memory for the queue", test_no_memory_for_the_queue);
     check_run("errors: met by the thread", test_errors_of_the_thread);
     check_run("real shards", test_real_shards);
-    shards_end();
+    folder_end();
     return check_summary();
 }

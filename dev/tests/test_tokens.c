@@ -2,6 +2,7 @@
 #include "base/random.h"
 #include "data/loader.h"
 #include "dev/tests/check.h"
+#include "dev/tests/folder.h"
 #include "dev/tests/shards.h"
 
 #include <stdio.h>
@@ -42,11 +43,11 @@ static void test_name_order(void)
     const char *const names[] = {"order_b.bin", "order_a.bin", "order_10.bin", "order_B.bin", "order_9.bin"};
     const char *const sorted[] = {"order_10.bin", "order_9.bin", "order_B.bin", "order_a.bin", "order_b.bin"};
     for (size_t i = 0; i < 5; i++)
-        write_shard(in_directory(names[i]).text, (const uint16_t[]){1, 2}, 2);
+        write_shard(path_of(names[i]).text, (const uint16_t[]){1, 2}, 2);
     Tokens *tokens = open_tokens("order_*.bin", 3);
     check(tokens_shards(tokens) == 5, "%zu shards", tokens_shards(tokens));
     for (size_t s = 0; s < 5; s++)
-        check(strcmp(tokens_shard_name(tokens, s), in_directory(sorted[s]).text) == 0, "shard %zu is %s", s,
+        check(strcmp(tokens_shard_name(tokens, s), path_of(sorted[s]).text) == 0, "shard %zu is %s", s,
               tokens_shard_name(tokens, s));
     tokens_close(tokens);
 }
@@ -57,7 +58,7 @@ static void test_many_shards_few_descriptors(void)
     for (uint16_t i = 0; i < MANY; i++) {
         char name[32];
         snprintf(name, sizeof name, "many_%03d.bin", i);
-        write_shard(in_directory(name).text, (const uint16_t[]){i, 7, 8}, 3);
+        write_shard(path_of(name).text, (const uint16_t[]){i, 7, 8}, 3);
     }
     struct rlimit usual, tight;
     check(getrlimit(RLIMIT_NOFILE, &usual) == 0, "getrlimit");
@@ -102,7 +103,7 @@ static void test_bytes_and_text(void)
         size_t n, train;
     } cuts[] = {{11, 9}, {19, 17}, {20, 18}, {100, 90}, {299, 269}};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-        const Path path = in_directory("text.txt");
+        const Path path = path_of("text.txt");
         write_bytes(path.text, bytes, cuts[i].n);
         if (check(tokens_from_text(path.text, &train, &val, &e) == 0, "%zu bytes: %s", cuts[i].n, e.text)) {
             check_bytes(train, bytes, cuts[i].train);
@@ -150,7 +151,7 @@ static void test_faulty_shards(void)
         {20240520, 1, 9, 1044, "is too long: its header counts 9 tokens, which makes 1042 bytes, but it has 1044"},
         {20240520, 1, 10, 1045, "is too long: its header counts 10 tokens, which makes 1044 bytes, but it has 1045"},
     };
-    const Path path = in_directory("fault.bin");
+    const Path path = path_of("fault.bin");
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         unsigned char bytes[HEADER_BYTES + 64] = {0};
         put_int32(bytes, faults[i].magic);
@@ -167,19 +168,19 @@ static void test_files_that_cannot_be_opened(void)
     Error e = {""};
     check(tokens_open("", 10, &tokens, &e) == -1 && strcmp(e.text, "the pattern for token shards is empty") == 0,
           "empty pattern: %s", e.text);
-    const Path nothing = in_directory("nothing_*.bin");
+    const Path nothing = path_of("nothing_*.bin");
     char want[256];
     snprintf(want, sizeof want, "no file matches '%s'", nothing.text);
     check(tokens_open(nothing.text, 10, &tokens, &e) == -1 && strcmp(e.text, want) == 0, "no match: %s", e.text);
-    check_open_fails(shards_directory, 10, "is not a regular file");
+    check_open_fails(folder, 10, "is not a regular file");
 
-    const Path pipe = in_directory("pipe.bin"), link = in_directory("link.bin");
+    const Path pipe = path_of("pipe.bin"), link = path_of("link.bin");
     check(mkfifo(pipe.text, 0600) == 0 && symlink("missing", link.text) == 0, "no pipe or link to test with");
     check_open_fails(pipe.text, 10, "is not a regular file");
     check_open_fails(link.text, 10, "cannot be opened: No such file or directory");
 
     if (geteuid() != 0) { /* root may read anything */
-        const Path locked = in_directory("locked.bin");
+        const Path locked = path_of("locked.bin");
         write_shard(locked.text, (const uint16_t[]){1, 2}, 2);
         chmod(locked.text, 0);
         check_open_fails(locked.text, 10, "cannot be opened: Permission denied");
@@ -190,11 +191,11 @@ static void test_one_faulty_shard_among_good_ones(void)
 {
     Tokens *tokens;
     Error e = {""};
-    const Path bad = in_directory("mixed_2.bin");
-    write_shard(in_directory("mixed_1.bin").text, (const uint16_t[]){1, 2}, 2);
+    const Path bad = path_of("mixed_2.bin");
+    write_shard(path_of("mixed_1.bin").text, (const uint16_t[]){1, 2}, 2);
     write_shard(bad.text, (const uint16_t[]){1, 9}, 2);
-    write_shard(in_directory("mixed_3.bin").text, (const uint16_t[]){1, 2}, 2);
-    check(tokens_open(in_directory("mixed_*.bin").text, 9, &tokens, &e) == -1, "opened");
+    write_shard(path_of("mixed_3.bin").text, (const uint16_t[]){1, 2}, 2);
+    check(tokens_open(path_of("mixed_*.bin").text, 9, &tokens, &e) == -1, "opened");
     check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8");
 }
 
@@ -203,7 +204,7 @@ static void test_ids_beyond_the_vocabulary(void)
 {
     enum { COUNT = 6000 };
     const size_t places[] = {0, 1, 4095, 4096, 5999};
-    const Path path = in_directory("ids.bin");
+    const Path path = path_of("ids.bin");
     for (size_t i = 0; i < 5; i++) {
         uint16_t ids[COUNT];
         int32_t got[COUNT];
@@ -234,7 +235,7 @@ static void test_faulty_texts(void)
 {
     Tokens *train, *val;
     Error e = {""};
-    const Path path = in_directory("short.txt"), missing = in_directory("missing.txt");
+    const Path path = path_of("short.txt"), missing = path_of("missing.txt");
     const struct {
         size_t n;
         const char *sentence;
@@ -250,8 +251,8 @@ static void test_faulty_texts(void)
     }
     check(tokens_from_text(missing.text, &train, &val, &e) == -1, "a missing text was taken");
     check_sentence(&e, missing.text, "cannot be opened: No such file or directory");
-    check(tokens_from_text(shards_directory, &train, &val, &e) == -1, "a directory was taken");
-    check_sentence(&e, shards_directory, "is not a regular file");
+    check(tokens_from_text(folder, &train, &val, &e) == -1, "a directory was taken");
+    check_sentence(&e, folder, "is not a regular file");
     check(tokens_from_bytes("nothing", NULL, 0, &train, &e) == -1, "no bytes were taken");
     check_sentence(&e, "nothing", "is empty");
 }
@@ -289,7 +290,7 @@ static bool is_shard(const unsigned char *bytes, size_t n, size_t vocabulary)
 static void test_mutated_shards(void)
 {
     enum { ROUNDS = 5000, COUNT = 40, VOCABULARY = 300 };
-    const Path path = in_directory("mutated.bin");
+    const Path path = path_of("mutated.bin");
     uint16_t ids[COUNT];
     Random random = random_make(2026, 0);
     size_t taken = 0;
@@ -327,6 +328,6 @@ int main(void)
     check_run("errors: ids beyond the vocabulary", test_ids_beyond_the_vocabulary);
     check_run("errors: faulty texts", test_faulty_texts);
     check_run("errors: mutated shards", test_mutated_shards);
-    shards_end();
+    folder_end();
     return check_summary();
 }

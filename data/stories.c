@@ -1,252 +1,58 @@
-#include "data/stories_private.h"
+#include "data/stories.h"
+
+#include "data/stories_grammar.h"
+#include "data/stories_observe.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- faults and errors --- */
-
-void scribe_fault(Scribe *s, const char *what, const char *where)
-{
-    if (s->status != GOING)
-        return;
-    s->status = FAILED;
-    error_set(s->e, "story grammar: %s at \"%.60s\" (byte %zu of the text)", what, where, s->cursor);
-}
-
-/* Appends up to `length` bytes to a C string of `capacity` bytes, in quotes, with '?' for what is not printable. */
-static void quote(char *to, size_t capacity, const unsigned char *bytes, size_t length)
-{
-    const size_t used = strlen(to);
-    char clean[32];
-    size_t n = 0;
-    for (; n < length && n + 1 < sizeof clean; n++)
-        clean[n] = (char)(bytes[n] >= ' ' && bytes[n] <= '~' ? bytes[n] : bytes[n] == '\n' ? '/' : '?');
-    clean[n] = '\0';
-    snprintf(to + used, capacity - used, "%s\"%s\"", used > 0 ? " or " : "", clean);
-}
-
-/* The text leaves the language at the cursor, `agreed` bytes into options[active[0 .. count-1]]. */
-static void refuse(Scribe *s, const size_t *active, size_t count, size_t agreed)
-{
-    enum { SHOWN = 4 };
-    char expected[256] = "", found[40] = "";
-    for (size_t i = 0; i < count && i < SHOWN; i++) {
-        const Option *o = &s->choice.options[active[i]];
-        const char *rest = s->choice.bytes + o->start + agreed;
-        quote(expected, sizeof expected, (const unsigned char *)rest, o->length - agreed);
-    }
-    const size_t left = s->out->size - s->cursor;
-    quote(found, sizeof found, s->out->text + s->cursor, left < 12 ? left : 12);
-    s->status = FAILED;
-    error_set(s->e, "byte %zu: expected %s%s, found %s", s->cursor, expected, count > SHOWN ? " or others" : "", found);
-}
-
-/* --- choices --- */
-
-void choice_open(Scribe *s)
-{
-    s->choice.count = 0;
-    s->choice.size = 0;
-}
-
-void option_open(Scribe *s, uint64_t weight)
-{
-    Choice *c = &s->choice;
-    if (weight == 0 || c->count == OPTIONS_MAX)
-        scribe_fault(s, weight == 0 ? "an option of weight 0" : "too many options", c->bytes);
-    else
-        c->options[c->count++] = (Option){c->size, 0, weight};
-}
-
-void option_put(Scribe *s, const char *text, size_t length)
-{
-    Choice *c = &s->choice;
-    if (s->status != GOING)
-        return;
-    if (length > OPTION_BYTES_MAX - c->size) {
-        scribe_fault(s, "options too long", text);
-        return;
-    }
-    memcpy(c->bytes + c->size, text, length);
-    c->size += length;
-    c->options[c->count - 1].length += length;
-}
-
-static int reserve(Scribe *s, size_t more)
-{
-    Stories *out = s->out;
-    if (s->text_capacity > 0 && more <= s->text_capacity - out->size)
-        return 0;
-    const size_t bytes_each = 1 + sizeof *out->nats;
-    size_t capacity = s->text_capacity > 0 ? s->text_capacity : 4096;
-    while (more > capacity - out->size) {
-        if (capacity > SIZE_MAX / bytes_each / 2)
-            return -1;
-        capacity *= 2;
-    }
-    unsigned char *text = realloc(out->text, capacity);
-    if (text != NULL)
-        out->text = text;
-    float *nats = realloc(out->nats, capacity * sizeof *nats);
-    if (nats != NULL)
-        out->nats = nats;
-    if (text == NULL || nats == NULL)
-        return -1;
-    s->text_capacity = capacity;
-    return 0;
-}
-
-static uint64_t mass_of(const Choice *c)
-{
-    uint64_t mass = 0;
-    for (size_t i = 0; i < c->count; i++)
-        mass += c->options[i].weight;
-    return mass;
-}
-
-/* Draws an option and writes its text behind the cursor. */
-static void write_option(Scribe *s)
-{
-    const Choice *c = &s->choice;
-    uint64_t draw = c->count > 1 ? random_below(&s->random, mass_of(c)) : 0;
-    size_t drawn = 0;
-    while (draw >= c->options[drawn].weight)
-        draw -= c->options[drawn++].weight;
-    const Option *o = &c->options[drawn];
-    if (reserve(s, o->length) != 0) {
-        s->status = FAILED;
-        error_set(s->e, "no memory for a story corpus of more than %zu bytes", s->out->size);
-        return;
-    }
-    memcpy(s->out->text + s->out->size, c->bytes + o->start, o->length);
-    s->out->size += o->length;
-}
-
-/* Lists those of the active options whose byte `at` is `byte`; returns how many they are, and their mass. */
-static size_t narrow(const Choice *c, const size_t *active, size_t count, size_t at, unsigned char byte,
-                     size_t *agreeing, uint64_t *mass)
-{
-    size_t kept = 0;
-    *mass = 0;
-    for (size_t i = 0; i < count; i++) {
-        const Option *o = &c->options[active[i]];
-        if ((unsigned char)c->bytes[o->start + at] != byte)
-            continue;
-        *mass += o->weight;
-        agreeing[kept++] = active[i];
-    }
-    return kept;
-}
-
-/* Whether one of the active options ends after `at` bytes: it is a prefix of the others then. */
-static bool any_ends(const Choice *c, const size_t *active, size_t count, size_t at)
-{
-    for (size_t i = 0; i < count; i++)
-        if (c->options[active[i]].length == at)
-            return true;
-    return false;
-}
-
-/* Reads the bytes from `at` on of the only option left: they tell nothing. */
-static void read_rest(Scribe *s, size_t only, size_t at)
-{
-    Stories *out = s->out;
-    const Option *o = &s->choice.options[only];
-    const unsigned char *want = (const unsigned char *)s->choice.bytes + o->start + at, *have = out->text + s->cursor;
-    const size_t wanted = o->length - at, left = out->size - s->cursor, n = wanted < left ? wanted : left;
-    size_t agreed = memcmp(have, want, n) == 0 ? n : 0;
-    while (agreed < n && have[agreed] == want[agreed])
-        agreed++;
-    memset(out->nats + s->cursor, 0, agreed * sizeof *out->nats); /* all bits 0: 0.0f */
-    s->cursor += agreed;
-    if (agreed < n)
-        refuse(s, &only, 1, at + agreed);
-    else if (n < wanted)
-        s->status = CUT_OFF;
-}
-
-/* Reads the option at the cursor byte by byte and notes what each byte tells. */
-static size_t read_option(Scribe *s)
-{
-    const Choice *c = &s->choice;
-    size_t active[OPTIONS_MAX] = {0}, agreeing[OPTIONS_MAX], count = c->count, at = 0;
-    uint64_t mass = mass_of(c), rest;
-    for (size_t i = 0; i < count; i++)
-        active[i] = i;
-    for (; count > 1; at++) {
-        if (any_ends(c, active, count, at)) {
-            scribe_fault(s, "options are not prefix-free", c->bytes + c->options[active[0]].start);
-            return 0;
-        }
-        if (s->cursor == s->out->size) {
-            s->status = CUT_OFF;
-            return 0;
-        }
-        const size_t kept = narrow(c, active, count, at, s->out->text[s->cursor], agreeing, &rest);
-        if (kept == 0) {
-            refuse(s, active, count, at);
-            return 0;
-        }
-        s->out->nats[s->cursor++] = rest < mass ? (float)log((double)mass / (double)rest) : 0.0f;
-        memcpy(active, agreeing, kept * sizeof *active);
-        count = kept;
-        mass = rest;
-    }
-    read_rest(s, active[0], at);
-    return active[0];
-}
-
-size_t choice_make(Scribe *s)
-{
-    if (s->status == GOING && s->choice.count == 0)
-        scribe_fault(s, "no options", "");
-    if (s->status == GOING && !s->parsing)
-        write_option(s);
-    if (s->status != GOING)
-        return 0;
-    const size_t offset = s->cursor, chosen = read_option(s);
-    if (s->status != GOING)
-        return 0;
-    if (s->observe != NULL)
-        s->observe(s->context, &s->choice, chosen, offset);
-    return chosen;
-}
-
 /* --- stories --- */
 
-static void tell_story(Scribe *s)
+/* Notes where a story begins, in the array of *capacity places. */
+static void note_start(Scribe *s, Stories *out, size_t *capacity)
 {
-    Stories *out = s->out;
-    if (out->story_count == s->story_capacity) {
-        const size_t capacity = s->story_capacity > 0 ? 2 * s->story_capacity : 256;
-        const bool fits = capacity <= SIZE_MAX / sizeof(size_t);
-        size_t *starts = fits ? realloc(out->story_start, capacity * sizeof *starts) : NULL;
+    if (out->story_count == *capacity) {
+        const size_t wanted = *capacity > 0 ? 2 * *capacity : 256;
+        const bool fits = wanted <= SIZE_MAX / sizeof(size_t);
+        size_t *starts = fits ? realloc(out->story_start, wanted * sizeof *starts) : NULL;
         if (starts == NULL) {
             s->status = FAILED;
-            error_set(s->e, "no memory for the starts of %zu stories", capacity);
+            error_set(s->e, "no memory for the starts of %zu stories", wanted);
             return;
         }
         out->story_start = starts;
-        s->story_capacity = capacity;
+        *capacity = wanted;
     }
     out->story_start[out->story_count++] = s->cursor;
-    memset(s->slots, 0, sizeof s->slots);
-    memset(s->used, 0, sizeof s->used);
-    grammar_story(s);
 }
 
-static int finish(Scribe *s)
+/* Tells stories while the cursor stands before byte `end`. */
+static void tell_stories(Scribe *s, size_t end, Stories *out)
+{
+    size_t capacity = 0;
+    while (s->status == GOING && s->cursor < end) {
+        note_start(s, out, &capacity);
+        memset(s->slots, 0, sizeof s->slots);
+        memset(s->used, 0, sizeof s->used);
+        grammar_story(s);
+    }
+}
+
+/* Hands text and nats over to *out, which holds nothing after a failure. */
+static int finish(Scribe *s, Stories *out)
 {
     const int result = s->status == FAILED ? -1 : 0;
+    out->size = s->size;
+    out->text = s->text;
+    out->nats = s->nats;
     if (result != 0)
-        stories_free(s->out);
+        stories_free(out);
     free(s);
     return result;
 }
 
-static Scribe *start(Stories *out, ChoiceObserver observe, void *context, Error *e)
+static Scribe *start(ChoiceObserver observe, void *context, Stories *out, Error *e)
 {
     *out = (Stories){0};
     Scribe *s = calloc(1, sizeof *s);
@@ -254,7 +60,6 @@ static Scribe *start(Stories *out, ChoiceObserver observe, void *context, Error 
         error_set(e, "no memory for the story scribe");
         return NULL;
     }
-    s->out = out;
     s->observe = observe;
     s->context = context;
     s->e = e;
@@ -264,7 +69,7 @@ static Scribe *start(Stories *out, ChoiceObserver observe, void *context, Error 
 int stories_generate_observed(uint64_t seed, size_t bytes, ChoiceObserver observe, void *context, Stories *out,
                               Error *e)
 {
-    Scribe *s = start(out, observe, context, e);
+    Scribe *s = start(observe, context, out, e);
     if (s == NULL)
         return -1;
     s->random = random_make(seed, 0);
@@ -272,9 +77,8 @@ int stories_generate_observed(uint64_t seed, size_t bytes, ChoiceObserver observ
         s->status = FAILED;
         error_set(e, "a story corpus of 0 bytes was asked for");
     }
-    while (s->status == GOING && out->size < bytes)
-        tell_story(s);
-    return finish(s);
+    tell_stories(s, bytes, out);
+    return finish(s, out);
 }
 
 int stories_generate(uint64_t seed, size_t bytes, Stories *out, Error *e)
@@ -285,23 +89,22 @@ int stories_generate(uint64_t seed, size_t bytes, Stories *out, Error *e)
 int stories_parse_observed(const unsigned char *text, size_t size, ChoiceObserver observe, void *context, Stories *out,
                            Error *e)
 {
-    Scribe *s = start(out, observe, context, e);
+    Scribe *s = start(observe, context, out, e);
     if (s == NULL)
         return -1;
     s->parsing = true;
     if (size == 0) {
         s->status = FAILED;
         error_set(e, "byte 0: expected a story, found an empty text");
-    } else if (reserve(s, size) != 0) {
+    } else if (scribe_reserve(s, size) != 0) {
         s->status = FAILED;
         error_set(e, "no memory to parse a text of %zu bytes", size);
     } else {
-        memcpy(out->text, text, size);
-        out->size = size;
+        memcpy(s->text, text, size);
+        s->size = size;
     }
-    while (s->status == GOING && s->cursor < size)
-        tell_story(s);
-    return finish(s);
+    tell_stories(s, size, out);
+    return finish(s, out);
 }
 
 int stories_parse(const unsigned char *text, size_t size, Stories *out, Error *e)

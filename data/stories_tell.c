@@ -1,4 +1,6 @@
-#include "data/stories_private.h"
+#include "data/stories_tell.h"
+
+#include "data/stories_words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -236,8 +238,8 @@ static const Word *draw_word(Scribe *s, const WordList *list, const char *form, 
 
 static void draw_item(Scribe *s, char letter, const char *form, size_t length)
 {
-    const Word *adjective = draw_word(s, grammar_list("adjective", 9), form, length, " ");
-    const Word *noun = draw_word(s, grammar_list("noun", 4), "", 0, "");
+    const Word *adjective = draw_word(s, words_find("adjective", 9), form, length, " ");
+    const Word *noun = draw_word(s, words_find("noun", 4), "", 0, "");
     char text[sizeof s->slots[0].text];
     const int n = snprintf(text, sizeof text, "%s %s", adjective->text, noun->text);
     bind(s, letter, text, (size_t)n, noun->text);
@@ -257,7 +259,7 @@ static void tell_draw(Scribe *s, char letter, const char *p, const char *end)
     const char *space = memchr(p, ' ', (size_t)(end - p));
     const char *name = space != NULL ? space + 1 : p;
     const size_t form_length = space != NULL ? (size_t)(space - p) : 0;
-    const WordList *list = grammar_list(name, (size_t)(end - name));
+    const WordList *list = words_find(name, (size_t)(end - name));
     if (same(name, (size_t)(end - name), "item")) {
         draw_item(s, letter, p, form_length);
     } else if (list == NULL) {

@@ -84,6 +84,15 @@ void averages_pin_norms(const Optim *optim, const OptimGroup *g)
     }
 }
 
+size_t averages_guess_tail(const Optim *optim)
+{
+    const Averages *a = &optim->averages;
+    size_t n = 0;
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        n += tensor_size(&optim->tensors[i]);
+    return a->config.tail != 0 && verb_sum_squares(optim->on, n, a->tail) > 0 ? optim->steps_done : 0;
+}
+
 void averages_update(Optim *optim)
 {
     Averages *a = &optim->averages;
@@ -97,13 +106,14 @@ void averages_update(Optim *optim)
             verb_add(optim->on, n, a->previous + at, param, -1, 1);
             verb_add(optim->on, n, a->change + at, a->previous + at, decay, 1 - decay);
         }
-        if (tail && !a->tail_begun)
+        if (tail && a->tail_began == 0)
             verb_scale(optim->on, n, a->tail + at, param, 1);
         else if (tail)
             verb_add(optim->on, n, a->tail + at, param, kept, 1 - kept);
         at += n;
     }
-    a->tail_begun = a->tail_begun || tail;
+    if (tail && a->tail_began == 0)
+        a->tail_began = optim->steps_done;
 }
 
 void optim_show(Optim *optim)
@@ -113,7 +123,7 @@ void optim_show(Optim *optim)
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
         const size_t n = tensor_size(t);
         verb_scale(optim->on, n, a->point + at, optim->arenas.params + t->offset, 1);
-        if (a->tail_begun)
+        if (a->tail_began > 0)
             verb_add(optim->on, n, optim->arenas.params + t->offset, a->tail + at, 1 - a->config.tail_share,
                      a->config.tail_share);
         at += n;

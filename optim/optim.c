@@ -204,15 +204,6 @@ void optim_begin(Optim *optim, double lr_factor)
     }
 }
 
-/* Whether the tail that was read from a checkpoint had begun: it is zero before. */
-static bool tail_has_begun(const Optim *optim)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < optim->tensor_count; i++)
-        n += tensor_size(&optim->tensors[i]);
-    return optim->averages.config.tail != 0 && verb_sum_squares(optim->on, n, optim->averages.tail) > 0;
-}
-
 void optim_step(Optim *optim, double grad_scale)
 {
     for (size_t i = 0; i < optim->group_count; i++) {
@@ -240,10 +231,17 @@ double optim_lr_factor(const Optim *optim) { return optim->lr_factor; }
 Verbs *optim_verbs(const Optim *optim) { return optim->on; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 
-void optim_set_steps_done(Optim *optim, size_t steps)
+const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began"};
+
+OptimScalars optim_scalars(const Optim *optim)
 {
-    optim->steps_done = steps;
-    optim->averages.tail_begun = tail_has_begun(optim);
+    return (OptimScalars){.steps_done = (double)optim->steps_done, .tail_began = (double)optim->averages.tail_began};
+}
+
+void optim_set_scalars(Optim *optim, OptimScalars scalars)
+{
+    optim->steps_done = (size_t)scalars.steps_done;
+    optim->averages.tail_began = isnan(scalars.tail_began) ? averages_guess_tail(optim) : (size_t)scalars.tail_began;
 }
 
 size_t optim_state_count(const Optim *optim) { return optim->state_count; }

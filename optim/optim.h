@@ -65,9 +65,21 @@ struct Verbs *optim_verbs(const Optim *optim);
 void optim_show(Optim *optim);
 void optim_hide(Optim *optim);
 
-/* Updates done so far: t of the bias corrections. Restored with the state on resume. */
+/* Updates done so far: t of the bias corrections. */
 size_t optim_steps_done(const Optim *optim);
-void optim_set_steps_done(Optim *optim, size_t steps);
+
+/* What a checkpoint keeps by name besides the state tensors, for this struct's members in their order. */
+typedef struct OptimScalars {
+    double steps_done;
+    double tail_began; /* the update after which the tail average began; 0: it has not */
+} OptimScalars;
+enum { OPTIM_SCALARS = sizeof(OptimScalars) / sizeof(double) };
+extern const char *const optim_scalar_names[OPTIM_SCALARS];
+OptimScalars optim_scalars(const Optim *optim);
+
+/* On resume, after the state. A NaN, of a checkpoint that is older than the number, is replaced by what it would have
+ * been; steps_done must be given. */
+void optim_set_scalars(Optim *optim, OptimScalars scalars);
 
 /* The state tensors, for checkpoints: F32, rows x cols, named "<tensor>.<state>". */
 typedef struct OptimState {

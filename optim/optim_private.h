@@ -13,7 +13,7 @@
 /* The averages' arenas, tensor after tensor: state of the run, but for `previous`, which lives within a step. */
 typedef struct Averages {
     OptimAveraging config;
-    bool tail_begun;
+    size_t tail_began; /* the update after which the tail was begun; 0: it was not */
     float *change, *previous, *tail, *point;
 } Averages;
 
@@ -65,6 +65,9 @@ void averages_shift(Optim *optim);
 
 /* EMA-Nesterov shifts parameters whose norm a rule keeps: each matrix gets the one back that it had at rest. */
 void averages_pin_norms(const Optim *optim, const OptimGroup *g);
+
+/* tail_began of a state from before it was kept: a tail that had not begun is zero. */
+size_t averages_guess_tail(const Optim *optim);
 
 /* After a step: the averages take it in. */
 void averages_update(Optim *optim);

@@ -314,10 +314,15 @@ static size_t largest_state(const Optim *optim)
 static int write_optim(const char *dir, const Optim *optim, Error *e)
 {
     const size_t n = optim_state_count(optim);
-    char path[PATH_MOST], steps[32];
-    const char *const metadata[][2] = {{"steps_done", steps}};
+    const OptimScalars scalars = optim_scalars(optim);
+    char path[PATH_MOST], values[OPTIM_SCALARS][32];
+    const char *metadata[OPTIM_SCALARS][2];
     SafetensorsWriter *writer;
-    snprintf(steps, sizeof steps, "%zu", optim_steps_done(optim));
+    for (size_t i = 0; i < OPTIM_SCALARS; i++) {
+        snprintf(values[i], sizeof values[i], "%.17g", ((const double *)&scalars)[i]);
+        metadata[i][0] = optim_scalar_names[i];
+        metadata[i][1] = values[i];
+    }
     if (join(path, dir, "optimizer.safetensors", e) != 0)
         return -1;
     SafetensorsSpec *specs = malloc((n + 1) * sizeof *specs);
@@ -327,7 +332,7 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
         const OptimState *s = optim_state(optim, i);
         specs[i] = (SafetensorsSpec){.name = s->name, .dtype = DTYPE_F32, .rank = 2, .shape = {s->rows, s->cols}};
     }
-    int status = safetensors_create(path, specs, n, metadata, 1, &writer, e);
+    int status = safetensors_create(path, specs, n, (const char *const(*)[2])metadata, OPTIM_SCALARS, &writer, e);
     free(specs);
     if (status != 0)
         return -1;
@@ -347,14 +352,26 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
     return safetensors_finish(writer, e);
 }
 
+/* A number that the metadata lack is NaN. */
+static int read_scalars(const char *path, const Safetensors *file, OptimScalars *scalars, Error *e)
+{
+    for (size_t i = 0; i < OPTIM_SCALARS; i++) {
+        const char *name = optim_scalar_names[i], *text = safetensors_metadata(file, name);
+        char *end = NULL;
+        const double value = text != NULL ? strtod(text, &end) : (double)NAN;
+        if (text != NULL && (end == text || *end != '\0' || !(value >= 0 && value < 0x1p53)))
+            return error_set(e, "%s: the metadata has no number %s", path, name);
+        ((double *)scalars)[i] = value;
+    }
+    return isnan(scalars->steps_done) ? error_set(e, "%s: the metadata has no number steps_done", path) : 0;
+}
+
 /* `host` has room for the largest state. */
 static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim, float *host, Error *e)
 {
-    char *end;
-    const char *steps = safetensors_metadata(file, "steps_done");
-    const unsigned long long done = steps != NULL ? strtoull(steps, &end, 10) : 0;
-    if (steps == NULL || end == steps || *end != '\0')
-        return error_set(e, "%s: the metadata has no number steps_done", path);
+    OptimScalars scalars;
+    if (read_scalars(path, file, &scalars, e) != 0)
+        return -1;
     if (safetensors_count(file) != optim_state_count(optim))
         return error_set(e, "%s: holds %zu tensors, the optimizer has %zu", path, safetensors_count(file),
                          optim_state_count(optim));
@@ -369,41 +386,86 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
             return -1;
         optim_state_write(optim, i, host);
     }
-    optim_set_steps_done(optim, (size_t)done);
+    optim_set_scalars(optim, scalars);
     return 0;
 }
 
+/* Of state.json. A reader takes older versions, whose missing keys have a default, and refuses newer ones. */
+enum { STATE_VERSION = 1 };
+
+/* The numbers of state.json: integers, or reals where `real`; `since` the version that brought them. */
+static const struct StateKey {
+    const char *key;
+    size_t offset;
+    bool real;
+    int since;
+    double otherwise; /* in older files */
+} state_keys[] = {
+    {"step", offsetof(CheckpointState, step), false, 0, 0},
+    {"loader_position", offsetof(CheckpointState, loader_position), false, 0, 0},
+    {"tokens", offsetof(CheckpointState, tokens), false, 0, 0},
+    {"seconds", offsetof(CheckpointState, seconds), true, 0, 0},
+    {"val_loss", offsetof(CheckpointState, val_loss), true, 0, 0},
+    {"val_step", offsetof(CheckpointState, val_step), false, 0, 0},
+    {"val_seconds", offsetof(CheckpointState, val_seconds), true, 0, 0},
+};
+
+enum { STATE_KEYS = sizeof state_keys / sizeof *state_keys };
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "both kinds of integers are read and written alike");
+
 static int write_state(const char *dir, const CheckpointState *s, Error *e)
 {
-    char path[PATH_MOST], val_loss[32] = "null", text[1024];
-    if (!isnan(s->val_loss))
-        snprintf(val_loss, sizeof val_loss, "%.17g", s->val_loss);
-    const int n = snprintf(text, sizeof text,
-                           "{\"step\": %zu, \"loader_position\": %llu, \"tokens\": %llu, \"seconds\": %.17g, "
-                           "\"val_loss\": %s, \"val_step\": %zu, \"val_seconds\": %.17g}\n",
-                           s->step, (unsigned long long)s->loader_position, (unsigned long long)s->tokens, s->seconds,
-                           val_loss, s->val_step, s->val_seconds);
+    char path[PATH_MOST], text[1024];
+    int n = snprintf(text, sizeof text, "{\"version\": %d", STATE_VERSION);
+    for (const struct StateKey *k = state_keys; k < state_keys + STATE_KEYS; k++) {
+        char value[32] = "null";
+        uint64_t integer;
+        double real;
+        memcpy(&integer, (const char *)s + k->offset, sizeof integer);
+        memcpy(&real, (const char *)s + k->offset, sizeof real);
+        if (!k->real)
+            snprintf(value, sizeof value, "%llu", (unsigned long long)integer);
+        else if (!isnan(real))
+            snprintf(value, sizeof value, "%.17g", real);
+        n += snprintf(text + n, sizeof text - (size_t)n, ", \"%s\": %s", k->key, value);
+    }
+    n += snprintf(text + n, sizeof text - (size_t)n, "}\n");
     if (join(path, dir, "state.json", e) != 0)
         return -1;
     return files_write_atomic(path, text, (size_t)n, e);
+}
+
+/* A real that is null is NaN; a key that is younger than the file has its default. */
+static int read_key(const char *path, const Json *json, double version, const struct StateKey *k, CheckpointState *s,
+                    Error *e)
+{
+    const Json *value = json_get(json, k->key);
+    const bool is_null = value != NULL && value->type == JSON_NULL && k->real;
+    uint64_t integer = (uint64_t)k->otherwise;
+    double real = is_null ? (double)NAN : k->otherwise;
+    const bool read = k->real ? json_number(value, &real) : json_u64(value, &integer);
+    if (!read && !is_null && (value != NULL || version >= k->since))
+        return error_set(e, "%s: \"%s\" is missing or not a number", path, k->key);
+    memcpy((char *)s + k->offset, k->real ? (const void *)&real : (const void *)&integer, sizeof integer);
+    return 0;
 }
 
 static int read_state(const char *dir, CheckpointState *s, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
+    double version = 0; /* files of before there were versions */
     if (join(path, dir, "state.json", e) != 0 || read_json(path, &json, e) != 0)
         return -1;
-    s->val_loss = (double)NAN;
-    json_number(json_get(json, "val_loss"), &s->val_loss);
-    const bool whole = json_size(json_get(json, "step"), &s->step) &&
-                       json_u64(json_get(json, "loader_position"), &s->loader_position) &&
-                       json_u64(json_get(json, "tokens"), &s->tokens) &&
-                       json_number(json_get(json, "seconds"), &s->seconds) &&
-                       json_size(json_get(json, "val_step"), &s->val_step) &&
-                       json_number(json_get(json, "val_seconds"), &s->val_seconds);
+    json_number(json_get(json, "version"), &version);
+    int status = version <= STATE_VERSION
+                     ? 0
+                     : error_set(e, "%s: version %g was written by a newer program; this one reads up to %d", path,
+                                 version, STATE_VERSION);
+    for (size_t i = 0; i < STATE_KEYS && status == 0; i++)
+        status = read_key(path, json, version, &state_keys[i], s, e);
     json_free(json);
-    return whole ? 0 : error_set(e, "%s: a key is missing or not a number", path);
+    return status;
 }
 
 int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state, Error *e)

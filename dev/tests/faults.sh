@@ -116,16 +116,16 @@ optim | optim/rules/sgd_math.h | s/k->grad_scale \* g/g/
 optim | optim/rules/sgd.c | s/step->t == 1/step->t == 0/
 optim | optim/rules/adamw.c | s/1 \/ (1 - pow(hyper(h, HYPER_BETA2), t))/1/
 optim | optim/rules/adamw.c | s/lr \* correction1/lr/
-optim | optim/verbs/decay.h | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
+optim | optim/rule.c | s/1 - hyper(h, HYPER_LR) \* hyper(h, HYPER_WEIGHT_DECAY)/1/
 optim | optim/rules/adamw.c | s/(float)(1 - beta2)/(float)(1 - beta1)/
 judges | optim/rules/adamw_math.h | s/k->correction2, k->eps_inside)) + k->eps_outside/k->correction2, k->eps_outside)) + k->eps_inside/
 optim | optim/rules/adamw_math.h | s/k->one_minus_beta2 \* scaled \* scaled/k->one_minus_beta2 * g * g/
 optim | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* scaled/k->one_minus_beta1 * g/
 gpt | optim/rules/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h, HYPER_BETA2), t + 1)/
-optim_groups | optim/optim.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
+optim_groups | optim/groups.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
 optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i];/
-muon | optim/optim.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
+muon | optim/groups.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
 muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
 muon | optim/verbs/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
@@ -138,7 +138,7 @@ newton_schulz | optim/rules/newton_schulz.c | s/triples\[i < spec->triple_count 
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.02/polar_express), 1.00/
 judges | optim/rules/sgd.c | s/average ? 1 - momentum : damped/damped/
 judges | optim/rules/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *m, *p)/
-judges | optim/rules/nesterov_math.h | s/k->one_plus_momentum, new_v, -k->momentum \* \*v/k->one_plus_momentum, new_v, -*v/
+judges | optim/rules/nesterov_math.h | s/new_v, -k->momentum \* \*m)/new_v, -*m)/
 judges | optim/rules/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
 judges | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
 judges | optim/rules/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
@@ -148,67 +148,68 @@ judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
 judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
 judges | optim/rules/muon.c | s/^    normalise(batch, u);//
-judges | optim/rules/muon.c | s/verb_rescale(u, before, after, 1, NORM_LEAST);//
+judges | optim/rules/muon.c | s/verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
 judges | optim/verbs/verbs_math.h | s/a \* a \* uu/a * uu/
 judges | optim/rules/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
-judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5, root/SIDES_TWO ? -0.25 : -0.25, root/
-judges | optim/rules/shampoo.c | s/verb_rescale(u, adam, own, 1, 1e-30);//
+judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5/SIDES_TWO ? -0.25 : -0.25/
+judges | optim/rules/shampoo.c | s/verb_rescale(batch->on, u, adam, own, 1, 1e-30);//
 judges | optim/rules/shampoo.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
 judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
-judges | optim/rules/soap.c | s/    verb_rescale(s.u, before, after, 1, 1e-30);//
+judges | optim/rules/soap.c | s/    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
-rules | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
-rules | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
-rules | optim/rules/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
-rules | optim/rules/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
-rules | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
-rules | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
-rules | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
-rules | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
-rules | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
-rules | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
-rules | optim/rules/dion.c | s/verb_normalise_columns(q, 1e-8);//
-rules | optim/rules/dion.c | s/    verb_qr(left, u.data + mats_size(u));//
-rules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
-rules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
-rules | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
-rules | optim/rules/muon.c | s/rows >= cols ? (OptimStateSpec){"v", rows, 1}/rows > cols ? (OptimStateSpec){"v", rows, 1}/
-rules | optim/rules/muon.c | s/verb_dots(copy, u, \([a-z]*\))/verb_norms(copy, \1)/
-rules | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
-rules | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, -k->momentum \* \*v)/fmaf(k->one_plus_momentum, new_v, -*v)/
-rules | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
-rules | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
-rules | optim/optim.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
-rules | optim/optim.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
-rules | optim/optim.c | s/until == 0 || done < until/1/
-rules | optim/optim.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
-rules | optim/optim.c | s/sqrt(want \/ have)/1/
-rules | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
-rules | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
-rules | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
-rules | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
-rules | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules | optim/rules/soap.c | s/verb_rescale(s.u, before, after, 1, 1e-30);//
-rules | optim/rules/soap.c | s/verb_sort_basis(basis, image, s->v, side == 1, scratch);/verb_sort_basis(basis, image, s->factor[side], side == 1, scratch);/
-rules | optim/rules/soap.c | s/verb_scale_lines(s->x, right_scale, true, s->x);//
-rules | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
-rules | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
-rules | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
-rules | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
+rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
+rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/
+rules_norms | optim/rules/adamh.c | s/batch_hyper(batch, HYPER_BETA1), beta2/0, beta2/
+rules_identities | optim/rules/adamw.c | s/seeds ? 0 : hyper(h, HYPER_BETA2)/hyper(h, HYPER_BETA2)/
+rules_identities | optim/rules/adamw.c | s/corrected ? 1 \/ (1 - pow(hyper(h, HYPER_BETA1), t)) : 1/1 \/ (1 - pow(hyper(h, HYPER_BETA1), t))/
+rules_identities | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correction2) : 1/1/
+rules_identities | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
+rules_norms | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
+rules_decay | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
+rules_orthogonal | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
+rules_orthogonal | optim/rules/dion.c | s/verb_normalise_columns(batch->on, q, 1e-8);//
+rules_orthogonal | optim/rules/dion.c | s/    verb_qr(batch->on, left, u.data + mats_size(u));//
+rules_schedules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
+rules_schedules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
+rules_identities | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
+rules_norms | optim/rule.c | s/SHAPE(lines, rows >= cols ? rows : 1, rows >= cols ? 1 : cols)/SHAPE(lines, rows > cols ? rows : 1, rows > cols ? 1 : cols)/
+rules_orthogonal | optim/rules/muon.c | s/verb_dots(batch->on, copy, u, \([a-z]*\))/verb_norms(batch->on, copy, \1)/
+rules_identities | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
+rules_identities | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, /fmaf(k->momentum, new_v, /
+rules_orthogonal | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
+rules_norms | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
+averages | optim/averages.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
+sensitivity | optim/groups.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
+averages | optim/averages.c | s/until == 0 || done < until/1/
+averages | optim/averages.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
+averages | optim/optim.c | s/: (size_t)scalars.tail_began/: 0/
+rules_norms | optim/averages.c | s/sqrt(want \/ have)/1/
+sensitivity | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
+rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
+rules_identities | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
+rules_soap | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
+rules_soap | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
+rules_soap | optim/rules/soap.c | s/verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//
+rules_soap | optim/rules/soap.c | s/verb_sort_basis(s->on, basis, image, s->v, /verb_sort_basis(s->on, basis, image, s->factor[side], /
+rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->on, s->x, right_scale, true, s->x);//
+rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
+rules_soap | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
+rules_orthogonal | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
+rules_soap | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
 diagnose | train/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | train/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | train/diagnose.c | s/scale - 1;/scale;/
 diagnose | train/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
-allocation | optim/rules/dion.c | s/    verb_qr(left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(left/
+allocation | optim/rules/dion.c | s/    verb_qr(batch->on, left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(batch->on, left/
 cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
-rules | optim/optim.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
+averages | optim/averages.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
-cli:--sensitivity divides | optim/optim.c | s/ \/ sensitivity);/);/
+cli:--sensitivity divides | optim/groups.c | s/ \/ sensitivity);/);/
 emulated | train_gpt.cu | s/x\[j\] += y\[j\];/x[j] += 0.999f * y[j];/
 emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
 emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
@@ -250,13 +251,14 @@ emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : Real(0)
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
 emulated | gpt/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/
-emulated-bf16 | train_gpt.cu | s/if (g->weights_are_old \&\&/if (0 \&\&/
+emulated-bf16 | train_gpt.cu | s/if (g->weights_version != g->params_version \&\&/if (0 \&\&/
 emulated-bf16 | train_gpt.cu | s/store(l.rounded + r \* C + column(p), dx/store(l.rounded + r * C + column(p), d/
 emulated-bf16 | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
 emulated-bf16 | gpt/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
+checkpoint | train/checkpoint.c | s/version <= STATE_VERSION/version <= 9/
 peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, devices[i].name, strlen(devices[i].name)) == 0/
-cli:--batch-size auto | train/run.c | s/sequences % B == 0/B <= sequences/
-cli:--batch-size auto | train/run.c | s/    r->o->batch_size = r->B;//
+cli:--batch-size auto | train/plan.c | s/sequences % p->setup.B == 0/p->setup.B <= sequences/
+cli:--batch-size auto | train/plan.c | s/p->options.batch_size = p->setup.B;/p->options.batch_size = 1;/
 emulated-judges | optim/rules/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
@@ -265,14 +267,14 @@ schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/
 schedule | train/schedule.c | s/left < decay_steps/left <= decay_steps - 1/
-cli:--clip bounds | train/run.c | s/norm > r->o->clip ? r->o->clip \/ norm : 1/1/
-cli:--clip bounds | train/run.c | s/norm > r->o->clip ? r->o->clip \/ norm : 1/r->o->clip \/ norm/
-cli:a run writes | train/run.c | s/schedule_factor(&r->o->schedule, step)/schedule_factor(\&r->o->schedule, step + 1)/
+cli:--clip bounds | train/run.c | s/norm > clip ? clip \/ norm : 1/1/
+cli:--clip bounds | train/run.c | s/clip > 0 \&\& norm > clip ? clip \/ norm : 1/clip \/ norm/
+cli:a run writes | train/run.c | s/options.schedule, step)/options.schedule, step + 1)/
 cli:closed | train/main.c | s/fd <= 2/fd < 0/
 cli:bit-equal, muon | train/run.c | /r->state.loader_position = loader_position(r->loader);/d
 cli:a signal while | train/run.c | s/if (!r->saved) {/if (0) {/
-cli:keeps the tokens | train/run.c | /o->total_batch = total;/d
-cli:--steps 0 evaluates | train/run.c | s/sum \/ (double)targets/sum \/ (double)(targets + 1)/
+cli:keeps the tokens | train/plan.c | /o->total_batch = total;/d
+cli:--steps 0 evaluates | train/evaluate.c | s/sum \/ (double)targets/sum \/ (double)(targets + 1)/
 loader | data/loader.c | s/tokens_read(l->tokens, shard, (index - l->first\[shard\]) \* T/tokens_read(l->tokens, shard, (index - l->first[shard]) * (T - 1)/
 loader | data/loader.c | s/sequence + 1, T/sequence, T/
 loader | data/loader.c | s/sequences = (size - 1) \/ T/sequences = size \/ T/
@@ -280,14 +282,14 @@ loader | data/loader.c | s/l->start + l->config.rank + k/l->config.rank + k/
 loader | data/loader.c | s/l->config.seed, p \/ N, N/l->config.seed, 0, N/
 loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
 loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
-checkpoint | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
+checkpoint | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
 checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
 checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
 checkpoint | train/checkpoint.c | s/check_number(path, json, "n_inner", 4 \* (double)C, e) == 0/true/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
-cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_steps_done(optim, (size_t)done);/(void)done;/
+cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
 safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/

@@ -134,7 +134,7 @@ static void test_round_trip(void)
     CheckpointState got = {0};
     char dir[PATH_MOST];
     Error e;
-    optim_set_steps_done(from.optim, 12);
+    optim_set_scalars(from.optim, (OptimScalars){.steps_done = (double)(12), .tail_began = NAN});
     must(files_make_dirs(at("round", ""), &e), &e);
     must(checkpoint_write(at("round", ""), from.gpt, from.optim, &state, 0, &e), &e);
     must(checkpoint_latest(at("round", ""), dir, sizeof dir, &e), &e);

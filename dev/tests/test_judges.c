@@ -310,7 +310,7 @@ static void bench_step(const Bench *b, size_t k)
         const size_t n = b->arrays[i].rows * b->arrays[i].cols;
         verb_write(here(), n, b->arrays[i].where, b->arrays[i].judged + k * n);
     }
-    optim_set_steps_done(b->optim, k);
+    optim_set_scalars(b->optim, (OptimScalars){.steps_done = (double)(k), .tail_began = NAN});
     optim_begin(b->optim, 1);
     check_look_ahead(b, k);
     verb_write(here(), parameters, b->grads, b->gradients + k * parameters);

@@ -379,7 +379,7 @@ static void test_resume(void)
             check(strcmp(from->name, to->name) == 0, "state %s became %s", from->name, to->name);
             memcpy(to->data, from->data, from->rows * from->cols * sizeof *from->data);
         }
-        optim_set_steps_done(second, 5);
+        optim_set_scalars(second, (OptimScalars){.steps_done = (double)(5), .tail_began = NAN});
         take_steps(first, &p, 5, 5, 70);
         take_steps(second, &q, 5, 5, 70);
         check_same_bits(q.values, p.values, p.floats * sizeof *p.values, every_rule[rule].rule);

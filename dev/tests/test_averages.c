@@ -1,0 +1,162 @@
+/* Averages around the rules: EMA-Nesterov and the tail's average. */
+#include "base/threads.h"
+#include "dev/tests/rules.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Both, in double, around plain gradient descent whose gradients depend on the point. */
+static void test_averages(void)
+{
+    enum { N = 66, FROM = 2, UNTIL = 7, TAIL = 4, TAIL_FROM = 3 };
+    const double d = .9, strength = 2, share = .6;
+    const OptimConfig config = {.rule = "sgd",
+                                .hyper.at = {SET(LR, .25), SET(MOMENTUM, 0)},
+                                .steps = 12,
+                                .averaging = {.nesterov = strength,
+                                              .nesterov_decay = d,
+                                              .nesterov_from = FROM,
+                                              .nesterov_until = UNTIL,
+                                              .tail = TAIL,
+                                              .tail_from = TAIL_FROM,
+                                              .tail_share = share}};
+    Run run;
+    run_begin(&run, &config, 6, 11, 27);
+    double *w = doubles_of(run.p.values, N), change[N] = {0}, tail[N] = {0}, point[N], shown[N];
+    for (size_t t = 0; t < 12; t++) {
+        const double factor = 1 - (double)t / 16,
+                     bound = (double)(t + 1) * 8 * U * 4; /* 8 roundings a step of numbers below 4 */
+        for (size_t i = 0; i < N; i++)
+            point[i] = w[i] + (t >= FROM && t < UNTIL ? strength * factor * change[i] : 0);
+        optim_begin(run.optim, factor);
+        check_close_to_doubles(run.p.values, point, N, bound, "shifted point");
+        slopes(&run);
+        optim_step(run.optim, 1);
+        for (size_t i = 0; i < N; i++) {
+            const double next = point[i] - .25 * factor * slope(point[i], i);
+            change[i] = d * change[i] + (1 - d) * (next - w[i]);
+            w[i] = next;
+            tail[i] = t + 1 > TAIL_FROM ? (1 - 1. / TAIL) * tail[i] + w[i] / TAIL : w[i];
+            shown[i] = t + 1 < TAIL_FROM ? w[i] : (1 - share) * w[i] + share * tail[i];
+        }
+        check_close_to_doubles(run.p.values, w, N, bound, "weights");
+        float *before = copy_floats(run.p.values, N);
+        optim_show(run.optim);
+        check_close_to_doubles(run.p.values, shown, N, bound, "what is shown");
+        if (t + 1 < TAIL_FROM)
+            check_same_bits(run.p.values, before, N * sizeof *before, "shown before the tail");
+        check_same_bits(state_of(run.optim, "point").data, before, N * sizeof *before, "the point while it is shown");
+        optim_hide(run.optim);
+        check_same_bits(run.p.values, before, N * sizeof *before, "hidden again");
+        free(before);
+    }
+    free(w);
+    run_end(&run);
+}
+
+/* Around a rule that looks at no weight but to decay it, a step is that of the rule alone from the shifted point. */
+static void averages_around(const char *rule)
+{
+    enum { N = 66 };
+    const OptimConfig around = {.rule = rule,
+                                .hyper.at = {SET(LR, .125)},
+                                .steps = 10,
+                                .averaging = {.nesterov = 1.5, .nesterov_decay = .75, .tail = 3, .tail_share = .5}};
+    Run a, b;
+    run_begin(&a, &around, 6, 11, 28);
+    run_begin(&b, &(OptimConfig){.rule = rule, .hyper = around.hyper}, 6, 11, 28);
+    double change[N] = {0};
+    for (size_t t = 0; t < 10; t++) {
+        float *before = copy_floats(a.p.values, N);
+        for (size_t i = 0; i < N; i++)
+            b.p.values[i] = (float)((double)before[i] + 1.5 * change[i]);
+        Run *const both[2] = {&a, &b};
+        for (size_t k = 0; k < 2; k++)
+            run_random_step(both[k], 1, 270 + t);
+        const double bound = 16 * U * fmax(1, largest_of(a.p.values, N)); /* one step's roundings, and the change's */
+        check_all_close(a.p.values, b.p.values, N, bound, rule);
+        for (size_t i = 0; i < N; i++)
+            change[i] = .75 * change[i] + .25 * ((double)a.p.values[i] - (double)before[i]);
+        free(before);
+        before = copy_floats(a.p.values, N);
+        optim_show(a.optim);
+        /* the tail is one after the 4th step, 10 - 2 x 3; it differs from the weights from the 5th on */
+        check((memcmp(a.p.values, before, N * sizeof *before) != 0) == (t + 1 > 4), "%s: shown after %zu steps", rule,
+              t + 1);
+        optim_hide(a.optim);
+        check_same_bits(a.p.values, before, N * sizeof *before, "hidden again");
+        free(before);
+    }
+    run_end(&a);
+    run_end(&b);
+}
+
+static void test_averages_around_rules(void)
+{
+    static const char *const rules[] = {"adamw", "muon", "soap", "soap-muon", "dion", "sgd"};
+    for (size_t i = 0; i < COUNT(rules); i++)
+        averages_around(rules[i]);
+}
+
+static void test_averages_around_nesterov(void) { averages_around("nesterov"); }
+
+/* A run that is resumed past the step where its tail should have begun begins it at once, and one whose tail had begun
+ * goes on with it. */
+static void test_tail_begins_late(void)
+{
+    for (int k = 0; k < 4; k++) {
+        const bool had_begun = k % 2 == 1, is_old = k / 2 == 1; /* a checkpoint from before tail_began was kept */
+        OptimConfig config = {.rule = "sgd", .steps = 20, .averaging = {.tail = 4, .tail_share = .5}};
+        config.averaging.tail_from = had_begun ? 2 : 12;
+        Run a, b;
+        run_begin(&a, &config, 2, 3, 41);
+        for (size_t t = 0; t < 5; t++)
+            run_random_step(&a, 1, 410 + t);
+        config.averaging.tail_from = 3; /* as a shorter --steps would have it */
+        run_begin(&b, &config, 2, 3, 41);
+        memcpy(b.p.values, a.p.values, 6 * sizeof *a.p.values);
+        for (size_t i = 0; i < optim_state_count(a.optim); i++)
+            memcpy(optim_state(b.optim, i)->data, optim_state(a.optim, i)->data,
+                   optim_state(a.optim, i)->rows * optim_state(a.optim, i)->cols * sizeof(float));
+        optim_set_scalars(b.optim, optim_scalars(a.optim));
+        check(optim_scalars(b.optim).tail_began == (had_begun ? 2 : 0) && optim_steps_done(b.optim) == 5, "scalars");
+        if (is_old)
+            optim_set_scalars(b.optim, (OptimScalars){.steps_done = 5, .tail_began = NAN});
+        float *tail = copy_floats(state_of(b.optim, "tail").data, 6);
+        run_random_step(&b, 1, 420);
+        for (size_t i = 0; i < 6; i++) {
+            const double w = (double)b.p.values[i], want = had_begun ? .75 * (double)tail[i] + .25 * w : w;
+            check_close((double)state_of(b.optim, "tail").data[i], want, 4 * U * (fabs(w) + fabs((double)tail[i])),
+                        had_begun ? "a tail that goes on" : "a tail that begins late");
+        }
+        free(tail);
+        run_end(&a);
+        run_end(&b);
+    }
+}
+
+static void test_averages_refused(void)
+{
+    Params p = {0};
+    Optim *optim;
+    Error e = {.text = ""};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 3, 1);
+    params_fill(&p, 29);
+    const OptimConfig config = {.rule = "sgd", .steps = 8, .averaging = {.tail = 4, .tail_share = .5}};
+    check(optim_create(&config, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e) != 0,
+          "a tail that begins before the run");
+    check(strstr(e.text, "--tail-ema 4") != NULL && strstr(e.text, "8 steps") != NULL, "says only: %s", e.text);
+    params_free(&p);
+}
+
+int main(void)
+{
+    threads_set(1); /* so small, others would only wait */
+    check_run("averages in double", test_averages);
+    check_run("averages around rules", test_averages_around_rules);
+    check_run("averages around Nesterov", test_averages_around_nesterov);
+    check_run("a tail after a resume", test_tail_begins_late);
+    check_run("averages refused", test_averages_refused);
+    return check_summary();
+}

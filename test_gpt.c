@@ -128,6 +128,39 @@ static int compare_logits_of(Reference *ref, Gpt *gpt, const Comparison *c, Row 
     return 0;
 }
 
+/* Cross-entropy of one row of logits, in double; 0 where there is no target. */
+static double cross_entropy(const float *logits, size_t V, int32_t target)
+{
+    double largest = -INFINITY, sum = 0;
+    for (size_t i = 0; i < V; i++)
+        largest = fmax(largest, (double)logits[i]);
+    for (size_t i = 0; i < V; i++)
+        sum += exp((double)logits[i] - largest);
+    return target < 0 ? 0 : largest + log(sum) - (double)logits[target];
+}
+
+/* Each against what the file's logits give. */
+static int compare_losses(Reference *ref, const Comparison *c, Row *row, Error *e)
+{
+    const size_t V = ref->config.V, rows = ref->B * ref->T;
+    if (reference_read_floats(ref, "logits", rows * V, ref->want, e) != 0)
+        return -1;
+    double *losses = malloc(rows * sizeof *losses);
+    if (losses == NULL)
+        return error_set(e, "out of memory");
+    forward(ref);
+    gpt_loss(ref->gpt, ref->targets);
+    gpt_losses(ref->gpt, losses);
+    for (size_t i = 0; i < rows; i++) {
+        const double want = cross_entropy(ref->want + i * V, V, ref->targets[i]);
+        ref->got[i] = (float)losses[i];
+        ref->want[i] = (float)want; /* of logits that have been read */
+    }
+    free(losses);
+    row_record_error(row, "losses", max_error(ref->got, ref->want, rows), max_abs(ref->want, rows), c->bound);
+    return 0;
+}
+
 static int compare_logits(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     forward(ref);
@@ -554,6 +587,7 @@ static int compare_recomputed(Reference *ref, const Comparison *c, Row *row, Err
 static const Comparison comparisons[] = {
     {"loss", NULL, 1e-6, compare_loss},
     {"loss of gpt_backward", NULL, 1e-7, compare_loss_of_backward},
+    {"losses by position", NULL, 1e-5, compare_losses},
     {"residual stream", NULL, 1e-5, compare_residuals},
     {"logits", NULL, 1e-5, compare_logits},
     {"gradients", NULL, 1e-5, compare_gradients},

@@ -509,6 +509,7 @@ static void test_refused_states(void)
         {"\"step\": 1", "\"step\": -1", "state.json"},
         {"\"step\": 1", "\"step\": 1.5", "state.json"},
         {"\"tokens\"", "\"token\"", "state.json"},
+        {"\"version\": 1", "\"version\": 2", "newer"},
         {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
         {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"},
         {"}", "", "state.json"},
@@ -525,6 +526,22 @@ static void test_refused_states(void)
                 edits[i].to);
         free(edited);
     }
+    free(text);
+    fixture_free(f);
+}
+
+/* What was written before state.json had a version and the optimizer's file more than one number. */
+static void test_old_state(void)
+{
+    const Fixture f = fixture_make(true);
+    CheckpointState state;
+    Error e;
+    save("old", &f, 1, 0);
+    char *text = read_text(at("old", "step_000001/state.json"));
+    char *edited = replaced(text, "\"version\": 1, ", "");
+    write_text(at("old", "step_000001/state.json"), edited);
+    check(checkpoint_read_state(at("old", "step_000001"), f.optim, &state, &e) == 0 && state.step == 1, "%s", e.text);
+    free(edited);
     free(text);
     fixture_free(f);
 }
@@ -566,6 +583,7 @@ int main(void)
     check_run("a checkpoint that cannot be written", test_write_fails);
     check_run("latest", test_latest);
     check_run("refused states", test_refused_states);
+    check_run("an old state", test_old_state);
     check_run("another optimizer's state", test_other_optimizer);
     must(files_remove_tree(root, &e), &e);
     return check_summary();

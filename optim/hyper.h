@@ -93,9 +93,9 @@ typedef struct OptimHyper {
     } at[HYPER_COUNT];
 } OptimHyper;
 
-/* For initialisers: {.at = {[HYPER_LR] = HYPER_SET(0.1)}} */
+/* For initialisers: {.at = {HYPER_AT(LR, 0.1), HYPER_AT(BETA1, 0.9)}} */
 /* clang-format off */
-#define HYPER_SET(x) {true, (x)}
+#define HYPER_AT(id, x) [HYPER_##id] = {true, (x)}
 /* clang-format on */
 
 void hyper_set(OptimHyper *h, HyperId id, double value);

@@ -19,13 +19,13 @@
 enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 
 /* Every rule there is, as optim_<name>; --optimizer lists them in this order. */
-#define OPTIM_RULES(R)                                                                                        \
-    R(sgd)                                                                                                    \
-    R(nesterov)                                                                                               \
-    R(adagrad)                                                                                                \
-    R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon)   \
-        R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) \
-            R(kl_soap)
+#define OPTIM_RULES(R)                                                                                       \
+    R(sgd)                                                                                                   \
+    R(nesterov)                                                                                              \
+    R(adagrad)                                                                                               \
+    R(rmsprop)                                                                                               \
+    R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon) R(spectral) \
+        R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(kl_soap)
 
 typedef struct OptimShape {
     size_t rows, cols; /* 0 rows: there is none */

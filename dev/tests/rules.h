@@ -11,7 +11,7 @@
 
 /* What the programs that test the update rules share. References are a few lines of double. */
 
-#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+#define SET(id, x) HYPER_AT(id, x)
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 /* Rounding to fp32. */

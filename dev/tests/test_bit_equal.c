@@ -205,7 +205,7 @@ static void compare_rule(const OptimRule *rule, const OptimHyper *set, size_t sk
     arrays_free(&a);
 }
 
-#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+#define SET(id, x) HYPER_AT(id, x)
 
 static const OptimRule *current;
 

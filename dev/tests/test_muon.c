@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+#define SET(id, x) HYPER_AT(id, x)
 
 static const double U = 0x1p-24; /* rounding to fp32 */
 

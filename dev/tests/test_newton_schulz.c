@@ -648,7 +648,7 @@ static void test_bf16_option(void)
     Params p = {0};
     params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 2, 1);
     Optim *optim;
-    OptimConfig config = {.rule = "muon", .hyper.at = {[HYPER_NS] = HYPER_SET(NS_EXACT)}};
+    OptimConfig config = {.rule = "muon", .hyper.at = {HYPER_AT(NS, NS_EXACT)}};
     check(optim_create(&config, p.tensors, 1, NULL, &optim, &e) == 0, "%s", e.text);
     check(resolved_dtype(optim) == NS_FP32, "the exact factor is not in fp32");
     optim_free(optim);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+#define SET(id, x) HYPER_AT(id, x)
 
 /* Rounding to fp32. */
 static const double U = 0x1p-24;

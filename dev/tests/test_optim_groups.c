@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SET(id, x) [HYPER_##id] = HYPER_SET(x)
+#define SET(id, x) HYPER_AT(id, x)
 
 /* Every role; `head` on its own, or tied when not. */
 static Params make_params(bool head)

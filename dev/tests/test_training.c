@@ -208,8 +208,8 @@ static void overfit(const OptimConfig *config)
 
 static void test_overfit(void)
 {
-    overfit(&(OptimConfig){.rule = "adamw", .hyper.at = {[HYPER_LR] = HYPER_SET(5e-3)}});
-    overfit(&(OptimConfig){.rule = "muon", .aux_hyper.at = {[HYPER_LR] = HYPER_SET(5e-3)}});
+    overfit(&(OptimConfig){.rule = "adamw", .hyper.at = {HYPER_AT(LR, 5e-3)}});
+    overfit(&(OptimConfig){.rule = "muon", .aux_hyper.at = {HYPER_AT(LR, 5e-3)}});
 }
 
 /* --------------------------------------------------------------------------------------------------------------

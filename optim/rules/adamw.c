@@ -64,16 +64,15 @@ static int adamw_settle(OptimHyper *h, const char *prefix, Error *e)
 
 /* What the ablations of Adam can switch. */
 #define ADAM_DEFAULTS                                                                                         \
-    [HYPER_LR] = HYPER_SET(1e-3), [HYPER_BETA1] = HYPER_SET(0.9), [HYPER_BETA2] = HYPER_SET(0.95),            \
-    [HYPER_EPS] = HYPER_SET(1e-8), [HYPER_EPS_MODE] = HYPER_SET(EPS_OUTSIDE), [HYPER_EPS_MAX] = HYPER_SET(0), \
-    [HYPER_EPS_RATE] = HYPER_SET(0), [HYPER_EPS_START] = HYPER_SET(0), [HYPER_EPS_END] = HYPER_SET(1),        \
-    [HYPER_BIAS_CORRECTION] = HYPER_SET(1), [HYPER_ZERO_INIT_MOMENTS] = HYPER_SET(1)
+    HYPER_AT(LR, 1e-3), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8),                     \
+        HYPER_AT(EPS_MODE, EPS_OUTSIDE), HYPER_AT(EPS_MAX, 0), HYPER_AT(EPS_RATE, 0), HYPER_AT(EPS_START, 0), \
+        HYPER_AT(EPS_END, 1), HYPER_AT(BIAS_CORRECTION, 1), HYPER_AT(ZERO_INIT_MOMENTS, 1)
 
 const OptimRule optim_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .source = "Loshchilov and Hutter 2019; torch.optim.AdamW",
-    .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1), [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0)},
     .settle = adamw_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adamw_scalars,
@@ -84,7 +83,7 @@ const OptimRule optim_adam = {
     .name = "adam",
     .summary = "Adam; weight decay is coupled L2",
     .source = "Kingma and Ba 2015; torch.optim.Adam",
-    .defaults.at = {ADAM_DEFAULTS, [HYPER_WEIGHT_DECAY] = HYPER_SET(0)},
+    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(WEIGHT_DECAY, 0)},
     .settle = adamw_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adam_scalars,
@@ -95,12 +94,8 @@ const OptimRule optim_nested_adam = {
     .name = "nested-adam",
     .summary = "average of the normalised gradients, not of the gradients",
     .source = "an idea of the notes this project grew from; no paper",
-    .defaults.at = {[HYPER_LR] = HYPER_SET(1e-3),
-                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
-                    [HYPER_BETA1] = HYPER_SET(0.9),
-                    [HYPER_BETA2] = HYPER_SET(0.95),
-                    [HYPER_EPS] = HYPER_SET(1e-8),
-                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .defaults.at = {HYPER_AT(LR, 1e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95),
+                    HYPER_AT(EPS, 1e-8), HYPER_AT(CAUTIOUS, 0)},
     .states = {{"v", shape_whole}, {"k", shape_whole, .is_momentum = true}},
     .scalars = adamw_scalars,
     .elements = {[2] = &nested_adam_elements},

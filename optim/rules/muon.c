@@ -187,22 +187,19 @@ int muon_settle(OptimHyper *h, const char *prefix, Error *e)
     return 0;
 }
 
-#define ORTHOGONAL_DEFAULTS                                                                                    \
-    [HYPER_NS] = HYPER_SET(NS_JORDAN), [HYPER_NS_STEPS] = HYPER_SET(0), [HYPER_NS_DTYPE] = HYPER_SET(NS_AUTO), \
-    [HYPER_SPLIT_QKV] = HYPER_SET(1)
-#define MOMENTUM_DEFAULTS                                                                                        \
-    [HYPER_MOMENTUM] = HYPER_SET(0.95), [HYPER_NESTEROV] = HYPER_SET(1), [HYPER_MOMENTUM_WARMUP] = HYPER_SET(0), \
-    [HYPER_MOMENTUM_COOLDOWN] = HYPER_SET(0), [HYPER_MOMENTUM_START] = HYPER_SET(0.85)
-#define DECAY_DEFAULTS(wd)                                                 \
-    [HYPER_WEIGHT_DECAY] = HYPER_SET(wd), [HYPER_CAUTIOUS] = HYPER_SET(0), \
-    [HYPER_MUON_SCALE] = HYPER_SET(MUON_SCALE_ORIGINAL)
+#define ORTHOGONAL_DEFAULTS \
+    HYPER_AT(NS, NS_JORDAN), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)
+#define MOMENTUM_DEFAULTS                                                                                          \
+    HYPER_AT(MOMENTUM, 0.95), HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0), \
+        HYPER_AT(MOMENTUM_START, 0.85)
+#define DECAY_DEFAULTS(wd) HYPER_AT(WEIGHT_DECAY, wd), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL)
 
 const OptimRule optim_muon = {
     .name = "muon",
     .summary = "momentum, orthogonalised by Newton-Schulz",
     .source = "Jordan et al. 2024; torch.optim.Muon",
     .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
@@ -214,7 +211,7 @@ const OptimRule optim_spectral = {
     .summary = "the gradient itself, orthogonalised: Muon without momentum",
     .source = "Bernstein and Newhouse 2024",
     .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02)},
     .settle = muon_settle,
     .workspace = workspace_of_batch,
     .step = muon_batch,
@@ -225,8 +222,8 @@ const OptimRule optim_normuon = {
     .summary = "Muon whose neurons move equally far",
     .source = "Li et al. 2025; modded-nanogpt",
     .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
-                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,
@@ -239,7 +236,7 @@ const OptimRule optim_muonh = {
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .keeps_norm = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, HYPER_AT(LR, 0.018)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
@@ -252,8 +249,8 @@ const OptimRule optim_normuonh = {
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .keeps_norm = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, [HYPER_LR] = HYPER_SET(0.018),
-                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, HYPER_AT(LR, 0.018), HYPER_AT(BETA2, 0.95),
+                    HYPER_AT(EPS, 1e-10)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,
@@ -265,8 +262,8 @@ const OptimRule optim_muon2 = {
     .summary = "Muon of the momentum over the root of the second moment",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), [HYPER_LR] = HYPER_SET(0.02),
-                    [HYPER_BETA2] = HYPER_SET(0.95), [HYPER_EPS] = HYPER_SET(1e-10)},
+    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,

@@ -21,8 +21,7 @@ const OptimRule optim_signsgd = {
     .name = "signsgd",
     .summary = "sign of the gradient",
     .source = "Bernstein et al. 2018",
-    .defaults
-        .at = {[HYPER_LR] = HYPER_SET(3e-4), [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1), [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .defaults.at = {HYPER_AT(LR, 3e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0)},
     .scalars = signum_scalars,
     .elements = {&signsgd_elements},
 };
@@ -31,10 +30,7 @@ const OptimRule optim_signum = {
     .name = "signum",
     .summary = "sign of the momentum",
     .source = "Bernstein et al. 2018",
-    .defaults.at = {[HYPER_LR] = HYPER_SET(3e-4),
-                    [HYPER_WEIGHT_DECAY] = HYPER_SET(0.1),
-                    [HYPER_MOMENTUM] = HYPER_SET(0.9),
-                    [HYPER_CAUTIOUS] = HYPER_SET(0)},
+    .defaults.at = {HYPER_AT(LR, 3e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(MOMENTUM, 0.9), HYPER_AT(CAUTIOUS, 0)},
     .states = {{"m", shape_whole, .is_momentum = true}},
     .scalars = signum_scalars,
     .elements = {[1] = &signum_elements},

@@ -30,16 +30,20 @@ enum { STRETCH = 1 << 15 };
 
 static size_t stretch_end(size_t begin, size_t n) { return n - begin < STRETCH ? n : begin + STRETCH; }
 
+/* What follows, for each i below n; the threads share the stretches, and each becomes vector code. */
+/* clang-format off */
+#define EACH(i, n) \
+    _Pragma("omp parallel for schedule(static)") \
+    for (size_t begin = 0; begin < (n); begin += STRETCH) \
+        _Pragma("omp simd") \
+        for (size_t i = begin; i < stretch_end(begin, n); i++)
+/* clang-format on */
+
 void verb_momentum(Verbs *on, size_t n, float *restrict m, float *u, const float *g, double mu, bool nesterov, double s)
 {
     const float keep = (float)mu, share = (float)((1 - mu) * s);
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            u[i] = momentum_element(&m[i], g[i], keep, share, nesterov);
-    }
+    EACH (i, n)
+        u[i] = momentum_element(&m[i], g[i], keep, share, nesterov);
 }
 
 void verb_precondition(Verbs *on, size_t n, float *u, float *restrict v, const float *g, double beta, double correction,
@@ -47,13 +51,8 @@ void verb_precondition(Verbs *on, size_t n, float *u, float *restrict v, const f
 {
     const float keep = (float)beta, share = (float)(1 - beta), scale = (float)s, factor = (float)correction;
     const float least = (float)eps;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
-    }
+    EACH (i, n)
+        u[i] = precondition_element(u[i], &v[i], scale * g[i], keep, share, factor, least);
 }
 
 void verb_adam_direction(Verbs *on, size_t n, float *restrict u, float *restrict m, float *restrict v,
@@ -61,27 +60,17 @@ void verb_adam_direction(Verbs *on, size_t n, float *restrict u, float *restrict
 {
     const float keep1 = (float)beta1, share1 = (float)((1 - beta1) * s), keep2 = (float)beta2;
     const float share2 = (float)(1 - beta2), scale = (float)s, factor = (float)correction, least = (float)eps;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++) {
-            const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
-            u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
-        }
+    EACH (i, n) {
+        const float new_m = momentum_element(&m[i], g[i], keep1, share1, false);
+        u[i] = precondition_element(new_m, &v[i], scale * g[i], keep2, share2, factor, least);
     }
 }
 
 void verb_update(Verbs *on, size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            p[i] = fmaf(minus_step, u[i], decay_keep(p[i], u[i], &decay) * p[i]);
-    }
+    EACH (i, n)
+        p[i] = fmaf(minus_step, u[i], decay_keep(p[i], u[i], &decay) * p[i]);
 }
 
 void verb_read(Verbs *on, size_t n, float *host, const float *x) { memcpy(host, x, n * sizeof *host); }
@@ -89,25 +78,15 @@ void verb_read(Verbs *on, size_t n, float *host, const float *x) { memcpy(host, 
 void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
 {
     const float factor = (float)s;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            to[i] = factor * x[i];
-    }
+    EACH (i, n)
+        to[i] = factor * x[i];
 }
 
 void verb_add(Verbs *on, size_t n, float *restrict to, const float *restrict x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-#pragma omp simd
-        for (size_t i = begin; i < end; i++)
-            to[i] = fmaf(share, x[i], keep * to[i]);
-    }
+    EACH (i, n)
+        to[i] = fmaf(share, x[i], keep * to[i]);
 }
 
 void verb_fill(Verbs *on, size_t n, float *to, double x)

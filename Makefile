@@ -106,6 +106,7 @@ HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/nu
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+LAB      = $(wildcard dev/lab/*.c)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
 all: $(PROGRAMS)
@@ -182,7 +183,7 @@ $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/lab: $(BUILD)/dev/lab/regression.o $(BUILD)/dev/tests/check.o $(OBJECTS)
+$(BUILD)/lab: $(LAB:%.c=$(BUILD)/%.o) $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench/bench_matmul.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)

@@ -107,6 +107,8 @@ EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator t
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 LAB      = $(wildcard dev/lab/*.c)
+# Of these kernels.cu includes train_gpt.cu.
+BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
 all: $(PROGRAMS)
@@ -169,9 +171,9 @@ $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(F
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
-$(BUILD)/cuda/bench: $(BUILD)/cuda/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
+$(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
 	$(LINK_CUDA)
-$(BUILD)/emulated/bench: $(BUILD)/emulated/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
+$(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)

@@ -89,7 +89,9 @@ HAVE_NVCC := $(if $(NVCC_FOUND),$(shell [ "$(NVCC_VERSION)" -ge 1208 ] 2>/dev/nu
 ifneq ($(NVCC_FOUND),$(HAVE_NVCC))
   $(info $(NVCC_FOUND) is older than CUDA 12.8: train_gpt_cuda is not built)
 endif
-CUDA_SOURCES = train_gpt.cu optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
+FLASH = gpt/cuda/flash_forward.cu gpt/cuda/flash_backward.cu
+CUDA_SOURCES = train_gpt.cu gpt/cuda/attention.cu $(FLASH) \
+               optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
 CPU_ONLY = train_gpt.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
 NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
@@ -113,6 +115,9 @@ EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator t
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
+LAB      = $(wildcard dev/lab/*.c)
+# Of these kernels.cu includes train_gpt.cu.
+BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
 all: $(PROGRAMS)
@@ -156,7 +161,8 @@ $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75
 $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                              $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
 	$(LINK_CUDA)
-$(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(BUILD)/dev/tests/check.o
+$(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/cuda/%.o) \
+                          $(BUILD)/dev/tests/check.o
 	$(LINK_CUDA)
 $(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
@@ -168,14 +174,15 @@ $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULAT
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                                   $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
 	$(LINK_EMULATED)
-$(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(BUILD)/dev/tests/check.o
+$(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/emulated/%.o) \
+                              $(BUILD)/dev/tests/check.o
 	$(LINK_EMULATED)
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
-$(BUILD)/cuda/bench: $(BUILD)/cuda/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
+$(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
 	$(LINK_CUDA)
-$(BUILD)/emulated/bench: $(BUILD)/emulated/dev/bench/cuda/bench.o $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
+$(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
@@ -187,7 +194,7 @@ $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/lab: $(BUILD)/dev/lab/regression.o $(BUILD)/dev/tests/check.o $(OBJECTS)
+$(BUILD)/lab: $(LAB:%.c=$(BUILD)/%.o) $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench/bench_matmul.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)

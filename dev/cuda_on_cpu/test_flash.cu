@@ -1,10 +1,12 @@
 /*
- * Tests of gpt/cuda/flash.cuh against plain loops in double, for every width of head, sequences of one and of several
+ * Tests of flash attention (gpt/cuda/flash.cuh) against plain loops in double, for every width of head, sequences of one and of several
  * tiles, whole and ragged, and one split or several. On the CPU every test runs with its threads in forward, in reverse
  * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
  */
+#include "base/cuda.cuh"
 #include "gpt/cuda/flash.cuh"
 
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <random>
@@ -23,7 +25,8 @@ enum { GUARDS = 64 };
 
 struct Sizes {
     size_t B, T, NH, HS;
-    size_t splits; /* of the backward pass, and groups of 2 heads in the forward; 0: what flash.cuh chooses */
+    size_t
+        splits; /* of the backward pass, and groups of 2 heads in the forward; 0: what flash_forward and flash_backward choose */
     size_t C() const { return NH * HS; }
 };
 

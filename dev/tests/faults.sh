@@ -238,15 +238,15 @@ emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
 emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/
 emulated | train_gpt.cu | s/    activation_forward<X>(g, a.act/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/
-emulated | gpt/cuda/attention.cuh | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
-emulated | gpt/cuda/attention.cuh | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
-emulated | gpt/cuda/attention.cuh | s/acc\[own\] \*= fade;/acc[own] *= 1;/
-emulated | gpt/cuda/attention.cuh | s/maximum + logf(sum)/maximum/
-emulated | gpt/cuda/attention.cuh | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
-emulated | gpt/cuda/attention.cuh | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
-emulated | gpt/cuda/attention.cuh | s/^        __syncwarp();$//
-emulated | gpt/cuda/attention.cuh | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
-emulated | gpt/cuda/attention.cuh | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
+emulated | gpt/cuda/attention.cu | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
+emulated | gpt/cuda/attention.cu | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
+emulated | gpt/cuda/attention.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
+emulated | gpt/cuda/attention.cu | s/maximum + logf(sum)/maximum/
+emulated | gpt/cuda/attention.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
+emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
+emulated | gpt/cuda/attention.cu | s/^        __syncwarp();$//
+emulated | gpt/cuda/attention.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
+emulated | gpt/cuda/attention.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
 emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : Real(0))/v = warp_sum(parts[lane])/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/

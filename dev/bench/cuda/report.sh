@@ -24,7 +24,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ $# -gt 0 ] || set -- train_gpt.cu optim/rules/elements_cuda.cu optim/verbs/verbs_cuda.cu
+[ $# -gt 0 ] || set -- train_gpt.cu gpt/cuda/attention.cu gpt/cuda/flash_forward.cu gpt/cuda/flash_backward.cu \
+    optim/rules/elements_cuda.cu optim/verbs/verbs_cuda.cu
 nvcc=${NVCC-nvcc} cuobjdump=${CUOBJDUMP-cuobjdump}
 flags=${NVCC_FLAGS--std=c++17 -O3 --extended-lambda --fmad=false -I. -Ibase/cuda}
 if ! command -v "$nvcc" > /dev/null; then

@@ -1,0 +1,165 @@
+"""Judges of the rules that take each element for itself, but for a norm: SGD and its kin, Adam's family, signs."""
+
+import math
+
+import numpy as np
+import torch
+
+from judges_base import T, by_torch, decayed_step, ema, full, hyperball, judge
+
+# --- SGD and its kin ---
+
+
+@judge("sgd", "weight-decay=0 momentum=.9 dampening=0 nesterov=off momentum-form=sum", elementwise=True,
+       states=lambda h, r, c: {"momentum": (r, c)} if h.momentum else {})
+def sgd(s, g, t, h):
+    if h.momentum_form == "sum":
+        return by_torch(lambda p: torch.optim.SGD(p, h.lr, h.momentum, h.dampening, h.weight_decay, h.nesterov),
+                        {"momentum": "momentum_buffer"} if h.momentum else {}, s, g, t)
+    d = g + h.weight_decay * s["p"]
+    m = ema(h.momentum, s["momentum"], d)
+    return {"p": s["p"] - h.lr * ((1 - h.momentum) * d + h.momentum * m if h.nesterov else m), "momentum": m}
+
+
+@judge("nesterov", "momentum=.9 nesterov-form=look-ahead", elementwise=True,
+       states=lambda h, r, c: {"m" if h.nesterov_form == "look-ahead" else "v": (r, c)})
+def nesterov(s, g, t, h):
+    """look-ahead: g is taken at p - lr b m; shifted: p is the point where it is taken."""
+    b = h.momentum
+    if h.nesterov_form == "look-ahead":
+        m = ema(b, s["m"], g)
+        return {"p": s["p"] - h.lr * m, "m": m}
+    v = b * s["v"] - h.lr * g
+    return {"p": s["p"] + (1 + b) * v - b * s["v"], "v": v}
+
+
+@judge("adagrad", "weight-decay=0", states=full("v"), elementwise=True)
+def adagrad(s, g, t, h):
+    return by_torch(lambda p: torch.optim.Adagrad(p, h.lr, weight_decay=h.weight_decay, eps=h.eps),
+                    {"v": "sum"}, s, g, t)
+
+
+@judge("rmsprop", "weight-decay=0 momentum=0", elementwise=True,
+       states=lambda h, r, c: full(*["v"] + ["momentum"] * (h.momentum > 0))(h, r, c))
+def rmsprop(s, g, t, h):
+    names = {"v": "square_avg"} | ({"momentum": "momentum_buffer"} if h.momentum else {})
+    return by_torch(lambda p: torch.optim.RMSprop(p, h.lr, h.beta2, h.eps, h.weight_decay, h.momentum),
+                    names, s, g, t)
+
+
+@judge("adadelta", "weight-decay=0", states=full("v", "u"), elementwise=True)
+def adadelta(s, g, t, h):
+    return by_torch(lambda p: torch.optim.Adadelta(p, h.lr, h.beta2, h.eps, h.weight_decay),
+                    {"v": "square_avg", "u": "acc_delta"}, s, g, t)
+
+
+# --- Adam ---
+
+ADAM = "eps-mode=outside bias-correction=on zero-init-moments=on eps-max=0"
+
+
+def corrections(t, h):
+    return (1 - h.beta1**t, 1 - h.beta2**t) if h.bias_correction else (1, 1)
+
+
+def epsilon(done, h):
+    """The eps schedule after `done` steps: eps, then an exponential from eps-start T to eps-end T, then eps-max."""
+    if not h.eps_max or done < h.eps_start * T:
+        return h.eps
+    if done >= h.eps_end * T:
+        return h.eps_max
+    a = (h.eps_max - h.eps) / math.expm1(h.eps_rate * T * (h.eps_end - h.eps_start))
+    return a * math.exp(h.eps_rate * (done - h.eps_start * T)) + (h.eps - a)
+
+
+def adam_direction(s, g, t, h):
+    m, v = (g, g * g) if t == 1 and not h.zero_init_moments else (s["m"], s["v"])
+    m, v = ema(h.beta1, m, g), ema(h.beta2, v, g * g)
+    c1, c2 = corrections(t, h)
+    eps = epsilon(t - 1, h)
+    if h.eps_mode == "outside":
+        u = (m / c1) / (np.sqrt(v / c2) + eps)
+    elif h.eps_mode == "uncorrected":
+        u = m / (np.sqrt(v) + eps) * (math.sqrt(c2) / c1)
+    else:
+        u = (m / c1) / np.sqrt(v / c2 + eps)
+    return u, {"m": m, "v": v}
+
+
+def torch_has(h):
+    return h.eps_mode == "outside" and h.bias_correction and h.zero_init_moments and not h.eps_max
+
+
+def adam_by_torch(kind, s, g, t, h):
+    return by_torch(lambda p: kind(p, h.lr, (h.beta1, h.beta2), h.eps, h.weight_decay),
+                    {"m": "exp_avg", "v": "exp_avg_sq"}, s, g, t)
+
+
+def adam_by_numpy(s, g, t, h):
+    u, moments = adam_direction(s, g + h.weight_decay * s["p"], t, h)
+    return {"p": s["p"] - h.lr * u} | moments
+
+
+def adamw_by_numpy(s, g, t, h):
+    u, moments = adam_direction(s, g, t, h)
+    return {"p": decayed_step(s["p"], u, h)} | moments
+
+
+@judge("adam", ADAM, states=full("m", "v"), elementwise=True)
+def adam(s, g, t, h):
+    return adam_by_torch(torch.optim.Adam, s, g, t, h) if torch_has(h) else adam_by_numpy(s, g, t, h)
+
+
+@judge("adamw", ADAM + " cautious=off", states=full("m", "v"), elementwise=True)
+def adamw(s, g, t, h):
+    if torch_has(h) and not h.cautious:
+        return adam_by_torch(torch.optim.AdamW, s, g, t, h)
+    return adamw_by_numpy(s, g, t, h)
+
+
+@judge("nested-adam", "cautious=off bias-correction=on", states=full("v", "k"), elementwise=True)
+def nested_adam(s, g, t, h):
+    c1, c2 = corrections(t, h)
+    v = ema(h.beta2, s["v"], g * g)
+    k = ema(h.beta1, s["k"], g / (np.sqrt(v / c2) + h.eps))
+    return {"p": decayed_step(s["p"], k / c1, h), "v": v, "k": k}
+
+
+@judge("adam-cpr", ADAM, elementwise=True,
+       states=lambda h, r, c: {"m": (r, c), "v": (r, c), "lambda": (1, 1), "kappa": (1, 1)})
+def adam_cpr(s, g, t, h):
+    u, moments = adam_direction(s, g, t, h)
+    p, multiplier, kappa = s["p"] - h.lr * u, s["lambda"], s["kappa"]
+    mean_square = (p * p).mean().reshape(1, 1)
+    if t == h.cpr_warmup:
+        kappa = mean_square
+    elif t > h.cpr_warmup:
+        multiplier = np.maximum(0, multiplier + (mean_square - kappa))
+        p = p - 2 * multiplier * p
+    return {"p": p, "lambda": multiplier, "kappa": kappa} | moments
+
+
+@judge("adamh", ADAM, states=full("m", "v"), elementwise=True)
+def adamh(s, g, t, h):
+    u, moments = adam_direction(s, g, t, h)
+    return {"p": hyperball(s["p"], u, h)} | moments
+
+
+# --- Signs ---
+
+
+@judge("signsgd", "cautious=off", elementwise=True)
+def signsgd(s, g, t, h):
+    return {"p": decayed_step(s["p"], np.sign(g), h)}
+
+
+@judge("signum", "cautious=off", states=full("m"), elementwise=True)
+def signum(s, g, t, h):
+    m = ema(h.momentum, s["m"], g)
+    return {"p": decayed_step(s["p"], np.sign(m), h), "m": m}
+
+
+@judge("lion", "cautious=off", states=full("m"), elementwise=True)
+def lion(s, g, t, h):
+    u = np.sign(ema(h.beta1, s["m"], g))
+    return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}

@@ -1,0 +1,360 @@
+"""Judges of the rules of matrices: Newton-Schulz and the Muon family, Dion, Shampoo, SOAP's family."""
+
+import math
+
+import numpy as np
+import torch
+
+from judges_base import T, by_torch, decayed, decayed_step, ema, full, hyperball, judge, norm
+from judges_elementwise import corrections
+
+# --- Newton-Schulz ---
+
+JORDAN = (3.4445, -4.7750, 2.0315)
+MODULA = [(3955, -8306, 5008), (3735, -6681, 3463), (3799, -6499, 3211), (4019, -6385, 2906), (2677, -3029, 1162),
+          (2172, -1833, 682)]
+VARIED = [(4.0848, -6.8946, 2.9270), (3.9505, -6.3029, 2.6377), (3.7418, -5.5913, 2.3037), (2.8769, -3.1427, 1.2046),
+          (2.8366, -3.0525, 1.2012)]
+POLAR_EXPRESS = [(8.156554524902461, -22.48329292557795, 15.878769915207462),
+                 (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+                 (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+                 (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+                 (2.3465413258596377, -1.7097828382687081, 0.42323551169305323)]
+
+# The triples of a flavour's own number of iterations
+TRIPLES = {
+    "jordan": [JORDAN] * 5,
+    "cubic": [(1.5, -0.5, 0)] * 15,
+    "modula": [tuple(x / 1024 for x in triple) for triple in MODULA],
+    "varied": VARIED,
+    "polar-express": POLAR_EXPRESS,
+    "track3": [(2, -1.5, 0.5)] * 12,
+}
+
+
+def iterate(x, triples, disturb=None):
+    """On the wide side: x becomes a x + b (x x^T) x + c (x x^T)^2 x, in turn for each triple."""
+    if x.shape[0] > x.shape[1]:
+        return iterate(x.T, triples, disturb).T
+    disturb = disturb or (lambda term, name="": term)
+    for a, b, c in triples:
+        gram = disturb(x @ x.T)
+        x = disturb(a * x) + disturb((disturb(b * gram) + disturb(c * gram @ gram)) @ x)
+    return x
+
+
+def polar(u):
+    """U V^T of the singular value decomposition, without the directions of singular value 0."""
+    left, values, right = np.linalg.svd(u, full_matrices=False)
+    kept = values > 2.0**-24 * max(u.shape) * values[0]
+    return (left * kept) @ right
+
+
+def orthogonalised(u, h):
+    if h.ns == "exact":
+        return polar(u)
+    triples = TRIPLES[h.ns]
+    if h.ns_steps:
+        assert len(set(triples)) == 1
+        triples = triples[:1] * int(h.ns_steps)
+    factor, least = (1.02, 1e-6) if h.ns == "polar-express" else (1, 1e-7)
+    return iterate(u / max(factor * norm(u), least), triples, h.disturb)
+
+
+def shape_factor(o, u, g, h):
+    """The rule of muon-scale for o, which is u orthogonalised."""
+    r, c = o.shape
+    return {
+        "none": 1,
+        "original": math.sqrt(max(1, r / c)),
+        "moonshot": 0.2 * math.sqrt(max(r, c)),
+        "bernstein": math.sqrt(r / c),
+        "early": math.sqrt(max(r, c)),
+        "gradient": norm(g) / norm(o),
+        "nuclear": (u * o).sum(),
+    }[h.muon_scale]
+
+
+# --- The Muon family ---
+
+MUON = "nesterov=on ns=jordan ns-steps=0 cautious=off momentum-start=0 momentum-warmup=0 momentum-cooldown=0 "
+SCALED = MUON + "muon-scale=original "
+
+
+def momentum_of(t, h):
+    done, mu = t - 1, h.momentum
+    along = [1]
+    if h.momentum_warmup and done < h.momentum_warmup:
+        along.append(done / h.momentum_warmup)
+    if h.momentum_cooldown and T - done < h.momentum_cooldown:
+        along.append((T - done) / h.momentum_cooldown)
+    return h.momentum_start + (mu - h.momentum_start) * min(along) if min(along) < 1 else mu
+
+
+def blend(s, g, t, h):
+    """Muon's momentum and the matrix that goes to Newton-Schulz."""
+    mu = momentum_of(t, h)
+    m = ema(mu, s["m"], g)
+    return m, (1 - mu) * g + mu * m if h.nesterov else m
+
+
+def muon_by_numpy(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    o = orthogonalised(u, h)
+    return {"p": decayed_step(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
+
+
+def muon_by_torch(s, g, t, h):
+    """torch.optim.Muon iterates in bf16; judges.py puts the same iteration in its input's precision in its place."""
+    adjust = {"original": "original", "moonshot": "match_rms_adamw"}[h.muon_scale]
+    return by_torch(lambda p: torch.optim.Muon(p, h.lr, h.weight_decay, h.momentum, h.nesterov, adjust_lr_fn=adjust),
+                    {"m": "momentum_buffer"}, s, g, t)
+
+
+def newton_schulz_for_torch(grad, ns_coefficients, ns_steps, eps):
+    x = grad / grad.norm().clamp(min=eps)
+    return torch.from_numpy(iterate(x.numpy(), [ns_coefficients] * ns_steps))
+
+
+@judge("muon", SCALED, states=full("m"))
+def muon(s, g, t, h):
+    plain = not (h.cautious or h.ns_steps or h.momentum_warmup or h.momentum_cooldown or h.disturb)
+    if plain and h.ns == "jordan" and h.muon_scale in ("original", "moonshot"):
+        return muon_by_torch(s, g, t, h)
+    return muon_by_numpy(s, g, t, h)
+
+
+@judge("spectral", "ns=jordan ns-steps=0 muon-scale=original cautious=off")
+def spectral(s, g, t, h):
+    o = orthogonalised(g, h)
+    return {"p": decayed_step(s["p"], o * shape_factor(o, g, g, h), h)}
+
+
+def row_normalised(o, v, h):
+    """NorMuon's mean squares of rows (of columns, where there are more of these), averaged, and o divided by their
+    roots."""
+    r, c = o.shape
+    v = ema(h.beta2, v, (o * o).mean(axis=1 if r >= c else 0, keepdims=True))
+    return o / np.sqrt(np.maximum(v, h.eps)), v
+
+
+def muon_and_rows(h, r, c):
+    return {"m": (r, c), "v": (r, 1) if r >= c else (1, c)}
+
+
+@judge("normuon", SCALED + "beta2=.95 eps=1e-10", states=muon_and_rows)
+def normuon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    o = orthogonalised(u, h)
+    even, v = row_normalised(o, s["v"], h)
+    even = even * norm(o) / norm(even)
+    return {"p": decayed_step(s["p"], even * shape_factor(even, u, g, h), h), "m": m, "v": v}
+
+
+@judge("muonh", MUON, states=full("m"))
+def muonh(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    return {"p": hyperball(s["p"], orthogonalised(u, h), h), "m": m}
+
+
+@judge("normuonh", MUON + "beta2=.95 eps=1e-10", states=muon_and_rows)
+def normuonh(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    even, v = row_normalised(orthogonalised(u, h), s["v"], h)
+    return {"p": hyperball(s["p"], even, h), "m": m, "v": v}
+
+
+@judge("muon2", SCALED + "beta2=.95 eps=1e-10", states=full("m", "v"))
+def muon2(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    v = ema(h.beta2, s["v"], g * g)
+    u = u / (np.sqrt(v) + h.eps)
+    o = orthogonalised(u, h)
+    return {"p": decayed_step(s["p"], o * shape_factor(o, u, g, h), h), "m": m, "v": v}
+
+
+# --- Dion ---
+
+
+def qr_positive(a):
+    """The Q of a = Q R with a positive diagonal of R."""
+    q, r = np.linalg.qr(a)
+    return q * np.where(np.diag(r) < 0, -1, 1).astype(a.dtype)
+
+
+def dion_states(h, r, c):
+    return {"b": (r, c), "q": (c, int(min(h.rank or r, r, c)))}
+
+
+@judge("dion", "rank=0 cautious=off", states=dion_states,
+       start={"q": lambda shape, random: random.standard_normal(shape)})
+def dion(s, g, t, h):
+    rows, cols = g.shape
+    b = s["b"] + g
+    p = qr_positive(b @ s["q"])
+    r = b.T @ p
+    b = b - (1 - h.momentum) * p @ r.T
+    q = r / (np.sqrt((r * r).sum(axis=0)) + 1e-8)
+    return {"p": decayed_step(s["p"], math.sqrt(rows / cols) * p @ q.T, h), "b": b, "q": q}
+
+
+# --- Shampoo ---
+
+
+def root(factor, h):
+    """(factor + eps I)^p for a symmetric factor; with eps 0 its pseudo-inverse root."""
+    power = -1 / 4 if h.sides == "two" else -1 / 2
+    values, vectors = np.linalg.eigh(factor)
+    if h.eps:
+        powers = (np.maximum(values, 0) + h.eps) ** power
+    else:
+        kept = values > len(values) * 2.0**-24 * values.max()
+        powers = np.where(kept, np.where(kept, values, 1) ** power, 0)
+    return (vectors * powers.astype(factor.dtype)) @ vectors.T
+
+
+def sides_of(h, r, c):
+    """The factors that Shampoo keeps, and their sizes."""
+    return {side: n for side, n in (("left", r), ("right", c))
+            if h.sides == "two" or side == ("left" if r <= c else "right")}
+
+
+def shampoo_states(h, r, c):
+    shapes = {"m": (r, c)} if h.beta1 else {}
+    shapes |= {"v": (r, c)} if h.graft == "adam" else {}
+    for side, n in sides_of(h, r, c).items():
+        shapes |= {side: (n, n), side + "_root": (n, n)}
+    return shapes
+
+
+@judge("shampoo", "bias-correction=on sides=two graft=none cautious=off", states=shampoo_states)
+def shampoo(s, g, t, h):
+    new = {}
+    c1, c2 = corrections(t, h)
+    for side in sides_of(h, *g.shape):
+        new[side] = ema(h.beta2, s[side], g @ g.T if side == "left" else g.T @ g)
+        factor = h.disturb(new[side], side) if h.disturb else new[side]
+        new[side + "_root"] = root(factor / c2, h) if (t - 1) % h.refresh == 0 else s[side + "_root"]
+    mean = g
+    if h.beta1:
+        new["m"] = ema(h.beta1, s["m"], g)
+        mean = new["m"] / c1
+    d = mean
+    if "left" in new:
+        d = new["left_root"] @ d
+    if "right" in new:
+        d = d @ new["right_root"]
+    if h.graft == "adam":
+        new["v"] = ema(h.beta2, s["v"], g * g)
+        a = mean / (np.sqrt(new["v"] / c2) + 1e-10)
+        d = d * norm(a) / norm(d)
+    return {"p": decayed_step(s["p"], d, h)} | new
+
+
+# --- SOAP ---
+
+
+def soap_states(h, r, c):
+    return {"m": (r, c), "v": (r, c), "left": (r, r), "right": (c, c), "left_basis": (r, r), "right_basis": (c, c)}
+
+
+def eigenbasis(a):
+    """Eigenvectors in the columns, of falling eigenvalues. Their sign is free: the largest element is positive."""
+    q = np.linalg.eigh(a)[1][:, ::-1]
+    return q * np.sign(q[np.abs(q).argmax(axis=0), np.arange(len(q))])
+
+
+def into(basis, x):
+    return basis["left_basis"].T @ x @ basis["right_basis"]
+
+
+def out_of(basis, x):
+    return basis["left_basis"] @ x @ basis["right_basis"].T
+
+
+def refreshed(basis, left, right):
+    """One step of the orthogonal iteration."""
+    return {"left_basis": qr_positive(left @ basis["left_basis"]),
+            "right_basis": qr_positive(right @ basis["right_basis"])}
+
+
+def bases_of(s):
+    return {"left_basis": s["left_basis"], "right_basis": s["right_basis"]}
+
+
+def falling_order(factor, q):
+    return np.argsort(-np.diag(q.T @ factor @ q), kind="stable")
+
+
+@judge("soap", "cautious=off", states=soap_states)
+def soap(s, g, t, h):
+    left, right = ema(h.beta2, s["left"], g @ g.T), ema(h.beta2, s["right"], g.T @ g)
+    if t == 1:
+        return s | {"left": left, "right": right, "left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
+    basis = bases_of(s)
+    rotated = into(basis, g)
+    m, v = ema(h.beta1, s["m"], rotated), ema(h.beta2, s["v"], rotated * rotated)
+    done = t - 1
+    u = out_of(basis, m / (np.sqrt(v) + h.eps)) * (math.sqrt(1 - h.beta2**done) / (1 - h.beta1**done))
+    p = decayed(s["p"] - h.lr * u, u, h)
+    if done % h.refresh == 0:
+        rows, cols = falling_order(left, basis["left_basis"]), falling_order(right, basis["right_basis"])
+        v = v[rows][:, cols]
+        sorted_basis = {"left_basis": basis["left_basis"][:, rows], "right_basis": basis["right_basis"][:, cols]}
+        m = out_of(basis, m)
+        basis = refreshed(sorted_basis, left, right)
+        m = into(basis, m)
+    return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis
+
+
+@judge("soap-muon", SCALED, states=soap_states)
+def soap_muon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    outer, inner = g @ g.T, g.T @ g
+    basis = bases_of(s) if t > 1 else {"left_basis": eigenbasis(outer), "right_basis": eigenbasis(inner)}
+    rotated = into(basis, u)
+    v = ema(h.beta2, s["v"], rotated * rotated)
+    even = out_of(basis, rotated / (np.sqrt(v) + h.eps))
+    even = even * norm(u) / norm(even)
+    o = orthogonalised(even, h)
+    p = decayed_step(s["p"], o * shape_factor(o, even, g, h), h)
+    left, right = ema(h.beta2, s["left"], outer), ema(h.beta2, s["right"], inner)
+    if t % h.refresh == 0:
+        basis = refreshed(basis, left, right)
+    return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis
+
+
+def kl_soap_states(h, r, c):
+    return soap_states(h, r, c) | {"left_scale": (1, r), "right_scale": (1, c)}
+
+
+def averaged_scale(scale, new, h):
+    """The inverse roots of eigenvalues after these have been averaged with `new`."""
+    values = 1 / (scale * scale)
+    values = ema(h.beta2, np.where(np.isfinite(values), values, 0), new)
+    return np.minimum(1 / np.sqrt(np.maximum(values, 1e-30)), 4000)
+
+
+def first_scale(shape, random):
+    return np.full(shape, 0.1**-0.5)
+
+
+@judge("kl-soap", "refresh=1", states=kl_soap_states, start={"left_scale": first_scale, "right_scale": first_scale})
+def kl_soap(s, g, t, h):
+    r, c = g.shape
+    if t == 1:
+        left, right = g @ g.T / c, g.T @ g / r
+        return s | {"left": left, "right": right, "left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
+    basis, rows, cols = bases_of(s), s["left_scale"], s["right_scale"]
+    rotated = into(basis, g)
+    m, v = ema(h.beta1, s["m"], rotated), ema(h.beta2, s["v"], rotated * rotated)
+    p = hyperball(s["p"], out_of(basis, m / (np.sqrt(v) + h.eps)), h)
+    x, y = g @ basis["right_basis"] * cols, rows.T * (basis["left_basis"].T @ g)
+    left, right = ema(h.beta2, s["left"], x @ x.T / c), ema(h.beta2, s["right"], y.T @ y / r)
+    scales = {"left_scale": averaged_scale(rows, ((rotated * cols) ** 2).mean(axis=1)[None], h),
+              "right_scale": averaged_scale(cols, ((rows.T * rotated) ** 2).mean(axis=0)[None], h)}
+    if (t - 1) % h.refresh == 0:
+        m = out_of(basis, m)
+        basis = refreshed(basis, left, right)
+        m = into(basis, m)
+    return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis | scales

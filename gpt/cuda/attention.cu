@@ -1,0 +1,254 @@
+/*
+ * Causal attention in fp32, forward and backward, in plain loops over tiles in shared memory.
+ */
+#include "gpt/cuda/attention.cuh"
+
+#include "base/cuda.cuh"
+
+#include <cmath>
+
+namespace {
+
+/* A block takes TILE queries (or keys) of one head against tiles of as many keys (or queries). Four
+ * threads share a row; each owns a quarter of its scores and a quarter of its ATTENTION_HEAD_MOST channels. */
+enum {
+    TILE = 32,
+    ROW_THREADS = 4,
+    ATTENTION_HEAD_MOST = 128,
+    OWN_SCORES = TILE / ROW_THREADS,
+    OWN_CHANNELS = ATTENTION_HEAD_MOST / ROW_THREADS
+};
+
+/* One head as a block of the grid (B x NH, tiles) sees it. */
+struct Head {
+    const float *q, *k, *v; /* (T,HS) at stride 3C */
+    size_t T, HS, C, at;    /* at: of the head in a (B,T,C) array */
+    float scale;            /* 1/sqrt(HS) */
+};
+
+__device__ Head head_of(const float *qkv, size_t T, size_t C, size_t NH)
+{
+    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
+    const float *q = qkv + b * T * 3 * C + h * HS;
+    return {q, q + C, q + 2 * C, T, HS, C, b * T * C + h * HS, 1.0f / sqrtf((float)HS)};
+}
+
+/* A tile of rows first .. of x, `stride` floats apart, into shared memory (TILE, HS+1); zeros past the end. */
+__device__ void load_tile(float *tile, const float *x, size_t first, size_t T, size_t HS, size_t stride)
+{
+    for (size_t i = threadIdx.x; i < TILE * HS; i += blockDim.x) {
+        const size_t row = i / HS, c = i % HS;
+        tile[row * (HS + 1) + c] = first + row < T ? x[(first + row) * stride + c] : 0.0f;
+    }
+}
+
+__device__ float dot(const float *x, const float *y, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum = fmaf(x[i], y[i], sum);
+    return sum;
+}
+
+/* acc (own channels) += sum over j of weights[j] rows[j] */
+__device__ void accumulate(float *acc, const float *weights, const float *rows, size_t HS)
+{
+    for (size_t j = 0; j < TILE; j++) {
+        const float weight = weights[j], *row = rows + j * (HS + 1) + threadIdx.x % ROW_THREADS;
+#pragma unroll
+        for (size_t own = 0; own < OWN_CHANNELS; own++) /* unrolled, so that acc stays in registers */
+            if (threadIdx.x % ROW_THREADS + own * ROW_THREADS < HS)
+                acc[own] = fmaf(weight, row[own * ROW_THREADS], acc[own]);
+    }
+}
+
+/* to (T,HS) at `stride`: row `row` = factor acc */
+__device__ void store_row(float *to, size_t row, size_t stride, size_t HS, const float *acc, float factor)
+{
+#pragma unroll
+    for (size_t own = 0; own < OWN_CHANNELS; own++) {
+        const size_t c = threadIdx.x % ROW_THREADS + own * ROW_THREADS;
+        if (c < HS)
+            to[row * stride + c] = factor * acc[own];
+    }
+}
+
+enum { ATTENTION_THREADS = TILE * ROW_THREADS };
+
+/* Bytes of `tiles` tiles of rows and `squares` of scores. */
+size_t attention_shared(size_t tiles, size_t squares, size_t HS)
+{
+    return (tiles * TILE * (HS + 1) + squares * TILE * (TILE + 1)) * sizeof(float);
+}
+
+__global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_forward_kernel(float *att, float *lse, const float *qkv, size_t T, size_t C, size_t NH)
+{
+    float *q = dynamic_shared<float>();
+    const Head head = head_of(qkv, T, C, NH);
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    float *k = q + tile, *v = k + tile, *p = v + tile;
+    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
+    float *p_row = p + row * (TILE + 1);
+    float acc[OWN_CHANNELS] = {}, maximum = -INFINITY, sum = 0;
+    load_tile(q, head.q, first, T, HS, 3 * C);
+    for (size_t key = 0; key <= first; key += TILE) {
+        __syncthreads(); /* the tiles of the round before are read */
+        load_tile(k, head.k, key, T, HS, 3 * C);
+        load_tile(v, head.v, key, T, HS, 3 * C);
+        __syncthreads();
+        float scores[OWN_SCORES], highest = -INFINITY;
+#pragma unroll
+        for (size_t own = 0; own < OWN_SCORES; own++) {
+            const size_t j = quarter + own * ROW_THREADS;
+            scores[own] = key + j <= query ? head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS) : -INFINITY;
+            highest = fmaxf(highest, scores[own]);
+        }
+        const float new_maximum = fmaxf(maximum, quad_max(highest)), fade = expf(maximum - new_maximum);
+        float added = 0;
+#pragma unroll
+        for (size_t own = 0; own < OWN_SCORES; own++) {
+            const float weight = expf(scores[own] - new_maximum);
+            p_row[quarter + own * ROW_THREADS] = weight;
+            added += weight;
+        }
+        sum = sum * fade + quad_sum(added);
+        maximum = new_maximum;
+#pragma unroll
+        for (size_t own = 0; own < OWN_CHANNELS; own++)
+            acc[own] *= fade;
+        __syncwarp(); /* a row of p is written and read by four threads of one warp */
+        accumulate(acc, p_row, v, HS);
+    }
+    if (query < T) {
+        store_row(att + head.at, query, C, HS, acc, 1.0f / sum);
+        if (quarter == 0)
+            lse[(size_t)blockIdx.x * T + query] = maximum + logf(sum);
+    }
+}
+
+/* delta (B,NH,T) = rowsum(datt att). One warp a row of a head. */
+__global__ void attention_delta_kernel(float *delta, const float *datt, const float *att, size_t T, size_t C, size_t NH)
+{
+    const size_t t = (size_t)blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
+    if (t >= T)
+        return;
+    const size_t at = (b * T + t) * C + h * HS;
+    float sum = 0;
+    for (size_t c = lane; c < HS; c += 32)
+        sum += datt[at + c] * att[at + c];
+    sum = warp_sum(sum);
+    if (lane == 0)
+        delta[(size_t)blockIdx.x * T + t] = sum;
+}
+
+/* A block of queries against all keys before them: dQ = scale dS K. */
+__global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
+                        size_t T, size_t C, size_t NH)
+{
+    float *q = dynamic_shared<float>();
+    const Head head = head_of(qkv, T, C, NH);
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    float *dout = q + tile, *k = dout + tile, *v = k + tile, *ds = v + tile;
+    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
+    const float lse_row = query < T ? lse[(size_t)blockIdx.x * T + query] : 0.0f;
+    const float delta_row = query < T ? delta[(size_t)blockIdx.x * T + query] : 0.0f;
+    float *ds_row = ds + row * (TILE + 1), acc[OWN_CHANNELS] = {};
+    load_tile(q, head.q, first, T, HS, 3 * C);
+    load_tile(dout, datt + head.at, first, T, HS, C);
+    for (size_t key = 0; key <= first; key += TILE) {
+        __syncthreads();
+        load_tile(k, head.k, key, T, HS, 3 * C);
+        load_tile(v, head.v, key, T, HS, 3 * C);
+        __syncthreads();
+#pragma unroll
+        for (size_t own = 0; own < OWN_SCORES; own++) {
+            const size_t j = quarter + own * ROW_THREADS;
+            const float score = head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS);
+            const float p = key + j <= query && query < T ? expf(score - lse_row) : 0.0f;
+            ds_row[j] = p * (dot(dout + row * (HS + 1), v + j * (HS + 1), HS) - delta_row);
+        }
+        __syncwarp();
+        accumulate(acc, ds_row, k, HS);
+    }
+    if (query < T)
+        store_row(dqkv + (head.q - qkv), query, 3 * C, HS, acc, head.scale);
+}
+
+/* A block of keys against all queries from them on: dV = P^T datt, dK = scale dS^T Q. */
+__global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
+                         size_t T, size_t C, size_t NH)
+{
+    float *k = dynamic_shared<float>();
+    const Head head = head_of(qkv, T, C, NH);
+    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    float *v = k + tile, *q = v + tile, *dout = q + tile, *p = dout + tile, *ds = p + TILE * (TILE + 1);
+    const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, key = first + row;
+    float *p_row = p + row * (TILE + 1), *ds_row = ds + row * (TILE + 1);
+    float dk[OWN_CHANNELS] = {}, dv[OWN_CHANNELS] = {};
+    load_tile(k, head.k, first, T, HS, 3 * C);
+    load_tile(v, head.v, first, T, HS, 3 * C);
+    for (size_t query = first; query < T; query += TILE) {
+        __syncthreads();
+        load_tile(q, head.q, query, T, HS, 3 * C);
+        load_tile(dout, datt + head.at, query, T, HS, C);
+        __syncthreads();
+#pragma unroll
+        for (size_t own = 0; own < OWN_SCORES; own++) {
+            const size_t i = quarter + own * ROW_THREADS, at = query + i;
+            const bool visible = key <= at && at < T;
+            const float score = head.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
+            p_row[i] = visible ? expf(score - lse[(size_t)blockIdx.x * T + at]) : 0.0f;
+            const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
+            ds_row[i] = visible ? p_row[i] * (dp - delta[(size_t)blockIdx.x * T + at]) : 0.0f;
+        }
+        __syncwarp();
+        accumulate(dv, p_row, dout, HS);
+        accumulate(dk, ds_row, q, HS);
+    }
+    if (key < T) {
+        store_row(dqkv + (head.k - qkv), key, 3 * C, HS, dk, head.scale);
+        store_row(dqkv + (head.v - qkv), key, 3 * C, HS, dv, 1);
+    }
+}
+
+} // namespace
+
+bool attention_fp32_takes(size_t HS) { return HS <= ATTENTION_HEAD_MOST; }
+
+size_t attention_fp32_shared(size_t HS) { return attention_shared(4, 2, HS); }
+
+void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, size_t B, size_t T, size_t C,
+                            size_t NH)
+{
+    const size_t shared = attention_shared(3, 1, C / NH);
+    cuda_allow_shared(attention_forward_kernel, shared);
+    cuda_launch(attention_forward_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, TILE)), ATTENTION_THREADS, shared,
+                stream, att, lse, qkv, T, C, NH);
+}
+
+size_t attention_fp32_scratch(size_t B, size_t T, size_t C, size_t NH)
+{
+    (void)C;
+    return B * NH * T;
+}
+
+/* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
+ * dQ = scale dS K,  dK = scale dS^T Q. */
+void attention_fp32_backward(cudaStream_t stream, float *dqkv, const float *datt, const float *qkv, const float *att,
+                             const float *lse, float *scratch, size_t B, size_t T, size_t C, size_t NH)
+{
+    const dim3 grid((unsigned)(B * NH), cuda_blocks(T, TILE));
+    const size_t dq_shared = attention_shared(4, 1, C / NH), dkv_shared = attention_fp32_shared(C / NH);
+    cuda_allow_shared(attention_dq_kernel, dq_shared);
+    cuda_allow_shared(attention_dkv_kernel, dkv_shared);
+    cuda_launch(attention_delta_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, 8)), 256, 0, stream, scratch, datt, att,
+                T, C, NH);
+    cuda_launch(attention_dq_kernel, grid, ATTENTION_THREADS, dq_shared, stream, dqkv, datt, qkv, lse, scratch, T, C,
+                NH);
+    cuda_launch(attention_dkv_kernel, grid, ATTENTION_THREADS, dkv_shared, stream, dqkv, datt, qkv, lse, scratch, T, C,
+                NH);
+}

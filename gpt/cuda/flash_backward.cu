@@ -1,0 +1,392 @@
+/*
+ * The backward pass of flash attention. With P the probabilities and S the scaled scores:
+ *     dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS).
+ *
+ * A block takes a head, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16 OWN keys
+ * of a tile: their K and V are operands in registers, their dK and dV sums in registers, while tiles of queries pass.
+ * S^T and dP^T are made for STEP queries at a time, and, rounded, are A operands of dV and dK as they lie. dS^T goes
+ * through shared memory for dQ, whose sums continue in the scratch from key tile to key tile: each thread finds there
+ * what it wrote itself.
+ */
+#include "gpt/cuda/flash_tiles.cuh"
+
+namespace flash {
+
+enum : size_t { BLOCKS_WANTED = 700 }; /* nearly three rounds on a large GPU */
+
+/* What a tile's dQ begins with, read like the scratch: after a branch, nvcc waits for what the reads bring. */
+enum { ZEROS = 1024 };
+__device__ static const float4 zeros[ZEROS] = {};
+
+template <int HEAD> struct Backward {
+    static constexpr int WIDTH = HEAD, LD = WIDTH + 8;
+    static constexpr int OWN = WIDTH <= 64 ? 2 : 1, KEYS = 16 * OWN * WARPS, QUERIES = KEYS / 2, STEP = 32 / OWN;
+    static constexpr int DS_LD = QUERIES + 8;
+    /* In elements of bf16: a stage is Q, datt, and two fp32 a query; V comes by way of the second stage. */
+    static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
+    static constexpr size_t SHARED = (KEYS * LD + 2 * STAGE + KEYS * DS_LD) * sizeof(bf16);
+    /* dQ of a tile: 2 x 2 warps. */
+    static constexpr int DQ_ROWS = QUERIES / 2, DQ_COLUMNS = WIDTH / 2, DQ_VECTORS = QUERIES * WIDTH / 4;
+    static_assert(SHARED <= SHARED_MOST && DQ_VECTORS <= ZEROS, "");
+};
+
+/* The index of a tile of queries among all heads' is that of its block, in the kernels that take a tile each. */
+template <int HEAD> struct Tile {
+    size_t head, row; /* row: of the batch, where the sequence begins */
+    int i, first, column, HS;
+    __device__ Tile(unsigned index, int T, int C, int NH)
+    {
+        const int tiles = (T + Backward<HEAD>::QUERIES - 1) / Backward<HEAD>::QUERIES;
+        head = index / tiles;
+        i = (int)(index % tiles);
+        first = i * Backward<HEAD>::QUERIES;
+        HS = C / NH;
+        row = (size_t)(index / tiles / NH) * T;
+        column = (int)(index / tiles % NH) * HS;
+    }
+};
+
+/* stats: for each tile of queries lse to base 2, then delta = rowsum(datt att). Past the end they are 0, and with zeros
+ * for Q and datt add nothing. 8 lanes a row. */
+template <int HEAD>
+__global__ void __launch_bounds__(THREADS)
+    stats_kernel(float *stats, const bf16 *datt, const bf16 *att, const float *lse, int T, int C, int NH)
+{
+    constexpr int QUERIES = Backward<HEAD>::QUERIES;
+    const Tile<HEAD> tile(blockIdx.x, T, C, NH);
+    const int lane = threadIdx.x % 8;
+    float *to = stats + (size_t)blockIdx.x * 2 * QUERIES;
+#pragma unroll
+    for (int r = threadIdx.x / 8; r < QUERIES; r += THREADS / 8) {
+        const int query = tile.first + r;
+        const size_t at = (tile.row + query) * C + tile.column;
+        float delta = 0;
+        for (int c = lane * 8; query < T && c < tile.HS; c += 64) {
+            const uint4 d = *reinterpret_cast<const uint4 *>(datt + at + c);
+            const uint4 a = *reinterpret_cast<const uint4 *>(att + at + c);
+            const uint32_t pairs[4][2] = {{d.x, a.x}, {d.y, a.y}, {d.z, a.z}, {d.w, a.w}};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                delta = fmaf(__uint_as_float(pairs[i][0] << 16), __uint_as_float(pairs[i][1] << 16), delta);
+                delta =
+                    fmaf(__uint_as_float(pairs[i][0] & 0xffff0000u), __uint_as_float(pairs[i][1] & 0xffff0000u), delta);
+            }
+        }
+        delta = quad_sum(delta);
+        delta += __shfl_xor_sync(0xffffffffu, delta, 4);
+        if (lane == 0) {
+            to[r] = query < T ? lse[tile.head * T + query] * LOG2E : 0.0f;
+            to[QUERIES + r] = delta;
+        }
+    }
+}
+
+/* s, dp (16 OWN keys, STEP queries) = k q^T, v datt^T */
+template <class W>
+__device__ __forceinline__ void scores_backward(float (&s)[W::OWN][W::STEP / 8][4], float (&dp)[W::OWN][W::STEP / 8][4],
+                                                const uint32_t (&k)[W::OWN][W::WIDTH / 16][4],
+                                                const uint32_t (&v)[W::OWN][W::WIDTH / 16][4], const bf16 *sq,
+                                                const bf16 *sdout)
+{
+#pragma unroll
+    for (int c = 0; c < W::WIDTH / 16; c++)
+#pragma unroll
+        for (int n = 0; n < W::STEP / 8; n += 2) {
+            uint32_t q[4], dout[4];
+            ldmatrix_x4(q, by_columns<W::LD>(sq, n * 8, c * 16));
+            ldmatrix_x4(dout, by_columns<W::LD>(sdout, n * 8, c * 16));
+#pragma unroll
+            for (int m = 0; m < W::OWN; m++) {
+                multiply(s[m][n], s[m][n + 1], k[m][c], q);
+                multiply(dp[m][n], dp[m][n + 1], v[m][c], dout);
+            }
+        }
+}
+
+/* s becomes P, dp becomes dS, for 16 keys from key + lane / 4 on and queries from `query` on, whose stats are given. */
+template <int N, int QUERIES>
+__device__ __forceinline__ void probabilities(float (&s)[N][4], float (&dp)[N][4], const float *stats, float scale,
+                                              bool hides, int key, int query)
+{
+    const int t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        const float2 lse = *reinterpret_cast<const float2 *>(stats + n * 8 + 2 * t);
+        const float2 delta = *reinterpret_cast<const float2 *>(stats + QUERIES + n * 8 + 2 * t);
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            const float p = exp2_approx(fmaf(s[n][r], scale, r % 2 ? -lse.y : -lse.x));
+            s[n][r] = hides && key + r / 2 * 8 > query + n * 8 + 2 * t + r % 2 ? 0.0f : p;
+            dp[n][r] = s[n][r] * (dp[n][r] - (r % 2 ? delta.y : delta.x));
+        }
+    }
+}
+
+/* sums (16 OWN keys, WIDTH) += a rows: a (16 OWN keys, STEP queries) */
+template <class W>
+__device__ __forceinline__ void add_rows(float (&sums)[W::OWN][W::WIDTH / 8][4],
+                                         const uint32_t (&a)[W::OWN][W::STEP / 16][4], const bf16 *rows)
+{
+#pragma unroll
+    for (int n = 0; n < W::STEP / 16; n++)
+#pragma unroll
+        for (int c = 0; c < W::WIDTH / 8; c += 2) {
+            uint32_t b[4];
+            ldmatrix_x4_trans(b, by_rows<W::LD>(rows, n * 16, c * 8));
+#pragma unroll
+            for (int m = 0; m < W::OWN; m++)
+                multiply(sums[m][c], sums[m][c + 1], a[m][n], b);
+        }
+}
+
+/* dS^T of 16 keys and 16 N queries to shared memory */
+template <int LD, int N> __device__ __forceinline__ void store_ds(bf16 *sds, const uint32_t (&a)[N][4])
+{
+    const int lane = threadIdx.x % 32;
+    bf16 *at = sds + lane / 4 * LD + lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+            *reinterpret_cast<uint32_t *>(at + r % 2 * 8 * LD + n * 16 + r / 2 * 8) = a[n][r];
+}
+
+/* dq (DQ_ROWS, DQ_COLUMNS) += dS K over KEYS / 2 keys */
+template <class W>
+__device__ __forceinline__ void add_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], const bf16 *sds,
+                                       const bf16 *sk)
+{
+#pragma unroll
+    for (int n = 0; n < W::KEYS / 2; n += 16) {
+        uint32_t a[W::DQ_ROWS / 16][4];
+#pragma unroll
+        for (int m = 0; m < W::DQ_ROWS / 16; m++)
+            ldmatrix_x4_trans(a[m], by_columns<W::DS_LD>(sds, n, m * 16));
+#pragma unroll
+        for (int c = 0; c < W::DQ_COLUMNS / 8; c += 2) {
+            uint32_t k[4];
+            ldmatrix_x4_trans(k, by_rows<W::LD>(sk, n, c * 8));
+#pragma unroll
+            for (int m = 0; m < W::DQ_ROWS / 16; m++)
+                multiply(dq[m][c], dq[m][c + 1], a[m], k);
+        }
+    }
+}
+
+/* A tile's dq of the scratch: what each thread holds of it is read and written 16 bytes a thread at a time. */
+template <class W>
+__device__ __forceinline__ void read_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], const float4 *from)
+{
+#pragma unroll
+    for (int m = 0; m < W::DQ_ROWS / 16; m++)
+#pragma unroll
+        for (int n = 0; n < W::DQ_COLUMNS / 8; n++) {
+            const float4 x = from[(m * (W::DQ_COLUMNS / 8) + n) * THREADS];
+            dq[m][n][0] = x.x;
+            dq[m][n][1] = x.y;
+            dq[m][n][2] = x.z;
+            dq[m][n][3] = x.w;
+        }
+}
+
+template <class W>
+__device__ __forceinline__ void write_dq(float4 *to, const float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4])
+{
+#pragma unroll
+    for (int m = 0; m < W::DQ_ROWS / 16; m++)
+#pragma unroll
+        for (int n = 0; n < W::DQ_COLUMNS / 8; n++)
+            to[(m * (W::DQ_COLUMNS / 8) + n) * THREADS] =
+                make_float4(dq[m][n][0], dq[m][n][1], dq[m][n][2], dq[m][n][3]);
+}
+
+/* dq, complete, to its rows of dqkv from query `first` on */
+template <class W>
+__device__ __forceinline__ void finish_dq(bf16 *to, int first, int T, int HS, size_t stride,
+                                          const float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4])
+{
+    const int warp = threadIdx.x / 32;
+#pragma unroll
+    for (int m = 0; m < W::DQ_ROWS / 16; m++)
+        store_sums(to, first + warp / 2 * W::DQ_ROWS + m * 16, warp % 2 * W::DQ_COLUMNS, T, HS, stride, dq[m],
+                   1.0f / sqrtf((float)HS));
+}
+
+/* A tile of queries with what belongs to it, under way to a stage. */
+template <class W>
+__device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf16 *dout, const float *stats, int i,
+                                           int T, int C, int HS)
+{
+    load_tile<W::QUERIES, W::WIDTH>(stage, q, i * W::QUERIES, T, HS, 3 * C);
+    load_tile<W::QUERIES, W::WIDTH>(stage + W::QUERIES * W::LD, dout, i * W::QUERIES, T, HS, C);
+    if (threadIdx.x < W::STATS / 8)
+        cp_async16(stage + 2 * W::QUERIES * W::LD + threadIdx.x * 8,
+                   stats + (size_t)i * 2 * W::QUERIES + threadIdx.x * 4);
+    cp_async_commit();
+}
+
+template <int HEAD>
+__global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt,
+                                                              const bf16 *qkv, const float *stats, int T, int C, int NH)
+{
+    using W = Backward<HEAD>;
+    bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, HS = C / NH;
+    const int tiles = (T + W::QUERIES - 1) / W::QUERIES, splits = gridDim.y, own = warp * 16 * W::OWN;
+    const int stride = 3 * C;
+    const size_t head = blockIdx.x, at = (size_t)(blockIdx.x / NH) * T, column = blockIdx.x % NH * HS;
+    const bf16 *q = qkv + at * stride + column, *dout = datt + at * C + column;
+    bf16 *dq_out = dqkv + at * stride + column;
+    stats += head * tiles * 2 * W::QUERIES;
+    dq_scratch += (blockIdx.y * (size_t)gridDim.x + head) * tiles * W::DQ_VECTORS + threadIdx.x;
+    const float scale = 1.0f / sqrtf((float)HS);
+
+    for (int j = blockIdx.y; j * W::KEYS < T; j += splits) {
+        const int first_key = j * W::KEYS;
+        __syncthreads(); /* the key tile before is read */
+        load_tile<W::KEYS, HEAD>(sk, q + C, first_key, T, HS, stride);
+        load_tile<W::KEYS, HEAD>(stages + W::STAGE, q + 2 * C, first_key, T, HS, stride);
+        load_stage<W>(stages, q, dout, stats, 2 * j, T, C, HS);
+        cp_async_wait<0>();
+        __syncthreads();
+        uint32_t k[W::OWN][HEAD / 16][4], v[W::OWN][HEAD / 16][4];
+#pragma unroll
+        for (int m = 0; m < W::OWN; m++)
+#pragma unroll
+            for (int c = 0; c < HEAD / 16; c++) {
+                ldmatrix_x4(k[m][c], by_rows<W::LD>(sk, own + m * 16, c * 16));
+                ldmatrix_x4(v[m][c], by_rows<W::LD>(stages + W::STAGE, own + m * 16, c * 16));
+            }
+        float dk[W::OWN][HEAD / 8][4] = {}, dv[W::OWN][HEAD / 8][4] = {};
+
+        for (int i = 2 * j; i < tiles; i++) {
+            const bf16 *sq = stages + i % 2 * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
+            const float *sstats = reinterpret_cast<const float *>(sdout + W::QUERIES * W::LD);
+            cp_async_wait<0>();
+            __syncthreads(); /* the tile is there, the other stage read, and the dS before */
+            if (i + 1 < tiles)
+                load_stage<W>(stages + (i + 1) % 2 * W::STAGE, q, dout, stats, i + 1, T, C, HS);
+            const bool half = i == 2 * j; /* the second half of the keys is in the future */
+            if (!half || own < W::KEYS / 2)
+#pragma unroll 1
+                for (int step = 0; step < W::QUERIES; step += W::STEP) {
+                    const int query = i * W::QUERIES + step, key = first_key + own;
+                    float s[W::OWN][W::STEP / 8][4] = {}, dp[W::OWN][W::STEP / 8][4] = {};
+                    uint32_t a[W::OWN][W::STEP / 16][4];
+                    scores_backward<W>(s, dp, k, v, sq + step * W::LD, sdout + step * W::LD);
+#pragma unroll
+                    for (int m = 0; m < W::OWN; m++) {
+                        probabilities<W::STEP / 8, W::QUERIES>(s[m], dp[m], sstats + step, scale * LOG2E,
+                                                               key + 16 * W::OWN - 1 > query, key + m * 16 + lane / 4,
+                                                               query);
+#pragma unroll
+                        for (int n = 0; n < W::STEP / 16; n++)
+                            pack_a(a[m][n], s[m][2 * n], s[m][2 * n + 1]);
+                    }
+                    add_rows<W>(dv, a, sdout + step * W::LD);
+#pragma unroll
+                    for (int m = 0; m < W::OWN; m++) {
+#pragma unroll
+                        for (int n = 0; n < W::STEP / 16; n++)
+                            pack_a(a[m][n], dp[m][2 * n], dp[m][2 * n + 1]);
+                        store_ds<W::DS_LD>(sds + (own + m * 16) * W::DS_LD + step, a[m]);
+                    }
+                    add_rows<W>(dk, a, sq + step * W::LD);
+                }
+
+            float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
+            float4 *dq_tile = dq_scratch + (size_t)i * W::DQ_VECTORS;
+            read_dq<W>(dq, j < splits ? zeros : dq_tile); /* on its way during the barrier */
+            __syncthreads();
+            const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
+#pragma unroll 1
+            for (int part = 0; part < (half ? 1 : 2); part++)
+                add_dq<W>(dq, ds_rows + part * (W::KEYS / 2) * W::DS_LD, k_columns + part * (W::KEYS / 2) * W::LD);
+            if (splits == 1 && j == i / 2)
+                finish_dq<W>(dq_out, i * W::QUERIES, T, HS, stride, dq);
+            else
+                write_dq<W>(dq_tile, dq);
+        }
+#pragma unroll
+        for (int m = 0; m < W::OWN; m++) {
+            store_sums(dq_out + C, first_key + own + m * 16, 0, T, HS, stride, dk[m], scale);
+            store_sums(dq_out + 2 * C, first_key + own + m * 16, 0, T, HS, stride, dv[m], 1.0f);
+        }
+    }
+}
+
+/* dq: the sum of the splits that have touched the tile, in their order. */
+template <int HEAD>
+__global__ void __launch_bounds__(THREADS)
+    sum_dq_kernel(bf16 *dqkv, const float4 *dq_scratch, int T, int C, int NH, int splits)
+{
+    using W = Backward<HEAD>;
+    const Tile<HEAD> tile(blockIdx.x, T, C, NH);
+    float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], more[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
+    const float4 *from = dq_scratch + (size_t)blockIdx.x * W::DQ_VECTORS + threadIdx.x;
+    read_dq<W>(dq, from);
+    for (int split = 1; split < splits && split <= tile.i / 2; split++) {
+        from += (size_t)gridDim.x * W::DQ_VECTORS;
+        read_dq<W>(more, from);
+#pragma unroll
+        for (int m = 0; m < W::DQ_ROWS / 16; m++)
+#pragma unroll
+            for (int n = 0; n < W::DQ_COLUMNS / 8; n++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    dq[m][n][r] += more[m][n][r];
+    }
+    finish_dq<W>(dqkv + tile.row * 3 * C + tile.column, tile.first, T, tile.HS, 3 * (size_t)C, dq);
+}
+
+/* Into how many parts the backward pass cuts a head of T keys: for enough blocks, but a part has a tile at least. */
+static size_t splits_for(size_t heads, size_t T, size_t KEYS)
+{
+    const size_t tiles = (T + KEYS - 1) / KEYS, wanted = (BLOCKS_WANTED + heads - 1) / heads;
+    return wanted < tiles ? wanted : tiles;
+}
+
+void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
+              float *scratch, size_t B, size_t T, size_t C, size_t NH, size_t splits)
+{
+    with_width<Backward>(C / NH, [&](auto sizes) {
+        using W = decltype(sizes);
+        const size_t heads = B * NH, tiles = (T + W::QUERIES - 1) / W::QUERIES;
+        float4 *dq_scratch = reinterpret_cast<float4 *>(scratch + heads * tiles * 2 * W::QUERIES);
+        const unsigned all_tiles = (unsigned)(heads * tiles);
+        cuda_allow_shared(backward_kernel<W::WIDTH>, W::SHARED);
+        cuda_launch(stats_kernel<W::WIDTH>, all_tiles, THREADS, 0, stream, scratch, datt, att, lse, T, C, NH);
+        const dim3 grid((unsigned)heads, (unsigned)splits);
+        cuda_launch(backward_kernel<W::WIDTH>, grid, THREADS, W::SHARED, stream, dqkv, dq_scratch, datt, qkv, scratch,
+                    T, C, NH);
+        if (splits > 1)
+            cuda_launch(sum_dq_kernel<W::WIDTH>, all_tiles, THREADS, 0, stream, dqkv, dq_scratch, T, C, NH, splits);
+    });
+}
+
+} // namespace flash
+
+size_t flash_scratch(size_t B, size_t T, size_t C, size_t NH)
+{
+    size_t floats = 0;
+    flash::with_width<flash::Backward>(C / NH, [&](auto sizes) {
+        using W = decltype(sizes);
+        const size_t rows = (T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
+        size_t parts = B * NH; /* of all heads; fewer heads may have more */
+        for (size_t heads = NH; heads <= B * NH && heads < flash::BLOCKS_WANTED; heads += NH) {
+            const size_t here = heads * flash::splits_for(heads, T, W::KEYS);
+            parts = here > parts ? here : parts;
+        }
+        floats = rows * (2 * B * NH + parts * W::WIDTH);
+    });
+    return floats;
+}
+
+void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
+                    const __nv_bfloat16 *att, const float *lse, float *scratch, size_t B, size_t T, size_t C, size_t NH)
+{
+    size_t splits = 1;
+    flash::with_width<flash::Backward>(
+        C / NH, [&](auto sizes) { splits = flash::splits_for(B * NH, T, decltype(sizes)::KEYS); });
+    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, B, T, C, NH, splits);
+}

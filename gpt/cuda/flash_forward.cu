@@ -1,0 +1,214 @@
+/*
+ * The forward pass of flash attention. A block takes 128 queries of a head, 32 a warp: two A operands, so that what
+ * is loaded of the keys serves twice. While it works on a tile of keys and values the next is under way.
+ */
+#include "gpt/cuda/flash_tiles.cuh"
+
+namespace flash {
+
+enum : size_t { CACHED_BYTES = 1 << 24 }; /* keys and values that surely fit a large GPU's L2 */
+
+template <int HEAD> struct Forward {
+    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, QUERIES = 32 * WARPS, KEYS = WIDTH <= 96 ? 64 : 32;
+    /* Queries of small heads stay in registers; they come by way of the second stage. */
+    static constexpr bool KEPT = WIDTH <= 64;
+    static constexpr int STAGE = 2 * KEYS * LD, TILES = (KEPT ? 2 * STAGE : 2 * STAGE + QUERIES * LD);
+    static constexpr size_t SHARED = TILES * sizeof(bf16);
+    static_assert(SHARED <= SHARED_MOST, "");
+    static_assert(!KEPT || STAGE >= QUERIES * LD, "the queries fit in a stage");
+};
+
+/* s (32 queries, 8 N keys) = q k^T */
+template <class F, int N>
+__device__ __forceinline__ void scores(float (&s)[2][N][4], uint32_t (&q)[2][F::KEPT ? F::WIDTH / 16 : 1][4],
+                                       const bf16 *sq, const bf16 *sk)
+{
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < F::WIDTH / 16; c++) {
+        const int kept = F::KEPT ? c : 0;
+        if (!F::KEPT) {
+            ldmatrix_x4(q[0][0], by_rows<F::LD>(sq, 0, c * 16));
+            ldmatrix_x4(q[1][0], by_rows<F::LD>(sq, 16, c * 16));
+        }
+#pragma unroll
+        for (int n = 0; n < N; n += 2) {
+            uint32_t k[4];
+            ldmatrix_x4(k, by_columns<F::LD>(sk, n * 8, c * 16));
+            multiply(s[0][n], s[0][n + 1], q[0][kept], k);
+            multiply(s[1][n], s[1][n + 1], q[1][kept], k);
+        }
+    }
+}
+
+/* Of rows row + {0, 8}, where s begins at column `key`: keys after the query are hidden. */
+template <int N> __device__ __forceinline__ void hide_future(float (&s)[N][4], int row, int key)
+{
+    const int t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+            if (key + n * 8 + t * 2 + r % 2 > row + r / 2 * 8)
+                s[n][r] = -INFINITY;
+}
+
+/* One step of the online softmax (Milakov and Gimelshein 2018) for row `half` of the lane's two: s becomes
+ * probabilities to the new maximum, and what was summed before fades. sum: the lane's own part. */
+template <int N, int M>
+__device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&acc)[M][4], int half, float &maximum, float &sum,
+                                             float scale)
+{
+    float highest = fmaxf(maximum, fmaxf(s[0][2 * half], s[0][2 * half + 1])), added = 0;
+#pragma unroll
+    for (int n = 1; n < N; n++)
+        highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    highest = quad_max(highest);
+    const float shift = -highest * scale, fade = exp2_approx((maximum - highest) * scale); /* 1 where it stays */
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            float &p = s[n][2 * half + e];
+            p = exp2_approx(fmaf(p, scale, shift));
+            added += p;
+        }
+    sum = fmaf(sum, fade, added);
+    maximum = highest;
+#pragma unroll
+    for (int n = 0; n < M; n++) {
+        acc[n][2 * half] *= fade;
+        acc[n][2 * half + 1] *= fade;
+    }
+}
+
+/* acc (32 queries, 8 M channels) += p v, p (32 queries, 8 N keys) */
+template <int LD, int N, int M>
+__device__ __forceinline__ void add_values(float (&acc)[2][M][4], const float (&p)[2][N][4], const bf16 *sv)
+{
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+        uint32_t a[2][4];
+        pack_a(a[0], p[0][n], p[0][n + 1]);
+        pack_a(a[1], p[1][n], p[1][n + 1]);
+#pragma unroll
+        for (int c = 0; c < M; c += 2) {
+            uint32_t v[4];
+            ldmatrix_x4_trans(v, by_rows<LD>(sv, n * 8, c * 8));
+            multiply(acc[0][c], acc[0][c + 1], a[0], v);
+            multiply(acc[1][c], acc[1][c + 1], a[1], v);
+        }
+    }
+}
+
+/* Which head and which tile of queries is the block's: heads go in groups whose keys and values stay in the L2 cache,
+ * in a group the longest rows go first. */
+__device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned heads, unsigned group, int tiles)
+{
+    const unsigned begin = blockIdx.x / (group * tiles) * group, here = min(group, heads - begin);
+    const unsigned i = blockIdx.x - begin * tiles;
+    *head = begin + i % here;
+    *tile = tiles - 1 - (int)(i / here);
+}
+
+template <int HEAD>
+__global__ void __launch_bounds__(THREADS, 2)
+    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, int T, int C, int NH, unsigned heads, unsigned group)
+{
+    using F = Forward<HEAD>;
+    bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, HS = C / NH;
+    const int stride = 3 * C;
+    unsigned head;
+    int tile;
+    find_work(&head, &tile, heads, group, (T + F::QUERIES - 1) / F::QUERIES);
+    const size_t batch_row = (size_t)(head / NH) * T, column = head % NH * HS;
+    const bf16 *q = qkv + batch_row * stride + column, *k = q + C, *v = k + C;
+    const int first = tile * F::QUERIES, row = first + warp * 32; /* the block's, the warp's */
+    const int key_tiles = (min(T, first + F::QUERIES) + F::KEYS - 1) / F::KEYS;
+
+    load_tile<F::QUERIES, HEAD>(sq, q, first, T, HS, stride);
+    load_tile<F::KEYS, HEAD>(stages, k, 0, T, HS, stride);
+    load_tile<F::KEYS, HEAD>(stages + F::STAGE / 2, v, 0, T, HS, stride);
+    cp_async_commit();
+    sq += warp * 32 * F::LD;
+    uint32_t fq[2][F::KEPT ? HEAD / 16 : 1][4];
+    if (F::KEPT) {
+        cp_async_wait<0>();
+        __syncthreads();
+#pragma unroll
+        for (int c = 0; c < (F::KEPT ? HEAD / 16 : 0); c++) {
+            ldmatrix_x4(fq[0][c], by_rows<F::LD>(sq, 0, c * 16));
+            ldmatrix_x4(fq[1][c], by_rows<F::LD>(sq, 16, c * 16));
+        }
+    }
+
+    const float scale = 1.0f / sqrtf((float)HS);
+    float acc[2][HEAD / 8][4] = {}, sum[2][2] = {};
+    float maximum[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+    for (int j = 0; j < key_tiles; j++) {
+        const bf16 *sk = stages + j % 2 * F::STAGE, *sv = sk + F::STAGE / 2;
+        const int key = j * F::KEYS;
+        cp_async_wait<0>();
+        __syncthreads(); /* the tile is there, and the other stage read by all */
+        if (j + 1 < key_tiles) {
+            bf16 *next = stages + (j + 1) % 2 * F::STAGE;
+            load_tile<F::KEYS, HEAD>(next, k, key + F::KEYS, T, HS, stride);
+            load_tile<F::KEYS, HEAD>(next + F::STAGE / 2, v, key + F::KEYS, T, HS, stride);
+            cp_async_commit();
+        }
+        if (key > row + 31)
+            continue; /* the whole tile is in the warp's future */
+        float s[2][F::KEYS / 8][4];
+        scores<F>(s, fq, sq, sk);
+        if (key + F::KEYS - 1 > row) {
+            hide_future(s[0], row + lane / 4, key);
+            hide_future(s[1], row + 16 + lane / 4, key);
+        }
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                softmax_step(s[m], acc[m], half, maximum[m][half], sum[m][half], scale * LOG2E);
+        add_values<F::LD>(acc, s, sv);
+    }
+
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int query = row + m * 16 + half * 8 + lane / 4;
+            const float total = quad_sum(sum[m][half]), inverse = 1.0f / total;
+#pragma unroll
+            for (int n = 0; n < HEAD / 8; n++)
+                store_pair(att + batch_row * C + column, query, n * 8 + lane % 4 * 2, T, HS, C,
+                           inverse * acc[m][n][2 * half], inverse * acc[m][n][2 * half + 1]);
+            if (query < T && lane % 4 == 0)
+                lse[(size_t)head * T + query] = maximum[m][half] * scale + logf(total);
+        }
+}
+
+void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, size_t B, size_t T, size_t C, size_t NH,
+             size_t group)
+{
+    with_width<Forward>(C / NH, [&](auto sizes) {
+        using F = decltype(sizes);
+        const unsigned blocks = cuda_blocks(T, F::QUERIES) * (unsigned)(B * NH);
+        cuda_allow_shared(forward_kernel<F::WIDTH>, F::SHARED);
+        cuda_launch(forward_kernel<F::WIDTH>, blocks, THREADS, F::SHARED, stream, att, lse, qkv, T, C, NH, B * NH,
+                    group);
+    });
+}
+
+} // namespace flash
+
+void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, size_t B, size_t T,
+                   size_t C, size_t NH)
+{
+    const size_t bytes = 2 * T * (C / NH) * sizeof(__nv_bfloat16); /* of a head's keys and values */
+    flash::forward(stream, att, lse, qkv, B, T, C, NH, bytes < flash::CACHED_BYTES ? flash::CACHED_BYTES / bytes : 1);
+}

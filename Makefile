@@ -92,7 +92,7 @@ endif
 FLASH = gpt/cuda/flash_forward.cu gpt/cuda/flash_backward.cu
 CUDA_SOURCES = train_gpt.cu gpt/cuda/attention.cu $(FLASH) \
                optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
-CPU_ONLY = train_gpt.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c
+CPU_ONLY = train_gpt.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c optim/verbs/factor_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
 NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \

@@ -834,12 +834,8 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
 {
     const size_t B = setup->B, T = setup->T;
     *out = NULL;
-    if (gpt_config_check(config, e) != 0)
+    if (gpt_config_check(config, e) != 0 || gpt_setup_check(config, setup, e) != 0)
         return -1;
-    if (T == 0 || T > config->T)
-        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", T, config->T);
-    if (B == 0 || B > SIZE_MAX / 64 / T / (4 * config->C) / config->L)
-        return error_set(e, "a micro-batch of %zu sequences is out of range", B);
     if (setup->dtype != GPT_FP32)
         return error_set(e, "--dtype %s needs a GPU; the CPU computes in fp32", gpt_dtype_names[setup->dtype]);
     if (setup->recompute != GPT_RECOMPUTE_NOTHING)

@@ -1393,11 +1393,7 @@ static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 
 static int check_setup(const GptConfig *c, const GptSetup *s, Error *e)
 {
-    if (s->T == 0 || s->T > c->T)
-        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", s->T, c->T);
-    if (s->B == 0 || s->B > SIZE_MAX / 64 / s->T / (4 * c->C) / c->L || s->B * s->T > INT32_MAX)
-        return error_set(e, "a micro-batch of %zu sequences is out of range", s->B);
-    if (gpt_probe(e) != 0)
+    if (gpt_setup_check(c, s, e) != 0 || gpt_probe(e) != 0)
         return -1;
     const cudaDeviceProp device = device_properties();
     if (s->dtype != GPT_FP32 && device.major < OLDEST_TENSOR)

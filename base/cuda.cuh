@@ -88,31 +88,28 @@ __device__ inline float quad_max(float v)
     return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
 }
 
-/* Over a block of a multiple of 32 threads, at most 1024; every thread gets the result. */
-template <class Real> __device__ Real block_sum(Real v)
+/* Over a block of a multiple of 32 threads, at most 1024; every thread gets the result. `nothing` changes no result. */
+template <class Real, class Reduce> __device__ Real block_reduce(Real v, Real nothing, Reduce warp_reduce)
 {
     __shared__ Real parts[32];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-    v = warp_sum(v);
+    v = warp_reduce(v);
     if (lane == 0)
         parts[warp] = v;
     __syncthreads();
-    v = warp_sum(lane < warps ? parts[lane] : Real(0));
+    v = warp_reduce(lane < warps ? parts[lane] : nothing);
     __syncthreads(); /* parts may be written again */
     return v;
 }
 
+template <class Real> __device__ Real block_sum(Real v)
+{
+    return block_reduce(v, Real(0), [](Real x) { return warp_sum(x); });
+}
+
 __device__ inline float block_max(float v)
 {
-    __shared__ float parts[32];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-    v = warp_max(v);
-    if (lane == 0)
-        parts[warp] = v;
-    __syncthreads();
-    v = warp_max(lane < warps ? parts[lane] : -INFINITY);
-    __syncthreads();
-    return v;
+    return block_reduce(v, -INFINITY, [](float x) { return warp_max(x); });
 }
 
 #endif

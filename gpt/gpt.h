@@ -214,6 +214,9 @@ typedef struct GptSetup {
     GptRecompute recompute;
 } GptSetup;
 
+/* Refuses micro-batches that are empty, too large to count, or longer than the model's longest sequence. */
+int gpt_setup_check(const GptConfig *config, const GptSetup *setup, Error *e);
+
 /* Bytes that gpt_create will allocate. */
 size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup);
 

@@ -88,6 +88,15 @@ int gpt_config_check(const GptConfig *config, Error *e)
     return 0;
 }
 
+int gpt_setup_check(const GptConfig *c, const GptSetup *s, Error *e)
+{
+    if (s->T == 0 || s->T > c->T)
+        return error_set(e, "sequences of %zu tokens do not fit a model of at most %zu", s->T, c->T);
+    if (s->B == 0 || s->B > SIZE_MAX / 64 / s->T / (4 * c->C) / c->L || s->B * s->T > INT32_MAX)
+        return error_set(e, "a micro-batch of %zu sequences is out of range", s->B);
+    return 0;
+}
+
 void gpt_override(GptConfig *config, const GptOverrides *overrides)
 {
     for (size_t i = 0; i < GPT_FIELDS; i++)

@@ -199,7 +199,7 @@ rules_soap | optim/rules/soap.c | s/verb_sort_basis(s->on, basis, image, s->v, /
 rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->on, s->x, right_scale, true, s->x);//
 rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
 rules_soap | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
-rules_orthogonal | optim/verbs/factor.c | s/pow(value, power) : 0/pow(value, power) : 1/
+rules_orthogonal | optim/verbs/factor_cpu.c | s/pow(value, power) : 0/pow(value, power) : 1/
 rules_soap | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
 diagnose | train/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | train/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
@@ -247,7 +247,7 @@ emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the tiles of the roun
 emulated | gpt/cuda/attention.cu | s/^        __syncwarp();$//
 emulated | gpt/cuda/attention.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
 emulated | gpt/cuda/attention.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
-emulated | base/cuda.cuh | s/v = warp_sum(lane < warps ? parts\[lane\] : Real(0))/v = warp_sum(parts[lane])/
+emulated | base/cuda.cuh | s/warp_reduce(lane < warps ? parts\[lane\] : nothing)/warp_reduce(parts[lane])/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
 emulated | gpt/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/

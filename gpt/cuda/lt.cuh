@@ -127,19 +127,9 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
                        const void *bias, const void *aux)
 {
     const uint32_t alignment = lt_alignment(a, b, c, bias, aux);
-    const size_t flags = (size_t)s.transpose_a | (size_t)s.transpose_b << 1;
-    const LtKey key = {s.m,
-                       s.n,
-                       s.k,
-                       s.lda,
-                       s.ldb,
-                       s.ldc,
-                       flags,
-                       (size_t)s.input,
-                       (size_t)s.output,
-                       (size_t)s.epilogue,
-                       (size_t)s.compute,
-                       alignment};
+    const size_t flags = (size_t)s.transpose_a | (size_t)s.transpose_b << 1, epilogue = s.epilogue;
+    const size_t input = s.input, output = s.output, compute = s.compute;
+    const LtKey key = {s.m, s.n, s.k, s.lda, s.ldb, s.ldc, flags, input, output, epilogue, compute, alignment};
     auto place = lt->plans.find(key);
     if (place == lt->plans.end())
         place = lt->plans.emplace(key, lt_plan(lt, s, alignment, bias, aux)).first;

@@ -1,7 +1,6 @@
 #include "base/matmul.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "optim/verbs/factor.h"
 #include "optim/verbs/lines.h"
 #include "optim/verbs/verbs.h"
 #include "optim/verbs/verbs_math.h"
@@ -266,46 +265,37 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
  * Products
  */
 
+static Matmul matmul_of(Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
+{
+    return (Matmul){.m = c.rows,
+                    .n = c.cols,
+                    .k = transpose_a ? a.rows : a.cols,
+                    .trans_a = transpose_a,
+                    .trans_b = transpose_b,
+                    .alpha = (float)alpha,
+                    .beta = (float)beta,
+                    .a = a.data,
+                    .lda = a.cols,
+                    .stride_a = a.rows * a.cols,
+                    .b = b.data,
+                    .ldb = b.cols,
+                    .stride_b = b.rows * b.cols,
+                    .c = c.data,
+                    .ldc = c.cols,
+                    .stride_c = c.rows * c.cols,
+                    .batch = c.batch};
+}
+
 void verb_product(Verbs *on, Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c)
 {
-    matmul(&(Matmul){.m = c.rows,
-                     .n = c.cols,
-                     .k = transpose_a ? a.rows : a.cols,
-                     .trans_a = transpose_a,
-                     .trans_b = transpose_b,
-                     .alpha = (float)alpha,
-                     .beta = (float)beta,
-                     .a = a.data,
-                     .lda = a.cols,
-                     .stride_a = a.rows * a.cols,
-                     .b = b.data,
-                     .ldb = b.cols,
-                     .stride_b = b.rows * b.cols,
-                     .c = c.data,
-                     .ldc = c.cols,
-                     .stride_c = c.rows * c.cols,
-                     .batch = c.batch});
+    const Matmul product = matmul_of(a, transpose_a, b, transpose_b, alpha, beta, c);
+    matmul(&product);
 }
 
 void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share, Mats gram)
 {
-    matmul_symmetric(&(Matmul){.m = gram.rows,
-                               .n = gram.rows,
-                               .k = right ? x.rows : x.cols,
-                               .trans_a = right,
-                               .trans_b = !right,
-                               .alpha = (float)share,
-                               .beta = (float)keep,
-                               .a = x.data,
-                               .lda = x.cols,
-                               .stride_a = x.rows * x.cols,
-                               .b = x.data,
-                               .ldb = x.cols,
-                               .stride_b = x.rows * x.cols,
-                               .c = gram.data,
-                               .ldc = gram.rows,
-                               .stride_c = gram.rows * gram.rows,
-                               .batch = x.batch});
+    const Matmul product = matmul_of(x, right, x, !right, share, keep, gram);
+    matmul_symmetric(&product);
 }
 
 void verb_gram(Verbs *on, Mats x, Mats gram) { verb_gram_average(on, x, x.rows > x.cols, 0, 1, gram); }
@@ -314,22 +304,9 @@ void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c
 {
     const size_t n = gram.rows;
     verb_scale(on, mats_size(gram), to.data, gram.data, b);
+    const Matmul square = matmul_of(gram, false, gram, false, c, 1, to);
     if (c != 0)
-        matmul_symmetric(&(Matmul){.m = n,
-                                   .n = n,
-                                   .k = n,
-                                   .alpha = (float)c,
-                                   .beta = 1,
-                                   .a = gram.data,
-                                   .lda = n,
-                                   .stride_a = n * n,
-                                   .b = gram.data,
-                                   .ldb = n,
-                                   .stride_b = n * n,
-                                   .c = to.data,
-                                   .ldc = n,
-                                   .stride_c = n * n,
-                                   .batch = gram.batch});
+        matmul_symmetric(&square);
     for (size_t i = 0; i < gram.batch; i++)
         for (size_t j = 0; j < n; j++)
             to.data[(i * n + j) * n + j] += (float)a;
@@ -352,14 +329,10 @@ size_t verb_bf16_floats(size_t n) { return n; }
 
 static Mats as_floats(Bf16s x) { return (Mats){x.data, x.rows, x.cols, x.batch}; }
 
-static void round_to_halves(size_t n, float *x)
+static void round_to_bf16(size_t n, float *x)
 {
-#pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < n; begin += STRETCH) {
-        const size_t end = stretch_end(begin, n);
-        for (size_t i = begin; i < end; i++)
-            x[i] = bf16_element(x[i]);
-    }
+    EACH (i, n)
+        x[i] = bf16_element(x[i]);
 }
 
 void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, double floor, Bf16s to)
@@ -367,7 +340,7 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
     const Mats copy = as_floats(to);
     verb_copy(on, x, copy);
     verb_rescale(on, copy, NULL, denominator, factor, floor);
-    round_to_halves(mats_size(copy), copy.data);
+    round_to_bf16(mats_size(copy), copy.data);
 }
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to) { verb_copy(on, as_floats(x), to); }
@@ -378,7 +351,7 @@ void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool trans
 {
     const Mats product = as_floats(c);
     verb_product(on, as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
-    round_to_halves(mats_size(product), product.data);
+    round_to_bf16(mats_size(product), product.data);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -414,7 +387,7 @@ void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double be
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Memory, and factorisations: the data is on the host already
+ * Memory: the data is on the host already
  */
 
 int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }
@@ -422,18 +395,3 @@ size_t verb_batch_floats(void) { return (size_t)1 << 22; }
 void verb_free(Verbs *on, float *x) { memory_free(x); }
 
 void verb_write(Verbs *on, size_t n, float *x, const float *host) { memcpy(x, host, n * sizeof *x); }
-
-size_t verb_scratch(size_t rows, size_t cols, size_t batch) { return factor_scratch(rows, cols, batch); }
-void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch) { factor_polar(x, cutoff, scratch); }
-void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch) { factor_eigenbasis(a, basis, scratch); }
-void verb_qr(Verbs *on, Mats x, float *scratch) { factor_qr(x, scratch); }
-
-void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch)
-{
-    factor_root(a, scale, eps, power, root, scratch);
-}
-
-void verb_sort_basis(Verbs *on, Mats basis, Mats image, Mats v, bool right, float *scratch)
-{
-    factor_sort_basis(basis, image, v, right, scratch);
-}

@@ -1,4 +1,5 @@
-#include "optim/verbs/factor.h"
+/* The factorisations of verbs.h on the CPU, in double, one thread a matrix. */
+#include "optim/verbs/verbs.h"
 
 #include "base/eigh.h"
 #include "base/qr.h"
@@ -8,6 +9,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+/* Every verb is told where it works, which matters on a GPU only. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* --------------------------------------------------------------------------------------------------------------
  * The exact polar factor. With the eigenvectors u_i of the Gram matrix and b_i = u_i^T x, which is s_i v_i^T, the
@@ -68,7 +72,7 @@ static size_t scratch_of_one(size_t n, size_t m)
     return n * n + n + m + n * m + (eigen > reflections ? eigen : reflections);
 }
 
-size_t factor_scratch(size_t rows, size_t cols, size_t batch)
+size_t verb_scratch(size_t rows, size_t cols, size_t batch)
 {
     const size_t n = rows < cols ? rows : cols, m = rows < cols ? cols : rows;
     const size_t threads = batch < threads_count() ? batch : threads_count();
@@ -112,7 +116,7 @@ static void polar_one(const Wide *w, float *x, double cutoff, double *scratch)
             x[j * w->row + k * w->col] = (float)factor[j * m + k];
 }
 
-void factor_polar(Mats x, double cutoff, float *scratch)
+void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch)
 {
     const bool wide = x.rows <= x.cols;
     const size_t n = wide ? x.rows : x.cols, m = wide ? x.cols : x.rows;
@@ -139,7 +143,7 @@ static bool eigen_double(const float *a, size_t n, double *vectors, double *valu
     return eigh(vectors, values, n, work) == 0;
 }
 
-void factor_eigenbasis(Mats a, Mats basis, float *scratch)
+void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch)
 {
     const size_t n = a.rows;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads_for(a.batch))
@@ -175,7 +179,7 @@ static void compose(const double *vectors, const double *values, size_t n, float
             to[i * n + j] = to[j * n + i] = (float)sums[i * n + j];
 }
 
-void factor_root(Mats a, double scale, double eps, double power, Mats root, float *scratch)
+void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch)
 {
     const size_t n = a.rows;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads_for(a.batch))
@@ -195,7 +199,7 @@ void factor_root(Mats a, double scale, double eps, double power, Mats root, floa
     }
 }
 
-void factor_qr(Mats x, float *scratch)
+void verb_qr(Verbs *on, Mats x, float *scratch)
 {
     const size_t m = x.rows, n = x.cols;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads_for(x.batch))
@@ -241,7 +245,7 @@ static void permute(float *x, const Lines *lines, const size_t *order, float *co
     }
 }
 
-void factor_sort_basis(Mats basis, Mats image, Mats v, bool right, float *scratch)
+void verb_sort_basis(Verbs *on, Mats basis, Mats image, Mats v, bool right, float *scratch)
 {
     const size_t n = basis.rows;
     const Lines columns = lines_of(basis, true), lines = lines_of(v, right);

@@ -92,9 +92,9 @@ static void *prefetch(void *loader)
         }
         const uint64_t k = l->made;
         pthread_mutex_unlock(&l->lock);
-        const int rc = read_sequence(l, l->start + l->config.rank + k * l->config.world, slot(l, k), &l->error);
+        const int status = read_sequence(l, l->start + l->config.rank + k * l->config.world, slot(l, k), &l->error);
         pthread_mutex_lock(&l->lock);
-        if (rc == 0)
+        if (status == 0)
             l->made++;
         else
             l->failed = true;

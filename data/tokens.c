@@ -94,14 +94,14 @@ static int read_header(const char *path, size_t *size, Error *e)
     unsigned char header[12];
     if (open_file(path, &fd, &file_bytes, e) != 0)
         return -1;
-    int rc;
+    int status;
     if (file_bytes < HEADER_BYTES)
-        rc =
+        status =
             error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, file_bytes, HEADER_BYTES);
     else
-        rc = read_file(fd, path, 0, sizeof header, header, e);
+        status = read_file(fd, path, 0, sizeof header, header, e);
     close(fd);
-    return rc == 0 ? check_header(path, header, file_bytes, size, e) : -1;
+    return status == 0 ? check_header(path, header, file_bytes, size, e) : -1;
 }
 
 /* --- making a set --- */
@@ -159,11 +159,11 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     /* Sorted here, because glob() sorts by the locale and the order of training must not depend on it. */
     qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_name);
     Tokens *t = NULL;
-    int rc = make_empty(V, found.gl_pathc, &t, e);
-    for (size_t i = 0; rc == 0 && i < found.gl_pathc; i++)
-        rc = append_file(t, found.gl_pathv[i], e);
+    int status = make_empty(V, found.gl_pathc, &t, e);
+    for (size_t i = 0; status == 0 && i < found.gl_pathc; i++)
+        status = append_file(t, found.gl_pathv[i], e);
     globfree(&found);
-    if (rc != 0) {
+    if (status != 0) {
         tokens_close(t);
         return -1;
     }
@@ -210,20 +210,20 @@ int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
     if (open_file(path, &fd, &n, e) != 0)
         return -1;
     unsigned char *text = NULL;
-    int rc;
+    int status;
     if (n == 0)
-        rc = error_set(e, "%s: is empty", path);
+        status = error_set(e, "%s: is empty", path);
     else if (n < TEXT_MIN)
-        rc = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, n, TEXT_MIN);
+        status = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, n, TEXT_MIN);
     else if ((text = malloc(n)) == NULL)
-        rc = error_set(e, "%s: out of memory for its %zu bytes", path, n);
+        status = error_set(e, "%s: out of memory for its %zu bytes", path, n);
     else
-        rc = read_file(fd, path, 0, n, text, e);
+        status = read_file(fd, path, 0, n, text, e);
     close(fd);
-    if (rc == 0)
-        rc = split_text(path, text, n, train, val, e);
+    if (status == 0)
+        status = split_text(path, text, n, train, val, e);
     free(text);
-    return rc;
+    return status;
 }
 
 void tokens_close(Tokens *t)
@@ -266,13 +266,13 @@ static int read_shard_file(const Shard *s, size_t begin, size_t count, unsigned 
     if (open_file(s->name, &fd, &file_bytes, e) != 0)
         return -1;
     const size_t wanted = HEADER_BYTES + s->size * TOKEN_BYTES;
-    int rc;
+    int status;
     if (file_bytes != wanted)
-        rc = error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, wanted, file_bytes);
+        status = error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, wanted, file_bytes);
     else
-        rc = read_file(fd, s->name, HEADER_BYTES + begin * TOKEN_BYTES, count * TOKEN_BYTES, to, e);
+        status = read_file(fd, s->name, HEADER_BYTES + begin * TOKEN_BYTES, count * TOKEN_BYTES, to, e);
     close(fd);
-    return rc;
+    return status;
 }
 
 int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e)

@@ -28,13 +28,13 @@ int files_writer_open(FilesWriter *w, const char *path, Error *e)
 {
     const size_t size = strlen(path) + sizeof ".tmp";
     *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size)};
-    if (!w->path || !w->temporary) {
+    if (w->path == NULL || w->temporary == NULL) {
         end_writer(w, 0);
         return error_set(e, "%s: no memory to write it", path);
     }
     snprintf(w->temporary, size, "%s.tmp", path);
     w->stream = fopen(w->temporary, "wb");
-    if (!w->stream) {
+    if (w->stream == NULL) {
         error_set(e, "%s: cannot be made: %s", w->temporary, strerror(errno));
         end_writer(w, 0);
         return -1;
@@ -67,10 +67,10 @@ static int flush_to_disk(FilesWriter *w, Error *e)
 static int sync_parent(const char *path, Error *e)
 {
     const char *slash = strrchr(path, '/');
-    if (!slash)
+    if (slash == NULL)
         return files_sync_dir(".", e);
     char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (!parent)
+    if (parent == NULL)
         return error_set(e, "%s: no memory to flush its directory", path);
     const int status = files_sync_dir(parent, e);
     free(parent);
@@ -114,7 +114,7 @@ static int read_stream(FILE *from, const char *path, size_t limit, char **data, 
         if (*size + 1 >= capacity) { /* always room for the NUL */
             capacity = capacity > 0 ? 2 * capacity : 4096;
             char *larger = realloc(*data, capacity);
-            if (!larger)
+            if (larger == NULL)
                 return error_set(e, "%s: no memory to read it", path);
             *data = larger;
         }
@@ -130,7 +130,7 @@ static int read_stream(FILE *from, const char *path, size_t limit, char **data, 
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
 {
     FILE *from = fopen(path, "rb");
-    if (!from)
+    if (from == NULL)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     *data = NULL;
     *size = 0;
@@ -160,7 +160,7 @@ static int make_dir(const char *path, Error *e)
 int files_make_dirs(const char *path, Error *e)
 {
     char *part = strdup(path);
-    if (!part)
+    if (part == NULL)
         return error_set(e, "%s: no memory to make it", path);
     int status = 0;
     for (char *slash = strchr(part, '/'); slash && status == 0; slash = strchr(slash + 1, '/')) {
@@ -209,7 +209,7 @@ static int remove_dir_at(int parent, const char *name, const char *root, Error *
 {
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
+    if (dir == NULL) {
         fail_to_remove(name, root, e);
         if (fd >= 0)
             close(fd);
@@ -225,7 +225,7 @@ static int remove_dir_at(int parent, const char *name, const char *root, Error *
 int files_remove_tree(const char *path, Error *e)
 {
     char *name = strdup(path);
-    if (!name)
+    if (name == NULL)
         return error_set(e, "%s: no memory to remove it", path);
     for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--)
         name[n - 1] = '\0'; /* "link/" would be followed */

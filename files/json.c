@@ -125,7 +125,7 @@ static int parse_escape(Parser *p)
     if (letter == 'u')
         return parse_unicode(p);
     const char *hit = memchr(escape_letters, letter, sizeof escape_letters - 1);
-    if (!hit)
+    if (hit == NULL)
         return fail(p, "an unknown escape in a string");
     *p->chars++ = escape_bytes[hit - escape_letters];
     p->at += 2;
@@ -309,7 +309,7 @@ int json_parse(const char *text, size_t size, Json **root, Error *e)
     const size_t node_bytes = sizeof(Json) + sizeof(char *);
     Json *block =
         size < SIZE_MAX && nodes <= (SIZE_MAX - size - 1) / node_bytes ? malloc(nodes * node_bytes + size + 1) : NULL;
-    if (!block)
+    if (block == NULL)
         return error_set(e, "no memory for %zu bytes of JSON", size);
     const char **keys = (const char **)(block + nodes);
     Parser parser = {text, text, text + size, block + 1, (char *)(keys + nodes), keys, e};
@@ -327,7 +327,7 @@ void json_free(Json *root) { free(root); }
 
 const Json *json_get(const Json *object, const char *key)
 {
-    if (!object || object->type != JSON_OBJECT)
+    if (object == NULL || object->type != JSON_OBJECT)
         return NULL;
     const Json *member = object->first;
     while (member && strcmp(member->key, key) != 0)
@@ -337,7 +337,7 @@ const Json *json_get(const Json *object, const char *key)
 
 bool json_bool(const Json *value, bool *out)
 {
-    if (!value || value->type != JSON_BOOL)
+    if (value == NULL || value->type != JSON_BOOL)
         return false;
     *out = value->boolean;
     return true;
@@ -345,7 +345,7 @@ bool json_bool(const Json *value, bool *out)
 
 bool json_number(const Json *value, double *out)
 {
-    if (!value || value->type != JSON_NUMBER)
+    if (value == NULL || value->type != JSON_NUMBER)
         return false;
     *out = value->number;
     return true;
@@ -354,18 +354,6 @@ bool json_number(const Json *value, double *out)
 static bool is_integer(const Json *value)
 {
     return value && value->type == JSON_NUMBER && !strpbrk(value->text, ".eE");
-}
-
-bool json_i64(const Json *value, int64_t *out)
-{
-    if (!is_integer(value))
-        return false;
-    errno = 0;
-    const long long parsed = strtoll(value->text, NULL, 10);
-    if (errno != 0)
-        return false;
-    *out = parsed;
-    return true;
 }
 
 bool json_u64(const Json *value, uint64_t *out)

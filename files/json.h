@@ -45,7 +45,6 @@ const Json *json_get(const Json *object, const char *key);
  */
 bool json_bool(const Json *value, bool *out);
 bool json_number(const Json *value, double *out);
-bool json_i64(const Json *value, int64_t *out);
 bool json_u64(const Json *value, uint64_t *out);
 bool json_size(const Json *value, size_t *out);
 const char *json_string(const Json *value); /* lives as long as the tree */

@@ -91,7 +91,7 @@ __attribute__((format(printf, 4, 5))) static int refuse(const Header *h, const c
 
 static int check_metadata(const Header *h, Error *e)
 {
-    if (!h->metadata)
+    if (h->metadata == NULL)
         return 0;
     if (h->metadata->type != JSON_OBJECT)
         return error_set(e, "%s: __metadata__ is not an object", h->path);
@@ -116,7 +116,7 @@ static int read_sizes(const Header *h, const Json *array, const char *what, Safe
 
 static int read_shape(const Header *h, const Json *shape, SafetensorsEntry *entry, Error *e)
 {
-    if (!shape || shape->type != JSON_ARRAY)
+    if (shape == NULL || shape->type != JSON_ARRAY)
         return refuse(h, entry->name, e, "has no shape");
     if (shape->count > SAFETENSORS_MAX_RANK)
         return refuse(h, entry->name, e, "has %zu dimensions; %d are supported", shape->count, SAFETENSORS_MAX_RANK);
@@ -131,7 +131,7 @@ static int read_shape(const Header *h, const Json *shape, SafetensorsEntry *entr
 static int read_offsets(const Header *h, const Json *offsets, SafetensorsEntry *entry, Error *e)
 {
     size_t range[2];
-    if (!offsets || offsets->type != JSON_ARRAY || offsets->count != 2)
+    if (offsets == NULL || offsets->type != JSON_ARRAY || offsets->count != 2)
         return refuse(h, entry->name, e, "has no pair of data_offsets");
     if (read_sizes(h, offsets, "data_offsets", entry, range, e) != 0)
         return -1;
@@ -152,7 +152,7 @@ static int read_entry(const Header *h, const Json *tensor, SafetensorsEntry *ent
     if (tensor->type != JSON_OBJECT)
         return refuse(h, entry->name, e, "is not described by an object");
     const char *dtype = json_string(json_get(tensor, "dtype"));
-    if (!dtype)
+    if (dtype == NULL)
         return refuse(h, entry->name, e, "has no dtype");
     if (!find_dtype(dtype, &entry->dtype)) {
         char quoted[32];
@@ -201,7 +201,7 @@ static int read_entries(Header *h, size_t data_size, Error *e)
     if (check_metadata(h, e) != 0)
         return -1;
     h->entries = calloc(h->json->count + 1, sizeof *h->entries); /* + 1: not NULL for an empty file */
-    if (!h->entries)
+    if (h->entries == NULL)
         return error_set(e, "%s: no memory for %zu tensors", h->path, h->json->count);
     for (const Json *tensor = h->json->first; tensor; tensor = tensor->next) {
         if (tensor != h->metadata && read_entry(h, tensor, &h->entries[h->count++], e) != 0)
@@ -289,7 +289,7 @@ static int read_header(Safetensors *file, Error *e)
     if (file_size(file, &size, e) != 0 || read_prefix(file, size, &header, e) != 0)
         return -1;
     char *text = malloc(header + 1); /* + 1: not NULL for an empty one */
-    if (!text)
+    if (text == NULL)
         return error_set(e, "%s: no memory for its header of %zu bytes", file->path, header);
     const size_t data_start = PREFIX + header;
     int status = read_at(file, text, header, PREFIX, e);
@@ -306,7 +306,7 @@ static int read_header(Safetensors *file, Error *e)
 int safetensors_open(const char *path, Safetensors **file, Error *e)
 {
     Safetensors *s = calloc(1, sizeof *s);
-    if (!s || !(s->path = strdup(path))) {
+    if (s == NULL || (s->path = strdup(path)) == NULL) {
         free(s);
         return error_set(e, "%s: no memory to open it", path);
     }
@@ -323,7 +323,7 @@ int safetensors_open(const char *path, Safetensors **file, Error *e)
 
 void safetensors_close(Safetensors *file)
 {
-    if (!file)
+    if (file == NULL)
         return;
     header_free(&file->header);
     if (file->fd >= 0)
@@ -512,7 +512,7 @@ static int write_header(FILE *to, const Contents *c, size_t *data_size, Error *e
 static int make_header(const Contents *c, char **text, size_t *size, size_t *data_size, Error *e)
 {
     FILE *to = open_memstream(text, size);
-    if (!to)
+    if (to == NULL)
         return error_set(e, "%s: no memory for its header", c->path);
     const int status = write_header(to, c, data_size, e);
     const bool complete = !ferror(to);
@@ -556,7 +556,7 @@ int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t co
 {
     const Contents contents = {path, specs, count, metadata, metadata_count};
     SafetensorsWriter *w = calloc(1, sizeof *w);
-    if (!w || !(w->path = strdup(path))) {
+    if (w == NULL || (w->path = strdup(path)) == NULL) {
         free(w);
         return error_set(e, "%s: no memory to write it", path);
     }
@@ -590,7 +590,7 @@ int safetensors_finish(SafetensorsWriter *writer, Error *e)
 
 void safetensors_abandon(SafetensorsWriter *writer)
 {
-    if (!writer)
+    if (writer == NULL)
         return;
     files_writer_abandon(&writer->file);
     free(writer->path);

@@ -469,13 +469,6 @@ void options_free(Options *o)
     *o = (Options){0};
 }
 
-bool options_given(const Options *o, const char *name)
-{
-    bool negated;
-    const Option *option = find_option(name, strlen(name), &negated);
-    return option != NULL && o->given[option - table];
-}
-
 static void help_choices(FILE *to, const char *const *choices)
 {
     fprintf(to, ":");

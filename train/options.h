@@ -45,9 +45,6 @@ typedef struct Options {
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);
 
-/* Whether an option was given by its name. */
-bool options_given(const Options *o, const char *name);
-
 /* Prints the table. */
 void options_help(FILE *to);
 

@@ -252,14 +252,8 @@ static int after_step(Run *r, Metrics *m, Error *e)
 
 static int validate_start(Run *r, Error *e)
 {
-    Metrics m = {.train_loss = (double)NAN,
-                 .lr = (double)NAN,
-                 .grad_norm = (double)NAN,
-                 .tokens_per_second = (double)NAN,
-                 .data_ms = (double)NAN,
-                 .forward_ms = (double)NAN,
-                 .backward_ms = (double)NAN,
-                 .optimizer_ms = (double)NAN};
+    const double none = (double)NAN;
+    Metrics m = {0, 0, 0, none, none, none, none, none, none, none, none, none};
     if (!can_validate(r) || r->plan->options.val_every == 0)
         return 0;
     if (evaluate_shown(r, &m.val_loss, e) != 0)

@@ -152,7 +152,6 @@ static void test_lookup(void)
     Error e;
     Json *root;
     uint64_t u = 5;
-    int64_t i = 5;
     size_t size = 5;
     double d = 5;
     bool b = false;
@@ -160,9 +159,6 @@ static void test_lookup(void)
         return;
     check(root->count == 12, "got %zu members", root->count);
     check(json_u64(json_get(root, "max"), &u) && u == UINT64_MAX, "2^64-1");
-    check(!json_i64(json_get(root, "max"), &i) && i == 5, "2^64-1 as signed");
-    check(json_i64(json_get(root, "min"), &i) && i == INT64_MIN, "-2^63");
-    check(json_i64(json_get(root, "two53"), &i) && i == 9007199254740993, "2^53+1");
     check(json_size(json_get(root, "two53"), &size) && size == 9007199254740993u, "2^53+1 as a size");
     check(json_number(json_get(root, "real"), &d) && d == 0.1, "0.1");
     check(json_number(json_get(root, "over"), &d) && d == 0x1p64, "2^64 as a double");
@@ -174,7 +170,6 @@ static void test_lookup(void)
         const Json *value = json_get(root, no_u64[k]);
         check(!json_u64(value, &u) && !json_size(value, &size) && u == 5 && size == 5, "%s as unsigned", no_u64[k]);
     }
-    check(!json_i64(json_get(root, "under"), &i), "-2^63-1");
     check(!json_number(json_get(root, "text"), &d) && !json_bool(json_get(root, "real"), &b), "wrong kinds");
     check(!json_string(json_get(root, "real")) && !json_string(NULL), "no string");
     check(!json_get(NULL, "a") && !json_get(json_get(root, "real"), "a"), "members of what is no object");

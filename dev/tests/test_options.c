@@ -65,7 +65,6 @@ static void test_defaults(void)
     check(o.train == NULL && o.text == NULL && o.out == NULL && !o.resume && !o.help, "texts and flags");
     for (size_t id = 0; id < HYPER_COUNT; id++)
         check(!o.optim.hyper.at[id].set && !o.optim.aux_hyper.at[id].set, "hyperparameter %zu is set", id);
-    check(!options_given(&o, "steps") && !options_given(&o, "nothing"), "given");
     options_free(&o);
 }
 
@@ -86,9 +85,6 @@ static void test_values(void)
     check(hyper_is(&o.optim.hyper, HYPER_NESTEROV, 0) && hyper_is(&o.optim.hyper, HYPER_SPLIT_QKV, 1), "switches");
     check(o.clip == 0 && o.target_loss == 1.5 && o.resume, "reals and a flag");
     check(strcmp(o.out, "a=b") == 0, "--out is %s", o.out);
-    check(options_given(&o, "layers") && options_given(&o, "aux-lr") && options_given(&o, "nesterov") &&
-              !options_given(&o, "heads"),
-          "given");
     options_free(&o);
 }
 

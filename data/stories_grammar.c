@@ -39,14 +39,14 @@ static void plot_lost(Scribe *s)
     const bool found = tell(s, "[They|Both|The two] [looked|searched] {r=spot} {p at}[, but [found only|there was "
                                "only|all they saw was] {y=a item}. |, and there was the {x}! ]") == 1;
     slot_copy(s, 'f', found ? 'p' : 'q');
-    if (found == NULL) {
+    if (!found) {
         tell(s, "\"[This|That] is not my {x one},\" " SAID " {A}. So they [went on and looked|went to search|had to "
                 "look] {q at}. [And there it was, {t=spot}: the {x}! |There lay the {x}, {t=spot}. |They found it "
                 "{t=spot}. ]");
     }
     tell(s, "\"[Thank you, {B}|Oh, {B}, you are so kind|{B}, how good that I asked you|You have sharp eyes, {B}],\" "
             "" SAID " {A} " GLADLY ". ");
-    if (found == NULL)
+    if (!found)
         tell(s, "[They left the {y} {p at}, because it was not theirs|{B} kept the {y}, and {A} kept the {x}|Nobody "
                 "ever asked for the {y}|They hung the {y} on a nail {p at}]. ");
     tell(s, "[From then on {A} never took {A his} {x one} to the {f} again|The next day {A} went back to the {f}, "

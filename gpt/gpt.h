@@ -29,42 +29,42 @@ extern "C" {
 typedef enum { GPT_ACTIVATIONS(GPT_CONSTANT) GPT_ACTIVATION_COUNT } GptActivation;
 #undef GPT_CONSTANT
 
-/* Classic GPT-2 (Radford et al. 2019): learned positions, pre-LayerNorm with bias, tied head. */
+/*
+ * Every field of a model's configuration, of which classic GPT-2 (Radford et al. 2019: learned positions, pre-LayerNorm
+ * with bias, tied head) has the first choice. From this list come GptConfig and the table gpt_fields, which drives the
+ * options that override a preset, the refusal of options that contradict a checkpoint, config.json, run.json, the banner
+ * and the metadata of reference files.
+ *
+ *          member      option        key in config.json    most      help
+ */
+/* clang-format off */
+#define GPT_CONFIG(SIZE, CHOICE) \
+    SIZE(   L,          "layers",     "n_layer",            1 << 12,  "transformer blocks; this and what follows override the preset") \
+    SIZE(   NH,         "heads",      "n_head",             1 << 20,  "attention heads; they divide the width") \
+    SIZE(   C,          "width",      "n_embd",             1 << 20,  "channels") \
+    SIZE(   V,          "vocab",      "vocab_size",         1 << 24,  "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2") \
+    SIZE(   T,          "seq-len",    "n_positions",        1 << 24,  "tokens in a sequence, at most") \
+    CHOICE( activation, "activation", "activation_function", GptActivation, "nonlinearity of the MLP")
+/* clang-format on */
+
+#define GPT_SIZE_MEMBER(member, ...) size_t member;
+#define GPT_CHOICE_MEMBER(member, option, key, type, help) type member;
 typedef struct GptConfig {
-    size_t T;  /* longest sequence */
-    size_t V;  /* vocabulary */
-    size_t L;  /* layers */
-    size_t NH; /* heads; divides C */
-    size_t C;  /* width */
-    GptActivation activation;
+    GPT_CONFIG(GPT_SIZE_MEMBER, GPT_CHOICE_MEMBER)
 } GptConfig;
 
-typedef enum { GPT_SIZE, GPT_CHOICE } GptFieldKind;
+#define GPT_CONSTANT(member, ...) GPT_FIELD_##member,
+typedef enum { GPT_CONFIG(GPT_CONSTANT, GPT_CONSTANT) GPT_FIELDS } GptFieldId;
+#undef GPT_CONSTANT
 
-/* One field of GptConfig. The table of them drives the options that override a preset, the refusal of options that
- * contradict a checkpoint, config.json, run.json, the banner and the metadata of reference files. */
 typedef struct GptField {
-    const char *symbol;            /* "L", for banners */
-    const char *option, *argument; /* --layers L */
-    const char *key;               /* in config.json */
-    const char *help;
+    const char *symbol; /* the member's name: the argument of a size's option, and for banners */
+    const char *option, *key, *help;
     size_t offset;                  /* in GptConfig */
-    GptFieldKind kind;              /* of a size_t, at least 1, or of an enum */
-    size_t most;                    /* GPT_SIZE */
-    bool may_be_less;               /* than the model's, without contradicting it */
-    const char *const *choices;     /* GPT_CHOICE: names of the values 0 (the classic one), 1, ..; ends with NULL */
-    const char *const (*stored)[2]; /* GPT_CHOICE: what config.json says of each, and another word for it */
+    size_t most;                    /* of a size, a size_t that is at least 1 */
+    const char *const *choices;     /* names of an enum's values 0, 1, ..; ends with NULL. A size has none */
+    const char *const (*stored)[2]; /* what config.json says of each, and another word for it */
 } GptField;
-
-typedef enum {
-    GPT_FIELD_L,
-    GPT_FIELD_NH,
-    GPT_FIELD_C,
-    GPT_FIELD_V,
-    GPT_FIELD_T,
-    GPT_FIELD_ACTIVATION,
-    GPT_FIELDS
-} GptFieldId;
 extern const GptField gpt_fields[GPT_FIELDS];
 
 /* Some fields of a configuration. */

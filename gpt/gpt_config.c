@@ -45,19 +45,13 @@ static const char *const activation_keys[][2] = {
 #undef KEYS
 };
 
-/* clang-format off */
-#define SIZE(member, limit) .offset = offsetof(GptConfig, member), .kind = GPT_SIZE, .most = limit
-const GptField gpt_fields[GPT_FIELDS] = {
-    [GPT_FIELD_L] = {"L", "layers", "L", "n_layer", "transformer blocks; this and what follows override the preset", SIZE(L, 4096)},
-    [GPT_FIELD_NH] = {"NH", "heads", "NH", "n_head", "attention heads; they divide the width", SIZE(NH, 1 << 20)},
-    [GPT_FIELD_C] = {"C", "width", "C", "n_embd", "channels", SIZE(C, 1 << 20)},
-    [GPT_FIELD_V] = {"V", "vocab", "V", "vocab_size", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE(V, 1 << 24)},
-    [GPT_FIELD_T] = {"T", "seq-len", "T", "n_positions", "tokens in a sequence", SIZE(T, 1 << 24), .may_be_less = true},
-    [GPT_FIELD_ACTIVATION] = {"activation", "activation", "NAME", "activation_function", "nonlinearity of the MLP",
-     .offset = offsetof(GptConfig, activation), .kind = GPT_CHOICE, .choices = activation_names, .stored = activation_keys},
-};
+#define SIZE(member, option, key, most, help) \
+    {#member, option, key, help, offsetof(GptConfig, member), most, NULL, NULL},
+#define CHOICE(member, option, key, type, help) \
+    {#member, option, key, help, offsetof(GptConfig, member), 0, member##_names, member##_keys},
+const GptField gpt_fields[GPT_FIELDS] = {GPT_CONFIG(SIZE, CHOICE)};
 #undef SIZE
-/* clang-format on */
+#undef CHOICE
 
 static const size_t *size_of(const GptField *f, const GptConfig *c)
 {
@@ -69,7 +63,7 @@ static GptActivation choice_of(const GptField *f, const GptConfig *c)
     return *(const GptActivation *)(const void *)((const char *)c + f->offset);
 }
 
-static size_t bytes_of(const GptField *f) { return f->kind == GPT_SIZE ? sizeof(size_t) : sizeof(GptActivation); }
+static size_t bytes_of(const GptField *f) { return f->choices == NULL ? sizeof(size_t) : sizeof(GptActivation); }
 
 static void copy_field(const GptField *f, GptConfig *to, const GptConfig *from)
 {
@@ -79,8 +73,8 @@ static void copy_field(const GptField *f, GptConfig *to, const GptConfig *from)
 int gpt_config_check(const GptConfig *config, Error *e)
 {
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
-        const size_t value = f->kind == GPT_SIZE ? *size_of(f, config) : 1;
-        if (f->kind == GPT_SIZE && (value < 1 || value > f->most))
+        const size_t value = f->choices == NULL ? *size_of(f, config) : 1;
+        if (f->choices == NULL && (value < 1 || value > f->most))
             return error_set(e, "%s (--%s) is %zu; it must be from 1 to %zu", f->key, f->option, value, f->most);
     }
     if (config->C % config->NH != 0)
@@ -111,7 +105,7 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
         char asked[64], has[64];
         gpt_field_format(f, &overrides->values, false, asked, sizeof asked);
         gpt_field_format(f, config, false, has, sizeof has);
-        const bool less = f->may_be_less && *size_of(f, &overrides->values) < *size_of(f, config);
+        const bool less = i == GPT_FIELD_T && overrides->values.T < config->T; /* shorter sequences fit */
         if (overrides->set[i] && strcmp(asked, has) != 0 && !less)
             return error_set(e, "--%s %s contradicts the model in %s, which has %s", f->option, asked, what, has);
     }
@@ -120,7 +114,7 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
 
 void gpt_field_format(const GptField *f, const GptConfig *c, bool stored, char *to, size_t size)
 {
-    if (f->kind == GPT_SIZE)
+    if (f->choices == NULL)
         snprintf(to, size, "%zu", *size_of(f, c));
     else
         snprintf(to, size, "%s", stored ? f->stored[choice_of(f, c)][0] : f->choices[choice_of(f, c)]);
@@ -128,7 +122,7 @@ void gpt_field_format(const GptField *f, const GptConfig *c, bool stored, char *
 
 int gpt_field_restore(const GptField *f, const char *text, GptConfig *c)
 {
-    if (f->kind == GPT_SIZE) {
+    if (f->choices == NULL) {
         char *end;
         errno = 0;
         const unsigned long long n = strtoull(text, &end, 10);
@@ -152,7 +146,7 @@ void gpt_describe(const GptConfig *c, char *to, size_t size)
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS && used < size; f++) {
         char value[64];
         gpt_field_format(f, c, false, value, sizeof value);
-        if (f->kind == GPT_SIZE || choice_of(f, c) != 0)
+        if (f->choices == NULL || choice_of(f, c) != 0)
             used += (size_t)snprintf(to + used, size - used, "%s%s=%s", used > 0 ? " " : "", f->symbol, value);
     }
 }

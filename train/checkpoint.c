@@ -46,7 +46,7 @@ static int write_config(const char *dir, const GptConfig *c, Error *e)
     int n =
         snprintf(text, sizeof text, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n");
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
-        const char *quote = f->kind == GPT_CHOICE ? "\"" : "";
+        const char *quote = f->choices != NULL ? "\"" : "";
         char value[64];
         gpt_field_format(f, c, true, value, sizeof value);
         n += snprintf(text + n, sizeof text - (size_t)n, "  \"%s\": %s%s%s,\n", f->key, quote, value, quote);
@@ -129,7 +129,7 @@ static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 static int read_field(const char *path, const Json *json, const GptField *f, GptConfig *c, Error *e)
 {
     const Json *value = json_get(json, f->key);
-    const bool is_size = f->kind == GPT_SIZE, absent = value == NULL || value->type == JSON_NULL;
+    const bool is_size = f->choices == NULL, absent = value == NULL || value->type == JSON_NULL;
     if (absent && is_size)
         return error_set(e, "%s: \"%s\" is missing", path, f->key);
     if (absent || (value->type == (is_size ? JSON_NUMBER : JSON_STRING) && gpt_field_restore(f, value->text, c) == 0))

@@ -155,12 +155,12 @@ static void add_fields(const Option *row)
 {
     for (size_t i = 0; i < GPT_FIELDS; i++) {
         const GptField *f = &gpt_fields[i];
-        if (f->kind == GPT_CHOICE && f->choices[1] == NULL) /* a choice of one is none */
+        if (f->choices != NULL && f->choices[1] == NULL) /* a choice of one is none */
             continue;
         table[option_count++] = (Option){.name = f->option,
-                                         .argument = f->argument,
+                                         .argument = f->choices == NULL ? f->symbol : "NAME",
                                          .help = f->help,
-                                         .kind = f->kind == GPT_SIZE ? SIZE : CHOICE,
+                                         .kind = f->choices == NULL ? SIZE : CHOICE,
                                          .offset = row->offset + f->offset,
                                          .choices = f->choices,
                                          .least = 1,

@@ -28,7 +28,7 @@ int record_write(const Run *r, Error *e)
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
         char value[64];
         gpt_field_format(f, &r->plan->config, true, value, sizeof value);
-        fprintf(to, f->kind == GPT_SIZE ? "%s\"%s\": %s" : "%s\"%s\": \"%s\"", f == gpt_fields ? "" : ", ", f->key,
+        fprintf(to, f->choices == NULL ? "%s\"%s\": %s" : "%s\"%s\": \"%s\"", f == gpt_fields ? "" : ", ", f->key,
                 value);
     }
     fprintf(to, "}");

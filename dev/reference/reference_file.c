@@ -97,7 +97,7 @@ static int read_config(Reference *ref, Error *e)
     size_t gradients;
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
         const char *text = safetensors_metadata(ref->file, f->key);
-        if (text == NULL && f->kind == GPT_CHOICE) /* the classic one */
+        if (text == NULL && f->choices != NULL) /* the classic one */
             continue;
         if (text == NULL || gpt_field_restore(f, text, &ref->config) != 0)
             return error_set(e, "\"%s\" of its metadata is %s", f->key, text == NULL ? "missing" : text);

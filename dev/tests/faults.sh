@@ -256,6 +256,8 @@ emulated-bf16 | train_gpt.cu | s/store(l.rounded + r \* C + column(p), dx/store(
 emulated-bf16 | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
 emulated-bf16 | gpt/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
 checkpoint | train/checkpoint.c | s/version <= STATE_VERSION/version <= 9/
+model | gpt/gpt_config.c | s/i == GPT_FIELD_T \&\&/0 \&\&/
+model | gpt/gpt_config.c | s/strcmp(asked, has) != 0/0/
 peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, devices[i].name, strlen(devices[i].name)) == 0/
 cli:--batch-size auto | train/plan.c | s/sequences % p->setup.B == 0/p->setup.B <= sequences/
 cli:--batch-size auto | train/plan.c | s/p->options.batch_size = p->setup.B;/p->options.batch_size = 1;/

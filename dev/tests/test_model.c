@@ -55,6 +55,35 @@ static void test_presets(void)
     check(gpt_preset("gpt3", &config) == -1, "there is a preset gpt3");
 }
 
+/* What options ask for, over a preset and against a checkpoint; and every field as text and back. */
+static void test_fields(void)
+{
+    const GptConfig model = {.T = 8, .V = 9, .L = 2, .NH = 3, .C = 6};
+    GptOverrides asked = {.values = {.L = 5, .T = 4}, .set = {[GPT_FIELD_L] = true, [GPT_FIELD_T] = true}};
+    GptConfig c = model, back = {0};
+    Error e = {.text = ""};
+    gpt_override(&c, &asked);
+    check(c.L == 5 && c.T == 4 && c.V == 9 && c.NH == 3 && c.C == 6, "overridden");
+    check(gpt_agrees(&model, &asked, "DIR", &e) == -1 && strstr(e.text, "--layers 5") != NULL &&
+              strstr(e.text, "DIR, which has 2") != NULL,
+          "other layers: %s", e.text);
+    asked.values.L = 2;
+    check(gpt_agrees(&model, &asked, "DIR", &e) == 0, "the same layers, shorter sequences: %s", e.text);
+    asked.values.T = 9;
+    check(gpt_agrees(&model, &asked, "DIR", &e) == -1 && strstr(e.text, "--seq-len 9") != NULL, "longer sequences");
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
+        char text[64];
+        gpt_field_format(f, &model, true, text, sizeof text);
+        check(gpt_field_restore(f, text, &back) == 0, "%s is not restored from %s", f->key, text);
+        check(gpt_field_restore(f, "-1", &c) == -1 && gpt_field_restore(f, "", &c) == -1, "%s from what is none",
+              f->key);
+    }
+    check(back.T == 8 && back.V == 9 && back.L == 2 && back.NH == 3 && back.C == 6, "restored");
+    char text[128];
+    gpt_describe(&model, text, sizeof text);
+    check(strcmp(text, "L=2 NH=3 C=6 V=9 T=8") == 0, "described as %s", text);
+}
+
 static void test_refused(void)
 {
     static const struct {
@@ -304,6 +333,7 @@ static void test_memory_overflow(void)
 int main(void)
 {
     check_run("presets", test_presets);
+    check_run("fields of a configuration", test_fields);
     check_run("what is refused", test_refused);
     check_run("the table's layout", test_table);
     check_run("the table's rows", test_rows);

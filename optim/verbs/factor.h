@@ -4,8 +4,7 @@
 #include "optim/verbs/verbs.h"
 
 /*
- * The factorisations behind the verbs of the same names, of matrices in the host's memory, in double. The CPU's verbs
- * are these; others copy to the host and back.
+ * The CPU's factorisations, in double, for the verbs of the same names.
  */
 size_t factor_scratch(size_t rows, size_t cols, size_t batch);
 void factor_polar(Mats x, double cutoff, float *scratch);

@@ -1,4 +1,4 @@
-/* AdaGrad and its descendants with a decaying average, RMSProp and AdaDelta. Weight decay is coupled L2, as in PyTorch. */
+/* AdaGrad and its descendants RMSProp and AdaDelta, which average. Weight decay is coupled L2, as in PyTorch. */
 #include "optim/rules/elements.h"
 
 #include <string.h>

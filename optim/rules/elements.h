@@ -13,7 +13,7 @@
  * Every element function. Each row generates a CPU loop (elements_cpu.c) and a CUDA kernel (elements_cuda.cu), to which
  * rules refer as <name>_elements.
  *
- *   name                 states   constants        function(&p, g, states .., &constants); AHEAD: function(&p, state, ..)
+ *   name                 states   constants        function(&p, g, states .., &constants); AHEAD: (&p, state, ..)
  */
 /* clang-format off */
 #define OPTIM_ELEMENTS(E) \

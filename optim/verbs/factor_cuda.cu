@@ -1,8 +1,8 @@
 /*
  * The factorisations of verbs.h on a GPU: cuSOLVER and cuBLAS in double, as factor.c computes them on the CPU. Whether
  * a matrix is finite and whether its factorisation converged is recorded on the device and read by kernels: what cannot
- * be factored becomes NaN. A batch is processed a few matrices at a time, so that the doubles fit in SCRATCH_MOST or are
- * one matrix's. cuSOLVER's workspace is allocated once per shape and kept.
+ * be factored becomes NaN. A batch is processed a few matrices at a time, so that the doubles fit in SCRATCH_MOST if one
+ * matrix's do. cuSOLVER's workspace is queried once per shape and kept.
  */
 extern "C" {
 #include "optim/verbs/verbs.h"
@@ -222,7 +222,7 @@ __global__ static void lengths_kernel(double *lengths, const double *x, size_t m
 }
 
 /* With x as a wide matrix W (n, m) and the eigenvectors of W W^T in the rows of U, the rows of B = U W are s_i v_i^T;
- * they are divided by their lengths, or set to 0 where those are at most cutoff times the largest. The factor is U^T B. */
+ * they are divided by their lengths, or set to 0 if those are at most cutoff times the largest. The factor is U^T B. */
 static void polar_some(Verbs *on, Mats x, double cutoff, float *floats)
 {
     const bool tall = x.rows > x.cols;

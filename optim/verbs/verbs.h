@@ -95,7 +95,7 @@ void verb_norms(Verbs *on, Mats x, float *norms);
 /* dots (batch): sums of the products of elements, in double. */
 void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
 
-/* Each x *= numerator / max(factor * denominator, floor), one scalar each per matrix; a numerator or denominator of NULL
+/* Each x *= numerator / max(factor * denominator, floor), one scalar each per matrix; a NULL numerator or denominator
  * means 1. */
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor);
 
@@ -189,8 +189,8 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to);
 /* mean (batch, lines): mean square of each row; if `right`, of each column. */
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
-/* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x, and s
- * is capped at `most`. */
+/* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
+ * at most `most`. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);
 
 #endif

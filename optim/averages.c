@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* One arena of an average, tensor after tensor. */
+/* Adds one arena, tensor after tensor. */
 static float *lay_out_average(Optim *optim, const char *name, bool place)
 {
     float *arena = place ? optim->state_arena + optim->state_floats : NULL;

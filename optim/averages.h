@@ -9,14 +9,14 @@
  *   EMA-Nesterov   D = d D + (1 - d) (change of the parameters in a step, the shift included); before each gradient the
  *                  parameters are shifted by strength x (the schedule's factor) x D, and the rule steps from there
  *   tail EMA       a second set of parameters averages the last steps, A = (1 - 1/N) A + W/N; validation, samples and
- *                  checkpoints show (1 - share) W + share A
+ *                  checkpoints use (1 - share) W + share A
  */
 typedef struct OptimAveraging {
     double nesterov;                      /* strength; 0: off */
     double nesterov_decay;                /* d */
-    size_t nesterov_from, nesterov_until; /* the steps that are shifted, counted from 0; until 0: to the end */
+    size_t nesterov_from, nesterov_until; /* the steps that are shifted, counting from 0; until = 0: to the end */
     size_t tail;                          /* N; 0: off */
-    size_t tail_from;                     /* A begins as W after this many steps; 0: 2 N before the end */
+    size_t tail_from;                     /* A starts as W after this many steps; 0: 2 N before the end */
     double tail_share;
 } OptimAveraging;
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What tensors are for, as groups see it. */
+/* What a tensor is for, as far as groups go. */
 typedef enum { KIND_HIDDEN, KIND_EMBED, KIND_HEAD, KIND_VECTOR, KIND_COUNT } Kind;
 
 static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "vector"};
@@ -37,7 +37,7 @@ static Kind kind_of(TensorRole role)
     }
 }
 
-/* The rule's defaults, overlaid by what `asked` sets; setting what the rule does not use is an error. */
+/* Overlays h with what `asked` sets; setting what the rule does not use is an error. */
 static int overlay(const OptimRule *rule, OptimHyper *h, const OptimHyper *asked, const char *prefix, Error *e)
 {
     for (size_t id = 0; id < HYPER_COUNT; id++) {
@@ -60,7 +60,7 @@ static bool is_any_set(const OptimHyper *h)
     return any;
 }
 
-/* Hyperparameters that change during the run need to know its length. */
+/* Schedules that depend on the length of the run need to know it. */
 static int check_steps(const OptimConfig *config, const OptimHyper *h, const char *prefix, Error *e)
 {
     const bool eps_grows = h->at[HYPER_EPS_MAX].set && hyper(h, HYPER_EPS_MAX) > 0;
@@ -120,7 +120,7 @@ size_t groups_blocks(const OptimGroup *g, const Tensor *t)
     return g->hyper.at[HYPER_SPLIT_QKV].set && hyper(&g->hyper, HYPER_SPLIT_QKV) != 0 ? t->blocks : 1;
 }
 
-/* Whether tensor i belongs to the kind, and to the sensitivity among the config's. */
+/* Whether tensor i is of this kind and has this sensitivity. */
 static bool belongs(const Optim *optim, const OptimConfig *config, size_t i, Kind kind, double sensitivity)
 {
     const Tensor *t = &optim->tensors[i];
@@ -167,7 +167,7 @@ static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double
     return 0;
 }
 
-/* One group for each kind and each of its sensitivities, in the order in which the tensors bring them up. */
+/* One group for each kind and each of its sensitivities, in order of first appearance. */
 int groups_make(Optim *optim, const OptimConfig *config, Error *e)
 {
     bool has_head = false;
@@ -197,7 +197,7 @@ void groups_free(Optim *optim)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * What they were resolved to
+ * Resolved groups
  */
 
 size_t optim_group_count(const Optim *optim) { return optim->group_count; }

@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 /*
- * Hyperparameters of the update rules: one enum, one table. The table drives the command line's options, their help,
- * the checks of their ranges, --list-groups and the record of a run.
+ * Hyperparameters of the update rules: one enum, one table. The table drives the command-line options, their help,
+ * range checks, --list-groups and the record of a run.
  */
 typedef enum {
     HYPER_LR,
@@ -45,21 +45,21 @@ typedef enum {
     HYPER_COUNT
 } HyperId;
 
-/* The values of choices, and their names, which end with NULL. */
+/* Values of the choices; the lists of their names end with NULL. */
 typedef enum { MOMENTUM_SUM, MOMENTUM_EMA } MomentumForm;
 typedef enum { NESTEROV_LOOK_AHEAD, NESTEROV_SHIFTED } NesterovForm;
 typedef enum { EPS_OUTSIDE, EPS_UNCORRECTED, EPS_INSIDE } EpsMode;
 typedef enum { SIDES_TWO, SIDES_ONE } Sides;
 typedef enum { GRAFT_NONE, GRAFT_ADAM } Graft;
 
-/* How matrices are orthogonalised: see rules/newton_schulz.h. */
+/* How matrices are orthogonalised; see rules/newton_schulz.h. */
 typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_TRACK3, NS_EXACT, NS_COUNT } NsFlavour;
 extern const char *const ns_names[NS_COUNT + 1];
 
-/* What its products are in; auto is settled when the groups are. */
+/* Precision of its products; auto is resolved together with the groups. */
 typedef enum { NS_AUTO, NS_FP32, NS_BF16, NS_DTYPE_COUNT } NsDtype;
 
-/* Factor of Muon's step by a matrix's shape: r = fan-out rows, c = fan-in cols. */
+/* Scale of Muon's step for a matrix of r = fan-out rows and c = fan-in columns. */
 typedef enum {
     MUON_SCALE_NONE,      /* 1 */
     MUON_SCALE_ORIGINAL,  /* sqrt(max(1, r/c)): KellerJordan/Muon, torch.optim.Muon */
@@ -75,17 +75,17 @@ extern const char *const muon_scale_names[MUON_SCALE_COUNT + 1];
 typedef enum { HYPER_REAL, HYPER_WHOLE, HYPER_SWITCH, HYPER_CHOICE } HyperKind;
 
 typedef struct HyperInfo {
-    const char *name; /* as the option is called: "weight-decay" */
+    const char *name; /* of the option: "weight-decay" */
     const char *help;
     HyperKind kind;
-    double least, most; /* most is included, except that betas and momentum stay below 1 */
+    double least, most; /* inclusive, unless below_one */
     bool below_one;
-    const char *const *choices; /* HYPER_CHOICE: names of the values 0, 1, ..; ends with NULL */
+    const char *const *choices; /* HYPER_CHOICE: names of the values 0, 1, ..; NULL-terminated */
 } HyperInfo;
 
 extern const HyperInfo hyper_info[HYPER_COUNT];
 
-/* A set of hyperparameters, some of which are set; all zeros is the empty set. */
+/* Hyperparameters, some of them set; all zeros: none. */
 typedef struct OptimHyper {
     struct {
         bool set;
@@ -103,17 +103,17 @@ void hyper_set(OptimHyper *h, HyperId id, double value);
 /* The value; it must be set. */
 double hyper(const OptimHyper *h, HyperId id);
 
-/* Checks a value's range (NaN is out of any). The sentence names --<prefix><name>. */
+/* Checks a value's range (NaN is never in range). The error names --<prefix><name>. */
 int hyper_check(HyperId id, double value, const char *prefix, Error *e);
 
 /* Reads a value from text: a number, a choice by name, or on/off for a switch. */
 int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e);
 
-/* The place of `text` in `choices`, which end with NULL; the sentence names --<prefix><name> and all of them. */
+/* The index of `text` in the NULL-terminated `choices`; the error names --<prefix><name> and every choice. */
 int hyper_choice(const char *const *choices, const char *text, const char *prefix, const char *name, size_t *index,
                  Error *e);
 
-/* Writes a number with as few digits as read back to the same value. */
+/* Writes a number with the fewest digits that read back as the same value. */
 void hyper_format_number(double value, char *to, size_t size);
 
 /* Writes a value as hyper_parse reads it. */

@@ -14,7 +14,7 @@ static double momentum_at(const OptimHyper *h, double s, double steps)
     return start + (full - start) * share;
 }
 
-/* How far growth has come, 0 to 1: (e^{k x} - 1) / (e^{k n} - 1) after x of n steps, without overflow. */
+/* Growth so far, from 0 to 1: (e^{k x} - 1) / (e^{k n} - 1) after x of n steps, without overflow. */
 static double grown(double k, double x, double n)
 {
     if (k * n < 1e-12)

@@ -26,8 +26,8 @@ float *optim_add_state(Optim *optim, bool place, const char *tensor, const char 
     return data;
 }
 
-/* State k of all tensors of a group, one after the other, so that same-shaped slots' make one batch; a tensor's holds
- * its slots' one below the other. */
+/* State k of all tensors of a group, contiguously, so that those of same-shaped slots form one batch; a tensor's state
+ * stacks those of its slots. */
 static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
 {
     const OptimStateSpec *specs = g->rule->states;
@@ -55,7 +55,7 @@ static void lay_out_state(Optim *optim, bool place)
     averages_lay_out(optim, place);
 }
 
-/* Sizes of state and workspace, before any of it exists. */
+/* Sizes of state and workspace, before allocation. */
 static void measure_state(Optim *optim)
 {
     lay_out_state(optim, false);
@@ -167,14 +167,14 @@ int optim_check_parameters(const Optim *optim, Error *e)
         for (size_t i = 0; i < g->tensor_count && g->rule->keeps_norm; i++) {
             for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++)
                 if (verb_sum_squares(optim->on, slot->rows * slot->cols, slot->param) == 0)
-                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay so",
+                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay zero",
                                      g->rule->name, g->tensors[i]->name);
         }
     }
     return 0;
 }
 
-/* A group's hyperparameters as of the step that is coming. */
+/* The coming step, with the group's scheduled hyperparameters. */
 static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
     OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1};

@@ -6,46 +6,47 @@
 #include "optim/verbs/verbs.h"
 
 /*
- * The contract between an update rule and the rest of optim/. A rule is one OptimRule in a file of its own, or of its
- * family, and one row of OPTIM_RULES. It declares its state; shared code allocates, saves and restores it. There are
+ * The contract between an update rule and the rest of optim/. A rule is one OptimRule, in a file of its own or of its
+ * family, and one entry of OPTIM_RULES. It declares its state; shared code allocates, saves and restores it. There are
  * two kinds:
  *
- *   elementwise   `scalars` turns hyperparameters and step into the float constants of one step, computed in double.
- *                 The mathematics of one element is a small inline function in <rule>_math.h; from a row of
- *                 OPTIM_ELEMENTS (rules/elements.h) come the CPU's loop over it and the GPU's kernel.
- *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h), over the verbs of verbs/verbs.h.
+ *   elementwise   `scalars` turns the hyperparameters into the float constants of one step, computed in double.
+ *                 The mathematics of one element is a small inline function in <rule>_math.h; its row of
+ *                 OPTIM_ELEMENTS (rules/elements.h) generates the CPU loop and the CUDA kernel.
+ *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h) with the verbs of verbs/verbs.h.
  */
 
 enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 
-/* Every rule there is, as optim_<name>; --optimizer lists them in this order. */
-#define OPTIM_RULES(R)                                                                                       \
-    R(sgd)                                                                                                   \
-    R(nesterov)                                                                                              \
-    R(adagrad)                                                                                               \
-    R(rmsprop)                                                                                               \
-    R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon) R(spectral) \
-        R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(kl_soap)
+/* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
+#define OPTIM_RULES(R)                                                                                               \
+    R(sgd)                                                                                                           \
+    R(nesterov)                                                                                                      \
+    R(adagrad)                                                                                                       \
+    R(rmsprop)                                                                                                       \
+    R(adadelta)                                                                                                      \
+    R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon) R(spectral) R(normuon) R(muonh) \
+        R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(kl_soap)
 
 typedef struct OptimShape {
-    size_t rows, cols; /* 0 rows: there is none */
+    size_t rows, cols; /* 0 rows: absent */
 } OptimShape;
 
-/* A state of a rule: a matrix of floats for each of its matrices or vectors of rows x cols. */
+/* A state of a rule: a matrix of floats for each rows x cols matrix or vector that it updates. */
 typedef struct OptimStateSpec {
     const char *name; /* "m"; NULL ends the list */
     OptimShape (*shape)(const OptimHyper *h, size_t rows, size_t cols);
-    bool is_momentum; /* which the instruments show */
+    bool is_momentum; /* shown by --diagnose */
 } OptimStateSpec;
 
-/* Shapes that many states have. */
+/* Common shapes. */
 OptimShape shape_whole(const OptimHyper *h, size_t rows, size_t cols);    /* rows x cols */
-OptimShape shape_momentum(const OptimHyper *h, size_t rows, size_t cols); /* the same; none where the momentum is 0 */
+OptimShape shape_momentum(const OptimHyper *h, size_t rows, size_t cols); /* the same; absent if the momentum is 0 */
 OptimShape shape_left(const OptimHyper *h, size_t rows, size_t cols);     /* rows x rows */
 OptimShape shape_right(const OptimHyper *h, size_t rows, size_t cols);    /* cols x cols */
 OptimShape shape_rows(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x rows */
 OptimShape shape_cols(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x cols */
-OptimShape shape_lines(const OptimHyper *h, size_t rows, size_t cols);    /* rows x 1, of a wide matrix 1 x cols */
+OptimShape shape_lines(const OptimHyper *h, size_t rows, size_t cols);    /* rows x 1; 1 x cols for a wide matrix */
 OptimShape shape_scalar(const OptimHyper *h, size_t rows, size_t cols);   /* 1 x 1 */
 
 /* One matrix or vector as a rule sees it: a tensor, or one block of a split QKV. */
@@ -53,25 +54,25 @@ typedef struct OptimSlot {
     size_t rows, cols;
     float *param;
     const float *grad;
-    float *state[OPTIM_STATES_MAX]; /* in the order of the rule's list; NULL: there is none */
+    float *state[OPTIM_STATES_MAX]; /* in the order of the rule's list; NULL: absent */
 } OptimSlot;
 
 typedef struct OptimGroup {
     char name[32];
     const struct OptimRule *rule;
-    OptimHyper hyper;   /* resolved: what the rule uses is set */
-    double sensitivity; /* that its rate was divided by */
+    OptimHyper hyper;   /* resolved: all that the rule uses is set */
+    double sensitivity; /* the learning rate was divided by it */
     size_t count;
-    OptimSlot *slots;       /* same-shaped ones follow one another, and so do their states of one kind */
-    Verbs *on;              /* where the tensors are; NULL in a plan */
-    float *workspace;       /* of the most that the rule asks for a batch, shared by the groups */
-    const Tensor **tensors; /* the tensors the slots were cut from */
+    OptimSlot *slots;       /* same-shaped ones are adjacent, and so are their states of one kind */
+    Verbs *on;              /* the tensors' device; NULL in a plan */
+    float *workspace;       /* the most that any batch asks for, shared by the groups */
+    const Tensor **tensors; /* the tensors that the slots belong to */
     size_t tensor_count;
     double seconds; /* of the last step */
 } OptimGroup;
 
 typedef struct OptimStep {
-    OptimHyper hyper;  /* the group's, as of this step: the learning rate is times the schedule */
+    OptimHyper hyper;  /* the group's at this step, the learning rate times its schedule */
     double grad_scale; /* every gradient is multiplied by it */
     size_t t;          /* 1 in the first step */
 } OptimStep;
@@ -81,23 +82,22 @@ struct Batch;
 typedef struct OptimRule {
     const char *name, *summary, *source;
     bool matrices_only;
-    bool keeps_norm;     /* of each matrix, which must not be zero then */
+    bool keeps_norm;     /* of each matrix, which must then be nonzero */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
     OptimStateSpec states[OPTIM_STATES_MAX];
 
-    /* Refuses combinations that make no sense, of the options --<prefix>..., and puts in place of an "auto" what it
-     * means here; NULL when there is nothing to do. */
+    /* Rejects senseless combinations of the options --<prefix>... and resolves "auto"; NULL: nothing to do. */
     int (*settle)(OptimHyper *h, const char *prefix, Error *e);
 
-    /* First values of a state that does not begin at zero; NULL when there is none. */
+    /* Initialises state that does not start at zero; NULL: there is none. */
     void (*init)(const OptimGroup *group);
 
     /* elementwise rules */
     void (*scalars)(const OptimStep *step, float *k);
-    const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states that there are */
-    const struct OptimElements *look_ahead; /* moves parameters to where their gradient is to be taken; or NULL */
+    const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states present */
+    const struct OptimElements *look_ahead; /* moves parameters to where the gradient is evaluated; or NULL */
 
-    /* matrix rules; `workspace` (floats, of a batch of `count`) may be NULL */
+    /* matrix rules; `workspace` counts the floats for a batch of `count`; NULL: none */
     void (*step)(const struct Batch *batch);
     size_t (*workspace)(const OptimHyper *h, size_t rows, size_t cols, size_t count);
 } OptimRule;
@@ -109,7 +109,7 @@ OPTIM_RULES(OPTIM_DECLARE)
 /* Rule i of the list; NULL past the end. */
 const OptimRule *optim_rule(size_t i);
 
-/* The decoupled weight decay that the hyperparameters of a step ask for. */
+/* The decoupled weight decay of a step with these hyperparameters. */
 Decay decay_of(const OptimHyper *h);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One item "pattern=number" of a list; `next` is where the following one begins, NULL after the last. */
+/* One item "pattern=number" of a list; `next` is where the next one begins, NULL after the last. */
 typedef struct Item {
     char pattern[48];
     double value;

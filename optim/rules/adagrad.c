@@ -1,9 +1,9 @@
-/* AdaGrad and its descendants with a fading memory, RMSProp and AdaDelta. Weight decay is coupled L2, as in PyTorch. */
+/* AdaGrad and its descendants RMSProp and AdaDelta, which average. Weight decay is coupled L2, as in PyTorch. */
 #include "optim/rules/elements.h"
 
 #include <string.h>
 
-/* AdaGrad has no beta2: it sums. */
+/* AdaGrad sums, so it has no beta2. */
 static void adagrad_scalars(const OptimStep *step, float *k)
 {
     const OptimHyper *h = &step->hyper;
@@ -22,7 +22,7 @@ static void adagrad_scalars(const OptimStep *step, float *k)
 
 const OptimRule optim_adagrad = {
     .name = "adagrad",
-    .summary = "steps shrink with the sum of squared gradients",
+    .summary = "gradient over the root of the sum of its squares",
     .source = "Duchi et al. 2011; torch.optim.Adagrad",
     .defaults.at = {HYPER_AT(LR, 1e-2), HYPER_AT(WEIGHT_DECAY, 0), HYPER_AT(EPS, 1e-10)},
     .states = {{"v", shape_whole}},

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* The constants of AdaGrad, RMSProp and AdaDelta, which scale by past gradients alone. */
+/* Constants of AdaGrad, RMSProp and AdaDelta, which only scale the gradient by past ones. */
 typedef struct AdagradScalars {
     float grad_scale, lr, l2, eps;
     float keep, share; /* of the second moment: v = keep v + share g^2 */

@@ -1,6 +1,6 @@
 /*
- * Adam with constrained parameter regularisation (Franke et al. 2023) in place of weight decay: the mean square of each
- * matrix is held at what it was at the end of a warmup, by a Lagrange multiplier of its own.
+ * Adam with constrained parameter regularisation (Franke et al. 2023) in place of weight decay: a Lagrange multiplier
+ * per matrix holds its mean square at the value reached at the end of a warmup.
  *   after Adam's step, with n elements:  lambda = max(0, lambda + |W|_F^2 / n - kappa);  W -= 2 lambda W
  */
 #include "optim/rules/adamw.h"
@@ -29,7 +29,7 @@ static void adam_cpr_batch(const Batch *batch)
 
 const OptimRule optim_adam_cpr = {
     .name = "adam-cpr",
-    .summary = "Adam that holds each matrix's mean square where a warmup left it",
+    .summary = "Adam that holds each matrix's mean square at its value after a warmup",
     .source = "Franke et al. 2023",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 1e-3), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8),

@@ -1,4 +1,4 @@
-/* AdamH: Adam's direction, and a step that turns each matrix and keeps its norm (modded-nanogpt track 3). */
+/* AdamH: Adam's direction, with a step that rotates each matrix and keeps its norm (modded-nanogpt track 3). */
 #include "optim/rules/batch.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * rows * cols;
 }
 
-/* u = m / (sqrt(vhat) + eps); the first moment's own correction is a factor that the step does not see. */
+/* u = m / (sqrt(vhat) + eps); the first moment's correction would cancel in the step. */
 static void adamh_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
@@ -27,7 +27,7 @@ static void adamh_batch(const Batch *batch)
 
 const OptimRule optim_adamh = {
     .name = "adamh",
-    .summary = "Adam that turns each matrix and keeps its norm",
+    .summary = "Adam that rotates each matrix and keeps its norm",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .keeps_norm = true,

@@ -1,5 +1,5 @@
 /* Adam (Kingma and Ba 2015) with coupled L2, AdamW with decoupled weight decay (Loshchilov and Hutter 2019), and Adam
- * with its averages nested. */
+ * with nested averages. */
 #include "optim/rules/adamw.h"
 #include "optim/rules/elements.h"
 
@@ -18,7 +18,7 @@ AdamwScalars adamw_scalars_of(const OptimStep *step, double l2, Decay decay)
     const double correction1 = corrected ? 1 / (1 - pow(hyper(h, HYPER_BETA1), t)) : 1;
     const double correction2 = corrected ? 1 / (1 - pow(hyper(h, HYPER_BETA2), t)) : 1;
     const EpsMode mode = (EpsMode)setting(h, HYPER_EPS_MODE, EPS_OUTSIDE);
-    /* moments that begin at the first gradient are that gradient after the first step */
+    /* moments that start at the first gradient equal it after the first step */
     const bool seeds = step->t == 1 && setting(h, HYPER_ZERO_INIT_MOMENTS, 1) == 0;
     const double beta1 = seeds ? 0 : hyper(h, HYPER_BETA1), beta2 = seeds ? 0 : hyper(h, HYPER_BETA2);
     return (AdamwScalars){
@@ -57,12 +57,12 @@ static int adamw_settle(OptimHyper *h, const char *prefix, Error *e)
     if (most > 0 && start >= end)
         return error_set(e, "--%seps-start %g must be below --%seps-end %g", prefix, start, prefix, end);
     if (most > 0 && most < hyper(h, HYPER_EPS))
-        return error_set(e, "--%seps-max %g is below --%seps %g; eps only grows", prefix, most, prefix,
+        return error_set(e, "--%seps-max %g is below --%seps %g; eps can only grow", prefix, most, prefix,
                          hyper(h, HYPER_EPS));
     return 0;
 }
 
-/* What the ablations of Adam can switch. */
+/* The options of Adam's ablations. */
 #define ADAM_DEFAULTS                                                                                         \
     HYPER_AT(LR, 1e-3), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8),                     \
         HYPER_AT(EPS_MODE, EPS_OUTSIDE), HYPER_AT(EPS_MAX, 0), HYPER_AT(EPS_RATE, 0), HYPER_AT(EPS_START, 0), \
@@ -93,7 +93,7 @@ const OptimRule optim_adam = {
 const OptimRule optim_nested_adam = {
     .name = "nested-adam",
     .summary = "average of the normalised gradients, not of the gradients",
-    .source = "an idea of the notes this project grew from; no paper",
+    .source = "an idea from this project's notes; no paper",
     .defaults.at = {HYPER_AT(LR, 1e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95),
                     HYPER_AT(EPS, 1e-8), HYPER_AT(CAUTIOUS, 0)},
     .states = {{"v", shape_whole}, {"k", shape_whole, .is_momentum = true}},

@@ -4,8 +4,8 @@
 #include "optim/rule.h"
 #include "optim/rules/adamw_math.h"
 
-/* The constants of a step with a coupled decay `l2` and a decoupled one. Options that the rule does not use (eps modes,
- * bias correction, the moments' first values) count as PyTorch has them. */
+/* The constants of a step with coupled decay `l2` and decoupled decay `decay`. Options that the rule does not use (eps
+ * mode, bias correction, initial moments) are as in PyTorch. */
 AdamwScalars adamw_scalars_of(const OptimStep *step, double l2, Decay decay);
 
 #endif

@@ -6,10 +6,10 @@
 #include <math.h>
 
 /*
- * The constants of one step of Adam and its relatives, formed in double: Kingma and Ba 2015, algorithm 1; Loshchilov
- * and Hutter 2019, algorithm 2; as torch.optim.Adam and AdamW. The three places where eps is added are
+ * Constants of one step of Adam and its relatives, computed in double: Kingma and Ba 2015, algorithm 1; Loshchilov and
+ * Hutter 2019, algorithm 2; torch.optim.Adam and AdamW. The three places where eps can be added:
  *   outside      mhat / (sqrt(vhat) + eps)
- *   uncorrected  m / (sqrt(v) + eps), the corrections in the step's size
+ *   uncorrected  m / (sqrt(v) + eps), with the corrections in the step size
  *   inside       mhat / sqrt(vhat + eps)
  */
 typedef struct AdamwScalars {
@@ -18,11 +18,11 @@ typedef struct AdamwScalars {
     float beta1, one_minus_beta1, beta2, one_minus_beta2;
     float correction2; /* factor of v under the root */
     float eps_inside, eps_outside;
-    float step_size; /* the learning rate with the corrections outside the root */
+    float step_size; /* the learning rate times the corrections outside the root */
     Decay decay;
 } AdamwScalars;
 
-/* The gradient as the moments take it. */
+/* The scaled gradient with coupled L2. */
 static inline HD float adamw_gradient(float p, float g, const AdamwScalars *k)
 {
     return fmaf(k->l2, p, k->grad_scale * g);

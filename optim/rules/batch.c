@@ -1,6 +1,6 @@
 #include "optim/rules/batch.h"
 
-/* Slots from `first` on that have its shape, at most a batch. */
+/* Slots from `first` on that share its shape, at most one batch. */
 static size_t count_at(const OptimGroup *group, size_t first)
 {
     const OptimSlot *a = &group->slots[first];

@@ -1,7 +1,7 @@
 /*
- * Dion in its simple form (Ahn et al. 2025): an orthonormalised update of low rank, by one step of power iteration on
- * the momentum, whose remainder is fed back.
- *   B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;  Q = R with columns of length 1;
+ * Dion in its simple form (Ahn et al. 2025): an orthonormal low-rank update by one step of power iteration on the
+ * momentum, with error feedback.
+ *   B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;  Q = R with unit columns;
  *   W = (1 - lr wd) W - lr sqrt(r/c) P Q^T
  */
 #include "optim/rules/batch.h"
@@ -59,7 +59,7 @@ static void dion_batch(const Batch *batch)
 
 const OptimRule optim_dion = {
     .name = "dion",
-    .summary = "orthonormal updates of low rank by power iteration",
+    .summary = "orthonormal low-rank updates by power iteration",
     .source = "Ahn et al. 2025; microsoft/dion",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),

@@ -10,10 +10,10 @@
 #include "optim/rules/signum_math.h"
 
 /*
- * Every function of one element there is. From each row come a loop (elements_cpu.c) and a CUDA kernel
- * (elements_cuda.cu), both under the name <name>_elements, for the rules to refer to.
+ * Every element function. Each row generates a CPU loop (elements_cpu.c) and a CUDA kernel (elements_cuda.cu), to which
+ * rules refer as <name>_elements.
  *
- *   name                 states   constants        function(&p, g, states .., &constants); AHEAD: function(&p, state, ..)
+ *   name                 states   constants        function(&p, g, states .., &constants); AHEAD: (&p, state, ..)
  */
 /* clang-format off */
 #define OPTIM_ELEMENTS(E) \
@@ -41,13 +41,14 @@ typedef struct OptimElements OptimElements;
 OPTIM_ELEMENTS(DECLARE)
 #undef DECLARE
 
-/* The states that a slot has, at most OPTIM_ELEMENT_STATES, one behind the other; returns how many. */
+/* Collects the states that a slot has, at most OPTIM_ELEMENT_STATES; returns how many. */
 size_t elements_states(const OptimSlot *slot, float *states[OPTIM_ELEMENT_STATES]);
 
-/* Runs over every element of `count` slots and of the states that they have, with the constants k. The result does not depend on how the elements are dealt out. */
+/* Updates every element of `count` slots and their states, with the constants k. How the work is divided does not
+ * affect the result. */
 void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k);
 
-/* Updates a group by its elementwise rule; or, when ahead, moves its parameters to where the gradient is to be taken. */
+/* Updates a group by its elementwise rule; if `ahead`, moves its parameters to where the gradient is evaluated. */
 void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead);
 
 #ifdef __cplusplus

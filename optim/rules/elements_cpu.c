@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* A loop over n elements of a slot; k are the constants. */
+/* A loop over n elements of a slot, with the constants k. */
 typedef void Loop(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k);
 
 struct OptimElements {
@@ -13,7 +13,7 @@ struct OptimElements {
     static void name##_loop(size_t n, float *restrict p, const float *restrict g, float *const *state, const float *k) \
     {                                                                                                                  \
         Scalars s;                                                                                                     \
-        _Static_assert(sizeof s <= OPTIM_SCALARS_MAX * sizeof *k, #Scalars " is handed over as floats");               \
+        _Static_assert(sizeof s <= OPTIM_SCALARS_MAX * sizeof *k, #Scalars " is passed as floats");                    \
         memcpy(&s, k, sizeof s);                                                                                       \
         LOOP_##states(element)                                                                                         \
     }                                                                                                                  \
@@ -35,7 +35,7 @@ struct OptimElements {
 
 OPTIM_ELEMENTS(LOOP)
 
-/* The slots' elements, cut into stretches of fixed length that the threads share. */
+/* Each slot is divided into stretches of fixed length, which the threads share. */
 void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *slots, size_t count, const float *k)
 {
     (void)on;

@@ -1,4 +1,4 @@
-/* Elementwise rules on a GPU: the same inline functions as on the CPU, one launch for many tensors. */
+/* Elementwise rules on a GPU: the inline functions of the CPU, one launch for many tensors. */
 #include "optim/rules/elements.h"
 #include "optim/verbs/device.cuh"
 
@@ -11,7 +11,7 @@ namespace {
 
 enum { CHUNK = 4 * QUADS * THREADS * 4, SLOTS_MOST = 256 };
 
-/* The tensors of one launch, handed over in the kernel's parameters. Each is cut into chunks, one a block. */
+/* The tensors of one launch, passed as kernel parameters. Each is divided into chunks, one per block. */
 struct Slots {
     struct One {
         float *param;
@@ -40,8 +40,8 @@ struct Element {
     float p, g, s[OPTIM_ELEMENT_STATES];
 };
 
-/* A row of OPTIM_ELEMENTS as a type: what happens to an element. IS_AHEAD: only the parameter is written, and no gradient
- * read. */
+/* A row of OPTIM_ELEMENTS as a type that updates one element. IS_AHEAD: it writes only the parameter and reads no
+ * gradient. */
 #define RULE(name, states, Scalars, element) RULE_##states(name, Scalars, element)
 #define RULE_OF(name, Scalars, states, is_ahead, call)                \
     struct name##_rule {                                              \
@@ -61,7 +61,7 @@ OPTIM_ELEMENTS(RULE)
 
 __device__ unsigned slot_of(const Slots &slots, unsigned block)
 {
-    unsigned low = 0, high = slots.count; /* the last that begins at or before the block */
+    unsigned low = 0, high = slots.count; /* finds the last that begins at or before the block */
     while (high - low > 1) {
         const unsigned middle = (low + high) / 2;
         if (slots.slot[middle].first_block <= block)
@@ -124,8 +124,8 @@ template <class R> __device__ void update_single(const Slots::One &t, size_t i, 
         t.state[k][i] = x.s[k];
 }
 
-/* A block's chunk of a tensor: QUADS quads a thread at a time, all their loads before the first store; what is not
- * aligned or no whole chunk, one by one. */
+/* A block's chunk of a tensor: QUADS quads per thread at a time, all loads before the first store; element by element
+ * if the tensor is not aligned or the chunk is incomplete. */
 template <class R> __global__ void update_kernel(Slots slots, Constants constants)
 {
     const Slots::One &t = slots.slot[slot_of(slots, blockIdx.x)];

@@ -1,4 +1,4 @@
-/* Lion: the sign of a momentum that looks one gradient ahead (Chen et al. 2023). One buffer. */
+/* Lion: the sign of a momentum that already includes the new gradient (Chen et al. 2023). One buffer. */
 #include "optim/rules/elements.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ static void lion_scalars(const OptimStep *step, float *k)
 
 const OptimRule optim_lion = {
     .name = "lion",
-    .summary = "sign of a momentum that looks a gradient ahead",
+    .summary = "sign of the momentum blended with the gradient",
     .source = "Chen et al. 2023",
     .defaults.at = {HYPER_AT(LR, 3e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.99),
                     HYPER_AT(CAUTIOUS, 0)},

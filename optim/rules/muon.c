@@ -1,12 +1,12 @@
 /*
- * Muon (Jordan et al. 2024), momentum whose matrices are orthogonalised before they are taken off the weights,
+ * Muon (Jordan et al. 2024): momentum, orthogonalised matrix by matrix before it is subtracted from the weights,
  *   m = mu m + (1 - mu) g;  u = nesterov ? (1 - mu) g + mu m : m;  O = NS(u);  W = (1 - lr wd) W - lr scale O,
- * and its variations:
+ * and its variants:
  *   spectral   without momentum
  *   muon2      u is divided by the root of the gradient's second moment before NS
  *   normuon    rows (columns of a wide matrix) of O are divided by the root of their second moment, |O|_F kept
  *              (Li et al. 2025)
- *   muonh, normuonh   the step turns W and keeps its norm
+ *   muonh, normuonh   the step rotates W and keeps its norm
  */
 #include "optim/rules/muon.h"
 
@@ -31,11 +31,11 @@ double muon_scale(MuonScale rule, size_t rows, size_t cols)
     }
 }
 
-/* Below it a norm counts as zero where it divides. */
+/* Lower bound of norms that divide. */
 static const double NORM_LEAST = 1e-30;
 
 /* --------------------------------------------------------------------------------------------------------------
- * The halves of the step
+ * Parts of the step
  */
 
 Mats muon_blend(const Batch *batch)
@@ -71,10 +71,10 @@ static MuonScale scale_rule(const OptimHyper *h)
     return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
 }
 
-/* Three scalars a matrix, padded, so that what follows them is aligned as they are. */
+/* Three scalars per matrix, padded to preserve alignment. */
 static size_t scalars_of(size_t count) { return (3 * count + 15) / 16 * 16; }
 
-/* The scalars, a copy of u or of the gradients where the scale needs one, the iteration's own. */
+/* The scalars, a copy of u or of the gradients if the scale needs one, and the iteration's workspace. */
 size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     const MuonScale scale = scale_rule(h);
@@ -84,7 +84,7 @@ size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
            (is_bf16(h) ? ns_workspace_bf16(rows, cols, count) : ns_workspace(ns, rows, cols, count));
 }
 
-/* NorMuon's part: every row, or column of a wide matrix, over the root of its second moment, state 1. */
+/* NorMuon: divides every row, or column of a wide matrix, by the root of its second moment, state 1. */
 static void normalise(const Batch *batch, Mats u)
 {
     verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
@@ -99,7 +99,7 @@ static void normalise_keeping_norm(const Batch *batch, Mats u, float *before, fl
     verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);
 }
 
-/* u is orthogonalised, normalised by lines where told, scaled and taken off the parameters, decayed as told. */
+/* Orthogonalises u, normalises it by lines if asked, scales it, decays the parameters and subtracts u. */
 static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
 {
     const MuonScale scale = scale_rule(batch->hyper);
@@ -208,7 +208,7 @@ const OptimRule optim_muon = {
 
 const OptimRule optim_spectral = {
     .name = "spectral",
-    .summary = "the gradient itself, orthogonalised: Muon without momentum",
+    .summary = "orthogonalised gradient: Muon without momentum",
     .source = "Bernstein and Newhouse 2024",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02)},
@@ -219,7 +219,7 @@ const OptimRule optim_spectral = {
 
 const OptimRule optim_normuon = {
     .name = "normuon",
-    .summary = "Muon whose neurons move equally far",
+    .summary = "Muon with steps of equal size for all neurons",
     .source = "Li et al. 2025; modded-nanogpt",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),
@@ -232,7 +232,7 @@ const OptimRule optim_normuon = {
 
 const OptimRule optim_muonh = {
     .name = "muonh",
-    .summary = "Muon that turns each matrix and keeps its norm",
+    .summary = "Muon that rotates each matrix and keeps its norm",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .keeps_norm = true,
@@ -245,7 +245,7 @@ const OptimRule optim_muonh = {
 
 const OptimRule optim_normuonh = {
     .name = "normuonh",
-    .summary = "NorMuon that turns each matrix and keeps its norm",
+    .summary = "NorMuon that rotates each matrix and keeps its norm",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .keeps_norm = true,
@@ -259,7 +259,7 @@ const OptimRule optim_normuonh = {
 
 const OptimRule optim_muon2 = {
     .name = "muon2",
-    .summary = "Muon of the momentum over the root of the second moment",
+    .summary = "Muon of the momentum divided by the root of the second moment",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),

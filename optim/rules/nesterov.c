@@ -1,5 +1,5 @@
-/* Nesterov's accelerated gradient (1983): momentum whose gradient is taken where the momentum leads. Either the
- * parameters are moved there for the gradient and back, or they are kept there (the shifted form; Sutskever 2013). */
+/* Nesterov's accelerated gradient (1983): momentum with the gradient evaluated where the momentum leads. Either the
+ * parameters move there for the gradient and back, or they stay there (the shifted form; Sutskever 2013). */
 #include "optim/rules/elements.h"
 
 #include <string.h>
@@ -33,7 +33,7 @@ static void nesterov_scalars(const OptimStep *step, float *k)
 
 const OptimRule optim_nesterov = {
     .name = "nesterov",
-    .summary = "momentum that takes its gradient where it leads",
+    .summary = "momentum with the gradient evaluated where it leads",
     .source = "Nesterov 1983; Sutskever et al. 2013",
     .defaults.at = {HYPER_AT(LR, 1), HYPER_AT(MOMENTUM, 0.9), HYPER_AT(NESTEROV_FORM, NESTEROV_LOOK_AHEAD)},
     .states = {{"m", shape_of_m, .is_momentum = true}, {"v", shape_of_v, .is_momentum = true}},

@@ -9,17 +9,17 @@ typedef struct NesterovScalars {
     float grad_scale, lr;
     float momentum, one_minus_momentum, one_plus_momentum;
     float ahead;   /* lr momentum */
-    float shifted; /* 1: parameters are kept at the point ahead; 0: they are moved there for the gradient and back */
+    float shifted; /* 1: parameters stay at the look-ahead point; 0: they move there for the gradient and back */
 } NesterovScalars;
 
-/* To the point W - lr b m, where the gradient is taken. */
+/* Moves to W - lr b m, where the gradient is evaluated. */
 static inline HD void nesterov_ahead(float *p, float m, const NesterovScalars *k)
 {
     *p = k->shifted != 0.0f ? *p : fmaf(-k->ahead, m, *p);
 }
 
 /* From that point: m' = b m + (1-b) g;  W' = W - lr m', W being p + lr b m.
- * Shifted: p itself is the point ahead.  v' = b v - lr g;  p += (1+b) v' - b v */
+ * Shifted: p itself is the look-ahead point.  v' = b v - lr g;  p += (1+b) v' - b v */
 static inline HD void nesterov_element(float *p, float g, float *m, const NesterovScalars *k)
 {
     const float scaled = k->grad_scale * g;

@@ -2,7 +2,7 @@
 
 #include "optim/verbs/verbs.h"
 
-/* Jordan et al. 2024: five times the same; does not converge, values end between 0.68 and 1.2. */
+/* Jordan et al. 2024: the same triple five times; singular values do not converge but end between 0.68 and 1.2. */
 static const NsTriple jordan[] = {{3.4445, -4.7750, 2.0315}};
 
 /* The classic Newton-Schulz iteration (Higham 2008, ch. 8). */
@@ -103,8 +103,8 @@ size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch)
     return 2 * verb_bf16_floats(batch * rows * cols) + 2 * verb_bf16_floats(batch * n * n) + batch;
 }
 
-/* to = a x + p x when wide, otherwise a x + x p, p symmetric. a x is added to the sums before they are rounded: a on
- * p's diagonal would be rounded there, and with it the largest term of the result. */
+/* to = a x + p x if wide, otherwise a x + x p; p is symmetric. a x is added before the sums are rounded: if a were on
+ * p's diagonal, the largest term of the result would be rounded with it. */
 static void half_apply(Verbs *on, Bf16s p, Bf16s x, bool wide, double a, double scale, Bf16s to)
 {
     verb_bf16_copy(on, x, to);

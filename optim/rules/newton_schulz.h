@@ -7,9 +7,9 @@
 #include <stddef.h>
 
 /*
- * Orthogonalisation of matrices: all singular values are sent towards 1 by an odd polynomial of the matrix,
+ * Orthogonalisation: an odd polynomial of the matrix drives all singular values towards 1,
  *     X <- a X + b (X X^T) X + c (X X^T)^2 X,      s <- a s + b s^3 + c s^5 on singular values,
- * from X = U / max(factor |U|_F, eps). Flavours differ in the triples (a, b, c) of successive iterations.
+ * from X = U / max(factor |U|_F, eps). Flavours differ in their triples (a, b, c), one per iteration.
  */
 
 typedef struct NsTriple {
@@ -26,26 +26,26 @@ typedef struct NsSpec {
 
 const NsSpec *ns_spec(NsFlavour flavour);
 
-/* The triple of iteration i (0-based): the i-th of the list; past its end the last one again. Not for NS_EXACT. */
+/* The triple of iteration i, counting from 0; the last one repeats past the end of the list. Not for NS_EXACT. */
 NsTriple ns_triple(NsFlavour flavour, size_t i);
 
-/* Steps to do: `asked`, or the flavour's own number when it is 0. */
+/* Iterations: `asked`, or the flavour's default if that is 0. */
 size_t ns_steps(NsFlavour flavour, size_t asked);
 
 /* Floats of workspace for `batch` matrices of rows x cols. */
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
 /*
- * Replaces each of the `batch` matrices in x (batch, rows, cols; without gaps) by its orthogonalised form. The Gram
- * matrix is formed on the smaller side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T, with 0 in
- * place of the directions whose singular value is below 2^-24 max(rows, cols) of the largest.
+ * Orthogonalises each matrix of x (batch, rows, cols; contiguous) in place. The Gram matrix is formed on the smaller
+ * side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is
+ * at most 2^-24 max(rows, cols) times the largest.
  */
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                       float *workspace);
 
 /*
- * The same with everything between norm and result in bf16, products summed in fp32, as in Jordan et al. 2024; not for
- * NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
+ * The same with everything between the norm and the result in bf16, with fp32 accumulation, as in Jordan et al. 2024;
+ * not for NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
  */
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
 void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,

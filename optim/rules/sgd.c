@@ -1,4 +1,4 @@
-/* Stochastic gradient descent with momentum, a sum as PyTorch has it or an average, and coupled L2. */
+/* Stochastic gradient descent with momentum, a sum as in PyTorch or an average, and coupled L2. */
 #include "optim/rules/elements.h"
 
 #include <string.h>

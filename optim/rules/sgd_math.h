@@ -9,7 +9,7 @@ typedef struct SgdScalars {
     float grad_scale, lr, weight_decay;
     float momentum;
     float gradient_share; /* of the gradient in the momentum: 1 - dampening (1 in the first step), or 1 - momentum */
-    float nesterov;       /* share of the gradient beside momentum x buffer; 0: the buffer alone */
+    float nesterov;       /* weight of the gradient added to momentum x buffer; 0: the buffer alone */
 } SgdScalars;
 
 /* torch.optim.SGD without momentum: p -= lr (g + wd p) */
@@ -21,9 +21,9 @@ static inline HD void sgd_element(float *p, float g, const SgdScalars *k)
 
 /*
  * With momentum: d = g + wd p, and
- *   a sum, as torch.optim.SGD   b = mu b + (1 - dampening) d, undamped in the first step;
+ *   sum, as torch.optim.SGD     b = mu b + (1 - dampening) d, undamped in the first step;
  *                               p -= lr (nesterov ? d + mu b : b)
- *   an average                  b = mu b + (1 - mu) d;  p -= lr (nesterov ? (1 - mu) d + mu b : b)
+ *   average                     b = mu b + (1 - mu) d;  p -= lr (nesterov ? (1 - mu) d + mu b : b)
  */
 static inline HD void sgd_momentum_element(float *p, float g, float *b, const SgdScalars *k)
 {

@@ -1,16 +1,16 @@
 /*
- * Shampoo (Gupta et al. 2018) with averages for sums:
+ * Shampoo (Gupta et al. 2018) with averages in place of sums:
  *   L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G;  M = b1 M + (1 - b1) G
  *   W = (1 - lr wd) W - lr (L + eps I)^p M (R + eps I)^p
- * with p = -1/4 on both sides, or one side, the smaller, with p = -1/2. Roots are renewed every `refresh` steps, the
- * first time in the first step. Bias correction divides L and R by 1 - b2^t and M by 1 - b1^t. Grafting (Anil et al.
+ * with p = -1/4 on both sides, or p = -1/2 on the smaller side alone. Roots are recomputed every `refresh` steps,
+ * starting with the first. Bias correction divides L and R by 1 - b2^t and M by 1 - b1^t. Grafting (Anil et al.
  * 2020) keeps the direction and takes the Frobenius norm of Adam's step.
  */
 #include "optim/rules/batch.h"
 
 #include <math.h>
 
-/* Adam's eps when its norm is grafted: modded-nanogpt track 3. */
+/* Adam's eps for grafting: modded-nanogpt track 3. */
 static const double GRAFT_EPS = 1e-10;
 
 enum { M, LEFT, LEFT_ROOT, RIGHT, RIGHT_ROOT, V };
@@ -45,7 +45,7 @@ static OptimShape shape_of_v(const OptimHyper *h, size_t rows, size_t cols)
     return (OptimShape){hyper(h, HYPER_GRAFT) == GRAFT_ADAM ? rows : 0, cols};
 }
 
-/* The gradients, the step, a product on the way to it; a pair of norms a matrix. */
+/* The gradients, the step, an intermediate product; two norms per matrix. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     const size_t left = has_left(h, rows, cols) ? verb_scratch(rows, rows, count) : 0;
@@ -53,7 +53,7 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * (3 * rows * cols + 2) + (left > right ? left : right);
 }
 
-/* One side's factor and, where it is due, its root. */
+/* One side's factor and, when due, its root. */
 static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
 {
     const OptimHyper *h = batch->hyper;
@@ -71,7 +71,7 @@ static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
               root, scratch);
 }
 
-/* M of the step, corrected, into x; the gradient itself where there is no momentum. */
+/* x = the corrected first moment; the gradient itself if there is no momentum. */
 static void first_moment(const Batch *batch, Mats g, Mats x)
 {
     const double beta1 = batch_hyper(batch, HYPER_BETA1);
@@ -86,7 +86,7 @@ static void first_moment(const Batch *batch, Mats g, Mats x)
         verb_scale(batch->on, mats_size(x), x.data, x.data, 1 / (1 - pow(beta1, (double)batch->t)));
 }
 
-/* norms (count) of Adam's step, of which x is the numerator. x is spent. */
+/* norms (count) of Adam's step with the numerator x, which is overwritten. */
 static void adam_norms(const Batch *batch, Mats g, Mats x, float *norms)
 {
     const double beta2 = batch_hyper(batch, HYPER_BETA2);
@@ -97,7 +97,7 @@ static void adam_norms(const Batch *batch, Mats g, Mats x, float *norms)
     verb_norms(batch->on, x, norms);
 }
 
-/* u = left_root x right_root, of which one may be absent; `between` has room for a product. */
+/* u = left_root x right_root, one of which may be absent; `between` holds the product in between. */
 static void precondition(const Batch *batch, Mats x, Mats between, Mats u)
 {
     const Mats left = batch_state(batch, LEFT_ROOT, x.rows, x.rows);
@@ -133,7 +133,7 @@ static void shampoo_batch(const Batch *batch)
 
 const OptimRule optim_shampoo = {
     .name = "shampoo",
-    .summary = "gradients between the inverse roots of their second moments by row and by column",
+    .summary = "gradients between inverse roots of their row and column second moments",
     .source = "Gupta et al. 2018; Anil et al. 2020",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 1e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0), HYPER_AT(BETA1, 0.9),

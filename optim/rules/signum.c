@@ -1,4 +1,4 @@
-/* signSGD and Signum, its form with momentum (Bernstein et al. 2018). */
+/* signSGD and its variant with momentum, Signum (Bernstein et al. 2018). */
 #include "optim/rules/elements.h"
 
 #include <string.h>

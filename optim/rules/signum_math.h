@@ -11,7 +11,7 @@ typedef struct SignumScalars {
     Decay decay;
 } SignumScalars;
 
-/* -1 or 1; 0 and NaN stay what they are */
+/* -1 or 1; 0 and NaN are returned unchanged */
 static inline HD float signum_sign(float x) { return fabsf(x) > 0.0f ? copysignf(1.0f, x) : x; }
 
 /* Bernstein et al. 2018, algorithm 1: p = (1 - lr wd) p - lr sign(g) */

@@ -1,12 +1,12 @@
 /*
- * Adam in the eigenbasis of Shampoo's factors. With L and R averages of G G^T and G^T G, and QL, QR their eigenvectors,
- * kept up to date by one step of orthogonal iteration, Q = qr(L Q):
- *   soap       m and v are averages of G' = QL^T G QR and of its square; the step is QL (m / (sqrt(v) + eps)) QR^T; the
- *              decay comes after it (Vyas et al. 2024, as the authors' code has it)
- *   soap-muon  Muon's momentum, divided by the root of its second moment in that basis, its norm kept, goes on to
+ * Adam in the eigenbasis of Shampoo's factors. L and R are averages of G G^T and G^T G, and QL, QR their eigenvectors,
+ * updated by one step of orthogonal iteration, Q = qr(L Q):
+ *   soap       m and v are averages of G' = QL^T G QR and of its square; the step is QL (m / (sqrt(v) + eps)) QR^T,
+ *              followed by the decay (Vyas et al. 2024, as in the authors' code)
+ *   soap-muon  Muon's momentum, divided in that basis by the root of its second moment, norm preserved, goes into
  *              Newton-Schulz (modded-nanogpt track 3)
- *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step turns each
- *              matrix and keeps its norm (modded-nanogpt track 3)
+ *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step rotates
+ *              each matrix and keeps its norm (modded-nanogpt track 3)
  */
 #include "optim/rules/muon.h"
 #include "optim/rules/newton_schulz.h"
@@ -21,18 +21,18 @@ enum { M, V, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, LEFT_SCALE, RIGHT_SCALE };
     [RIGHT_BASIS] = {"right_basis", shape_right}
 
 /* --------------------------------------------------------------------------------------------------------------
- * One batch's matrices by name
+ * A batch's matrices by name
  */
 
 typedef struct Soap {
     Verbs *on;
     const Batch *batch;
     Mats m, v, factor[2], basis[2]; /* [0] left, [1] right */
-    Mats u, g, x, between;          /* workspace, of the parameters' shape; u stands first, where Muon has it */
-    float *rest;                    /* of rest_floats */
+    Mats u, g, x, between;          /* workspace, of the parameters' shape; u comes first, as in Muon */
+    float *rest;                    /* (rest_floats) */
 } Soap;
 
-/* An image L Q of a basis and scratch; or a line of means for each side; not at once. */
+/* An image L Q of a basis and scratch, or a line of means for each side; never both. */
 static size_t rest_floats(size_t rows, size_t cols, size_t count)
 {
     const size_t n = rows > cols ? rows : cols;
@@ -95,7 +95,7 @@ static void first_bases(const Soap *s)
         verb_eigenbasis(s->on, s->factor[side], s->basis[side], s->rest);
 }
 
-/* Q = qr(factor Q) on both sides; sorted by eigenvalue, v's rows and columns alike, where told. */
+/* Q = qr(factor Q) on both sides; if `sorted`, first sorts by eigenvalue, v's rows and columns too. */
 static void renew_bases(const Soap *s, bool sorted)
 {
     for (size_t side = 0; side < 2; side++) {
@@ -109,7 +109,7 @@ static void renew_bases(const Soap *s, bool sorted)
     }
 }
 
-/* The same, with m taken from the old basis to the new one. */
+/* The same, also moving m from the old basis to the new one. */
 static void renew_bases_and_momentum(const Soap *s, bool sorted)
 {
     out_of_basis(s, s->m, s->x);
@@ -117,7 +117,7 @@ static void renew_bases_and_momentum(const Soap *s, bool sorted)
     into_basis(s, s->x, s->m);
 }
 
-/* u = QL (m / (sqrt(v) + eps)) QR^T with m and v averages of G' = QL^T G QR and its square; G' is left in x. */
+/* u = QL (m / (sqrt(v) + eps)) QR^T with m and v averages of G' = QL^T G QR and its square; leaves G' in x. */
 static void adam_in_basis(const Soap *s)
 {
     const Batch *batch = s->batch;
@@ -134,7 +134,7 @@ static bool refresh_due(const Batch *batch, size_t t) { return t % (size_t)batch
  * soap
  */
 
-/* Takes lr x correction x u off the parameters and only then decays them. */
+/* Subtracts lr x correction x u from the parameters and only then decays them. */
 static void update_then_decay(const Soap *s, double correction)
 {
     const Batch *batch = s->batch;
@@ -151,7 +151,7 @@ static void soap_batch(const Batch *batch)
 {
     const Soap s = soap_of(batch);
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
-    const size_t t = batch->t - 1; /* the first call only finds the bases */
+    const size_t t = batch->t - 1; /* the first call only computes the bases */
     batch_gradients(batch, s.g);
     if (t > 0) {
         adam_in_basis(&s);
@@ -207,7 +207,7 @@ static void soap_muon_batch(const Batch *batch)
 
 const OptimRule optim_soap_muon = {
     .name = "soap-muon",
-    .summary = "Muon of the momentum as SOAP preconditions it",
+    .summary = "Muon of the momentum preconditioned by SOAP",
     .source = "modded-nanogpt track 3",
     .matrices_only = true,
     .settle = muon_settle,
@@ -225,7 +225,7 @@ const OptimRule optim_soap_muon = {
  * kl-soap
  */
 
-/* Bounds of modded-nanogpt's form: the first eigenvalues and the largest inverse root. */
+/* As in modded-nanogpt: the initial eigenvalues and the largest inverse root. */
 static const double FIRST_EIGENVALUE = 0.1, LARGEST_INVERSE_ROOT = 4000;
 
 static void kl_init(const OptimGroup *group)
@@ -239,7 +239,7 @@ static void kl_init(const OptimGroup *group)
 
 /*
  * Factors of gradients whitened on the other side, and estimates of the inverse roots of their eigenvalues:
- *   L from G QR diag(right scale), R from diag(left scale) QL^T G, the scales from the lines of G' likewise.
+ *   L from G QR diag(right scale), R from diag(left scale) QL^T G, the scales likewise from the lines of G'.
  * x holds G' = QL^T G QR.
  */
 static void kl_average_factors(const Soap *s)
@@ -269,7 +269,7 @@ static void kl_soap_batch(const Batch *batch)
 {
     const Soap s = soap_of(batch);
     batch_gradients(batch, s.g);
-    if (batch->t == 1) { /* the first step only finds the bases */
+    if (batch->t == 1) { /* the first step only computes the bases */
         average_factors(&s, s.g, s.g, 0, 1 / (double)batch->cols, 1 / (double)batch->rows);
         first_bases(&s);
         return;

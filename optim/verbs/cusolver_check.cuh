@@ -5,13 +5,13 @@
 
 #include <cusolverDn.h>
 
-/* cuSOLVER has no names for its statuses: the numbers are those of cusolver_common.h. */
+/* cuSOLVER has no function that names a status; see cusolver_common.h for the numbers. */
 inline void cusolver_checked(cusolverStatus_t status, const char *file, int line, const char *expression)
 {
     if (status == CUSOLVER_STATUS_SUCCESS)
         return;
     char reason[48];
-    snprintf(reason, sizeof reason, "cuSOLVER's status %d", (int)status);
+    snprintf(reason, sizeof reason, "cuSOLVER status %d", (int)status);
     cuda_fail(file, line, expression, reason);
 }
 

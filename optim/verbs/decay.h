@@ -4,8 +4,8 @@
 #include "base/hd.h"
 
 /*
- * Decoupled weight decay: p = keep p - step u with the old p. Cautious decay (Chen et al. 2025) leaves out the elements
- * whose step u points away from zero already: keep is 1 where u p < 0.
+ * Decoupled weight decay: p = keep p - step u with the old p. Cautious decay (Chen et al. 2025) skips elements that
+ * the step moves away from zero: keep is 1 where u p < 0.
  */
 typedef struct Decay {
     float keep;      /* 1 - lr weight_decay */
@@ -14,7 +14,7 @@ typedef struct Decay {
 
 static inline HD float decay_keep(float p, float u, const Decay *decay)
 {
-    const float keep = decay->keep, keep_away = decay->keep_away; /* both are read, so that compilers see no branch */
+    const float keep = decay->keep, keep_away = decay->keep_away; /* reading both avoids a branch */
     return u * p >= 0.0f ? keep : keep_away;
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 /*
- * What the optimizers' CUDA files share: the context of the verbs, and elementwise kernels that move 16 bytes at a time.
+ * Shared by the optimizers' CUDA files: the context of the verbs, and elementwise kernels that move 16 bytes at a time.
  */
 struct Verbs {
     cudaStream_t stream;
@@ -14,19 +14,19 @@ struct Verbs {
     double *parts;         /* (PARTS_MOST) */
     double *totals;        /* (TOTALS_MOST) */
     float *scalars;        /* (SCALARS_MOST, 2) */
-    struct Solver *solver; /* of factor_cuda.cu, made at the first factorisation */
+    struct Solver *solver; /* of factor_cuda.cu, created at the first factorisation */
 };
 
 void solver_free(Solver *solver);
 
 namespace optim_device {
 
-enum { THREADS = 256, QUADS = 2 /* a thread, so that as many loads of each array are under way */ };
+enum { THREADS = 256, QUADS = 2 /* per thread, to keep that many loads of each array in flight */ };
 
 enum { PARTS_MOST = 1 << 16, TOTALS_MOST = 1 << 10, SCALARS_MOST = 1 << 10 };
 
 /* --------------------------------------------------------------------------------------------------------------
- * Four floats, moved at once where their address allows
+ * Four floats, moved at once if they are aligned
  */
 
 struct Quad {
@@ -41,7 +41,7 @@ __device__ inline Quad load_quad(const float *p)
     return {{v.x, v.y, v.z, v.w}};
 }
 
-/* By __stcg, which the compiler does not take apart again as it does plain stores of four. */
+/* __stcg, because the compiler splits plain stores of four. */
 __device__ inline void store_quad(float *p, const Quad &q)
 {
     __stcg(reinterpret_cast<float4 *>(p), make_float4(q.x[0], q.x[1], q.x[2], q.x[3]));
@@ -49,8 +49,7 @@ __device__ inline void store_quad(float *p, const Quad &q)
 
 /* --------------------------------------------------------------------------------------------------------------
  * Elementwise kernels. f(x, k) is called for each element with x, its values in each of N arrays, and k = scalars(b),
- * what is common to matrix b. LOADS and STORES tell which arrays are read and written, bit by bit. Arrays may be the
- * same.
+ * the constants of matrix b. LOADS and STORES are bit masks of the arrays to read and write. Arrays may coincide.
  */
 
 template <int N> struct Streams {
@@ -59,7 +58,7 @@ template <int N> struct Streams {
 
 template <class... P> Streams<sizeof...(P)> streams(P *...p) { return {{const_cast<float *>(p)...}}; }
 
-/* Four elements from `first` on, and four `stride` further: all loads come before the first store. */
+/* QUADS times four elements, from `first` on, `stride` apart: all loads come before the first store. */
 template <unsigned LOADS, unsigned STORES, int N, class K, class F>
 __device__ void each_quad(const Streams<N> &s, size_t first, size_t stride, K k, F f)
 {
@@ -105,8 +104,8 @@ __device__ void each_single(const Streams<N> &s, size_t i, K k, F f)
             s.at[a][i] = x[a];
 }
 
-/* A block takes QUADS * 4 * blockDim.x elements of a matrix of n: by quads, or one by one where they are not aligned or
- * not all there. */
+/* A block takes QUADS * 4 * blockDim.x elements of a matrix of n: by quads, or one by one if they are not aligned or
+ * fewer are left. */
 template <unsigned LOADS, unsigned STORES, int N, class K, class F>
 __global__ void each_kernel(Streams<N> s, size_t n, unsigned blocks_each, bool aligned, K scalars, F f)
 {
@@ -123,7 +122,7 @@ __global__ void each_kernel(Streams<N> s, size_t n, unsigned blocks_each, bool a
         each_single<LOADS, STORES>(s, b * n + i, k, f);
 }
 
-/* Over `batch` matrices of n elements, without gaps. */
+/* Over `batch` contiguous matrices of n elements. */
 template <unsigned LOADS, unsigned STORES, int N, class K, class F>
 void each_of_batch(const Verbs *on, size_t n, size_t batch, Streams<N> s, K scalars, F f)
 {
@@ -149,7 +148,7 @@ template <unsigned LOADS, unsigned STORES, int N, class F> void each(const Verbs
     each_of_batch<LOADS, STORES>(on, n, 1, s, NoScalars(), f);
 }
 
-/* f(i) for every i below n: for small or scattered things. */
+/* f(i) for every i below n: for small or scattered data. */
 template <class F> __global__ void index_kernel(size_t n, F f)
 {
     const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;

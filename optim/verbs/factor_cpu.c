@@ -14,11 +14,11 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* --------------------------------------------------------------------------------------------------------------
- * The exact polar factor. With the eigenvectors u_i of the Gram matrix and b_i = u_i^T x, which is s_i v_i^T, the
- * factor is the sum of u_i b_i / |b_i|; s_i is taken from |b_i|, which keeps small ones accurate.
+ * The exact polar factor. With the eigenvectors u_i of the Gram matrix and b_i = u_i^T x = s_i v_i^T, the factor
+ * is the sum of u_i b_i / |b_i|; taking s_i from |b_i| keeps small ones accurate.
  */
 
-/* x as the wide matrix (n,m), element (i,j) at x[i row + j col]. */
+/* x as a wide matrix (n,m), with element (i,j) at x[i row + j col]. */
 typedef struct Wide {
     const float *x;
     size_t n, m, row, col;
@@ -41,7 +41,7 @@ static double gram_double(const Wide *w, double *gram)
     return trace;
 }
 
-/* b (m) = u^T x, divided by its length, or 0 when that is at most `least`. Returns the length. */
+/* b (m) = u^T x, divided by its length, or 0 if that is at most `least`. Returns the length. */
 static double right_vector(const Wide *w, const double *u, double least, double *b)
 {
     double squares = 0;
@@ -65,7 +65,7 @@ static void fill_nan(float *x, size_t n)
 
 enum { LINE = 64 };
 
-/* Doubles that one matrix needs: n is the smaller side, m the larger. */
+/* Doubles per matrix: n is the smaller side, m the larger. */
 static size_t scratch_of_one(size_t n, size_t m)
 {
     const size_t eigen = eigh_work(n), reflections = qr_work(m, n);
@@ -79,14 +79,14 @@ size_t verb_scratch(size_t rows, size_t cols, size_t batch)
     return threads * scratch_of_one(n, m) * (sizeof(double) / sizeof(float)) + LINE / sizeof(float);
 }
 
-/* The calling thread's part of the scratch, which begins at the first cache line. */
+/* The calling thread's part of the scratch, aligned to a cache line. */
 static double *own_scratch(float *scratch, size_t n, size_t m)
 {
     const uintptr_t begin = ((uintptr_t)scratch + LINE - 1) / LINE * LINE;
     return (double *)begin + threads_index() * scratch_of_one(n, m);
 }
 
-/* Threads for a batch: no more than have scratch. */
+/* Threads for a batch: no more than there is scratch for. */
 static int threads_for(size_t batch)
 {
     const size_t threads = batch < threads_count() ? batch : threads_count();
@@ -132,7 +132,7 @@ void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch)
  * Other factorisations
  */
 
-/* Eigenvectors of a (n,n) as rows of `vectors`, values ascending. False, too, where a is not finite. */
+/* Eigenvectors of a (n,n) as rows of `vectors`, values ascending. False also if a is not finite. */
 static bool eigen_double(const float *a, size_t n, double *vectors, double *values, double *work)
 {
     for (size_t i = 0; i < n * n; i++) {
@@ -160,7 +160,7 @@ void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch)
     }
 }
 
-/* to = sum of values[k] v_k v_k^T, a block of rows after the other, so that their sums stay in the cache. */
+/* to = sum of values[k] v_k v_k^T, by blocks of rows, so that their sums stay in cache. */
 static void compose(const double *vectors, const double *values, size_t n, float *to, double *sums)
 {
     enum { BLOCK = 32 };
@@ -223,7 +223,7 @@ void verb_qr(Verbs *on, Mats x, float *scratch)
     }
 }
 
-/* order: the places of n values from the largest to the smallest; equal ones keep their order. */
+/* order: the indices of n values from largest to smallest; a stable sort. */
 static void sort_descending(const double *values, size_t n, size_t *order)
 {
     for (size_t i = 0; i < n; i++) {
@@ -234,7 +234,7 @@ static void sort_descending(const double *values, size_t n, size_t *order)
     }
 }
 
-/* Line i becomes the line that stood at order[i]. */
+/* Line i becomes the former line order[i]. */
 static void permute(float *x, const Lines *lines, const size_t *order, float *copy)
 {
     for (size_t j = 0; j < lines->length; j++) {

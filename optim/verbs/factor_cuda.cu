@@ -1,8 +1,8 @@
 /*
  * The factorisations of verbs.h on a GPU: cuSOLVER and cuBLAS in double, as factor.c computes them on the CPU. Whether
- * a matrix is finite and whether its factorisation converged stays on the device, where kernels look at it: what cannot
- * be factored becomes NaN. A batch is taken some matrices at a time, so that the doubles need no more than SCRATCH_MOST
- * or one matrix's. cuSOLVER's workspace is asked for once a shape and kept.
+ * a matrix is finite and whether its factorisation converged is recorded on the device and read by kernels: what cannot
+ * be factored becomes NaN. A batch is processed a few matrices at a time, so that the doubles fit in SCRATCH_MOST if one
+ * matrix's do. cuSOLVER's workspace is queried once per shape and kept.
  */
 extern "C" {
 #include "optim/verbs/verbs.h"
@@ -18,7 +18,7 @@ extern "C" {
 
 using namespace optim_device;
 
-/* What a call needs, by the shape it was asked for. */
+/* The workspace of a call, by shape. */
 struct Need {
     enum Call { SYEV, QR } call;
     size_t rows, cols, batch, bytes, host_bytes;
@@ -82,20 +82,20 @@ template <class Ask> Need need_of(Solver &s, Need::Call call, size_t rows, size_
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Scratch: of `count` matrices, n the smaller side and m the larger one, doubles without gaps
+ * Scratch for `count` matrices, n the smaller side and m the larger, as contiguous doubles
  */
 
 struct Scratch {
     double *a, *b;   /* (count, n, m) */
     double *square;  /* (count, n, n) */
     double *values;  /* (count, m) */
-    int *bad, *info; /* (count) not to be used; cuSOLVER's */
+    int *bad, *info; /* (count) not finite; cuSOLVER's status */
 };
 
 /* Doubles for one matrix. */
 size_t doubles_of_one(size_t n, size_t m) { return 2 * n * m + n * n + m + 1; }
 
-/* How many of a batch are taken at a time. */
+/* How many matrices of a batch are processed at a time. */
 size_t at_a_time(size_t rows, size_t cols, size_t batch)
 {
     const size_t one = doubles_of_one(std::min(rows, cols), std::max(rows, cols));
@@ -115,7 +115,7 @@ Scratch scratch_of(float *floats, size_t rows, size_t cols, size_t count)
     return s;
 }
 
-/* f(first, matrices) for parts of a batch. */
+/* f(first, count) for each part of a batch. */
 template <class F> void some_at_a_time(size_t rows, size_t cols, size_t batch, F f)
 {
     const size_t most = at_a_time(rows, cols, batch);
@@ -124,10 +124,10 @@ template <class F> void some_at_a_time(size_t rows, size_t cols, size_t batch, F
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Between floats and doubles
+ * Conversion between floats and doubles
  */
 
-/* bad[b]: whether matrix b of n elements holds a NaN or Inf. A block a matrix. */
+/* bad[b]: whether matrix b of n elements holds a NaN or Inf. One block per matrix. */
 __global__ void find_bad_kernel(int *bad, const float *x, size_t n)
 {
     const float *matrix = x + blockIdx.x * n;
@@ -139,7 +139,7 @@ __global__ void find_bad_kernel(int *bad, const float *x, size_t n)
         bad[blockIdx.x] = !finite;
 }
 
-/* Doubles of the floats x (batch, rows, cols), transposed where told; zeros in place of bad matrices. */
+/* The floats x (batch, rows, cols) as doubles, transposed if asked; zeros for bad matrices. */
 void to_doubles(Verbs *on, Mats x, bool transpose, int *bad, double *to)
 {
     const size_t rows = x.rows, cols = x.cols, n = rows * cols;
@@ -151,7 +151,7 @@ void to_doubles(Verbs *on, Mats x, bool transpose, int *bad, double *to)
     });
 }
 
-/* And back: x = from, or its transpose, NaN where a matrix is bad or its factorisation failed. */
+/* And back: x = from, or its transpose; NaN if a matrix is bad or its factorisation failed. */
 void to_floats(Verbs *on, const double *from, bool transpose, const int *bad, const int *info, Mats x)
 {
     const size_t rows = x.rows, cols = x.cols, n = rows * cols;
@@ -169,7 +169,7 @@ Mats part_of(Mats x, size_t first, size_t count) { return {x.data + first * x.ro
  * Calls
  */
 
-/* The rows of each a (count, n, n), symmetric, become its eigenvectors; values (count, n) ascend. */
+/* The rows of each symmetric a (count, n, n) become its eigenvectors; values (count, n) ascend. */
 void eigen(Verbs *on, double *a, double *values, int *info, size_t n, size_t count)
 {
     Solver &s = solver_of(on);
@@ -185,7 +185,7 @@ void eigen(Verbs *on, double *a, double *values, int *info, size_t n, size_t cou
                                           (int64_t)count));
 }
 
-/* c (count, rows, cols) = op(a) op(b), row-major without gaps, k the inner size. */
+/* c (count, rows, cols) = op(a) op(b), row-major and contiguous, with inner dimension k. */
 void product(Verbs *on, const double *a, bool transpose_a, const double *b, bool transpose_b, double *c, size_t rows,
              size_t cols, size_t k, size_t count)
 {
@@ -199,7 +199,7 @@ void product(Verbs *on, const double *a, bool transpose_a, const double *b, bool
 
 } // namespace
 
-/* Doubles, padded to their alignment; enough for smaller matrices too, of which more are taken at a time. */
+/* Doubles, padded to their alignment; also enough for smaller matrices, of which more are processed at a time. */
 size_t verb_scratch(size_t rows, size_t cols, size_t batch)
 {
     const size_t one = doubles_of_one(std::min(rows, cols), std::max(rows, cols));
@@ -210,7 +210,7 @@ size_t verb_scratch(size_t rows, size_t cols, size_t batch)
  * The verbs
  */
 
-/* Lengths of the lines of x (lines, m). A block a line. */
+/* Lengths of the lines of x (lines, m). One block per line. */
 __global__ static void lengths_kernel(double *lengths, const double *x, size_t m)
 {
     double sum = 0;
@@ -222,7 +222,7 @@ __global__ static void lengths_kernel(double *lengths, const double *x, size_t m
 }
 
 /* With x as a wide matrix W (n, m) and the eigenvectors of W W^T in the rows of U, the rows of B = U W are s_i v_i^T;
- * they are divided by their lengths, or 0 where those are at most cutoff times the largest. The factor is U^T B. */
+ * they are divided by their lengths, or set to 0 if those are at most cutoff times the largest. The factor is U^T B. */
 static void polar_some(Verbs *on, Mats x, double cutoff, float *floats)
 {
     const bool tall = x.rows > x.cols;
@@ -285,7 +285,7 @@ static void root_some(Verbs *on, Mats a, double scale, double eps, double power,
     product(on, s.a, true, s.b, false, s.square, n, n, n, a.batch);
     float *to = root.data;
     each_index(on, mats_size(a), [=] __device__(size_t i) {
-        /* the lower triangle on both sides */
+        /* mirrors the lower triangle */
         const size_t b = i / (n * n), row = i / n % n, col = i % n;
         const size_t at = row > col ? row * n + col : col * n + row;
         to[i] = s.bad[b] || s.info[b] != 0 ? NAN : (float)s.square[b * n * n + at];
@@ -299,8 +299,8 @@ void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats r
     });
 }
 
-/* Columns (count, n, m) of the matrices x, each by itself: cuSOLVER's QR has no batches. The diagonal of R goes to
- * s.b (count, n) and cuSOLVER's factors of reflections to s.values. */
+/* QR of the columns (count, n, m), one matrix at a time: cuSOLVER's QR is not batched. The diagonal of R goes to s.b
+ * (count, n) and the Householder scalars to s.values. */
 static void qr_some(Verbs *on, Mats x, float *floats)
 {
     const size_t m = x.rows, n = x.cols;
@@ -325,7 +325,7 @@ static void qr_some(Verbs *on, Mats x, float *floats)
         CUSOLVER_CHECK(cusolverDnDorgqr(s.handle, rows, cols, cols, a, rows, tau, work, doubles, info));
     }
     each_index(on, mats_size(x), [=] __device__(size_t i) {
-        /* a NaN of a diagonal goes through */
+        /* a NaN on the diagonal propagates */
         const double d = scratch.b[i / m];
         scratch.a[i] *= d >= 0 ? 1 : d < 0 ? -1 : d;
     });
@@ -342,7 +342,7 @@ void verb_qr(Verbs *on, Mats x, float *scratch)
  * Sorting
  */
 
-/* Line i becomes the line that stood at order[i]: rows of x (count, rows, cols) or, of columns, those. */
+/* Line i becomes the former line order[i]: rows of x (count, rows, cols) or, if `columns`, columns. */
 static void permute(Verbs *on, Mats x, bool columns, const int *order, float *copy)
 {
     const size_t rows = x.rows, cols = x.cols, n = rows * cols, lines = columns ? cols : rows;
@@ -367,10 +367,10 @@ static void sort_some(Verbs *on, Mats basis, Mats image, Mats v, bool right, flo
         double sum = 0;
         for (size_t row = 0; row < n; row++)
             sum += (double)q[at + row * n] * (double)a[at + row * n];
-        estimates[i] = isnan(sum) ? -INFINITY : sum; /* each has its place, whatever it is */
+        estimates[i] = isnan(sum) ? -INFINITY : sum; /* so that the order is total */
     });
     each_index(on, count * n, [=] __device__(size_t i) {
-        /* equal ones keep their order */
+        /* a stable sort */
         const double *others = estimates + i / n * n, mine = estimates[i];
         size_t rank = 0;
         for (size_t j = 0; j < n; j++)

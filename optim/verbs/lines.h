@@ -4,7 +4,7 @@
 #include "base/hd.h"
 #include "optim/verbs/verbs.h"
 
-/* Lines of a matrix: `count` of `length` elements, `line` and `step` floats from one to the next. */
+/* Rows or columns of a matrix: `count` lines of `length` elements; strides `line` between lines, `step` within one. */
 typedef struct Lines {
     size_t count, length, line, step;
 } Lines;

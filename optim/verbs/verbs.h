@@ -8,42 +8,41 @@
 #include <stddef.h>
 
 /*
- * What matrix rules are written in: operations on batches of same-shaped matrices that stay where the data is. The
- * CPU's are in verbs_cpu.c. A verb that yields scalars leaves them in an array beside the data, one float a matrix, so
- * that no rule branches on data. Results do not depend on the number of threads. No verb allocates: those that compute
- * in double take a `scratch`.
+ * The operations that matrix rules are written in, on batches of same-shaped matrices on the parameters' device
+ * (verbs_cpu.c, verbs_cuda.cu). Scalar results go to an array on the device, one float per matrix, so that no rule
+ * branches on data. Results do not depend on the number of threads. No verb allocates: factorisations, which compute in
+ * double, take a `scratch`.
  */
 typedef struct Mats {
-    float *data; /* (batch, rows, cols), without gaps */
+    float *data; /* (batch, rows, cols), contiguous */
     size_t rows, cols, batch;
 } Mats;
 
-/* The same in bf16. How the numbers are stored, in memory that verb_bf16_floats counts, is the verbs' own affair. */
+/* The same in bf16, in memory that verb_bf16_floats counts; the format is private to the verbs. */
 typedef struct Bf16s {
     void *data;
     size_t rows, cols, batch;
 } Bf16s;
 
-/* An array by itself. */
 typedef struct Floats {
     const float *data;
     size_t n;
 } Floats;
 
-/* Floats of all matrices together. */
+/* Floats of the whole batch. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
 /*
- * Where verbs work: on a GPU the stream that all of them run on, one after the other, the libraries' handles and a little
- * memory; a CPU needs nothing. `stream` is a cudaStream_t, NULL the default one.
+ * The context of the verbs: on a GPU the stream that they all run on, library handles and a little memory; on a CPU
+ * nothing. `stream` is a cudaStream_t; NULL: the default stream.
  */
 typedef struct Verbs Verbs;
 int verbs_create(void *stream, Verbs **on, Error *e);
 void verbs_free(Verbs *on);
 
-/* ---- memory where the data is ---- */
+/* ---- device memory ---- */
 
-/* n floats, zeroed; `what` names them in the message when there is no memory. verb_free frees them. */
+/* n floats, zeroed; `what` names them in the out-of-memory message. Free them with verb_free. */
 int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e);
 void verb_free(Verbs *on, float *x);
 
@@ -51,7 +50,7 @@ void verb_free(Verbs *on, float *x);
 void verb_read(Verbs *on, size_t n, float *host, const float *x);
 void verb_write(Verbs *on, size_t n, float *x, const float *host);
 
-/* Elements that same-shaped matrices of one batch should have together: enough to fill the device. */
+/* Elements that one batch should have in total: enough to fill the device. */
 size_t verb_batch_floats(void);
 
 /* ---- elementwise, over n floats ---- */
@@ -67,7 +66,7 @@ void verb_precondition(Verbs *on, size_t n, float *u, float *v, const float *g, 
 void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
                          double correction, double eps, double s);
 
-/* p = keep p - step u, keep as told by decay.h */
+/* p = keep p - step u, keep as in decay.h */
 void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step);
 
 /* to = s x; to and x may be the same. */
@@ -85,7 +84,7 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream);
 /* Sum of squares of n floats, in double, on the host. */
 double verb_sum_squares(Verbs *on, size_t n, const float *x);
 
-/* The same for each of `count` arrays, with one wait for all of them: for gradient norms. */
+/* The same for each of `count` arrays, synchronising once for all of them: for gradient norms. */
 void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double *sums);
 
 /* ---- norms ---- */
@@ -96,20 +95,20 @@ void verb_norms(Verbs *on, Mats x, float *norms);
 /* dots (batch): sums of the products of elements, in double. */
 void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
 
-/* Each x *= numerator / max(factor * denominator, floor), the scalars being one a matrix; numerator or denominator NULL
- * counts as 1. */
+/* Each x *= numerator / max(factor * denominator, floor), one scalar each per matrix; a NULL numerator or denominator
+ * means 1. */
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor);
 
 /*
- * v (batch, lines) = beta v + (1 - beta) mean square of each line;  line *= 1 / sqrt(max(v, floor)).  The lines are the
- * rows when rows >= cols, otherwise the columns.
+ * v (batch, lines) = beta v + (1 - beta) mean square of each line;  line *= 1 / sqrt(max(v, floor)).  Lines are rows if
+ * rows >= cols, otherwise columns.
  */
 void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor);
 
 /* Each column of length l is divided by l + eps. */
 void verb_normalise_columns(Verbs *on, Mats x, double eps);
 
-/* The step that keeps each matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. */
+/* A step that keeps each matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. */
 void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
 
 /*
@@ -121,46 +120,46 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
 
 /* ---- products ---- */
 
-/* c = alpha op(a) op(b) + beta c; op transposes where told. */
+/* c = alpha op(a) op(b) + beta c; op transposes if asked. */
 void verb_product(Verbs *on, Mats a, bool transpose_a, Mats b, bool transpose_b, double alpha, double beta, Mats c);
 
-/* gram (batch, n, n), n = min(rows, cols): x x^T when rows <= cols, otherwise x^T x. */
+/* gram (batch, n, n), n = min(rows, cols): x x^T if rows <= cols, otherwise x^T x. */
 void verb_gram(Verbs *on, Mats x, Mats gram);
 
-/* gram = keep gram + share x x^T, or x^T x where it is the right one. */
+/* gram = keep gram + share x x^T; if `right`, x^T x. */
 void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share, Mats gram);
 
 /* to = a I + b gram + c gram^2, all symmetric (batch, n, n). */
 void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c);
 
-/* to = p x when rows <= cols, otherwise x p; p symmetric (batch, n, n). */
+/* to = p x if rows <= cols, otherwise x p; p symmetric (batch, n, n). */
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to);
 
 /* to = x */
 void verb_copy(Verbs *on, Mats x, Mats to);
 
-/* ---- products in bf16, their sums in fp32: what is stored is rounded to nearest even ---- */
+/* ---- products in bf16 with fp32 accumulation; results are rounded to nearest even ---- */
 
-/* Whether they are faster here than those in fp32. */
+/* Whether they are faster than fp32 on this device. */
 bool verb_prefers_bf16(void);
 
-/* Floats of memory that n numbers in bf16 take. */
+/* Memory for n bf16 numbers, in floats. */
 size_t verb_bf16_floats(size_t n);
 
-/* to = each x / max(factor * denominator, floor), the denominator being one a matrix */
+/* to = each x / max(factor * denominator, floor), one denominator per matrix */
 void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, double floor, Bf16s to);
 
 /* to = x */
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
 void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to);
 
-/* c = alpha op(a) op(b) + beta c, rounded once; op transposes where told. */
+/* c = alpha op(a) op(b) + beta c, rounded once; op transposes if asked. */
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
                        Bf16s c);
 
 /* ---- factorisations, in double ---- */
 
-/* Floats of scratch for the verbs below, on matrices of at most rows x cols. */
+/* Floats of scratch for these verbs, on matrices of at most rows x cols. */
 size_t verb_scratch(size_t rows, size_t cols, size_t batch);
 
 /* Replaces x by its polar factor; singular values below cutoff times the largest count as 0. */
@@ -169,29 +168,29 @@ void verb_polar(Verbs *on, Mats x, double cutoff, float *scratch);
 /* The columns of basis become the eigenvectors of the symmetric a, by descending eigenvalue. */
 void verb_eigenbasis(Verbs *on, Mats a, Mats basis, float *scratch);
 
-/* root = (scale a + eps I)^power for symmetric a, whose negative eigenvalues are rounding and count as 0. With eps = 0
- * those at most n 2^-24 of the largest do too, and stay 0 in the root. */
+/* root = (scale a + eps I)^power for symmetric a, whose negative eigenvalues are rounding errors and count as 0. With
+ * eps = 0, so do those at most n 2^-24 times the largest, and they stay 0 in the root. */
 void verb_root(Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch);
 
-/* Replaces x, rows >= cols, by its orthonormal factor Q of x = Q R with a diagonal of R that is not negative. */
+/* Replaces x, rows >= cols, by the orthonormal factor Q of x = Q R with a non-negative diagonal of R. */
 void verb_qr(Verbs *on, Mats x, float *scratch);
 
 /*
- * Sorts the columns of a basis (batch, n, n) by the diagonal of basis^T image, descending, and along with them the rows
- * of v or, where the basis is the right one, its columns.  image = a basis; its columns are sorted too.
+ * Sorts the columns of a basis (batch, n, n) by the diagonal of basis^T image, descending, and with them the columns of
+ * image = a basis and the rows of v (its columns if `right`).
  */
 void verb_sort_basis(Verbs *on, Mats basis, Mats image, Mats v, bool right, float *scratch);
 
-/* ---- lines scaled by vectors (batch, rows) or, on the right, (batch, cols) ---- */
+/* ---- scaling by vectors (batch, rows) or, on the right, (batch, cols) ---- */
 
-/* to = diag(s) x, or x diag(s) */
+/* to = diag(s) x; if `right`, x diag(s) */
 void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to);
 
-/* mean (batch, lines): mean square of each row, or of each column where it is the right one. */
+/* mean (batch, lines): mean square of each row; if `right`, of each column. */
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
-/* s is the inverse root of eigenvalues: the eigenvalue 1/s^2 (0 where it is not finite) becomes beta times itself plus
- * (1 - beta) times x, and s at most `most`. Over n floats. */
+/* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
+ * at most `most`. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every verb is told where it works, which matters on a GPU only. */
+/* Every verb takes a context, which only a GPU needs. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 struct Verbs {
@@ -24,12 +24,12 @@ int verbs_create(void *stream, Verbs **on, Error *e)
 
 void verbs_free(Verbs *on) { free(on); }
 
-/* Elementwise loops and sums run over stretches of this many elements, whatever the number of threads. */
+/* Elementwise loops and sums use stretches of this many elements, whatever the number of threads. */
 enum { STRETCH = 1 << 15 };
 
 static size_t stretch_end(size_t begin, size_t n) { return n - begin < STRETCH ? n : begin + STRETCH; }
 
-/* What follows, for each i below n; the threads share the stretches, and each becomes vector code. */
+/* The statement that follows, for each i below n: threads share the stretches, each of which is vectorised. */
 /* clang-format off */
 #define EACH(i, n) \
     _Pragma("omp parallel for schedule(static)") \
@@ -110,7 +110,7 @@ static double dot(const float *x, const float *y, size_t n)
     return sum;
 }
 
-/* x . y: sums of the stretches, at most PARTS at a time, added in order. */
+/* x . y: the stretches' sums, at most PARTS at a time, added in order. */
 static double ordered_dot(size_t n, const float *x, const float *y)
 {
     enum { PARTS = 256 };
@@ -321,7 +321,7 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 void verb_copy(Verbs *on, Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Products in bf16: the numbers stand in floats, rounded. It is slower than fp32, and shows what a GPU's would give.
+ * Products in bf16, stored as rounded floats: slower than fp32, but they show what a GPU would compute.
  */
 
 bool verb_prefers_bf16(void) { return false; }
@@ -387,7 +387,7 @@ void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double be
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Memory: the data is on the host already
+ * Memory, which is the host's
  */
 
 int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e) { return memory_floats(n, what, out, e); }

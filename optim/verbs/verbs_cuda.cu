@@ -1,7 +1,7 @@
 /*
- * The verbs on a GPU: our own kernels and cuBLAS. Sums are taken in a fixed order, so that two runs give the same bits.
- * Only verb_read, verb_write, verb_normal and the two that bring sums to the host wait for the device. Factorisations
- * are in factor_cuda.cu.
+ * The verbs on a GPU: our own kernels and cuBLAS. Sums use a fixed order, so that two runs give the same bits. Only
+ * verb_read, verb_write, verb_normal and the two that return sums to the host synchronise. Factorisations are in
+ * factor_cuda.cu.
  */
 extern "C" {
 #include "base/random.h"
@@ -19,7 +19,7 @@ extern "C" {
 using namespace optim_device;
 
 /* --------------------------------------------------------------------------------------------------------------
- * The context, and memory
+ * Context and memory
  */
 
 int verbs_create(void *stream, Verbs **out, Error *e)
@@ -30,7 +30,7 @@ int verbs_create(void *stream, Verbs **out, Error *e)
     on->stream = (cudaStream_t)stream;
     CUBLAS_CHECK(cublasCreate(&on->cublas));
     CUBLAS_CHECK(cublasSetStream(on->cublas, on->stream));
-    /* sums of bf16 products stay in fp32 also where they are split; fp32 products are fp32 */
+    /* bf16 products accumulate in fp32 even across splits; fp32 products are not TF32 */
     CUBLAS_CHECK(cublasSetMathMode(on->cublas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     CUDA_CHECK(cudaMalloc(&on->parts, PARTS_MOST * sizeof *on->parts));
     CUDA_CHECK(cudaMalloc(&on->totals, TOTALS_MOST * sizeof *on->totals));
@@ -66,7 +66,7 @@ int verb_alloc(Verbs *on, size_t n, const char *what, float **out, Error *e)
 void verb_free(Verbs *on, float *x)
 {
     (void)on;
-    if (x != NULL) /* what was only planned never met the device */
+    if (x != NULL) /* a plan must not touch the device */
         CUDA_CHECK(cudaFree(x));
 }
 
@@ -143,7 +143,7 @@ void verb_fill(Verbs *on, size_t n, float *to, double x)
     each<0b0, 0b1>(on, n, streams(to), [=] __device__(float *v, None) { v[0] = value; });
 }
 
-/* On the host: the stream is one after the other, and it is drawn only before the first step. */
+/* Drawn on the host: the generator is sequential, and this is used only before the first step. */
 void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
 {
     std::vector<float> host(n);
@@ -154,7 +154,7 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Sums. An array is cut into parts, one a block; a second kernel adds up each array's parts.
+ * Sums. An array is divided into parts, one per block; a second kernel adds up each array's parts.
  */
 
 namespace {
@@ -169,7 +169,7 @@ struct Part {
     size_t n, part, parts;
 };
 
-/* Same-sized matrices one after the other. */
+/* Contiguous matrices of equal size. */
 struct Matrices {
     const float *x, *y;
     size_t n;
@@ -182,7 +182,7 @@ struct Matrices {
     }
 };
 
-/* Any arrays, handed over in the kernel's parameters. */
+/* Arbitrary arrays, passed as kernel parameters. */
 struct Arrays {
     const float *x[ARRAYS_MOST];
     size_t n[ARRAYS_MOST];
@@ -219,7 +219,7 @@ template <int SUMS, class Source> __global__ void parts_kernel(double *parts, So
 {
     const Part p = source.part(blockIdx.x);
     const size_t quads = (p.n + 3) / 4, end = quads * (p.part + 1) / p.parts;
-    const size_t fast = is_aligned(p.x) && is_aligned(p.y) ? min(end, p.n / 4) : 0; /* quads to be moved at once */
+    const size_t fast = is_aligned(p.x) && is_aligned(p.y) ? min(end, p.n / 4) : 0; /* quads moved as 16 bytes */
     double sum[SUMS] = {};
     size_t i = quads * p.part / p.parts + threadIdx.x;
 #pragma unroll 4
@@ -253,7 +253,7 @@ template <int SUMS, class Source, class F> __global__ void totals_kernel(const d
         finish(i, sum);
 }
 
-/* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts together. */
+/* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts in total. */
 template <int SUMS, class Source, class F>
 void sum_up(const Verbs *on, const Source &source, unsigned count, unsigned parts, F finish)
 {
@@ -268,7 +268,7 @@ template <class F> struct From {
     __device__ void operator()(size_t i, const double *sums) const { finish(first + i, sums); }
 };
 
-/* finish(i, sums) for the matrices of x and y, as many at a time as have room for their parts. */
+/* finish(i, sums) for the matrices of x and y, as many at a time as there is room for their parts. */
 template <int SUMS, class F> void sums_of_matrices(const Verbs *on, Mats x, const float *y, F finish)
 {
     const size_t n = x.rows * x.cols;
@@ -280,7 +280,7 @@ template <int SUMS, class F> void sums_of_matrices(const Verbs *on, Mats x, cons
     }
 }
 
-/* Takes arrays from `first` on, as many as fit; returns how many. *parts: those of all of them. */
+/* Takes as many arrays from `first` on as fit; returns how many. *parts is their total. */
 unsigned take_arrays(size_t count, const Floats *arrays, Arrays *taken, unsigned *parts)
 {
     unsigned i = 0;
@@ -438,7 +438,7 @@ void verb_copy(Verbs *on, Mats x, Mats to)
  * Products in bf16
  */
 
-/* Tensor cores know bf16 since Ampere. */
+/* Tensor cores support bf16 since Ampere. */
 bool verb_prefers_bf16(void)
 {
     cudaDeviceProp device;
@@ -453,7 +453,7 @@ size_t verb_bf16_floats(size_t n) { return (n + 7) / 8 * 4; }
 
 namespace {
 
-/* Four bf16 numbers, moved at once. */
+/* Four bf16 numbers, moved as 8 bytes. */
 struct __align__(8) Bf16Quad { __nv_bfloat162 low, high; };
 
 __global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
@@ -530,10 +530,10 @@ void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to)
 
 namespace {
 
-enum { COLUMN_THREADS = 32 }; /* that share a column, at most */
+enum { COLUMN_THREADS = 32 }; /* the most that share a column */
 
-/* A warp a row. finish(i, sum of squares) is called once for row i; where SCALES, the row is multiplied by what it
- * returns. */
+/* One warp per row. finish(i, sum of squares) is called once for row i; if SCALES, the row is multiplied by its
+ * result. */
 template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t rows, size_t cols, F finish)
 {
     const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -550,7 +550,7 @@ template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t row
         row[j] = s * row[j];
 }
 
-/* The same for columns: a block takes 32 of them, so that neighbours read neighbours. */
+/* The same for columns: a block takes 32 of them, so that loads are coalesced. */
 template <bool SCALES, class F>
 __global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
 {
@@ -610,7 +610,7 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
     each_line<false>(on, x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
 }
 
-/* A block a row. */
+/* One block per row. */
 __global__ static void scale_lines_kernel(float *to, const float *x, const float *s, size_t rows, size_t cols,
                                           bool right)
 {

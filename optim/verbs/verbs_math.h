@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The mathematics of single elements in the verbs, for the CPU's loops and the GPU's kernels alike. */
+/* The verbs' mathematics of single elements, for CPU loops and CUDA kernels alike. */
 
 /* m = keep m + share g;  returns nesterov ? share g + keep m : m */
 static inline HD float momentum_element(float *m, float g, float keep, float share, bool nesterov)
@@ -27,8 +27,8 @@ static inline HD float precondition_element(float u, float *v, float x, float ke
     return u / (sqrtf(new_v * correction) + eps);
 }
 
-/* The step that turns p by a u and scales it back to its norm: p' = scale (p - a u), from p.p, p.u and u.u, since
- * |p - a u|^2 = p.p - 2 a p.u + a^2 u.u. A NaN stays one. */
+/* The step that moves p by -a u and scales it back to its norm: p' = scale (p - a u), from p.p, p.u and u.u, since
+ * |p - a u|^2 = p.p - 2 a p.u + a^2 u.u. A NaN propagates. */
 typedef struct Rotation {
     double scale, a;
 } Rotation;
@@ -41,14 +41,14 @@ static inline HD Rotation rotation_of(double pp, double pu, double uu, double st
     return rotation;
 }
 
-/* The multiplier of a penalty on a mean square that should be `bound`. */
+/* The updated multiplier of a penalty on a mean square that should be `bound`. */
 static inline HD float raised_multiplier(float multiplier, double mean, float bound)
 {
     const double raised = (double)multiplier + mean - (double)bound;
     return (float)(raised > 0 ? raised : 0);
 }
 
-/* x rounded to the upper half of an fp32, to nearest even; a NaN stays one. */
+/* x rounded to bf16, to nearest even; a NaN stays a NaN. */
 static inline float bf16_element(float x)
 {
     uint32_t bits;
@@ -58,7 +58,7 @@ static inline float bf16_element(float x)
     return x;
 }
 
-/* The inverse root s of an eigenvalue that becomes beta times itself plus (1 - beta) x; at most `most`. */
+/* The new inverse root of an eigenvalue 1/s^2 that becomes beta / s^2 + (1 - beta) x; at most `most`. */
 static inline HD float inverse_root_element(float s, float x, double beta, double most)
 {
     const double inverse = 1 / ((double)s * (double)s), old = isfinite(inverse) ? inverse : 0;

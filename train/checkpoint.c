@@ -81,48 +81,30 @@ static const char *shown(const Json *value)
     return value->text != NULL ? value->text : "a list or object";
 }
 
-/* A key that must be absent, null or have the one value that train_gpt computes. */
-static int check_number(const char *path, const Json *json, const char *key, double want, Error *e)
-{
-    const Json *value = json_get(json, key);
-    double got;
-    if (value == NULL || value->type == JSON_NULL)
-        return 0;
-    if (json_number(value, &got) && fabs(got - want) <= 1e-9 * want)
-        return 0;
-    return error_set(e, "%s: %s is %s; only %g is supported", path, key, shown(value), want);
-}
-
-static int check_flag(const char *path, const Json *json, const char *key, bool want, Error *e)
-{
-    const Json *value = json_get(json, key);
-    bool got;
-    if (value == NULL || value->type == JSON_NULL || (json_bool(value, &got) && got == want))
-        return 0;
-    return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want ? "true" : "false");
-}
-
-static int check_text(const char *path, const Json *json, const char *key, const char *want, Error *e)
-{
-    const Json *value = json_get(json, key);
-    const char *got = json_string(value);
-    if (value == NULL || value->type == JSON_NULL || (got != NULL && strcmp(got, want) == 0))
-        return 0;
-    return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want);
-}
-
-/* What must hold for the weights to mean what train_gpt computes; absent keys have the classic value. */
+/* What must hold, unless absent or null, for the weights to mean what train_gpt computes. */
 static int check_classic(const char *path, const Json *json, size_t C, Error *e)
 {
-    const bool classic = check_text(path, json, "model_type", "gpt2", e) == 0 &&
-                         check_number(path, json, "layer_norm_epsilon", 1e-5, e) == 0 &&
-                         check_number(path, json, "n_inner", 4 * (double)C, e) == 0 &&
-                         check_flag(path, json, "tie_word_embeddings", true, e) == 0 &&
-                         check_flag(path, json, "scale_attn_weights", true, e) == 0 &&
-                         check_flag(path, json, "scale_attn_by_inverse_layer_idx", false, e) == 0 &&
-                         check_flag(path, json, "reorder_and_upcast_attn", false, e) == 0 &&
-                         check_flag(path, json, "add_cross_attention", false, e) == 0;
-    return classic ? 0 : -1;
+    char inner[24];
+    const char *const classic[][2] = {{"model_type", "gpt2"},
+                                      {"layer_norm_epsilon", "1e-05"},
+                                      {"n_inner", inner},
+                                      {"tie_word_embeddings", "true"},
+                                      {"scale_attn_weights", "true"},
+                                      {"scale_attn_by_inverse_layer_idx", "false"},
+                                      {"reorder_and_upcast_attn", "false"},
+                                      {"add_cross_attention", "false"}};
+    snprintf(inner, sizeof inner, "%zu", 4 * C);
+    for (size_t i = 0; i < sizeof classic / sizeof *classic; i++) {
+        const Json *value = json_get(json, classic[i][0]);
+        const double want = strtod(classic[i][1], NULL);
+        double got;
+        const bool same = json_number(value, &got)
+                              ? fabs(got - want) <= 1e-9 * want
+                              : value == NULL || value->type == JSON_NULL || strcmp(shown(value), classic[i][1]) == 0;
+        if (!same)
+            return error_set(e, "%s: %s is %s; only %s is supported", path, classic[i][0], shown(value), classic[i][1]);
+    }
+    return 0;
 }
 
 /* A choice that is not there is the classic one. */

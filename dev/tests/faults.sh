@@ -289,7 +289,7 @@ checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) !
 checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
 checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
 checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
-checkpoint | train/checkpoint.c | s/check_number(path, json, "n_inner", 4 \* (double)C, e) == 0/true/
+checkpoint | train/checkpoint.c | s/{"n_inner", inner},//
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/

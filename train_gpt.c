@@ -232,7 +232,7 @@ static void layernorm_forward(float *out, float *mean, float *rstd, const float 
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < C; i++)
             squares += (xr[i] - m) * (xr[i] - m);
-        const float s = 1.0f / sqrtf(squares * inverse_C + 1e-5f);
+        const float s = 1.0f / sqrtf(squares * inverse_C + LAYERNORM_EPS);
         for (size_t i = 0; i < C; i++)
             out_r[i] = (xr[i] - m) * s * gain[i] + bias[i];
         mean[r] = m;
@@ -280,8 +280,6 @@ static void layernorm_backward(float *dx, float *dgain, float *dbias, const floa
 /* --------------------------------------------------------------------------------------------------------------
  * GELU (Hendrycks and Gimpel 2016), the tanh form:  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
  */
-
-static const float GELU_SCALE = 0.7978845608028654f, GELU_CUBE = 0.044715f;
 
 static inline float gelu(float x) { return 0.5f * x * (1.0f + vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x))); }
 

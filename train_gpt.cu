@@ -444,7 +444,7 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
         for (int j = 0; j < N; j++)
             squares += (v[j] - m) * (v[j] - m);
     }
-    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + 1e-5f);
+    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + LAYERNORM_EPS);
     for (size_t i = lane * N; i < C; i += 32 * N) {
         load(v, row + i);
         load(w, gain + i);
@@ -613,9 +613,6 @@ static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, floa
 /* --------------------------------------------------------------------------------------------------------------
  * GELU (Hendrycks and Gimpel 2016), the tanh form:  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
  */
-
-#define GELU_SCALE 0.7978845608028654f
-#define GELU_CUBE 0.044715f
 
 /* 1/2 (1 + tanh(u)) = 1 / (1 + exp(-2u)), of the u above */
 __device__ static float gelu_share(float x)

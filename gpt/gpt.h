@@ -132,6 +132,11 @@ int gpt_config_check(const GptConfig *config, Error *e);
 typedef enum { GPT_PARAMETERS(GPT_CONSTANT) GPT_PARAMETER_COUNT } GptParameter;
 #undef GPT_CONSTANT
 
+/* Of LayerNorm, and of GELU's tanh form: sqrt(2/pi) and its cubic term. */
+#define LAYERNORM_EPS 1e-5f
+#define GELU_SCALE 0.7978845608028654f
+#define GELU_CUBE 0.044715f
+
 /* Rows of wte and of logits are padded to a multiple of this. */
 enum { GPT_VOCAB_PADDING = 64 };
 static inline size_t gpt_padded_vocab(const GptConfig *c)

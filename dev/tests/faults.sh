@@ -72,13 +72,13 @@ gpt | train_gpt.c | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
 gpt | train_gpt.c | s/w->wpe + (position + r % T) \* C/w->wpe + (position + (r + 1) % T) * C/
 gpt | train_gpt.c | s/token\[i\] += dout\[r \* C + i0 + i\]/token[i] = dout[r * C + i0 + i]/
 gpt | train_gpt.c | s/place\[i\] += dout\[(b \* T + t) \* C + i\]/place[i] += dout[t * C + i]/
-gpt | train_gpt.c | s/inverse_C + 1e-5f/inverse_C + 1e-3f/
+gpt | train_gpt.c | s/inverse_C + LAYERNORM_EPS/inverse_C + 1e-3f/
 gpt | train_gpt.c | s/(xr\[i\] - m) \* s \* gain\[i\] + bias\[i\]/(xr[i] - m) * s * gain[i]/
 gpt | train_gpt.c | s/- xhat \* mean_d_xhat/- 0 * mean_d_xhat/
 gpt | train_gpt.c | s/(d - mean_d - xhat/(d - 0 * mean_d - xhat/
 gpt | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xhat/
 gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
-gpt | train_gpt.c | s/GELU_CUBE = 0.044715f/GELU_CUBE = 0.0444f/
+gpt | gpt/gpt.h | s/GELU_CUBE 0.044715f/GELU_CUBE 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
 gpt | train_gpt.c | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
 gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
@@ -215,7 +215,7 @@ emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
 emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
 emulated | train_gpt.cu | s/\*to++ = begin;/*to++ = begin + 1;/
 emulated | train_gpt.cu | s/wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices)/wte_backward_kernel<N, 32>, dim3(1, slices)/
-emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + 1e-5f/squares \/ (float)C + 1e-5f/
+emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + /squares \/ (float)C + /
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/

@@ -232,7 +232,7 @@ static void layernorm_forward(float *out, float *mean, float *rstd, const float 
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < C; i++)
             squares += (xr[i] - m) * (xr[i] - m);
-        const float s = 1.0f / sqrtf(squares * inverse_C + LAYERNORM_EPS);
+        const float s = 1.0f / sqrtf(squares * inverse_C + GPT_LAYERNORM_EPS);
         for (size_t i = 0; i < C; i++)
             out_r[i] = (xr[i] - m) * s * gain[i] + bias[i];
         mean[r] = m;
@@ -281,12 +281,15 @@ static void layernorm_backward(float *dx, float *dgain, float *dbias, const floa
  * GELU (Hendrycks and Gimpel 2016), the tanh form:  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
  */
 
-static inline float gelu(float x) { return 0.5f * x * (1.0f + vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x))); }
+static inline float gelu(float x)
+{
+    return 0.5f * x * (1.0f + vtanhf(GPT_GELU_SCALE * (x + GPT_GELU_CUBE * x * x * x)));
+}
 
 static inline float gelu_slope(float x)
 {
-    const float t = vtanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x));
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_SCALE * (1.0f + 3.0f * GELU_CUBE * x * x);
+    const float t = vtanhf(GPT_GELU_SCALE * (x + GPT_GELU_CUBE * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GPT_GELU_SCALE * (1.0f + 3.0f * GPT_GELU_CUBE * x * x);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

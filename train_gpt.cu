@@ -444,7 +444,7 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
         for (int j = 0; j < N; j++)
             squares += (v[j] - m) * (v[j] - m);
     }
-    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + LAYERNORM_EPS);
+    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + GPT_LAYERNORM_EPS);
     for (size_t i = lane * N; i < C; i += 32 * N) {
         load(v, row + i);
         load(w, gain + i);
@@ -617,8 +617,8 @@ static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, floa
 /* 1/2 (1 + tanh(u)) = 1 / (1 + exp(-2u)), of the u above */
 __device__ static float gelu_share(float x)
 {
-    const float u = x * fmaf(GELU_CUBE * x, x, 1.0f);
-    return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GELU_SCALE * LOG2E * u));
+    const float u = x * fmaf(GPT_GELU_CUBE * x, x, 1.0f);
+    return __fdividef(1.0f, 1.0f + exp2_approx(-2.0f * GPT_GELU_SCALE * LOG2E * u));
 }
 
 __device__ static float gelu(float x) { return x * gelu_share(x); }
@@ -626,7 +626,7 @@ __device__ static float gelu(float x) { return x * gelu_share(x); }
 __device__ static float gelu_slope(float x)
 {
     const float s = gelu_share(x);
-    return fmaf(x * s * (1.0f - s), 2.0f * GELU_SCALE * fmaf(3.0f * GELU_CUBE * x, x, 1.0f), s);
+    return fmaf(x * s * (1.0f - s), 2.0f * GPT_GELU_SCALE * fmaf(3.0f * GPT_GELU_CUBE * x, x, 1.0f), s);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

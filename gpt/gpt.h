@@ -133,9 +133,9 @@ typedef enum { GPT_PARAMETERS(GPT_CONSTANT) GPT_PARAMETER_COUNT } GptParameter;
 #undef GPT_CONSTANT
 
 /* Of LayerNorm, and of GELU's tanh form: sqrt(2/pi) and its cubic term. */
-#define LAYERNORM_EPS 1e-5f
-#define GELU_SCALE 0.7978845608028654f
-#define GELU_CUBE 0.044715f
+#define GPT_LAYERNORM_EPS 1e-5f
+#define GPT_GELU_SCALE 0.7978845608028654f
+#define GPT_GELU_CUBE 0.044715f
 
 /* Rows of wte and of logits are padded to a multiple of this. */
 enum { GPT_VOCAB_PADDING = 64 };

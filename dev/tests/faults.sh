@@ -72,15 +72,15 @@ gpt | train_gpt.c | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
 gpt | train_gpt.c | s/w->wpe + (position + r % T) \* C/w->wpe + (position + (r + 1) % T) * C/
 gpt | train_gpt.c | s/token\[i\] += dout\[r \* C + i0 + i\]/token[i] = dout[r * C + i0 + i]/
 gpt | train_gpt.c | s/place\[i\] += dout\[(b \* T + t) \* C + i\]/place[i] += dout[t * C + i]/
-gpt | train_gpt.c | s/inverse_C + LAYERNORM_EPS/inverse_C + 1e-3f/
+gpt | train_gpt.c | s/inverse_C + GPT_LAYERNORM_EPS/inverse_C + 1e-3f/
 gpt | train_gpt.c | s/(xr\[i\] - m) \* s \* gain\[i\] + bias\[i\]/(xr[i] - m) * s * gain[i]/
 gpt | train_gpt.c | s/- xhat \* mean_d_xhat/- 0 * mean_d_xhat/
 gpt | train_gpt.c | s/(d - mean_d - xhat/(d - 0 * mean_d - xhat/
 gpt | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xhat/
 gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
-gpt | gpt/gpt.h | s/GELU_CUBE 0.044715f/GELU_CUBE 0.0444f/
+gpt | gpt/gpt.h | s/GPT_GELU_CUBE 0.044715f/GPT_GELU_CUBE 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
-gpt | train_gpt.c | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
+gpt | train_gpt.c | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
 gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
 gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
@@ -221,8 +221,8 @@ emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
 emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
 emulated | train_gpt.cu | s/if (!l.first_term)/if (l.rounded == NULL || !l.first_term)/
-emulated | train_gpt.cu | s/3.0f \* GELU_CUBE/2.0f * GELU_CUBE/
-emulated | train_gpt.cu | s/fmaf(GELU_CUBE \* x, x, 1.0f)/fmaf(1.1f * GELU_CUBE * x, x, 1.0f)/
+emulated | train_gpt.cu | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
+emulated | train_gpt.cu | s/fmaf(GPT_GELU_CUBE \* x, x, 1.0f)/fmaf(1.1f * GPT_GELU_CUBE * x, x, 1.0f)/
 emulated | train_gpt.cu | s/first += ROWS, turn/first += ROWS + 1, turn/
 emulated | train_gpt.cu | s/mean_d += warp_sums\[turn\]/mean_d += warp_sums[0]/
 emulated | train_gpt.cu | s/sum += partial\[part \* stride\]/sum = partial[part * stride]/

@@ -2,7 +2,8 @@
 # Shows what optimizers do to the spectra of their steps: trains nano with each, recording spectra, and draws the pictures.
 usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--rates FILE] [--out DIR] [--pictures PREFIX] [-- OPTIONS]
 
-  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each [dev/speedrun/results/rates.csv]; others run at default rates
+  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each; the others run at their defaults
+                 [dev/speedrun/results/rates.csv]
   --out          where the runs go; it must not exist yet [runs/diagnose-<time>]
   --pictures     PREFIX-spectra.png and PREFIX-rms.png [DIR/diagnose]
   OPTIONS        for ./train_gpt [--steps 300 --diagnose 20]'

@@ -5,7 +5,8 @@ usage='usage: dev/speedrun/speedrun.sh [--optimizers "adamw muon"] [--seeds "1 2
 
   --optimizers   the first is the baseline: the others are timed to its final validation loss
   --seeds        one run of each optimizer per seed: initialisation and data order
-  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each [dev/speedrun/results/rates.csv]; others run at default rates
+  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each; the others run at their defaults
+                 [dev/speedrun/results/rates.csv]
   --out          where runs, table and pictures go; it must not exist yet [runs/speedrun-<time>]
   OPTIONS        for ./train_gpt, for instance --train, --val, --model, --steps'
 

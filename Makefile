@@ -1,29 +1,29 @@
-# make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, where nvcc is, ./train_gpt_cuda
+# make                builds ./train_gpt (a launcher), ./train_gpt_cpu and, if nvcc is installed, ./train_gpt_cuda
 # make speedrun       trains a small GPT with AdamW and with Muon: a table, a picture, samples
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
-# make test T=muon    the test programs with that in their name, else the cases; and the command's tests of that name
-# make test-gpu       what only a GPU can show; every case skips by name where none answers
-# make test-faults    plants faults in a copy of the tree; the tests must notice each
-# make bench          speed and memory, beside PyTorch where it is installed
-# make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one it counts
-# make bench-optim    every optimizer's step on GPT-2's matrices, beside AdamW and beside the least it could take
-# make reference      remakes the PyTorch reference files and diffs the model against them
-# make judges         remakes the judges' file that the tests hold every optimizer against (PyTorch, NumPy)
+# make test T=muon    only test programs with that in their name, or else cases; and the command's tests so named
+# make test-gpu       tests that need a GPU; without one each is skipped, by name
+# make test-faults    plants faults in a copy of the tree, one at a time; the tests must catch each
+# make bench          speed and memory, next to PyTorch's if it is installed
+# make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
+# make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
+# make reference      rebuilds the PyTorch reference files and diffs the model against them
+# make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds the learning rates that the speedrun uses
-# make diagnose       shows what AdamW and Muon do to the spectra of their steps, in pictures
+# make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
 # make rules          a short run of every optimizer at its default rates
 # make lab            optimizers on linear regression, for dev/lab/README.md
-# make orthogonalisation   Newton-Schulz's flavours compared, for dev/orthogonalisation/README.md
-# make stories        writes the built-in corpus to stories.txt, to be read
+# make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
+# make stories        writes the built-in corpus to stories.txt
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
-# make debug          build/debug/train_gpt_cpu, to be stepped through
+# make debug          build/debug/train_gpt_cpu, unoptimised, for a debugger
 # make compile_commands   writes compile_commands.json, for clangd
 # make format         clang-format 14 over the tree
 # make install        into PREFIX=/usr/local, below DESTDIR
-# make clean          removes everything that was built
+# make clean          removes everything that make built
 #
-# CUDA_ARCH='75 80 90' (the last also as PTX, for what comes later), NVCC=nvcc, CUDA=auto|no,
+# CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
 # CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
 
 CC     ?= cc
@@ -72,7 +72,7 @@ ifneq ($(BLAS),builtin)
     override CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
     LDLIBS := $(OPENBLAS_LIBS) $(LDLIBS)
   else ifeq ($(BLAS),auto)
-    $(info OpenBLAS is not installed: the built-in sgemm serves, slower (Debian: apt-get install libopenblas-dev))
+    $(info OpenBLAS is not installed: using built-in routines, which are slower (Debian: apt-get install libopenblas-dev))
   else
     $(error BLAS=$(BLAS): OpenBLAS is not installed, or has no cblas.h (Debian: apt-get install libopenblas-dev))
   endif
@@ -80,7 +80,7 @@ endif
 
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
-# The CUDA twin, compiled by nvcc where it is; its parts take the places of CPU_ONLY.
+# The CUDA twin, compiled if there is an nvcc; its parts take the places of CPU_ONLY.
 NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
 # release 12.8 as 1208
 NVCC_VERSION := $(if $(NVCC_FOUND),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | \
@@ -116,7 +116,7 @@ EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator t
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
 LAB      = $(wildcard dev/lab/*.c)
-# Of these kernels.cu includes train_gpt.cu.
+# Among these, kernels.cu includes train_gpt.cu.
 BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
@@ -156,7 +156,7 @@ $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
-# It uses reductions of a warp, which came with sm_80.
+# It uses warp reductions, which need sm_80.
 $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
 $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                              $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
@@ -202,7 +202,7 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
-# With T: the test programs that it names, else those whose cases can be chosen; and the command's tests.
+# With T: the test programs that it names, or else all those whose cases can be chosen; and the command's tests.
 ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
@@ -245,7 +245,7 @@ bench: $(BUILD)/bench
 bench-optim: $(BUILD)/bench_optim
 	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
 
-# Without nvcc there is nothing to time; the emulated program counts the same.
+# Without nvcc there is nothing to time, but the emulated program still counts.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
 	NVCC='$(NVCC)' dev/bench/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
 
@@ -258,7 +258,7 @@ judges:
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
 
-# Each parser's fuzz entry, alone, under AddressSanitizer.
+# Each parser's fuzz entry by itself, under AddressSanitizer.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
 fuzz: $(FUZZERS:%=fuzz-%)
@@ -272,11 +272,11 @@ headers:
 	  echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $(STRICT) $(WARNINGS) -Werror -x c -fsyntax-only - || exit 1; done
 	@echo "every header compiles alone"
 
-# With every value and variable for a debugger to see.
+# Unoptimised, so that a debugger sees every variable.
 debug:
 	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
 
-# The C compiler's calls of a dry run, as clangd wants to read them.
+# The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
            $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul write_reference orthogonalisation)
 compile_commands:

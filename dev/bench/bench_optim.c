@@ -1,9 +1,9 @@
 /*
  * The benchmark behind `make bench-optim`: one step of every rule over the hidden matrices of GPT-2 124M (84.9M
- * parameters), beside AdamW's step and beside the least that the machine could need: the bytes an elementwise rule
+ * parameters), against AdamW's step and against the least that the machine could need: the bytes an elementwise rule
  * moves at memory bandwidth, or the FLOPs of a matrix rule at the rate of this program's sgemm. All in one run.
  *
- *   bench_optim [--only RULE] [--markdown]     --markdown: the table of the README
+ *   bench_optim [--only RULE] [--markdown]     --markdown: the table of optim/README.md
  *
  * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
  * or bases, and reported for twelve blocks with the renewal spread over its interval.

@@ -1,8 +1,8 @@
 #!/bin/sh
 # faults.sh: runs the faulty programs of bugs.cu, built plainly in three orders of threads and with lazy streams, with
-# AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them notice which fault, as the table of
-# README.md, and "N passed, N failed": a fault passes when at least one of them notices it, and program 0, without a
-# fault, when none.
+# AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them catch which fault, as the table in
+# README.md, and "N passed, N failed": a fault passes if at least one of them catches it, and program 0, which has
+# no fault, if none does.
 # Takes about a minute. CC, CXX: the compilers.
 cd "$(dirname "$0")/../.." || exit 1
 bin=$(mktemp -d) || exit 1
@@ -28,8 +28,7 @@ build plain
 build address -fsanitize=address,undefined -fno-sanitize-recover=undefined
 build thread -fsanitize=thread
 
-# What a plain build shows: an end with a complaint, NaN, or another result in another order of threads or with lazy
-# streams.
+# What a plain build shows: an error exit, NaN, or a different result in another order of threads or with lazy streams.
 in_orders() { # number
     for order in forward reverse random; do
         CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_SEED=5 $limit "$bin/plain" "$1" > "$bin/$order" 2> /dev/null ||

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the tables of dev/lab/results and, where there is Python with matplotlib, the figures: all that README.md tells.
-# run.sh [LAB [OUT [PART...]]]: the program, the folder, and which of the parts below (all).
+# Makes the tables in dev/lab/results and, given a Python with matplotlib, the figures: everything in README.md.
+# run.sh [LAB [OUT [PART...]]]: the program, the output folder, and which of the parts below [all].
 lab=${1:-build/lab} out=${2:-dev/lab/results}
 [ $# -lt 2 ] || shift
 [ $# -lt 1 ] || shift
 parts=${*:-theory cycle spectra tracking memory sweep curves}
 [ -x "$lab" ] || { echo "run.sh: $lab is not there; make lab builds it" >&2; exit 1; }
-export LC_ALL=C OMP_NUM_THREADS=1 # matrices of 32 x 64 gain nothing from more
+export LC_ALL=C OMP_NUM_THREADS=1 # 32 x 64 matrices gain nothing from more threads
 mkdir -p "$out" || exit 1
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT

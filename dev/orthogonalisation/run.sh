@@ -1,6 +1,6 @@
 #!/bin/sh
 # Orthogonalisation compared, the whole experiment: the maps of single singular values, deviation and time on matrices,
-# and the loss of the default training run with each flavour. Writes tables, pictures where there is matplotlib, and
+# and the loss of the default training run with each flavour. Writes tables, pictures if there is matplotlib, and
 # prints what the page quotes. See README.md beside this file.
 usage='usage: dev/orthogonalisation/run.sh [--runs "FLAVOUR[:ITERATIONS] ..."] [--seeds "1"] [--jobs N] [--out DIR] [-- OPTIONS]
 
@@ -65,7 +65,7 @@ row() {
     ' "$scratch/$1-$2/metrics.csv"
 }
 
-# Waits for the runs that were started, and notes them.
+# Waits for the runs that were started, and records them.
 finish() {
     for run in $running; do
         wait "${run##*/}"

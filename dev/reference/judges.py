@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Judges of the update rules: every rule in fp64, and the file of what they say, for test_judges to compare with.
+"""Judges of the update rules: every rule in fp64, and the file of their results, for test_judges to compare with.
 
 The rules are written from their formulas alone, with PyTorch's own optimizers where PyTorch has the rule (sgd,
 adagrad, rmsprop, adadelta, adam, adamw, and muon with the flavour jordan and the scale original or moonshot) and
 NumPy elsewhere. Before the file is written the judges are judged: golden runs of one weight, identities between
 rules, and PyTorch against NumPy.
 
-    judges_base.py         the registry, the settings, what rules share, a rule's path
+    judges_base.py         the registry, the settings, helpers, a rule's path
     judges_elementwise.py  SGD and its kin, Adam's family, signs
     judges_matrix.py       Newton-Schulz, the Muon family, Dion, Shampoo, SOAP's family
     judges_cases.py        which rules, settings and shapes are judged
@@ -23,8 +23,8 @@ and for every case NN, which is a rule with its settings, and each of its shapes
     NN.RxC.p [21, r, c]               the parameter after 0 .. 20 steps
     NN.RxC.STATE [21, rows, cols]     likewise each state
 
-A judge rounds parameter and state to fp32 after each step and goes on from there, so that a program can begin each
-single step exactly where the judge began it. The metadata:
+A judge rounds parameter and state to fp32 after each step and continues from there, so that a program can begin
+each step exactly where the judge began it. The metadata:
 
     case.NN       the rule and its settings as text: adamw lr=0.01 weight-decay=0.1 beta1=0.9 ...
     from.NN       RxC=K ..: steps before K (from 0) are not determined in this shape, as the eigenvectors of a
@@ -35,7 +35,7 @@ single step exactly where the judge began it. The metadata:
                   shapes and steps. The scale is the largest element before or after the step; that of lambda, a
                   difference of mean squares, is at least kappa. The parameter changes by up to d of its own scale and
                   A d of its step's
-    cases, steps  how many
+    cases, steps  their numbers
 
     python dev/reference/judges.py dev/tests/judges.safetensors
 """

@@ -1,4 +1,4 @@
-"""What all judges stand on: the registry of rules, their settings, what rules share, and a rule's path."""
+"""What all judges share: the registry of rules, their settings, helpers, and a rule's path."""
 
 import numpy as np
 import torch

@@ -24,7 +24,7 @@ three matrices, and AdamW as above on the rest. torch.optim.Muon iterates Newton
 function is replaced by the same iteration in the precision of its input.
 
 Everything, updates included, is computed in fp64 from the fp32 parameters and rounded to fp32 when stored, because
-the better judge is the one whose own error cannot be seen. Plain fp32 PyTorch lies within about 1e-6 of each
+the best judge is one whose own error is too small to see. Plain fp32 PyTorch lies within about 1e-6 of each
 tensor's scale of it, which is printed as a self-check. With --fp32 the file holds what fp32 gives.
 
 With --bf16 the metadata also hold, as bf16.<name>, how far PyTorch's own bf16 (torch.autocast) is from these values,

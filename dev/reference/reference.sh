@@ -1,6 +1,6 @@
 #!/bin/sh
-# reference.sh: remakes the committed PyTorch references and larger odd-sized ones, and diffs the model against them all.
-# Files go to build/reference; the committed ones are replaced only when the model agrees with the new ones.
+# reference.sh: rebuilds the committed PyTorch references and larger, odd-sized ones, and diffs the model against all.
+# Files go to build/reference; the committed ones are replaced only if the model agrees with the new ones.
 out=build/reference
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1
@@ -24,5 +24,5 @@ if [ -x build/emulated/test_gpt_cuda ]; then
 fi
 for file in tiny bf16; do
     cp $out/$file.safetensors dev/tests/reference_$file.safetensors
-    echo "dev/tests/reference_$file.safetensors is remade"
+    echo "dev/tests/reference_$file.safetensors is rebuilt"
 done

@@ -1,11 +1,11 @@
 #!/bin/sh
 # compare.sh DIR "OPTIMIZERS" "SEEDS": the table of a comparison whose runs are DIR/<optimizer>-seed<seed>; also writes it
-# as DIR/comparison.csv. The target is, seed by seed, the final validation loss of the first optimizer; where a run
-# crosses it lies on the line between two validations.
+# as DIR/comparison.csv. The target is, seed by seed, the final validation loss of the first optimizer; the crossing is
+# interpolated linearly between two validations.
 dir=$1 optimizers=$2 seeds=$3
 baseline=${optimizers%% *}
 
-# lr of the hidden matrices and floor, as recorded.
+# A field of run.json: the floor.
 field() { sed -n "s/.*\"$2\": \"\{0,1\}\([^\",]*\)\"\{0,1\}.*/\1/p" "$1/run.json" | head -n 1; }
 
 for seed in $seeds; do
@@ -25,7 +25,7 @@ done | awk -F, -v baseline="$baseline" -v csv="$dir/comparison.csv" -v optimizer
         lr[$1] = $3; floor = $4
         step[run, n[run]] = $5; tokens[run, n[run]] = $6; seconds[run, n[run]] = $7; loss[run, n[run]] = $8
     }
-    # Sets at_step, at_tokens, at_seconds to where the run first reaches the target; 0 when it never does.
+    # Sets at_step, at_tokens, at_seconds to where the run first reaches the target; 0 if it never does.
     function crossing(run, target,    i, share) {
         for (i = 1; i <= n[run]; i++) {
             if (loss[run, i] + 0 > target + 0)

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Shows what optimizers do to the spectra of their steps: trains nano with each, with instruments, and draws the pictures.
+# Shows what optimizers do to the spectra of their steps: trains nano with each, recording spectra, and draws the pictures.
 usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--rates FILE] [--out DIR] [--pictures PREFIX] [-- OPTIONS]
 
-  --rates        CSV of rows optimizer,lr,aux_lr with the rate of each [dev/speedrun/results/rates.csv]; others run at default
-  --out          where the runs go; it must not exist [runs/diagnose-<time>]
+  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each; the others run at their defaults
+                 [dev/speedrun/results/rates.csv]
+  --out          where the runs go; it must not exist yet [runs/diagnose-<time>]
   --pictures     PREFIX-spectra.png and PREFIX-rms.png [DIR/diagnose]
   OPTIONS        for ./train_gpt [--steps 300 --diagnose 20]'
 

@@ -2,8 +2,8 @@
 # A short run of every optimizer at its default rates: the validation loss it reaches, as a table and a CSV.
 usage='usage: dev/speedrun/rules.sh [--csv FILE] [--out DIR] [-- OPTIONS]
 
-  --csv      where the table goes as CSV [DIR/rules.csv]
-  --out      where the runs go; it must not exist [runs/rules-<time>]
+  --csv      where the table is written as CSV [DIR/rules.csv]
+  --out      where the runs go; it must not exist yet [runs/rules-<time>]
   OPTIONS    for ./train_gpt [--steps 150 --val-tokens 16384]'
 
 out=runs/rules-$(date +%Y%m%d-%H%M%S) csv=

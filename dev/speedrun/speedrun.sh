@@ -1,12 +1,13 @@
 #!/bin/sh
-# Trains one model with several optimizers from the same initialisation on the same batches, and compares them by
-# validation loss: a table, a CSV, a picture where there is matplotlib, and a sample of each model.
+# Trains one model with several optimizers, from the same initialisation on the same batches, and compares them by
+# validation loss: a table, a CSV, a picture if there is matplotlib, and a sample from each model.
 usage='usage: dev/speedrun/speedrun.sh [--optimizers "adamw muon"] [--seeds "1 2 3"] [--rates FILE] [--out DIR] [-- OPTIONS]
 
   --optimizers   the first is the baseline: the others are timed to its final validation loss
-  --seeds        one run of each optimizer a seed: initialisation and data order
-  --rates        CSV of rows optimizer,lr,aux_lr with the rate of each [dev/speedrun/results/rates.csv]; others run at default
-  --out          where runs, table and pictures go; it must not exist [runs/speedrun-<time>]
+  --seeds        one run of each optimizer per seed: initialisation and data order
+  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each; the others run at their defaults
+                 [dev/speedrun/results/rates.csv]
+  --out          where runs, table and pictures go; it must not exist yet [runs/speedrun-<time>]
   OPTIONS        for ./train_gpt, for instance --train, --val, --model, --steps'
 
 optimizers='adamw muon' seeds='1 2 3' rates=dev/speedrun/results/rates.csv out=runs/speedrun-$(date +%Y%m%d-%H%M%S)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Finds the rates that dev/speedrun/speedrun.sh uses: AdamW over a grid of rates, then, with AdamW's best rate for embeddings,
-# gains and biases, each other optimizer over a grid of as many. Prints every run's final validation loss, writes them to
-# dev/speedrun/results/sweep.csv and the best to dev/speedrun/results/rates.csv. A best rate on the edge of its grid is an error: shift it.
+# Finds the rates that dev/speedrun/speedrun.sh uses: AdamW over a grid of rates, then, with AdamW's best rate for
+# embeddings, gains and biases, each other optimizer over a grid of the same size. Prints every run's final validation
+# loss, writes them to sweep.csv in the folder of --out (dev/speedrun/results) and the best rates to rates.csv there. A
+# best rate at the edge of its grid is an error: shift the grid.
 usage='usage: dev/speedrun/sweep.sh [--grid NAME="RATES"]... [--out DIR] [-- OPTIONS of train_gpt]'
 command="dev/speedrun/sweep.sh $*"
 grid_adamw='1e-3 2e-3 4e-3 8e-3' grid_muon='1e-2 2e-2 4e-2 8e-2'
@@ -28,7 +29,7 @@ mkdir -p "$out"
 { echo "# $command"; echo "# options: $*"; echo "optimizer,lr,aux_lr,val_loss"; } > "$out/sweep.csv"
 echo "optimizer,lr,aux_lr" > "$out/rates.csv"
 
-# Trains an optimizer at one rate and notes its final validation loss: one OPTIMIZER LR AUX_LR OPTIONS...
+# Trains an optimizer at one rate and records its final validation loss: one OPTIMIZER LR AUX_LR OPTIONS...
 one() {
     run=$runs/$1-$2
     optimizer=$1 rate=$2 aux=$3
@@ -43,7 +44,7 @@ one() {
     rm -rf "$run"
 }
 
-# The rate of the least loss in $out/sweep.csv, or nothing when it stands on the edge of the grid.
+# The rate with the lowest loss in $out/sweep.csv, or nothing if it is at the edge of the grid.
 best_of() {
     awk -F, -v name="$1" '$1 == name { n++; rate[n] = $2; loss[n] = $4 == "diverged" ? 1e30 : $4 + 0 }
         END { for (i = 1; i <= n; i++) if (!best || loss[i] < loss[best]) best = i
@@ -57,7 +58,7 @@ for optimizer in adamw $others; do
         one "$optimizer" "$rate" "$aux" "$@"
     done
     best=$(best_of "$optimizer")
-    [ -n "$best" ] || { echo "sweep: the best rate of $optimizer is on the edge of its grid ($grid); shift it with --grid" >&2; exit 1; }
+    [ -n "$best" ] || { echo "sweep: the best rate of $optimizer is at the edge of its grid ($grid); shift the grid with --grid" >&2; exit 1; }
     echo "$optimizer,$best,$aux" >> "$out/rates.csv"
     [ "$optimizer" != adamw ] || aux=$best
 done

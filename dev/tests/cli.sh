@@ -1,5 +1,5 @@
 #!/bin/sh
-# cli.sh [TRAIN_GPT [PATTERN]]: end-to-end tests of the command, with the shell's usual tools alone.
+# cli.sh [TRAIN_GPT [PATTERN]]: end-to-end tests of the command line, needing only the usual shell tools.
 # PATTERN: only the tests whose name contains it. Each test runs in an empty folder of its own. The tests are in cli/.
 gpt=${1:-./train_gpt}
 pattern=${2:-}
@@ -10,7 +10,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 export LC_ALL=C
-export OMP_NUM_THREADS=1       # a tiny model gains nothing from more, and waits for them on a busy machine
+export OMP_NUM_THREADS=1       # a tiny model gains nothing from more threads, and waits for them on a busy machine
 export OMP_WAIT_POLICY=passive # for the tests that ask for more
 passed=0 failed=0 skipped=0 number=0
 

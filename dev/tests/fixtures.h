@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* What several test programs stand on: arrays, and small tables of parameters for the optimizers. Whatever cannot be
+/* Shared by several test programs: arrays, and small tables of parameters for the optimizers. Whatever cannot be
  * made ends the program with a sentence. Arrays are freed with free(). */
 
 float *make_floats(size_t n); /* zeros */

@@ -1,5 +1,5 @@
 #!/bin/sh
-# gpu.sh BIN BUILD: what only a GPU can show. Every case skips by name where none answers.
+# gpu.sh BIN BUILD: the tests that need a GPU. Without one each case is skipped, by name.
 bin=$1 build=$2
 passed=0 failed=0 skipped=0
 work=$(mktemp -d) || exit 1
@@ -8,7 +8,7 @@ trap 'exit 1' HUP INT TERM
 gpu=no
 [ -x "$bin/train_gpt_cuda" ] && "$bin/train_gpt_cuda" --probe && gpu=yes
 
-# case NAME COMMAND...: passes when the command does.
+# check NAME COMMAND...: passes if the command does.
 check() {
     name=$1
     shift

@@ -11,7 +11,7 @@ trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
 
-# Whether a command is to be run: always, but with NAME only when one of the programs is among its words.
+# Whether a command is to be run: always without NAME; with NAME only if one of the programs is among its words.
 wanted() {
     [ -n "$name" ] || return 0
     for word; do
@@ -20,8 +20,8 @@ wanted() {
     return 1
 }
 
-# Runs one program; a program that dies without its closing line counts as one failure. With NAME, one in which no case
-# has that name is passed over.
+# Runs one program; a program that dies without its closing line counts as one failure. With NAME, a program in which no
+# case has that name is skipped silently.
 run() {
     wanted "$@" || return 0
     [ -n "$name" ] || echo "== $*"

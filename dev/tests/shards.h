@@ -28,7 +28,7 @@ void put_int32(unsigned char *p, int32_t value);
 unsigned char *shard_bytes(const uint16_t *ids, size_t n);
 void write_shard(const char *path, const uint16_t *ids, size_t n);
 
-/* The set most tests read, set_*.bin: every token's id occurs once, so that an id tells where it stands. */
+/* The set most tests read, set_*.bin: every token's id occurs once, so that an id shows its position. */
 enum { SHARDS = 6, ALL = 101 + 64 + 257 + 9 + 17 + 16, V = 65521 };
 extern const size_t shard_sizes[SHARDS];
 

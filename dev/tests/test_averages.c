@@ -1,4 +1,4 @@
-/* Averages around the rules: EMA-Nesterov and the tail's average. */
+/* Averages around the rules: EMA-Nesterov and the tail average. */
 #include "base/threads.h"
 #include "dev/tests/rules.h"
 
@@ -101,8 +101,8 @@ static void test_averages_around_rules(void)
 
 static void test_averages_around_nesterov(void) { averages_around("nesterov"); }
 
-/* A run that is resumed past the step where its tail should have begun begins it at once, and one whose tail had begun
- * goes on with it. */
+/* A run resumed after the step where its tail average should have begun starts one at once; a run whose average had
+ * already begun continues it. */
 static void test_tail_begins_late(void)
 {
     for (int k = 0; k < 4; k++) {

@@ -18,7 +18,7 @@ static const GptConfig tiny = {.T = 8, .V = 11, .L = 2, .NH = 2, .C = 4};
 
 static char root[] = "/tmp/test_checkpoint.XXXXXX";
 
-/* <root>/<a>/<b>; in one of a few buffers that are used in turn. */
+/* <root>/<a>/<b>; in one of a few buffers, reused in turn. */
 static const char *at(const char *a, const char *b)
 {
     static char paths[4][PATH_MOST];

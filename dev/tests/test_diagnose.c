@@ -101,7 +101,7 @@ static void test_muon(void)
     }
 }
 
-/* A zero update has no direction; what is not a number is written as null. */
+/* A zero update has no direction; NaN is written as null. */
 static void test_degenerate(void)
 {
     Params p = {0};

@@ -126,7 +126,7 @@ static void check_key_bias(const char *name, const float *grad, size_t C, double
           name, keys, queries);
 }
 
-/* Along the gradient itself, which tells of any error in size, and along random directions. */
+/* Along the gradient itself, which shows any error in size, and along random directions. */
 static void check_tensor(const Case *c, const Tensor *t, double bound)
 {
     enum { DIRECTIONS = 3 };

@@ -1,5 +1,5 @@
 /* Every update rule, step by step, against its judge: dev/tests/judges.safetensors, made in fp64 by dev/reference/judges.py,
- * which tells what is in it. A case is a rule with settings. Each step begins with the judge's own parameter and state,
+ * which says what is in it. A case is a rule with settings. Each step begins with the judge's own parameter and state,
  * so that an error is the error of one step.
  *
  * Tolerances. A step in fp32 gives what exact arithmetic would from inputs and terms that are off by a few roundings,

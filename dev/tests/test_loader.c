@@ -442,7 +442,7 @@ static void test_no_memory_for_the_queue(void)
     tokens_close(tokens);
 }
 
-/* What the thread meets is told when its sequence is due, every time, and the position stays. The file's ids are
+/* An error the thread meets is reported when its sequence is due, every time; the position stays. The file's ids are
  * 0, 1, 2, ...; `good` sequences come before the first that cannot be read. */
 static void check_thread_error(const Tokens *tokens, size_t good, const char *sentence)
 {

@@ -558,7 +558,7 @@ static void test_bf16_steps(void)
     }
 }
 
-/* bf16 is to the nearest, ties to even, and keeps what is not finite. */
+/* bf16 rounds to nearest, ties to even, and keeps NaN and Inf. */
 static void test_bf16_element(void)
 {
     static const float cases[][2] = {{1, 1},
@@ -575,7 +575,7 @@ static void test_bf16_element(void)
     check(isnan(bf16_element(NAN)), "a NaN becomes a number");
 }
 
-/* Numbers come back from bf16 as they are rounded, in every length and at every distance from an aligned address. */
+/* Numbers come back from bf16 correctly rounded, for every length and every offset from an aligned address. */
 static void test_bf16_conversion(void)
 {
     enum { ROWS = 3, MOST = 41 };

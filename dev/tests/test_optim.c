@@ -363,7 +363,7 @@ static void test_plain(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * State, threads, what is not a number
+ * State, threads, NaN and Inf
  */
 
 static void test_resume(void)

@@ -160,7 +160,7 @@ static void test_refused(void)
     params_free(&p);
 }
 
-/* Names, shapes and sizes of the state; a plan without arenas tells the same. */
+/* Names, shapes and sizes of the state; a plan without arenas reports the same. */
 static void test_state(void)
 {
     static const struct {

@@ -154,7 +154,7 @@ static void test_adam_relatives(void)
     expect_same_bits(&lion, &signum, "Lion with one beta and Signum");
 }
 
-/* The momenta of Signum and Lion are averages, of which the sign alone would not tell. */
+/* The momenta of Signum and Lion are averages, which the sign alone would not show. */
 static void test_sign_momentum(void)
 {
     static const OptimConfig configs[] = {

@@ -164,7 +164,7 @@ static void test_shampoo_refresh(void)
     run_end(&run);
 }
 
-/* With eps = 0 roots are pseudo-inverse: what a factor has not seen is not moved. The first gradient fills three
+/* With eps = 0 roots are pseudo-inverse: directions a factor has not seen do not move. The first gradient fills three
  * rows, the second, before the roots are renewed, the others. */
 static void test_shampoo_pseudo_inverse(void)
 {

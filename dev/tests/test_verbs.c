@@ -1,5 +1,5 @@
 /* The verbs that sum and factor, wherever they run, against plain loops in double: batches of several shapes, arrays
- * that are not aligned, what is not a number. Elementwise ones are in test_bit_equal.c.
+ * that are not aligned, NaN. Elementwise ones are in test_bit_equal.c.
  *
  * Sums are taken in double, in any order: n U64 of the sum of absolute values at most; what is stored is rounded once,
  * by U, and so is each factor on the way. */
@@ -332,7 +332,7 @@ static double off_orthonormal(const float *x, size_t rows, size_t cols)
 static const size_t tall[][2] = {{1, 1}, {5, 5}, {40, 24}, {33, 33}};
 
 /* Q is orthonormal, and R = Q^T x is upper triangular with a diagonal that is not negative. Elements of Q are rounded
- * by U of at most 1, sums of `rows` products by sqrt(rows) U |column|, times 4 for what is not random. */
+ * by U of at most 1, sums of `rows` products by sqrt(rows) U |column|, times 4 for errors that are not random. */
 static void test_qr(void)
 {
     for (size_t s = 0; s < 4; s++) {

@@ -1,7 +1,7 @@
 /*
  * The benchmark behind `make bench-gpu`: every kernel of a GPT-2 alone, with cold caches, beside what the GPU itself
  * reaches in this run; and whole training steps. Where no GPU answers it prints what it counts, bytes, FLOPs and the
- * least time they take on an H200, and times nothing. `bench --help` tells the rest.
+ * least time they take on an H200, and times nothing. See `bench --help`.
  */
 #include "dev/bench/cuda/bench.cuh"
 #include "dev/bench/cuda/table.cuh"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# ratios.sh NUMBERS: the musts of the GPU beside what a run measured; "unmeasured" where it did not. NUMBERS: lines of a
-# name and a value, as bench --numbers and bench_torch.py --numbers append them; of a name the last line counts. What
-# is no positive number counts as not measured.
+# ratios.sh NUMBERS: the GPU targets next to what a run measured; "unmeasured" where it did not. NUMBERS: lines of a
+# name and a value, as bench --numbers and bench_torch.py --numbers append them; the last line of a name counts. A
+# value that is not a positive number counts as not measured.
 awk '
 { value[$1] = $2 ~ /^[0-9.]+(e[-+]?[0-9]+)?$/ ? $2 + 0 : 0 }
 function ratio(a, b) { return value[a] > 0 && value[b] > 0 ? value[a] / value[b] : 0 }
@@ -20,7 +20,7 @@ END {
     kernel = worst == "" ? "" : " (" substr(worst, 9) ")"
     gsub("_", " ", kernel)
     same = value["adamw/batch"] == value["torch/batch"] ? "adamw" : "same_batch"
-    printf "%-62s %10s\n", "The musts", "measured"
+    printf "%-62s %10s\n", "The targets", "measured"
     must("slowest elementwise kernel" kernel ", of the copy", worst == "" ? 0 : value[worst], 1, 0.8)
     forward = ratio("torch/flash_forward_us", "us/flash_forward")
     backward = ratio("torch/flash_backward_us", "us/flash_backward")

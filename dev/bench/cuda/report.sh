@@ -1,14 +1,14 @@
 #!/bin/sh
-# report.sh [--check] [--short] [FILE.cu...]: what the compiler made of every kernel, a line for each architecture:
+# report.sh [--check] [--short] [FILE.cu...]: what the compiler made of every kernel, one line per architecture:
 #
 #   regs    registers a thread            LDG128, STG128   loads and stores of 16 bytes
 #   spill   bytes stored and loaded       LDSM             ldmatrix
 #   static  shared memory, bytes          LDGSTS           cp.async
 #   HMMA    on tensor cores, HGMMA too    LOCAL            loads and stores of local memory
 #
-# Instructions are places in the code, however often they run; they need cuobjdump and nvdisasm. "flagged" names what
-# ought not to be: spills, local memory, no 16-byte loads or tensor cores where WIDE and TENSOR expect them. --check:
-# exit status 1 when anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
+# Instructions are counted in the code, not as often as they run; this needs cuobjdump and nvdisasm. "flagged" names
+# what should not be there: spills, local memory, or no 16-byte loads or tensor cores where WIDE and TENSOR expect them.
+# --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
 WIDE='(_kernel<8|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'
 TENSOR='flash::(forward|backward)_kernel'

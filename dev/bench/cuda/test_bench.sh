@@ -1,6 +1,6 @@
 #!/bin/sh
 # test_bench.sh BENCH: the GPU's benchmark on the CPU, at tiny sizes: every part runs, every figure is finite and
-# positive, and what was not measured is said not to be. BENCH: compiled by dev/cuda_on_cpu.
+# positive, and what was not measured is reported as such. BENCH: compiled by dev/cuda_on_cpu.
 bench=$1
 here=$(dirname "$0")
 work=$(mktemp -d) || exit 1
@@ -48,7 +48,7 @@ check "gpt2's floor is what the README says" says "$work/counted" "floor 20.07 m
 check "an unknown option is refused" refused "$bench" --rouns 3
 check "a size of 0 is refused" refused "$bench" --rounds 0
 "$here/ratios.sh" /dev/null > "$work/none"
-check "musts without figures are unmeasured" sh -c "[ \$(grep -c unmeasured '$work/none') -eq 6 ]"
+check "targets without figures are unmeasured" sh -c "[ \$(grep -c unmeasured '$work/none') -eq 6 ]"
 printf '%s\n' 'of_copy/a 0.9' 'of_copy/b_c 0.79' 'us/flash_forward 100' 'torch/flash_forward_us 91' 'torch/bytes 8' \
     'torch/batch 4' 'adamw/batch 8' 'adamw/bytes 9' 'same_batch/bytes 7' 'muon/update_share nan' > "$work/some"
 "$here/ratios.sh" "$work/some" > "$work/ratios"

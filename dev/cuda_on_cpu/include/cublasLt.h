@@ -10,7 +10,7 @@ extern "C" {
 }
 
 /*
- * cublasLt.h, emulated: column-major products of fp32 and bf16 with the epilogues that a trainer wants, computed by the
+ * cublasLt.h, emulated: column-major products of fp32 and bf16 with the epilogues that a trainer needs, computed by the
  * project's own matmul(). What cuBLASLt's documentation does not promise to support is refused.
  */
 

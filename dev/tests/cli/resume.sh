@@ -1,4 +1,4 @@
-# resume.sh: a run that was stopped, at whatever moment, ends as one that never was.
+# resume.sh: a run stopped at any moment and resumed ends exactly like one that was never stopped.
 
 continues_elsewhere() {
     cp -R "$model" start
@@ -101,7 +101,7 @@ interrupted_sample() {
 run_test "a signal while a sample is printed saves; a second one ends at once" interrupted_sample
 
 killed() {
-    longer="--steps 400 --val-every 100 --total-batch 1024" # longer than all the kills take
+    longer="--steps 400 --val-every 100 --total-batch 1024" # outlasts all the kills
     expect 0 train $longer --out whole
     train_on $longer --checkpoint-every 3 --out run > out 2> err &
     child=$!

@@ -1,4 +1,4 @@
-# runs.sh: what a run writes, when it stops, and what its results do not depend on.
+# runs.sh: what a run writes, when it stops, and what must not change its results.
 
 whole_run() {
     expect 0 train --steps 7 --val-every 3 --checkpoint-every 2 --keep 2 --out run

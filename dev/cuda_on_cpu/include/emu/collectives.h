@@ -9,7 +9,7 @@
 
 namespace emu {
 
-/* All threads of the block that have not returned must come, and to the same place in the source. */
+/* All threads of the block that have not returned must arrive, at the same place in the source. */
 EMU_NO_TSAN inline void block_barrier(int vote, const char *what, Site site)
 {
     Thread *me = engine.running;

@@ -42,7 +42,7 @@ constexpr uint64_t CANARY = 0x5afe57ac5afe57acull;        /* at the low end of e
 enum Wait : uint8_t { READY, AT_BARRIER, IN_COLLECTIVE, RETURNED };
 enum Order { FORWARD, REVERSE, RANDOM };
 
-/* Run by the last lane of `mask` to come; lane_arg[i] is what lane i brought. */
+/* Run by the last lane of `mask` to arrive; lane_arg[i] is what lane i passed. */
 using Collective = void (*)(void *const *lane_arg, uint32_t mask);
 
 struct Thread {
@@ -310,7 +310,7 @@ EMU_NO_TSAN inline void switch_to_host(Thread *from)
     fail("deadlock: every thread of the block waits or has returned");
 }
 
-/* The running thread has said what it waits for: others run until its turn comes again. */
+/* The running thread has said what it waits for: others run until it is its turn again. */
 EMU_NO_TSAN inline void wait_turn()
 {
     Thread *me = engine.running, *next = pick();

@@ -362,7 +362,7 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     emu::run_stream(emu::find_stream(stream));
     return cudaSuccess;
 }
-/* Lets one more work of the stream run, so that asking again and again comes to an end. */
+/* Lets one more work of the stream run, so that polling comes to an end. */
 inline cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     EMU_TRY(emu::usable(stream, true));

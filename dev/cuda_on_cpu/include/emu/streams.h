@@ -223,7 +223,7 @@ inline cudaError_t enqueue(cudaStream_t stream, Work work)
     return cudaSuccess;
 }
 
-/* While one lives, the device's memory may be touched. A function that has not gone by enqueue waits for all work. */
+/* While one lives, the device's memory may be touched. A function that does not use enqueue waits for all work. */
 struct DeviceWork {
     DeviceWork()
     {

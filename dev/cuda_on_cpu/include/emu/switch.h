@@ -6,7 +6,7 @@
 
 #include "sanitizers.h"
 
-/* Saves the callee-saved registers and the stack pointer in *save and goes on with those saved at `load`. */
+/* Saves the callee-saved registers and the stack pointer in *save and continues with those saved at `load`. */
 extern "C" void emu_switch(void **save, void *load);
 
 #if defined(__x86_64__)

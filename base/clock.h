@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-/* Seconds of a monotonic clock. */
+/* Monotonic time in seconds. */
 static inline double clock_seconds(void)
 {
     struct timespec t;

@@ -9,11 +9,11 @@
 #include <cstdlib>
 
 /*
- * What CUDA files stand on: every call checked, kernels launched through one function, sums over warps and blocks.
+ * Basics of all CUDA files: checked calls, one function that launches kernels, reductions over warps and blocks.
  */
 
-/* A failed call ends the program: the interfaces above have no way to report what can only be a broken device or a bug.
- * Running out of memory is different; gpt_create reports it. */
+/* A failed call ends the program: the interfaces have no way to report what can only be a broken device or a bug.
+ * Running out of memory is different: gpt_create reports it. */
 [[noreturn]] inline void cuda_fail(const char *file, int line, const char *expression, const char *reason)
 {
     fprintf(stderr, "train_gpt: %s:%d: %s failed: %s\n", file, line, expression, reason);
@@ -47,7 +47,7 @@ void cuda_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cud
     CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...));
 }
 
-/* Shared memory beyond the usual 48 KiB must be allowed to a kernel before its launch. */
+/* A kernel must be allowed more than the default 48 KiB of shared memory before its launch. */
 template <class Kernel> void cuda_allow_shared(Kernel *kernel, size_t bytes)
 {
     if (bytes > 48 << 10)

@@ -5,7 +5,7 @@
 
 enum { SWEEPS_MOST = 60 };
 
-/* Rows p and q of x, `stride` apart from element to element, turned by the angle with cosine c and sine s. */
+/* Rotates rows p and q, with `stride` between elements, by the angle with cosine c and sine s. */
 static void rotate(double *p, double *q, size_t n, size_t stride, double c, double s)
 {
     for (size_t i = 0; i < n * stride; i += stride) {
@@ -15,8 +15,8 @@ static void rotate(double *p, double *q, size_t n, size_t stride, double c, doub
     }
 }
 
-/* One sweep over the off-diagonal elements of a that are above `negligible`; v's rows collect the rotations. Returns
- * how many there were. */
+/* One sweep over the off-diagonal elements of a above `negligible`; v's rows accumulate the rotations. Returns their
+ * number. */
 static size_t sweep(double *a, double *v, size_t n, double negligible)
 {
     size_t rotations = 0;
@@ -63,7 +63,7 @@ int eigh_jacobi(double *a, double *values, size_t n, double *work)
     for (size_t i = 0; i < n * n; i++)
         squares += a[i] * a[i];
     const double negligible =
-        0x1p-53 * sqrt(squares); /* below it an element is rounding, also beside null directions */
+        0x1p-53 * sqrt(squares); /* smaller elements are rounding errors, even in the null space */
     size_t sweeps = 0;
     while (sweeps < SWEEPS_MOST && sweep(a, v, n, negligible) > 0)
         sweeps++;
@@ -76,7 +76,7 @@ int eigh_jacobi(double *a, double *values, size_t n, double *work)
 
 #ifdef HAVE_OPENBLAS
 
-/* LAPACK, which OpenBLAS carries: column-major, so that its eigenvector columns are our rows. */
+/* OpenBLAS's LAPACK is column-major, so its eigenvector columns are our rows. */
 extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
                     double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 

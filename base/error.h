@@ -2,14 +2,14 @@
 #define BASE_ERROR_H
 
 /*
- * How library folders report failure: a function returns 0, or -1 after writing one clear sentence
- * into the caller's Error. Only main() prints it and exits.
+ * How functions report failure: they return 0, or -1 after writing one clear sentence into the caller's Error. Only
+ * main() prints it and exits.
  */
 typedef struct Error {
     char text[1024];
 } Error;
 
-/* Formats the sentence into e (cut short when too long). Always returns -1: `return error_set(e, ...)`. */
+/* Formats the sentence into e (truncated if too long). Always returns -1: `return error_set(e, ...)`. */
 int error_set(Error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

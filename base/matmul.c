@@ -10,15 +10,15 @@
 #endif
 
 /*
- * Every tile packs its rows of A and columns of B anew, which costs it about 20 (1 / rows + 1 / cols) of its time
- * (measured with AVX-512): large and square tiles are efficient, many tiles keep many cores busy. ENOUGH tiles serve
- * 2, 4, 8 and 16 threads evenly.
+ * Every tile packs its own rows of A and columns of B, which costs about 20 (1 / rows + 1 / cols) of its time (measured
+ * with AVX-512): large square tiles are efficient, many tiles keep many cores busy. ENOUGH tiles divide evenly among
+ * 2, 4, 8 and 16 threads.
  */
 enum {
     ENOUGH = 16,
-    LARGEST = 512, /* rows or columns: a tile of C still fits a core's cache when its epilogue comes */
+    LARGEST = 512, /* rows or columns: a tile of C is still in a core's cache for its epilogue */
     SMALLEST = 64,
-    ALIGN = 16 /* tiles begin at multiples of it, as do the blocks that are mirrored */
+    ALIGN = 16 /* tiles start at multiples of it, and so do mirrored blocks */
 };
 
 /* Rows i0 .. i0+rows-1 and columns j0 .. j0+cols-1 of C of one product of the batch. */
@@ -27,9 +27,9 @@ typedef struct Tile {
 } Tile;
 
 /*
- * Where the built-in is faster than tiles of OpenBLAS it does all products; the large ones on all threads together,
- * packing B once. With AVX-512 on two cores it reached 0.93 of a threaded OpenBLAS on the shapes of GPT-2 and the tiles
- * 0.83, and it was faster on the products of an attention head; with AVX2 it was at 0.77 and the tiles at 0.93.
+ * Where the built-in sgemm is faster than tiles of OpenBLAS it computes all products, large ones on all threads, with B
+ * packed once. With AVX-512 on two cores it reached 0.93 of a threaded OpenBLAS's speed on the shapes of GPT-2, tiles
+ * 0.83, and it was faster on the products of an attention head; with AVX2 it reached 0.77 and tiles 0.93.
  */
 #if defined(HAVE_OPENBLAS) && !defined(__AVX512F__)
 enum { BUILTIN_IS_FASTER = 0 };
@@ -38,7 +38,7 @@ enum { BUILTIN_IS_FASTER = 1 };
 #endif
 enum { LARGE_ROWS = 32, LARGE_PRODUCT = 1 << 22, HUGE_PRODUCT = 1 << 27 /* multiply-adds */ };
 
-/* Whether all threads work on one product of the batch after the other, and not side by side. */
+/* Whether all threads share one product of the batch at a time. */
 static bool is_large(const Matmul *p)
 {
     const double work = (double)p->m * (double)p->n * (double)p->k;
@@ -47,7 +47,7 @@ static bool is_large(const Matmul *p)
            (p->batch <= 1 || !fills_threads || work >= HUGE_PRODUCT);
 }
 
-/* Product `index` of the batch, alone. */
+/* Product `index` of the batch on its own. */
 static Matmul one_of_batch(const Matmul *p, size_t index)
 {
     Matmul one = *p;
@@ -68,7 +68,7 @@ static size_t part(size_t size, size_t parts)
     return extent + (ALIGN - extent % ALIGN) % ALIGN;
 }
 
-/* Bf16s the longer side of the tiles of m x n matrices until there are enough of them. */
+/* Halves the longer side of the tiles of m x n matrices until there are enough of them. */
 static void choose_tiles(size_t m, size_t n, size_t batch, size_t *rows, size_t *cols)
 {
     *rows = m;
@@ -81,7 +81,7 @@ static void choose_tiles(size_t m, size_t n, size_t batch, size_t *rows, size_t 
     }
 }
 
-/* The side of the square tiles of an n x n lower triangle, the ones on the diagonal included. */
+/* The side of the square tiles of an n x n lower triangle, including those on the diagonal. */
 static size_t choose_side(size_t n, size_t batch)
 {
     size_t across = ceil_div(n, LARGEST);
@@ -145,7 +145,7 @@ void matmul_here(const Matmul *p)
         compute_tile(p, (Tile){0, 0, 0, p->m, p->n});
 }
 
-/* Copies what lies below the diagonal in a tile to its mirror image, by blocks that stay in the first-level cache. */
+/* Mirrors the part of a tile below the diagonal, by blocks that stay in L1 cache. */
 static void mirror_tile(const Matmul *p, Tile t)
 {
     float *c = p->c + t.batch_index * p->stride_c;
@@ -157,7 +157,7 @@ static void mirror_tile(const Matmul *p, Tile t)
                     c[j * p->ldc + i] = c[i * p->ldc + j];
 }
 
-/* The lower triangle of a square tile on the diagonal: with either backend the built-in, which leaves out the rest. */
+/* The lower triangle of a square tile on the diagonal: always by the built-in, which skips the rest. */
 static void compute_diagonal(const Matmul *p, Tile t)
 {
     const float *a = p->a + t.batch_index * p->stride_a + t.i0 * (p->trans_a ? 1 : p->lda);
@@ -166,8 +166,7 @@ static void compute_diagonal(const Matmul *p, Tile t)
     sgemm_builtin_lower(p->trans_a, p->trans_b, t.rows, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
 }
 
-/* The lower triangle of all products of the batch in square tiles, and its mirror image; or, when it is there already,
- * the mirror image alone. */
+/* Computes the lower triangle of all products of the batch, in square tiles, unless `computed`, and mirrors it. */
 static void symmetric_tiles(const Matmul *p, bool computed)
 {
     const size_t batch = p->batch ? p->batch : 1, side = choose_side(p->m, batch), across = ceil_div(p->m, side);

@@ -19,10 +19,10 @@ int memory_floats(size_t n, const char *what, float **out, Error *e)
     const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
     void *p;
     if (posix_memalign(&p, alignment, bytes) != 0)
-        return error_set(e, "out of memory: no %.1f MiB for %s", (double)bytes / 0x1p20, what);
+        return error_set(e, "out of memory: cannot allocate %.1f MiB for %s", (double)bytes / 0x1p20, what);
 #ifdef MADV_HUGEPAGE
     if (alignment == HUGE_PAGE)
-        madvise(p, bytes, MADV_HUGEPAGE); /* advice: its failure costs only speed */
+        madvise(p, bytes, MADV_HUGEPAGE); /* failure only costs speed */
 #endif
     memset(p, 0, bytes);
     *out = p;
@@ -37,7 +37,7 @@ static size_t control_group_limit(void)
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         FILE *f = fopen(files[i], "r");
         unsigned long long limit = 0;
-        const int found = f != NULL ? fscanf(f, "%llu", &limit) : 0; /* "max" scans as nothing */
+        const int found = f != NULL ? fscanf(f, "%llu", &limit) : 0; /* "max" does not match */
         if (f != NULL)
             fclose(f);
         if (found == 1)

@@ -5,12 +5,12 @@
 
 #include <stddef.h>
 
-/* Allocates n floats, aligned to a cache line (and, when many, to huge pages where the system has them), filled with
- * zeros. `what` names them in the message when there is no memory. The caller frees with memory_free. */
+/* Allocates n zeroed floats, aligned to a cache line (many of them to huge pages, if available). `what` names them in
+ * the out-of-memory message. The caller frees them with memory_free. */
 int memory_floats(size_t n, const char *what, float **out, Error *e);
 void memory_free(void *p);
 
-/* Bytes of memory this process may use: the smaller of the machine's and its control group's. 0 when unknown. */
+/* Bytes of memory this process may use: the machine's or its control group's, whichever is less. 0: unknown. */
 size_t memory_present(void);
 
 #endif

@@ -19,8 +19,8 @@ static void reflect(double *x, const double *v, size_t n, double factor)
 }
 
 /*
- * Turns x into the vector v of the reflection I - factor v v^T that sends x to (d, 0, ..); v[0] is 1. Returns the
- * factor, 0 where nothing need be done; *diagonal is d.
+ * Replaces x by the vector v of the reflection I - factor v v^T that maps x to (d, 0, ..); v[0] is 1. Returns the
+ * factor, 0 if no reflection is needed; *diagonal is d.
  */
 static double reflector(double *x, size_t n, double *diagonal)
 {
@@ -29,7 +29,7 @@ static double reflector(double *x, size_t n, double *diagonal)
     if (tail == 0)
         return 0;
     const double length = sqrt(head * head + tail);
-    *diagonal = head > 0 ? -length : length; /* the sign that cancels nothing */
+    *diagonal = head > 0 ? -length : length; /* the sign that avoids cancellation */
     const double first = head - *diagonal;
     for (size_t i = 1; i < n; i++)
         x[i] /= first;
@@ -53,7 +53,7 @@ void qr_householder(double *a, size_t rows, size_t cols, double *work)
         for (size_t k = j + 1; k < cols && factors[j] != 0; k++)
             reflect(a + k * rows + j, v, rows - j, factors[j]);
     }
-    /* Q's columns from the last to the first: the reflections j .. of the unit vector j */
+    /* Q's columns from last to first: reflections j .. applied to unit vector j */
     for (size_t j = cols; j-- > 0;) {
         double *v = a + j * rows + j;
         for (size_t k = j + 1; k < cols && factors[j] != 0; k++)
@@ -79,7 +79,7 @@ extern void dorgqr_(const int *m, const int *n, const int *k, double *a, const i
 
 enum { BLOCK = 64 };
 
-/* The factors tau, the diagonal of R, and LAPACK's blocks. */
+/* The factors tau, the diagonal of R, and LAPACK's workspace. */
 size_t qr_work(size_t rows, size_t cols)
 {
     (void)rows;

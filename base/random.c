@@ -40,7 +40,7 @@ uint64_t random_u64(Random *r)
 
 uint64_t random_below(Random *r, uint64_t bound)
 {
-    const uint64_t reject_below = (0 - bound) % bound; /* 2^64 mod bound: the surplus that would bias */
+    const uint64_t reject_below = (0 - bound) % bound; /* 2^64 mod bound: accepting these would bias */
     uint64_t x;
     do
         x = random_u64(r);
@@ -53,7 +53,7 @@ double random_uniform(Random *r) { return (double)(random_u64(r) >> 11) * 0x1p-5
 double random_normal(Random *r)
 {
     const double two_pi = 6.283185307179586;
-    const double u = 1.0 - random_uniform(r); /* (0, 1]: log stays finite */
+    const double u = 1.0 - random_uniform(r); /* (0, 1], so that log is finite */
     const double v = random_uniform(r);
     return sqrt(-2.0 * log(u)) * cos(two_pi * v);
 }

@@ -4,9 +4,9 @@
 #include <stdint.h>
 
 /*
- * xoshiro256** (Blackman and Vigna 2018, public domain reference), seeded through splitmix64. A (seed, stream)
- * pair names one reproducible sequence; streams of one seed are independent, so that work can be cut into
- * pieces that each own a stream and come out the same for any number of threads.
+ * xoshiro256** (Blackman and Vigna 2018, public domain reference), seeded through splitmix64. A (seed, stream) pair
+ * names one reproducible sequence; streams of one seed are independent, so that pieces of work with a stream each give
+ * the same result for any number of threads.
  */
 typedef struct Random {
     uint64_t s[4];

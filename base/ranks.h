@@ -3,12 +3,12 @@
 
 #include <stddef.h>
 
-/* The processes that train one model together: which of them this is, and how many there are. */
+/* The processes that train one model together: this one's rank, and their number. */
 typedef struct Ranks {
     size_t rank, world;
 } Ranks;
 
-/* One process is all there is. */
+/* A single process. */
 static inline Ranks ranks_here(void) { return (Ranks){.rank = 0, .world = 1}; }
 
 #endif

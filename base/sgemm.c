@@ -10,8 +10,8 @@
 
 /*
  * The register tile: MR x NR of C in vector registers. One step of k loads NR / LANES vectors of B and broadcasts
- * MR elements of A, for MR x NR multiply-adds. MR x NR / LANES accumulators fill most of the register file and are
- * more than an FMA's latency x throughput (8 to 16).
+ * MR elements of A, for MR x NR multiply-adds. MR x NR / LANES accumulators fill most of the register file and
+ * exceed an FMA's latency x throughput (8 to 16).
  */
 #if defined(__AVX512F__)
 enum { LANES = 16, MR = 12, NR = 32 };
@@ -32,19 +32,19 @@ typedef float Vec __attribute__((vector_size(16)));
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
 #endif
 
-/* Cache blocks: MC x KC of A stays in the second-level cache, KC x NC of B in the last; MC and NC are whole tiles. */
+/* Cache blocks: MC x KC of A stays in L2 cache, KC x NC of B in the last level; MC and NC are whole tiles. */
 enum { NV = NR / LANES, KC = 384, MC = 96, NC = 768 };
 _Static_assert(MC % MR == 0 && NC % NR == 0, "cache blocks are whole register tiles");
 
 static inline size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
 static inline size_t ceil_div(size_t x, size_t y) { return x / y + (x % y != 0); }
 
-/* Depth of the blocks that k is cut into: as even as KC allows, and a function of k alone. */
+/* Depth of the blocks that k is divided into: as even as KC allows, and a function of k alone. */
 static size_t depth_of(size_t k) { return k == 0 ? 1 : ceil_div(k, ceil_div(k, KC)); }
 
 /* The packed panels. A panel of B holds NR columns: element (p, j) at p * NR + j. A panel of A holds MR rows: element
- * (i, p) at i * KC + p, or at p * MR + i when A is stored transposed: in either case the copy runs along memory. Rows
- * and columns that do not exist are zeros. */
+ * (i, p) at i * KC + p, or at p * MR + i if A is stored transposed: either way copies are contiguous. Missing rows and
+ * columns are zeros. */
 
 static void pack_a_rows(const float *a, size_t lda, size_t rows, size_t depth, float *to)
 {
@@ -54,7 +54,7 @@ static void pack_a_rows(const float *a, size_t lda, size_t rows, size_t depth, f
         memset(to + i * KC, 0, depth * sizeof *a);
 }
 
-/* Panels of `width` lines from lines that lie side by side in memory, panel_size floats from panel to panel. */
+/* Panels of `width` lines from lines that are adjacent in memory, panel_size floats apart. */
 static inline void pack_side_by_side(const float *from, size_t ld, size_t lines, size_t depth, size_t width, float *to)
 {
     for (size_t i = 0; i < lines; i += width, to += width * KC) {
@@ -87,7 +87,7 @@ static inline void transpose_4x4(const float *from, size_t ld, float *to)
 #endif
 }
 
-/* Panels of B from columns that each lie along memory. */
+/* Panels of B from columns that are contiguous in memory. */
 static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t depth, float *to)
 {
     for (size_t j0 = 0; j0 < cols; j0 += NR, b += NR * ldb, to += NR * KC) {
@@ -121,7 +121,7 @@ static void pack_b(bool trans, const float *b, size_t ldb, size_t j0, size_t col
 }
 
 /* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
- * through p in order, whatever else is in the tile: its bits do not depend on how C was cut. */
+ * over p in order, whatever else is in the tile: its bits do not depend on the tiling of C. */
 static inline void multiply_panels(size_t depth, const float *a, size_t row, size_t col, const float *b, float *product)
 {
     Vec acc[MR][NV];
@@ -137,7 +137,7 @@ static inline void multiply_panels(size_t depth, const float *a, size_t row, siz
     memcpy(product, acc, sizeof acc);
 }
 
-/* The rows x cols corner of C that exists: C = alpha acc + beta C. */
+/* C = alpha acc + beta C for the rows x cols corner that exists. */
 static void store(const float *acc, size_t rows, size_t cols, float alpha, float beta, float *c, size_t ldc)
 {
     for (size_t i = 0; i < rows; i++, c += ldc, acc += NR) {
@@ -215,11 +215,11 @@ void sgemm_builtin_lower(bool trans_a, bool trans_b, size_t n, size_t k, float a
 
 /* --- one large product on all threads --- */
 
-/* Columns of a block of B that is packed once for all threads; tasks a thread, so that none waits long for the last. */
+/* Columns of a block of B packed once for all threads; tasks per thread, to balance the load. */
 enum { SHARED_NC = 3072, TASKS_A_THREAD = 8 };
 _Static_assert(SHARED_NC % NR == 0, "a shared block is whole panels");
 
-/* How the rows and columns of a block of C are dealt out. */
+/* How a block of C is divided into tasks. */
 typedef struct Grid {
     size_t rows_each, cols_each, down, across;
 } Grid;
@@ -235,7 +235,7 @@ static Grid make_grid(size_t m, size_t cols)
     return g;
 }
 
-/* The columns from j0 on and the depth from p0 on that are at hand. */
+/* The current columns from j0 on and depth from p0 on. */
 typedef struct Block {
     size_t j0, cols, p0, depth;
 } Block;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a parameter is for. Optimizers choose a rule by it; they know no more of the model. */
+/* What a parameter is for: all that optimizers know of the model when they choose a rule. */
 typedef enum {
     ROLE_TOKEN_EMBEDDING,
     ROLE_POSITION_EMBEDDING,
@@ -18,16 +18,16 @@ typedef enum {
 
 /*
  * One row of the tensor table: one parameter of the model. It drives allocation, initialisation, checkpoints,
- * optimizer groups, logging and tests. In memory a tensor is rows x cols, row-major, F32, without gaps, at
- * `offset` floats from the start of the parameter arena; its gradient stands at the same offset of the gradient
- * arena. A vector is one row of cols.
+ * optimizer groups, logging and tests. In memory a tensor is rows x cols, row-major, F32, contiguous, at `offset`
+ * floats from the start of the parameter arena; its gradient has the same offset in the gradient arena. A vector is
+ * one row of cols.
  */
 typedef struct Tensor {
     char name[48]; /* the Hugging Face name, without the "transformer." prefix */
     TensorRole role;
     size_t rows;     /* fan-out */
     size_t cols;     /* fan-in */
-    size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, else 1 */
+    size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, otherwise 1 */
     bool transposed; /* files hold cols x rows (Hugging Face's Conv1D) */
     double init_mean, init_std;
     size_t offset; /* floats */
@@ -36,9 +36,8 @@ typedef struct Tensor {
 /* The memory that the tensors' offsets refer to. */
 typedef struct Arenas {
     float *params, *grads;
-    uint64_t
-        *version; /* of params: goes up with every write; whoever keeps them in another form looks at it, or NULL */
-    void *stream; /* the cudaStream_t that all work on them is ordered by; NULL: the default one, or a CPU */
+    uint64_t *version; /* of params, incremented by every write, for holders of converted copies; or NULL */
+    void *stream;      /* the cudaStream_t of all work on them; NULL: the default stream, or a CPU */
 } Arenas;
 
 static inline size_t tensor_size(const Tensor *t) { return t->rows * t->cols; }

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* OpenMP's thread count and numbers; one thread where the compiler has no OpenMP. */
+/* OpenMP's thread count and indices; one thread if the compiler lacks OpenMP. */
 #ifdef _OPENMP
 #include <omp.h>
 static inline size_t threads_count(void) { return (size_t)omp_get_max_threads(); }

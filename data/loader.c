@@ -11,12 +11,12 @@
 /*
  * The queue is a ring of slots, each a sequence of T + 1 tokens. The thread fills slot `made % slots`, loader_next
  * empties slot `taken % slots`; both counters only grow and are written under the lock. A slot's tokens need no lock:
- * they are the thread's until `made` has passed them and the caller's until `taken` has.
+ * they belong to the thread until `made` passes them, then to the caller until `taken` does.
  */
 struct Loader {
     const Tokens *tokens;
     LoaderConfig config;
-    size_t *first; /* first[s]: number of shard s's first sequence; first[shards]: N */
+    size_t *first; /* first[s]: index of shard s's first sequence; first[shards]: N */
     uint64_t start;
 
     size_t slots;
@@ -34,9 +34,9 @@ struct Loader {
 uint64_t loader_shuffle(uint64_t seed, uint64_t epoch, uint64_t N, uint64_t p)
 {
     /* Swap-or-not (Hoang, Morris and Rogaway 2012): a round draws k, which pairs every p with k - p mod N, and tosses
-     * a coin for each pair whether the two change places. Both ends of a pair see the same coin, so a round is a
-     * bijection, whatever N is. Two places stay in step through a round with probability 1/2, and through all 48 with
-     * 2^-48. It takes a microsecond or two. (A Feistel network with cycle walking is faster, but gives only even
+     * a coin for each pair to decide whether to swap it. Both ends of a pair see the same coin, so a round is a
+     * bijection for any N. Two positions stay in step through a round with probability 1/2, and through all 48 with
+     * 2^-48. This takes a microsecond or two. (A Feistel network with cycle walking is faster, but gives only even
      * permutations of its 4^n pairs, which shows in the orders of five or six sequences.) */
     enum { ROUNDS = 48 };
     const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio: splitmix64's increment */
@@ -55,7 +55,7 @@ uint64_t loader_shuffle(uint64_t seed, uint64_t epoch, uint64_t N, uint64_t p)
 
 /* --- the thread --- */
 
-/* The shard that sequence `index` lies in: first[s] <= index < first[s + 1]. */
+/* The shard that holds sequence `index`: first[s] <= index < first[s + 1]. */
 static size_t find_shard(const Loader *l, size_t index)
 {
     size_t low = 0, high = tokens_shards(l->tokens);
@@ -69,7 +69,7 @@ static size_t find_shard(const Loader *l, size_t index)
     return low;
 }
 
-/* Reads number p of the stream: T + 1 tokens. */
+/* Reads item p of the stream: T + 1 tokens. */
 static int read_sequence(const Loader *l, uint64_t p, int32_t *to, Error *e)
 {
     const uint64_t N = loader_epoch_sequences(l);
@@ -121,7 +121,7 @@ static int index_shards(const Tokens *tokens, size_t T, size_t *first, Error *e)
     return 0;
 }
 
-/* Index and ring; the loader is zeroed but for tokens and config. */
+/* Allocates index and ring; the loader is zeroed except for tokens and config. */
 static int allocate(Loader *l, size_t max_B, Error *e)
 {
     const size_t T = l->config.T;
@@ -130,7 +130,7 @@ static int allocate(Loader *l, size_t max_B, Error *e)
         return error_set(e, "out of memory for the index of %zu token shards", tokens_shards(l->tokens));
     if (index_shards(l->tokens, T, l->first, e) != 0)
         return -1;
-    /* T + 1 cannot overflow now: no shard is shorter. */
+    /* T + 1 cannot overflow: no shard is shorter. */
     if (max_B <= SIZE_MAX / 2 / sizeof *l->ring / (T + 1)) {
         l->slots = 2 * max_B;
         l->ring = malloc(l->slots * (T + 1) * sizeof *l->ring);
@@ -153,7 +153,7 @@ static int start_thread(Loader *l, Error *e)
     pthread_cond_init(&l->filled, NULL);
     pthread_cond_init(&l->emptied, NULL);
     const int failure = pthread_create(&l->thread, NULL, prefetch, l);
-    return failure == 0 ? 0 : error_set(e, "the thread that reads ahead cannot be started: %s", strerror(failure));
+    return failure == 0 ? 0 : error_set(e, "cannot start the thread that reads ahead: %s", strerror(failure));
 }
 
 int loader_create(const Tokens *tokens, const LoaderConfig *config, uint64_t position, size_t max_B, Loader **out,
@@ -230,7 +230,7 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 /* n / divisor, rounded up. */
 static size_t quotient_up(size_t n, size_t divisor) { return n / divisor + (n % divisor != 0); }
 
-/* Window `index`; one without targets when it is past the last. */
+/* Window `index`; without targets if it is past the last. */
 static Window find_window(const Tokens *tokens, size_t T, size_t targets, size_t index)
 {
     for (size_t s = 0; s < tokens_shards(tokens) && targets > 0; s++) {

@@ -4,58 +4,58 @@
 #include "data/tokens.h"
 
 /*
- * Training batches. A sequence is a window of T inputs and the T targets one token further on; the windows of a shard
- * follow one another without overlap, (n - 1) / T to a shard of n tokens, and none crosses into the next shard.
+ * Training batches. A sequence is a window of T inputs and the T targets one token later; the windows of a shard are
+ * consecutive and do not overlap, (n - 1) / T in a shard of n tokens, and none crosses into the next shard.
  *
- * Training reads one endless stream of sequences: number p = 0, 1, 2, ... of the stream is sequence
- * loader_shuffle(seed, p / N, N, p % N) of the N there are, so every epoch has each once, in an order of its own, and
- * any p can be had without those before it. Of a stretch of the stream that starts at position P, rank r of world w
- * takes P + r, P + r + w, P + r + 2w, ...: whatever the batch size B and the world w, the batches that w ranks take
- * between P and P + S hold together the same S sequences.
+ * Training reads one endless stream of sequences: item p = 0, 1, 2, ... of the stream is sequence
+ * loader_shuffle(seed, p / N, N, p % N) of the N that exist, so every epoch has each once, in its own order, and any p
+ * can be computed directly. From a position P of the stream, rank r of world w takes P + r, P + r + w, P + r + 2w, ...:
+ * whatever the batch size B and the world w, the batches that w ranks take between P and P + S together hold the same
+ * S sequences.
  */
 typedef struct Loader Loader;
 
 typedef struct LoaderConfig {
     size_t T;
     uint64_t seed;
-    size_t rank, world; /* 0 and 1 when alone */
+    size_t rank, world; /* 0 and 1 for a single process */
 } LoaderConfig;
 
 /*
- * Starts at `position` of the stream (0, or what loader_position gave). A thread reads up to 2 max_B sequences ahead.
- * Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: a shard shorter than one sequence
- * and its last target, out of memory, no thread.
+ * Starts at `position` of the stream (0, or what loader_position returned). A thread reads up to 2 max_B sequences
+ * ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: a shard shorter than one
+ * sequence and its last target, out of memory, no thread.
  */
 int loader_create(const Tokens *tokens, const LoaderConfig *config, uint64_t position, size_t max_B, Loader **out,
                   Error *e);
 
-/* Stops the thread, wherever it is. NULL is fine. */
+/* Stops the thread. NULL is fine. */
 void loader_free(Loader *l);
 
-/* The next B <= max_B sequences of this rank: inputs and targets, (B,T) each. Waits only if the thread has not read
- * them yet. Errors: those of tokens_read, once their sequence's turn has come; the position then stays. */
+/* The next B <= max_B sequences of this rank: inputs and targets, (B,T) each. Waits only if the thread has not yet
+ * read them. Errors: those of tokens_read, when their sequence's turn comes; the position then stays. */
 int loader_next(Loader *l, size_t B, int32_t *inputs, int32_t *targets, Error *e);
 
-/* Sequences of the stream that all ranks together have taken: B * world a call. For checkpoints. */
+/* Sequences that all ranks together have taken from the stream: B * world per call. For checkpoints. */
 uint64_t loader_position(const Loader *l);
 
-/* N: sequences in an epoch. */
+/* N: sequences per epoch. */
 size_t loader_epoch_sequences(const Loader *l);
 
-/* The order of an epoch: for each (seed, epoch) a bijection of 0 .. N-1, evaluated at p < N without any memory.
+/* The order of an epoch: for each (seed, epoch) a bijection of 0 .. N-1, evaluated at p < N without a table.
  * 0 < N <= 2^63. */
 uint64_t loader_shuffle(uint64_t seed, uint64_t epoch, uint64_t N, uint64_t p);
 
 /*
- * Validation. Every token but the first of each shard is a target, and validation takes the first `targets` of them
- * (all, when there are fewer), the same ones for every B and T. A window has up to T of them, is predicted from the
- * tokens of that window alone, and ends with its shard; what a cut window leaves unused has input 0 and target -1.
+ * Validation. Every token but the first of each shard is a target, and validation uses the first `targets` of them
+ * (all, if there are fewer), the same ones for every B and T. A window has up to T of them, predicted from its own
+ * tokens alone, and ends with its shard; unused positions of a short window have input 0 and target -1.
  */
 
-/* How many windows that makes. */
+/* The number of windows. */
 size_t windows_count(const Tokens *tokens, size_t T, size_t targets);
 
-/* B windows from first_window on: inputs and targets_out, (B,T) each. Windows past the last are all unused.
+/* B windows from first_window on: inputs and targets_out, (B,T) each. Windows past the last are entirely unused.
  * Errors: those of tokens_read. */
 int windows_read(const Tokens *tokens, size_t T, size_t targets, size_t first_window, size_t B, int32_t *inputs,
                  int32_t *targets_out, Error *e);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /*
- * Writes the built-in corpus as plain text, or measures a text of its language:
+ * Writes the built-in corpus as plain text, or measures a text in its language:
  *
  *     make_stories [--bytes N] [--seed N] [FILE]
  *     make_stories --check FILE
@@ -18,7 +18,7 @@
 
 static const char usage[] =
     "usage: make_stories [--bytes N] [--seed N] [FILE]   writes stories (to stdout without FILE)\n"
-    "       make_stories --check FILE                   mean -log p of a text of the language\n";
+    "       make_stories --check FILE                   mean -log p of a text in the language\n";
 
 typedef struct Options {
     uint64_t bytes, seed;
@@ -30,11 +30,11 @@ static int parse_number(const char *option, const char *text, uint64_t *value, E
 {
     char *end;
     if (text == NULL || *text < '0' || *text > '9')
-        return error_set(e, "%s wants a whole number, not '%s'", option, text != NULL ? text : "");
+        return error_set(e, "%s needs a whole number, not '%s'", option, text != NULL ? text : "");
     errno = 0;
     const unsigned long long number = strtoull(text, &end, 10);
     if (*end != '\0' || errno != 0)
-        return error_set(e, "%s wants a whole number below 2^64, not '%s'", option, text);
+        return error_set(e, "%s needs a whole number below 2^64, not '%s'", option, text);
     *value = number;
     return 0;
 }
@@ -51,13 +51,13 @@ static int parse_options(int argc, char **argv, Options *o, Error *e)
         } else if (strcmp(argv[i], "--check") == 0) {
             o->check = true;
         } else if (argv[i][0] == '-' || o->file != NULL) {
-            return error_set(e, "cannot make sense of '%s'\n%s", argv[i], usage);
+            return error_set(e, "unknown argument '%s'\n%s", argv[i], usage);
         } else {
             o->file = argv[i];
         }
     }
     if (o->check && o->file == NULL)
-        return error_set(e, "--check wants a file");
+        return error_set(e, "--check needs a file");
     return 0;
 }
 
@@ -66,7 +66,8 @@ static int write_text(const char *file, const Stories *s, Error *e)
     const char *name = file != NULL ? file : "standard output";
     const int to = file != NULL ? open(file, O_WRONLY | O_CREAT | O_EXCL, 0666) : STDOUT_FILENO;
     if (to < 0)
-        return error_set(e, "%s: %s", name, errno == EEXIST ? "exists already, and is left as it is" : strerror(errno));
+        return error_set(e, "%s: %s", name,
+                         errno == EEXIST ? "already exists; it is not overwritten" : strerror(errno));
     for (size_t done = 0; done < s->size;) {
         const ssize_t n = write(to, s->text + done, s->size - done);
         if (n < 0 && errno == EINTR)
@@ -105,7 +106,7 @@ static int read_text(const char *file, unsigned char **text, size_t *size, Error
     if (whole)
         return 0;
     free(*text);
-    return error_set(e, "%s: cannot be read into memory", file);
+    return error_set(e, "%s: cannot be read", file);
 }
 
 static int check_file(const char *file, Error *e)
@@ -123,7 +124,7 @@ static int check_file(const char *file, Error *e)
     double mean, error;
     stories_floor(&s, 0, s.size, &mean, &error);
     const double length = (double)s.size / (double)s.story_count;
-    printf("%zu bytes, %zu stories, %.1f bytes a story\n", s.size, s.story_count, length);
+    printf("%zu bytes, %zu stories, %.1f bytes per story\n", s.size, s.story_count, length);
     printf("floor %.5f +- %.5f nats/byte, %.5f bits/byte\n", mean, error, mean / log(2.0));
     stories_free(&s);
     return fflush(stdout) == 0 ? 0 : error_set(e, "standard output: %s", strerror(errno));

@@ -9,7 +9,7 @@
 
 /* --- stories --- */
 
-/* Notes where a story begins, in the array of *capacity places. */
+/* Records the start of a story in the array, which has room for *capacity. */
 static void note_start(Scribe *s, Stories *out, size_t *capacity)
 {
     if (out->story_count == *capacity) {
@@ -18,7 +18,7 @@ static void note_start(Scribe *s, Stories *out, size_t *capacity)
         size_t *starts = fits ? realloc(out->story_start, wanted * sizeof *starts) : NULL;
         if (starts == NULL) {
             s->status = FAILED;
-            error_set(s->e, "no memory for the starts of %zu stories", wanted);
+            error_set(s->e, "out of memory for the starts of %zu stories", wanted);
             return;
         }
         out->story_start = starts;
@@ -27,7 +27,7 @@ static void note_start(Scribe *s, Stories *out, size_t *capacity)
     out->story_start[out->story_count++] = s->cursor;
 }
 
-/* Tells stories while the cursor stands before byte `end`. */
+/* Tells stories while the cursor is before byte `end`. */
 static void tell_stories(Scribe *s, size_t end, Stories *out)
 {
     size_t capacity = 0;
@@ -39,7 +39,7 @@ static void tell_stories(Scribe *s, size_t end, Stories *out)
     }
 }
 
-/* Hands text and nats over to *out, which holds nothing after a failure. */
+/* Moves text and nats to *out, which is empty after a failure. */
 static int finish(Scribe *s, Stories *out)
 {
     const int result = s->status == FAILED ? -1 : 0;
@@ -57,7 +57,7 @@ static Scribe *start(ChoiceObserver observe, void *context, Stories *out, Error 
     *out = (Stories){0};
     Scribe *s = calloc(1, sizeof *s);
     if (s == NULL) {
-        error_set(e, "no memory for the story scribe");
+        error_set(e, "out of memory for the story scribe");
         return NULL;
     }
     s->observe = observe;
@@ -98,7 +98,7 @@ int stories_parse_observed(const unsigned char *text, size_t size, ChoiceObserve
         error_set(e, "byte 0: expected a story, found an empty text");
     } else if (scribe_reserve(s, size) != 0) {
         s->status = FAILED;
-        error_set(e, "no memory to parse a text of %zu bytes", size);
+        error_set(e, "out of memory to parse a text of %zu bytes", size);
     } else {
         memcpy(s->text, text, size);
         s->size = size;
@@ -126,7 +126,7 @@ typedef struct Part {
     double nats, bytes;
 } Part;
 
-/* What of story i lies in begin .. end-1. */
+/* The part of story i that lies in begin .. end-1. */
 static Part story_part(const Stories *s, size_t i, size_t begin, size_t end)
 {
     const size_t stop = i + 1 < s->story_count ? s->story_start[i + 1] : s->size;

@@ -9,14 +9,14 @@
 /*
  * The built-in corpus: short English-like stories drawn from a grammar whose information content is known exactly.
  *
- * Generator and parser are one grammar (stories_grammar.c) over prefix-free choices. Generating, a choice draws an
- * option with probability weight / sum of weights and writes its text; parsing, it sees which option stands in the
- * text. No option is a prefix of another of the same choice, so every text has exactly one derivation and its
- * -log p is the sum over its choices. Within a choice the chain rule shares -log p among the bytes:
+ * Generator and parser share one grammar (stories_grammar.c) over prefix-free choices. In generation a choice draws an
+ * option with probability weight / sum of weights and writes its text; in parsing it finds out which option the text
+ * has. No option is a prefix of another of the same choice, so every text has exactly one derivation and its -log p is
+ * the sum over its choices. Within a choice the chain rule divides -log p among the bytes:
  *
- *     p(byte | bytes so far) = (mass of the options that agree up to and with the byte) / (mass that agrees up to it)
+ *     p(byte | bytes so far) = (mass of options that match through this byte) / (mass that matches up to it)
  *
- * Text that leaves no choice costs 0. The mean of -log p is the floor under the loss of any model of the corpus.
+ * Text without alternatives costs 0. The mean of -log p is the floor of the loss of any model of the corpus.
  */
 typedef struct Stories {
     size_t size;         /* bytes */
@@ -27,21 +27,20 @@ typedef struct Stories {
 } Stories;
 
 /* Whole stories until there are at least `bytes` bytes (> 0). The text depends on seed and bytes alone, on every
- * machine, and a longer text of the same seed begins with the shorter one. The caller frees *out with stories_free. */
+ * machine, and a longer text of the same seed starts with the shorter one. The caller frees *out with stories_free. */
 int stories_generate(uint64_t seed, size_t bytes, Stories *out, Error *e);
 
-/* The same figures for a given text, which must begin where a story begins and may stop anywhere, mid-word included.
- * The bytes of a last story that is cut off count as far as they go. -1 names the byte offset at which the text
- * leaves the language and what could have stood there. The caller frees *out; after -1 it holds nothing. */
+/* The same for a given text, which must start where a story starts and may stop anywhere, even within a word. The bytes
+ * of a last, incomplete story count as far as they go. On -1 the error names the byte at which the text leaves the
+ * language and what was expected there. The caller frees *out; after -1 it is empty. */
 int stories_parse(const unsigned char *text, size_t size, Stories *out, Error *e);
 
 void stories_free(Stories *s);
 
 /*
- * Mean nats per byte over bytes begin .. end-1 and its standard error. Stories are independent of each other, bytes
- * are not: stories are the clusters of a ratio estimator (Cochran, Sampling Techniques, 1977, ch. 6). A story that
- * lies partly in the range counts with that part. NAN for an empty range; the error of fewer than two stories is
- * infinite.
+ * Mean nats per byte over bytes begin .. end-1 and its standard error. Stories are independent, bytes are not: stories
+ * are the clusters of a ratio estimator (Cochran, Sampling Techniques, 1977, ch. 6). A story partly in the range counts
+ * with that part. NAN for an empty range; the error of fewer than two stories is infinite.
  */
 void stories_floor(const Stories *s, size_t begin, size_t end, double *mean, double *standard_error);
 

@@ -27,7 +27,7 @@ static void detail(Scribe *s)
             "{X=a animal} was [singing|asleep|making noise|eating {Y=nuts|leaves|bread|corn}]]. ");
 }
 
-/* --- plots: each goes on where the story has just said "<day>, Anna" and the plot's first words --- */
+/* --- plots: each continues after "<day>, Anna" and the plot's first words --- */
 
 /* " could not find": two places are searched; what is not in the first is in the second. */
 static void plot_lost(Scribe *s)
@@ -70,7 +70,7 @@ static void bind_half(Scribe *s, char to, char from)
     slot_bind_number(s, to, half < 9 ? half : 9);
 }
 
-/* One change of the two hoards in slots a and b. At most half of a hoard goes away, so that neither runs out. */
+/* One change of the hoards in slots a and b, by at most half of a hoard, so that neither runs out. */
 static void count_event(Scribe *s)
 {
     enum { A_GIVES, B_GIVES, A_FINDS, B_LOSES };

@@ -3,7 +3,7 @@
 
 #include "data/stories_scribe.h"
 
-/* The plots of the stories. Tells one story, its final empty line included. */
+/* Tells one story, including its final empty line. */
 void grammar_story(Scribe *s);
 
 #endif

@@ -15,7 +15,7 @@ void scribe_fault(Scribe *s, const char *what, const char *where)
     error_set(s->e, "story grammar: %s at \"%.60s\" (byte %zu of the text)", what, where, s->cursor);
 }
 
-/* Appends up to `length` bytes to a C string of `capacity` bytes, in quotes, with '?' for what is not printable. */
+/* Appends up to `length` bytes to a C string of `capacity` bytes, in quotes, with '?' for unprintable ones. */
 static void quote(char *to, size_t capacity, const unsigned char *bytes, size_t length)
 {
     const size_t used = strlen(to);
@@ -105,7 +105,7 @@ static uint64_t mass_of(const Choice *c)
     return mass;
 }
 
-/* Draws an option and writes its text behind the cursor. */
+/* Draws an option and appends its text. */
 static void write_option(Scribe *s)
 {
     const Choice *c = &s->choice;
@@ -116,14 +116,14 @@ static void write_option(Scribe *s)
     const Option *o = &c->options[drawn];
     if (scribe_reserve(s, o->length) != 0) {
         s->status = FAILED;
-        error_set(s->e, "no memory for a story corpus of more than %zu bytes", s->size);
+        error_set(s->e, "out of memory for a story corpus of more than %zu bytes", s->size);
         return;
     }
     memcpy(s->text + s->size, c->bytes + o->start, o->length);
     s->size += o->length;
 }
 
-/* Lists those of the active options whose byte `at` is `byte`; returns how many they are, and their mass. */
+/* Lists the active options whose byte `at` is `byte`; returns their number and mass. */
 static size_t narrow(const Choice *c, const size_t *active, size_t count, size_t at, unsigned char byte,
                      size_t *agreeing, uint64_t *mass)
 {
@@ -139,7 +139,7 @@ static size_t narrow(const Choice *c, const size_t *active, size_t count, size_t
     return kept;
 }
 
-/* Whether one of the active options ends after `at` bytes: it is a prefix of the others then. */
+/* Whether an active option ends after `at` bytes, which makes it a prefix of the others. */
 static bool any_ends(const Choice *c, const size_t *active, size_t count, size_t at)
 {
     for (size_t i = 0; i < count; i++)
@@ -148,7 +148,7 @@ static bool any_ends(const Choice *c, const size_t *active, size_t count, size_t
     return false;
 }
 
-/* Reads the bytes from `at` on of the only option left: they tell nothing. */
+/* Reads the only remaining option from byte `at` on: these bytes cost nothing. */
 static void read_rest(Scribe *s, size_t only, size_t at)
 {
     const Option *o = &s->choice.options[only];
@@ -165,7 +165,7 @@ static void read_rest(Scribe *s, size_t only, size_t at)
         s->status = CUT_OFF;
 }
 
-/* Reads the option at the cursor byte by byte and notes what each byte tells. */
+/* Reads the option at the cursor byte by byte and records each one's nats. */
 static size_t read_option(Scribe *s)
 {
     const Choice *c = &s->choice;

@@ -50,7 +50,7 @@ static bool same(const char *text, size_t length, const char *word)
 
 static void put(Scribe *s, const char *text) { option_put(s, text, strlen(text)); }
 
-/* The pronoun of "he" or "she" that stands where he has `form`, or NULL. */
+/* The form of "he" or "she" that corresponds to `form` of "he", or NULL. */
 static const char *pronoun(const char *other, const char *form, size_t length)
 {
     static const char *const forms[][2] = {
@@ -68,7 +68,7 @@ static void put_form(Scribe *s, const char *text, const char *other, const char 
     if (length == 0) {
         put(s, text);
     } else if (same(form, length, "a")) {
-        put(s, strchr("aeiou", text[0]) != NULL ? "an " : "a "); /* no word of the grammar is spelt unlike it sounds */
+        put(s, strchr("aeiou", text[0]) != NULL ? "an " : "a "); /* spelling suffices for the grammar's words */
         put(s, text);
     } else if (other == NULL) {
         scribe_fault(s, "this word has no such form", form);
@@ -95,13 +95,13 @@ static const char *find(const char *p, const char *end, char stop)
     return found != NULL ? found : end;
 }
 
-/* Where the alternative that begins at p ends: at its '|', at the ']' of its bracket, or at end. */
+/* Where the alternative that starts at p ends: at its '|', at the ']' of its bracket, or at end. */
 static const char *alternative_end(const char *p, const char *end)
 {
     size_t depth = 0;
     for (; p < end; p++) {
         if (*p == '{')
-            p = find(p, end - 1, '}'); /* there may be bars inside, but no brackets */
+            p = find(p, end - 1, '}'); /* may contain bars, but no brackets */
         else if (*p == '[')
             depth++;
         else if (*p == '|' && depth == 0)
@@ -112,7 +112,7 @@ static const char *alternative_end(const char *p, const char *end)
     return end;
 }
 
-/* Puts text and filled slots into the open option up to the next choice, and returns where that is. */
+/* Puts text and slots' content into the open option up to the next choice, and returns where that is. */
 static const char *put_head(Scribe *s, const char *p, const char *end)
 {
     while (p < end && *p != '[' && !is_draw(p)) {
@@ -136,7 +136,7 @@ static const char *put_head(Scribe *s, const char *p, const char *end)
     return p;
 }
 
-/* "3*" before an alternative; moves *p behind it. */
+/* Reads the "3*" before an alternative; moves *p past it. */
 static uint64_t take_weight(const char **p)
 {
     const char *q = *p;
@@ -151,7 +151,7 @@ static uint64_t take_weight(const char **p)
 
 static size_t tell_range(Scribe *s, const char *p, const char *end);
 
-/* Tells one of the alternatives at *p and moves *p behind the bracket. */
+/* Tells one of the alternatives at *p and moves *p past the bracket. */
 static size_t tell_choice(Scribe *s, const char **p, const char *end)
 {
     const char *rest[OPTIONS_MAX] = {NULL}, *stop[OPTIONS_MAX] = {NULL}, *q = *p;
@@ -216,7 +216,7 @@ static void draw_number(Scribe *s, char letter, const char *p, const char *end)
     slot_bind_number(s, letter, low + choice_make(s));
 }
 
-/* Draws an unused word of the list, and says it in the form (of that length) with `after` behind it. */
+/* Draws an unused word of the list, and says it in the form (of that length), followed by `after`. */
 static const Word *draw_word(Scribe *s, const WordList *list, const char *form, size_t length, const char *after)
 {
     size_t index[OPTIONS_MAX] = {0}, count = 0;

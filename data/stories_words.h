@@ -14,7 +14,7 @@ typedef struct WordList {
     const char *name;
     const Word *words;
     size_t count;
-    size_t used_index; /* lists with the same index share what is used up */
+    size_t used_index; /* lists with the same index share their used words */
     const char *only;  /* only words with this `other`; NULL: all */
 } WordList;
 

@@ -21,7 +21,7 @@ enum {
 typedef struct Shard {
     char *name;
     size_t size;          /* tokens */
-    unsigned char *bytes; /* the tokens themselves, one byte each, or NULL: they are in the file `name` */
+    unsigned char *bytes; /* the tokens, one byte each; NULL: they are in the file `name` */
 } Shard;
 
 struct Tokens {
@@ -33,7 +33,7 @@ struct Tokens {
 
 /* --- files --- */
 
-/* Opens a regular file and finds its size. O_NONBLOCK, so that a pipe is refused rather than waited for. */
+/* Opens a regular file and gets its size. O_NONBLOCK, so that a pipe is rejected rather than waited for. */
 static int open_file(const char *path, int *fd, size_t *bytes, Error *e)
 {
     *fd = open(path, O_RDONLY | O_NONBLOCK);
@@ -58,7 +58,7 @@ static int read_file(int fd, const char *path, size_t offset, size_t bytes, unsi
         if (got < 0)
             return error_set(e, "%s: cannot be read: %s", path, strerror(errno));
         if (got == 0)
-            return error_set(e, "%s: ends at byte %zu, in the middle of what is read", path, offset + done);
+            return error_set(e, "%s: ends at byte %zu, before the end of what is read", path, offset + done);
         done += (size_t)got;
     }
     return 0;
@@ -69,7 +69,7 @@ static int32_t get_int32(const unsigned char *p)
     return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
 }
 
-/* Checks the first 12 bytes of a shard against each other and the file's size. */
+/* Checks the first 12 bytes of a shard, and its count against the file size. */
 static int check_header(const char *path, const unsigned char *header, size_t file_bytes, size_t *size, Error *e)
 {
     const int32_t magic = get_int32(header), version = get_int32(header + 4), count = get_int32(header + 8);
@@ -121,7 +121,7 @@ static int make_empty(size_t V, size_t capacity, Tokens **out, Error *e)
     return 0;
 }
 
-/* Appends a shard, for which there must be room, and takes over `bytes`. */
+/* Appends a shard, for which there must be room, and takes ownership of `bytes`. */
 static int append(Tokens *t, const char *name, size_t size, unsigned char *bytes, Error *e)
 {
     char *copy = strdup(name);
@@ -155,8 +155,8 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     if (outcome == GLOB_NOMATCH)
         return error_set(e, "no file matches '%s'", pattern);
     if (outcome != 0)
-        return error_set(e, "'%s': the files that match could not be listed", pattern);
-    /* Sorted here, because glob() sorts by the locale and the order of training must not depend on it. */
+        return error_set(e, "'%s': cannot list the files that match", pattern);
+    /* Sorted here, because glob() sorts by locale and the order of training must not depend on it. */
     qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_name);
     Tokens *t = NULL;
     int status = make_empty(V, found.gl_pathc, &t, e);
@@ -258,7 +258,7 @@ const char *tokens_shard_name(const Tokens *t, size_t shard)
     return t->shards[shard].name;
 }
 
-/* The bytes of tokens begin .. begin+count-1 of a shard in a file, which must be as long as it was. */
+/* The bytes of tokens begin .. begin+count-1 of a shard in a file, whose size must not have changed. */
 static int read_shard_file(const Shard *s, size_t begin, size_t count, unsigned char *to, Error *e)
 {
     int fd;
@@ -285,8 +285,8 @@ int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32
             out[i] = s->bytes[begin + i];
         return 0;
     }
-    /* The file's two bytes a token go to the upper half of out's four and are widened from the front: the write of
-     * token i ends at byte 4i + 4, and the tokens after it begin at 2 count + 2i + 2, which is no less. */
+    /* The file's tokens, two bytes each, are read into the second half of `out` and widened from the front: writing
+     * token i ends at byte 4i + 4, and the tokens after it start at 2 count + 2i + 2, which is no less. */
     unsigned char *raw = (unsigned char *)out + count * TOKEN_BYTES;
     if (read_shard_file(s, begin, count, raw, e) != 0)
         return -1;

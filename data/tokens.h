@@ -7,19 +7,19 @@
 #include <stdint.h>
 
 /*
- * A set of token documents: shards in files, or bytes in memory. It never changes once made and keeps no file open
- * between reads, so any number of shards costs no descriptors and any number of threads may read at once.
+ * A set of token documents: shards in files, or bytes in memory. It is immutable and keeps no file open between reads,
+ * so shards cost no descriptors and any number of threads may read at once.
  *
- * A shard file is llm.c's format: a header of 256 little-endian int32 (20240520, version 1, number of tokens, zeros),
+ * Shard files have llm.c's format: a header of 256 little-endian int32 (20240520, version 1, number of tokens, zeros),
  * then the tokens as little-endian uint16.
  */
 typedef struct Tokens Tokens;
 
 /*
- * All shards that match the glob, in the byte order of their names. Checks of each the header, the count against the
- * file's size, and the ids of the first block; the other ids are checked when they are read, so that 20 GB of shards
- * open at once. The caller closes *out. Errors: an empty pattern, no match, a file that cannot be read or is no such
- * shard (truncated and too long included), an id that is not below V.
+ * All shards that match the glob, in the byte order of their names. Checks each one's header, its count against the
+ * file size, and the ids of its first block; other ids are checked when they are read, so that even 20 GB of shards
+ * open instantly. The caller closes *out. Errors: an empty pattern, no match, a file that cannot be read or is not a
+ * valid shard (also if truncated or too long), an id that is not below V.
  */
 int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e);
 
@@ -27,19 +27,19 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e);
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e);
 
 /* A file as byte tokens: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors: a file
- * that cannot be read, is empty, or whose held-out tenth is less than two bytes, an input and its target. */
+ * that cannot be read, is empty, or has less than two held-out bytes, an input and its target. */
 int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e);
 
 void tokens_close(Tokens *t); /* NULL is fine */
 
 size_t tokens_total(const Tokens *t);   /* tokens in all shards */
-size_t tokens_targets(const Tokens *t); /* those that have a token before them in their shard */
+size_t tokens_targets(const Tokens *t); /* all but the first of each shard */
 size_t tokens_shards(const Tokens *t);
 size_t tokens_shard_size(const Tokens *t, size_t shard);      /* tokens; at least 1 */
 const char *tokens_shard_name(const Tokens *t, size_t shard); /* path or name, owned by t */
 
-/* Copies tokens begin .. begin+count-1 of a shard, which must lie inside it, to `out`. Errors: a file that went away,
- * shrank or cannot be read, an id that is not below V. `out` is then undefined. */
+/* Copies tokens begin .. begin+count-1 of a shard, which must lie inside it, to `out`. Errors: a file that is gone,
+ * has shrunk or cannot be read, an id that is not below V. `out` is then undefined. */
 int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e);
 
 #endif

@@ -30,12 +30,12 @@ int files_writer_open(FilesWriter *w, const char *path, Error *e)
     *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size)};
     if (w->path == NULL || w->temporary == NULL) {
         end_writer(w, 0);
-        return error_set(e, "%s: no memory to write it", path);
+        return error_set(e, "%s: out of memory while writing it", path);
     }
     snprintf(w->temporary, size, "%s.tmp", path);
     w->stream = fopen(w->temporary, "wb");
     if (w->stream == NULL) {
-        error_set(e, "%s: cannot be made: %s", w->temporary, strerror(errno));
+        error_set(e, "%s: cannot be created: %s", w->temporary, strerror(errno));
         end_writer(w, 0);
         return -1;
     }
@@ -54,7 +54,7 @@ int files_writer_append(FilesWriter *w, const void *data, size_t size, Error *e)
 
 static int flush_to_disk(FilesWriter *w, Error *e)
 {
-    if (ferror(w->stream)) /* what could not be written may be dropped: a flush can succeed without it */
+    if (ferror(w->stream)) /* unwritten data may have been dropped: a flush can succeed without it */
         return error_set(e, "%s: cannot be written: an earlier write failed", w->path);
     if (fflush(w->stream) != 0 || fsync(fileno(w->stream)) != 0)
         return fail_to_write(w, e);
@@ -71,7 +71,7 @@ static int sync_parent(const char *path, Error *e)
         return files_sync_dir(".", e);
     char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (parent == NULL)
-        return error_set(e, "%s: no memory to flush its directory", path);
+        return error_set(e, "%s: out of memory while flushing its directory", path);
     const int status = files_sync_dir(parent, e);
     free(parent);
     return status;
@@ -86,7 +86,7 @@ int files_writer_commit(FilesWriter *w, Error *e)
         return end_writer(w, -1);
     }
     const int status = sync_parent(w->path, e);
-    end_writer(w, 0); /* the temporary name is gone already */
+    end_writer(w, 0); /* the temporary name is already gone */
     return status;
 }
 
@@ -106,22 +106,22 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
 
 /* --- reading a file --- */
 
-/* Reads on until the end of the file; *data is the caller's to free, also on failure. */
+/* Reads to the end of the file; the caller frees *data, even on failure. */
 static int read_stream(FILE *from, const char *path, size_t limit, char **data, size_t *size, Error *e)
 {
     size_t capacity = 0, got = 1;
     while (got > 0) {
-        if (*size + 1 >= capacity) { /* always room for the NUL */
+        if (*size + 1 >= capacity) { /* leaves room for the NUL */
             capacity = capacity > 0 ? 2 * capacity : 4096;
             char *larger = realloc(*data, capacity);
             if (larger == NULL)
-                return error_set(e, "%s: no memory to read it", path);
+                return error_set(e, "%s: out of memory while reading it", path);
             *data = larger;
         }
         got = fread(*data + *size, 1, capacity - 1 - *size, from);
         *size += got;
         if (*size > limit)
-            return error_set(e, "%s: is larger than the %zu bytes expected at most", path, limit);
+            return error_set(e, "%s: is larger than the %zu bytes allowed", path, limit);
     }
     (*data)[*size] = '\0';
     return ferror(from) ? error_set(e, "%s: cannot be read: %s", path, strerror(errno)) : 0;
@@ -151,17 +151,17 @@ static int make_dir(const char *path, Error *e)
     struct stat found;
     if (mkdir(path, 0777) == 0)
         return 0;
-    const int reason = errno; /* EEXIST, but also EROFS and others, for one that is there */
+    const int reason = errno; /* EEXIST, or EROFS and others, if it already exists */
     if (stat(path, &found) != 0)
-        return error_set(e, "%s: cannot be made: %s", path, strerror(reason));
-    return S_ISDIR(found.st_mode) ? 0 : error_set(e, "%s: is there, but no directory", path);
+        return error_set(e, "%s: cannot be created: %s", path, strerror(reason));
+    return S_ISDIR(found.st_mode) ? 0 : error_set(e, "%s: exists, but is no directory", path);
 }
 
 int files_make_dirs(const char *path, Error *e)
 {
     char *part = strdup(path);
     if (part == NULL)
-        return error_set(e, "%s: no memory to make it", path);
+        return error_set(e, "%s: out of memory while creating it", path);
     int status = 0;
     for (char *slash = strchr(part, '/'); slash && status == 0; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
@@ -199,12 +199,12 @@ static int remove_contents(DIR *dir, const char *root, Error *e)
         const bool itself = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
         if (!itself && remove_at(dirfd(dir), entry->d_name, root, e) != 0)
             return -1;
-        errno = 0; /* readdir tells its failure from the end by errno alone */
+        errno = 0; /* only errno tells readdir's failure from the end */
     }
     return errno == 0 ? 0 : fail_to_remove(".", root, e);
 }
 
-/* Works with names relative to open directories, so that nothing swapped in meanwhile leads it elsewhere. */
+/* Uses names relative to open directories, so that nothing swapped in meanwhile leads it elsewhere. */
 static int remove_dir_at(int parent, const char *name, const char *root, Error *e)
 {
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -226,7 +226,7 @@ int files_remove_tree(const char *path, Error *e)
 {
     char *name = strdup(path);
     if (name == NULL)
-        return error_set(e, "%s: no memory to remove it", path);
+        return error_set(e, "%s: out of memory while removing it", path);
     for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--)
         name[n - 1] = '\0'; /* "link/" would be followed */
     struct stat found;
@@ -234,7 +234,7 @@ int files_remove_tree(const char *path, Error *e)
     if (lstat(name, &found) != 0)
         status = errno == ENOENT ? 0 : error_set(e, "%s: cannot be removed: %s", path, strerror(errno));
     else if (!S_ISDIR(found.st_mode))
-        status = error_set(e, "%s: is no directory, so it is not removed", path);
+        status = error_set(e, "%s: is no directory, and is not removed", path);
     else
         status = remove_dir_at(AT_FDCWD, name, path, e);
     free(name);
@@ -246,10 +246,10 @@ int files_sync_dir(const char *path, Error *e)
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return error_set(e, "%s: cannot be opened as a directory: %s", path, strerror(errno));
-    /* EINVAL: this file system does not flush directories, and nobody can. */
+    /* EINVAL: this file system cannot flush directories. */
     const int status = fsync(fd) == 0 || errno == EINVAL
                            ? 0
-                           : error_set(e, "%s: cannot be flushed to the disk: %s", path, strerror(errno));
+                           : error_set(e, "%s: cannot be flushed to disk: %s", path, strerror(errno));
     close(fd);
     return status;
 }
@@ -259,7 +259,7 @@ int files_lock_dir(const char *path, int *lock, Error *e)
     *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*lock < 0)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems know no locks */
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems lack locks */
         return 0;
     files_unlock_dir(lock);
     return error_set(e, "%s: another process is training there", path);

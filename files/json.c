@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "\b" in a text means the byte at the same place of the second list. */
+/* A backslash and letter i of the first list stand for byte i of the second. */
 static const char escape_letters[] = "\"\\/bfnrt";
 static const char escape_bytes[] = "\"\\/\b\f\n\r\t";
 
 /*
- * The whole tree is one allocation: nodes, then room to sort keys, then characters. The text bounds all three: each
+ * The whole tree is one allocation: nodes, then space to sort keys, then characters. The text bounds all three: each
  * value but the root follows a bracket or comma of its own, and a string or number, unescaped and with its NUL, is no
- * longer than its source with the quote or separator behind it (a number that is the root has none: one byte more).
+ * longer than its source with the quote or separator after it (a root number has none: one byte more).
  */
 typedef struct Parser {
     const char *start, *at, *end; /* the text */
@@ -50,8 +50,8 @@ static void skip_space(Parser *p)
 
 /* --- strings --- */
 
-/* Bytes of the well-formed UTF-8 sequence at `at`; 0 when there is none, which overlong forms, surrogates and code
- * points past U+10FFFF are not (RFC 3629). */
+/* Bytes of the well-formed UTF-8 sequence at `at`, 0 if there is none; overlong forms, surrogates and code points past
+ * U+10FFFF are malformed (RFC 3629). */
 static size_t utf8_sequence(const char *at, const char *end)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -105,12 +105,12 @@ static int parse_unicode(Parser *p)
 {
     uint32_t code, low;
     if (!accept_hex(p, &code))
-        return fail(p, "\\u wants four hexadecimal digits");
+        return fail(p, "\\u needs four hexadecimal digits");
     if (code == 0)
         return fail(p, "\\u0000 in a string is not supported");
     if (code >= 0xd800 && code <= 0xdfff) {
         if (code > 0xdbff || !accept_hex(p, &low) || low < 0xdc00 || low > 0xdfff)
-            return fail(p, "half of a surrogate pair stands alone");
+            return fail(p, "a surrogate without its other half");
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
     put_utf8(p, code);
@@ -137,7 +137,7 @@ static int parse_character(Parser *p)
     if (*p->at == '\\')
         return parse_escape(p);
     if ((unsigned char)*p->at < 0x20)
-        return fail(p, "a control character stands unescaped in a string");
+        return fail(p, "an unescaped control character in a string");
     const size_t length = utf8_sequence(p->at, p->end);
     if (length == 0)
         return fail(p, "a string is not UTF-8");
@@ -175,7 +175,7 @@ static size_t skip_digits(Parser *p)
 static bool skip_number(Parser *p)
 {
     accept(p, '-');
-    if (!accept(p, '0') && skip_digits(p) == 0) /* after a leading 0 no digit may follow */
+    if (!accept(p, '0') && skip_digits(p) == 0) /* no digit may follow a leading 0 */
         return false;
     if (accept(p, '.') && skip_digits(p) == 0)
         return false;
@@ -310,7 +310,7 @@ int json_parse(const char *text, size_t size, Json **root, Error *e)
     Json *block =
         size < SIZE_MAX && nodes <= (SIZE_MAX - size - 1) / node_bytes ? malloc(nodes * node_bytes + size + 1) : NULL;
     if (block == NULL)
-        return error_set(e, "no memory for %zu bytes of JSON", size);
+        return error_set(e, "out of memory for %zu bytes of JSON", size);
     const char **keys = (const char **)(block + nodes);
     Parser parser = {text, text, text + size, block + 1, (char *)(keys + nodes), keys, e};
     if (parse_root(&parser, block) != 0) {
@@ -381,7 +381,7 @@ const char *json_string(const Json *value) { return value && value->type == JSON
 
 /* --- writing --- */
 
-/* Escapes the character at *at and steps over it. Returns the bytes put into `out`. */
+/* Escapes the character at *at and advances past it. Returns the bytes put into `out`. */
 static size_t escape_character(const char **at, const char *end, char out[8])
 {
     const char *from = *at;
@@ -405,7 +405,7 @@ size_t json_escape(char *out, size_t capacity, const char *text)
     size_t whole = 0, written = 0;
     while (text < end) {
         const size_t length = escape_character(&text, end, piece);
-        if (whole + length < capacity) { /* once this fails it fails for all that follow */
+        if (whole + length < capacity) { /* once false, it stays false */
             memcpy(out + whole, piece, length);
             written = whole + length;
         }

@@ -18,7 +18,7 @@
 #error "safetensors files are little-endian and are read and written without swapping bytes"
 #endif
 
-enum { PREFIX = 8 /* bytes of the header's length */, CHUNK = 8192 /* elements converted at a time */ };
+enum { PREFIX = 8 /* bytes of the header length */, CHUNK = 8192 /* elements converted at a time */ };
 
 static const struct {
     const char *name;
@@ -30,7 +30,7 @@ static const struct {
     [DTYPE_U32] = {"U32", 4},         [DTYPE_I32] = {"I32", 4},         [DTYPE_F32] = {"F32", 4},
     [DTYPE_U64] = {"U64", 8},         [DTYPE_I64] = {"I64", 8},         [DTYPE_F64] = {"F64", 8},
 };
-_Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_COUNT, "one row a dtype");
+_Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_COUNT, "one row per dtype");
 
 const char *dtype_name(Dtype dtype) { return dtypes[dtype].name; }
 
@@ -47,7 +47,7 @@ static bool find_dtype(const char *name, Dtype *dtype)
     return false;
 }
 
-/* Elements of a shape, false when they or their bytes overflow a size_t. */
+/* Elements of a shape; false if they or their bytes overflow a size_t. */
 static bool count_elements(Dtype dtype, size_t rank, const size_t *shape, size_t *count)
 {
     size_t limit = SIZE_MAX / dtype_size(dtype);
@@ -108,7 +108,7 @@ static int read_sizes(const Header *h, const Json *array, const char *what, Safe
     size_t i = 0;
     for (const Json *value = array->first; value; value = value->next, i++) {
         if (!json_size(value, &out[i]))
-            return refuse(h, entry->name, e, "has %.40s in its %s, which wants whole numbers below 2^64",
+            return refuse(h, entry->name, e, "has %.40s in its %s, which must hold whole numbers below 2^64",
                           value->type == JSON_NUMBER ? value->text : "something else", what);
     }
     return 0;
@@ -164,7 +164,7 @@ static int read_entry(const Header *h, const Json *tensor, SafetensorsEntry *ent
     return read_offsets(h, json_get(tensor, "data_offsets"), entry, e);
 }
 
-/* By place in the file; empty tensors before the one that begins where they stand, ties by name. */
+/* By position in the file, empty tensors before the one that starts there; ties by name. */
 static int compare_entries(const void *a, const void *b)
 {
     const SafetensorsEntry *x = a, *y = b;
@@ -175,7 +175,7 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* The sorted entries must cover data_size bytes without holes and overlaps. */
+/* The sorted entries must cover data_size bytes without holes or overlaps. */
 static int check_cover(const Header *h, size_t data_size, Error *e)
 {
     size_t covered = 0;
@@ -202,7 +202,7 @@ static int read_entries(Header *h, size_t data_size, Error *e)
         return -1;
     h->entries = calloc(h->json->count + 1, sizeof *h->entries); /* + 1: not NULL for an empty file */
     if (h->entries == NULL)
-        return error_set(e, "%s: no memory for %zu tensors", h->path, h->json->count);
+        return error_set(e, "%s: out of memory for %zu tensors", h->path, h->json->count);
     for (const Json *tensor = h->json->first; tensor; tensor = tensor->next) {
         if (tensor != h->metadata && read_entry(h, tensor, &h->entries[h->count++], e) != 0)
             return -1;
@@ -211,14 +211,14 @@ static int read_entries(Header *h, size_t data_size, Error *e)
     return check_cover(h, data_size, e);
 }
 
-/* Reads `size` bytes of header text that stand before data_size bytes of data; the offsets of the entries are in the
- * data still. Needs header_free also on failure. */
+/* Parses `size` bytes of header text before data_size bytes of data; entries' offsets are still relative to the data.
+ * Needs header_free even on failure. */
 static int header_parse(Header *h, const char *path, const char *text, size_t size, size_t data_size, Error *e)
 {
     Error fault;
     *h = (Header){.path = path};
     if (size == 0 || text[0] != '{')
-        return error_set(e, "%s: the header does not begin with {, so this is no safetensors file", path);
+        return error_set(e, "%s: the header does not begin with {, so this is not a safetensors file", path);
     if (json_parse(text, size, &h->json, &fault) != 0)
         return error_set(e, "%s: the header is not valid JSON: %s", path, fault.text);
     return read_entries(h, data_size, e);
@@ -264,7 +264,7 @@ static int file_size(const Safetensors *file, size_t *size, Error *e)
     return 0;
 }
 
-/* Reads the header's length in bytes; the file has `size`. */
+/* Reads the header's length in bytes from a file of `size` bytes. */
 static int read_prefix(const Safetensors *file, size_t size, size_t *header, Error *e)
 {
     uint64_t length = 0;
@@ -290,7 +290,7 @@ static int read_header(Safetensors *file, Error *e)
         return -1;
     char *text = malloc(header + 1); /* + 1: not NULL for an empty one */
     if (text == NULL)
-        return error_set(e, "%s: no memory for its header of %zu bytes", file->path, header);
+        return error_set(e, "%s: out of memory for its header of %zu bytes", file->path, header);
     const size_t data_start = PREFIX + header;
     int status = read_at(file, text, header, PREFIX, e);
     if (status == 0)
@@ -308,9 +308,9 @@ int safetensors_open(const char *path, Safetensors **file, Error *e)
     Safetensors *s = calloc(1, sizeof *s);
     if (s == NULL || (s->path = strdup(path)) == NULL) {
         free(s);
-        return error_set(e, "%s: no memory to open it", path);
+        return error_set(e, "%s: out of memory while opening it", path);
     }
-    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe nobody writes to would hang */
+    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would hang */
     if (s->fd < 0)
         error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     if (s->fd < 0 || read_header(s, e) != 0) {
@@ -350,7 +350,7 @@ const char *safetensors_metadata(const Safetensors *file, const char *key)
     return json_string(json_get(file->header.metadata, key));
 }
 
-/* The bits of the float that has the value of a half (IEEE 754 binary16). */
+/* The bits of the float equal to an F16 (IEEE 754 binary16). */
 static uint32_t widen_f16(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
@@ -359,13 +359,13 @@ static uint32_t widen_f16(uint16_t half)
         return sign | 0x7f800000 | mantissa << 13;
     if (exponent > 0)
         return sign | (exponent + 127 - 15) << 23 | mantissa << 13;
-    const float subnormal = (float)mantissa * 0x1p-24f; /* exact, and so is 0 */
+    const float subnormal = (float)mantissa * 0x1p-24f; /* exact, also for 0 */
     uint32_t bits;
     memcpy(&bits, &subnormal, sizeof bits);
     return sign | bits;
 }
 
-/* Turns `count` elements at `from` into floats. */
+/* Converts `count` elements at `from` to floats. */
 static void convert_f32(Dtype dtype, const unsigned char *from, size_t count, float *out)
 {
     if (dtype == DTYPE_F32) {
@@ -447,10 +447,10 @@ int safetensors_read_i32(Safetensors *file, const SafetensorsEntry *entry, int32
 struct SafetensorsWriter {
     FilesWriter file;
     char *path;
-    size_t data_size, written; /* bytes of tensors, promised and so far */
+    size_t data_size, written; /* bytes of tensors: in total, so far */
 };
 
-/* What safetensors_create was asked for. */
+/* The arguments of safetensors_create. */
 typedef struct Contents {
     const char *path;
     const SafetensorsSpec *specs;
@@ -471,7 +471,7 @@ static void write_metadata(FILE *to, const Contents *c)
     fputc('}', to);
 }
 
-/* One tensor's description; its data begins at *offset, which moves to its end. */
+/* Describes one tensor; its data starts at *offset, which moves to its end. */
 static int write_spec(FILE *to, const SafetensorsSpec *spec, size_t *offset, const char *path, Error *e)
 {
     const Header h = {.path = path};
@@ -504,24 +504,24 @@ static int write_header(FILE *to, const Contents *c, size_t *data_size, Error *e
     }
     fputc('}', to);
     const off_t size = ftello(to);
-    fprintf(to, "%*s", (int)((8 - size % 8) % 8), ""); /* the prefix has 8 bytes too: the data is aligned */
+    fprintf(to, "%*s", (int)((8 - size % 8) % 8), ""); /* aligns the data: the prefix has 8 bytes too */
     return 0;
 }
 
-/* The header as text, and the bytes of data behind it. The caller frees *text, also on failure. */
+/* The header's text, and the bytes of data after it. The caller frees *text, even on failure. */
 static int make_header(const Contents *c, char **text, size_t *size, size_t *data_size, Error *e)
 {
     FILE *to = open_memstream(text, size);
     if (to == NULL)
-        return error_set(e, "%s: no memory for its header", c->path);
+        return error_set(e, "%s: out of memory for its header", c->path);
     const int status = write_header(to, c, data_size, e);
     const bool complete = !ferror(to);
     if (fclose(to) != 0 || !complete)
-        return error_set(e, "%s: no memory for its header", c->path);
+        return error_set(e, "%s: out of memory for its header", c->path);
     return status;
 }
 
-/* The finished header must pass the reader's own examination. */
+/* The finished header must pass the reader's checks. */
 static int check_header(const char *path, const char *text, size_t size, size_t data_size, Error *e)
 {
     Header h;
@@ -558,7 +558,7 @@ int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t co
     SafetensorsWriter *w = calloc(1, sizeof *w);
     if (w == NULL || (w->path = strdup(path)) == NULL) {
         free(w);
-        return error_set(e, "%s: no memory to write it", path);
+        return error_set(e, "%s: out of memory while writing it", path);
     }
     if (start_file(w, &contents, e) != 0) {
         safetensors_abandon(w);
@@ -584,7 +584,7 @@ int safetensors_finish(SafetensorsWriter *writer, Error *e)
                            writer->data_size);
     else
         status = files_writer_commit(&writer->file, e);
-    safetensors_abandon(writer); /* after a commit there is nothing left to remove */
+    safetensors_abandon(writer); /* a no-op after a commit */
     return status;
 }
 

@@ -10,7 +10,7 @@
  * Safetensors files (github.com/huggingface/safetensors): 8 bytes of header length, little-endian; the header, a JSON
  * object {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} with an optional
  * "__metadata__" object of strings; then the tensors' bytes, row-major, little-endian, covering the rest of the file
- * without gaps or overlaps. Errors name the file, the tensor and the fault.
+ * without holes or overlaps. Errors name the file, the tensor and the fault.
  */
 
 enum { SAFETENSORS_MAX_RANK = 8, SAFETENSORS_MAX_HEADER = 100000000 /* bytes, as in the reference reader */ };
@@ -34,8 +34,8 @@ typedef enum {
     DTYPE_COUNT
 } Dtype;
 
-const char *dtype_name(Dtype dtype); /* as files spell it: "F32" */
-size_t dtype_size(Dtype dtype);      /* bytes of an element */
+const char *dtype_name(Dtype dtype); /* as in files: "F32" */
+size_t dtype_size(Dtype dtype);      /* bytes per element */
 
 /* --- reading --- */
 
@@ -50,8 +50,8 @@ typedef struct SafetensorsEntry {
     size_t begin, end; /* bytes from the start of the file */
 } SafetensorsEntry;
 
-/* Opens a file and checks its whole header against its size; a file that is opened has no malformed tensor left.
- * The caller closes *file with safetensors_close (NULL is fine). */
+/* Opens a file and checks its whole header against its size: every tensor of an open file is well-formed. The caller
+ * closes *file with safetensors_close (NULL is fine). */
 int safetensors_open(const char *path, Safetensors **file, Error *e);
 void safetensors_close(Safetensors *file);
 
@@ -66,14 +66,14 @@ const SafetensorsEntry *safetensors_find(const Safetensors *file, const char *na
 const char *safetensors_metadata(const Safetensors *file, const char *key);
 
 /* Reads all entry->count elements. F16 and BF16 become the floats of the same value (NaNs keep sign and payload);
- * dtypes other than these and F32 are refused, and so is a file that has shrunk since it was opened. */
+ * dtypes other than these and F32 are rejected, and so is a file that has shrunk since it was opened. */
 int safetensors_read_f32(Safetensors *file, const SafetensorsEntry *entry, float *out, Error *e);
 
 /* The same for elements first .. first+count-1 alone, so that a huge tensor can be read in pieces. */
 int safetensors_read_f32_part(Safetensors *file, const SafetensorsEntry *entry, size_t first, size_t count, float *out,
                               Error *e);
 
-/* Reads all elements of an I32, U16 or I64 tensor; a value that does not fit in 32 bits is refused. */
+/* Reads all elements of an I32, U16 or I64 tensor; values that do not fit in 32 bits are rejected. */
 int safetensors_read_i32(Safetensors *file, const SafetensorsEntry *entry, int32_t *out, Error *e);
 
 /* --- writing --- */
@@ -89,22 +89,22 @@ typedef struct SafetensorsSpec {
 } SafetensorsSpec;
 
 /*
- * Begins the replacement of `path` (see files/files.h) and writes the header: `count` tensors and metadata pairs
- * {key, value}. The header is padded with spaces so that the data starts at a multiple of 8 bytes. What the reader
- * would refuse (a name twice, a rank or header too large) is refused here. Nothing is borrowed after the call.
+ * Starts replacing `path` (see files/files.h) and writes the header: `count` tensors and metadata pairs {key, value},
+ * padded with spaces so that the data starts at a multiple of 8 bytes. What the reader would reject (duplicate names, a
+ * rank or header too large) is rejected here. Nothing is borrowed after the call.
  */
 int safetensors_create(const char *path, const SafetensorsSpec *specs, size_t count, const char *const (*metadata)[2],
                        size_t metadata_count, SafetensorsWriter **writer, Error *e);
 
-/* Adds the next bytes of the tensors, in the order of specs and without gaps; a tensor may come in pieces. After an
- * error the caller abandons the writer. */
+/* Appends the next bytes of the tensors, in the order of specs; a tensor may come in pieces. After an error, abandon
+ * the writer. */
 int safetensors_append(SafetensorsWriter *writer, const void *data, size_t bytes, Error *e);
 
-/* Checks that every byte has come and makes the file permanent. Frees the writer, also on failure, which leaves the
+/* Checks that all bytes were appended and makes the file permanent. Frees the writer, even on failure, which leaves the
  * old file in place. */
 int safetensors_finish(SafetensorsWriter *writer, Error *e);
 
-/* Removes what was written and frees the writer; the old file stays. NULL is fine. */
+/* Discards what was written and frees the writer; the old file stays. NULL is fine. */
 void safetensors_abandon(SafetensorsWriter *writer);
 
 #endif

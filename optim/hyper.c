@@ -42,7 +42,7 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                    "avoids division by zero; added to the root of the second moment unless the rule says otherwise",
                    HYPER_REAL, 0, 1e6, false, NULL},
     [HYPER_EPS_MODE] = {"eps-mode",
-                        "where eps is added: to the bias-corrected root, to the uncorrected root, or under the root",
+                        "where eps is added: to the corrected root, to the uncorrected root, or under the root",
                         HYPER_CHOICE, 0, 2, false, eps_modes},
     [HYPER_EPS_MAX] = {"eps-max", "eps grows to this during the run; 0: eps is constant", HYPER_REAL, 0, 1e6, false,
                        NULL},

@@ -45,9 +45,9 @@ int optim_check_parameters(const Optim *optim, Error *e);
  * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers that
- * look ahead; lr_factor, the schedule's factor of every learning rate, holds for the whole step. optim_step updates
- * every group from there, with gradients times grad_scale (clipping). Between steps the parameters are the result. */
+/* A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
+ * that look ahead; lr_factor, the schedule's factor of every learning rate, holds for the whole step. optim_step
+ * updates all groups from there, with gradients times grad_scale (clipping); the parameters are then its result. */
 void optim_begin(Optim *optim, double lr_factor);
 void optim_step(Optim *optim, double grad_scale);
 

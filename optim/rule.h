@@ -19,14 +19,13 @@
 enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 
 /* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
-#define OPTIM_RULES(R)                                                                                               \
-    R(sgd)                                                                                                           \
-    R(nesterov)                                                                                                      \
-    R(adagrad)                                                                                                       \
-    R(rmsprop)                                                                                                       \
-    R(adadelta)                                                                                                      \
-    R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(signsgd) R(signum) R(lion) R(muon) R(spectral) R(normuon) R(muonh) \
-        R(normuonh) R(adamh) R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(kl_soap)
+/* clang-format off */
+#define OPTIM_RULES(R) \
+    R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) \
+    R(signsgd) R(signum) R(lion) \
+    R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
+    R(shampoo) R(soap) R(soap_muon) R(kl_soap)
+/* clang-format on */
 
 typedef struct OptimShape {
     size_t rows, cols; /* 0 rows: absent */

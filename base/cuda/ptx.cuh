@@ -4,16 +4,16 @@
 #include <cstdint>
 #include <cuda_bf16.h>
 
-/* Every piece of inline PTX there is. The emulation brings its own file of this name. */
+/* All inline PTX. The emulation has its own file of this name. */
 
-/* What came with sm_80. The model keeps older devices from the kernels that use it, but these must compile for them. */
+/* Requires sm_80. Kernels that use it are never launched on older devices, but must compile for them. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define PTX_SM80(...) __trap()
 #else
 #define PTX_SM80(...) asm volatile(__VA_ARGS__)
 #endif
 
-/* Shared memory of the size given at the launch. */
+/* Shared memory of the size given at launch. */
 template <class T> __device__ __forceinline__ T *dynamic_shared()
 {
     extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];
@@ -25,7 +25,7 @@ __device__ __forceinline__ unsigned shared_address(const void *p)
     return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-/* One 16 x 8 tile of D = A B + C by a warp: A is 16 x 16, B 16 x 8, spread over the lanes. */
+/* One 16 x 8 tile of D = A B + C by a warp: A is 16 x 16, B 16 x 8, distributed over the lanes. */
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                                          const float (&c)[4])
 {
@@ -36,7 +36,7 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
                "f"(c[3]));
 }
 
-/* Lane l brings the address of row l % 8 of matrix l / 8; each matrix has 8 rows of 16 bytes. */
+/* Lane l supplies the address of row l % 8 of matrix l / 8; each matrix has 8 rows of 16 bytes. */
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -59,12 +59,12 @@ __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *
                  : "memory");
 }
 
-/* 16 bytes to shared memory; there when the group they belong to has been waited for. */
+/* Copies 16 bytes to shared memory, complete once their group has been waited for. */
 __device__ __forceinline__ void cp_async16(void *to, const void *from)
 {
     PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
-/* The same; 16 zeros, and nothing is read, unless `there`. */
+/* The same if `there`; otherwise writes 16 zero bytes and reads nothing. */
 __device__ __forceinline__ void cp_async16_or_zeros(void *to, const void *from, bool there)
 {
     PTX_SM80("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0)
@@ -72,13 +72,13 @@ __device__ __forceinline__ void cp_async16_or_zeros(void *to, const void *from, 
 }
 __device__ __forceinline__ void cp_async_commit() { PTX_SM80("cp.async.commit_group;" ::: "memory"); }
 
-/* Until at most PENDING groups are under way. */
+/* Waits until at most PENDING groups are in flight. */
 template <int PENDING> __device__ __forceinline__ void cp_async_wait()
 {
     PTX_SM80("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* 2^x to 2 units in the last place; below 2^-126 it is 0. */
+/* 2^x to 2 ulp; results below 2^-126 are flushed to 0. */
 __device__ __forceinline__ float exp2_approx(float x)
 {
     float y;

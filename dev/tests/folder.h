@@ -6,7 +6,7 @@
 /* A folder for the files of one test program, under TMPDIR or /tmp. */
 extern char folder[64];
 
-/* Makes the folder, its name beginning with `prefix`; false, with a message, if it cannot. */
+/* Creates the folder, its name starting with `prefix`; false, with a message, if it cannot. */
 bool folder_begin(const char *prefix);
 
 /* Removes it with all there is in it. */

@@ -106,7 +106,7 @@ static void test_averages_around_nesterov(void) { averages_around("nesterov"); }
 static void test_tail_begins_late(void)
 {
     for (int k = 0; k < 4; k++) {
-        const bool had_begun = k % 2 == 1, is_old = k / 2 == 1; /* a checkpoint from before tail_began was kept */
+        const bool had_begun = k % 2 == 1, is_old = k / 2 == 1; /* a checkpoint from before tail_began was recorded */
         OptimConfig config = {.rule = "sgd", .steps = 20, .averaging = {.tail = 4, .tail_share = .5}};
         config.averaging.tail_from = had_begun ? 2 : 12;
         Run a, b;

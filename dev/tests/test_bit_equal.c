@@ -1,9 +1,9 @@
-/* Elementwise rules and verbs give the same bits wherever they run: what elements_step and the verbs do to memory where
- * the data is, against the same inline functions in plain loops on the host. Linked with the CPU's verbs this holds
- * their stretches, with the CUDA ones their quads, tails and misaligned arrays, and on a GPU the compiler's arithmetic:
+/* Elementwise rules and verbs give the same bits wherever they run: elements_step and the verbs on the device's memory,
+ * against the same inline functions in plain loops on the host. With the CPU's verbs this tests their stretches, with
+ * the CUDA ones their quads, remainders and misaligned arrays, and on a GPU the compiler's arithmetic:
  * addition, multiplication, fused multiply-add, division and square root are correctly rounded in nvcc's default mode
  * (--prec-div, --prec-sqrt, no --ftz), and --fmad=false fuses nothing that the source does not. No element calls
- * anything else. A NaN's bits are the device's own: it must be one on both sides. */
+ * anything else. A NaN's bits depend on the device: it must only be a NaN on both sides. */
 #include "base/random.h"
 #include "base/threads.h"
 #include "dev/tests/check.h"

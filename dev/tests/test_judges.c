@@ -358,7 +358,7 @@ static void test_case(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * What there is to be judged
+ * What is judged
  */
 
 static size_t case_count(void)

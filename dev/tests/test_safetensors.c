@@ -20,7 +20,7 @@ static void write_raw(const void *data, size_t size)
     check(to && fwrite(data, 1, size, to) == size && fclose(to) == 0, "%s: cannot be written", path);
 }
 
-/* A file with this header, the right length before it, and data_size zero bytes behind it. Returns its size. */
+/* A file with this header, its length before it, and data_size zero bytes after it. Returns the file's size. */
 static size_t compose(char *out, const char *header, size_t data_size)
 {
     const uint64_t length = strlen(header);

@@ -167,7 +167,7 @@ static void test_refusals(void)
     stories_free(&s);
 }
 
-/* Every byte of some stories, changed: refused at the change or behind it, or read as what the text says now. */
+/* Every byte of some stories, changed: rejected at the change or after it, or parsed as the new text. */
 static void test_one_byte_changed(void)
 {
     static const unsigned char others[] = {'a', 'n', ' ', '7', '.', 'T', 0, 255};

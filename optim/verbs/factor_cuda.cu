@@ -1,8 +1,8 @@
 /*
  * The factorisations of verbs.h on a GPU: cuSOLVER and cuBLAS in double, as factor.c computes them on the CPU. Whether
  * a matrix is finite and whether its factorisation converged is recorded on the device and read by kernels: what cannot
- * be factored becomes NaN. A batch is processed a few matrices at a time, so that the doubles fit in SCRATCH_MOST if one
- * matrix's do. cuSOLVER's workspace is queried once per shape and kept.
+ * be factored becomes NaN. A batch is processed a few matrices at a time, so that the doubles fit in SCRATCH_MOST if
+ * one matrix's do. cuSOLVER's workspace is queried once per shape and kept.
  */
 extern "C" {
 #include "optim/verbs/verbs.h"

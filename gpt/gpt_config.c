@@ -63,13 +63,6 @@ static GptActivation choice_of(const GptField *f, const GptConfig *c)
     return *(const GptActivation *)(const void *)((const char *)c + f->offset);
 }
 
-static size_t bytes_of(const GptField *f) { return f->choices == NULL ? sizeof(size_t) : sizeof(GptActivation); }
-
-static void copy_field(const GptField *f, GptConfig *to, const GptConfig *from)
-{
-    memcpy((char *)to + f->offset, (const char *)from + f->offset, bytes_of(f));
-}
-
 int gpt_config_check(const GptConfig *config, Error *e)
 {
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
@@ -93,9 +86,12 @@ int gpt_setup_check(const GptConfig *c, const GptSetup *s, Error *e)
 
 void gpt_override(GptConfig *config, const GptOverrides *overrides)
 {
-    for (size_t i = 0; i < GPT_FIELDS; i++)
+    for (size_t i = 0; i < GPT_FIELDS; i++) {
+        const size_t at = gpt_fields[i].offset,
+                     size = gpt_fields[i].choices == NULL ? sizeof(size_t) : sizeof(GptActivation);
         if (overrides->set[i])
-            copy_field(&gpt_fields[i], config, &overrides->values);
+            memcpy((char *)config + at, (const char *)&overrides->values + at, size);
+    }
 }
 
 int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const char *what, Error *e)

@@ -48,11 +48,11 @@ static const char *const activation_keys[][2] = {
 /* clang-format off */
 #define SIZE(member, limit) .offset = offsetof(GptConfig, member), .kind = GPT_SIZE, .most = limit
 const GptField gpt_fields[GPT_FIELDS] = {
-    [GPT_FIELD_L] = {"L", "layers", "L", "n_layer", "transformer blocks; this and what follows override the preset", SIZE(L, 4096)},
-    [GPT_FIELD_NH] = {"NH", "heads", "NH", "n_head", "attention heads; they divide the width", SIZE(NH, 1 << 20)},
-    [GPT_FIELD_C] = {"C", "width", "C", "n_embd", "channels", SIZE(C, 1 << 20)},
-    [GPT_FIELD_V] = {"V", "vocab", "V", "vocab_size", "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2", SIZE(V, 1 << 24)},
-    [GPT_FIELD_T] = {"T", "seq-len", "T", "n_positions", "tokens in a sequence", SIZE(T, 1 << 24), .may_be_less = true},
+    [GPT_FIELD_L] = {"L", "layers", "L", "n_layer", "transformer blocks; this and the options below override the preset", SIZE(L, 4096)},
+    [GPT_FIELD_NH] = {"NH", "heads", "NH", "n_head", "attention heads; must divide --width", SIZE(NH, 1 << 20)},
+    [GPT_FIELD_C] = {"C", "width", "C", "n_embd", "channels of the residual stream", SIZE(C, 1 << 20)},
+    [GPT_FIELD_V] = {"V", "vocab", "V", "vocab_size", "vocabulary size: 256 for bytes, 50257 for GPT-2", SIZE(V, 1 << 24)},
+    [GPT_FIELD_T] = {"T", "seq-len", "T", "n_positions", "tokens per sequence", SIZE(T, 1 << 24), .may_be_less = true},
     [GPT_FIELD_ACTIVATION] = {"activation", "activation", "NAME", "activation_function", "nonlinearity of the MLP",
      .offset = offsetof(GptConfig, activation), .kind = GPT_CHOICE, .choices = activation_names, .stored = activation_keys},
 };

@@ -1,16 +1,16 @@
 /*
  * test_gpt [--dtype fp32|tf32|bf16] FILE...
  *
- * Diffs a twin of the model, whichever this program is linked with, against reference files that dev/reference/reference.py made
- * with PyTorch in fp64: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon. Prints a
- * line for each quantity with its worst tensor, and exits with 1 unless every one of every file lies within its bound.
+ * Compares the twin of the model that this program is linked with against reference files, made with PyTorch in fp64 by
+ * dev/reference/reference.py: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon.
+ * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds.
  *
  * Errors are the largest over a tensor's elements, relative to the tensor's scale, max|reference|. The fused q, k and v
- * are three tensors here, since their scales differ. The gradient of the key bias is zero in theory (softmax does not
- * see what it adds to a row of scores), so its rounding noise is held against the scale of the query's.
+ * are three tensors here, since their scales differ. The gradient of the key bias is zero in exact arithmetic
+ * (softmax ignores what it adds to a row of scores), so its rounding noise is compared with the query's scale.
  *
- * With tf32 and bf16 the errors are Euclidean, |got - want| / |want| of a tensor, and the bound is twice what PyTorch's
- * own bf16 (autocast) errs there, which dev/reference/reference.py --bf16 has recorded in the file.
+ * With tf32 and bf16 the errors are Euclidean, |got - want| / |want| of a tensor, and the bound is twice the error of
+ * PyTorch's own bf16 (autocast), which dev/reference/reference.py --bf16 has recorded in the file.
  */
 
 #include "dev/reference/reference_file.h"
@@ -26,7 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double UNIT = 0x1p-24; /* fp32 rounds to within this, relatively */
+static const double UNIT = 0x1p-24; /* relative rounding error of fp32, at most */
 
 typedef struct Comparison Comparison;
 struct Comparison {
@@ -36,7 +36,7 @@ struct Comparison {
     int (*run)(Reference *, const Comparison *, Row *, Error *); /* -1: something is missing or malformed */
 };
 
-/* One tensor of an arena with "<prefix><name of t>". */
+/* Compares a tensor of an arena with "<prefix><name of t>". */
 static int compare_with_file(Reference *ref, GptArena arena, const Tensor *t, const char *prefix, Bound bound, Row *row,
                              Error *e)
 {
@@ -57,7 +57,7 @@ static double backward(Reference *ref)
     return gpt_loss_sum(ref->gpt);
 }
 
-/* `first` must overwrite what the arena held: nothing of this may be left. */
+/* `first` must overwrite what the arena held: no NaN may be left. */
 static void poison_gradients(Reference *ref)
 {
     for (const Tensor *t = ref->table->tensors; t < ref->table->tensors + ref->table->count; t++) {
@@ -78,7 +78,7 @@ static int compare_loss(Reference *ref, const Comparison *c, Row *row, Error *e)
     return 0;
 }
 
-/* gpt_backward returns what gpt_loss does: the same fp32 losses of positions, each rounded once, summed in double. */
+/* gpt_backward gives the loss of gpt_loss: the same fp32 losses of positions, each rounded once, summed in double. */
 static int compare_loss_of_backward(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     (void)e;
@@ -88,7 +88,7 @@ static int compare_loss_of_backward(Reference *ref, const Comparison *c, Row *ro
     return 0;
 }
 
-/* The first residual beyond its bound is where the twin goes astray: later ones only inherit. */
+/* The first residual beyond its bound is where the twin goes wrong: later ones only inherit it. */
 static void print_divergence(size_t layer)
 {
     if (layer == 0)
@@ -139,7 +139,7 @@ static double cross_entropy(const float *logits, size_t V, int32_t target)
     return target < 0 ? 0 : largest + log(sum) - (double)logits[target];
 }
 
-/* Each against what the file's logits give. */
+/* Each position's against that of the file's logits. */
 static int compare_losses(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     const size_t V = ref->config.V, rows = ref->B * ref->T;
@@ -154,7 +154,7 @@ static int compare_losses(Reference *ref, const Comparison *c, Row *row, Error *
     for (size_t i = 0; i < rows; i++) {
         const double want = cross_entropy(ref->want + i * V, V, ref->targets[i]);
         ref->got[i] = (float)losses[i];
-        ref->want[i] = (float)want; /* of logits that have been read */
+        ref->want[i] = (float)want; /* these logits have been read */
     }
     free(losses);
     row_record_error(row, "losses", max_error(ref->got, ref->want, rows), max_abs(ref->want, rows), c->bound);
@@ -178,8 +178,8 @@ static int compare_gradients(Reference *ref, const Comparison *c, Row *row, Erro
     return 0;
 }
 
-/* The batch as B micro-batches of one sequence, whose gradients add up, against the batch at once: two fp32 results,
- * each of which may lie as far from the truth as PyTorch's own in fp32, 1.5e-6 (dev/reference/reference.py prints it). */
+/* Gradients accumulated over B micro-batches of one sequence against those of the whole batch: two fp32 results, each
+ * of which may be as far from the exact one as PyTorch's own in fp32, 1.5e-6 (dev/reference/reference.py prints it). */
 static int compare_accumulation(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     (void)e;
@@ -205,7 +205,7 @@ static int compare_accumulation(Reference *ref, const Comparison *c, Row *row, E
 
 /* --- Inference --- */
 
-/* A model without gradients that holds the file's parameters; the caller frees it. */
+/* An inference model with the file's parameters; the caller frees it. */
 static int create_inference(Reference *ref, size_t B, Gpt **gpt, Error *e)
 {
     const GptSetup setup = {
@@ -229,7 +229,7 @@ static int compare_inference(Reference *ref, const Comparison *c, Row *row, Erro
     return failed;
 }
 
-/* The first sequence token by token, after a prompt of `prompt` tokens that went through gpt_forward. */
+/* Decodes the first sequence token by token, after a prompt of `prompt` tokens passed to gpt_forward. */
 static int decode(Reference *ref, size_t prompt, const Comparison *c, Row *row, Error *e)
 {
     const size_t V = ref->config.V;
@@ -306,7 +306,7 @@ static int create_optim(Reference *ref, const char *name, Optim **optim, Error *
     return optim_create(&config, ref->table->tensors, ref->table->count, &arenas, optim, e);
 }
 
-/* The largest max|g|/|g| (Euclidean) of the gradients of t over the steps, of each block apart. */
+/* The largest max|g|/|g| (Euclidean) of the gradients of t over the steps, each block separately. */
 static int largest_spread(Reference *ref, const char *rule, const Tensor *t, double *spread, Error *e)
 {
     const size_t n = tensor_size(t) / t->blocks;
@@ -327,22 +327,21 @@ static int largest_spread(Reference *ref, const char *rule, const Tensor *t, dou
 }
 
 /*
- * What fp32 may do to a parameter in N updates with given gradients. An update rounds the parameter, by at most 2^-24
+ * How far fp32 may move a parameter in N updates with given gradients. An update rounds the parameter, by at most 2^-24
  * of it, and the decay's factor 1 - lr wd, by at most 2^-25: together 0.9e-7, for which c->bound is 1e-7 of the scale.
  * The reference's own rounding adds 2^-24.
  *
- * AdamW's step adds little to that, also where a gradient is near zero: m/(sqrt(v) + eps) depends on relative errors
+ * AdamW's step adds little to that, even where a gradient is near zero: m/(sqrt(v) + eps) depends on relative errors
  * alone, which are 2^-24 for a rounded gradient and a few of these for m and sqrt(v), and by Cauchy-Schwarz
  * |m|/sqrt(v) < 1.2 for betas of 0.9 and 0.95, however gradients cancel in m. So a step is known to about 8 * 2^-24 lr:
  * less than a tenth of the above while the scale exceeds 40 lr.
  *
  * Muon's iteration X -> aX + b(XX')X + c(XX')^2 X starts with |X| = 1 (Frobenius) and has slope a = 3.4445 at zero.
  * Normalisation and iterations k = 1..5 each round X, whose norm is at most a^k by then, by about 2^-24 of it; what
- * follows can blow a direction of small singular values up by a^(5-k). So each of the six adds a^5 = 485 times 2^-24,
+ * follows can amplify directions of small singular values by a^(5-k). So each of the six adds a^5 = 485 times 2^-24,
  * times (a + |b| + c) / a = 3 for the terms an iteration sums, times sqrt(4) for its four rounded operations (three
  * products and a sum): 3 sqrt(4) sqrt(6) = 15 in all, as they are independent. Rounding errors lie where X is large,
- * so an element gets at most the share max|X|/|X| of the norm, which is the gradient's. N steps add up to sqrt(N) times
- * one.
+ * so an element gets at most the share max|X|/|X| of the norm, which is the gradient's. N steps give sqrt(N) times one.
  */
 static int update_bound(Reference *ref, const Comparison *c, const Tensor *t, Bound *bound, Error *e)
 {
@@ -357,7 +356,7 @@ static int update_bound(Reference *ref, const Comparison *c, const Tensor *t, Bo
     return 0;
 }
 
-/* N updates with the gradients that PyTorch saw. */
+/* N updates with PyTorch's gradients. */
 static int update_with_fed_gradients(Reference *ref, const char *rule, Error *e)
 {
     Optim *optim;
@@ -390,7 +389,7 @@ static int compare_fed_updates(Reference *ref, const Comparison *c, Row *row, Er
     return 0;
 }
 
-/* One step of training on the file's batch k: *loss is the mean before the update, *want what PyTorch had. */
+/* One step of training on the file's batch k: *loss is the mean before the update, *want PyTorch's. */
 static int train_step(Reference *ref, const char *rule, size_t k, Optim *optim, double *loss, float *want, Error *e)
 {
     char name[64];
@@ -454,12 +453,12 @@ static void record_rounded(Reference *ref, const char *what, double error, Row *
     double own = 0;
     Error e;
     snprintf(key, sizeof key, "bf16.%s", what);
-    if (reference_number(ref, key, &own, &e) != 0) /* a bound of 0 then, which nothing but equality meets */
+    if (reference_number(ref, key, &own, &e) != 0) /* the bound is then 0, which only equality meets */
         own = 0;
     row_record(row, what, error, 2 * own);
 }
 
-/* Of the mean; the bound is of the errors of single positions, whose mean may vanish by chance. */
+/* Of the mean; the bound comes from the errors of single positions, whose mean may vanish by chance. */
 static int compare_rounded_loss(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     float want;
@@ -533,7 +532,7 @@ static int compare_rounded_gradients(Reference *ref, const Comparison *c, Row *r
     return 0;
 }
 
-/* Where layers share their activations, as in training with little memory. */
+/* With layers that share their activations, as in training with little memory. */
 static int compare_decode_recomputing(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     ref->recompute = GPT_RECOMPUTE_LAYERS;
@@ -542,7 +541,7 @@ static int compare_decode_recomputing(Reference *ref, const Comparison *c, Row *
     return failed;
 }
 
-/* Gradients with those in `kept`. */
+/* Compares the gradients with those in `kept`. */
 static int compare_with_kept(Reference *ref, const Comparison *c, Row *row)
 {
     poison_gradients(ref);
@@ -555,8 +554,8 @@ static int compare_with_kept(Reference *ref, const Comparison *c, Row *row)
     return 0;
 }
 
-/* Gradients with what the backward pass computes once more are those without, to the bit; but a rounded GELU is
- * computed again from its rounded input, so that is held against the file. */
+/* Gradients with recomputation equal those without, bit for bit; but a rounded GELU is recomputed from its rounded
+ * input, so that is compared with the file. */
 static int compare_recomputed(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
     Gpt *const plain = ref->gpt;
@@ -572,7 +571,7 @@ static int compare_recomputed(Reference *ref, const Comparison *c, Row *row, Err
             failed = -1;
         if (failed == 0)
             failed = reference_load_arena(ref, ref->gpt, GPT_PARAMS, "param.", e);
-        for (int again = 0; again < 3 && failed == 0; again++) /* the later ones replayed from a CUDA graph */
+        for (int again = 0; again < 3 && failed == 0; again++) /* later passes are replayed from a CUDA graph */
             failed = recompute == GPT_RECOMPUTE_CHEAP && ref->dtype != GPT_FP32
                          ? compare_rounded_gradients(ref, c, row, e)
                          : compare_with_kept(ref, c, row);

@@ -1,12 +1,12 @@
 /*
- * GPT-2 on the CPU: forward and backward of every layer, in fp32, over OpenMP and one matrix product (base/matmul.h).
+ * GPT-2 on the CPU: forward and backward of every layer, in fp32, with OpenMP and one matrix product (base/matmul.h).
  *
- * Names of sizes, everywhere: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, width C,
+ * Sizes, throughout: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, width C,
  * vocabulary V. Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias.
  * The gradient of x is called dx.
  *
- * Results do not depend on the number of threads: every loop below either writes each element from one iteration, or
- * sums over PARTS fixed parts of the rows that are added in order.
+ * Results do not depend on the number of threads: every loop below either writes each element in one iteration or
+ * sums over PARTS fixed parts of the rows, which are added in order.
  */
 #include "base/clock.h"
 #include "base/matmul.h"
@@ -23,8 +23,8 @@
 
 enum {
     PARTS = 32,                  /* parts of the rows in sums over rows */
-    QUERIES = 64,                /* queries of a head that are attended at once */
-    CLASSIFIER_ROWS = 512,       /* most rows whose logits exist at once ... */
+    QUERIES = 64,                /* queries of a head processed at once */
+    CLASSIFIER_ROWS = 512,       /* rows of logits at a time, at most ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
 };
 
@@ -32,7 +32,7 @@ enum {
  * Views of the arenas
  */
 
-/* The parameters of one layer, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h). NULL: the model has none. */
+/* The parameters of one layer, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h). NULL: absent. */
 typedef struct Weights {
 #define MEMBER(name, ...) float *name;
     GPT_PARAMETERS(MEMBER)
@@ -47,15 +47,15 @@ typedef struct Activations {
 struct Gpt {
     GptConfig config;
     GptTable table;
-    GptSetup setup; /* B and T: the most */
+    GptSetup setup; /* B and T: the maxima */
     size_t threads;
     size_t B, T;     /* of the last gpt_forward */
     int32_t *tokens; /* (R) of the last gpt_forward */
-    double loss_sum; /* of the gpt_backward calls since the first */
+    double loss_sum; /* over the gpt_backward calls since `first` */
     GptTimes times;
 
     float *params, *grads;
-    Activations acts; /* layer 0; the layers follow one another in each buffer */
+    Activations acts; /* of layer 0; each buffer holds the layers in order */
     float *residual_final, *lnf, *lnf_mean, *lnf_rstd;
     float *logits;            /* (classifier_rows, Vp) */
     double *losses;           /* (R) */
@@ -108,7 +108,7 @@ static size_t classifier_rows(const GptConfig *c)
 
 static size_t part_begin(size_t part, size_t rows) { return rows * part / PARTS; }
 
-/* sums (n) = the PARTS rows of partial (PARTS,n), plus what was there unless `first`. */
+/* sums (n) = the PARTS rows of partial (PARTS,n), added to what was there unless `first`. */
 static void add_parts(float *sums, const float *partial, size_t n, bool first)
 {
 #pragma omp parallel for schedule(static)
@@ -148,7 +148,7 @@ typedef struct Operand {
 static Operand stored(const float *x, size_t ld) { return (Operand){x, ld, false}; }
 static Operand transposed(const float *x, size_t ld) { return (Operand){x, ld, true}; }
 
-/* c (m,n) = alpha a (m,k) b (k,n) + beta c, to be multiplied: by all threads, or inside a parallel region here. */
+/* Describes c (m,n) = alpha a (m,k) b (k,n) + beta c, for all threads or, inside a parallel region, the calling one. */
 static Matmul product(size_t m, size_t n, size_t k, float alpha, Operand a, Operand b, float beta, float *c, size_t ldc)
 {
     return (Matmul){.m = m,
@@ -185,8 +185,8 @@ static void embedding_forward(float *out, const int32_t *tokens, const Weights *
     }
 }
 
-/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. A token's row may be
- * met many times, so the columns are dealt out to the threads and not the rows. */
+/* dwte is accumulated (the classifier has written it already); dwpe is overwritten when `first`. A token may occur many
+ * times, so the columns are distributed over the threads, not the rows. */
 static void embedding_backward(const Weights *dw, const float *dout, const int32_t *tokens, const GptConfig *c,
                                size_t B, size_t T, bool first)
 {
@@ -293,7 +293,7 @@ static inline float gelu_slope(float x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * The activation of the MLP, whichever of GPT_ACTIVATIONS the model has
+ * The MLP's activation, one of GPT_ACTIVATIONS
  */
 
 /* act (n) = activation(fc (n)) */
@@ -327,7 +327,7 @@ static void activation_backward(GptActivation activation, float *d, const float 
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Linear layers. What follows a product elementwise, its epilogue, is done tile by tile, while the tile is in cache.
+ * Linear layers. The elementwise epilogue of a product is applied tile by tile, while the tile is in cache.
  */
 
 typedef struct Epilogue {
@@ -409,7 +409,7 @@ static void linear_backward_input(float *dinp, const float *dout, const float *w
     matmul(&p);
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: floats from one row of dout to the next. */
+/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: the row stride of dout, in floats. */
 static void linear_backward_weight(float *dweight, const float *dout, size_t lddout, const float *inp, size_t rows,
                                    size_t C, size_t OC, bool first)
 {
@@ -417,12 +417,12 @@ static void linear_backward_weight(float *dweight, const float *dout, size_t ldd
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Causal attention (Vaswani et al. 2017). A head's queries are taken QUERIES at a time against all keys before them,
- * so that no (T,T) array exists; the backward pass makes the probabilities again from att_lse, as FlashAttention
- * (Dao et al. 2022) does.
+ * Causal attention (Vaswani et al. 2017). A head's queries are processed QUERIES at a time against all keys up to
+ * them, so that no (T,T) array exists; the backward pass recomputes the probabilities from att_lse, as in
+ * FlashAttention (Dao et al. 2022).
  */
 
-/* One head of one sequence. Rows are T positions, `stride` floats apart. */
+/* One head of one sequence. */
 typedef struct Head {
     const float *q, *k, *v; /* (T,HS) at stride 3C */
     size_t T, HS, C;
@@ -442,7 +442,7 @@ static void head_scores(const Head *head, float *scores, size_t query, size_t n,
                           transposed(head->k, 3 * head->C), 0, scores, keys));
 }
 
-/* The largest of n values, lane by lane, which compilers make vector code of without fast-math. */
+/* The largest of n values, lane by lane, which compilers vectorise without fast-math. */
 static float largest(const float *x, size_t n)
 {
     enum { LANES = 16 };
@@ -510,8 +510,8 @@ static void attention_forward(const Gpt *g, float *att, float *lse, const float 
 }
 
 /* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
- * dQ = scale dS K,  dK = scale dS^T Q.  Blocks of queries go from the last, which sees all keys and so writes dK and
- * dV, to the first; the others add. scratch (2,QUERIES,T). */
+ * dQ = scale dS K,  dK = scale dS^T Q.  Blocks of queries run from the last, which sees all keys and so overwrites
+ * dK and dV, to the first; the others accumulate. scratch (2,QUERIES,T). */
 static void head_backward(const Head *head, float *dq, const float *datt, const float *att, const float *lse,
                           float *scratch)
 {
@@ -575,7 +575,7 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
+ * Classifier: logits = lnf wte^T and cross-entropy, a block of rows at a time
  */
 
 /* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)).
@@ -605,7 +605,7 @@ static void cross_entropy(float *logits, double *losses, const int32_t *targets,
     }
 }
 
-/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and dwte, written over when `first`. */
+/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and dwte, overwritten when `first`. */
 static double classifier(Gpt *g, const int32_t *targets, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
@@ -638,7 +638,7 @@ static void logits_of_row(const Gpt *g, size_t row, float *logits)
  * The whole model
  */
 
-/* Layer `layer` over `rows` rows from `row` on: all of a batch, or in decoding one row, whose position it is. */
+/* Layer `layer` on `rows` rows from `row` on: the whole batch or, when decoding, one row, its position. */
 static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode)
 {
     const size_t C = g->config.C;
@@ -774,7 +774,7 @@ void gpt_residual(const Gpt *g, size_t layer, float *to)
 
 typedef struct Buffer {
     float **place;
-    double floats; /* how many: a double, so that absurd sizes do not wrap around before they are refused */
+    double floats; /* how many: a double, so that absurd sizes do not overflow before they are refused */
     const char *what;
 } Buffer;
 

@@ -1,13 +1,13 @@
 /*
  * GPT-2 on a GPU, forward and backward: the CUDA twin of train_gpt.c, the same functions in the same order.
  *
- * What tensor cores read, and what only travels between kernels, is of type X: bf16, or float for diffing. Parameters,
- * their gradients, the residual stream and its gradient, means, losses and every sum are fp32 (losses: double)
- * whatever X is; products read a copy of the parameters that is rounded to bf16 after each update. The residual
- * stream is where bf16 would lose most: each layer adds a little to it.
+ * What tensor cores read, and what only passes between kernels, is of type X: bf16, or float for comparisons.
+ * Parameters, their gradients, the residual stream and its gradient, means, losses and all sums are fp32 (losses:
+ * double) whatever X is; products read a copy of the parameters, rounded to bf16 after each update. bf16 would lose
+ * most in the residual stream, to which each layer adds a little.
  *
- * Products are cuBLASLt's; all else are our own kernels on one stream. Two runs give the same bits: no atomics, every
- * sum in a fixed order.
+ * Products are cuBLASLt's; everything else is our own kernels, on one stream. Results are bit-reproducible: no atomics,
+ * every sum in a fixed order.
  *
  * R = B*T rows of tokens; every other name as in train_gpt.c.
  */
@@ -38,7 +38,7 @@ namespace {
 
 enum : size_t {
     PARTS_MOST = 512,            /* partial sums over rows ... */
-    PART_ROWS = 8,               /* ... each over so many rows at least */
+    PART_ROWS = 8,               /* ... each over at least so many rows */
     CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
     LOSS_THREADS = 512,
@@ -53,8 +53,8 @@ enum { OLDEST_DEVICE = 7, OLDEST_TENSOR = 8 }; /* compute capability: Turing; Am
  * Views of the arenas
  */
 
-/* The parameters of one layer in fp32, their copy in X, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h); of
- * wte Vp rows. NULL: the model has none. */
+/* The parameters of one layer in fp32, their copy in X, or their gradients: the rows of GPT_PARAMETERS (gpt/gpt.h); wte
+ * has Vp rows. NULL: absent. */
 template <class X> struct Weights {
 #define MEMBER(name, ...) X *name;
     GPT_PARAMETERS(MEMBER)
@@ -71,14 +71,14 @@ template <class X> struct Activations {
 
 struct Gpt {
     GptConfig config;
-    GptSetup setup; /* B and T: the most */
+    GptSetup setup; /* B and T: the maxima */
     GptTable table;
     size_t B, T; /* of the last gpt_forward */
 
     int device_major; /* of its compute capability */
     cudaStream_t stream;
     Lt lt;
-    Staging staging; /* of tokens on their way to the device */
+    Staging staging; /* of tokens in transit to the device */
     Replay replay;   /* of whole passes, as CUDA graphs */
     Stopwatch stopwatch;
     int32_t *host_tokens; /* (R) of the last gpt_forward */
@@ -87,20 +87,20 @@ struct Gpt {
     int32_t *row_order;        /* (R) rows by token, see embedding_backward */
     int32_t *runs, *long_runs; /* (runs_most, 2) (long_runs_most, 2) */
     double *losses;            /* (R) */
-    double *loss_sums;         /* (2): of gpt_loss; of the gpt_backward calls since the first */
+    double *loss_sums;         /* (2): of gpt_loss; over the gpt_backward calls since `first` */
 
     float *params, *grads;
-    void *weights;            /* params in X, of which they may be a copy */
-    uint64_t params_version;  /* goes up with each write of params */
-    uint64_t weights_version; /* that weights were made from */
+    void *weights;            /* the parameters in X: params itself or a copy */
+    uint64_t params_version;  /* incremented by each write to params */
+    uint64_t weights_version; /* from which weights were made */
 
-    Activations<void> acts; /* layer 0; the layers follow one another in each buffer, or share it */
+    Activations<void> acts; /* of layer 0; each buffer holds the layers in order, or they share it */
     float *residual_final;  /* (R,C) */
     void *lnf;              /* (R,C) */
     float *lnf_mean, *lnf_rstd;
     void *logits;                      /* (classifier_rows, Vp) */
     float *row_logits, *decode_scores; /* (Vp) (NH,T) */
-    void *narrow; /* (R,C): what a layer adds to the residual stream; in the backward pass gradients */
+    void *narrow; /* (R,C): what a layer adds to the residual stream; gradients in the backward pass */
 
     /* backward only */
     float *dresidual;        /* (R,C) */
@@ -126,7 +126,7 @@ template <class X> static Weights<X> weights_of(const Gpt *g, X *arena, size_t l
 static Weights<float> params_of(const Gpt *g, size_t layer) { return weights_of(g, g->params, layer); }
 static Weights<float> grads_of(const Gpt *g, size_t layer) { return weights_of(g, g->grads, layer); }
 
-/* Layer `layer`'s activations from row `row` on. Buffers of what is computed again hold one layer. */
+/* Layer `layer`'s activations from row `row` on. Buffers of what is recomputed hold one layer. */
 template <class X> static Activations<X> activations_of(const Gpt *g, size_t layer, size_t row)
 {
     const GptConfig *c = &g->config;
@@ -135,7 +135,7 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
 #define VIEW(member, type, elements, again) (type *)g->acts.member + at(again) * (elements),
     Activations<X> view = {GPT_ACTIVATION_BUFFERS(VIEW)};
 #undef VIEW
-    /* one sequence, which may be decoded from, keeps each layer's keys and values in any case */
+    /* a single sequence, which decoding may continue, always keeps every layer's keys and values */
     if (g->setup.recompute == GPT_RECOMPUTE_LAYERS && g->B == 1)
         view.qkv = (X *)g->acts.qkv + (layer * g->setup.T + row) * 3 * c->C;
     return view;
@@ -148,7 +148,7 @@ static size_t classifier_rows(const GptConfig *c)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Elements, several at a time. Kernels take N neighbours at once: 8 where rows are multiples of 8, otherwise 1.
+ * Elements, several at a time. Kernels take N neighbours at once: 8 if the row length is a multiple of 8, otherwise 1.
  */
 
 template <class X, int N> struct alignas(N == 8 ? 16 : sizeof(X)) Pack {
@@ -191,7 +191,7 @@ template <class X> __global__ static void round_kernel(X *to, const float *from,
     store(to + i, x);
 }
 
-/* The copy of the parameters that products read, made again where it is old. */
+/* Renews the copy of the parameters that products read, if it is stale. */
 template <class X> static void round_weights(Gpt *g)
 {
     const size_t n = g->table.arena_size; /* a multiple of 16 */
@@ -210,17 +210,17 @@ static size_t parts_of(size_t rows)
     return parts < PARTS_MOST ? parts : (size_t)PARTS_MOST;
 }
 
-/* Of part blockIdx.y of gridDim.y. */
+/* The first row and the end of part blockIdx.y of gridDim.y. */
 __device__ static size_t part_begin(size_t rows) { return rows * blockIdx.y / gridDim.y; }
 __device__ static size_t part_end(size_t rows) { return rows * (blockIdx.y + 1) / gridDim.y; }
 
 enum { SUMS_MOST = 3, PART_GROUPS = 32 };
 
 struct Sums {
-    float *to[SUMS_MOST]; /* (n) each; NULL: is not wanted */
+    float *to[SUMS_MOST]; /* (n) each; NULL: not wanted */
 };
 
-/* A block of 32 columns by PART_GROUPS groups of parts, of sum blockIdx.y. */
+/* A block takes 32 columns by PART_GROUPS groups of parts, of sum blockIdx.y. */
 __global__ static void __launch_bounds__(32 * PART_GROUPS)
     add_parts_kernel(Sums sums, const float *partial, size_t stride, unsigned parts, size_t n, bool first)
 {
@@ -243,7 +243,7 @@ __global__ static void __launch_bounds__(32 * PART_GROUPS)
     to[i] = total;
 }
 
-/* For sum k: (n) = the sum of columns k n .. of partial (parts, stride), plus what was there unless `first`. */
+/* Sum k (n) = columns k n .. of partial (parts, stride) summed over parts, added to what was there unless `first`. */
 static void add_parts(const Gpt *g, const Sums &sums, const float *partial, size_t stride, size_t parts, size_t n,
                       bool first)
 {
@@ -317,7 +317,7 @@ static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, c
     });
 }
 
-/* A block takes 32 N columns of a run, the rows where one token stands: begin and end in row_order. Its warps share the
+/* A block takes 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps share the
  * rows. */
 template <int N, int WARPS>
 __global__ static void wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens,
@@ -357,13 +357,13 @@ __global__ static void wpe_backward_kernel(float *dwpe, const float *dout, size_
     }
 }
 
-enum : size_t { LONG_RUN = 64 /* rows; a common token's are shared by more warps */ };
+enum : size_t { LONG_RUN = 64 /* rows; a frequent token's are shared by more warps */ };
 
-/* Runs of either kind, at most: distinct tokens, and those that stand in LONG_RUN rows. */
+/* Most runs of either kind: distinct tokens, and those in at least LONG_RUN rows. */
 static size_t runs_most(const GptConfig *c, size_t rows) { return rows < c->V ? rows : c->V; }
 static size_t long_runs_most(size_t rows) { return rows / LONG_RUN + 1; }
 
-/* Sorts the rows of the batch by token, on the host, which has the tokens: no two blocks then add to one row. */
+/* Sorts the batch's rows by token, on the host, which has the tokens, so that no two blocks add to one row of dwte. */
 static void sort_tokens(Gpt *g)
 {
     const size_t R = g->B * g->T, V = g->config.V, most = runs_most(&g->config, R), long_most = long_runs_most(R);
@@ -389,7 +389,7 @@ static void sort_tokens(Gpt *g)
         order[(size_t)next[(size_t)g->host_tokens[r]]++] = (int32_t)r;
 }
 
-/* dwte is added to (the classifier has written it before); dwpe is written over when `first`. */
+/* dwte is accumulated (the classifier has written it already); dwpe is overwritten when `first`. */
 static void embedding_backward(const Gpt *g, const Weights<float> *dw, const float *dout, const GptConfig *c, size_t B,
                                size_t T, bool first)
 {
@@ -405,10 +405,10 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5). One warp a row.
+ * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5). One warp per row.
  */
 
-/* Warps of a block whose shared memory holds a row for each: as many as fit in 48 KiB, 8 at most. */
+/* Warps of a block, each with a row in shared memory: as many as fit in 48 KiB, at most 8. */
 static unsigned layernorm_warps(size_t C)
 {
     unsigned warps = 8;
@@ -426,7 +426,7 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
     float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
     if (r >= rows)
         return;
-    for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane meets its own elements only */
+    for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane touches only its own elements */
         load(v, x + r * C + i);
         if (delta != NULL) {
             load(w, delta + r * C + i);
@@ -459,7 +459,7 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
     }
 }
 
-/* Of x, or where there is a delta of sum = x + delta, which is written too. */
+/* Of x or, given a delta, of sum = x + delta, which is also written. */
 template <class X>
 static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x,
                               const X *delta, const float *gain, const float *bias, size_t rows, size_t C)
@@ -475,19 +475,19 @@ static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, fl
 
 /* What layernorm_backward reads and writes. */
 template <class X> struct LayerNormBackward {
-    float *dx;     /* (rows,C) is added to, or with `first_term` written over */
-    X *rounded;    /* (rows,C) the new dx in X, or NULL where X is float */
+    float *dx;     /* (rows,C) accumulated, or overwritten if `first_term` */
+    X *rounded;    /* (rows,C) the new dx in X; NULL if X is float */
     const X *dout; /* (rows,C) */
     const float *x, *mean, *rstd, *gain;
     bool first_term;
 };
 
-/* Threads of a block of layernorm_backward_kernel, at most, and packs of columns that each then has in wide rows. */
+/* Most threads of a block of layernorm_backward_kernel, and packs of columns that each has in wide rows. */
 enum { LAYERNORM_THREADS = 512, LAYERNORM_WIDE_THREADS = 256 };
 template <int N> constexpr int layernorm_wide_packs() { return N == 8 ? 4 : 16; }
 
 /*
- * A block takes the rows of a part, two at a time where they are not wide; a thread takes PACKS packs of N columns and
+ * A block takes the rows of a part, two at a time unless they are wide; a thread takes PACKS packs of N columns and
  * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
  */
 template <int N, int PACKS, class X>
@@ -495,7 +495,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERN
     layernorm_backward_kernel(LayerNormBackward<X> l, float *partial, size_t rows, size_t C)
 {
     enum { ROWS = PACKS == 1 ? 2 : 1 };
-    __shared__ float warp_sums[2][ROWS][2][32]; /* by turns, so that one barrier a turn is enough */
+    __shared__ float warp_sums[2][ROWS][2][32]; /* alternating, so that one barrier per turn is enough */
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const size_t end = part_end(rows);
     float gain[PACKS][N] = {}, gain_sum[PACKS][N] = {}, bias_sum[PACKS][N] = {}, dx_sum[PACKS][N] = {};
@@ -599,8 +599,8 @@ static void launch_layernorm_backward(const Gpt *g, const LayerNormBackward<X> &
 }
 
 /* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
- * dgain += sum of dout xhat, dbias += sum of dout.  dx is then the gradient of what the layer below has added to the
- * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL where there is none. */
+ * dgain += sum of dout xhat, dbias += sum of dout.  dx is then the gradient of what the layer below added to the
+ * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL: there is none. */
 template <class X>
 static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, float *dgain, float *dbias,
                                float *dbias_below, size_t rows, size_t C, bool first)
@@ -630,7 +630,7 @@ __device__ static float gelu_slope(float x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * The activation of the MLP, whichever of GPT_ACTIVATIONS the model has
+ * The MLP's activation, one of GPT_ACTIVATIONS
  */
 
 template <int F> __device__ static float activation(float x)
@@ -683,7 +683,7 @@ template <int F, int N, class X> __global__ static void activation_kernel(X *act
     store(act + i, value);
 }
 
-/* act (n) = activation(fc), once more for the backward pass. */
+/* act (n) = activation(fc), recomputed for the backward pass. */
 template <class X> static void activation_forward(const Gpt *g, X *act, const X *fc, size_t n)
 {
     with_activation(g, [&](auto F) {
@@ -694,7 +694,7 @@ template <class X> static void activation_forward(const Gpt *g, X *act, const X 
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Linear layers, and what follows a product elementwise, its epilogue
+ * Linear layers, and the elementwise epilogues of their products
  */
 
 template <int F, int N, class X>
@@ -722,8 +722,8 @@ __global__ static void epilogue_kernel(X *out, const float *bias, X *act, const 
         store(act + i, value);
 }
 
-/* out (rows,OC) += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out); what
- * is NULL is left out. */
+/* out (rows,OC) += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out);
+ * NULL steps are skipped. */
 template <class X>
 static void apply_epilogue(const Gpt *g, X *out, const float *bias, X *act, const X *slope_of, size_t rows, size_t OC)
 {
@@ -741,7 +741,7 @@ template <class X> constexpr cudaDataType_t type_of()
     return std::is_same<X, float>::value ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/* c (m,n) = op(a) op(b) + beta c, in fp32, or rounded to Y. False where cuBLASLt does not have the epilogue. */
+/* c (m,n) = op(a) op(b) + beta c, in fp32, or rounded to Y. False if cuBLASLt lacks the epilogue. */
 template <class Y, class X>
 static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const X *a, size_t lda,
                     const X *b, size_t ldb, float beta, Y *c, size_t ldc, LtEpilogue epilogue = LT_PLAIN,
@@ -761,12 +761,12 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
                            epilogue};
     const bool done = lt_product(&g->lt, g->stream, shape, a, b, beta, c, bias, aux);
     if (!done && epilogue == LT_PLAIN)
-        cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt has no way to multiply such matrices");
+        cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt cannot multiply matrices of these shapes");
     return done;
 }
 
-/* Whether cuBLASLt's GELU is taken: where its result is rounded to bf16 in any case, on devices that do it on the way
- * out of a product (before compute capability 9 the library runs another kernel for it, slower than ours). */
+/* Whether to use cuBLASLt's GELU: if its result is rounded to bf16 anyway, on devices that fuse it into the product
+ * (before compute capability 9 the library runs a separate kernel for it, slower than ours). */
 template <class X> static bool fuses_gelu(const Gpt *g)
 {
     return std::is_same<X, bf16>::value && g->config.activation == GPT_GELU && g->device_major >= 9 &&
@@ -846,8 +846,7 @@ static double attention_scratch(const GptConfig *c, const GptSetup *s)
     return (double)(s->dtype == GPT_BF16 ? flash_scratch : attention_fp32_scratch)(s->B, s->T, c->C, c->NH);
 }
 
-/* A block a head: the scores of all keys, in the head's row of scores (NH, keys), then the weighted sum of the values.
- */
+/* A block per head: the scores of all keys, in the head's row of scores (NH, keys), then the weighted sum of values. */
 template <class X>
 __global__ static void attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, size_t C, size_t HS)
 {
@@ -886,11 +885,11 @@ template <class X> static void attention_decode(const Gpt *g, X *att, const X *q
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Classifier: logits = lnf wte^T and cross-entropy, for a block of rows at a time
+ * Classifier: logits = lnf wte^T and cross-entropy, a block of rows at a time
  */
 
-/* A block a row, 8 logits a thread at a time; Vp is a multiple of 8. Exponentials are taken as powers of 2; the second
- * pass goes backwards, to meet first what the cache has seen last. */
+/* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
+ * second pass runs backwards, to begin with what was cached last. */
 template <class X>
 __global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp,
                                             float scale, bool backward)
@@ -965,7 +964,7 @@ __global__ static void sum_losses_kernel(double *sum, const double *losses, size
 enum { LOSS_ALONE, LOSS_OF_BACKWARD }; /* of loss_sums */
 
 /* loss_sums[which] = the sum of the losses, added unless `first`; with `backward` also narrow (R,C), the gradient of
- * lnf, and dwte, written over when `first`. */
+ * lnf, and dwte, overwritten when `first`. */
 template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
@@ -999,8 +998,8 @@ template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
  * The whole model
  */
 
-/* Where the LayerNorm that reads the stream after layer `layer` puts what it finds: that of the next layer, or the
- * final one. */
+/* The outputs and parameters of the LayerNorm that reads the stream after layer `layer`: the next layer's, or the final
+ * one. */
 template <class X> struct NextNorm {
     X *out;
     float *mean, *rstd, *residual;
@@ -1024,9 +1023,8 @@ template <class X> static NextNorm<X> norm_after(const Gpt *g, size_t layer, siz
     return {a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b};
 }
 
-/* Layer `layer` over `rows` rows from `row` on: all of a batch, or in decoding one row, whose position it is. Its
- * residual and ln1 are there; it leaves those of the next layer, unless the pass is made again for what lies between.
- */
+/* Layer `layer` on `rows` rows from `row` on: the whole batch or, when decoding, one row, its position. Its residual
+ * and ln1 are given; it writes those of the next layer, unless it runs `again` to recompute what lies between. */
 template <class X> static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode, bool again)
 {
     const size_t C = g->config.C;
@@ -1060,13 +1058,13 @@ template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, siz
     layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, rows, C);
 }
 
-/* What the forward pass has not kept of layer `layer`. */
+/* Recomputes what the forward pass has not kept of layer `layer`. */
 template <class X> static void recompute(Gpt *g, size_t layer)
 {
     const size_t C = g->config.C, R = g->B * g->T;
     const Weights<float> p = params_of(g, layer);
     const Activations<X> a = activations_of<X>(g, layer, 0);
-    if (g->setup.recompute == GPT_RECOMPUTE_NOTHING || layer + 1 == g->config.L) /* the last layer's is still there */
+    if (g->setup.recompute == GPT_RECOMPUTE_NOTHING || layer + 1 == g->config.L) /* the last layer's are still there */
         return;
     layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R, C);
     if (g->setup.recompute == GPT_RECOMPUTE_LAYERS) {
@@ -1077,7 +1075,7 @@ template <class X> static void recompute(Gpt *g, size_t layer)
     activation_forward<X>(g, a.act, a.fc, R * 4 * C);
 }
 
-/* Where dresidual is to be rounded to; NULL where it is in X already. */
+/* Where dresidual is rounded to; NULL if it is in X already. */
 template <class X> static X *rounded_apart(const Gpt *g)
 {
     return std::is_same<X, float>::value ? NULL : (X *)g->dresidual_rounded;
@@ -1139,7 +1137,7 @@ template <class X> static void backward(Gpt *g, float scale, bool first)
     embedding_backward(g, &dw, g->dresidual, &g->config, g->B, g->T, first);
 }
 
-/* One of three passes, replayed where its shape has been met before. */
+/* One of three passes, replayed if its shape has been seen before. */
 enum Pass { FORWARD, LOSS, BACKWARD };
 
 template <class X> static void run_pass(Gpt *g, Pass pass, float scale, bool first)
@@ -1277,17 +1275,17 @@ void gpt_residual(const Gpt *g, size_t layer, float *to)
 
 typedef struct Buffer {
     void **place;
-    double bytes; /* a double, so that absurd sizes do not wrap around before they are refused */
+    double bytes; /* a double, so that absurd sizes do not overflow before they are refused */
     const char *what;
 } Buffer;
 
-/* Integers that travel at once: targets, row_order, runs of both kinds. */
+/* Integers in transit at once: targets, row_order, runs of both kinds. */
 static size_t staging_capacity(const GptConfig *c, size_t rows)
 {
     return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows);
 }
 
-/* Every array on the device of a Gpt whose config, setup and table are set. */
+/* Every device array of a Gpt whose config, setup and table are set. */
 static std::vector<Buffer> list_buffers(Gpt *g)
 {
     const GptConfig *c = &g->config;
@@ -1370,14 +1368,14 @@ static cudaDeviceProp device_properties()
     return properties;
 }
 
-/* What a block must hold: in its registers, and in shared memory beside `own` bytes of the kernels' own. */
+/* What a block must hold: in registers, and in shared memory besides `own` bytes used by the kernels themselves. */
 static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 {
     const size_t C = c->C, HS = C / c->NH, own = 1024, shared = device_properties().sharedMemPerBlockOptin - own;
     const size_t by_8 = LAYERNORM_WIDE_THREADS * 8 * layernorm_wide_packs<8>();
     const size_t others = LAYERNORM_WIDE_THREADS * layernorm_wide_packs<1>();
     if (C > (C % 8 == 0 ? by_8 : others))
-        return error_set(e, "a width of %zu: the GPU's LayerNorm takes at most %zu of multiples of 8, %zu of others", C,
+        return error_set(e, "a width of %zu: the GPU's LayerNorm takes at most %zu in multiples of 8, else %zu", C,
                          by_8, others);
     if (dtype != GPT_BF16 && (!attention_fp32_takes(HS) || attention_fp32_shared(HS) > shared))
         return error_set(e, "heads of %zu channels: this GPU's attention takes fewer in %s", HS,
@@ -1394,7 +1392,7 @@ static int check_setup(const GptConfig *c, const GptSetup *s, Error *e)
         return -1;
     const cudaDeviceProp device = device_properties();
     if (s->dtype != GPT_FP32 && device.major < OLDEST_TENSOR)
-        return error_set(e, "%s is of compute capability %d.%d; %s needs %d.0 or newer: use --dtype fp32", device.name,
+        return error_set(e, "%s has compute capability %d.%d; %s needs %d.0 or newer: use --dtype fp32", device.name,
                          device.major, device.minor, gpt_dtype_names[s->dtype], (int)OLDEST_TENSOR);
     return check_widths(c, s->dtype, e);
 }
@@ -1407,8 +1405,8 @@ static int make_buffers(Gpt *g, Error *e)
             *buffer.place = NULL;
             cudaGetLastError();
             return error_set(e,
-                             "out of GPU memory: %.0f MiB for %s; lower --batch-size (or make it auto), --seq-len or "
-                             "the model, or give --recompute layers",
+                             "out of GPU memory: %.0f MiB for %s; lower --batch-size (or set it to auto) or --seq-len, "
+                             "choose a smaller model or use --recompute layers",
                              buffer.bytes / 0x1p20, buffer.what);
         }
     }
@@ -1416,7 +1414,7 @@ static int make_buffers(Gpt *g, Error *e)
         g->weights = g->params;
         g->dresidual_rounded = g->dresidual;
     }
-    CUDA_CHECK(cudaMemsetAsync(g->params, 0, arena, g->stream)); /* the vocabulary's padding stays so */
+    CUDA_CHECK(cudaMemsetAsync(g->params, 0, arena, g->stream)); /* the vocabulary's padding stays 0 */
     if (g->grads != NULL)
         CUDA_CHECK(cudaMemsetAsync(g->grads, 0, arena, g->stream));
     g->host_tokens = (int32_t *)malloc(R * sizeof *g->host_tokens);
@@ -1435,7 +1433,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
         return error_set(e, "out of memory");
     g->config = *config;
     g->setup = *setup;
-    g->params_version = 1; /* nothing was rounded yet */
+    g->params_version = 1; /* nothing has been rounded yet */
     g->device_major = device_properties().major;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
@@ -1535,21 +1533,20 @@ int gpt_probe(Error *e)
         CUDA_CHECK(cudaDriverGetVersion(&driver)); /* 0: there is none */
         CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
         if (driver == 0)
-            return error_set(e, "no GPU answers: its driver is not installed");
-        return error_set(e, "the GPU's driver knows CUDA %d.%d, this program needs %d.%d: update the driver",
+            return error_set(e, "no GPU answers: the driver is not installed");
+        return error_set(e, "the GPU's driver supports CUDA %d.%d, this program needs %d.%d: update the driver",
                          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     }
     if (status != cudaSuccess || count == 0)
         return error_set(e, "no GPU answers: %s", status != cudaSuccess ? cudaGetErrorString(status) : "there is none");
     const cudaDeviceProp device = device_properties();
     if (device.major < OLDEST_DEVICE || (device.major == OLDEST_DEVICE && device.minor < 5))
-        return error_set(
-            e, "%s is of compute capability %d.%d; this program needs 7.5 or newer (--device cpu runs without)",
-            device.name, device.major, device.minor);
+        return error_set(e, "%s has compute capability %d.%d; this program needs 7.5 or newer (or use --device cpu)",
+                         device.name, device.major, device.minor);
     return 0;
 }
 
-/* Less a little for what libraries take later. */
+/* Minus a reserve for what libraries allocate later. */
 size_t gpt_memory_present(void)
 {
     const size_t libraries = 192 << 20;

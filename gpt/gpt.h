@@ -13,16 +13,16 @@ extern "C" {
 
 /*
  * The model's interface: what the training program and the tests see of GPT-2. train_gpt.c implements it for the
- * CPU, its CUDA twin under the same names for a GPU. The arenas may lie in a GPU's memory: nobody outside the twin
- * and optim/ dereferences them; gpt_read and gpt_write copy.
+ * CPU, its CUDA twin under the same names for a GPU. The arenas may lie in GPU memory: only the twin and optim/
+ * dereference them; gpt_read and gpt_write copy.
  */
 
 /* --------------------------------------------------------------------------------------------------------------
  * gpt_config.c: what a model is
  */
 
-/* Nonlinearities of the MLP: constant, function, Hugging Face's names of it. The function is its option's value and
- * what either twin calls it; <function>_slope is its derivative. */
+/* The MLP's nonlinearities: constant, function, Hugging Face's names for it. The function is the option's value and the
+ * name in both twins; <function>_slope is its derivative. */
 #define GPT_ACTIVATIONS(A) A(GPT_GELU, gelu, "gelu_new", "gelu_pytorch_tanh")
 
 #define GPT_CONSTANT(constant, ...) constant,
@@ -39,11 +39,11 @@ typedef enum { GPT_ACTIVATIONS(GPT_CONSTANT) GPT_ACTIVATION_COUNT } GptActivatio
  */
 /* clang-format off */
 #define GPT_CONFIG(SIZE, CHOICE) \
-    SIZE(   L,          "layers",     "n_layer",            1 << 12,  "transformer blocks; this and what follows override the preset") \
-    SIZE(   NH,         "heads",      "n_head",             1 << 20,  "attention heads; they divide the width") \
-    SIZE(   C,          "width",      "n_embd",             1 << 20,  "channels") \
-    SIZE(   V,          "vocab",      "vocab_size",         1 << 24,  "tokens in the vocabulary; 256 for bytes, 50257 for GPT-2") \
-    SIZE(   T,          "seq-len",    "n_positions",        1 << 24,  "tokens in a sequence, at most") \
+    SIZE(   L,          "layers",     "n_layer",            1 << 12,  "transformer blocks; this and the options below override the preset") \
+    SIZE(   NH,         "heads",      "n_head",             1 << 20,  "attention heads; must divide --width") \
+    SIZE(   C,          "width",      "n_embd",             1 << 20,  "channels of the residual stream") \
+    SIZE(   V,          "vocab",      "vocab_size",         1 << 24,  "vocabulary size: 256 for bytes, 50257 for GPT-2") \
+    SIZE(   T,          "seq-len",    "n_positions",        1 << 24,  "tokens per sequence") \
     CHOICE( activation, "activation", "activation_function", GptActivation, "nonlinearity of the MLP")
 /* clang-format on */
 
@@ -73,22 +73,22 @@ typedef struct GptOverrides {
     bool set[GPT_FIELDS];
 } GptOverrides;
 
-/* Takes what is set over into config. */
+/* Copies the fields that are set into config. */
 void gpt_override(GptConfig *config, const GptOverrides *overrides);
 
-/* Refuses, naming option and both values, what is set to something else than config has; `what` names the model. */
+/* Refuses fields set to other values than config's, naming option and both values; `what` names the model. */
 int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const char *what, Error *e);
 
 /* A field's value as the option takes it, or with `stored` as config.json has it (without quotes). */
 void gpt_field_format(const GptField *field, const GptConfig *config, bool stored, char *to, size_t size);
 
-/* Sets a field from what gpt_field_format writes with `stored`; -1 when it is no whole number, or none of the choices. */
+/* Sets a field from what gpt_field_format writes with `stored`; -1 if not a whole number or one of the choices. */
 int gpt_field_restore(const GptField *field, const char *text, GptConfig *config);
 
-/* "L=5 NH=4 C=128 V=256 T=256", and choices other than the classic ones. */
+/* "L=5 NH=4 C=128 V=256 T=256", and any choices that are not classic. */
 void gpt_describe(const GptConfig *config, char *to, size_t size);
 
-/* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 when there is none such. */
+/* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 if there is no such preset. */
 int gpt_preset(const char *name, GptConfig *config);
 
 /* Refuses sizes of 0, heads that do not divide the width, and sizes whose products overflow. */
@@ -99,8 +99,8 @@ int gpt_config_check(const GptConfig *config, Error *e);
  */
 
 /*
- * Every parameter there is, in the order of the arena, by kind and then by layer, so that same-shaped matrices lie at
- * one stride. c is the configuration; a parameter of which the model has 0 rows is absent.
+ * Every parameter, in arena order: by kind, then by layer, so that matrices of one shape lie at a constant stride. c is
+ * the configuration; a parameter with 0 rows is absent.
  *
  * member       Hugging Face's name    role                    rows   cols  blocks  mean  std of a draw   in each  stored
  *                                                             (fan-out, fan-in)                          layer    transposed
@@ -124,7 +124,7 @@ int gpt_config_check(const GptConfig *config, Error *e);
     P(lnfw,     "ln_f.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               false, false) \
     P(lnfb,     "ln_f.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               false, false)
 
-/* Of the projections that are added to the residual stream (Radford et al. 2019, section 2.3). */
+/* For the projections added to the residual stream (Radford et al. 2019, section 2.3). */
 #define GPT_RESIDUAL_STD (0.02 / sqrt(2.0 * (double)c->L))
 /* clang-format on */
 
@@ -144,7 +144,7 @@ static inline size_t gpt_padded_vocab(const GptConfig *c)
     return (c->V + GPT_VOCAB_PADDING - 1) / GPT_VOCAB_PADDING * GPT_VOCAB_PADDING;
 }
 
-/* Where a parameter stands in an arena, in floats: that of the first layer, and from layer to layer. */
+/* Where a parameter lies in an arena, in floats: in the first layer, and from layer to layer. */
 typedef struct GptPlace {
     bool present;
     size_t offset, stride;
@@ -154,15 +154,15 @@ typedef struct GptTable {
     size_t count;    /* rows */
     Tensor *tensors; /* ordered by kind, then by layer */
     GptPlace places[GPT_PARAMETER_COUNT];
-    size_t arena_size; /* floats, padding included: behind wte, up to a multiple of GPT_VOCAB_PADDING rows */
-    size_t parameters; /* floats, padding left out */
+    size_t arena_size; /* floats, padding included: after wte, up to a multiple of GPT_VOCAB_PADDING rows */
+    size_t parameters; /* floats, without padding */
 } GptTable;
 
 /*
- * What the forward pass of one layer keeps for the backward pass, for R = B*T rows. "type" is what a twin keeps it in:
- * fp32, or as products take it; the last column tells from which --recompute on it is computed again instead.
+ * What the forward pass of one layer keeps for the backward pass, for R = B*T rows. "type" is how a twin stores it:
+ * in fp32 or in the type of product operands; the last column is the first --recompute that recomputes it instead.
  *
- * member         type   elements a row   computed again from
+ * member         type   elements/row     recomputed from
  */
 /* clang-format off */
 #define GPT_ACTIVATION_BUFFERS(A) \
@@ -181,7 +181,7 @@ typedef struct GptTable {
     A(act,          X,     4 * c->C, GPT_RECOMPUTE_CHEAP)   /* (R,4C) after it */
 /* clang-format on */
 
-/* Builds the table of a checked configuration; the caller frees it with gpt_table_free (NULL-safe on a zeroed one). */
+/* Builds the table of a checked configuration; the caller frees it with gpt_table_free (safe on a zeroed one). */
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);
 void gpt_table_free(GptTable *table);
 
@@ -201,14 +201,14 @@ typedef struct Gpt Gpt;
 
 typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradients, and no gpt_backward */
 
-/* What products multiply and activations are kept in. Parameters, gradients, the residual stream and every sum are
- * fp32 in any case. tf32: fp32 rounded to 10 bits of mantissa inside products. The CPU has fp32 only. */
+/* The type of product operands and stored activations. Parameters, gradients, the residual stream and all sums are
+ * always fp32. tf32: fp32 rounded to 10 bits of mantissa inside products. The CPU has fp32 only. */
 typedef enum { GPT_FP32, GPT_TF32, GPT_BF16, GPT_DTYPES } GptDtype;
 extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 
-/* What the backward pass computes once more instead of finding it in memory: nothing; the outputs of LayerNorm and
- * GELU; every layer from its input, for a third more work. The same gradients, to the bit (but in bf16 GELU's output is
- * computed again from its rounded input). The CPU has the first only. */
+/* What the backward pass recomputes instead of reading from memory: nothing; the outputs of LayerNorm and GELU; every
+ * layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 GELU's output is
+ * recomputed from its rounded input). The CPU has only the first. */
 typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
 extern const char *const gpt_recompute_names[GPT_RECOMPUTES + 1]; /* ends with NULL */
 
@@ -232,8 +232,8 @@ void gpt_free(Gpt *gpt);
 const GptConfig *gpt_config(const Gpt *gpt);
 const GptTable *gpt_table(const Gpt *gpt);
 
-/* Its memory, for optim/; no gradients in inference. A twin that holds a rounded copy of the parameters makes it anew
- * when their version has gone up. */
+/* Its memory, for optim/; no gradients in inference. A twin that holds a rounded copy of the parameters renews it
+ * when their version has increased. */
 Arenas gpt_arenas(Gpt *gpt);
 
 typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
@@ -254,24 +254,24 @@ double gpt_loss(Gpt *gpt, const int32_t *targets);
 /* The cross-entropy of each of the B*T positions (0 where the target is negative) of the last gpt_loss or gpt_backward. */
 void gpt_losses(const Gpt *gpt, double *to);
 
-/* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, written over it.
- * Call it after gpt_forward, once. On a GPU it only hands over the work. */
+/* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, overwriting it.
+ * Call it once after gpt_forward. On a GPU it only enqueues the work. */
 void gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
 
-/* Sum of the cross-entropies, as gpt_loss, of the last gpt_backward with `first` and those after it. */
+/* Sum of the cross-entropies, as in gpt_loss, over the last gpt_backward with `first` and those since. */
 double gpt_loss_sum(const Gpt *gpt);
 
 /*
- * Seconds that the device has spent in the passes of gpt_forward and gpt_backward since the last call; waits for them.
- * before: from the passes that the last call told of to these, which is what the optimizer's step took if nothing else
- * was done; NaN where something was, and on a CPU. gpt_loss, gpt_logits and gpt_decode leave none to tell of.
+ * Seconds that the device spent in gpt_forward and gpt_backward since the last call; waits for them. before: the gap
+ * between the passes of the last call and these, which is the time of the optimizer's step if nothing else was done;
+ * NaN if something was, and on a CPU. gpt_loss, gpt_logits and gpt_decode discard the passes so far.
  */
 typedef struct GptTimes {
     double forward, backward, before;
 } GptTimes;
 GptTimes gpt_times(Gpt *gpt);
 
-/* Waits until the device has done all it was handed, by the optimizer too. */
+/* Waits until the device has finished all its work, including the optimizer's. */
 void gpt_wait(Gpt *gpt);
 
 /* Logits (V) of position `row` of the B*T rows of the last gpt_forward. */
@@ -292,13 +292,13 @@ const char *gpt_device_name(void);
 typedef enum { GPT_ON_CPU, GPT_ON_GPU } GptKind;
 GptKind gpt_kind(void);
 
-/* What suits the device and the model. */
+/* The dtype that suits the device and the model. */
 GptDtype gpt_default_dtype(const GptConfig *config);
 
-/* Whether the device is there and can run this program; if not, why. */
+/* Checks that the device is present and can run this program. */
 int gpt_probe(Error *e);
 
-/* Bytes of memory that the device has for this process; 0 when unknown. */
+/* Bytes of device memory available to this process; 0: unknown. */
 size_t gpt_memory_present(void);
 
 #ifdef __cplusplus

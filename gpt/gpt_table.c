@@ -10,9 +10,9 @@
 const char *const gpt_dtype_names[GPT_DTYPES + 1] = {"fp32", "tf32", "bf16", NULL};
 const char *const gpt_recompute_names[GPT_RECOMPUTES + 1] = {"nothing", "cheap", "layers", NULL};
 
-enum { ALIGNMENT = 16 /* floats: one 64-byte line */ };
+enum { ALIGNMENT = 16 /* floats: one 64-byte cache line */ };
 
-/* One parameter of GPT_PARAMETERS: a row of the table, or a row for each layer. `name` is completed by "h.<layer>.". */
+/* One parameter of GPT_PARAMETERS: a row of the table, or one per layer, with "h.<layer>." before `name`. */
 typedef struct Kind {
     const char *name;
     TensorRole role;
@@ -63,7 +63,7 @@ int gpt_table_make(const GptConfig *config, GptTable *table, Error *e)
         table->places[k] = (GptPlace){size > 0, table->arena_size, kind->each_layer ? size : 0};
         for (size_t layer = 0; layer < layers && size > 0; layer++)
             add_tensor(table, kind, layer);
-        if (kind->role == ROLE_TOKEN_EMBEDDING) /* the vocabulary's padding lies behind its last row */
+        if (kind->role == ROLE_TOKEN_EMBEDDING) /* the vocabulary's padding follows its last row */
             table->arena_size += (gpt_padded_vocab(config) - kind->rows) * kind->cols;
         table->arena_size = round_up(table->arena_size, ALIGNMENT);
     }
@@ -89,7 +89,7 @@ const Tensor *gpt_table_find(const GptTable *table, const char *name)
 
 void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to)
 {
-    enum { PIECE = 1 << 16 }; /* elements that one random stream draws */
+    enum { PIECE = 1 << 16 }; /* elements drawn from one random stream */
     const Tensor *t = &table->tensors[index];
     const size_t n = tensor_size(t);
 #pragma omp parallel for schedule(static)

@@ -6,12 +6,11 @@
 #include <string.h>
 
 /*
- * expf and tanhf without branches, tables or calls, so that a compiler makes vector code of a loop over them
- * (`#pragma omp simd`, no fast-math). The same bits in scalar and in vector code. Worst errors are measured in
- * dev/tests/test_vmath.c.
+ * expf and tanhf without branches, tables or calls, so that compilers vectorise loops over them (`#pragma omp simd`, no
+ * fast-math). Scalar and vector code give the same bits. Worst-case errors are measured in dev/tests/test_vmath.c.
  */
 
-/* One rounding where the machine has the instruction; elsewhere fmaf would be a slow call. */
+/* Rounds once where the machine has the instruction; elsewhere fmaf would be a slow call. */
 static inline float vmath_fma(float x, float y, float z)
 {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
@@ -31,10 +30,10 @@ static inline float vmath_power_of_two(uint32_t biased)
 }
 
 /*
- * Writes x = n ln 2 + r with n whole and |r| <= ln(2) / 2, for |x| < 2^21: returns e^r - 1, with n in *n.
- * Adding 1.5 * 2^23 leaves a float's mantissa room for whole numbers only: the sum is rounded to one, which can be
- * read off the low bits. ln 2 is taken off in two parts, 355/512 (of which multiples by n are exact) and the rest
- * (Cody and Waite 1980). e^r is Taylor's series to r^7 / 7!; the next term is below 2^-27.
+ * Decomposes x = n ln 2 + r with n an integer and |r| <= ln(2) / 2, for |x| < 2^21: returns e^r - 1, with n in *n.
+ * Adding 1.5 * 2^23 leaves a float's mantissa room for integers only: the sum is rounded to one, which can be read
+ * off the low bits. n ln 2 is subtracted in two parts, with 355/512 (whose multiples by n are exact) and the rest
+ * (Cody and Waite 1980). e^r is the Taylor series to r^7 / 7!; the next term is below 2^-27.
  */
 static inline float vmath_expm1_reduced(float x, int32_t *n)
 {
@@ -53,7 +52,7 @@ static inline float vmath_expm1_reduced(float x, int32_t *n)
     return vmath_fma(p, r * r, r);
 }
 
-/* e^x within 2 ulp for every x, subnormal results included: 0 below -104, Inf above 88.73, NaN of NaN. */
+/* e^x within 2 ulp for every x, subnormal results included: 0 below -104, Inf above 88.73, NaN for NaN. */
 static inline float vexpf(float x)
 {
     int32_t n;
@@ -65,7 +64,7 @@ static inline float vexpf(float x)
     return e * vmath_power_of_two(half) * vmath_power_of_two(both - half);
 }
 
-/* tanh x within 3 ulp for every x, small ones included; odd; +-1 at +-Inf, NaN of NaN.
+/* tanh x within 3 ulp for every x, small ones included; odd; +-1 at +-Inf, NaN for NaN.
  * tanh |x| = m / (m + 2) with m = e^(2|x|) - 1, for which 2^n (1 + q) - 1 = 2^n q + (2^n - 1) does not cancel. */
 static inline float vtanhf(float x)
 {

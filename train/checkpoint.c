@@ -39,7 +39,7 @@ static size_t largest_tensor(const GptTable *table)
  * config.json
  */
 
-/* The fields of the configuration, then what is the same for all models of this program. */
+/* The fields of the configuration, then what all models of this program share. */
 static int write_config(const char *dir, const GptConfig *c, Error *e)
 {
     char path[PATH_MOST], text[2048];
@@ -73,7 +73,7 @@ static int read_json(const char *path, Json **json, Error *e)
     return status == 0 ? 0 : error_set(e, "%s: %s", path, fault.text);
 }
 
-/* A value as a message shows it. */
+/* A value as shown in messages. */
 static const char *shown(const Json *value)
 {
     if (value->type == JSON_BOOL)
@@ -107,7 +107,7 @@ static int check_classic(const char *path, const Json *json, size_t C, Error *e)
     return 0;
 }
 
-/* A choice that is not there is the classic one. */
+/* A missing choice is the classic one. */
 static int read_field(const char *path, const Json *json, const GptField *f, GptConfig *c, Error *e)
 {
     const Json *value = json_get(json, f->key);
@@ -117,7 +117,7 @@ static int read_field(const char *path, const Json *json, const GptField *f, Gpt
     if (absent || (value->type == (is_size ? JSON_NUMBER : JSON_STRING) && gpt_field_restore(f, value->text, c) == 0))
         return 0;
     return error_set(e, "%s: %s is %s, which is %s", path, f->key, shown(value),
-                     is_size ? "no whole number" : "not supported");
+                     is_size ? "not a whole number" : "not supported");
 }
 
 int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
@@ -205,7 +205,7 @@ static int write_model(const char *dir, const Gpt *gpt, Error *e)
     return status;
 }
 
-/* Names a GPT-2 file may hold that are no parameters: attention's masks, and the tied head, which wte repeats. */
+/* Names in a GPT-2 file that are not parameters: attention masks, and the tied head, which duplicates wte. */
 static bool is_ignorable(const char *name)
 {
     const char *const ends[] = {".attn.bias", ".attn.masked_bias"};
@@ -238,7 +238,7 @@ static int read_tensor(const char *path, Safetensors *file, const SafetensorsEnt
     return 0;
 }
 
-/* Every tensor of the file goes to its row; every row must be met once. */
+/* Every tensor of the file goes to its row; every row must be filled once. */
 static int read_all(const char *path, Safetensors *file, Gpt *gpt, bool *met, float *scratch, size_t most, Error *e)
 {
     const GptTable *table = gpt_table(gpt);
@@ -248,9 +248,9 @@ static int read_all(const char *path, Safetensors *file, Gpt *gpt, bool *met, fl
         if (t == NULL && is_ignorable(entry->name))
             continue;
         if (t == NULL)
-            return error_set(e, "%s: there is no tensor %s in this model", path, entry->name);
+            return error_set(e, "%s: this model has no tensor %s", path, entry->name);
         if (met[t - table->tensors])
-            return error_set(e, "%s: tensor %s is there twice, with and without \"transformer.\"", path, t->name);
+            return error_set(e, "%s: tensor %s appears twice, with and without \"transformer.\"", path, t->name);
         met[t - table->tensors] = true;
         if (read_tensor(path, file, entry, t, gpt, scratch, most, e) != 0)
             return -1;
@@ -282,7 +282,7 @@ int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
  * optimizer.safetensors and state.json
  */
 
-/* Floats, at least one. */
+/* In floats, at least one. */
 static size_t largest_state(const Optim *optim)
 {
     size_t most = 1;
@@ -334,7 +334,7 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
     return safetensors_finish(writer, e);
 }
 
-/* A number that the metadata lack is NaN. */
+/* Numbers missing from the metadata are NaN. */
 static int read_scalars(const char *path, const Safetensors *file, OptimScalars *scalars, Error *e)
 {
     for (size_t i = 0; i < OPTIM_SCALARS; i++) {
@@ -355,7 +355,7 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
     if (read_scalars(path, file, &scalars, e) != 0)
         return -1;
     if (safetensors_count(file) != optim_state_count(optim))
-        return error_set(e, "%s: holds %zu tensors, the optimizer has %zu", path, safetensors_count(file),
+        return error_set(e, "%s: holds %zu tensors; the optimizer has %zu", path, safetensors_count(file),
                          optim_state_count(optim));
     for (size_t i = 0; i < optim_state_count(optim); i++) {
         const OptimState *s = optim_state(optim, i);
@@ -372,10 +372,10 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
     return 0;
 }
 
-/* Of state.json. A reader takes older versions, whose missing keys have a default, and refuses newer ones. */
+/* Of state.json. Readers accept older versions, whose missing keys get defaults, and refuse newer ones. */
 enum { STATE_VERSION = 1 };
 
-/* The numbers of state.json: integers, or reals where `real`; `since` the version that brought them. */
+/* The numbers in state.json: integers, or reals if `real`; `since`: the version that introduced them. */
 static const struct StateKey {
     const char *key;
     size_t offset;
@@ -417,7 +417,7 @@ static int write_state(const char *dir, const CheckpointState *s, Error *e)
     return files_write_atomic(path, text, (size_t)n, e);
 }
 
-/* A real that is null is NaN; a key that is younger than the file has its default. */
+/* A null real is NaN; a key newer than the file gets its default. */
 static int read_key(const char *path, const Json *json, double version, const struct StateKey *k, CheckpointState *s,
                     Error *e)
 {
@@ -436,7 +436,7 @@ static int read_state(const char *dir, CheckpointState *s, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
-    double version = 0; /* files of before there were versions */
+    double version = 0; /* files from before versioning */
     if (join(path, dir, "state.json", e) != 0 || read_json(path, &json, e) != 0)
         return -1;
     json_number(json_get(json, "version"), &version);
@@ -497,8 +497,8 @@ static int remove_named(const char *run, const char *name, Error *e)
     return join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0 ? -1 : 0;
 }
 
-/* Removes all but the `keep` newest of the checkpoints up to `newest`; later ones are of a future that was given up.
- * And those that were never finished. */
+/* Removes unfinished checkpoints and all but the `keep` newest of those up to `newest`; later ones, from an abandoned
+ * continuation, do not count. */
 static int remove_old(const char *run, size_t newest, size_t keep, Error *e)
 {
     enum { STEPS_MOST = 4096 };
@@ -544,7 +544,7 @@ int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const 
         return -1;
     if (write_parts(from, gpt, optim, state, e) != 0) {
         Error ignored;
-        files_remove_tree(from, &ignored); /* a half-written one is worth nothing, and the disk may be full */
+        files_remove_tree(from, &ignored); /* a half-written one is useless, and the disk may be full */
         return -1;
     }
     if (files_remove_tree(to, e) != 0)
@@ -564,7 +564,7 @@ int checkpoint_latest(const char *run, char *path, size_t size, Error *e)
     if (join(file, run, "latest", e) != 0)
         return -1;
     if (access(file, F_OK) != 0)
-        return error_set(e, "%s is not there: the run was stopped before its first checkpoint. Begin it anew", file);
+        return error_set(e, "%s is not there: the run stopped before its first checkpoint; start it again", file);
     if (files_read_all(file, 256, &text, &length, e) != 0)
         return -1;
     text[strcspn(text, "\n")] = '\0';

@@ -12,7 +12,7 @@ static bool has_shards(const Options *o) { return o->train != NULL || o->val != 
 
 size_t corpus_vocab(const Options *o) { return has_shards(o) ? 0 : BYTE_VOCAB; }
 
-/* The floor is taken over the validation targets: all bytes of the held-out text but its first. */
+/* The floor is that of the validation targets: all bytes of the held-out text but the first. */
 static int open_stories(const Options *o, Corpus *corpus, Error *e)
 {
     Stories stories;
@@ -24,7 +24,7 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
     const size_t begin = stories.story_start[split], held_out = stories.size - begin;
     const size_t targets = o->val_tokens < held_out - 1 ? o->val_tokens : held_out - 1;
     stories_floor(&stories, begin + 1, begin + 1 + targets, &corpus->floor, &corpus->floor_error);
-    corpus->has_floor = targets > 0 && isfinite(corpus->floor_error); /* too few windows have no error */
+    corpus->has_floor = targets > 0 && isfinite(corpus->floor_error); /* too few windows give no error */
     int status = tokens_from_bytes("stories (train)", stories.text, begin, &corpus->train, e);
     if (status == 0)
         status = tokens_from_bytes("stories (val)", stories.text + begin, held_out, &corpus->val, e);

@@ -4,18 +4,18 @@
 #include "data/tokens.h"
 #include "train/options.h"
 
-enum { BYTE_VOCAB = 256 }; /* tokens of a text that is taken as bytes */
+enum { BYTE_VOCAB = 256 }; /* token ids of a text read as bytes */
 
-/* What a run reads: tokens to train and to validate on, and, for the built-in stories, the floor under the loss. */
+/* What a run reads: training and validation tokens and, for the built-in stories, the lower bound of the loss. */
 typedef struct Corpus {
     Tokens *train, *val; /* NULL when there is none */
     const char *name;    /* for the banner; borrowed */
-    size_t vocab;        /* that the tokens need: 256 for bytes, 0: whatever the model has */
+    size_t vocab;        /* required by the tokens: 256 for bytes; 0: the model's */
     bool has_floor;
-    double floor, floor_error; /* mean and standard error of -log p over the validation targets, nats a token */
+    double floor, floor_error; /* mean and standard error of -log p over the validation targets, nats per token */
 } Corpus;
 
-/* The vocabulary that the data options ask for, before a model is chosen: 256 for bytes, 0 for shards. */
+/* The vocabulary that the data options imply, before a model is chosen: 256 for bytes, 0 for shards. */
 size_t corpus_vocab(const Options *o);
 
 /* Opens --train/--val, --text or the built-in stories for a model of V tokens. */

@@ -16,9 +16,9 @@ struct Diagnosis {
     size_t count;
     MatrixReport *reports;
     const float **momenta; /* of each matrix, or NULL */
-    size_t *places;        /* of each matrix in `before` */
-    float *before;         /* the weights before the step, matrix after matrix, where the parameters are */
-    float *host;           /* a part for each thread: the weight, the gradient, the momentum, the update */
+    size_t *places;        /* offset of each matrix in `before` */
+    float *before;         /* the weights before the step, matrix by matrix, on the parameters' device */
+    float *host;           /* for each thread: weight, gradient, momentum, update */
     double *values, *scratch;
     size_t largest, scratch_size;
 };
@@ -49,7 +49,7 @@ static void list_matrices(Diagnosis *d, const Tensor *tensors, size_t tensor_cou
     }
 }
 
-/* Places of the matrix in the arenas. */
+/* Offset of the matrix in the arenas. */
 static size_t offset_of(const MatrixReport *r) { return r->tensor->offset + r->block * r->rows * r->cols; }
 
 static void place_values(Diagnosis *d)
@@ -139,7 +139,7 @@ static double inner(const double *x, const double *y, size_t n)
     return sum;
 }
 
-/* The singular values of x; NaN where it is not finite. */
+/* The singular values of x; NaN if x is not finite. */
 static void measure(Spectrum *spectrum, const float *x, size_t rows, size_t cols, double *scratch)
 {
     const size_t k = spectrum->k, m = rows < cols ? cols : rows;
@@ -161,7 +161,7 @@ static void measure(Spectrum *spectrum, const float *x, size_t rows, size_t cols
     spectrum->stable_rank = squares > 0 ? squares / (spectrum->s[0] * spectrum->s[0]) : 0;
 }
 
-/* The cosine of the angle between x and y. */
+/* The cosine of the angle between x and y; 0 if either is zero. */
 static double cosine(const float *x, const float *y, size_t n)
 {
     double xy = 0, xx = 0, yy = 0;

@@ -14,7 +14,7 @@ int evaluate(Run *r, double *loss, Error *e)
     const size_t B = r->plan->setup.B, T = r->plan->setup.T, windows = windows_count(r->corpus.val, T, targets);
     double sum = 0;
     if (targets == 0)
-        return error_set(e, "%s: has no shard of two tokens or more, an input and its target", r->plan->options.val);
+        return error_set(e, "%s: no shard has two tokens or more, an input and its target", r->plan->options.val);
     for (size_t first = 0; first < windows; first += B) {
         if (windows_read(r->corpus.val, T, targets, first, B, r->inputs, r->targets, e) != 0)
             return -1;
@@ -26,7 +26,7 @@ int evaluate(Run *r, double *loss, Error *e)
         return error_set(
             e,
             "the validation loss %.4f is more than three standard errors below the floor %.4f +- %.4f, which no "
-            "model can reach: the targets have leaked into the inputs or the training text",
+            "model can beat: the targets have leaked into the inputs or the training text",
             *loss, r->corpus.floor, r->corpus.floor_error);
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * ./train_gpt: becomes train_gpt_cuda where that was built and a GPU answers, otherwise train_gpt_cpu.
- * `--device cpu` and `--device cuda` decide it; the program that is started reads all options itself.
+ * ./train_gpt: executes train_gpt_cuda if it was built and a GPU answers, otherwise train_gpt_cpu.
+ * `--device cpu` and `--device cuda` override this; the chosen program parses all options itself.
  */
 #define _DEFAULT_SOURCE /* readlink */
 #include <stdbool.h>
@@ -25,7 +25,7 @@ static const char *asked_device(int argc, char **argv)
     return device;
 }
 
-/* The path of `name` in this program's own folder. */
+/* The path of `name` in this program's directory. */
 static bool beside(char *path, const char *argv0, const char *name)
 {
     char self[PATH_MOST];
@@ -39,7 +39,7 @@ static bool beside(char *path, const char *argv0, const char *name)
     return snprintf(path, PATH_MOST, "%.*s%s%s", length, self, length == 0 ? "./" : "", name) < PATH_MOST;
 }
 
-/* Whether `program --probe` says that a GPU answers. */
+/* Whether `program --probe` reports a GPU. */
 static bool gpu_answers(const char *program)
 {
     int status = 1;
@@ -51,9 +51,9 @@ static bool gpu_answers(const char *program)
     return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* GCC's OpenMP lets a thread that waits spin for milliseconds. Beside any other load that costs its partner a time
- * slice at every loop: with one busy neighbour on two cores, a step of nano took 1.70 s, and 0.23 s with short spins.
- * The library reads this when it is loaded, so it must be set before. */
+/* GCC's OpenMP lets waiting threads spin for milliseconds. Under any other load that costs the others a time slice in
+ * every loop: next to one busy process on two cores, a step of nano took 1.70 s, but 0.23 s with short spins.
+ * The library reads this when loaded, so it must be set before. */
 static void spin_briefly(void)
 {
     if (getenv("OMP_WAIT_POLICY") == NULL)

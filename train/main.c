@@ -1,4 +1,4 @@
-/* The program of a twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and decides on the exit status. */
+/* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
 #include "gpt/gpt.h"
 #include "train/run.h"
 
@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where stdin, stdout or stderr was closed, the next file to be opened would get its number, and the progress of the
- * run would be printed into metrics.csv. */
+/* If stdin, stdout or stderr was closed, the next file opened would get its descriptor, and progress would be printed
+ * into metrics.csv. */
 static void fill_standard_streams(void)
 {
     int fd;

@@ -10,7 +10,7 @@
 static const char header[] = "step,tokens,seconds,train_loss,val_loss,lr,grad_norm,tokens_per_second,"
                              "data_ms,forward_ms,backward_ms,optimizer_ms\n";
 
-/* Whether a line is whole and of a step up to last_step: a line may have been cut by a crash. */
+/* Whether a line is complete and its step at most last_step; a crash may have cut a line short. */
 static bool is_kept(const char *line, size_t length, const char *prefix, size_t last_step)
 {
     char *end;
@@ -29,14 +29,14 @@ int metrics_drop_later(const char *path, const char *first_line, const char *pre
         return error_set(e, "%s: cannot be opened", path);
     int status = 0;
     if (kept > 0 && (getline(&line, &room, file) < 0 || strcmp(line, first_line) != 0))
-        status = error_set(e, "%s: is not a log of this program: its first line differs", path);
+        status = error_set(e, "%s: not a log of this program: its first line differs", path);
     for (ssize_t n;
          status == 0 && (n = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)n, prefix, last_step);)
         kept += (size_t)n;
     free(line);
     fclose(file);
     if (status == 0 && truncate(path, (off_t)kept) != 0)
-        status = error_set(e, "%s: cannot be shortened to the steps of the checkpoint", path);
+        status = error_set(e, "%s: cannot be truncated to the steps of the checkpoint", path);
     return status;
 }
 

@@ -22,11 +22,11 @@ typedef struct Option {
     const char *prefix; /* HYPER: "", "aux-", "embed-", "head-" */
     double least, most; /* REAL; SIZE, where most 0 is no limit */
     bool may_change;    /* in a resumed run */
-    size_t set;         /* where its being set is noted; 0: nowhere */
+    size_t set;         /* offset of the flag that notes it; 0: none */
     const char *zero;   /* SIZE: the word for 0 */
 } Option;
 
-/* More callers at once than OpenBLAS (as Debian builds it) has buffers for would end the program. */
+/* OpenBLAS (as Debian builds it) aborts when more threads call it at once than it has buffers for. */
 enum { OPENBLAS_THREADS_MOST = 128 };
 
 #define AT(field) offsetof(Options, field)
@@ -36,23 +36,23 @@ enum { OPENBLAS_THREADS_MOST = 128 };
     }
 
 static const Option rows[] = {
-    {"Data", "train", "GLOB", "token shards to train on; with no data option, the built-in stories", TEXT, AT(train)},
+    {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train)},
     {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val)},
-    {NULL, "text", "FILE", "train on a text file as bytes; its last tenth is held out", TEXT, AT(text)},
+    {NULL, "text", "FILE", "text to train on as bytes; last tenth is held out", TEXT, AT(text)},
 
-    {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a checkpoint [nano]", TEXT,
-     AT(model)},
+    {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a checkpoint's directory [nano]",
+     TEXT, AT(model)},
     {.kind = FIELDS, .offset = AT(overrides.values)},
 
-    {"Batch", "batch-size", "B", "sequences at once; auto: as many as fit into memory [8]", SIZE, AT(batch_size),
+    {"Batch", "batch-size", "B", "sequences per micro-batch; auto: as many as fit in memory [8]", SIZE, AT(batch_size),
      .least = 1, .may_change = true, .zero = "auto"},
-    {NULL, "total-batch", "TOKENS", "tokens a step, in as many micro-batches as it takes [B x T]", SIZE,
-     AT(total_batch), .least = 1},
-    {NULL, "recompute", "WHAT", "nothing, cheap (LayerNorm, GELU) or layers: twice, to save a GPU's memory [nothing]",
+    {NULL, "total-batch", "TOKENS", "tokens per step, by gradient accumulation [B x T]", SIZE, AT(total_batch),
+     .least = 1},
+    {NULL, "recompute", "WHAT", "recompute nothing, cheap (LayerNorm, GELU) or layers, to save GPU memory [nothing]",
      CHOICE, AT(recompute), gpt_recompute_names, .may_change = true},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
-    {NULL, "aux-optimizer", "NAME", "rule for all the rest [the same, or adamw if that takes only matrices]", TEXT,
+    {NULL, "aux-optimizer", "NAME", "rule for all other tensors [the same, or adamw if that takes only matrices]", TEXT,
      AT(optim.aux_rule)},
     HYPER_ROW(HYPER_LR, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, NULL),
@@ -64,82 +64,81 @@ static const Option rows[] = {
     HYPER_ROW(HYPER_EPS, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "learning rate of all but the hidden matrices"),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "weight decay of embeddings and head"),
-    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "learning rate of the embeddings [the aux one]"),
-    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "learning rate of a head that is not tied"),
-    {NULL, "sensitivity", "LIST", "NAME=X,...: tensors whose name contains NAME learn at 1/X of their rate", TEXT,
+    HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "learning rate of the embeddings [--aux-lr]"),
+    HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "learning rate of an untied head"),
+    {NULL, "sensitivity", "LIST", "NAME=X,...: divide the learning rate of tensors whose name contains NAME by X", TEXT,
      AT(optim.sensitivity)},
-    {NULL, "clip", "X", "clip the gradient's norm to this; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
-    {NULL, "list-groups", NULL, "print which tensor gets which rule, and leave", FLAG, AT(list_groups)},
+    {NULL, "clip", "X", "clip the gradient norm to X; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
+    {NULL, "list-groups", NULL, "print which tensor gets which rule, and exit", FLAG, AT(list_groups)},
 
-    {.section = "Of single optimizers (--list-groups shows what a rule uses and its values)",
+    {.section = "Specific to some optimizers (--list-groups shows what a rule uses)",
      .kind = HYPERS,
      .offset = AT(optim.hyper),
      .prefix = ""},
-    {.section = "Of all but the hidden matrices, where their rule uses it",
+    {.section = "For all but the hidden matrices, if their rule uses it",
      .kind = HYPERS,
      .offset = AT(optim.aux_hyper),
      .prefix = "aux-"},
 
-    {"Around every optimizer", "ema-nesterov", "X",
-     "look ahead along the average change of the weights, X times; 0: off [0]", REAL, AT(optim.averaging.nesterov),
-     .least = 0, .most = 1e6},
+    {"With any optimizer", "ema-nesterov", "X", "look ahead by X times the average change of the weights; 0: off [0]",
+     REAL, AT(optim.averaging.nesterov), .least = 0, .most = 1e6},
     {NULL, "ema-nesterov-decay", "X", "decay of that average [0.99]", REAL, AT(optim.averaging.nesterov_decay),
      .least = 0, .most = 1},
     {NULL, "ema-nesterov-from", "N", "first step that looks ahead [0]", SIZE, AT(optim.averaging.nesterov_from)},
-    {NULL, "ema-nesterov-until", "N", "step from which it no longer does; 0: to the end [0]", SIZE,
+    {NULL, "ema-nesterov-until", "N", "first step that no longer does; 0: none [0]", SIZE,
      AT(optim.averaging.nesterov_until)},
-    {NULL, "tail-ema", "N", "validate and export weights averaged over about N last steps; 0: off [0]", SIZE,
+    {NULL, "tail-ema", "N", "validate and export weights averaged over about the last N steps; 0: off [0]", SIZE,
      AT(optim.averaging.tail)},
     {NULL, "tail-ema-from", "N", "step after which that average begins [2 N before the end]", SIZE,
      AT(optim.averaging.tail_from)},
-    {NULL, "tail-ema-share", "X", "share of the average in what is validated [0.6]", REAL,
-     AT(optim.averaging.tail_share), .least = 0, .most = 1},
+    {NULL, "tail-ema-share", "X", "share of the average in those weights [0.6]", REAL, AT(optim.averaging.tail_share),
+     .least = 0, .most = 1},
 
     {"Schedule", "steps", "N", "training steps; 0: only evaluate and sample [500]", SIZE, AT(schedule.steps),
      .may_change = true},
-    {NULL, "schedule", "NAME", "constant, cosine, linear or wsd, of the learning rate [wsd]", CHOICE, AT(schedule.kind),
-     schedule_names},
+    {NULL, "schedule", "NAME", "of the learning rate: constant, cosine, linear or wsd (warmup, stable, decay) [wsd]",
+     CHOICE, AT(schedule.kind), schedule_names},
     {NULL, "warmup", "N", "steps of linear warmup [20]", SIZE, AT(schedule.warmup)},
     {NULL, "cooldown", "FRAC", "wsd: fraction of the steps in the final decay [0.4]", REAL, AT(schedule.cooldown),
      .least = 0, .most = 1},
-    {NULL, "final-lr", "FRAC", "fraction of the rate left at the end [0]", REAL, AT(schedule.final), .least = 0,
-     .most = 1},
+    {NULL, "final-lr", "FRAC", "fraction of the learning rate left at the end [0]", REAL, AT(schedule.final),
+     .least = 0, .most = 1},
 
     {"Validation and samples", "val-every", "N", "validate every N steps and at the end; 0: never [50]", SIZE,
      AT(val_every), .may_change = true},
-    {NULL, "val-tokens", "N", "validate on this many targets, always the same [65536]", SIZE, AT(val_tokens)},
-    {NULL, "target-loss", "X", "stop once the validation loss is at most X", REAL, AT(target_loss), .least = 0,
+    {NULL, "val-tokens", "N", "tokens to validate on, always the same [65536]", SIZE, AT(val_tokens)},
+    {NULL, "target-loss", "X", "stop at a validation loss of at most X nats", REAL, AT(target_loss), .least = 0,
      .most = 1e30, .may_change = true},
-    {NULL, "sample-every", "N", "print a sample every N steps; 0: never [at the end, of byte models]", SIZE,
+    {NULL, "sample-every", "N", "print a sample every N steps; 0: never [at the end, for byte models]", SIZE,
      AT(sample_every), .may_change = true},
-    {NULL, "sample-tokens", "N", "length of a sample [256]", SIZE, AT(sample_tokens), .may_change = true},
-    {NULL, "prompt", "TEXT", "what samples begin with", TEXT, AT(prompt), .may_change = true},
+    {NULL, "sample-tokens", "N", "tokens per sample [256]", SIZE, AT(sample_tokens), .may_change = true},
+    {NULL, "prompt", "TEXT", "text that samples begin with", TEXT, AT(prompt), .may_change = true},
     {NULL, "temperature", "X", "of sampling; 0: always the likeliest token [0.8]", REAL, AT(temperature), .least = 0,
      .most = 1e6, .may_change = true},
-    {NULL, "top-k", "N", "sample among the N likeliest tokens; 0: among all [0]", SIZE, AT(top_k), .may_change = true},
+    {NULL, "top-k", "N", "sample from the N likeliest tokens; 0: from all [0]", SIZE, AT(top_k), .may_change = true},
 
-    {"Run", "out", "DIR", "the run's directory [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
+    {"Run", "out", "DIR", "directory of the run [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
     {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: only the last [0]", SIZE, AT(checkpoint_every),
      .may_change = true},
-    {NULL, "keep", "N", "checkpoints to keep, the newest; 0: all [2]", SIZE, AT(keep), .may_change = true},
+    {NULL, "keep", "N", "newest checkpoints to keep; 0: all [2]", SIZE, AT(keep), .may_change = true},
     {NULL, "diagnose", "N",
-     "spectra of weights, gradients and updates every N steps, into diagnose.jsonl; 0: never [0]", SIZE, AT(diagnose),
-     .may_change = true},
-    {NULL, "resume", NULL, "go on with the run in --out from its latest checkpoint", FLAG, AT(resume)},
+     "write spectra of weights, gradients and updates to diagnose.jsonl every N steps; 0: never [0]", SIZE,
+     AT(diagnose), .may_change = true},
+    {NULL, "resume", NULL, "continue the run in --out from its last checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
-    {NULL, "dtype", "NAME", "fp32, tf32 or bf16 in products; the CPU has fp32 [auto: bf16 where a GPU has it]", TEXT,
-     AT(dtype), .may_change = true},
-    {NULL, "help", NULL, "print this and leave", FLAG, AT(help)},
-    {NULL, "version", NULL, "print the version and leave", FLAG, AT(version)},
+    {NULL, "dtype", "NAME", "of products: fp32, tf32 or bf16; the CPU has only fp32 [auto: bf16 if the GPU has it]",
+     TEXT, AT(dtype), .may_change = true},
+    {NULL, "help", NULL, "print this and exit", FLAG, AT(help)},
+    {NULL, "version", NULL, "print the version and exit", FLAG, AT(version)},
 };
 
 #undef HYPER_ROW
 #undef AT
 
-/* The rows, with those that stand for many written out. */
+/* The rows, with those that stand for many expanded. */
 static Option table[OPTIONS_MOST];
 static size_t option_count;
 
@@ -280,7 +279,7 @@ static int parse_choice(const Option *option, const char *text, void *place, Err
     return 0;
 }
 
-/* Reads one value into o. `text` must live as long as o. */
+/* Reads one value into o. `text` must outlive o. */
 static int set_value(Options *o, const Option *option, const char *text, Error *e)
 {
     void *place = (char *)o + option->offset;
@@ -317,7 +316,7 @@ static bool is_set(const Options *o, const Option *option)
     return option->set == 0 || *(const bool *)((const char *)o + option->set);
 }
 
-/* What stands for the value in --help and messages; NULL: it takes none. */
+/* The placeholder of the value in --help and messages; NULL: it takes none. */
 static const char *argument_of(const Option *option)
 {
     static const char *const of_hypers[] = {
@@ -325,7 +324,7 @@ static const char *argument_of(const Option *option)
     return option->kind == HYPER ? of_hypers[hyper_info[option->hyper].kind] : option->argument;
 }
 
-/* Writes a value as set_value reads it. False when it has none. */
+/* Writes a value as set_value reads it. False if it has none. */
 static bool format_value(const Options *o, const Option *option, char *to, size_t size)
 {
     const void *place = (const char *)o + option->offset;
@@ -337,7 +336,7 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
     }
     case SIZE:
         snprintf(to, size, "%zu", *(const size_t *)place);
-        /* 0 stands for the rule's own */
+        /* 0 where at least 1 is needed: not chosen */
         return is_set(o, option) && (double)*(const size_t *)place >= option->least &&
                *(const size_t *)place != SAMPLE_AT_END;
     case REAL:
@@ -364,7 +363,7 @@ static bool format_value(const Options *o, const Option *option, char *to, size_
  * The command line
  */
 
-/* The option called by `length` characters of name, or NULL. *negated: it was called by --no-<switch>. */
+/* The option named by `length` characters of name, or NULL. *negated: it was named by --no-<switch>. */
 static const Option *find_option(const char *name, size_t length, bool *negated)
 {
     char buffer[64];
@@ -385,7 +384,7 @@ static const Option *find_option(const char *name, size_t length, bool *negated)
     return NULL;
 }
 
-/* Levenshtein's distance between two short names. */
+/* Levenshtein distance between two short names. */
 static size_t distance(const char *a, const char *b)
 {
     size_t row[64], n = strlen(b);
@@ -409,7 +408,7 @@ static size_t distance(const char *a, const char *b)
 static int unknown_option(const char *name, Error *e)
 {
     char best[64] = "", buffer[64];
-    size_t least = 4; /* farther names are no help */
+    size_t least = 4; /* more distant names are no help */
     for (size_t i = 0; i < option_count; i++) {
         const char *known = option_name(&table[i], buffer, sizeof buffer);
         const size_t d = distance(name, known);
@@ -423,7 +422,7 @@ static int unknown_option(const char *name, Error *e)
     return error_set(e, "there is no option --%s; --help lists them all", name);
 }
 
-/* Takes one option at argv[*i], with its value, and moves *i behind it. */
+/* Takes the option at argv[*i], with its value, and moves *i past it. */
 static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e)
 {
     const char *argument = argv[(*i)++];
@@ -469,21 +468,30 @@ void options_free(Options *o)
     *o = (Options){0};
 }
 
-static void help_choices(FILE *to, const char *const *choices)
+/* Prints `left` and, in columns 30 to 80 of as many lines as it takes, the help and the choices unless NULL. */
+static void help_row(FILE *to, const char *left, const char *help, const char *const *choices)
 {
-    fprintf(to, ":");
-    for (size_t i = 0; choices[i] != NULL; i++)
-        fprintf(to, " %s", choices[i]);
+    char text[512]; /* no row is longer */
+    int column = 28, n = snprintf(text, sizeof text, "%s%s", help, choices != NULL ? ":" : "");
+    for (; choices != NULL && *choices != NULL; choices++)
+        n += snprintf(text + n, sizeof text - (size_t)n, " %s", *choices);
+    fprintf(to, strlen(left) <= 26 ? "  %-26s%s" : "  %s\n%28s", left, "");
+    for (char *word = strtok(text, " "); word != NULL; word = strtok(NULL, " ")) {
+        column += (int)strlen(word) + 1;
+        fprintf(to, column > 80 ? "\n%29s%s" : "%s %s", "", word);
+        column = column > 80 ? 29 + (int)strlen(word) : column;
+    }
+    fprintf(to, "\n");
 }
 
 void options_help(FILE *to)
 {
     fprintf(to, "Trains a small GPT-2 and compares optimizers.\n\n"
-                "  ./train_gpt                                     nano on the built-in stories, with Muon\n"
+                "  ./train_gpt                                     Muon on the built-in stories\n"
                 "  ./train_gpt --optimizer adamw --lr 3e-3         the same with AdamW\n"
                 "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
-                "  ./train_gpt --resume --out runs/x               goes on where a run was stopped\n"
-                "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    samples\n");
+                "  ./train_gpt --resume --out runs/x               continue a stopped run\n"
+                "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    sample\n");
     for (size_t i = 0; i < option_count; i++) {
         const Option *option = &table[i];
         const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
@@ -496,16 +504,15 @@ void options_help(FILE *to)
         else
             snprintf(left, sizeof left, "--%s%s%s", name, argument_of(option) != NULL ? " " : "",
                      argument_of(option) != NULL ? argument_of(option) : "");
-        fprintf(to, strlen(left) <= 26 ? "  %-26s %s" : "  %s\n                             %s", left,
-                option->help != NULL ? option->help : info->help);
-        if (info != NULL && info->kind == HYPER_CHOICE)
-            help_choices(to, info->choices);
-        fprintf(to, "\n");
+        help_row(to, left, option->help != NULL ? option->help : info->help,
+                 info != NULL       ? info->choices
+                 : option->set != 0 ? option->choices
+                                    : NULL);
     }
     fprintf(to, "\nOptimizers (--list-groups shows their default rates):\n");
     for (size_t i = 0; optim_rule_name(i) != NULL; i++)
-        fprintf(to, "  %-26s %s\n", optim_rule_name(i), optim_rule_summary(i));
-    fprintf(to, "\nExit status: 0 done, 1 failed, 2 wrong command, 3 diverged; 128 + signal when interrupted.\n");
+        help_row(to, optim_rule_name(i), optim_rule_summary(i), NULL);
+    fprintf(to, "\nExit status: 0 done, 1 failed, 2 wrong command, 3 diverged, 128 + N on signal N.\n");
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -531,7 +538,7 @@ void options_write(const Options *o, FILE *to)
     fprintf(to, "\n  }");
 }
 
-/* Adopts one recorded value, or holds the given one against it. */
+/* Adopts a recorded value, or checks the given one against it. */
 static int resume_option(Options *o, size_t i, const char *recorded, Error *e)
 {
     const Option *option = &table[i];

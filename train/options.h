@@ -13,20 +13,20 @@ enum { OPTIONS_MOST = 160 };
 
 #define SAMPLE_AT_END SIZE_MAX
 
-/* The command line, from one table (options.c) that also prints --help, records a run and checks its resumption. */
+/* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
 typedef struct Options {
     const char *train, *val, *text;
     const char *model;
     GptOverrides overrides; /* of the preset */
     size_t batch_size;      /* 0: what fits */
-    size_t total_batch;     /* tokens a step; 0: one micro-batch */
+    size_t total_batch;     /* tokens per step; 0: one micro-batch */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;
     Schedule schedule;
     size_t val_every, val_tokens;
     double target_loss;  /* NAN: none */
-    size_t sample_every; /* SAMPLE_AT_END: at the end, of byte models */
+    size_t sample_every; /* SAMPLE_AT_END: at the end, for byte models */
     size_t sample_tokens, top_k;
     const char *prompt;
     double temperature;
@@ -36,11 +36,11 @@ typedef struct Options {
     const char *device, *dtype;
     bool resume, list_groups, help, version;
 
-    bool given[OPTIONS_MOST];  /* by place in the table */
+    bool given[OPTIONS_MOST];  /* by index in the table */
     char *owned[OPTIONS_MOST]; /* strings that options_free frees */
 } Options;
 
-/* Defaults, overlaid by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
+/* Defaults, overridden by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
  * option the nearest known one. The strings of argv are borrowed. */
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);
@@ -48,12 +48,11 @@ void options_free(Options *o);
 /* Prints the table. */
 void options_help(FILE *to);
 
-/* Writes {"name": value, ...} of every option that has a value; an option that was left to its rule or preset has none.
- */
+/* Writes {"name": value, ...} for every option with a value; one left to its rule or preset has none. */
 void options_write(const Options *o, FILE *to);
 
-/* Takes over from the record of a run (what options_write wrote) all that the command line did not give. What it did
- * give and may not change in a resumed run must agree with the record; the error names both values. */
+/* Takes from the record of a run (by options_write) every option that the command line did not give. Those that it gave
+ * and that may not change in a resumed run must agree with the record; the error names both values. */
 int options_resume(Options *o, const Json *record, Error *e);
 
 #endif

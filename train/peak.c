@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-/* TFLOP/s, dense. Sources: NVIDIA's data sheets of A100, H100, H200 and B200 (half of what they give with sparsity);
- * for GeForce the whitepapers of the architectures GA102, Ada and RTX Blackwell (tensor cores with fp32 accumulation).
- */
+/* TFLOP/s, dense. Sources: NVIDIA's data sheets for A100, H100, H200 and B200 (half their figures with sparsity); for
+ * GeForce, the GA102, Ada and RTX Blackwell architecture whitepapers (tensor cores with fp32 accumulation). */
 static const struct {
     const char *name;
     double bf16, tf32, fp32;

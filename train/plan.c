@@ -17,11 +17,11 @@ enum { RECORD_LIMIT = 1 << 20 };
 static int check_device(const Options *o, Error *e)
 {
     if (strcmp(o->device, "auto") != 0 && strcmp(o->device, "cpu") != 0 && strcmp(o->device, "cuda") != 0)
-        return error_set(e, "--device knows no '%s'; it is one of auto, cpu, cuda", o->device);
+        return error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
     if (strcmp(o->device, "cuda") == 0 && gpt_kind() == GPT_ON_CPU)
         return error_set(e, "--device cuda: this is the CPU program; train_gpt_cuda was not built");
     if (strcmp(o->device, "cpu") == 0 && gpt_kind() == GPT_ON_GPU)
-        return error_set(e, "--device cpu: this is the GPU's program; run ./train_gpt_cpu");
+        return error_set(e, "--device cpu: this is the GPU program; run ./train_gpt_cpu");
     return 0;
 }
 
@@ -29,11 +29,11 @@ static int check_recompute(const Options *o, Error *e)
 {
     return o->recompute == GPT_RECOMPUTE_NOTHING || gpt_kind() == GPT_ON_GPU
                ? 0
-               : error_set(e, "--recompute %s needs a GPU; the CPU has --recompute nothing",
+               : error_set(e, "--recompute %s needs a GPU; the CPU supports only --recompute nothing",
                            gpt_recompute_names[o->recompute]);
 }
 
-/* Of a device that has been probed, unless the option names one. */
+/* The default of the device, which has been probed, unless the option names one. */
 static int resolve_dtype(Plan *p, Error *e)
 {
     const char *name = p->options.dtype;
@@ -45,14 +45,14 @@ static int resolve_dtype(Plan *p, Error *e)
     while (i < GPT_DTYPES && strcmp(name, gpt_dtype_names[i]) != 0)
         i++;
     if (i == GPT_DTYPES)
-        return error_set(e, "--dtype knows no '%s'; it is one of auto, fp32, tf32, bf16", name);
+        return error_set(e, "--dtype must be auto, fp32, tf32 or bf16, not '%s'", name);
     p->setup.dtype = (GptDtype)i;
     return p->setup.dtype != GPT_FP32 && gpt_kind() == GPT_ON_CPU
-               ? error_set(e, "--dtype %s needs a GPU; the CPU has --dtype fp32", name)
+               ? error_set(e, "--dtype %s needs a GPU; the CPU supports only --dtype fp32", name)
                : 0;
 }
 
-/* Takes over what the record in the run's directory says, and finds its latest checkpoint. */
+/* Adopts the record in the run's directory and finds its latest checkpoint. */
 static int read_record(Plan *p, Error *e)
 {
     char path[PATH_MOST + 16], *text;
@@ -60,7 +60,7 @@ static int read_record(Plan *p, Error *e)
     Json *json;
     Error fault;
     if (p->options.out == NULL)
-        return error_set(e, "--resume needs --out DIR, the run to go on with");
+        return error_set(e, "--resume needs --out DIR, the run to continue");
     snprintf(path, sizeof path, "%s/run.json", p->options.out);
     if (files_read_all(path, RECORD_LIMIT, &text, &size, e) != 0)
         return -1;
@@ -74,8 +74,8 @@ static int read_record(Plan *p, Error *e)
     return status == 0 ? checkpoint_latest(p->options.out, p->checkpoint, sizeof p->checkpoint, e) : -1;
 }
 
-/* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of the run that is
- * resumed has been read. */
+/* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of a resumed
+ * run has been read already. */
 static int resolve_model(Plan *p, Error *e)
 {
     const Options *o = &p->options;
@@ -108,17 +108,17 @@ static int check_auto_batch(const Plan *p, Error *e)
     if (total == 0)
         return error_set(e, "--batch-size auto needs --total-batch: a step must not depend on the machine's memory");
     if (total % p->setup.T != 0)
-        return error_set(e, "--total-batch %zu is no multiple of a sequence of %zu tokens", total, p->setup.T);
+        return error_set(e, "--total-batch %zu is not a multiple of a sequence of %zu tokens", total, p->setup.T);
     return 0;
 }
 
-/* The largest power of two of sequences that divides a step and fits into memory. */
+/* The largest power-of-two number of sequences that divides a step and fits in memory. */
 static int choose_batch(Plan *p, size_t optim_bytes, Error *e)
 {
     const size_t sequences = p->options.total_batch / p->setup.T, present = gpt_memory_present();
-    const double room = 0.92 * (double)present; /* libraries and fragments take a little */
+    const double room = 0.92 * (double)present; /* libraries and fragmentation take a little */
     if (present == 0)
-        return error_set(e, "--batch-size auto: this machine does not say how much memory it has; give a number");
+        return error_set(e, "--batch-size auto: this machine does not report its memory; give a number");
     p->options.batch_size = 0;
     for (p->setup.B = 1; sequences % p->setup.B == 0; p->setup.B *= 2) {
         if ((double)gpt_memory_needed(&p->config, &p->setup) + (double)optim_bytes > room)
@@ -127,8 +127,8 @@ static int choose_batch(Plan *p, size_t optim_bytes, Error *e)
     }
     if (p->options.batch_size == 0)
         return error_set(e,
-                         "out of memory: not even one sequence of %zu tokens fits into %.1f GiB; lower --seq-len or "
-                         "the model, or give --recompute layers",
+                         "out of memory: not even one sequence of %zu tokens fits in %.1f GiB; lower --seq-len, "
+                         "choose a smaller model or use --recompute layers",
                          p->setup.T, (double)present / 0x1p30);
     return 0;
 }
@@ -142,7 +142,7 @@ static int resolve_batch(Plan *p, Error *e)
         return error_set(e, "--batch-size %zu is too large", s->B);
     const size_t micro = s->B * s->T, total = o->total_batch != 0 ? o->total_batch : micro;
     if (total % micro != 0)
-        return error_set(e, "--total-batch %zu is no multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
+        return error_set(e, "--total-batch %zu is not a multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
                          total, s->B, s->T, micro);
     p->micro_batches = total / micro;
     p->tokens_per_step = total;
@@ -162,7 +162,7 @@ static int check_samples(const Plan *p, Error *e)
     return 0;
 }
 
-/* Resolves the groups without memory: to check the optimizer's options, to list them, to know what they need. */
+/* Resolves the groups without allocating: to check the optimizer's options, list the groups and size their memory. */
 static int plan_optim(const Plan *p, size_t *bytes, Error *e)
 {
     GptTable table;
@@ -187,8 +187,8 @@ static int check_memory(Plan *p, size_t optim_bytes, Error *e)
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
-                     "out of memory: this run needs %.1f GiB and there are %.1f; lower --batch-size (now %zu), "
-                     "--seq-len or the model",
+                     "out of memory: this run needs %.1f GiB and only %.1f are available; lower --batch-size (now "
+                     "%zu) or --seq-len, or choose a smaller model",
                      (double)needed / 0x1p30, (double)present / 0x1p30, p->setup.B);
 }
 
@@ -208,11 +208,11 @@ static int resolve_out(Plan *p, Error *e)
         snprintf(p->out, sizeof p->out, "runs/%s-%s", stamp, p->options.optim.rule);
     }
     if (!p->options.resume && lstat(p->out, &info) == 0)
-        return error_set(e, "--out %s exists; choose another directory, or --resume to go on with its run", p->out);
+        return error_set(e, "--out %s exists; choose another directory, or continue its run with --resume", p->out);
     return 0;
 }
 
-/* All that does not depend on the device; what fails here is a wrong command. */
+/* Everything that does not depend on the device; a failure here is a wrong command. */
 static int resolve(Plan *p, size_t *optim_bytes, Error *e)
 {
     Options *o = &p->options;
@@ -230,11 +230,11 @@ static int resolve(Plan *p, size_t *optim_bytes, Error *e)
     const bool training = p->trains && !o->list_groups;
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
-        return error_set(e, "--text goes without --train and --val: it holds out its own last tenth");
+        return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");
     if (training && o->train == NULL && o->val != NULL)
         return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
     if (training && !isnan(o->target_loss) && !validates)
-        return error_set(e, "--target-loss needs a validation: --val, and --val-every and --val-tokens above 0");
+        return error_set(e, "--target-loss needs validation: --val, and --val-every and --val-tokens above 0");
     return training ? resolve_out(p, e) : 0;
 }
 

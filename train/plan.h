@@ -7,25 +7,25 @@
 enum { PATH_MOST = 4096 };
 
 /*
- * What a run will do: the command line, overlaid by the record of the run that is resumed, with every "auto", preset and
- * default replaced by what it means here. Made before anything else is; nothing changes it afterwards.
+ * What a run will do: the command line, completed from the record of a resumed run, with every "auto", preset and
+ * default resolved. It is made first and never changes afterwards.
  */
 typedef struct Plan {
     Options options;
     GptConfig config;
     GptSetup setup;         /* B sequences of T tokens at once */
-    size_t micro_batches;   /* of B x T tokens in a step of this rank */
+    size_t micro_batches;   /* of B x T tokens, per step of this rank */
     size_t tokens_per_step; /* of all ranks */
     Ranks ranks;
     bool trains;                          /* otherwise it evaluates and samples */
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
-    char checkpoint[PATH_MOST + 64];      /* that a resumed run goes on from */
+    char checkpoint[PATH_MOST + 64];      /* that a resumed run continues from */
     char out[PATH_MOST];                  /* the run's directory, if it trains */
     size_t memory_needed, memory_present; /* bytes on the device; present 0: unknown */
 } Plan;
 
-/* Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them, and the rest of the plan
- * is left unmade. The strings of `asked` are borrowed; plan_free frees the plan's own. */
+/* Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them and leaves
+ * the rest of the plan unmade. The strings of `asked` are borrowed; plan_free frees the plan's own. */
 int plan_make(const Options *asked, Plan *plan, Error *e);
 void plan_free(Plan *plan);
 

@@ -66,11 +66,11 @@ void record_banner(const Run *r)
     gpt_describe(&p->config, model, sizeof model);
     printf("train_gpt %s on %s, %s\n", TRAIN_GPT_VERSION, gpt_device(), gpt_dtype_names[p->setup.dtype]);
     printf("model     %s: %s, %zu parameters\n", p->options.model, model, gpt_table(r->gpt)->parameters);
-    printf("data      %s: %zu tokens to train on, %zu to validate on\n", r->corpus.name,
+    printf("data      %s: %zu training tokens, %zu validation tokens\n", r->corpus.name,
            r->corpus.train != NULL ? tokens_total(r->corpus.train) : 0,
            r->corpus.val != NULL ? tokens_total(r->corpus.val) : 0);
     if (r->corpus.has_floor)
-        printf("floor     %.4f +- %.4f nats a token: no model of these stories can do better\n", r->corpus.floor,
+        printf("floor     %.4f +- %.4f nats per token: no model of these stories can do better\n", r->corpus.floor,
                r->corpus.floor_error);
     for (size_t i = 0; r->optim != NULL && i < optim_group_count(r->optim); i++) {
         const OptimGroupInfo info = optim_group_info(r->optim, i);
@@ -88,8 +88,8 @@ void record_banner(const Run *r)
     if (peak > 0)
         printf("peak      %.0f TFLOP/s in %s\n", peak * 1e-12, gpt_dtype_names[p->setup.dtype]);
     else if (gpt_device_name() != NULL)
-        printf("peak      unknown: no MFU is shown\n");
-    printf("memory    %.2f GiB needed, %.1f present\n", (double)p->memory_needed / 0x1p30,
+        printf("peak      unknown, so no MFU is shown\n");
+    printf("memory    %.2f GiB needed, %.1f available\n", (double)p->memory_needed / 0x1p30,
            (double)p->memory_present / 0x1p30);
     if (r->optim != NULL)
         printf("run       %s%s\n", p->out, p->options.resume ? " (resumed)" : "");

@@ -15,7 +15,7 @@ static volatile sig_atomic_t stop_signal;
 
 static void on_signal(int number) { stop_signal = number; }
 
-/* The first signal ends the run after its step, a second one at once. */
+/* The first signal ends the run after the current step, a second one at once. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
@@ -55,11 +55,11 @@ static int make_training(Run *r, Error *e)
     if (o->resume && checkpoint_read_state(p->checkpoint, r->optim, &r->state, e) != 0)
         return -1;
     if (o->resume)
-        optim_hide(r->optim); /* the checkpoint's model is what was shown */
+        optim_hide(r->optim); /* the checkpoint has the weights that were shown */
     if (optim_check_parameters(r->optim, e) != 0)
         return -1;
     if (r->state.step >= o->schedule.steps)
-        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to go on)",
+        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to continue)",
                          o->out, r->state.step, o->schedule.steps);
     if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0)
         return -1;
@@ -107,7 +107,7 @@ static const Tensor *bad_parameter(const Gpt *gpt)
     return NULL;
 }
 
-/* Sets the sentence of a run that diverged in `step`: the parameter at fault, or else the gradient. */
+/* Sets the message of a run that diverged in `step`, naming the parameter at fault or else the gradient. */
 static int diverged(const Run *r, size_t step, const char *what, double value, Error *e)
 {
     const Tensor *gradient = NULL, *parameter = bad_parameter(r->gpt);
@@ -124,7 +124,7 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
 
 static bool due(size_t every, size_t step) { return every > 0 && step % every == 0; }
 
-/* Appends what the step that was just done did to each hidden matrix. */
+/* Appends what the last step did to each hidden matrix. */
 static int write_diagnosis(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
@@ -138,7 +138,7 @@ static int write_diagnosis(const Run *r, Error *e)
     return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
 }
 
-/* Whether something else than the next step follows, which must not be charged with what a GPU still has to do. */
+/* Whether something other than the next step follows, whose time must not include pending GPU work. */
 static bool pauses_after(const Run *r, size_t step)
 {
     const Options *o = &r->plan->options;
@@ -171,7 +171,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
-        return diverged(r, step + 1, "gradient's norm", norm, e);
+        return diverged(r, step + 1, "gradient norm", norm, e);
     optim_step(r->optim, clip > 0 && norm > clip ? clip / norm : 1);
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
@@ -216,7 +216,7 @@ static int save(Run *r, Error *e)
  * The run
  */
 
-/* The seconds that the steps left will take, by those of this process. */
+/* Estimated seconds for the remaining steps, from those of this process. */
 static double seconds_left(const Run *r)
 {
     const size_t done = r->state.step - r->first_step, left = r->plan->options.schedule.steps - r->state.step;
@@ -293,7 +293,7 @@ static int train(Run *r, Error *e)
         record_summary(r);
         return RUN_DONE;
     }
-    printf("\nstopped by signal %d after step %zu of %zu; go on with\n  ./train_gpt --resume --out %s\n",
+    printf("\nstopped by signal %d after step %zu of %zu; resume with\n  ./train_gpt --resume --out %s\n",
            (int)stop_signal, r->state.step, steps, r->plan->out);
     return 128 + (int)stop_signal;
 }

@@ -5,11 +5,11 @@
 
 #define TRAIN_GPT_VERSION "0.1.0"
 
-/* Exit statuses of the program; when a signal stopped a run, 128 + its number. */
+/* Exit statuses of the program; 128 + N if signal N stopped the run. */
 enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3 };
 
-/* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints its
- * progress on stdout. Returns an exit status, with a sentence in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. */
+/* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints
+ * progress on stdout. Returns an exit status, with a message in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. */
 int run_main(const Options *o, Error *e);
 
 #endif

@@ -9,7 +9,7 @@
 #include "train/plan.h"
 #include "train/run.h"
 
-/* A run under way: run.c is its loop, record.c what it writes down, evaluate.c validation and samples. */
+/* A run in progress: run.c is its loop, record.c its records, evaluate.c validation and samples. */
 typedef struct Run {
     const Plan *plan;
     Corpus corpus;
@@ -33,7 +33,7 @@ typedef struct Run {
 /* Writes run.json: every resolved option, the version, the machine, the groups. */
 int record_write(const Run *r, Error *e);
 
-/* What stands above and below the steps on the screen. */
+/* What is printed before and after the steps. */
 void record_banner(const Run *r);
 void record_summary(const Run *r);
 
@@ -44,10 +44,10 @@ bool can_validate(const Run *r);
 /* Mean cross-entropy over the validation targets, in nats, of the parameters as they stand. */
 int evaluate(Run *r, double *loss, Error *e);
 
-/* The same of what the optimizer shows for them. */
+/* The same of the weights that optim_show puts in their place. */
 int evaluate_shown(Run *r, double *loss, Error *e);
 
-/* Notes a validation loss; at the first crossing of --target-loss reports where, by the line between two validations. */
+/* Notes a validation loss; at the first crossing of --target-loss reports where, interpolating between validations. */
 void note_validation(Run *r, double loss);
 
 /* Byte models print a sample at the end unless told otherwise. */

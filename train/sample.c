@@ -8,7 +8,7 @@
 
 enum { BYTES = 256 };
 
-/* Clears the weights of all but the k likeliest; of equal ones the first stay. */
+/* Zeroes the weights of all but the k likeliest; of equal ones the first stay. */
 static void keep_likeliest(double *weights, size_t k)
 {
     double left[BYTES] = {0};
@@ -49,7 +49,7 @@ static int32_t draw(const float *logits, const SampleConfig *config, Random *ran
     return (int32_t)last;
 }
 
-/* Bytes of the UTF-8 character that begins at token i, or 0 when none does. */
+/* Length in bytes of the UTF-8 character at token i, or 0 if none begins there. */
 static size_t character_length(const int32_t *tokens, size_t i, size_t n)
 {
     const int32_t lead = tokens[i];
@@ -60,7 +60,7 @@ static size_t character_length(const int32_t *tokens, size_t i, size_t n)
     return length;
 }
 
-/* Control characters and what is not UTF-8 could garble a terminal: they are shown as '?'. */
+/* Control characters and invalid UTF-8 could garble a terminal, so they are shown as '?'. */
 static void print_bytes(FILE *to, const int32_t *tokens, size_t n)
 {
     for (size_t i = 0; i < n;) {
@@ -75,7 +75,7 @@ static void print_bytes(FILE *to, const int32_t *tokens, size_t n)
     }
 }
 
-/* Gives the model `n` tokens from position 0 on; logits follow the last. */
+/* Feeds the model `n` tokens from position 0 on; the logits are those after the last. */
 static void prefill(Gpt *gpt, const int32_t *tokens, size_t n, float *logits)
 {
     gpt_forward(gpt, tokens, 1, n);
@@ -104,7 +104,7 @@ int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error
             break;
         if (n - start < T) {
             gpt_decode(gpt, tokens[n], n - start, logits);
-        } else { /* the context is full: its later half goes on */
+        } else { /* the context is full: keep its later half */
             start = n + 1 - (T + 1) / 2;
             prefill(gpt, tokens + start, n + 1 - start, logits);
         }

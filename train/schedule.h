@@ -10,12 +10,12 @@ extern const char *const schedule_names[SCHEDULE_COUNT + 1]; /* ends with NULL *
 typedef struct Schedule {
     ScheduleKind kind;
     size_t steps, warmup;
-    double cooldown; /* fraction of the steps that wsd spends decaying, at the end */
-    double final;    /* fraction of the rate that is left at the end */
+    double cooldown; /* fraction of the steps in wsd's final decay */
+    double final;    /* fraction of the rate left at the end */
 } Schedule;
 
 /*
- * The factor of the learning rate in step t = 0 .. steps-1. Warmup: (t+1)/warmup while t < warmup. After it, with
+ * The factor on the learning rate in step t = 0 .. steps-1. Warmup: (t+1)/warmup while t < warmup. After it, with
  * r = (t - warmup)/(steps - warmup): constant 1; linear 1 - r (1 - final); cosine final + (1 + cos(pi r))/2 (1 -
  * final); wsd (warmup, stable, decay): 1, then linear to final over the last cooldown x steps.
  */

@@ -243,7 +243,7 @@ emulated | gpt/cuda/attention.cu | s/sum = sum \* fade + quad_sum(added)/sum = s
 emulated | gpt/cuda/attention.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
 emulated | gpt/cuda/attention.cu | s/maximum + logf(sum)/maximum/
 emulated | gpt/cuda/attention.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
-emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the tiles of the round before are read \*\///
+emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the previous round's tiles are read \*\///
 emulated | gpt/cuda/attention.cu | s/^        __syncwarp();$//
 emulated | gpt/cuda/attention.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
 emulated | gpt/cuda/attention.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     float acc[OWN_CHANNELS] = {}, maximum = -INFINITY, sum = 0;
     load_tile(q, head.q, first, T, HS, 3 * C);
     for (size_t key = 0; key <= first; key += TILE) {
-        __syncthreads(); /* the tiles of the round before are read */
+        __syncthreads(); /* the previous round's tiles are read */
         load_tile(k, head.k, key, T, HS, 3 * C);
         load_tile(v, head.v, key, T, HS, 3 * C);
         __syncthreads();
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     }
 }
 
-/* delta (B,NH,T) = rowsum(datt att). One warp a row of a head. */
+/* delta (B,NH,T) = rowsum(datt att). One warp per row of a head. */
 __global__ void attention_delta_kernel(float *delta, const float *datt, const float *att, size_t T, size_t C, size_t NH)
 {
     const size_t t = (size_t)blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -143,7 +143,7 @@ __global__ void attention_delta_kernel(float *delta, const float *datt, const fl
         delta[(size_t)blockIdx.x * T + t] = sum;
 }
 
-/* A block of queries against all keys before them: dQ = scale dS K. */
+/* A block of queries against all keys up to them: dQ = scale dS K. */
 __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
                         size_t T, size_t C, size_t NH)

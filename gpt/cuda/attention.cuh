@@ -5,8 +5,8 @@
 #include <cuda_runtime.h>
 
 /*
- * Causal attention in fp32 (Vaswani et al. 2017), as FlashAttention (Dao et al. 2022) does it: no (T,T) array exists;
- * the backward pass makes the probabilities again from lse. It is for diffing and for GPUs without bf16.
+ * Causal attention in fp32 (Vaswani et al. 2017), as in FlashAttention (Dao et al. 2022): no (T,T) array exists; the
+ * backward pass recomputes the probabilities from lse. For comparisons and for GPUs without bf16.
  *
  * qkv, dqkv (B,T,3C): rows of q, k, v side by side, head h of each at columns h*HS, HS = C/NH; att, datt (B,T,C);
  * lse (B,NH,T), the log of the softmax's denominator.
@@ -25,7 +25,7 @@ void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const f
 /* Floats of scratch that the backward pass needs. */
 size_t attention_fp32_scratch(size_t B, size_t T, size_t C, size_t NH);
 
-/* dqkv, from datt, the gradient of att, and what attention_fp32_forward took and gave. */
+/* dqkv, from datt, the gradient of att, and the inputs and outputs of attention_fp32_forward. */
 void attention_fp32_backward(cudaStream_t stream, float *dqkv, const float *datt, const float *qkv, const float *att,
                              const float *lse, float *scratch, size_t B, size_t T, size_t C, size_t NH);
 

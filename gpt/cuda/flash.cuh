@@ -6,14 +6,14 @@
 #include <cuda_runtime.h>
 
 /*
- * Causal attention in bf16 on tensor cores, forward and backward, as FlashAttention-2 (Dao 2023) does it: no (T,T)
- * array exists, the backward pass makes the probabilities again from lse. The kernels are in flash_forward.cu and
+ * Causal attention in bf16 on tensor cores, forward and backward, as in FlashAttention-2 (Dao 2023): no (T,T) array
+ * exists; the backward pass recomputes the probabilities from lse. The kernels are in flash_forward.cu and
  * flash_backward.cu.
  *
  * qkv, dqkv (B,T,3C): q, k and v side by side, head h of each at columns h HS ..., HS = C/NH; att, datt (B,T,C); lse
  * (B,NH,T) the natural logarithm of the softmax's denominator, maximum included. C is a multiple of 8, T >= 1; every
  * array begins at a multiple of 16 bytes. Sums are in fp32; probabilities and dS are rounded to bf16 as operands of
- * products. Two runs give the same bits. Calls launch kernels on the stream and nothing else, so a graph can take them.
+ * products. Results are bit-reproducible. Calls only launch kernels on the stream, so a graph can capture them.
  */
 
 /* Heads of a multiple of 8 channels, at most 128. */
@@ -26,12 +26,12 @@ void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __
 /* Floats of scratch that flash_backward needs for these sizes, and for any smaller B or T. */
 size_t flash_scratch(size_t B, size_t T, size_t C, size_t NH);
 
-/* dqkv, from datt, the gradient of att, and what flash_forward took and gave. */
+/* dqkv, from datt, the gradient of att, and the inputs and outputs of flash_forward. */
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
                     const __nv_bfloat16 *att, const float *lse, float *scratch, size_t B, size_t T, size_t C,
                     size_t NH);
 
-/* The same with the division of the work given, which the functions above choose by the sizes; for tests. */
+/* The same with a given partition of the work, which the functions above choose from the sizes; for tests. */
 namespace flash {
 
 /* flash_forward with `group` heads whose blocks are neighbours, so that they share the L2 cache. */

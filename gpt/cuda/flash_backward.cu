@@ -3,18 +3,18 @@
  *     dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS).
  *
  * A block takes a head, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16 OWN keys
- * of a tile: their K and V are operands in registers, their dK and dV sums in registers, while tiles of queries pass.
- * S^T and dP^T are made for STEP queries at a time, and, rounded, are A operands of dV and dK as they lie. dS^T goes
- * through shared memory for dQ, whose sums continue in the scratch from key tile to key tile: each thread finds there
- * what it wrote itself.
+ * of a tile: their K and V operands and dK and dV sums stay in registers while tiles of queries stream past. S^T and
+ * dP^T are computed for STEP queries at a time and, rounded, are A operands of dV and dK as they are. dS^T goes through
+ * shared memory for dQ, whose sums continue in the scratch from key tile to key tile: each thread reads back what it
+ * wrote itself.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 
 namespace flash {
 
-enum : size_t { BLOCKS_WANTED = 700 }; /* nearly three rounds on a large GPU */
+enum : size_t { BLOCKS_WANTED = 700 }; /* nearly three waves on a large GPU */
 
-/* What a tile's dQ begins with, read like the scratch: after a branch, nvcc waits for what the reads bring. */
+/* The initial dQ of a tile, read like the scratch: after a branch, nvcc waits for the loads. */
 enum { ZEROS = 1024 };
 __device__ static const float4 zeros[ZEROS] = {};
 
@@ -22,7 +22,7 @@ template <int HEAD> struct Backward {
     static constexpr int WIDTH = HEAD, LD = WIDTH + 8;
     static constexpr int OWN = WIDTH <= 64 ? 2 : 1, KEYS = 16 * OWN * WARPS, QUERIES = KEYS / 2, STEP = 32 / OWN;
     static constexpr int DS_LD = QUERIES + 8;
-    /* In elements of bf16: a stage is Q, datt, and two fp32 a query; V comes by way of the second stage. */
+    /* In bf16 elements: a stage is Q, datt and two fp32 per query; V arrives through the second stage. */
     static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
     static constexpr size_t SHARED = (KEYS * LD + 2 * STAGE + KEYS * DS_LD) * sizeof(bf16);
     /* dQ of a tile: 2 x 2 warps. */
@@ -30,7 +30,7 @@ template <int HEAD> struct Backward {
     static_assert(SHARED <= SHARED_MOST && DQ_VECTORS <= ZEROS, "");
 };
 
-/* The index of a tile of queries among all heads' is that of its block, in the kernels that take a tile each. */
+/* A tile of queries. Its index among all heads' tiles is that of its block, in kernels with a tile per block. */
 template <int HEAD> struct Tile {
     size_t head, row; /* row: of the batch, where the sequence begins */
     int i, first, column, HS;
@@ -46,8 +46,8 @@ template <int HEAD> struct Tile {
     }
 };
 
-/* stats: for each tile of queries lse to base 2, then delta = rowsum(datt att). Past the end they are 0, and with zeros
- * for Q and datt add nothing. 8 lanes a row. */
+/* stats: for each tile of queries lse to base 2, then delta = rowsum(datt att). Past the end they are 0 and, with zeros
+ * for Q and datt, add nothing. 8 lanes per row. */
 template <int HEAD>
 __global__ void __launch_bounds__(THREADS)
     stats_kernel(float *stats, const bf16 *datt, const bf16 *att, const float *lse, int T, int C, int NH)
@@ -173,7 +173,7 @@ __device__ __forceinline__ void add_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMN
     }
 }
 
-/* A tile's dq of the scratch: what each thread holds of it is read and written 16 bytes a thread at a time. */
+/* A tile's dq in the scratch: each thread reads and writes its part 16 bytes at a time. */
 template <class W>
 __device__ __forceinline__ void read_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], const float4 *from)
 {
@@ -212,7 +212,7 @@ __device__ __forceinline__ void finish_dq(bf16 *to, int first, int T, int HS, si
                    1.0f / sqrtf((float)HS));
 }
 
-/* A tile of queries with what belongs to it, under way to a stage. */
+/* Starts to load a tile of queries, its datt and its stats into a stage. */
 template <class W>
 __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf16 *dout, const float *stats, int i,
                                            int T, int C, int HS)
@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
 
     for (int j = blockIdx.y; j * W::KEYS < T; j += splits) {
         const int first_key = j * W::KEYS;
-        __syncthreads(); /* the key tile before is read */
+        __syncthreads(); /* the previous key tile has been read */
         load_tile<W::KEYS, HEAD>(sk, q + C, first_key, T, HS, stride);
         load_tile<W::KEYS, HEAD>(stages + W::STAGE, q + 2 * C, first_key, T, HS, stride);
         load_stage<W>(stages, q, dout, stats, 2 * j, T, C, HS);
@@ -263,7 +263,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
             const bf16 *sq = stages + i % 2 * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
             const float *sstats = reinterpret_cast<const float *>(sdout + W::QUERIES * W::LD);
             cp_async_wait<0>();
-            __syncthreads(); /* the tile is there, the other stage read, and the dS before */
+            __syncthreads(); /* the tile is loaded; the other stage and the previous dS have been read */
             if (i + 1 < tiles)
                 load_stage<W>(stages + (i + 1) % 2 * W::STAGE, q, dout, stats, i + 1, T, C, HS);
             const bool half = i == 2 * j; /* the second half of the keys is in the future */
@@ -296,7 +296,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
 
             float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
             float4 *dq_tile = dq_scratch + (size_t)i * W::DQ_VECTORS;
-            read_dq<W>(dq, j < splits ? zeros : dq_tile); /* on its way during the barrier */
+            read_dq<W>(dq, j < splits ? zeros : dq_tile); /* in flight during the barrier */
             __syncthreads();
             const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
 #pragma unroll 1
@@ -315,7 +315,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
     }
 }
 
-/* dq: the sum of the splits that have touched the tile, in their order. */
+/* dq: the sum of the splits that touched the tile, in order. */
 template <int HEAD>
 __global__ void __launch_bounds__(THREADS)
     sum_dq_kernel(bf16 *dqkv, const float4 *dq_scratch, int T, int C, int NH, int splits)
@@ -339,7 +339,7 @@ __global__ void __launch_bounds__(THREADS)
     finish_dq<W>(dqkv + tile.row * 3 * C + tile.column, tile.first, T, tile.HS, 3 * (size_t)C, dq);
 }
 
-/* Into how many parts the backward pass cuts a head of T keys: for enough blocks, but a part has a tile at least. */
+/* Parts into which the backward pass cuts a head of T keys: enough blocks, but at least a tile per part. */
 static size_t splits_for(size_t heads, size_t T, size_t KEYS)
 {
     const size_t tiles = (T + KEYS - 1) / KEYS, wanted = (BLOCKS_WANTED + heads - 1) / heads;
@@ -372,7 +372,7 @@ size_t flash_scratch(size_t B, size_t T, size_t C, size_t NH)
     flash::with_width<flash::Backward>(C / NH, [&](auto sizes) {
         using W = decltype(sizes);
         const size_t rows = (T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
-        size_t parts = B * NH; /* of all heads; fewer heads may have more */
+        size_t parts = B * NH; /* of all heads; fewer heads may need more */
         for (size_t heads = NH; heads <= B * NH && heads < flash::BLOCKS_WANTED; heads += NH) {
             const size_t here = heads * flash::splits_for(heads, T, W::KEYS);
             parts = here > parts ? here : parts;

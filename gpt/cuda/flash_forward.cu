@@ -1,6 +1,6 @@
 /*
- * The forward pass of flash attention. A block takes 128 queries of a head, 32 a warp: two A operands, so that what
- * is loaded of the keys serves twice. While it works on a tile of keys and values the next is under way.
+ * The forward pass of flash attention. A block takes 128 queries of a head, 32 per warp: two A operands, so that
+ * each load of keys is used twice. While it works on a tile of keys and values, the next is being loaded.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 
@@ -10,7 +10,7 @@ enum : size_t { CACHED_BYTES = 1 << 24 }; /* keys and values that surely fit a l
 
 template <int HEAD> struct Forward {
     static constexpr int WIDTH = HEAD, LD = WIDTH + 8, QUERIES = 32 * WARPS, KEYS = WIDTH <= 96 ? 64 : 32;
-    /* Queries of small heads stay in registers; they come by way of the second stage. */
+    /* Queries of small heads stay in registers; they arrive through the second stage. */
     static constexpr bool KEPT = WIDTH <= 64;
     static constexpr int STAGE = 2 * KEYS * LD, TILES = (KEPT ? 2 * STAGE : 2 * STAGE + QUERIES * LD);
     static constexpr size_t SHARED = TILES * sizeof(bf16);
@@ -45,7 +45,7 @@ __device__ __forceinline__ void scores(float (&s)[2][N][4], uint32_t (&q)[2][F::
     }
 }
 
-/* Of rows row + {0, 8}, where s begins at column `key`: keys after the query are hidden. */
+/* Hides keys after the query in rows row + {0, 8}; s begins at column `key`. */
 template <int N> __device__ __forceinline__ void hide_future(float (&s)[N][4], int row, int key)
 {
     const int t = threadIdx.x % 4;
@@ -58,7 +58,7 @@ template <int N> __device__ __forceinline__ void hide_future(float (&s)[N][4], i
 }
 
 /* One step of the online softmax (Milakov and Gimelshein 2018) for row `half` of the lane's two: s becomes
- * probabilities to the new maximum, and what was summed before fades. sum: the lane's own part. */
+ * probabilities relative to the new maximum, and earlier sums are rescaled. sum: the lane's own part. */
 template <int N, int M>
 __device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&acc)[M][4], int half, float &maximum, float &sum,
                                              float scale)
@@ -68,7 +68,7 @@ __device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&acc)[M][4
     for (int n = 1; n < N; n++)
         highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     highest = quad_max(highest);
-    const float shift = -highest * scale, fade = exp2_approx((maximum - highest) * scale); /* 1 where it stays */
+    const float shift = -highest * scale, fade = exp2_approx((maximum - highest) * scale); /* 1 if unchanged */
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
@@ -105,8 +105,8 @@ __device__ __forceinline__ void add_values(float (&acc)[2][M][4], const float (&
     }
 }
 
-/* Which head and which tile of queries is the block's: heads go in groups whose keys and values stay in the L2 cache,
- * in a group the longest rows go first. */
+/* The block's head and tile of queries: heads run in groups whose keys and values stay in the L2 cache; within a group
+ * the longest rows run first. */
 __device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned heads, unsigned group, int tiles)
 {
     const unsigned begin = blockIdx.x / (group * tiles) * group, here = min(group, heads - begin);
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         const bf16 *sk = stages + j % 2 * F::STAGE, *sv = sk + F::STAGE / 2;
         const int key = j * F::KEYS;
         cp_async_wait<0>();
-        __syncthreads(); /* the tile is there, and the other stage read by all */
+        __syncthreads(); /* the tile is loaded, and all have read the other stage */
         if (j + 1 < key_tiles) {
             bf16 *next = stages + (j + 1) % 2 * F::STAGE;
             load_tile<F::KEYS, HEAD>(next, k, key + F::KEYS, T, HS, stride);

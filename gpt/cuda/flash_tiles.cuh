@@ -7,14 +7,14 @@
 #include <cmath>
 
 /*
- * What flash attention's forward and backward pass share; nothing else includes it.
+ * What flash attention's forward and backward passes share; nothing else includes it.
  *
  * Tiles in shared memory: rows are WIDTH + 8 apart, so that 8 rows of 16 bytes lie in different banks. WIDTH is HS
  * rounded up to 32, 64, 96 or 128; the channels between are zeros.
  *
- * Who holds what of a product's operands is PTX's, see "Matrix Fragments for mma.m16n8k16": with g = lane / 4 and
- * t = lane % 4, a lane's sums c[r] are at row g + 8 (r / 2), column 2t + r % 2 of 16 x 8. Two such tiles side by side,
- * rounded, are an A operand of 16 x 16.
+ * The layout of a product's operands over the lanes is PTX's, see "Matrix Fragments for mma.m16n8k16": with
+ * g = lane / 4 and t = lane % 4, a lane's sums c[r] are at row g + 8 (r / 2), column 2t + r % 2 of 16 x 8. Two such
+ * tiles side by side, rounded, are an A operand of 16 x 16.
  */
 
 namespace flash {
@@ -24,12 +24,12 @@ using bf16 = __nv_bfloat16;
 enum { WARPS = 4, THREADS = 32 * WARPS };
 enum { SHARED_MOST = 99 * 1024 }; /* bytes that a block may have on every GPU since sm_80 */
 
-/* Rows first .. first + ROWS - 1 of x (T,HS), `stride` apart; zeros past the end. */
+/* Loads rows first .. first + ROWS - 1 of x (T,HS), `stride` apart; zeros past the end. */
 template <int ROWS, int WIDTH>
 __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, int first, int T, int HS, int stride)
 {
-    constexpr int LANES = WIDTH % 64 == 0 ? 8 : 4, PASS = THREADS / LANES; /* lanes a row, rows at a time */
-    static_assert(ROWS % PASS == 0, "every thread loads as much");
+    constexpr int LANES = WIDTH % 64 == 0 ? 8 : 4, PASS = THREADS / LANES; /* lanes per row, rows at a time */
+    static_assert(ROWS % PASS == 0, "all threads load equally much");
     const int row = (int)threadIdx.x / LANES, c = (int)threadIdx.x % LANES * 8;
     const bf16 *from = x + (ptrdiff_t)(first + row) * stride + c;
     tile += row * (WIDTH + 8) + c;

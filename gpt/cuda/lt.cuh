@@ -9,8 +9,8 @@
 #include <map>
 
 /*
- * Products of row-major matrices by cuBLASLt:  C = epilogue(op(A) op(B) + beta C),  accumulated in fp32. How a shape is
- * computed is asked of the library's heuristic once, not timed, so that two runs choose alike, and kept.
+ * Products of row-major matrices by cuBLASLt:  C = epilogue(op(A) op(B) + beta C),  accumulated in fp32. How a shape
+ * is computed comes from the library's heuristic, not from timing, so that all runs choose alike, and is cached.
  */
 
 enum LtEpilogue {
@@ -20,7 +20,7 @@ enum LtEpilogue {
     LT_GELU_SLOPE, /* times the slope of the GELU at aux (m,n) */
 };
 
-/* op(A) is (m,k), op(B) (k,n); ld: elements from one row to the next. A and B hold elements of type `input`, C, bias
+/* op(A) is (m,k), op(B) (k,n); ld: row strides, in elements. A and B hold elements of type `input`, C, bias
  * and aux of type `output`. */
 struct LtShape {
     size_t m, n, k;
@@ -46,7 +46,7 @@ struct Lt {
     std::map<LtKey, LtPlan> plans;
 };
 
-enum : size_t { LT_WORKSPACE = 32 << 20 }; /* bytes: what NVIDIA advises for Hopper */
+enum : size_t { LT_WORKSPACE = 32 << 20 }; /* bytes: what NVIDIA recommends for Hopper */
 
 template <class Value>
 void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribute, const Value &value)
@@ -54,14 +54,14 @@ void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribu
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof value));
 }
 
-/* Bytes of which all pointers are multiples, a power of two, 256 at most. */
+/* The alignment of all pointers, in bytes: a power of two, at most 256. */
 inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const void *bias, const void *aux)
 {
     const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 256;
     return (uint32_t)(bits & -bits);
 }
 
-/* The heuristic looks at the alignment of bias and aux, too. */
+/* The heuristic also considers the alignment of bias and aux. */
 inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const void *bias, const void *aux)
 {
     static const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
@@ -69,7 +69,7 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     const cublasOperation_t op_a = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const size_t workspace = LT_WORKSPACE;
-    const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also sums of a product that is split along k */
+    const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also the sums of a product split along k */
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t result;
     int count = 0;
@@ -122,7 +122,7 @@ inline void lt_free(Lt *lt)
     CUBLAS_CHECK(cublasLtDestroy(lt->handle));
 }
 
-/* False when the library cannot compute this shape with its epilogue; nothing has happened then. */
+/* False, with nothing done, if the library cannot compute this shape with its epilogue. */
 inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void *a, const void *b, float beta, void *c,
                        const void *bias, const void *aux)
 {

@@ -7,8 +7,8 @@
 #include <map>
 
 /*
- * Work that comes again and again in the same shape, handed to the device as one CUDA graph instead of hundreds of
- * launches. What differs from time to time must lie in device memory; what is passed by value belongs into the key.
+ * Work that recurs in the same shape, submitted as one CUDA graph instead of hundreds of launches. What differs between
+ * calls must lie in device memory; what is passed by value belongs in the key.
  */
 using ReplayKey = std::array<size_t, 5>;
 
@@ -24,8 +24,8 @@ inline void replay_free(Replay *r)
             CUDA_CHECK(cudaGraphExecDestroy(entry.second));
 }
 
-/* Does work(), which only launches on `stream`: at the first time directly, which also loads kernels and chooses
- * products; at the second it is recorded, and from then on replayed. */
+/* Does work(), which only launches on `stream`: the first time directly, which also loads kernels and chooses product
+ * algorithms; the second time it is captured, and from then on replayed. */
 template <class Work> void replay(Replay *r, cudaStream_t stream, const ReplayKey &key, Work work)
 {
     const auto place = r->graphs.find(key);

@@ -7,8 +7,8 @@
 #include <vector>
 
 /*
- * Integers on their way to the device. The host fills a slot of pinned memory and goes on; a stream of its own carries
- * the slot across while the device computes; the computing stream, in its turn, takes the pieces to their places.
+ * Integers in transit to the device. The host fills a slot of pinned memory and continues; a separate stream copies the
+ * slot across while the device computes; the compute stream then copies the pieces to their places.
  *
  *     staging_open(&s);  fill(staging_take(&s, place, n));  staging_send(&s, stream);
  */
@@ -27,7 +27,7 @@ struct Staging {
     std::vector<Piece> pieces;             /* of the open slot */
 };
 
-/* For slots of `capacity` integers; s->landing is given. False when there is no memory. */
+/* For slots of `capacity` integers; s->landing is given. False if out of memory. */
 inline bool staging_create(Staging *s, size_t capacity)
 {
     s->capacity = capacity;
@@ -45,7 +45,7 @@ inline bool staging_create(Staging *s, size_t capacity)
 
 inline void staging_free(Staging *s)
 {
-    if (s->carrier == NULL) /* it has not come to staging_create */
+    if (s->carrier == NULL) /* staging_create was never reached */
         return;
     CUDA_CHECK(cudaStreamSynchronize(s->carrier));
     CUDA_CHECK(cudaStreamDestroy(s->carrier));
@@ -65,7 +65,7 @@ inline void staging_open(Staging *s)
     CUDA_CHECK(cudaEventSynchronize(s->sent[s->turn]));
 }
 
-/* Where to put n integers that are meant for `place` on the device. */
+/* Where to put n integers destined for `place` on the device. */
 inline int32_t *staging_take(Staging *s, int32_t *place, size_t n)
 {
     if (n > s->capacity - s->used)

@@ -7,8 +7,7 @@
 #include <utility>
 #include <vector>
 
-/* Measures what a stream takes for pieces of work of a few kinds, without waiting for any before the sums are asked
- * for. */
+/* Times pieces of work of a few kinds on a stream, waiting for them only when their sums are read. */
 struct Stopwatch {
     struct Lap {
         cudaEvent_t begin, end;
@@ -84,7 +83,7 @@ inline void stopwatch_reset(Stopwatch *s)
     s->used = 0;
 }
 
-/* Other work lies between the laps so far and the next. */
+/* To be called when other work comes between the laps so far and the next. */
 inline void stopwatch_forget(Stopwatch *s)
 {
     s->has_before = false;

@@ -387,7 +387,7 @@ static const struct StateKey {
     {"loader_position", offsetof(CheckpointState, loader_position), false, 0, 0},
     {"tokens", offsetof(CheckpointState, tokens), false, 0, 0},
     {"seconds", offsetof(CheckpointState, seconds), true, 0, 0},
-    {"val_loss", offsetof(CheckpointState, val_loss), true, 0, 0},
+    {"val_loss", offsetof(CheckpointState, val_loss), true, 0, NAN},
     {"val_step", offsetof(CheckpointState, val_step), false, 0, 0},
     {"val_seconds", offsetof(CheckpointState, val_seconds), true, 0, 0},
 };
@@ -417,14 +417,14 @@ static int write_state(const char *dir, const CheckpointState *s, Error *e)
     return files_write_atomic(path, text, (size_t)n, e);
 }
 
-/* A null real is NaN; a key newer than the file gets its default. */
+/* Null is NaN where that is the default; a key newer than the file gets its default. */
 static int read_key(const char *path, const Json *json, double version, const struct StateKey *k, CheckpointState *s,
                     Error *e)
 {
     const Json *value = json_get(json, k->key);
-    const bool is_null = value != NULL && value->type == JSON_NULL && k->real;
-    uint64_t integer = (uint64_t)k->otherwise;
-    double real = is_null ? (double)NAN : k->otherwise;
+    const bool is_null = value != NULL && value->type == JSON_NULL && isnan(k->otherwise);
+    uint64_t integer = k->real ? 0 : (uint64_t)k->otherwise;
+    double real = k->otherwise;
     const bool read = k->real ? json_number(value, &real) : json_u64(value, &integer);
     if (!read && !is_null && (value != NULL || version >= k->since))
         return error_set(e, "%s: \"%s\" is missing or not a number", path, k->key);

@@ -510,6 +510,7 @@ static void test_refused_states(void)
         {"\"step\": 1", "\"step\": 1.5", "state.json"},
         {"\"tokens\"", "\"token\"", "state.json"},
         {"\"version\": 1", "\"version\": 2", "newer"},
+        {"\"seconds\": 0", "\"seconds\": null", "seconds"},
         {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
         {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"},
         {"}", "", "state.json"},

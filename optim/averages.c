@@ -57,7 +57,6 @@ void averages_shift(Optim *optim)
     size_t at = 0;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
         const size_t n = tensor_size(t);
-        verb_scale(optim->on, n, a->previous + at, optim->arenas.params + t->offset, 1);
         if (inside)
             verb_add(optim->on, n, optim->arenas.params + t->offset, a->change + at, 1,
                      a->config.nesterov * optim->lr_factor);
@@ -70,7 +69,7 @@ void averages_pin_norms(const Optim *optim, const OptimGroup *g)
 {
     const OptimSlot *slot = g->slots;
     for (size_t i = 0; i < g->tensor_count; i++) {
-        const float *previous = optim->averages.previous;
+        const float *previous = optim->previous;
         for (const Tensor *t = optim->tensors; t < g->tensors[i]; t++)
             previous += tensor_size(t);
         for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++) {
@@ -103,8 +102,8 @@ void averages_update(Optim *optim)
         const size_t n = tensor_size(t);
         const float *param = optim->arenas.params + t->offset;
         if (a->config.nesterov != 0) {
-            verb_add(optim->on, n, a->previous + at, param, -1, 1);
-            verb_add(optim->on, n, a->change + at, a->previous + at, decay, 1 - decay);
+            verb_add(optim->on, n, optim->previous + at, param, -1, 1);
+            verb_add(optim->on, n, a->change + at, optim->previous + at, decay, 1 - decay);
         }
         if (tail && a->tail_began == 0)
             verb_scale(optim->on, n, a->tail + at, param, 1);

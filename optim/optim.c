@@ -55,6 +55,15 @@ static void lay_out_state(Optim *optim, bool place)
     averages_lay_out(optim, place);
 }
 
+/* Whether a step begins by moving the parameters. */
+static bool looks_ahead(const Optim *optim)
+{
+    bool any = optim->averages.config.nesterov != 0;
+    for (size_t i = 0; i < optim->group_count; i++)
+        any = any || optim->groups[i].rule->look_ahead != NULL;
+    return any;
+}
+
 /* Sizes of state and workspace, before allocation. */
 static void measure_state(Optim *optim)
 {
@@ -63,7 +72,7 @@ static void measure_state(Optim *optim)
         const size_t n = batch_workspace(&optim->groups[i]);
         optim->workspace_floats = n > optim->workspace_floats ? n : optim->workspace_floats;
     }
-    for (size_t i = 0; i < optim->tensor_count && optim->averages.config.nesterov != 0; i++)
+    for (size_t i = 0; i < optim->tensor_count && looks_ahead(optim); i++)
         optim->previous_floats += tensor_size(&optim->tensors[i]);
 }
 
@@ -78,8 +87,7 @@ static int make_state(Optim *optim, Error *e)
         optim->gradients[i] = (Floats){optim->arenas.grads + optim->tensors[i].offset, tensor_size(&optim->tensors[i])};
     if (verb_alloc(optim->on, optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
         verb_alloc(optim->on, optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
-        verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->averages.previous, e) !=
-            0)
+        verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->previous, e) != 0)
         return -1;
     lay_out_state(optim, true);
     for (size_t i = 0; i < optim->group_count; i++) {
@@ -137,7 +145,7 @@ void optim_free(Optim *optim)
     free(optim->squares);
     verb_free(optim->on, optim->state_arena);
     verb_free(optim->on, optim->workspace);
-    verb_free(optim->on, optim->averages.previous);
+    verb_free(optim->on, optim->previous);
     verbs_free(optim->on);
     free(optim);
 }
@@ -189,9 +197,27 @@ void optim_wrote(Optim *optim)
         ++*optim->arenas.version;
 }
 
+/* Copies the parameters to optim->previous, or back. */
+static void copy_parameters(Optim *optim, bool back)
+{
+    float *previous = optim->previous;
+    for (const Tensor *t = optim->tensors; optim->previous_floats > 0 && t < optim->tensors + optim->tensor_count; t++) {
+        float *params = optim->arenas.params + t->offset;
+        verb_scale(optim->on, tensor_size(t), back ? params : previous, back ? previous : params, 1);
+        previous += tensor_size(t);
+    }
+}
+
+void optim_abandon(Optim *optim)
+{
+    copy_parameters(optim, true);
+    optim_wrote(optim);
+}
+
 void optim_begin(Optim *optim, double lr_factor)
 {
     optim->lr_factor = lr_factor;
+    copy_parameters(optim, false);
     if (optim->averages.config.nesterov != 0)
         averages_shift(optim);
     for (size_t i = 0; i < optim->group_count; i++) {

@@ -51,6 +51,9 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 void optim_begin(Optim *optim, double lr_factor);
 void optim_step(Optim *optim, double grad_scale);
 
+/* In optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
+void optim_abandon(Optim *optim);
+
 /* lr_factor of the current or last step; 1 before the first. */
 double optim_lr_factor(const Optim *optim);
 

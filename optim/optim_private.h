@@ -10,11 +10,11 @@
  * state and steps.
  */
 
-/* The averages' arenas, tensor after tensor: state of the run, except `previous`, which lives within a step. */
+/* The averages' arenas, tensor after tensor. */
 typedef struct Averages {
     OptimAveraging config;
     size_t tail_began; /* the update after which the tail average started; 0: not yet */
-    float *change, *previous, *tail, *point;
+    float *change, *tail, *point;
 } Averages;
 
 struct Optim {
@@ -27,6 +27,7 @@ struct Optim {
     size_t state_count;
     OptimState *states;
     float *state_arena, *workspace;
+    float *previous; /* the parameters before a step, tensor after tensor */
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     size_t steps, steps_done;
@@ -60,7 +61,7 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e);
 /* Adds their state, with `place` as in optim_add_state. */
 void averages_lay_out(Optim *optim, bool place);
 
-/* EMA-Nesterov, before a step: remembers the parameters and shifts them along their average change. */
+/* EMA-Nesterov, before a step: shifts the parameters along their average change. */
 void averages_shift(Optim *optim);
 
 /* For rules that keep norms: restores the norm that each matrix had before EMA-Nesterov's shift. */

@@ -188,6 +188,7 @@ sensitivity | optim/groups.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper
 averages | optim/averages.c | s/until == 0 || done < until/1/
 averages | optim/averages.c | s/tail != 0 \&\& verb_sum_squares/tail == 0 \&\& verb_sum_squares/
 averages | optim/optim.c | s/: (size_t)scalars.tail_began/: 0/
+averages | optim/optim.c | s/copy_parameters(optim, true);//
 rules_norms | optim/averages.c | s/sqrt(want \/ have)/1/
 sensitivity | optim/sensitivity.c | s/&& item.value > 0/\&\& item.value >= 0/
 rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/

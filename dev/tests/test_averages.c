@@ -150,6 +150,39 @@ static void test_averages_refused(void)
     params_free(&p);
 }
 
+/* An abandoned step leaves the weights as they were, and the run goes on as if it had never begun. */
+static void abandoned(const char *rule, double strength)
+{
+    const OptimConfig config = {
+        .rule = rule, .steps = 9, .averaging = {.nesterov = strength, .nesterov_decay = .9, .tail_share = .6}};
+    Run plain, other, *both[] = {&plain, &other};
+    run_begin(&plain, &config, 6, 11, 27);
+    run_begin(&other, &config, 6, 11, 27);
+    for (size_t t = 0; t < 6; t++) {
+        float *before = copy_floats(other.p.values, 66);
+        optim_begin(other.optim, .7);
+        if (t > 1)
+            check(memcmp(other.p.values, before, 66 * sizeof *before) != 0, "%s does not look ahead", rule);
+        optim_abandon(other.optim);
+        check_same_bits(other.p.values, before, 66 * sizeof *before, "weights of an abandoned step");
+        free(before);
+        for (size_t i = 0; i < 2; i++) {
+            optim_begin(both[i]->optim, 1);
+            slopes(both[i]);
+            optim_step(both[i]->optim, 1);
+        }
+        check_same_bits(other.p.values, plain.p.values, 66 * sizeof(float), "weights after the step that followed");
+    }
+    run_end(&plain);
+    run_end(&other);
+}
+
+static void test_abandoned(void)
+{
+    abandoned("nesterov", 0);
+    abandoned("sgd", 2);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -158,5 +191,6 @@ int main(void)
     check_run("averages around Nesterov", test_averages_around_nesterov);
     check_run("a tail after a resume", test_tail_begins_late);
     check_run("averages refused", test_averages_refused);
+    check_run("an abandoned step", test_abandoned);
     return check_summary();
 }

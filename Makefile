@@ -202,6 +202,15 @@ $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
 
+# For the command's tests: a shell's and a terminal's part, and calls that fail.
+$(BUILD)/harness: dev/tests/cli/harness.c $(BUILD)/flags
+	@echo "  CC    $<"
+	@$(CC) -std=c11 -O1 $(WARNINGS) $< -o $@
+$(BUILD)/failing.so: dev/tests/cli/failing.c $(BUILD)/flags
+	@echo "  CC    $<"
+	@$(CC) -std=c11 -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl || rm -f $@
+HELPERS = $(BUILD)/harness $(if $(findstring 1,$(SAN)),,$(BUILD)/failing.so)
+
 # With T: the test programs that it names, or else all those whose cases can be chosen; and the command's tests.
 ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
@@ -210,7 +219,7 @@ WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULA
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
-      $(BUILD)/write_reference
+      $(BUILD)/write_reference $(HELPERS)
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \

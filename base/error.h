@@ -9,7 +9,8 @@ typedef struct Error {
     char text[1024];
 } Error;
 
-/* Formats the sentence into e (truncated if too long). Always returns -1: `return error_set(e, ...)`. */
+/* Formats the sentence into e, truncated if too long, as printable characters (base/text.h): its arguments may come from a
+ * file, and from e itself. Always returns -1: `return error_set(e, ...)`. */
 int error_set(Error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,27 +1,36 @@
 #include "data/tokens.h"
 
+#include "base/hash.h"
+#include "files/files.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     SHARD_MAGIC = 20240520,
     SHARD_VERSION = 1,
     HEADER_BYTES = 256 * 4,
+    GPT2_VOCAB = 50257,
     TOKEN_BYTES = 2,
     FIRST_BLOCK = 4096, /* tokens checked when a shard is opened */
-    TEXT_MIN = 11       /* the shortest text whose held-out part has an input and a target */
+    TEXT_MIN = 11,      /* the shortest text whose held-out part has an input and a target */
+    HASHED_WHOLE = 4 << 20,
+    HASHED_BLOCKS = 64,
+    HASHED_BLOCK = 4096 /* bytes */
 };
 
 typedef struct Shard {
     char *name;
     size_t size;          /* tokens */
     unsigned char *bytes; /* the tokens, one byte each; NULL: they are in the file `name` */
+    size_t file_bytes;    /* all of that file's */
+    size_t offset;        /* of the first token in it */
+    size_t token_bytes;
 } Shard;
 
 struct Tokens {
@@ -32,21 +41,6 @@ struct Tokens {
 };
 
 /* --- files --- */
-
-/* Opens a regular file and gets its size. O_NONBLOCK, so that a pipe is rejected rather than waited for. */
-static int open_file(const char *path, int *fd, size_t *bytes, Error *e)
-{
-    *fd = open(path, O_RDONLY | O_NONBLOCK);
-    if (*fd < 0)
-        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    struct stat info;
-    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
-        *bytes = (size_t)info.st_size;
-        return 0;
-    }
-    close(*fd);
-    return error_set(e, "%s: is not a regular file", path);
-}
 
 /* Reads exactly `bytes` bytes from `offset` on. */
 static int read_file(int fd, const char *path, size_t offset, size_t bytes, unsigned char *to, Error *e)
@@ -92,7 +86,7 @@ static int read_header(const char *path, size_t *size, Error *e)
     int fd;
     size_t file_bytes;
     unsigned char header[12];
-    if (open_file(path, &fd, &file_bytes, e) != 0)
+    if (files_open(path, &fd, &file_bytes, e) != 0)
         return -1;
     int status;
     if (file_bytes < HEADER_BYTES)
@@ -121,24 +115,32 @@ static int make_empty(size_t V, size_t capacity, Tokens **out, Error *e)
     return 0;
 }
 
-/* Appends a shard, for which there must be room, and takes ownership of `bytes`. */
-static int append(Tokens *t, const char *name, size_t size, unsigned char *bytes, Error *e)
+/* Appends a shard, for which there must be room; takes ownership of its bytes and copies its name. */
+static int append(Tokens *t, Shard shard, Error *e)
 {
-    char *copy = strdup(name);
-    if (copy == NULL) {
-        free(bytes);
+    const char *name = shard.name;
+    shard.name = strdup(name);
+    if (shard.name == NULL) {
+        free(shard.bytes);
         return error_set(e, "%s: out of memory", name);
     }
-    t->shards[t->count++] = (Shard){.name = copy, .size = size, .bytes = bytes};
-    t->total += size;
+    t->shards[t->count++] = shard;
+    t->total += shard.size;
     return 0;
 }
 
-static int append_file(Tokens *t, const char *path, Error *e)
+static int append_file(Tokens *t, char *path, Error *e)
 {
     size_t size = 0;
     int32_t block[FIRST_BLOCK];
-    if (read_header(path, &size, e) != 0 || append(t, path, size, NULL, e) != 0)
+    if (read_header(path, &size, e) != 0)
+        return -1;
+    const Shard shard = {.name = path,
+                         .size = size,
+                         .file_bytes = HEADER_BYTES + size * TOKEN_BYTES,
+                         .offset = HEADER_BYTES,
+                         .token_bytes = TOKEN_BYTES};
+    if (append(t, shard, e) != 0)
         return -1;
     return tokens_read(t, t->count - 1, 0, size < FIRST_BLOCK ? size : FIRST_BLOCK, block, e);
 }
@@ -184,7 +186,7 @@ int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, To
         return error_set(e, "%s: out of memory for its %zu bytes", name, n);
     }
     memcpy(copy, bytes, n);
-    if (append(t, name, n, copy, e) != 0) {
+    if (append(t, (Shard){.name = (char *)name, .size = n, .bytes = copy}, e) != 0) {
         tokens_close(t);
         return -1;
     }
@@ -192,12 +194,24 @@ int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, To
     return 0;
 }
 
-static int split_text(const char *path, const unsigned char *text, size_t n, Tokens **train, Tokens **val, Error *e)
+/* Bytes begin .. end-1 of a text of n bytes. */
+static int part_of_text(const char *path, size_t n, size_t begin, size_t end, Tokens **out, Error *e)
+{
+    const Shard part = {.name = (char *)path, .size = end - begin, .file_bytes = n, .offset = begin, .token_bytes = 1};
+    if (make_empty(256, 1, out, e) != 0)
+        return -1;
+    if (append(*out, part, e) == 0)
+        return 0;
+    tokens_close(*out);
+    return -1;
+}
+
+static int split_text(const char *path, size_t n, Tokens **train, Tokens **val, Error *e)
 {
     const size_t cut = n / 10 * 9 + n % 10 * 9 / 10; /* floor(0.9 n) without overflow */
-    if (tokens_from_bytes(path, text, cut, train, e) != 0)
+    if (part_of_text(path, n, 0, cut, train, e) != 0)
         return -1;
-    if (tokens_from_bytes(path, text + cut, n - cut, val, e) == 0)
+    if (part_of_text(path, n, cut, n, val, e) == 0)
         return 0;
     tokens_close(*train);
     return -1;
@@ -207,23 +221,20 @@ int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
 {
     int fd;
     size_t n;
-    if (open_file(path, &fd, &n, e) != 0)
+    unsigned char first[4];
+    if (files_open(path, &fd, &n, e) != 0)
         return -1;
-    unsigned char *text = NULL;
     int status;
     if (n == 0)
         status = error_set(e, "%s: is empty", path);
     else if (n < TEXT_MIN)
         status = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, n, TEXT_MIN);
-    else if ((text = malloc(n)) == NULL)
-        status = error_set(e, "%s: out of memory for its %zu bytes", path, n);
     else
-        status = read_file(fd, path, 0, n, text, e);
+        status = read_file(fd, path, 0, sizeof first, first, e);
     close(fd);
-    if (status == 0)
-        status = split_text(path, text, n, train, val, e);
-    free(text);
-    return status;
+    if (status == 0 && get_int32(first) == SHARD_MAGIC)
+        status = error_set(e, "%s: is a token shard, not a text; it goes to --train or --val", path);
+    return status == 0 ? split_text(path, n, train, val, e) : -1;
 }
 
 void tokens_close(Tokens *t)
@@ -258,21 +269,47 @@ const char *tokens_shard_name(const Tokens *t, size_t shard)
     return t->shards[shard].name;
 }
 
-/* The bytes of tokens begin .. begin+count-1 of a shard in a file, whose size must not have changed. */
-static int read_shard_file(const Shard *s, size_t begin, size_t count, unsigned char *to, Error *e)
+/* Bytes begin .. begin+count-1 of a shard's content. A file must not have changed its size. */
+static int read_content(const Shard *s, size_t begin, size_t count, unsigned char *to, Error *e)
 {
-    int fd;
+    int fd, status;
     size_t file_bytes;
-    if (open_file(s->name, &fd, &file_bytes, e) != 0)
+    if (s->bytes != NULL) {
+        memcpy(to, s->bytes + begin, count);
+        return 0;
+    }
+    if (files_open(s->name, &fd, &file_bytes, e) != 0)
         return -1;
-    const size_t wanted = HEADER_BYTES + s->size * TOKEN_BYTES;
-    int status;
-    if (file_bytes != wanted)
-        status = error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, wanted, file_bytes);
+    if (file_bytes != s->file_bytes)
+        status =
+            error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, s->file_bytes, file_bytes);
     else
-        status = read_file(fd, s->name, HEADER_BYTES + begin * TOKEN_BYTES, count * TOKEN_BYTES, to, e);
+        status = read_file(fd, s->name, s->offset + begin, count, to, e);
     close(fd);
     return status;
+}
+
+int tokens_shard_hash(const Tokens *t, size_t shard, uint64_t *hash, Error *e)
+{
+    assert(shard < t->count);
+    const Shard *s = &t->shards[shard];
+    const size_t content = s->size * (s->bytes != NULL ? 1 : s->token_bytes);
+    const bool whole = content <= HASHED_WHOLE;
+    const size_t blocks = whole ? (content + HASHED_BLOCK - 1) / HASHED_BLOCK : HASHED_BLOCKS;
+    unsigned char block[HASHED_BLOCK];
+    Hash h = hash_begin();
+    hash_add(&h, &s->size, sizeof s->size);
+    for (size_t i = 0; i < blocks; i++) {
+        const size_t last = content - HASHED_BLOCK; /* the place of the last block of many */
+        const size_t at = whole ? i * HASHED_BLOCK
+                                : last / (HASHED_BLOCKS - 1) * i + last % (HASHED_BLOCKS - 1) * i / (HASHED_BLOCKS - 1);
+        const size_t bytes = content - at < HASHED_BLOCK ? content - at : HASHED_BLOCK;
+        if (read_content(s, at, bytes, block, e) != 0)
+            return -1;
+        hash_add(&h, block, bytes);
+    }
+    *hash = hash_end(&h);
+    return 0;
 }
 
 int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e)
@@ -280,21 +317,18 @@ int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32
     assert(shard < t->count);
     const Shard *s = &t->shards[shard];
     assert(begin <= s->size && count <= s->size - begin);
-    if (s->bytes != NULL) {
-        for (size_t i = 0; i < count; i++)
-            out[i] = s->bytes[begin + i];
-        return 0;
-    }
-    /* The file's tokens, two bytes each, are read into the second half of `out` and widened from the front: writing
-     * token i ends at byte 4i + 4, and the tokens after it start at 2 count + 2i + 2, which is no less. */
-    unsigned char *raw = (unsigned char *)out + count * TOKEN_BYTES;
-    if (read_shard_file(s, begin, count, raw, e) != 0)
+    /* Tokens of w bytes, 1 or 2, are read into the end of `out` and widened from the front: writing token i ends at byte
+     * 4i + 4, and the tokens after it start at (4 - w) count + w (i + 1), which is no less. */
+    const size_t w = s->bytes != NULL ? 1 : s->token_bytes;
+    unsigned char *raw = (unsigned char *)out + count * (sizeof *out - w);
+    if (read_content(s, begin * w, count * w, raw, e) != 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        const int32_t id = raw[2 * i] | raw[2 * i + 1] << 8;
+        const int32_t id = w == 1 ? raw[i] : raw[2 * i] | raw[2 * i + 1] << 8;
         if ((size_t)id >= t->V)
-            return error_set(e, "%s: token %zu is %d, but the vocabulary ends at %zu", s->name, begin + i, id,
-                             t->V - 1);
+            return error_set(e, "%s: token %zu is %d, but the vocabulary ends at %zu%s", s->name, begin + i, id,
+                             t->V - 1,
+                             id < GPT2_VOCAB && t->V < GPT2_VOCAB ? " (GPT-2's tokens take --vocab 50257)" : "");
         out[i] = id;
     }
     return 0;

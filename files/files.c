@@ -33,10 +33,15 @@ int files_writer_open(FilesWriter *w, const char *path, Error *e)
         return error_set(e, "%s: out of memory while writing it", path);
     }
     snprintf(w->temporary, size, "%s.tmp", path);
-    w->stream = fopen(w->temporary, "wb");
+    w->hash = hash_begin();
+    unlink(w->temporary); /* if it fails, so does what follows */
+    const int fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    w->stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
     if (w->stream == NULL) {
         error_set(e, "%s: cannot be created: %s", w->temporary, strerror(errno));
-        end_writer(w, 0);
+        if (fd >= 0)
+            close(fd);
+        end_writer(w, fd >= 0 ? -1 : 0);
         return -1;
     }
     return 0;
@@ -49,6 +54,7 @@ static int fail_to_write(const FilesWriter *w, Error *e)
 
 int files_writer_append(FilesWriter *w, const void *data, size_t size, Error *e)
 {
+    hash_add(&w->hash, data, size);
     return size == 0 || fwrite(data, 1, size, w->stream) == size ? 0 : fail_to_write(w, e);
 }
 
@@ -106,6 +112,46 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
 
 /* --- reading a file --- */
 
+int files_open(const char *path, int *fd, size_t *size, Error *e)
+{
+    struct stat found;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0)
+        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    if (fstat(*fd, &found) == 0 && S_ISREG(found.st_mode)) {
+        *size = (size_t)found.st_size;
+        return 0;
+    }
+    close(*fd);
+    return error_set(e, "%s: is not a regular file", path);
+}
+
+int files_hash(const char *path, uint64_t *hash, Error *e)
+{
+    enum { PIECE = 1 << 20 };
+    int fd, status = 0;
+    size_t size;
+    unsigned char *piece = malloc(PIECE);
+    if (piece == NULL)
+        return error_set(e, "%s: out of memory while reading it", path);
+    if (files_open(path, &fd, &size, e) != 0) {
+        free(piece);
+        return -1;
+    }
+    Hash h = hash_begin();
+    for (off_t at = 0, got = 1; got > 0 && status == 0; at += got) {
+        got = pread(fd, piece, PIECE, at);
+        if (got > 0)
+            hash_add(&h, piece, (size_t)got);
+        else if (got < 0)
+            status = error_set(e, "%s: cannot be read: %s", path, strerror(errno));
+    }
+    *hash = hash_end(&h);
+    close(fd);
+    free(piece);
+    return status;
+}
+
 /* Reads to the end of the file; the caller frees *data, even on failure. */
 static int read_stream(FILE *from, const char *path, size_t limit, char **data, size_t *size, Error *e)
 {
@@ -129,9 +175,14 @@ static int read_stream(FILE *from, const char *path, size_t limit, char **data, 
 
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
 {
-    FILE *from = fopen(path, "rb");
-    if (from == NULL)
-        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    int fd;
+    if (files_open(path, &fd, size, e) != 0)
+        return -1;
+    FILE *from = fdopen(fd, "rb");
+    if (from == NULL) {
+        close(fd);
+        return error_set(e, "%s: out of memory while reading it", path);
+    }
     *data = NULL;
     *size = 0;
     const int status = read_stream(from, path, limit, data, size, e);
@@ -150,7 +201,7 @@ static int make_dir(const char *path, Error *e)
 {
     struct stat found;
     if (mkdir(path, 0777) == 0)
-        return 0;
+        return sync_parent(path, e);
     const int reason = errno; /* EEXIST, or EROFS and others, if it already exists */
     if (stat(path, &found) != 0)
         return error_set(e, "%s: cannot be created: %s", path, strerror(reason));

@@ -2,6 +2,7 @@
 #define FILES_FILES_H
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -16,9 +17,10 @@
 typedef struct FilesWriter {
     char *path, *temporary;
     FILE *stream;
+    Hash hash; /* of what was appended */
 } FilesWriter;
 
-/* Opens the temporary file, overwriting what an earlier crash may have left. */
+/* Creates the temporary file, in place of what an earlier crash may have left; a symbolic link is never followed. */
 int files_writer_open(FilesWriter *w, const char *path, Error *e);
 
 /* Appends `size` bytes. After an error a commit fails; call files_writer_abandon. */
@@ -34,10 +36,16 @@ void files_writer_abandon(FilesWriter *w);
 /* All three: `path` then holds exactly these bytes, or on failure what it held before. */
 int files_write_atomic(const char *path, const void *data, size_t size, Error *e);
 
-/* Reads a whole file of at most `limit` bytes. The caller frees *data; a NUL follows its *size bytes. */
+/* Opens a regular file for reading, and only such a one: a pipe is refused rather than waited for. *size: its bytes. */
+int files_open(const char *path, int *fd, size_t *size, Error *e);
+
+/* XXH64 of a whole file. */
+int files_hash(const char *path, uint64_t *hash, Error *e);
+
+/* Reads a whole regular file of at most `limit` bytes. The caller frees *data; a NUL follows its *size bytes. */
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e);
 
-/* Creates the directory `path` and missing parents. It may already exist. */
+/* Creates the directory `path` and missing parents, which survive a power cut. It may already exist. */
 int files_make_dirs(const char *path, Error *e);
 
 /* Removes a directory and its content. Symbolic links in it are removed, never followed; a `path` that is itself

@@ -1,5 +1,7 @@
 #include "files/json.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -49,27 +51,6 @@ static void skip_space(Parser *p)
 }
 
 /* --- strings --- */
-
-/* Bytes of the well-formed UTF-8 sequence at `at`, 0 if there is none; overlong forms, surrogates and code points past
- * U+10FFFF are malformed (RFC 3629). */
-static size_t utf8_sequence(const char *at, const char *end)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char lead = (unsigned char)*at;
-    if (lead < 0x80)
-        return 1;
-    const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc0 || lead > 0xf7 || length > (size_t)(end - at))
-        return 0;
-    uint32_t code = lead & (0x7fu >> length);
-    for (size_t i = 1; i < length; i++) {
-        if (((unsigned char)at[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | ((unsigned char)at[i] & 0x3f);
-    }
-    const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-    return code < smallest[length] || code > 0x10ffff || surrogate ? 0 : length;
-}
 
 static void put_utf8(Parser *p, uint32_t code)
 {
@@ -138,7 +119,7 @@ static int parse_character(Parser *p)
         return parse_escape(p);
     if ((unsigned char)*p->at < 0x20)
         return fail(p, "an unescaped control character in a string");
-    const size_t length = utf8_sequence(p->at, p->end);
+    const size_t length = text_character(p->at, (size_t)(p->end - p->at));
     if (length == 0)
         return fail(p, "a string is not UTF-8");
     memcpy(p->chars, p->at, length);
@@ -385,7 +366,7 @@ const char *json_string(const Json *value) { return value && value->type == JSON
 static size_t escape_character(const char **at, const char *end, char out[8])
 {
     const char *from = *at;
-    const size_t length = utf8_sequence(from, end);
+    const size_t length = text_character(from, (size_t)(end - from));
     *at += length > 0 ? length : 1;
     if (length == 0)
         return (size_t)snprintf(out, 8, "\\ufffd");

@@ -1,4 +1,6 @@
 #include "optim/optim_private.h"
+
+#include "base/nearest.h"
 #include "optim/sensitivity.h"
 
 #include <stdlib.h>
@@ -12,13 +14,18 @@ static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "v
 static const OptimRule *find_rule(const char *name, Error *e)
 {
     char known[512] = "";
+    Nearest nearest = nearest_to(name);
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
+        nearest_try(&nearest, optim_rule(i)->name);
         if (strcmp(optim_rule(i)->name, name) == 0)
             return optim_rule(i);
         strncat(known, i == 0 ? "" : ", ", sizeof known - strlen(known) - 1);
         strncat(known, optim_rule(i)->name, sizeof known - strlen(known) - 1);
     }
-    error_set(e, "there is no optimizer '%s'; there are %s", name, known);
+    if (nearest.best[0] != '\0')
+        error_set(e, "there is no optimizer '%s'; did you mean %s? There are %s", name, nearest.best, known);
+    else
+        error_set(e, "there is no optimizer '%s'; there are %s", name, known);
     return NULL;
 }
 

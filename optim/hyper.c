@@ -109,6 +109,16 @@ int hyper_choice(const char *const *choices, const char *text, const char *prefi
     return error_set(e, "--%s%s knows no '%s'; it is one of %s", prefix, name, text, names);
 }
 
+bool hyper_read_number(const char *text, double *value)
+{
+    char *end;
+    if (strspn(text, "-.0123456789") == 0 && strcmp(text, "nan") != 0 && strcmp(text, "inf") != 0)
+        return false;
+    errno = 0;
+    *value = strtod(text, &end);
+    return *end == '\0' && strpbrk(text, "xX") == NULL && !(errno == ERANGE && fabs(*value) > 1);
+}
+
 int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e)
 {
     const HyperInfo *info = &hyper_info[id];
@@ -123,10 +133,7 @@ int hyper_parse(HyperId id, const char *text, const char *prefix, double *value,
         *value = strcmp(text, "on") == 0;
         return 0;
     }
-    char *end;
-    errno = 0;
-    *value = strtod(text, &end);
-    if (end == text || *end != '\0' || (errno == ERANGE && fabs(*value) > 1))
+    if (!hyper_read_number(text, value))
         return error_set(e, "--%s%s needs a number, not '%s'", prefix, info->name, text);
     return hyper_check(id, *value, prefix, e);
 }

@@ -106,6 +106,9 @@ double hyper(const OptimHyper *h, HyperId id);
 /* Checks a value's range (NaN is never in range). The error names --<prefix><name>. */
 int hyper_check(HyperId id, double value, const char *prefix, Error *e);
 
+/* Reads a decimal number, nan or inf, without the blanks, signs and hexadecimals that strtod accepts before them. */
+bool hyper_read_number(const char *text, double *value);
+
 /* Reads a value from text: a number, a choice by name, or on/off for a switch. */
 int hyper_parse(HyperId id, const char *text, const char *prefix, double *value, Error *e);
 

@@ -201,7 +201,8 @@ void optim_wrote(Optim *optim)
 static void copy_parameters(Optim *optim, bool back)
 {
     float *previous = optim->previous;
-    for (const Tensor *t = optim->tensors; optim->previous_floats > 0 && t < optim->tensors + optim->tensor_count; t++) {
+    for (const Tensor *t = optim->tensors; optim->previous_floats > 0 && t < optim->tensors + optim->tensor_count;
+         t++) {
         float *params = optim->arenas.params + t->offset;
         verb_scale(optim->on, tensor_size(t), back ? params : previous, back ? previous : params, 1);
         previous += tensor_size(t);

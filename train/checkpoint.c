@@ -1,16 +1,26 @@
+#define _GNU_SOURCE /* renameat2 */
 #include "train/checkpoint.h"
 
+#include "base/hash.h"
 #include "files/files.h"
-#include "files/json.h"
+#include "files/json_file.h"
 #include "files/safetensors.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATH_MOST = 4096, JSON_LIMIT = 1 << 24 };
+
+/* The files whose checksums state.json has. */
+enum { CONFIG, MODEL, OPTIMIZER, PARTS };
+static const char *const part_names[PARTS] = {"config.json", "model.safetensors", "optimizer.safetensors"};
 
 static int join(char *path, const char *dir, const char *name, Error *e)
 {
@@ -40,7 +50,7 @@ static size_t largest_tensor(const GptTable *table)
  */
 
 /* The fields of the configuration, then what all models of this program share. */
-static int write_config(const char *dir, const GptConfig *c, Error *e)
+static int write_config(const char *dir, const GptConfig *c, uint64_t *hash, Error *e)
 {
     char path[PATH_MOST], text[2048];
     int n =
@@ -56,21 +66,8 @@ static int write_config(const char *dir, const GptConfig *c, Error *e)
                   "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
                   "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
                   c->T);
-    if (join(path, dir, "config.json", e) != 0)
-        return -1;
-    return files_write_atomic(path, text, (size_t)n, e);
-}
-
-static int read_json(const char *path, Json **json, Error *e)
-{
-    char *text;
-    size_t size;
-    if (files_read_all(path, JSON_LIMIT, &text, &size, e) != 0)
-        return -1;
-    Error fault;
-    const int status = json_parse(text, size, json, &fault);
-    free(text);
-    return status == 0 ? 0 : error_set(e, "%s: %s", path, fault.text);
+    *hash = hash_bytes(text, (size_t)n);
+    return join(path, dir, part_names[CONFIG], e) != 0 ? -1 : files_write_atomic(path, text, (size_t)n, e);
 }
 
 /* A value as shown in messages. */
@@ -124,7 +121,7 @@ int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
-    if (join(path, dir, "config.json", e) != 0 || read_json(path, &json, e) != 0)
+    if (join(path, dir, part_names[CONFIG], e) != 0 || json_file_read(path, JSON_LIMIT, &json, e) != 0)
         return -1;
     *c = (GptConfig){0};
     int status = 0;
@@ -173,7 +170,7 @@ static int append_model(SafetensorsWriter *writer, const Gpt *gpt, float *scratc
     return 0;
 }
 
-static int write_model(const char *dir, const Gpt *gpt, Error *e)
+static int write_model(const char *dir, const Gpt *gpt, uint64_t *hash, Error *e)
 {
     static const char *const metadata[][2] = {{"format", "pt"}}; /* transformers insists on it */
     enum { NAME_MOST = 64 };
@@ -184,7 +181,7 @@ static int write_model(const char *dir, const Gpt *gpt, Error *e)
     char(*names)[NAME_MOST] = malloc(table->count * sizeof *names);
     float *scratch = malloc(2 * most * sizeof *scratch);
     SafetensorsWriter *writer = NULL;
-    int status = join(path, dir, "model.safetensors", e);
+    int status = join(path, dir, part_names[MODEL], e);
     if (status == 0 && (specs == NULL || names == NULL || scratch == NULL))
         status = error_set(e, "%s: out of memory", path);
     for (size_t i = 0; i < table->count && status == 0; i++) {
@@ -197,7 +194,7 @@ static int write_model(const char *dir, const Gpt *gpt, Error *e)
         safetensors_abandon(writer);
         status = -1;
     } else if (status == 0) {
-        status = safetensors_finish(writer, e);
+        status = safetensors_finish(writer, hash, e);
     }
     free(specs);
     free(names);
@@ -229,6 +226,10 @@ static int read_tensor(const char *path, Safetensors *file, const SafetensorsEnt
                          want.shape[1]);
     if (safetensors_read_f32(file, entry, scratch, e) != 0)
         return -1;
+    for (size_t i = 0; i < entry->count; i++)
+        if (!isfinite(scratch[i]))
+            return error_set(e, "%s: tensor %s holds %g: these weights are of no use", path, entry->name,
+                             (double)scratch[i]);
     float *memory = scratch;
     if (t->transposed) {
         memory = scratch + most;
@@ -261,12 +262,33 @@ static int read_all(const char *path, Safetensors *file, Gpt *gpt, bool *met, fl
     return 0;
 }
 
+/* Directories that hold a model in another form. */
+static int refuse_other_forms(const char *dir, Error *e)
+{
+    static const char *const forms[][2] = {
+        {"model.safetensors.index.json", "its weights are in several files; in Python, model.save_pretrained(DIR, "
+                                         "max_shard_size=\"100GB\") writes one"},
+        {"pytorch_model.bin",
+         "its weights are pickled, as pytorch_model.bin; in Python, GPT2LMHeadModel.from_pretrained(DIR) and then "
+         "save_pretrained(DIR) write model.safetensors"}};
+    char path[PATH_MOST];
+    if (join(path, dir, part_names[MODEL], e) != 0)
+        return -1;
+    if (access(path, F_OK) == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (join(path, dir, forms[i][0], e) == 0 && access(path, F_OK) == 0)
+            return error_set(e, "%s: %s", dir, forms[i][1]);
+    return 0;
+}
+
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
 {
     const size_t most = largest_tensor(gpt_table(gpt));
     char path[PATH_MOST];
     Safetensors *file;
-    if (join(path, dir, "model.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
+    if (refuse_other_forms(dir, e) != 0 || join(path, dir, part_names[MODEL], e) != 0 ||
+        safetensors_open(path, &file, e) != 0)
         return -1;
     bool *met = calloc(gpt_table(gpt)->count, sizeof *met);
     float *scratch = malloc(2 * most * sizeof *scratch);
@@ -293,7 +315,7 @@ static size_t largest_state(const Optim *optim)
     return most;
 }
 
-static int write_optim(const char *dir, const Optim *optim, Error *e)
+static int write_optim(const char *dir, const Optim *optim, uint64_t *hash, Error *e)
 {
     const size_t n = optim_state_count(optim);
     const OptimScalars scalars = optim_scalars(optim);
@@ -305,7 +327,7 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
         metadata[i][0] = optim_scalar_names[i];
         metadata[i][1] = values[i];
     }
-    if (join(path, dir, "optimizer.safetensors", e) != 0)
+    if (join(path, dir, part_names[OPTIMIZER], e) != 0)
         return -1;
     SafetensorsSpec *specs = malloc((n + 1) * sizeof *specs);
     if (specs == NULL)
@@ -331,7 +353,7 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
         safetensors_abandon(writer);
         return -1;
     }
-    return safetensors_finish(writer, e);
+    return safetensors_finish(writer, hash, e);
 }
 
 /* Numbers missing from the metadata are NaN. */
@@ -373,7 +395,7 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
 }
 
 /* Of state.json. Readers accept older versions, whose missing keys get defaults, and refuse newer ones. */
-enum { STATE_VERSION = 1 };
+enum { STATE_VERSION = 2 };
 
 /* The numbers in state.json: integers, or reals if `real`; `since`: the version that introduced them. */
 static const struct StateKey {
@@ -390,31 +412,48 @@ static const struct StateKey {
     {"val_loss", offsetof(CheckpointState, val_loss), true, 0, NAN},
     {"val_step", offsetof(CheckpointState, val_step), false, 0, 0},
     {"val_seconds", offsetof(CheckpointState, val_seconds), true, 0, 0},
+    {"best_loss", offsetof(CheckpointState, best_loss), true, 2, NAN},
+    {"best_step", offsetof(CheckpointState, best_step), false, 2, 0},
 };
 
 enum { STATE_KEYS = sizeof state_keys / sizeof *state_keys };
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "both kinds of integers are read and written alike");
 
-static int write_state(const char *dir, const CheckpointState *s, Error *e)
+static void write_keys(FILE *to, const CheckpointState *s)
 {
-    char path[PATH_MOST], text[1024];
-    int n = snprintf(text, sizeof text, "{\"version\": %d", STATE_VERSION);
+    fprintf(to, "{\"version\": %d", STATE_VERSION);
     for (const struct StateKey *k = state_keys; k < state_keys + STATE_KEYS; k++) {
-        char value[32] = "null";
         uint64_t integer;
         double real;
         memcpy(&integer, (const char *)s + k->offset, sizeof integer);
         memcpy(&real, (const char *)s + k->offset, sizeof real);
-        if (!k->real)
-            snprintf(value, sizeof value, "%llu", (unsigned long long)integer);
-        else if (!isnan(real))
-            snprintf(value, sizeof value, "%.17g", real);
-        n += snprintf(text + n, sizeof text - (size_t)n, ", \"%s\": %s", k->key, value);
+        fprintf(to, ", \"%s\": ", k->key);
+        if (k->real)
+            json_write_number(to, real);
+        else
+            fprintf(to, "%llu", (unsigned long long)integer);
     }
-    n += snprintf(text + n, sizeof text - (size_t)n, "}\n");
-    if (join(path, dir, "state.json", e) != 0)
-        return -1;
-    return files_write_atomic(path, text, (size_t)n, e);
+}
+
+static int write_state(const char *dir, const CheckpointState *s, const char *data, const uint64_t hashes[PARTS],
+                       Error *e)
+{
+    char path[PATH_MOST], hash[HASH_TEXT], *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (to == NULL)
+        return error_set(e, "out of memory");
+    write_keys(to, s);
+    for (size_t i = 0; i < PARTS; i++) {
+        hash_format(hashes[i], hash);
+        fprintf(to, "%s\"%s\": \"%s\"", i == 0 ? ",\n  \"files\": {" : ", ", part_names[i], hash);
+    }
+    fprintf(to, "},\n  \"data\": %s}", data);
+    int status = fclose(to) != 0 || text == NULL ? error_set(e, "out of memory") : join(path, dir, "state.json", e);
+    if (status == 0)
+        status = json_file_write_sealed(path, text, size, e);
+    free(text);
+    return status;
 }
 
 /* Null is NaN where that is the default; a key newer than the file gets its default. */
@@ -432,18 +471,30 @@ static int read_key(const char *path, const Json *json, double version, const st
     return 0;
 }
 
+int checkpoint_read_json(const char *dir, Json **state, Error *e)
+{
+    char path[PATH_MOST];
+    double version = 0; /* files from before versioning */
+    if (join(path, dir, "state.json", e) != 0 || json_file_read_sealed(path, JSON_LIMIT, state, e) != 0)
+        return -1;
+    json_number(json_get(*state, "version"), &version);
+    if (version <= STATE_VERSION)
+        return 0;
+    json_free(*state);
+    *state = NULL;
+    return error_set(e, "%s: version %g was written by a newer program; this one reads up to %d", path, version,
+                     STATE_VERSION);
+}
+
 static int read_state(const char *dir, CheckpointState *s, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
-    double version = 0; /* files from before versioning */
-    if (join(path, dir, "state.json", e) != 0 || read_json(path, &json, e) != 0)
+    double version = 0;
+    if (join(path, dir, "state.json", e) != 0 || checkpoint_read_json(dir, &json, e) != 0)
         return -1;
     json_number(json_get(json, "version"), &version);
-    int status = version <= STATE_VERSION
-                     ? 0
-                     : error_set(e, "%s: version %g was written by a newer program; this one reads up to %d", path,
-                                 version, STATE_VERSION);
+    int status = 0;
     for (size_t i = 0; i < STATE_KEYS && status == 0; i++)
         status = read_key(path, json, version, &state_keys[i], s, e);
     json_free(json);
@@ -454,14 +505,51 @@ int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state,
 {
     char path[PATH_MOST];
     Safetensors *file;
-    if (join(path, dir, "optimizer.safetensors", e) != 0 || safetensors_open(path, &file, e) != 0)
+    if (join(path, dir, part_names[OPTIMIZER], e) != 0 || safetensors_open(path, &file, e) != 0)
         return -1;
     float *host = malloc(largest_state(optim) * sizeof *host);
     const int status =
         host != NULL ? read_optim_tensors(path, file, optim, host, e) : error_set(e, "%s: out of memory", path);
     free(host);
     safetensors_close(file);
-    return status == 0 ? read_state(dir, state, e) : -1;
+    if (status != 0 || read_state(dir, state, e) != 0)
+        return -1;
+    if (optim_steps_done(optim) != state->step)
+        return error_set(e, "%s: counts %zu steps, but state.json %zu", path, optim_steps_done(optim), state->step);
+    return 0;
+}
+
+/* The first `count` files against the checksums in state.json; older ones have none. */
+static int check_files(const char *dir, const Json *state, size_t count, Error *e)
+{
+    double version = 0;
+    json_number(json_get(state, "version"), &version);
+    for (size_t i = 0; i < count && version >= 2; i++) {
+        char path[PATH_MOST], text[HASH_TEXT];
+        uint64_t hash;
+        const char *wanted = json_string(json_get(json_get(state, "files"), part_names[i]));
+        if (join(path, dir, part_names[i], e) != 0 || files_hash(path, &hash, e) != 0)
+            return -1;
+        hash_format(hash, text);
+        if (wanted == NULL || strcmp(text, wanted) != 0)
+            return error_set(e, "%s: does not match its checksum in state.json: it was damaged or replaced", path);
+    }
+    return 0;
+}
+
+int checkpoint_check_model(const char *dir, Error *e)
+{
+    char path[PATH_MOST];
+    Json *state;
+    if (join(path, dir, "state.json", e) != 0)
+        return -1;
+    if (access(path, F_OK) != 0)
+        return 0;
+    if (checkpoint_read_json(dir, &state, e) != 0)
+        return -1;
+    const int status = check_files(dir, state, MODEL + 1, e);
+    json_free(state);
+    return status;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -497,82 +585,165 @@ static int remove_named(const char *run, const char *name, Error *e)
     return join(path, run, name, e) != 0 || files_remove_tree(path, e) != 0 ? -1 : 0;
 }
 
-/* Removes unfinished checkpoints and all but the `keep` newest of those up to `newest`; later ones, from an abandoned
- * continuation, do not count. */
-static int remove_old(const char *run, size_t newest, size_t keep, Error *e)
+/* The steps of a run's checkpoints, ascending; removes unfinished ones if `tidy`. The caller frees *steps. */
+static int list_steps(const char *run, bool tidy, long long **steps, size_t *count, Error *e)
 {
-    enum { STEPS_MOST = 4096 };
-    long long steps[STEPS_MOST];
-    size_t n = 0;
+    size_t room = 0;
     int status = 0;
     DIR *dir = opendir(run);
+    *steps = NULL;
+    *count = 0;
     if (dir == NULL)
-        return error_set(e, "%s: cannot list the directory", run);
-    for (const struct dirent *entry; status == 0 && (entry = readdir(dir)) != NULL && n < STEPS_MOST;) {
+        return error_set(e, "%s: cannot list the directory: %s", run, strerror(errno));
+    for (const struct dirent *entry; status == 0 && (entry = readdir(dir)) != NULL;) {
         const long long step = step_of_name(entry->d_name);
-        if (step >= 0 && step <= (long long)newest)
-            steps[n++] = step;
-        if (is_unfinished(entry->d_name))
+        if (tidy && is_unfinished(entry->d_name))
             status = remove_named(run, entry->d_name, e);
+        if (step < 0)
+            continue;
+        if (*count == room) {
+            room = 2 * room + 16;
+            long long *more = realloc(*steps, room * sizeof *more);
+            if (more == NULL) {
+                status = error_set(e, "out of memory for a list of checkpoints");
+                break;
+            }
+            *steps = more;
+        }
+        (*steps)[(*count)++] = step;
     }
     closedir(dir);
-    qsort(steps, n, sizeof *steps, compare_steps);
-    for (size_t i = 0; i + keep < n && status == 0; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "step_%06lld", steps[i]);
-        status = remove_named(run, name, e);
-    }
+    if (*count > 0)
+        qsort(*steps, *count, sizeof **steps, compare_steps);
     return status;
 }
 
-static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const CheckpointState *state, Error *e)
+/* Those after the newest, of an abandoned continuation, do not count. */
+int checkpoint_prune(const char *run, const CheckpointState *state, size_t keep, Error *e)
 {
-    if (files_make_dirs(dir, e) != 0 || write_config(dir, gpt_config(gpt), e) != 0 || write_model(dir, gpt, e) != 0 ||
-        write_optim(dir, optim, e) != 0 || write_state(dir, state, e) != 0)
+    long long *steps;
+    size_t n;
+    int status = list_steps(run, true, &steps, &n, e);
+    while (n > 0 && steps[n - 1] > (long long)state->step)
+        n--;
+    for (size_t i = 0; keep > 0 && i + keep < n && status == 0; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "step_%06lld", steps[i]);
+        if (isnan(state->best_loss) || steps[i] != (long long)state->best_step)
+            status = remove_named(run, name, e);
+    }
+    free(steps);
+    return status;
+}
+
+static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const CheckpointState *state,
+                       const char *data, Error *e)
+{
+    uint64_t hashes[PARTS];
+    if (files_make_dirs(dir, e) != 0 || write_config(dir, gpt_config(gpt), &hashes[CONFIG], e) != 0 ||
+        write_model(dir, gpt, &hashes[MODEL], e) != 0 || write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 ||
+        write_state(dir, state, data, hashes, e) != 0)
         return -1;
     return files_sync_dir(dir, e);
 }
 
-int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const CheckpointState *state, size_t keep,
+/* Gives a finished checkpoint its name, which an older one of the same step may have. */
+static int put_in_place(const char *from, const char *to, Error *e)
+{
+#ifdef RENAME_EXCHANGE
+    struct stat found;
+    if (lstat(to, &found) == 0 && S_ISDIR(found.st_mode) &&
+        renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0) /* there is one at every moment */
+        return files_remove_tree(from, e);
+#endif
+    if (files_remove_tree(to, e) != 0)
+        return -1;
+    return rename(from, to) == 0 ? 0 : error_set(e, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
+}
+
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, CheckpointState *state, const char *data,
                      Error *e)
 {
     char name[64], unfinished[80], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
+    CheckpointState next = *state;
+    if (!isnan(next.val_loss) && !(next.val_loss >= next.best_loss)) {
+        next.best_loss = next.val_loss;
+        next.best_step = next.step;
+    }
     snprintf(name, sizeof name, "step_%06zu", state->step);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", name);
     if (join(from, run, unfinished, e) != 0 || join(to, run, name, e) != 0 || join(latest, run, "latest", e) != 0 ||
         files_remove_tree(from, e) != 0)
         return -1;
-    if (write_parts(from, gpt, optim, state, e) != 0) {
+    if (write_parts(from, gpt, optim, &next, data, e) != 0 || put_in_place(from, to, e) != 0) {
         Error ignored;
         files_remove_tree(from, &ignored); /* a half-written one is useless, and the disk may be full */
         return -1;
     }
-    if (files_remove_tree(to, e) != 0)
-        return -1;
-    if (rename(from, to) != 0)
-        return error_set(e, "%s: cannot be renamed to %s", from, to);
     strcat(name, "\n");
     if (files_sync_dir(run, e) != 0 || files_write_atomic(latest, name, strlen(name), e) != 0)
         return -1;
-    return keep > 0 ? remove_old(run, state->step, keep, e) : 0;
+    *state = next;
+    return 0;
 }
 
-int checkpoint_latest(const char *run, char *path, size_t size, Error *e)
+/* The step that <run>/latest names. */
+static int read_latest(const char *run, long long *step, Error *e)
 {
     char file[PATH_MOST], *text;
     size_t length;
-    if (join(file, run, "latest", e) != 0)
-        return -1;
-    if (access(file, F_OK) != 0)
-        return error_set(e, "%s is not there: the run stopped before its first checkpoint; start it again", file);
-    if (files_read_all(file, 256, &text, &length, e) != 0)
+    if (join(file, run, "latest", e) != 0 || files_read_all(file, 256, &text, &length, e) != 0)
         return -1;
     text[strcspn(text, "\n")] = '\0';
-    int status = 0;
-    if (step_of_name(text) < 0)
-        status = error_set(e, "%s: holds '%s', not the name of a checkpoint", file, text);
-    else if ((size_t)snprintf(path, size, "%s/%s", run, text) >= size)
-        status = error_set(e, "%s: the path is too long", file);
+    *step = step_of_name(text);
+    const int status = *step >= 0 ? 0 : error_set(e, "%s: holds '%s', not the name of a checkpoint", file, text);
     free(text);
     return status;
+}
+
+/* Whether everything in a checkpoint is what was written. Puts its path into `dir`. */
+static int check_whole(const char *run, long long step, char *dir, Error *e)
+{
+    char name[64];
+    Json *state;
+    uint64_t recorded = 0;
+    snprintf(name, sizeof name, "step_%06lld", step);
+    if (join(dir, run, name, e) != 0 || checkpoint_read_json(dir, &state, e) != 0)
+        return -1;
+    int status = check_files(dir, state, PARTS, e);
+    if (status == 0 && (!json_u64(json_get(state, "step"), &recorded) || recorded != (uint64_t)step))
+        status = error_set(e, "%s/state.json: is that of step %llu", dir, (unsigned long long)recorded);
+    json_free(state);
+    return status;
+}
+
+int checkpoint_find(const char *run, char *path, size_t size, Error *damage, Error *e)
+{
+    long long *steps, latest = LLONG_MAX;
+    size_t n;
+    char dir[PATH_MOST];
+    int status = -1;
+    damage->text[0] = '\0';
+    if (list_steps(run, false, &steps, &n, e) != 0)
+        return -1;
+    if (n == 0) {
+        free(steps);
+        return error_set(e, "%s: holds no checkpoint: the run stopped before its first; start it again", run);
+    }
+    if (read_latest(run, &latest, damage) != 0)
+        latest = LLONG_MAX;
+    else if (bsearch(&latest, steps, n, sizeof *steps, compare_steps) == NULL)
+        error_set(damage, "%s/latest: names step_%06lld, which is not there", run, latest);
+    for (; n > 0 && status != 0; n--) {
+        Error fault;
+        if (steps[n - 1] > latest)
+            continue;
+        status = check_whole(run, steps[n - 1], dir, &fault);
+        if (status != 0 && damage->text[0] == '\0')
+            *damage = fault;
+    }
+    free(steps);
+    if (status != 0)
+        return error_set(e, "%s: no checkpoint is intact: %s", run, damage->text);
+    return (size_t)snprintf(path, size, "%s", dir) < size ? 0 : error_set(e, "%s: the path is too long", dir);
 }

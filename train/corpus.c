@@ -1,8 +1,10 @@
 #include "train/corpus.h"
 
+#include "base/hash.h"
 #include "data/stories.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
@@ -35,9 +37,12 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
 static int open_shards(const Options *o, size_t V, Corpus *corpus, Error *e)
 {
     corpus->name = o->train != NULL ? o->train : o->val;
-    if (o->train != NULL && tokens_open(o->train, V, &corpus->train, e) != 0)
+    if ((o->train != NULL && tokens_open(o->train, V, &corpus->train, e) != 0) ||
+        (o->val != NULL && tokens_open(o->val, V, &corpus->val, e) != 0))
         return -1;
-    return o->val != NULL ? tokens_open(o->val, V, &corpus->val, e) : 0;
+    if (corpus->val != NULL && tokens_targets(corpus->val) == 0)
+        return error_set(e, "%s: no shard has two tokens or more, an input and its target", o->val);
+    return 0;
 }
 
 int corpus_open(const Options *o, size_t V, Corpus *corpus, Error *e)
@@ -65,4 +70,140 @@ void corpus_close(Corpus *corpus)
     tokens_close(corpus->train);
     tokens_close(corpus->val);
     *corpus = (Corpus){0};
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Identity
+ */
+
+/* The two sets of a corpus and their names in the record. */
+enum { PARTS = 2 };
+static const char *const part_names[PARTS] = {"train", "val"}, *const part_words[PARTS] = {"training", "validation"};
+
+static const Tokens *part_of(const Corpus *corpus, size_t part) { return part == 0 ? corpus->train : corpus->val; }
+
+static int write_part(const Tokens *tokens, FILE *to, Error *e)
+{
+    for (size_t i = 0; tokens != NULL && i < tokens_shards(tokens); i++) {
+        uint64_t hash;
+        char text[HASH_TEXT];
+        if (tokens_shard_hash(tokens, i, &hash, e) != 0)
+            return -1;
+        hash_format(hash, text);
+        fprintf(to, "%s\n    {\"name\": ", i > 0 ? "," : "");
+        json_write_string(to, tokens_shard_name(tokens, i));
+        fprintf(to, ", \"tokens\": %zu, \"hash\": \"%s\"}", tokens_shard_size(tokens, i), text);
+    }
+    return 0;
+}
+
+int corpus_identity(const Corpus *corpus, char **json, Error *e)
+{
+    size_t size = 0;
+    *json = NULL;
+    FILE *to = open_memstream(json, &size);
+    if (to == NULL)
+        return error_set(e, "out of memory for the record of the data");
+    int status = 0;
+    for (size_t part = 0; part < PARTS && status == 0; part++) {
+        fprintf(to, "%s\"%s\": [", part == 0 ? "{" : ", ", part_names[part]);
+        status = write_part(part_of(corpus, part), to, e);
+        fprintf(to, "]");
+    }
+    fprintf(to, "}");
+    if (fclose(to) != 0 && status == 0)
+        status = error_set(e, "out of memory for the record of the data");
+    if (status != 0) {
+        free(*json);
+        *json = NULL;
+    }
+    return status;
+}
+
+static bool same_text(const Json *a, const Json *b, const char *key)
+{
+    const char *x = json_string(json_get(a, key)), *y = json_string(json_get(b, key));
+    return x != NULL && y != NULL && strcmp(x, y) == 0;
+}
+
+/* Whether two rows have the same tokens. */
+static bool same_content(const Json *a, const Json *b)
+{
+    size_t x, y;
+    return json_size(json_get(a, "tokens"), &x) && json_size(json_get(b, "tokens"), &y) && x == y &&
+           same_text(a, b, "hash");
+}
+
+static const char *base_name(const Json *row)
+{
+    const char *name = json_string(json_get(row, "name")), *slash = name != NULL ? strrchr(name, '/') : NULL;
+    return slash != NULL ? slash + 1 : name != NULL ? name : "?";
+}
+
+/* The row with the content of `row`, or else the one with its name, or NULL. */
+static const Json *find_row(const Json *list, const Json *row, bool by_content)
+{
+    const Json *other = list != NULL ? list->first : NULL;
+    while (other != NULL && (by_content ? !same_content(other, row) : strcmp(base_name(other), base_name(row)) != 0))
+        other = other->next;
+    return other;
+}
+
+/* Names what makes two lists differ; they do. */
+static int differs(const char *part, const Json *then, const Json *now, Error *e)
+{
+    const Json *culprit = NULL;
+    const char *how = "comes at another place";
+    for (const Json *row = then != NULL ? then->first : NULL; row != NULL && culprit == NULL; row = row->next)
+        if (find_row(now, row, true) == NULL) {
+            culprit = row;
+            how = find_row(now, row, false) != NULL ? "holds other tokens" : "is gone";
+        }
+    for (const Json *row = now != NULL ? now->first : NULL; row != NULL && culprit == NULL; row = row->next)
+        if (find_row(then, row, true) == NULL) {
+            culprit = row;
+            how = "is new";
+        }
+    const Json *a = then != NULL ? then->first : NULL, *b = now != NULL ? now->first : NULL;
+    for (; culprit == NULL && a != NULL && b != NULL; a = a->next, b = b->next)
+        if (!same_content(a, b))
+            culprit = b;
+    if (culprit == NULL) { /* one list repeats what the other has once */
+        culprit = a != NULL ? a : b;
+        how = a != NULL ? "is gone" : "is new";
+    }
+    return error_set(
+        e,
+        "the %s data are not those that the run was begun with: %s %s. Its position counts in them; to train "
+        "its weights on other data, begin a new run with --model and its checkpoint",
+        part, base_name(culprit), how);
+}
+
+static int compare_part(const char *part, const Json *then, const Json *now, Notes *notes, Error *e)
+{
+    const Json *a = then != NULL ? then->first : NULL, *b = now != NULL ? now->first : NULL, *moved = NULL;
+    for (; a != NULL && b != NULL && same_content(a, b); a = a->next, b = b->next)
+        moved = moved == NULL && !same_text(a, b, "name") ? b : moved;
+    if (a != NULL || b != NULL)
+        return differs(part, then, now, e);
+    if (moved != NULL && notes != NULL)
+        notes_add(notes, "the same %s data as before, now at %s", part, json_string(json_get(moved, "name")));
+    return 0;
+}
+
+int corpus_compare(const Corpus *corpus, const Json *identity, Notes *notes, Error *e)
+{
+    char *text;
+    Json *now;
+    if (corpus_identity(corpus, &text, e) != 0)
+        return -1;
+    int status = json_parse(text, strlen(text), &now, e);
+    free(text);
+    if (status != 0)
+        return -1;
+    for (size_t part = 0; part < PARTS && status == 0; part++)
+        status = compare_part(part_words[part], json_get(identity, part_names[part]), json_get(now, part_names[part]),
+                              notes, e);
+    json_free(now);
+    return status;
 }

@@ -2,6 +2,8 @@
 #define TRAIN_CORPUS_H
 
 #include "data/tokens.h"
+#include "files/json.h"
+#include "train/notes.h"
 #include "train/options.h"
 
 enum { BYTE_VOCAB = 256 }; /* token ids of a text read as bytes */
@@ -21,5 +23,15 @@ size_t corpus_vocab(const Options *o);
 /* Opens --train/--val, --text or the built-in stories for a model of V tokens. */
 int corpus_open(const Options *o, size_t V, Corpus *corpus, Error *e);
 void corpus_close(Corpus *corpus);
+
+/*
+ * What the data are, for checkpoints: a position counts in them. A JSON object {"train": [{"name": "a.bin", "tokens": 9,
+ * "hash": "..."}, ...], "val": [...]}, a row per shard in order; the hashes are tokens_shard_hash's. The caller frees *json.
+ */
+int corpus_identity(const Corpus *corpus, char **json, Error *e);
+
+/* Whether the data are those of an identity, which may lie under other names: a note then names the new place. The error
+ * names the first difference. With notes NULL, only compares. */
+int corpus_compare(const Corpus *corpus, const Json *identity, Notes *notes, Error *e);
 
 #endif

@@ -1,6 +1,7 @@
 #include "train/run_private.h"
 
 #include "train/sample.h"
+#include "train/stop.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,9 +14,10 @@ int evaluate(Run *r, double *loss, Error *e)
                  targets = wanted < all ? wanted : all;
     const size_t B = r->plan->setup.B, T = r->plan->setup.T, windows = windows_count(r->corpus.val, T, targets);
     double sum = 0;
-    if (targets == 0)
-        return error_set(e, "%s: no shard has two tokens or more, an input and its target", r->plan->options.val);
+    *loss = (double)NAN;
     for (size_t first = 0; first < windows; first += B) {
+        if (stop_signal() != 0)
+            return 0;
         if (windows_read(r->corpus.val, T, targets, first, B, r->inputs, r->targets, e) != 0)
             return -1;
         gpt_forward(r->gpt, r->inputs, B, T);
@@ -37,6 +39,14 @@ int evaluate_shown(Run *r, double *loss, Error *e)
     const int status = evaluate(r, loss, e);
     optim_hide(r->optim);
     return status;
+}
+
+bool validation_due(const Run *r)
+{
+    const Options *o = &r->plan->options;
+    const CheckpointState *s = &r->state;
+    return can_validate(r) && o->val_every > 0 && (s->step % o->val_every == 0 || s->step == o->schedule.steps) &&
+           (isnan(s->val_loss) || s->val_step != s->step);
 }
 
 void note_validation(Run *r, double loss)

@@ -3,6 +3,7 @@
 #include "train/run.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--probe") == 0) /* the launcher asks whether the device answers */
         return gpt_probe(&error) == 0 ? 0 : 1;
     fill_standard_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;
     else if (options.help)

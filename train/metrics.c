@@ -2,163 +2,200 @@
 
 #include "files/files.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char header[] = "step,tokens,seconds,train_loss,val_loss,lr,grad_norm,tokens_per_second,"
-                             "data_ms,forward_ms,backward_ms,optimizer_ms\n";
+/* The columns; step and tokens are integers. */
+static const struct {
+    const char *name;
+    size_t offset;
+} columns[] = {
+    {"step", offsetof(Metrics, step)},
+    {"tokens", offsetof(Metrics, tokens)},
+    {"seconds", offsetof(Metrics, seconds)},
+    {"train_loss", offsetof(Metrics, train_loss)},
+    {"val_loss", offsetof(Metrics, val_loss)},
+    {"lr", offsetof(Metrics, lr)},
+    {"grad_norm", offsetof(Metrics, grad_norm)},
+    {"tokens_per_second", offsetof(Metrics, tokens_per_second)},
+    {"data_ms", offsetof(Metrics, data_ms)},
+    {"forward_ms", offsetof(Metrics, forward_ms)},
+    {"backward_ms", offsetof(Metrics, backward_ms)},
+    {"optimizer_ms", offsetof(Metrics, optimizer_ms)},
+};
+enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, LINE_MOST = 512 };
 
-/* Whether a line is complete and its step at most last_step; a crash may have cut a line short. */
-static bool is_kept(const char *line, size_t length, const char *prefix, size_t last_step)
+static const char *header(void)
 {
-    char *end;
-    if (length == 0 || line[length - 1] != '\n' || strncmp(line, prefix, strlen(prefix)) != 0)
-        return false;
-    const unsigned long long step = strtoull(line + strlen(prefix), &end, 10);
-    return *end == ',' && step <= last_step;
+    static char line[LINE_MOST];
+    size_t n = 0;
+    for (size_t i = 0; i < COLUMNS; i++)
+        n += (size_t)snprintf(line + n, sizeof line - n, "%s%c", columns[i].name, i + 1 < COLUMNS ? ',' : '\n');
+    return line;
 }
 
-int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e)
+/* --- a log that is continued --- */
+
+/* The step of a complete line, -1 if it is damaged. */
+static long long step_of(const char *line, size_t length, const char *prefix)
 {
+    const size_t skip = strlen(prefix);
+    char *end;
+    if (length == 0 || line[length - 1] != '\n' || strncmp(line, prefix, skip) != 0 || line[skip] < '0' ||
+        line[skip] > '9')
+        return -1;
+    const long long step = strtoll(line + skip, &end, 10);
+    return *end == ',' ? step : -1;
+}
+
+/* What a crash leaves of the first line: all, a part, or zeros. */
+static bool is_first_line(const char *line, size_t length, const char *first_line, bool *whole)
+{
+    const size_t wanted = strlen(first_line);
+    *whole = length == wanted && memcmp(line, first_line, wanted) == 0;
+    return *whole || length == 0 || line[0] == '\0' || (length < wanted && memcmp(line, first_line, length) == 0);
+}
+
+int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, long long *kept,
+                       Error *e)
+{
+    int fd;
+    size_t size, room = 0, bytes = 0;
     char *line = NULL;
-    size_t room = 0, kept = strlen(first_line);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return error_set(e, "%s: cannot be opened", path);
+    bool whole = true;
+    *kept = -1;
+    if (files_open(path, &fd, &size, e) != 0)
+        return -1;
+    FILE *file = fdopen(fd, "rb");
+    if (file == NULL) {
+        close(fd);
+        return error_set(e, "%s: out of memory while reading it", path);
+    }
     int status = 0;
-    if (kept > 0 && (getline(&line, &room, file) < 0 || strcmp(line, first_line) != 0))
-        status = error_set(e, "%s: not a log of this program: its first line differs", path);
-    for (ssize_t n;
-         status == 0 && (n = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)n, prefix, last_step);)
-        kept += (size_t)n;
+    if (first_line[0] != '\0') {
+        const ssize_t n = getline(&line, &room, file);
+        if (!is_first_line(line, n > 0 ? (size_t)n : 0, first_line, &whole))
+            status = error_set(e, "%s: not a log of this program: its first line differs", path);
+        bytes = whole ? strlen(first_line) : 0;
+    }
+    for (ssize_t n; status == 0 && whole && (n = getline(&line, &room, file)) > 0; bytes += (size_t)n) {
+        const long long step = step_of(line, (size_t)n, prefix);
+        if (step < 0 || step > (long long)last_step)
+            break;
+        *kept = step;
+    }
+    if (status == 0 && ferror(file))
+        status = error_set(e, "%s: cannot be read: %s", path, strerror(errno));
     free(line);
     fclose(file);
-    if (status == 0 && truncate(path, (off_t)kept) != 0)
-        status = error_set(e, "%s: cannot be truncated to the steps of the checkpoint", path);
+    if (status == 0 && truncate(path, (off_t)bytes) != 0)
+        status = error_set(e, "%s: cannot be truncated to the steps of the checkpoint: %s", path, strerror(errno));
     return status;
 }
 
-int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, Error *e)
+/* Where the last line of a file begins, after the header. */
+static long last_row(FILE *file)
 {
-    *log = (MetricsLog){0};
-    if (resume && metrics_drop_later(path, header, "", last_step, e) != 0)
+    long at = 0, last = -1;
+    rewind(file);
+    for (int c = fgetc(file), before = '\n', lines = 0; c != EOF; before = c, c = fgetc(file), at++)
+        if (before == '\n' && lines++ > 0)
+            last = at;
+    return last;
+}
+
+/* --- writing --- */
+
+static int fail_to_write(const MetricsLog *log, Error *e)
+{
+    return error_set(e, "%s: cannot be written: %s", log->path, strerror(errno));
+}
+
+int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, long long *kept, Error *e)
+{
+    *log = (MetricsLog){.last = -1};
+    const bool goes_on = resume && access(path, F_OK) == 0;
+    *kept = -1;
+    if (goes_on && metrics_drop_later(path, header(), "", last_step, kept, e) != 0)
         return -1;
     log->path = strdup(path);
-    log->file = fopen(path, resume ? "a" : "wx");
+    log->file = fopen(path, goes_on ? "a+" : "w+x");
     if (log->path == NULL || log->file == NULL) {
-        metrics_close(log, e);
-        return error_set(e, "%s: cannot be opened for writing", path);
+        error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
+        Error ignored;
+        metrics_close(log, &ignored);
+        return -1;
     }
-    if (!resume && (fputs(header, log->file) < 0 || fflush(log->file) != 0))
-        return error_set(e, "%s: cannot be written", path);
+    if (*kept == (long long)last_step)
+        log->last = last_row(log->file);
+    if (fseek(log->file, 0, SEEK_END) == 0 && ftell(log->file) == 0 &&
+        (fputs(header(), log->file) < 0 || fflush(log->file) != 0))
+        return fail_to_write(log, e);
     return 0;
 }
 
-static void cell(FILE *file, double value)
+static void write_row(FILE *file, const Metrics *m)
 {
-    if (isnan(value))
-        fputs(",", file);
-    else
-        fprintf(file, ",%.9g", value);
+    for (size_t i = 0; i < COLUMNS; i++) {
+        uint64_t integer;
+        double real;
+        memcpy(&integer, (const char *)m + columns[i].offset, sizeof integer);
+        memcpy(&real, (const char *)m + columns[i].offset, sizeof real);
+        if (i < INTEGERS)
+            fprintf(file, "%llu", (unsigned long long)integer);
+        else if (!isnan(real))
+            fprintf(file, "%.9g", real);
+        fputc(i + 1 < COLUMNS ? ',' : '\n', file);
+    }
 }
 
 int metrics_write(MetricsLog *log, const Metrics *m, Error *e)
 {
-    fprintf(log->file, "%zu,%llu", m->step, (unsigned long long)m->tokens);
-    cell(log->file, m->seconds);
-    cell(log->file, m->train_loss);
-    cell(log->file, m->val_loss);
-    cell(log->file, m->lr);
-    cell(log->file, m->grad_norm);
-    cell(log->file, m->tokens_per_second);
-    cell(log->file, m->data_ms);
-    cell(log->file, m->forward_ms);
-    cell(log->file, m->backward_ms);
-    cell(log->file, m->optimizer_ms);
-    fputs("\n", log->file);
-    if (fflush(log->file) != 0 || ferror(log->file))
-        return error_set(e, "%s: cannot be written (is the disk full?)", log->path);
-    return 0;
+    write_row(log->file, m);
+    return fflush(log->file) != 0 || ferror(log->file) ? fail_to_write(log, e) : 0;
+}
+
+/* A row as write_row wrote it: its numbers come back to the last digit written. */
+static void read_row(const char *line, Metrics *m)
+{
+    for (size_t i = 0; i < COLUMNS; i++) {
+        char *end;
+        const uint64_t integer = strtoull(line, &end, 10);
+        const double real = *line == ',' || *line == '\n' ? (double)NAN : strtod(line, &end);
+        memcpy((char *)m + columns[i].offset, i < INTEGERS ? (const void *)&integer : (const void *)&real,
+               sizeof integer);
+        line += strcspn(line, ",\n");
+        line += *line == ',';
+    }
+}
+
+int metrics_amend(MetricsLog *log, double val_loss, Error *e)
+{
+    char line[LINE_MOST];
+    Metrics m;
+    if (fseek(log->file, log->last, SEEK_SET) != 0 || fgets(line, sizeof line, log->file) == NULL)
+        return error_set(e, "%s: its last row cannot be read", log->path);
+    read_row(line, &m);
+    m.val_loss = val_loss;
+    if (fflush(log->file) != 0 || ftruncate(fileno(log->file), log->last) != 0 || fseek(log->file, 0, SEEK_END) != 0)
+        return fail_to_write(log, e);
+    return metrics_write(log, &m, e);
+}
+
+int metrics_sync(MetricsLog *log, Error *e)
+{
+    return fflush(log->file) != 0 || fsync(fileno(log->file)) != 0 ? fail_to_write(log, e) : 0;
 }
 
 int metrics_close(MetricsLog *log, Error *e)
 {
     int status = 0;
     if (log->file != NULL && fclose(log->file) != 0)
-        status = error_set(e, "%s: cannot be written", log->path);
+        status = fail_to_write(log, e);
     free(log->path);
-    *log = (MetricsLog){0};
+    *log = (MetricsLog){.last = -1};
     return status;
-}
-
-Progress progress_make(FILE *to, size_t steps, double flops_per_token, double peak_flops)
-{
-    return (Progress){.to = to,
-                      .terminal = isatty(fileno(to)),
-                      .steps = steps,
-                      .flops_per_token = flops_per_token,
-                      .peak_flops = peak_flops};
-}
-
-static void format_time(char *text, size_t size, double seconds)
-{
-    const long long s = (long long)ceil(seconds);
-    if (s < 60)
-        snprintf(text, size, "%llds", s);
-    else if (s < 3600)
-        snprintf(text, size, "%lldm%02llds", s / 60, s % 60);
-    else
-        snprintf(text, size, "%lldh%02lldm", s / 3600, s / 60 % 60);
-}
-
-static void format_rate(char *text, size_t size, double rate)
-{
-    if (rate >= 99950)
-        snprintf(text, size, "%.0fk", rate / 1000);
-    else if (rate >= 1000)
-        snprintf(text, size, "%.1fk", rate / 1000);
-    else
-        snprintf(text, size, "%.0f", rate);
-}
-
-static void format_work(char *text, size_t size, double flops, double peak)
-{
-    if (peak > 0)
-        snprintf(text, size, "%.1f%% MFU", 100 * flops / peak);
-    else if (flops >= 9.995e12)
-        snprintf(text, size, "%.0f TFLOP/s", flops * 1e-12);
-    else
-        snprintf(text, size, "%.0f GFLOP/s", flops * 1e-9);
-}
-
-void progress_step(Progress *p, const Metrics *m, double seconds_left)
-{
-    char left[32], rate[32], work[32], val[32] = "          ";
-    format_time(left, sizeof left, seconds_left);
-    format_rate(rate, sizeof rate, m->tokens_per_second);
-    format_work(work, sizeof work, m->tokens_per_second * p->flops_per_token, p->peak_flops);
-    if (!isnan(m->val_loss))
-        snprintf(val, sizeof val, "val %.4f", m->val_loss);
-    if (p->terminal)
-        fprintf(p->to, "\r\033[K");
-    fprintf(p->to, "step %*zu/%zu | ", (int)snprintf(NULL, 0, "%zu", p->steps), m->step, p->steps);
-    if (isnan(m->train_loss))
-        fprintf(p->to, "%11s | %s", "", val);
-    else
-        fprintf(p->to, "loss %.4f | %s | lr %.2e | norm %.3f | %s tok/s | %s | %s left", m->train_loss, val, m->lr,
-                m->grad_norm, rate, work, left);
-    p->open_line = true;
-    if (!p->terminal || !isnan(m->val_loss) || m->step == p->steps)
-        progress_break(p);
-    fflush(p->to);
-}
-
-void progress_break(Progress *p)
-{
-    if (p->open_line)
-        fprintf(p->to, "\n");
-    p->open_line = false;
-    fflush(p->to);
 }

@@ -10,7 +10,7 @@
 
 /* One step as logged. NAN: not measured, an empty cell. */
 typedef struct Metrics {
-    size_t step; /* updates done; 0 before the first */
+    uint64_t step; /* updates done; 0 before the first */
     uint64_t tokens;
     double seconds; /* spent in training steps so far, without validation and checkpoints */
     double train_loss, val_loss, lr, grad_norm, tokens_per_second;
@@ -22,31 +22,25 @@ typedef struct Metrics {
 typedef struct MetricsLog {
     FILE *file;
     char *path;
+    long last; /* in a resumed log, where the row of its last step begins; -1: it has none */
 } MetricsLog;
 
-/* Drops the lines after `last_step` from a log; a resumed run writes them again. The log begins with `first_line`,
- * every other line with `prefix`, its step and a comma. */
-int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, Error *e);
+/* A log of lines that each begin with `prefix`, their step and a comma, after `first_line`: drops the lines after step
+ * `last_step`, which a resumed run writes again, and what follows a damaged line. *kept is the step of the last line left,
+ * -1 if there is none: a crash may have taken lines that were never flushed to disk, even all of them. Errors: a file that
+ * cannot be read or begins otherwise. */
+int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, long long *kept,
+                       Error *e);
 
-/* Opens `path`; a new file gets its header. On resume the rows after `last_step` are dropped. */
-int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, Error *e);
+/* Opens `path`; a new file gets its header. On resume the rows after `last_step` are dropped, with *kept as above. */
+int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, long long *kept, Error *e);
 int metrics_write(MetricsLog *log, const Metrics *m, Error *e);
+
+/* Gives the last row of a resumed log, if it has one, a validation loss. */
+int metrics_amend(MetricsLog *log, double val_loss, Error *e);
+
+/* Flushes the rows to disk. */
+int metrics_sync(MetricsLog *log, Error *e);
 int metrics_close(MetricsLog *log, Error *e);
-
-/* A step's line on the screen. On a terminal each overwrites the last, except that lines with a validation loss stay;
- * elsewhere every step gets its own line. */
-typedef struct Progress {
-    FILE *to;
-    bool terminal, open_line;
-    size_t steps;
-    double flops_per_token, peak_flops;
-} Progress;
-
-/* peak_flops: the device's, to show the share of it that is used; 0: FLOP/s are shown instead. */
-Progress progress_make(FILE *to, size_t steps, double flops_per_token, double peak_flops);
-void progress_step(Progress *p, const Metrics *m, double seconds_left);
-
-/* Ends a line that could still be overwritten; call before printing anything else. */
-void progress_break(Progress *p);
 
 #endif

@@ -1,5 +1,8 @@
 #include "train/options.h"
 
+#include "base/nearest.h"
+#include "base/text.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -36,9 +39,10 @@ enum { OPENBLAS_THREADS_MOST = 128 };
     }
 
 static const Option rows[] = {
-    {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train)},
-    {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val)},
-    {NULL, "text", "FILE", "text to train on as bytes; last tenth is held out", TEXT, AT(text)},
+    {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train),
+     .may_change = true},
+    {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val), .may_change = true},
+    {NULL, "text", "FILE", "text to train on as bytes; last tenth is held out", TEXT, AT(text), .may_change = true},
 
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a checkpoint's directory [nano]",
      TEXT, AT(model)},
@@ -118,9 +122,12 @@ static const Option rows[] = {
     {NULL, "top-k", "N", "sample from the N likeliest tokens; 0: from all [0]", SIZE, AT(top_k), .may_change = true},
 
     {"Run", "out", "DIR", "directory of the run [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
-    {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: only the last [0]", SIZE, AT(checkpoint_every),
+    {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: by time alone [0]", SIZE, AT(checkpoint_every),
      .may_change = true},
-    {NULL, "keep", "N", "newest checkpoints to keep; 0: all [2]", SIZE, AT(keep), .may_change = true},
+    {NULL, "checkpoint-minutes", "X", "minutes between checkpoints, in any case; 0: off [10]", REAL,
+     AT(checkpoint_minutes), .least = 0, .most = 1e6, .may_change = true},
+    {NULL, "keep", "N", "newest checkpoints to keep, beside the best by validation loss; 0: all [2]", SIZE, AT(keep),
+     .may_change = true},
     {NULL, "diagnose", "N",
      "write spectra of weights, gradients and updates to diagnose.jsonl every N steps; 0: never [0]", SIZE,
      AT(diagnose), .may_change = true},
@@ -210,6 +217,7 @@ static void set_defaults(Options *o)
         .sample_tokens = 256,
         .prompt = "",
         .temperature = 0.8,
+        .checkpoint_minutes = 10,
         .keep = 2,
         .seed = 1,
         .device = "auto",
@@ -245,9 +253,14 @@ static int parse_size(const Option *option, const char *text, size_t *value, Err
         return 0;
     }
     const unsigned long long n = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0')
-        return error_set(e, "--%s needs a whole number of at least %g%s%s, not '%s'", name, option->least,
-                         option->zero != NULL ? ", or " : "", option->zero != NULL ? option->zero : "", text);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0') {
+        char guess[64] = "";
+        const double real = strtod(text, &end); /* 1e3, 500.0 */
+        if (end != text && *end == '\0' && real >= option->least && real < 0x1p53 && floor(real) == real)
+            snprintf(guess, sizeof guess, "; did you mean %.0f?", real);
+        return error_set(e, "--%s needs a whole number of at least %g%s%s, not '%s'%s", name, option->least,
+                         option->zero != NULL ? ", or " : "", option->zero != NULL ? option->zero : "", text, guess);
+    }
     if (errno == ERANGE || n > (1ull << 53))
         return error_set(e, "--%s %s is too large", name, text);
     if ((double)n < option->least || (option->most > 0 && (double)n > option->most))
@@ -259,9 +272,7 @@ static int parse_size(const Option *option, const char *text, size_t *value, Err
 
 static int parse_real(const Option *option, const char *text, double *value, Error *e)
 {
-    char *end;
-    *value = strtod(text, &end);
-    if (end == text || *end != '\0')
+    if (!hyper_read_number(text, value))
         return error_set(e, "--%s needs a number, not '%s'", option->name, text);
     if (!(*value >= option->least && *value <= option->most))
         return error_set(e, "--%s is %s; it must be a number from %g to %g", option->name, text, option->least,
@@ -324,39 +335,39 @@ static const char *argument_of(const Option *option)
     return option->kind == HYPER ? of_hypers[hyper_info[option->hyper].kind] : option->argument;
 }
 
-/* Writes a value as set_value reads it. False if it has none. */
-static bool format_value(const Options *o, const Option *option, char *to, size_t size)
+/* A value as set_value reads it, a text itself or another in `buffer`; NULL: it has none. */
+static const char *format_value(const Options *o, const Option *option, char *buffer, size_t size)
 {
     const void *place = (const char *)o + option->offset;
+    bool chosen = is_set(o, option);
     switch (option->kind) {
-    case TEXT: {
-        const char *text = *(const char *const *)place;
-        snprintf(to, size, "%s", text != NULL ? text : "");
-        return text != NULL;
-    }
+    case TEXT:
+        return *(const char *const *)place;
     case SIZE:
-        snprintf(to, size, "%zu", *(const size_t *)place);
+        snprintf(buffer, size, "%zu", *(const size_t *)place);
         /* 0 where at least 1 is needed: not chosen */
-        return is_set(o, option) && (double)*(const size_t *)place >= option->least &&
-               *(const size_t *)place != SAMPLE_AT_END;
+        chosen = chosen && (double)*(const size_t *)place >= option->least && *(const size_t *)place != SAMPLE_AT_END;
+        break;
     case REAL:
-        hyper_format_number(*(const double *)place, to, size);
-        return !isnan(*(const double *)place);
+        hyper_format_number(*(const double *)place, buffer, size);
+        chosen = !isnan(*(const double *)place);
+        break;
     case CHOICE:
-        snprintf(to, size, "%s", option->choices[*(const int *)place]);
-        return is_set(o, option);
+        snprintf(buffer, size, "%s", option->choices[*(const int *)place]);
+        break;
     case HYPER: {
         const OptimHyper *h = place;
-        if (h->at[option->hyper].set)
-            hyper_format(option->hyper, h->at[option->hyper].value, to, size);
-        return h->at[option->hyper].set;
+        chosen = h->at[option->hyper].set;
+        if (chosen)
+            hyper_format(option->hyper, h->at[option->hyper].value, buffer, size);
+        break;
     }
     case FLAG:
     case FIELDS:
     case HYPERS:
-        break;
+        chosen = false;
     }
-    return false;
+    return chosen ? buffer : NULL;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -384,48 +395,22 @@ static const Option *find_option(const char *name, size_t length, bool *negated)
     return NULL;
 }
 
-/* Levenshtein distance between two short names. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[64], n = strlen(b);
-    if (n >= 64 || strlen(a) >= 64)
-        return 64;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            const size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-            const size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
-            diagonal = row[j];
-            row[j] = substituted < shorter + 1 ? substituted : shorter + 1;
-        }
-    }
-    return row[n];
-}
-
 static int unknown_option(const char *name, Error *e)
 {
-    char best[64] = "", buffer[64];
-    size_t least = 4; /* more distant names are no help */
-    for (size_t i = 0; i < option_count; i++) {
-        const char *known = option_name(&table[i], buffer, sizeof buffer);
-        const size_t d = distance(name, known);
-        if (d < least) {
-            least = d;
-            snprintf(best, sizeof best, "%s", known);
-        }
-    }
-    if (best[0] != '\0')
-        return error_set(e, "there is no option --%s; did you mean --%s? (--help lists them all)", name, best);
+    Nearest nearest = nearest_to(name);
+    char buffer[64];
+    for (size_t i = 0; i < option_count; i++)
+        nearest_try(&nearest, option_name(&table[i], buffer, sizeof buffer));
+    if (nearest.best[0] != '\0')
+        return error_set(e, "there is no option --%s; did you mean --%s? (--help lists them all)", name, nearest.best);
     return error_set(e, "there is no option --%s; --help lists them all", name);
 }
 
 /* Takes the option at argv[*i], with its value, and moves *i past it. */
 static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e)
 {
-    const char *argument = argv[(*i)++];
+    const char *argument = strcmp(argv[*i], "-h") == 0 ? "--help" : argv[*i];
+    ++*i;
     if (strncmp(argument, "--", 2) != 0 || argument[2] == '\0')
         return error_set(e, "'%s' is not an option; options begin with --, and --help lists them", argument);
     const char *name = argument + 2, *equals = strchr(name, '=');
@@ -459,6 +444,13 @@ int options_parse(Options *o, int argc, char *const *argv, Error *e)
         if (take_option(o, argc, argv, &i, e) != 0)
             return -1;
     return 0;
+}
+
+bool options_gave(const Options *o, const char *name)
+{
+    bool negated;
+    const Option *option = find_option(name, strlen(name), &negated);
+    return option != NULL && o->given[option - table];
 }
 
 void options_free(Options *o)
@@ -519,52 +511,90 @@ void options_help(FILE *to)
  * The record of a run
  */
 
-enum { VALUE_MOST = 4096 };
+enum { VALUE_MOST = 64 }; /* of values other than texts */
+
+/* A JSON string or, where the bytes are no UTF-8 as in some file names, {"hex": "..."}. */
+static void write_value(FILE *to, const char *value)
+{
+    if (text_is_utf8(value)) {
+        json_write_string(to, value);
+        return;
+    }
+    fprintf(to, "{\"hex\": \"");
+    for (; *value != '\0'; value++)
+        fprintf(to, "%02x", (unsigned)(unsigned char)*value);
+    fprintf(to, "\"}");
+}
+
+/* A copy of a recorded value, which the caller frees; NULL if it is none. */
+static char *read_value(const Json *value)
+{
+    const char *text = json_string(value), *hex = json_string(json_get(value, "hex"));
+    if (hex == NULL || strlen(hex) % 2 != 0)
+        return text != NULL ? strdup(text) : NULL;
+    char *bytes = calloc(strlen(hex) / 2 + 1, 1);
+    for (size_t i = 0; bytes != NULL && hex[2 * i] != '\0'; i++) {
+        const char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+        bytes[i] = (char)strtol(digits, NULL, 16);
+    }
+    return bytes;
+}
 
 void options_write(const Options *o, FILE *to)
 {
     bool first = true;
     fprintf(to, "{");
     for (size_t i = 0; i < option_count; i++) {
-        char name[64], value[VALUE_MOST];
-        if (!format_value(o, &table[i], value, sizeof value))
+        char name[64], buffer[VALUE_MOST];
+        const char *value = format_value(o, &table[i], buffer, sizeof buffer);
+        if (value == NULL)
             continue;
         fprintf(to, "%s\n    ", first ? "" : ",");
         json_write_string(to, option_name(&table[i], name, sizeof name));
         fprintf(to, ": ");
-        json_write_string(to, value);
+        write_value(to, value);
         first = false;
     }
     fprintf(to, "\n  }");
 }
 
 /* Adopts a recorded value, or checks the given one against it. */
-static int resume_option(Options *o, size_t i, const char *recorded, Error *e)
+static int resume_option(Options *o, size_t i, const Json *recorded, Notes *notes, Error *e)
 {
     const Option *option = &table[i];
-    char name[64], given[VALUE_MOST];
-    option_name(option, name, sizeof name);
-    const bool has_value = format_value(o, option, given, sizeof given);
-    if (o->given[i] && option->may_change)
-        return 0;
-    if (o->given[i] && (recorded == NULL || !has_value || strcmp(given, recorded) != 0))
-        return error_set(e, "--%s %s contradicts the run, which was begun with %s",
-                         option_name(option, name, sizeof name), given, recorded != NULL ? recorded : "the default");
-    if (recorded == NULL || o->given[i])
-        return 0;
-    o->owned[i] = strdup(recorded);
-    if (o->owned[i] == NULL)
-        return error_set(e, "out of memory");
-    return set_value(o, option, o->owned[i], e);
+    char buffer[64], own[VALUE_MOST], *value = read_value(recorded);
+    const char *name = option_name(option, buffer, sizeof buffer), *given = format_value(o, option, own, sizeof own);
+    int status = 0;
+    if (recorded != NULL && value == NULL)
+        status = error_set(e, "the recorded value of --%s is not a text", name);
+    else if (o->given[i] && !option->may_change && (value == NULL || given == NULL || strcmp(given, value) != 0))
+        status = error_set(e, "--%s %s contradicts the run, which was begun with %s", name, given,
+                           value != NULL ? value : "the default");
+    else if (value == NULL && !o->given[i] && given != NULL)
+        notes_add(notes, "the run's record has no --%s: its default, %s, is used", name, given);
+    if (status != 0 || value == NULL || o->given[i]) {
+        free(value);
+        return status;
+    }
+    free(o->owned[i]);
+    o->owned[i] = value;
+    return set_value(o, option, value, e);
 }
 
-int options_resume(Options *o, const Json *record, Error *e)
+int options_resume(Options *o, const Json *record, Notes *notes, Error *e)
 {
+    for (const Json *member = record->first; member != NULL; member = member->next) {
+        bool negated;
+        const Option *option = member->key != NULL ? find_option(member->key, strlen(member->key), &negated) : NULL;
+        if (option == NULL || negated || option->kind == FLAG)
+            return error_set(e, "the record has an option '%s', which this program does not know",
+                             member->key != NULL ? member->key : "");
+    }
     for (size_t i = 0; i < option_count; i++) {
         char name[64];
         if (table[i].kind == FLAG)
             continue;
-        if (resume_option(o, i, json_string(json_get(record, option_name(&table[i], name, sizeof name))), e) != 0)
+        if (resume_option(o, i, json_get(record, option_name(&table[i], name, sizeof name)), notes, e) != 0)
             return -1;
     }
     return 0;

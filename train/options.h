@@ -4,6 +4,7 @@
 #include "files/json.h"
 #include "gpt/gpt.h"
 #include "optim/optim.h"
+#include "train/notes.h"
 #include "train/schedule.h"
 
 #include <stdint.h>
@@ -32,6 +33,7 @@ typedef struct Options {
     double temperature;
     const char *out;
     size_t checkpoint_every, keep, diagnose;
+    double checkpoint_minutes;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;
     bool resume, list_groups, help, version;
@@ -45,14 +47,18 @@ typedef struct Options {
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);
 
+/* Whether the command line named the option. */
+bool options_gave(const Options *o, const char *name);
+
 /* Prints the table. */
 void options_help(FILE *to);
 
 /* Writes {"name": value, ...} for every option with a value; one left to its rule or preset has none. */
 void options_write(const Options *o, FILE *to);
 
-/* Takes from the record of a run (by options_write) every option that the command line did not give. Those that it gave
- * and that may not change in a resumed run must agree with the record; the error names both values. */
-int options_resume(Options *o, const Json *record, Error *e);
+/* Takes from the record of a run (by options_write) every option that the command line did not give, and notes which the
+ * record lacks. Those that were given and that may not change in a resumed run must agree with the record; the error names
+ * both values. A record of an unknown option is refused. */
+int options_resume(Options *o, const Json *record, Notes *notes, Error *e);
 
 #endif

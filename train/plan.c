@@ -1,10 +1,11 @@
 #include "train/plan.h"
 
 #include "base/threads.h"
-#include "files/files.h"
+#include "files/json_file.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/run.h"
+#include "train/version.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,10 +15,18 @@
 
 enum { RECORD_LIMIT = 1 << 20 };
 
+static int check_device_name(const Options *o, Error *e)
+{
+    return strcmp(o->device, "auto") == 0 || strcmp(o->device, "cpu") == 0 || strcmp(o->device, "cuda") == 0
+               ? 0
+               : error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
+}
+
+/* What the command line asks for; a resumed run may continue on another device. */
 static int check_device(const Options *o, Error *e)
 {
-    if (strcmp(o->device, "auto") != 0 && strcmp(o->device, "cpu") != 0 && strcmp(o->device, "cuda") != 0)
-        return error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
+    if (check_device_name(o, e) != 0)
+        return -1;
     if (strcmp(o->device, "cuda") == 0 && gpt_kind() == GPT_ON_CPU)
         return error_set(e, "--device cuda: this is the CPU program; train_gpt_cuda was not built");
     if (strcmp(o->device, "cpu") == 0 && gpt_kind() == GPT_ON_GPU)
@@ -52,36 +61,71 @@ static int resolve_dtype(Plan *p, Error *e)
                : 0;
 }
 
-/* Adopts the record in the run's directory and finds its latest checkpoint. */
-static int read_record(Plan *p, Error *e)
+static void compare_sources(const Json *record, Notes *notes)
 {
-    char path[PATH_MOST + 16], *text;
-    size_t size;
-    Json *json;
+    const char *version = json_string(json_get(record, "version")), *source = json_string(json_get(record, "source"));
+    if (version != NULL && source != NULL &&
+        (strcmp(version, TRAIN_GPT_VERSION) != 0 || strcmp(source, train_gpt_source) != 0))
+        notes_add(notes, "begun by train_gpt %s (%s), continued by %s (%s)", version, source, TRAIN_GPT_VERSION,
+                  train_gpt_source);
+}
+
+/* Adopts the options of a run's record. */
+static int adopt_record(Plan *p, const char *path, const Json *record, Notes *notes, Error *e)
+{
     Error fault;
+    const Json *options = json_get(record, "options");
+    const char *steps = json_string(json_get(options, "steps"));
+    if (options == NULL || options->type != JSON_OBJECT)
+        return error_set(e, "%s: has no options", path);
+    if (options_resume(&p->options, options, notes, &fault) != 0 || check_device_name(&p->options, &fault) != 0)
+        return error_set(e, "%s: %s", path, fault.text);
+    p->steps_before = steps != NULL ? strtoull(steps, NULL, 10) : p->options.schedule.steps;
+    compare_sources(record, notes);
+    return 0;
+}
+
+/* Reads the record in the run's directory and finds its newest checkpoint that is intact. */
+static int read_record(Plan *p, Notes *notes, Error *e)
+{
+    char path[PATH_MOST + 16];
+    Json *record;
+    Error damage;
     if (p->options.out == NULL)
         return error_set(e, "--resume needs --out DIR, the run to continue");
     snprintf(path, sizeof path, "%s/run.json", p->options.out);
-    if (files_read_all(path, RECORD_LIMIT, &text, &size, e) != 0)
+    if (json_file_read_sealed(path, RECORD_LIMIT, &record, e) != 0)
         return -1;
-    int status = json_parse(text, size, &json, &fault);
-    free(text);
-    if (status != 0)
-        return error_set(e, "%s: %s", path, fault.text);
-    const Json *options = json_get(json, "options");
-    status = options == NULL ? error_set(e, "%s: has no options", path) : options_resume(&p->options, options, e);
-    json_free(json);
-    return status == 0 ? checkpoint_latest(p->options.out, p->checkpoint, sizeof p->checkpoint, e) : -1;
+    const int status = adopt_record(p, path, record, notes, e);
+    json_free(record);
+    if (status != 0 || checkpoint_find(p->options.out, p->checkpoint, sizeof p->checkpoint, &damage, e) != 0)
+        return -1;
+    if (damage.text[0] != '\0')
+        notes_add(notes, "%s; continuing from %s", damage.text, p->checkpoint);
+    return 0;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 /* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of a resumed
- * run has been read already. */
+ * run has been read already. A name that is both is refused: its user may expect other weights. */
 static int resolve_model(Plan *p, Error *e)
 {
+    static const char prefix[] = "preset:";
     const Options *o = &p->options;
     GptConfig *c = &p->config, preset;
-    const bool is_preset = gpt_preset(o->model, &preset) == 0;
-    struct stat info;
+    const bool prefixed = strncmp(o->model, prefix, sizeof prefix - 1) == 0;
+    const bool is_preset = gpt_preset(o->model + (prefixed ? sizeof prefix - 1 : 0), &preset) == 0;
+    if (is_preset && !prefixed && !o->resume && options_gave(o, "model") && is_directory(o->model))
+        return error_set(
+            e,
+            "--model %s is a preset, and there is a directory of that name: write ./%s for its weights, or "
+            "preset:%s to train from scratch",
+            o->model, o->model, o->model);
     p->weights = o->resume ? p->checkpoint : is_preset ? NULL : o->model;
     if (p->weights == NULL) {
         *c = preset;
@@ -89,11 +133,11 @@ static int resolve_model(Plan *p, Error *e)
             c->V = corpus_vocab(o);
         gpt_override(c, &o->overrides);
     } else {
-        if (!o->resume && (stat(o->model, &info) != 0 || !S_ISDIR(info.st_mode)))
+        if (!o->resume && !is_directory(o->model))
             return error_set(
                 e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory",
                 o->model);
-        if (!o->resume && checkpoint_read_config(o->model, c, e) != 0)
+        if (!o->resume && (checkpoint_check_model(o->model, e) != 0 || checkpoint_read_config(o->model, c, e) != 0))
             return -1;
         if (gpt_agrees(c, &o->overrides, p->weights, e) != 0)
             return -1;
@@ -200,6 +244,8 @@ static int resolve_out(Plan *p, Error *e)
         if (strlen(p->options.out) >= PATH_MOST)
             return error_set(e, "--out: the path is too long");
         strcpy(p->out, p->options.out);
+        for (size_t n = strlen(p->out); n > 1 && p->out[n - 1] == '/'; n--)
+            p->out[n - 1] = '\0';
     } else {
         char stamp[32];
         const time_t t = time(NULL);
@@ -213,7 +259,7 @@ static int resolve_out(Plan *p, Error *e)
 }
 
 /* Everything that does not depend on the device; a failure here is a wrong command. */
-static int resolve(Plan *p, size_t *optim_bytes, Error *e)
+static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
 {
     Options *o = &p->options;
     if (check_recompute(o, e) != 0)
@@ -235,18 +281,23 @@ static int resolve(Plan *p, size_t *optim_bytes, Error *e)
         return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
     if (training && !isnan(o->target_loss) && !validates)
         return error_set(e, "--target-loss needs validation: --val, and --val-every and --val-tokens above 0");
+    if (training && o->train != NULL && o->val == NULL)
+        notes_add(notes, "without --val there is no validation loss");
+    if (training && o->schedule.warmup >= o->schedule.steps && o->schedule.warmup > 0)
+        notes_add(notes, "all of the %zu steps are warmup (--warmup %zu): the run ends at its highest learning rate",
+                  o->schedule.steps, o->schedule.warmup);
     return training ? resolve_out(p, e) : 0;
 }
 
-int plan_make(const Options *asked, Plan *p, Error *e)
+int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
 {
     size_t optim_bytes = 0;
     *p = (Plan){.options = *asked, .ranks = ranks_here()};
-    if (check_device(asked, e) != 0 || (asked->resume && read_record(p, e) != 0))
+    if (check_device(asked, e) != 0 || (asked->resume && read_record(p, notes, e) != 0))
         return RUN_WRONG_COMMAND;
     if (asked->resume && checkpoint_read_config(p->checkpoint, &p->config, e) != 0)
         return RUN_FAILED;
-    if (resolve(p, &optim_bytes, e) != 0)
+    if (resolve(p, &optim_bytes, notes, e) != 0)
         return RUN_WRONG_COMMAND;
     if (p->options.list_groups)
         return RUN_DONE;

@@ -2,6 +2,7 @@
 #define TRAIN_PLAN_H
 
 #include "base/ranks.h"
+#include "train/notes.h"
 #include "train/options.h"
 
 enum { PATH_MOST = 4096 };
@@ -20,13 +21,14 @@ typedef struct Plan {
     bool trains;                          /* otherwise it evaluates and samples */
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
     char checkpoint[PATH_MOST + 64];      /* that a resumed run continues from */
-    char out[PATH_MOST];                  /* the run's directory, if it trains */
+    size_t steps_before;                  /* --steps of a resumed run until now */
+    char out[PATH_MOST];                  /* the run's directory, if it trains; run.c may add a number to a default */
     size_t memory_needed, memory_present; /* bytes on the device; present 0: unknown */
 } Plan;
 
 /* Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them and leaves
  * the rest of the plan unmade. The strings of `asked` are borrowed; plan_free frees the plan's own. */
-int plan_make(const Options *asked, Plan *plan, Error *e);
+int plan_make(const Options *asked, Plan *plan, Notes *notes, Error *e);
 void plan_free(Plan *plan);
 
 #endif

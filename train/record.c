@@ -1,10 +1,14 @@
 #include "train/run_private.h"
 
-#include "files/files.h"
+#include "base/text.h"
+#include "files/json_file.h"
 #include "train/peak.h"
+#include "train/version.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/utsname.h>
 
 int record_write(const Run *r, Error *e)
@@ -15,7 +19,7 @@ int record_write(const Run *r, Error *e)
     FILE *to = open_memstream(&text, &size);
     if (to == NULL)
         return error_set(e, "out of memory");
-    fprintf(to, "{\n  \"version\": \"%s\",\n  \"device\": ", TRAIN_GPT_VERSION);
+    fprintf(to, "{\n  \"version\": \"%s\", \"source\": \"%s\",\n  \"device\": ", TRAIN_GPT_VERSION, train_gpt_source);
     json_write_string(to, gpt_device());
     fprintf(to, ", \"dtype\": \"%s\"", gpt_dtype_names[r->plan->setup.dtype]);
     if (uname(&machine) == 0) {
@@ -52,47 +56,100 @@ int record_write(const Run *r, Error *e)
     options_write(&r->plan->options, to);
     fprintf(to, "\n}\n");
     int status = fclose(to) != 0 || text == NULL ? error_set(e, "out of memory") : 0;
-    snprintf(path, sizeof path, "%s/run.json", r->plan->out);
+    snprintf(path, sizeof path, "%s/run.json", r->out);
     if (status == 0)
-        status = files_write_atomic(path, text, size, e);
+        status = json_file_write_sealed(path, text, size, e);
     free(text);
     return status;
 }
 
-void record_banner(const Run *r)
+/* Prints a line of the banner: its label in 10 columns, then the text, as printable characters. On a terminal it is broken
+ * between words to fit. */
+__attribute__((format(printf, 2, 3))) static void banner_line(const char *label, const char *format, ...)
+{
+    char raw[2048], text[4096];
+    const size_t columns = progress_columns(stdout);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_show(text, sizeof text, raw);
+    printf("%-9s ", label);
+    size_t at = 10;
+    for (const char *word = text; *word != '\0';) {
+        const size_t blanks = strspn(word, " "), length = strcspn(word + blanks, " ");
+        const bool breaks = columns > 10 && at > 10 && at + blanks + length > columns;
+        printf(breaks ? "\n%10s%.*s" : "%s%.*s", "", (int)(breaks ? length : blanks + length),
+               breaks ? word + blanks : word);
+        at = breaks ? 10 + length : at + blanks + length;
+        word += blanks + length;
+    }
+    printf("\n");
+}
+
+static void banner_groups(const Optim *optim)
+{
+    for (size_t i = 0; optim != NULL && i < optim_group_count(optim); i++) {
+        const OptimGroupInfo info = optim_group_info(optim, i);
+        char decay[32] = "no wd";
+        if (info.hyper.at[HYPER_WEIGHT_DECAY].set)
+            snprintf(decay, sizeof decay, "wd %.3g", hyper(&info.hyper, HYPER_WEIGHT_DECAY));
+        banner_line(i == 0 ? "groups" : "", "%-7s %-8s lr %-8.3g %-8s %10zu in %zu tensors", info.name, info.rule,
+                    hyper(&info.hyper, HYPER_LR), decay, info.parameters, info.tensors);
+    }
+}
+
+static void banner_memory(const Plan *p)
+{
+    const double needed = (double)p->memory_needed;
+    banner_line("memory", "%.*f %s needed, %.1f GiB available", needed < 0x1p30 ? 0 : 2,
+                needed < 0x1p30 ? needed / 0x1p20 : needed / 0x1p30, needed < 0x1p30 ? "MiB" : "GiB",
+                (double)p->memory_present / 0x1p30);
+}
+
+void record_notes(Run *r)
+{
+    progress_break(&r->progress);
+    for (size_t i = 0; i < r->notes.count; i++)
+        banner_line("note", "%s", r->notes.lines[i].text);
+    r->notes.count = 0;
+    fflush(stdout);
+}
+
+void record_banner(Run *r)
 {
     const Plan *p = r->plan;
+    const Corpus *corpus = &r->corpus;
+    const double peak = peak_flops(gpt_device_name(), p->setup.dtype);
     char model[256];
     gpt_describe(&p->config, model, sizeof model);
-    printf("train_gpt %s on %s, %s\n", TRAIN_GPT_VERSION, gpt_device(), gpt_dtype_names[p->setup.dtype]);
-    printf("model     %s: %s, %zu parameters\n", p->options.model, model, gpt_table(r->gpt)->parameters);
-    printf("data      %s: %zu training tokens, %zu validation tokens\n", r->corpus.name,
-           r->corpus.train != NULL ? tokens_total(r->corpus.train) : 0,
-           r->corpus.val != NULL ? tokens_total(r->corpus.val) : 0);
-    if (r->corpus.has_floor)
-        printf("floor     %.4f +- %.4f nats per token: no model of these stories can do better\n", r->corpus.floor,
-               r->corpus.floor_error);
-    for (size_t i = 0; r->optim != NULL && i < optim_group_count(r->optim); i++) {
-        const OptimGroupInfo info = optim_group_info(r->optim, i);
-        printf("%-9s %-7s %-8s lr %-8.3g ", i == 0 ? "groups" : "", info.name, info.rule, hyper(&info.hyper, HYPER_LR));
-        if (info.hyper.at[HYPER_WEIGHT_DECAY].set)
-            printf("wd %-6.3g", hyper(&info.hyper, HYPER_WEIGHT_DECAY));
-        else
-            printf("%-9s", "no wd");
-        printf(" %10zu parameters in %zu tensors\n", info.parameters, info.tensors);
-    }
+    banner_line("train_gpt", "%s (%s), %s", TRAIN_GPT_VERSION, train_gpt_source, gpt_dtype_names[p->setup.dtype]);
+    banner_line("device", "%s", gpt_device());
+    if (p->weights != NULL)
+        banner_line("model", "from %s: %s, %zu parameters", p->weights, model, gpt_table(r->gpt)->parameters);
+    else
+        banner_line("model", "%s from scratch: %s, %zu parameters", p->options.model, model,
+                    gpt_table(r->gpt)->parameters);
+    if (p->trains || corpus->val != NULL)
+        banner_line("data", "%s: %zu tokens to train on, %zu held out", corpus->name,
+                    corpus->train != NULL ? tokens_total(corpus->train) : 0,
+                    corpus->val != NULL ? tokens_total(corpus->val) : 0);
+    if (corpus->has_floor)
+        banner_line("floor", "%.4f +- %.4f nats per token, the least that any model can reach", corpus->floor,
+                    corpus->floor_error);
+    banner_groups(r->optim);
     if (r->optim != NULL)
-        printf("step      %zu tokens: %zu x %zu sequences of %zu\n", p->tokens_per_step, p->micro_batches, p->setup.B,
-               p->setup.T);
-    const double peak = peak_flops(gpt_device_name(), p->setup.dtype);
+        banner_line("step", "%zu tokens: %zu x %zu sequences of %zu", p->tokens_per_step, p->micro_batches, p->setup.B,
+                    p->setup.T);
     if (peak > 0)
-        printf("peak      %.0f TFLOP/s in %s\n", peak * 1e-12, gpt_dtype_names[p->setup.dtype]);
+        banner_line("peak", "%.0f TFLOP/s in %s", peak * 1e-12, gpt_dtype_names[p->setup.dtype]);
     else if (gpt_device_name() != NULL)
-        printf("peak      unknown, so no MFU is shown\n");
-    printf("memory    %.2f GiB needed, %.1f available\n", (double)p->memory_needed / 0x1p30,
-           (double)p->memory_present / 0x1p30);
+        banner_line("peak", "unknown, so no MFU is shown");
+    banner_memory(p);
     if (r->optim != NULL)
-        printf("run       %s%s\n", p->out, p->options.resume ? " (resumed)" : "");
+        banner_line("run", "%s%s", r->out, p->options.resume ? " (resumed)" : "");
+    r->progress.to = stdout;
+    record_notes(r);
     printf("\n");
     fflush(stdout);
 }
@@ -107,5 +164,5 @@ void record_summary(const Run *r)
     if (!isnan(s->val_loss) && r->corpus.has_floor)
         printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor,
                r->corpus.floor_error);
-    printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) ? "" : "\n", r->plan->out, s->step);
+    printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) ? "" : "\n", r->out, s->step);
 }

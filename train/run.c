@@ -3,25 +3,14 @@
 #include "base/clock.h"
 #include "files/files.h"
 #include "train/peak.h"
+#include "train/stop.h"
 
+#include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number) { stop_signal = number; }
-
-/* The first signal ends the run after the current step, a second one at once. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* --------------------------------------------------------------------------------------------------------------
  * Before the first step
@@ -43,43 +32,132 @@ static int make_model(Run *r, Error *e)
     return 0;
 }
 
+/* Refuses a state that counts other steps than the plan's, and one with nothing left to do. */
+static int check_state(const Run *r, Error *e)
+{
+    const Plan *p = r->plan;
+    const CheckpointState *s = &r->state;
+    const double target = p->options.target_loss;
+    if (s->step > SIZE_MAX / p->tokens_per_step || s->tokens != s->step * p->tokens_per_step ||
+        s->tokens % p->setup.T != 0 || s->loader_position != s->tokens / p->setup.T)
+        return error_set(e, "%s: step %zu, %llu tokens and data position %llu do not fit steps of %zu tokens",
+                         p->checkpoint, s->step, (unsigned long long)s->tokens, (unsigned long long)s->loader_position,
+                         p->tokens_per_step);
+    if (s->step > p->options.schedule.steps || (s->step == p->options.schedule.steps && !validation_due(r)))
+        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to continue)",
+                         r->out, s->step, p->options.schedule.steps);
+    if (s->step > 0 && s->val_loss <= target)
+        return error_set(
+            e,
+            "the run in %s has reached its target: %.4f in step %zu; nothing is left to do (to continue, lower "
+            "--target-loss)",
+            r->out, s->val_loss, s->val_step);
+    return 0;
+}
+
+/* More or fewer steps than before move the schedule. */
+static void note_schedule(Run *r)
+{
+    const Schedule *now = &r->plan->options.schedule;
+    Schedule before = *now;
+    before.steps = r->plan->steps_before;
+    if (before.steps == now->steps || r->state.step == 0 || r->state.step >= now->steps)
+        return;
+    const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
+    const double lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity;
+    notes_add(&r->notes, "--steps was %zu and is %zu: the learning rate, %.3g in step %zu, goes on at %.3g",
+              before.steps, now->steps, lr * schedule_factor(&before, r->state.step - 1), r->state.step,
+              lr * schedule_factor(now, r->state.step));
+}
+
+/* Refuses to go on with other data than before. */
+static int check_data(Run *r, Error *e)
+{
+    Json *state;
+    if (checkpoint_read_json(r->plan->checkpoint, &state, e) != 0)
+        return -1;
+    const Json *identity = json_get(state, "data");
+    int status = 0;
+    if (identity != NULL)
+        status = corpus_compare(&r->corpus, identity, &r->notes, e);
+    else
+        notes_add(&r->notes, "an older checkpoint: that the data are the same as before could not be checked");
+    json_free(state);
+    return status;
+}
+
+static int resume_training(Run *r, Error *e)
+{
+    if (check_data(r, e) != 0 || checkpoint_read_state(r->plan->checkpoint, r->optim, &r->state, e) != 0)
+        return -1;
+    optim_hide(r->optim); /* the checkpoint has the weights that were shown */
+    note_schedule(r);
+    return check_state(r, e);
+}
+
 static int make_training(Run *r, Error *e)
 {
     const Plan *p = r->plan;
     const Options *o = &p->options;
     const GptTable *table = gpt_table(r->gpt);
     const Arenas arenas = gpt_arenas(r->gpt);
-    if (optim_create(&o->optim, table->tensors, table->count, &arenas, &r->optim, e) != 0)
+    if (optim_create(&o->optim, table->tensors, table->count, &arenas, &r->optim, e) != 0 ||
+        corpus_identity(&r->corpus, &r->data, e) != 0)
         return -1;
-    r->state = (CheckpointState){.val_loss = (double)NAN};
-    if (o->resume && checkpoint_read_state(p->checkpoint, r->optim, &r->state, e) != 0)
+    r->state = (CheckpointState){.val_loss = (double)NAN, .best_loss = (double)NAN};
+    if ((o->resume && resume_training(r, e) != 0) || optim_check_parameters(r->optim, e) != 0 ||
+        (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0))
         return -1;
-    if (o->resume)
-        optim_hide(r->optim); /* the checkpoint has the weights that were shown */
-    if (optim_check_parameters(r->optim, e) != 0)
-        return -1;
-    if (r->state.step >= o->schedule.steps)
-        return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to continue)",
-                         o->out, r->state.step, o->schedule.steps);
-    if (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0)
-        return -1;
-    r->first_step = r->state.step;
     r->saved = o->resume;
     const LoaderConfig config = {.T = p->setup.T, .seed = o->seed, .rank = p->ranks.rank, .world = p->ranks.world};
     return loader_create(r->corpus.train, &config, r->state.loader_position, p->setup.B, &r->loader, e);
 }
 
+/* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the name. */
+static int make_out(Run *r, Error *e)
+{
+    const Plan *p = r->plan;
+    char parent[PATH_MOST];
+    snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(p->out, '/') != NULL ? strrchr(p->out, '/') - p->out : 0),
+             p->out);
+    if (parent[0] != '\0' && files_make_dirs(parent, e) != 0)
+        return -1;
+    for (int number = 2; mkdir(r->out, 0777) != 0; number++) {
+        if (errno != EEXIST || p->options.out != NULL || number > 1000)
+            return error_set(e, "%s: cannot be created: %s", r->out, strerror(errno));
+        if ((size_t)snprintf(r->out, sizeof r->out, "%s-%d", p->out, number) >= sizeof r->out)
+            return error_set(e, "%s: the path is too long", p->out);
+    }
+    return files_sync_dir(parent[0] != '\0' ? parent : ".", e) != 0 || files_lock_dir(r->out, &r->lock, e) != 0 ? -1
+                                                                                                                : 0;
+}
+
+/* Says which lines of a log a crash has taken. */
+static void note_gap(Run *r, const char *path, long long kept, size_t every)
+{
+    const long long expected = (long long)(r->state.step / every * every);
+    if (kept < expected && expected > 0)
+        notes_add(&r->notes, "%s: the rows after step %lld, up to %lld, are lost", path, kept > 0 ? kept : 0, expected);
+}
+
 static int open_out(Run *r, Error *e)
 {
+    const Options *o = &r->plan->options;
     char path[PATH_MOST + 16];
     struct stat info;
-    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->plan->out);
-    if (r->plan->options.resume && stat(path, &info) == 0 &&
-        metrics_drop_later(path, "", "{\"step\": ", r->state.step, e) != 0)
+    long long kept;
+    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
+    if (o->resume && stat(path, &info) == 0) {
+        if (metrics_drop_later(path, "", "{\"step\": ", r->state.step, &kept, e) != 0)
+            return -1;
+        if (o->diagnose > 0 && !options_gave(o, "diagnose"))
+            note_gap(r, path, kept, o->diagnose);
+    }
+    snprintf(path, sizeof path, "%s/metrics.csv", r->out);
+    if (metrics_open(&r->log, path, o->resume, r->state.step, &kept, e) != 0)
         return -1;
-    snprintf(path, sizeof path, "%s/metrics.csv", r->plan->out);
-    if (metrics_open(&r->log, path, r->plan->options.resume, r->state.step, e) != 0)
-        return -1;
+    if (o->resume)
+        note_gap(r, path, kept, 1);
     return record_write(r, e);
 }
 
@@ -118,7 +196,7 @@ static int diverged(const Run *r, size_t step, const char *what, double value, E
     error_set(e,
               "diverged: in step %zu the %s is %g; the first tensor that is not finite is %s%s. Lower the learning "
               "rate. Checkpoints in %s are untouched",
-              step, what, value, kind, culprit != NULL ? culprit->name : "", r->plan->out);
+              step, what, value, kind, culprit != NULL ? culprit->name : "", r->out);
     return RUN_DIVERGED;
 }
 
@@ -128,14 +206,13 @@ static bool due(size_t every, size_t step) { return every > 0 && step % every ==
 static int write_diagnosis(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
-    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->plan->out);
+    snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
     FILE *to = fopen(path, "a");
     if (to == NULL)
-        return error_set(e, "%s: cannot be opened for writing", path);
-    diagnose_after(r->diagnosis);
+        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
     diagnose_write(r->diagnosis, r->state.step, to);
-    const bool failed = ferror(to) != 0;
-    return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written (is the disk full?)", path) : 0;
+    const bool failed = fflush(to) != 0 || ferror(to) || fsync(fileno(to)) != 0;
+    return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written: %s", path, strerror(errno)) : 0;
 }
 
 /* Whether something other than the next step follows, whose time must not include pending GPU work. */
@@ -146,23 +223,43 @@ static bool pauses_after(const Run *r, size_t step)
            due(o->checkpoint_every, step) || due(o->diagnose, step);
 }
 
-/* One update. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED. */
+/* Whether a checkpoint is due after the last step, by its number or by time. */
+static bool checkpoint_due(const Run *r)
+{
+    const Options *o = &r->plan->options;
+    return due(o->checkpoint_every, r->state.step) ||
+           (o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes);
+}
+
+/* Loss and gradients of the step's micro-batches. False if data could not be read, or after a signal. */
+static bool accumulate(Run *r, double *data_seconds, Error *e)
+{
+    const size_t B = r->plan->setup.B;
+    for (size_t i = 0; i < r->plan->micro_batches; i++) {
+        const double t0 = clock_seconds();
+        if (stop_signal() != 0 || loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
+            return false;
+        *data_seconds += clock_seconds() - t0;
+        gpt_forward(r->gpt, r->inputs, B, r->plan->setup.T);
+        gpt_backward(r->gpt, r->targets, 1.0 / (double)r->plan->tokens_per_step, i == 0);
+    }
+    return true;
+}
+
+/* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED;
+ * the parameters are then those of the last whole step. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
-    const size_t step = r->state.step, B = r->plan->setup.B, total = r->plan->tokens_per_step;
+    const size_t step = r->state.step, total = r->plan->tokens_per_step;
     const bool diagnose = due(r->plan->options.diagnose, step + 1);
     if (diagnose)
         diagnose_before(r->diagnosis);
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
     double data = 0;
     optim_begin(r->optim, factor);
-    for (size_t i = 0; i < r->plan->micro_batches; i++) {
-        const double t0 = clock_seconds();
-        if (loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
-            return RUN_FAILED;
-        data += clock_seconds() - t0;
-        gpt_forward(r->gpt, r->inputs, B, r->plan->setup.T);
-        gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
+    if (!accumulate(r, &data, e)) {
+        optim_abandon(r->optim);
+        return stop_signal() != 0 ? RUN_DONE : RUN_FAILED;
     }
     const double clip = r->plan->options.clip;
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
@@ -193,109 +290,166 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .forward_ms = 1e3 * times.forward,
                    .backward_ms = 1e3 * times.backward,
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before)};
-    return diagnose && write_diagnosis(r, e) != 0 ? RUN_FAILED : RUN_DONE;
+    if (diagnose)
+        diagnose_after(r->diagnosis);
+    return RUN_DONE;
 }
 
 static int save(Run *r, Error *e)
 {
+    r->saved = true;
+    r->last_save = clock_seconds();
     const Tensor *bad = bad_parameter(r->gpt);
     if (bad != NULL) {
         error_set(e,
                   "diverged: after step %zu the parameter %s is not finite; it was not saved. Checkpoints in %s are "
                   "untouched",
-                  r->state.step, bad->name, r->plan->out);
+                  r->state.step, bad->name, r->out);
         return RUN_DIVERGED;
     }
+    Error fault;
+    const int synced = metrics_sync(&r->log, &fault); /* its rows before what counts on them */
     optim_show(r->optim);
-    r->saved = checkpoint_write(r->plan->out, r->gpt, r->optim, &r->state, r->plan->options.keep, e) == 0;
+    int status = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->data, e);
     optim_hide(r->optim);
-    return r->saved ? RUN_DONE : RUN_FAILED;
+    if (status == 0 && synced != 0) {
+        *e = fault;
+        status = -1;
+    }
+    if (status == 0 && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0) {
+        notes_add(&r->notes, "%s; the run goes on", fault.text);
+        record_notes(r);
+    }
+    return status == 0 ? RUN_DONE : RUN_FAILED;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * The run
  */
 
-/* Estimated seconds for the remaining steps, from those of this process. */
-static double seconds_left(const Run *r)
+/* Validates if that is due. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED; *loss stays as it is without a validation. */
+static int validate(Run *r, double *loss, Error *e)
 {
-    const size_t done = r->state.step - r->first_step, left = r->plan->options.schedule.steps - r->state.step;
-    return done > 0 ? (clock_seconds() - r->start) / (double)done * (double)left : 0;
+    double measured;
+    if (!validation_due(r))
+        return RUN_DONE;
+    if (evaluate_shown(r, &measured, e) != 0)
+        return RUN_FAILED;
+    if (!isfinite(measured))
+        return stop_signal() != 0 ? RUN_DONE : diverged(r, r->state.step, "validation loss", measured, e);
+    *loss = measured;
+    note_validation(r, measured);
+    return RUN_DONE;
 }
 
 /* Everything that follows an update: validation, log, checkpoint, sample. */
 static int after_step(Run *r, Metrics *m, Error *e)
 {
-    const Options *o = &r->plan->options;
-    const bool last = r->state.step == o->schedule.steps;
+    const bool last = r->state.step == r->plan->options.schedule.steps;
     r->saved = false;
-    if (can_validate(r) && o->val_every > 0 && (last || due(o->val_every, r->state.step))) {
-        if (evaluate_shown(r, &m->val_loss, e) != 0)
-            return RUN_FAILED;
-        if (!isfinite(m->val_loss))
-            return diverged(r, r->state.step, "validation loss", m->val_loss, e);
-        note_validation(r, m->val_loss);
-    }
-    progress_step(&r->progress, m, seconds_left(r));
-    if (metrics_write(&r->log, m, e) != 0)
+    int status = validate(r, &m->val_loss, e);
+    if (status != RUN_DONE)
+        return status;
+    progress_step(&r->progress, m);
+    if (metrics_write(&r->log, m, e) != 0 ||
+        (due(r->plan->options.diagnose, r->state.step) && write_diagnosis(r, e) != 0))
         return RUN_FAILED;
-    const bool stop = last || stop_signal != 0 || r->target_reached;
-    if (stop || due(o->checkpoint_every, r->state.step)) {
-        const int status = save(r, e);
-        if (status != RUN_DONE)
-            return status;
-    }
-    if (stop_signal == 0 && sample_due(r, stop) && print_sample(r, e) != 0)
-        return RUN_FAILED;
-    return RUN_DONE;
+    const bool stop = last || stop_signal() != 0 || r->target_reached;
+    if (stop || checkpoint_due(r))
+        status = save(r, e);
+    if (status == RUN_DONE && stop_signal() == 0 && sample_due(r, stop) && print_sample(r, e) != 0)
+        status = RUN_FAILED;
+    return status;
 }
 
+/* The validation before the first step, or one that a resumed run owes. */
 static int validate_start(Run *r, Error *e)
 {
     const double none = (double)NAN;
-    Metrics m = {0, 0, 0, none, none, none, none, none, none, none, none, none};
-    if (!can_validate(r) || r->plan->options.val_every == 0)
-        return 0;
-    if (evaluate_shown(r, &m.val_loss, e) != 0)
-        return -1;
-    note_validation(r, m.val_loss);
-    progress_step(&r->progress, &m, 0);
-    return metrics_write(&r->log, &m, e);
+    Metrics m = {r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none,
+                 none};
+    const int status = validate(r, &m.val_loss, e);
+    if (status != RUN_DONE || isnan(m.val_loss))
+        return status;
+    progress_step(&r->progress, &m);
+    r->saved = false;
+    const int written = r->log.last >= 0 ? metrics_amend(&r->log, m.val_loss, e) : metrics_write(&r->log, &m, e);
+    return written == 0 ? RUN_DONE : RUN_FAILED;
+}
+
+static bool is_over(const Run *r)
+{
+    return r->target_reached || (r->state.step == r->plan->options.schedule.steps && !validation_due(r));
+}
+
+/* Steps until the run is over, a signal comes or something fails. */
+static int train_steps(Run *r, Error *e)
+{
+    int status = validate_start(r, e);
+    while (status == RUN_DONE && !is_over(r) && stop_signal() == 0) {
+        const size_t before = r->state.step;
+        Metrics m;
+        status = train_step(r, &m, e);
+        if (status == RUN_DONE && r->state.step > before)
+            status = after_step(r, &m, e);
+    }
+    progress_break(&r->progress);
+    return status;
+}
+
+/* Saves what a run that ends has not yet saved; a run that failed keeps its error, with what became of the weights. */
+static int save_last(Run *r, int status, Error *e)
+{
+    Error fault;
+    if (r->saved || status == RUN_DIVERGED)
+        return status;
+    if (status == RUN_DONE)
+        return save(r, e);
+    const int saved = save(r, &fault);
+    const Error cause = *e;
+    if (saved == RUN_DONE)
+        error_set(e, "%s. Step %zu is saved; to continue, ./train_gpt --resume --out %s", cause.text, r->state.step,
+                  r->out);
+    else
+        error_set(e, "%s. Nor could step %zu be saved: %s", cause.text, r->state.step, fault.text);
+    return status;
 }
 
 static int train(Run *r, Error *e)
 {
     const size_t steps = r->plan->options.schedule.steps;
-    catch_signals();
     r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->plan->config, r->plan->setup.T),
                                 peak_flops(gpt_device_name(), r->plan->setup.dtype));
-    r->start = clock_seconds();
-    if (!r->plan->options.resume && validate_start(r, e) != 0)
-        return RUN_FAILED;
-    r->start = clock_seconds();
-    while (r->state.step < steps && !r->target_reached && stop_signal == 0) {
-        Metrics m;
-        int status = train_step(r, &m, e);
-        if (status == RUN_DONE)
-            status = after_step(r, &m, e);
-        if (status != RUN_DONE) {
-            progress_break(&r->progress);
-            return status;
-        }
-    }
-    progress_break(&r->progress);
-    if (!r->saved) { /* a signal came before the first step, or while a sample was printed */
-        const int status = save(r, e);
-        if (status != RUN_DONE)
-            return status;
-    }
-    if (r->state.step == steps || r->target_reached) {
+    r->last_save = clock_seconds();
+    const int status = save_last(r, train_steps(r, e), e);
+    if (status != RUN_DONE)
+        return status;
+    if (is_over(r)) {
         record_summary(r);
         return RUN_DONE;
     }
     printf("\nstopped by signal %d after step %zu of %zu; resume with\n  ./train_gpt --resume --out %s\n",
-           (int)stop_signal, r->state.step, steps, r->plan->out);
-    return 128 + (int)stop_signal;
+           stop_signal(), r->state.step, steps, r->out);
+    return 128 + stop_signal();
+}
+
+/* Without data options the validation text is the built-in stories', which says nothing of a model trained on another. */
+static void drop_foreign_stories(Run *r)
+{
+    const Options *o = &r->plan->options;
+    Json *state = NULL;
+    if (r->plan->weights == NULL || o->text != NULL || o->train != NULL || o->val != NULL || r->corpus.val == NULL)
+        return;
+    Error none;
+    if (checkpoint_read_json(r->plan->weights, &state, &none) != 0 ||
+        corpus_compare(&r->corpus, json_get(state, "data"), NULL, &none) != 0) {
+        notes_add(&r->notes, "not validated: %s was not trained on the built-in stories; give --text or --val",
+                  r->plan->weights);
+        tokens_close(r->corpus.val);
+        r->corpus.val = NULL;
+        r->corpus.has_floor = false;
+    }
+    json_free(state);
 }
 
 /* --steps 0 */
@@ -305,6 +459,10 @@ static int evaluate_and_sample(Run *r, Error *e)
         double loss;
         if (evaluate(r, &loss, e) != 0)
             return RUN_FAILED;
+        if (!isfinite(loss)) {
+            error_set(e, "the validation loss is %g", loss);
+            return RUN_FAILED;
+        }
         printf("val loss  %.6f", loss);
         if (r->corpus.has_floor)
             printf(", %.4f above the floor", loss - r->corpus.floor);
@@ -317,14 +475,25 @@ static int evaluate_and_sample(Run *r, Error *e)
 static int run_inside(Run *r, Error *e)
 {
     const Plan *p = r->plan;
-    if (corpus_open(&p->options, p->config.V, &r->corpus, e) != 0 || make_model(r, e) != 0)
+    if (corpus_open(&p->options, p->config.V, &r->corpus, e) != 0) {
+        if (p->options.resume) {
+            const Error cause = *e;
+            error_set(e, "%s (where the data were moved, give their new place with --text, or --train and --val)",
+                      cause.text);
+        }
+        return RUN_FAILED;
+    }
+    if (make_model(r, e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
+        drop_foreign_stories(r);
         record_banner(r);
         return evaluate_and_sample(r, e);
     }
-    if (make_training(r, e) != 0 || files_make_dirs(p->out, e) != 0 ||
-        (!p->options.resume && files_lock_dir(p->out, &r->lock, e) != 0) || open_out(r, e) != 0)
+    if (make_training(r, e) != 0)
+        return RUN_FAILED;
+    stop_catch(); /* from here on there is something to save */
+    if ((!p->options.resume && make_out(r, e) != 0) || open_out(r, e) != 0)
         return RUN_FAILED;
     record_banner(r);
     return train(r, e);
@@ -333,25 +502,36 @@ static int run_inside(Run *r, Error *e)
 int run_main(const Options *o, Error *e)
 {
     Plan plan;
-    Run r = {.plan = &plan, .lock = -1};
+    Run *r = calloc(1, sizeof *r);
     Error fault;
-    if (o->resume && o->out != NULL && access(o->out, F_OK) == 0 && files_lock_dir(o->out, &r.lock, e) != 0)
+    if (r == NULL) {
+        error_set(e, "out of memory");
         return RUN_FAILED;
-    int status = plan_make(o, &plan, e);
+    }
+    r->plan = &plan;
+    r->lock = -1;
+    if (o->resume && o->out != NULL && access(o->out, F_OK) == 0 && files_lock_dir(o->out, &r->lock, e) != 0) {
+        free(r);
+        return RUN_FAILED;
+    }
+    int status = plan_make(o, &plan, &r->notes, e);
+    strcpy(r->out, plan.out);
     if (status == RUN_DONE && !o->list_groups)
-        status = run_inside(&r, e);
-    if (metrics_close(&r.log, &fault) != 0 && status == RUN_DONE) {
+        status = run_inside(r, e);
+    if (metrics_close(&r->log, &fault) != 0 && status == RUN_DONE) {
         *e = fault;
         status = RUN_FAILED;
     }
-    files_unlock_dir(&r.lock);
-    loader_free(r.loader);
-    diagnose_free(r.diagnosis);
-    optim_free(r.optim);
-    gpt_free(r.gpt);
-    corpus_close(&r.corpus);
-    free(r.inputs);
-    free(r.targets);
+    files_unlock_dir(&r->lock);
+    loader_free(r->loader);
+    diagnose_free(r->diagnosis);
+    optim_free(r->optim);
+    gpt_free(r->gpt);
+    corpus_close(&r->corpus);
+    free(r->data);
+    free(r->inputs);
+    free(r->targets);
+    free(r);
     plan_free(&plan);
     return status;
 }

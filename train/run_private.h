@@ -7,12 +7,16 @@
 #include "train/diagnose.h"
 #include "train/metrics.h"
 #include "train/plan.h"
+#include "train/progress.h"
 #include "train/run.h"
 
 /* A run in progress: run.c is its loop, record.c its records, evaluate.c validation and samples. */
 typedef struct Run {
     const Plan *plan;
+    Notes notes;
+    char out[PATH_MOST]; /* its directory */
     Corpus corpus;
+    char *data; /* the identity of the corpus, as JSON */
     Gpt *gpt;
     Optim *optim;         /* NULL: it does not train */
     Diagnosis *diagnosis; /* or NULL */
@@ -23,9 +27,9 @@ typedef struct Run {
     Progress progress;
     CheckpointState state;
     size_t first_step; /* of this process */
-    double start;      /* wall clock */
+    double last_save;  /* wall clock */
     bool target_reached;
-    bool saved; /* the last step is in a checkpoint */
+    bool saved; /* the last step is in a checkpoint, or could not be written to one */
 } Run;
 
 /* --- record.c --- */
@@ -33,19 +37,24 @@ typedef struct Run {
 /* Writes run.json: every resolved option, the version, the machine, the groups. */
 int record_write(const Run *r, Error *e);
 
-/* What is printed before and after the steps. */
-void record_banner(const Run *r);
+/* What is printed before and after the steps; notes made later are printed by record_notes. */
+void record_banner(Run *r);
+void record_notes(Run *r);
 void record_summary(const Run *r);
 
 /* --- evaluate.c --- */
 
 bool can_validate(const Run *r);
 
-/* Mean cross-entropy over the validation targets, in nats, of the parameters as they stand. */
+/* Mean cross-entropy over the validation targets, in nats, of the parameters as they stand;
+ * NAN if a signal came first. */
 int evaluate(Run *r, double *loss, Error *e);
 
 /* The same of the weights that optim_show puts in their place. */
 int evaluate_shown(Run *r, double *loss, Error *e);
+
+/* Whether a validation is due after the last step done, and has not been made. */
+bool validation_due(const Run *r);
 
 /* Notes a validation loss; at the first crossing of --target-loss reports where, interpolating between validations. */
 void note_validation(Run *r, double loss);

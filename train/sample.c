@@ -1,6 +1,7 @@
 #include "train/sample.h"
 
 #include "base/random.h"
+#include "train/stop.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -98,19 +99,20 @@ int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error
         tokens[i] = (unsigned char)prompt[i];
     size_t start = length > T ? length - T : 0; /* token at position 0 of the context */
     prefill(gpt, tokens + start, length - start, logits);
-    for (size_t n = length; n < total; n++) {
+    size_t n = length;
+    while (n < total && stop_signal() == 0) {
         tokens[n] = draw(logits, config, &random);
-        if (n + 1 == total)
+        if (++n == total)
             break;
-        if (n - start < T) {
-            gpt_decode(gpt, tokens[n], n - start, logits);
+        if (n - 1 - start < T) {
+            gpt_decode(gpt, tokens[n - 1], n - 1 - start, logits);
         } else { /* the context is full: keep its later half */
-            start = n + 1 - (T + 1) / 2;
-            prefill(gpt, tokens + start, n + 1 - start, logits);
+            start = n - (T + 1) / 2;
+            prefill(gpt, tokens + start, n - start, logits);
         }
     }
     const size_t shown_from = config->prompt[0] != '\0' ? 0 : length;
-    print_bytes(to, tokens + shown_from, total - shown_from);
+    print_bytes(to, tokens + shown_from, n - shown_from);
     fputs("\n", to);
     free(tokens);
     free(logits);

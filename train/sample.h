@@ -14,7 +14,8 @@ typedef struct SampleConfig {
 } SampleConfig;
 
 /* Samples text from a byte model (V at least 256; ids above 255 are never drawn) and writes prompt and continuation;
- * control characters and invalid UTF-8 are shown as '?'. T: positions that the activations hold. */
+ * control characters and invalid UTF-8 are shown as '?'. A signal (train/stop.h) cuts it short. T: positions that the
+ * activations hold. */
 int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error *e);
 
 #endif

@@ -14,9 +14,13 @@ export OMP_NUM_THREADS=1       # a tiny model gains nothing from more threads, a
 export OMP_WAIT_POLICY=passive # for the tests that ask for more
 passed=0 failed=0 skipped=0 number=0
 
+helpers=${HELPERS:-build}
+case $helpers in /*) ;; *) helpers=$PWD/$helpers ;; esac
+harness=$helpers/harness failing=$helpers/failing.so # where they were built
+
 here=$(dirname "$0")/cli
 . "$here/helpers.sh"
-for part in bad_commands data checkpoints runs resume optimizers output; do
+for part in bad_commands data checkpoints runs resume identity signals lost damage optimizers output screen; do
     . "$here/$part.sh"
 done
 [ "${DEVICE:-cpu}" != cuda ] || . "$here/gpu.sh"

@@ -99,7 +99,7 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
-run sh dev/tests/cli.sh "$bin/train_gpt" "$name"
+run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo
 [ $((passed + failed + skipped)) -gt 0 ] || echo "no test program and no test has '$name' in its name"

@@ -97,12 +97,30 @@ static void fixture_free(Fixture f)
     gpt_free(f.gpt);
 }
 
+static const char data[] = "{\"train\": [], \"val\": []}";
+
+/* Writes a checkpoint that `state` describes and removes all but `keep`. */
+static void save_state(const char *run, const Fixture *f, CheckpointState *state, size_t keep)
+{
+    Error e;
+    optim_set_scalars(f->optim, (OptimScalars){.steps_done = (double)state->step, .tail_began = NAN});
+    must(files_make_dirs(at(run, ""), &e), &e);
+    must(checkpoint_write(at(run, ""), f->gpt, f->optim, state, data, &e), &e);
+    must(checkpoint_prune(at(run, ""), state, keep, &e), &e);
+}
+
 static void save(const char *run, const Fixture *f, size_t step, size_t keep)
 {
-    const CheckpointState state = {.step = step, .val_loss = (double)NAN};
-    Error e;
-    must(files_make_dirs(at(run, ""), &e), &e);
-    must(checkpoint_write(at(run, ""), f->gpt, f->optim, &state, keep, &e), &e);
+    CheckpointState state = {.step = step, .val_loss = (double)NAN, .best_loss = (double)NAN};
+    save_state(run, f, &state, keep);
+}
+
+/* The checkpoint that a run is resumed from, of which nothing is damaged. */
+static void find(const char *run, char dir[PATH_MOST])
+{
+    Error damage, e;
+    must(checkpoint_find(at(run, ""), dir, PATH_MOST, &damage, &e), &e);
+    check(damage.text[0] == '\0', "%s: %s", run, damage.text);
 }
 
 /* Every tensor's elements; the padding between tensors is nobody's. */
@@ -124,20 +142,22 @@ static void check_same_params(const Gpt *got, const Gpt *want)
 static void test_round_trip(void)
 {
     const Fixture from = fixture_make(true), to = fixture_make(false);
-    const CheckpointState state = {.step = 12,
-                                   .loader_position = 1ull << 60,
-                                   .tokens = (1ull << 62) + 1,
-                                   .seconds = 0.1,
-                                   .val_loss = 1.0 / 3,
-                                   .val_step = 10,
-                                   .val_seconds = 1e-9};
+    CheckpointState state = {.step = 12,
+                             .loader_position = 1ull << 60,
+                             .tokens = (1ull << 62) + 1,
+                             .seconds = 0.1,
+                             .val_loss = 1.0 / 3,
+                             .val_step = 10,
+                             .val_seconds = 1e-9,
+                             .best_loss = 0.3,
+                             .best_step = 8};
     CheckpointState got = {0};
     char dir[PATH_MOST];
     Error e;
     optim_set_scalars(from.optim, (OptimScalars){.steps_done = (double)(12), .tail_began = NAN});
     must(files_make_dirs(at("round", ""), &e), &e);
-    must(checkpoint_write(at("round", ""), from.gpt, from.optim, &state, 0, &e), &e);
-    must(checkpoint_latest(at("round", ""), dir, sizeof dir, &e), &e);
+    must(checkpoint_write(at("round", ""), from.gpt, from.optim, &state, data, &e), &e);
+    find("round", dir);
     check(strcmp(dir, at("round", "step_000012")) == 0, "latest is %s", dir);
     must(checkpoint_read_model(dir, to.gpt, &e), &e);
     must(checkpoint_read_state(dir, to.optim, &got, &e), &e);
@@ -148,8 +168,9 @@ static void test_round_trip(void)
     }
     check(optim_steps_done(to.optim) == 12, "steps done: %zu", optim_steps_done(to.optim));
     check(got.step == 12 && got.loader_position == state.loader_position && got.tokens == state.tokens &&
-              got.val_step == 10,
+              got.val_step == 10 && got.best_step == 8,
           "whole numbers differ");
+    check_same_bits(&got.best_loss, &state.best_loss, sizeof got.best_loss, "best_loss");
     check_same_bits(&got.seconds, &state.seconds, sizeof got.seconds, "seconds");
     check_same_bits(&got.val_loss, &state.val_loss, sizeof got.val_loss, "val_loss");
     check_same_bits(&got.val_seconds, &state.val_seconds, sizeof got.val_seconds, "val_seconds");
@@ -313,7 +334,7 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
     must(files_make_dirs(at(folder, ""), &e), &e);
     must(safetensors_create(at(folder, "model.safetensors"), specs, n, NULL, 0, &writer, &e), &e);
     must(safetensors_append(writer, bytes, size, &e), &e);
-    must(safetensors_finish(writer, &e), &e);
+    must(safetensors_finish(writer, NULL, &e), &e);
     free(bytes);
 }
 
@@ -455,7 +476,7 @@ static void test_unfinished(void)
     save("torn", &f, 1, 0);
     must(files_make_dirs(at("torn", "step_000002.tmp"), &e), &e);
     write_text(at("torn", "step_000002.tmp/model.safetensors"), "half");
-    must(checkpoint_latest(at("torn", ""), dir, sizeof dir, &e), &e);
+    find("torn", dir);
     check(strcmp(dir, at("torn", "step_000001")) == 0, "latest is %s", dir);
     save("torn", &f, 2, 1);
     check(!exists(at("torn", "step_000002.tmp")), "the unfinished one is still there");
@@ -470,37 +491,145 @@ static void test_unfinished(void)
 static void test_write_fails(void)
 {
     const Fixture f = fixture_make(true);
-    const CheckpointState state = {.step = 2, .val_loss = (double)NAN};
+    CheckpointState state = {.step = 2, .val_loss = 1, .best_loss = (double)NAN};
     char dir[PATH_MOST];
     Error e;
     save("stuck", &f, 1, 1);
     write_text(at("stuck", "step_000002"), "in the way");
-    refused(checkpoint_write(at("stuck", ""), f.gpt, f.optim, &state, 1, &e), &e, "step_000002", "a file in the way");
-    must(checkpoint_latest(at("stuck", ""), dir, sizeof dir, &e), &e);
+    refused(checkpoint_write(at("stuck", ""), f.gpt, f.optim, &state, data, &e), &e, "step_000002",
+            "a file in the way");
+    check(isnan(state.best_loss) && !exists(at("stuck", "step_000002.tmp")), "something of it is left");
+    Error damage;
+    must(checkpoint_find(at("stuck", ""), dir, sizeof dir, &damage, &e), &e);
+    check(strcmp(dir, at("stuck", "step_000001")) == 0, "found %s", dir);
     must(checkpoint_read_model(dir, f.gpt, &e), &e);
     fixture_free(f);
 }
 
+/* The best by validation loss stays beside the newest. */
+static void test_best(void)
+{
+    static const double losses[] = {5, 3, 4, NAN, 3, 6};
+    const Fixture f = fixture_make(true);
+    CheckpointState state = {.best_loss = (double)NAN};
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        state.step = i + 1;
+        state.val_loss = losses[i];
+        save_state("best", &f, &state, 1);
+    }
+    check(state.best_step == 2 && state.best_loss == 3, "the best is step %zu with %g", state.best_step,
+          state.best_loss);
+    for (size_t step = 1; step <= 6; step++) {
+        char name[32];
+        snprintf(name, sizeof name, "step_%06zu", step);
+        check(exists(at("best", name)) == (step == 2 || step == 6), "%s", name);
+    }
+    state.step = 7;
+    state.val_loss = 2;
+    save_state("best", &f, &state, 1);
+    check(!exists(at("best", "step_000002")) && exists(at("best", "step_000007")), "a new best is not the newest");
+    fixture_free(f);
+}
+
+/* Whatever `latest` holds, the run goes on from the newest checkpoint that is intact, and says so. */
 static void test_latest(void)
 {
     static const char *const bad[] = {"",         "\n", "step_\n", "step_x\n", "step_000001.tmp\n", "../step_000001\n",
                                       "step_-1\n"};
+    const Fixture f = fixture_make(true);
     char dir[PATH_MOST], shorter[8];
-    Error e;
+    Error damage, e;
     must(files_make_dirs(at("latest", ""), &e), &e);
-    refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "latest", "no file");
+    refused(checkpoint_find(at("latest", ""), dir, sizeof dir, &damage, &e), &e, "holds no checkpoint",
+            "no checkpoint");
+    save("latest", &f, 7, 0);
+    save("latest", &f, 9, 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(at("latest", "latest"), bad[i]);
-        refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "not the name of a checkpoint", bad[i]);
+        must(checkpoint_find(at("latest", ""), dir, sizeof dir, &damage, &e), &e);
+        check(strstr(damage.text, "not the name of a checkpoint") != NULL, "%s: %s", bad[i], damage.text);
+        check(strcmp(dir, at("latest", "step_000009")) == 0, "%s: %s", bad[i], dir);
     }
     char *long_text = calloc(1, 1000);
     memset(long_text, '1', 999);
     write_text(at("latest", "latest"), long_text);
-    refused(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e), &e, "latest", "a long file");
+    must(checkpoint_find(at("latest", ""), dir, sizeof dir, &damage, &e), &e);
+    check(strstr(damage.text, "latest") != NULL, "a long file: %s", damage.text);
     free(long_text);
-    write_text(at("latest", "latest"), "step_000007");
-    check(checkpoint_latest(at("latest", ""), dir, sizeof dir, &e) == 0, "a last line without its end was refused");
-    refused(checkpoint_latest(at("latest", ""), shorter, sizeof shorter, &e), &e, "too long", "a small buffer");
+    write_text(at("latest", "latest"), "step_000007"); /* a last line without its end */
+    find("latest", dir);
+    check(strcmp(dir, at("latest", "step_000007")) == 0, "latest is %s", dir);
+    refused(checkpoint_find(at("latest", ""), shorter, sizeof shorter, &damage, &e), &e, "too long", "a small buffer");
+    fixture_free(f);
+}
+
+/* Flips one bit of a file. */
+static void flip(const char *path, long at_byte, int bit)
+{
+    FILE *file = fopen(path, "r+b");
+    int byte;
+    if (file == NULL || fseek(file, at_byte, SEEK_SET) != 0 || (byte = fgetc(file)) == EOF ||
+        fseek(file, at_byte, SEEK_SET) != 0 || fputc(byte ^ 1 << bit, file) == EOF || fclose(file) != 0) {
+        printf("%s: byte %ld cannot be flipped\n", path, at_byte);
+        exit(1);
+    }
+}
+
+/* Every flipped bit of every file of a checkpoint is noticed, and the one before it is used. */
+static void test_flips(void)
+{
+    static const char *const files[] = {"config.json", "model.safetensors", "optimizer.safetensors", "state.json"};
+    const Fixture f = fixture_make(true);
+    char dir[PATH_MOST], path[PATH_MOST];
+    Error damage, e;
+    save("flips", &f, 1, 0);
+    save("flips", &f, 2, 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", at("flips", "step_000002"), files[i]);
+        char *text = NULL;
+        size_t size;
+        must(files_read_all(path, 1 << 24, &text, &size, &e), &e);
+        free(text);
+        const long every = size > 2000 ? 37 : 1;
+        for (long byte = 0; byte < (long)size; byte += every) {
+            const int bit = (int)(byte / every % 8);
+            flip(path, byte, bit);
+            const int status = checkpoint_find(at("flips", ""), dir, sizeof dir, &damage, &e);
+            if (!check(status == 0 && strcmp(dir, at("flips", "step_000001")) == 0, "%s, byte %ld, bit %d: %s",
+                       files[i], byte, bit, dir))
+                return;
+            check(strstr(damage.text, files[i]) != NULL, "%s: %s", files[i], damage.text);
+            flip(path, byte, bit);
+        }
+    }
+    find("flips", dir);
+    check(strcmp(dir, at("flips", "step_000002")) == 0, "all is mended, but %s", dir);
+    fixture_free(f);
+}
+
+/* A directory to start from: without state.json nothing is checked, with it the model's files are. */
+static void test_model_checked(void)
+{
+    const Fixture f = fixture_make(true);
+    Error e;
+    save("model", &f, 1, 0);
+    must(checkpoint_check_model(at("model", "step_000001"), &e), &e);
+    flip(at("model", "step_000001/model.safetensors"), 900, 0);
+    refused(checkpoint_check_model(at("model", "step_000001"), &e), &e, "model.safetensors: does not match",
+            "a flipped bit");
+    if (remove(at("model", "step_000001/state.json")) != 0)
+        check(false, "state.json cannot be removed");
+    must(checkpoint_check_model(at("model", "step_000001"), &e), &e);
+    fixture_free(f);
+}
+
+/* A state.json without its checksum; the caller frees it. */
+static char *unsealed(const char *run)
+{
+    char *text = read_text(at(run, "step_000001/state.json")), *whole = replaced(text, ",\n  \"checksum\"", "}\n\n");
+    free(text);
+    strstr(whole, "}\n\n: ")[1] = '\0';
+    return whole;
 }
 
 static void test_refused_states(void)
@@ -509,15 +638,16 @@ static void test_refused_states(void)
         {"\"step\": 1", "\"step\": -1", "state.json"},
         {"\"step\": 1", "\"step\": 1.5", "state.json"},
         {"\"tokens\"", "\"token\"", "state.json"},
-        {"\"version\": 1", "\"version\": 2", "newer"},
+        {"\"version\": 2", "\"version\": 3", "newer"},
         {"\"seconds\": 0", "\"seconds\": null", "seconds"},
         {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
         {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"},
+        {"\"step\": 1", "\"step\": 2", "counts 1 steps, but state.json 2"},
         {"}", "", "state.json"},
     };
     const Fixture f = fixture_make(true);
     save("states", &f, 1, 0);
-    char *text = read_text(at("states", "step_000001/state.json"));
+    char *text = unsealed("states");
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         char *edited = replaced(text, edits[i].from, edits[i].to);
         CheckpointState state;
@@ -538,8 +668,7 @@ static void test_old_state(void)
     CheckpointState state;
     Error e;
     save("old", &f, 1, 0);
-    char *text = read_text(at("old", "step_000001/state.json"));
-    char *edited = replaced(text, "\"version\": 1, ", "");
+    char *text = unsealed("old"), *edited = replaced(text, "\"version\": 2, ", "");
     write_text(at("old", "step_000001/state.json"), edited);
     check(checkpoint_read_state(at("old", "step_000001"), f.optim, &state, &e) == 0 && state.step == 1, "%s", e.text);
     free(edited);
@@ -580,9 +709,12 @@ int main(void)
     check_run("refused tensors", test_refused_models);
     check_run("config.json, accepted and refused", test_configs);
     check_run("keep", test_keep);
+    check_run("the best", test_best);
     check_run("unfinished checkpoints", test_unfinished);
     check_run("a checkpoint that cannot be written", test_write_fails);
     check_run("latest", test_latest);
+    check_run("flipped bits", test_flips);
+    check_run("a model's checksums", test_model_checked);
     check_run("refused states", test_refused_states);
     check_run("an old state", test_old_state);
     check_run("another optimizer's state", test_other_optimizer);

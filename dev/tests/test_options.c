@@ -157,6 +157,8 @@ static void test_long_names(void)
 
 /* --- the record of a run --- */
 
+static Notes notes;
+
 static Json *record_of(const Options *o)
 {
     char *text = NULL;
@@ -210,7 +212,7 @@ static void test_round_trip(void)
     Error e;
     Json *record = record_of(&first);
     must_parse(&second, &bare, "--resume --out x");
-    check(options_resume(&second, record, &e) == 0, "resume: %s", e.text);
+    check(options_resume(&second, record, &notes, &e) == 0, "resume: %s", e.text);
     json_free(record);
     check(second.overrides.set[GPT_FIELD_L] && second.overrides.values.L == 3 && second.total_batch == 36 &&
               strcmp(second.train, "t*.bin") == 0,
@@ -223,7 +225,7 @@ static void test_round_trip(void)
     must_parse(&first, &line, the_rest);
     record = record_of(&first);
     must_parse(&second, &other, "--resume --steps 20");
-    check(options_resume(&second, record, &e) == 0, "resume: %s", e.text);
+    check(options_resume(&second, record, &notes, &e) == 0, "resume: %s", e.text);
     check(second.schedule.steps == 20, "--steps was not heeded");
     check(second.schedule.kind == SCHEDULE_COSINE && second.schedule.warmup == 3 && second.schedule.cooldown == 0.2 &&
               second.schedule.final == 0.05 && second.clip == 0.1 && second.target_loss == 2.5,
@@ -251,8 +253,8 @@ static void test_contradictions(void)
         {"--schedule linear", "--schedule wsd", "linear"},
         {"", "--schedule wsd", NULL},
         {"--seed 3", "--seed 4", "3"},
-        {"--text a", "--text b", "--text b"},
-        {"--text a", "--train b", "the default"},
+        {"--text a", "--text b", NULL},
+        {"--optimizer adamw", "--aux-optimizer adam", "the default"},
         {"--warmup 3", "--warmup 4", "3"},
         {"--total-batch 64", "--total-batch 32", "64"},
         {"--steps 3 --threads 1 --batch-size 2 --val-every 1 --keep 1 --checkpoint-every 1 --device cpu --dtype fp32",
@@ -266,7 +268,7 @@ static void test_contradictions(void)
         must_parse(&begun, &first, cases[i].begun);
         must_parse(&resumed, &second, cases[i].resumed);
         Json *record = record_of(&begun);
-        const int status = options_resume(&resumed, record, &e);
+        const int status = options_resume(&resumed, record, &notes, &e);
         if (cases[i].word != NULL)
             check_refused(status, &e, cases[i].word, cases[i].resumed);
         else
@@ -287,6 +289,11 @@ static void test_bad_records(void)
         {"{\"lr\": \"nan\"}", "--lr is nan"},
         {"{\"schedule\": \"zigzag\"}", "zigzag"},
         {"{\"nesterov\": \"maybe\"}", "maybe"},
+        {"{\"layars\": \"2\"}", "option 'layars'"},
+        {"{\"no-nesterov\": \"on\"}", "option 'no-nesterov'"},
+        {"{\"resume\": \"on\"}", "option 'resume'"},
+        {"{\"steps\": 12}", "--steps is not a text"},
+        {"{\"text\": {\"hex\": \"6\"}}", "--text is not a text"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Options o;
@@ -295,7 +302,7 @@ static void test_bad_records(void)
         Error e;
         must_parse(&o, &line, "--resume");
         if (check(json_parse(bad[i].text, strlen(bad[i].text), &record, &e) == 0, "%s", e.text)) {
-            check_refused(options_resume(&o, record, &e), &e, bad[i].word, bad[i].text);
+            check_refused(options_resume(&o, record, &notes, &e), &e, bad[i].word, bad[i].text);
             json_free(record);
         }
         options_free(&o);

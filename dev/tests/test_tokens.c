@@ -196,7 +196,7 @@ static void test_one_faulty_shard_among_good_ones(void)
     write_shard(bad.text, (const uint16_t[]){1, 9}, 2);
     write_shard(path_of("mixed_3.bin").text, (const uint16_t[]){1, 2}, 2);
     check(tokens_open(path_of("mixed_*.bin").text, 9, &tokens, &e) == -1, "opened");
-    check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8");
+    check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8 (GPT-2's tokens take --vocab 50257)");
 }
 
 /* Ids are checked at opening in the first 4096 tokens, and everywhere when they are read. */

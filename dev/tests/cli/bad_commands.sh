@@ -19,7 +19,7 @@ run_table refuses refuses <<'TABLE'
 --no-lr                     | --no-lr                                  | 2
 --qqqqqqqqqqqq              | there is no option --qqqqqqqqqqqq        | 2
 adamw                       | 'adamw' is not an option                 | 2
--h                          | '-h' is not an option                    | 2
+-x                          | '-x' is not an option                    | 2
 --                          | is not an option                         | 2
 --lr                        | --lr needs a value                       | 2
 --resume=yes                | --resume takes no value                  | 2
@@ -118,7 +118,7 @@ adamw                       | 'adamw' is not an option                 | 2
 --resume --out old --steps 8 --lr 0.5          | --lr 0.5;the default                 | 2
 --resume --out old --steps 8 --width 32        | --width 32;begun with 16             | 2
 --resume --out old --steps 8 --optimizer adamw | --optimizer adamw;begun with muon    | 2
---resume --out old --steps 8 --text other.txt  | other.txt;story.txt                  | 2
+--resume --out old --steps 8 --text other.txt  | other.txt;give their new place       | 1
 --resume --out old --steps 8 --batch-size 3    | --total-batch 128;--batch-size 3     | 2
 --resume --out old --steps 3                   | step 4 of 3                          | 1
 --train "$work/good.bin"                       | --text;--train                       | 2

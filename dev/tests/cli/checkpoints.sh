@@ -28,6 +28,7 @@ overwrite() { # file; the bytes come from stdin
 
 refuses_model() { # name, command that makes the fault in ./model, words, status
     cp -R "$model" model
+    rm model/state.json # whose checksums would notice first
     eval "$2"
     expect "$4" "$gpt" --model model --text "$work/story.txt" --val-tokens 512 --steps 0 --device ${DEVICE:-cpu}
     [ "$(wc -l < err)" -eq 1 ] || fail "stderr has $(wc -l < err) lines: $(head -n 3 err)"
@@ -69,6 +70,13 @@ shape is transposed      | edit_header model/model.safetensors 's/\[256,16\]/[16
 shape overflows          | edit_header model/model.safetensors 's/\[256,16\]/[4294967296,4294967296]/' | wte.weight | 1
 TABLE
 
+# Edits state.json as if it were from before there were checksums.
+edit_state() { # script
+    unseal run/step_000004/state.json
+    sed 's/"version": 2/"version": 1/; '"${1:-}" run/step_000004/state.json > edited
+    mv edited run/step_000004/state.json
+}
+
 refuses_state() { # name, command that makes the fault in ./run, words, status
     cp -R "$work/made" run
     eval "$2"
@@ -83,18 +91,20 @@ run_table "refuses to resume when" refuses_state <<'TABLE'
 run.json is not there     | rm run/run.json                                             | run.json | 2
 run.json is broken        | edit_json run/run.json 's/}$//'                             | run.json | 2
 run.json has no options   | echo '{}' > run/run.json                                    | run.json;options | 2
-latest is not there       | rm run/latest                                               | latest | 2
-latest is empty           | : > run/latest                                              | latest | 2
-latest names what is gone | echo step_000003 > run/latest                               | step_000003 | 1
-latest leaves the run     | echo ../made/step_000004 > run/latest                       | latest;../made | 2
-state.json is broken      | echo '{"step": 4' > run/step_000004/state.json              | state.json | 1
-state.json lacks a key    | edit_json run/step_000004/state.json 's/"tokens"/"token"/'  | state.json | 1
-state.json is negative    | edit_json run/step_000004/state.json 's/"step": 4/"step": -4/' | state.json | 1
-optimizer state is gone   | rm run/step_000004/optimizer.safetensors                    | optimizer.safetensors | 1
-optimizer state is cut    | head -c 9999 "$model/optimizer.safetensors" > run/step_000004/optimizer.safetensors | optimizer.safetensors | 1
-a state tensor is renamed | edit_header run/step_000004/optimizer.safetensors 's/ln_f.bias.m/ln_f.bias.n/' | ln_f.bias.m | 1
-a state's shape is wrong  | edit_header run/step_000004/optimizer.safetensors 's/\[256,16\]/[16,256]/' | wte.weight | 1
-the step count is a word  | edit_header run/step_000004/optimizer.safetensors 's/steps_done":"4/steps_done":"x/' | steps_done | 1
+latest names what is gone | echo step_000003 > run/latest                               | step_000003 | 2
+state.json is broken      | echo '{"step": 4' > run/step_000004/state.json              | state.json | 2
+state.json lacks a key    | edit_state 's/"tokens"/"token"/'                            | state.json;tokens | 1
+state.json is negative    | edit_state 's/"step": 4/"step": -4/'                        | state.json | 2
+state.json is of another  | edit_state 's/"step": 4/"step": 3/'                         | state.json;step 3 | 2
+position is beyond        | edit_state 's/"loader_position": 16/"loader_position": 18446744073709551615/' | data position | 1
+position is another       | edit_state 's/"loader_position": 16/"loader_position": 17/' | data position 17 | 1
+optimizer state is gone   | rm run/step_000004/optimizer.safetensors                    | optimizer.safetensors | 2
+optimizer state is cut    | head -c 9999 "$model/optimizer.safetensors" > run/step_000004/optimizer.safetensors | optimizer.safetensors | 2
+a state tensor is renamed | edit_state; edit_header run/step_000004/optimizer.safetensors 's/ln_f.bias.m/ln_f.bias.n/' | ln_f.bias.m | 1
+a state's shape is wrong  | edit_state; edit_header run/step_000004/optimizer.safetensors 's/\[256,16\]/[16,256]/' | wte.weight | 1
+the step count is a word  | edit_state; edit_header run/step_000004/optimizer.safetensors 's/steps_done":"4/steps_done":"x/' | steps_done | 1
+the step count is another | edit_state; edit_header run/step_000004/optimizer.safetensors 's/steps_done":"4/steps_done":"5/' | counts 5 steps, but state.json 4 | 1
+an option is unknown      | unseal run/run.json; edit_json run/run.json 's/"warmup"/"warmap"/' | run.json;warmap | 2
 the log is another's      | edit_json run/metrics.csv '1s/step/stop/'                   | metrics.csv | 1
 TABLE
 

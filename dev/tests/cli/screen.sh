@@ -1,0 +1,86 @@
+# screen.sh: what is on the screen: lines that fit a terminal, and sentences that say what to do.
+
+fits_terminal() { # columns
+    [ -x "$harness" ] || skip "the harness was not built"
+    expect 0 "$harness" terminal "$1" "$gpt" $size $batch --text "$work/story.txt" --steps 12 --val-every 6 --out run
+    tr '\r' '\n' < out | sed "s/$(printf '\033')\[K//" > lines
+    awk -v columns="$1" '/^step|^[a-z]* +[^ ]/ && length($0) > columns && !/^saved|^done|^val loss/ { print; bad = 1 }
+                         END { exit bad }' lines || fail "a line is wider than $1 columns"
+    [ "$(grep -c '^step *[0-9]*/12 | loss' lines)" -eq 12 ] || fail "$(grep -c '^step' lines) lines of steps"
+    for step in 6 12; do
+        grep -q "^step *$step/12 | loss .* | val " lines || fail "the validation of step $step is not shown"
+    done
+    [ "$1" -lt 80 ] || grep -q '^step *3/12 | .* tok/s | .* left' lines || fail "80 columns show no rate or time left"
+    [ "$1" -lt 120 ] || grep -q '^step *3/12 | .* norm .*FLOP/s.* left' lines || fail "120 columns do not show all"
+}
+for columns in 40 80 120; do
+    run_test "progress fits $columns columns" fits_terminal $columns
+done
+
+thinned() {
+    expect 0 train --steps 200 --val-every 50 --out run
+    [ "$(grep -c '^step ' out)" -le 8 ] || fail "$(grep -c '^step ' out) lines of steps in a second"
+    [ "$(grep -c 'val ' out)" -ge 5 ] || fail "validations are missing"
+    [ "$(wc -l < run/metrics.csv)" -eq 202 ] || fail "metrics.csv has $(wc -l < run/metrics.csv) lines"
+}
+run_test "piped progress is thinned out, the log is not" thinned
+
+# command, exit status, words, file they are in
+tells() {
+    mkdir nano gpt2
+    expect "$2" eval "$1"
+    says_all "$3" "$4"
+}
+while IFS='|' read -r command status words file; do
+    run_test "says what to do: $command" tells "$command" "$status" "$words" "$file"
+done <<'TABLE'
+"$gpt" -h|0|--steps N|out
+train --steps 1e3|2|did you mean 1000?|err
+train --steps 2 --val-every 50.0|2|did you mean 50?|err
+train --optimizer adam-w|2|did you mean adamw?|err
+train --model nano --steps 1|2|./nano;preset:nano|err
+train --model gpt2 --steps 1|2|./gpt2;preset:gpt2|err
+train --model preset:nano --steps 1|0|from scratch|out
+train --model ./nano --steps 1|2|config.json|err
+train --steps 1|0|nano from scratch|out
+train --steps 2|0|all of the 2 steps are warmup|out
+shards --train "$work/good.bin" --steps 3|0|without --val there is no validation loss|out
+shards --text "$work/good.bin" --steps 1|1|good.bin;--train|err
+shards --train "$work/beyond.bin" --steps 1|1|300;--vocab|err
+shards --train "$work/good.bin" --val "$work/good.bin" --steps 4|0|1000 tokens to train on|out
+train --steps 3 --momentum-warmup 0x10|2|--momentum-warmup;0x10|err
+train --steps 3 --ns-steps +5|2|--ns-steps;+5|err
+train --steps 3 --lr ' 5'|2|--lr needs a number|err
+train --steps 3 --clip 0x1p3|2|--clip needs a number|err
+"$gpt" --model "$model" --steps 0 --sample-tokens 5|0|not validated|out
+TABLE
+
+short_val() {
+    shard 20240520 1 1 1 7 > one.bin
+    expect 1 shards --train "$work/good.bin" --val one.bin --steps 3 --out run
+    says "one.bin" err
+    [ ! -e run ] || fail "it made the folder"
+}
+run_test "a validation set without a target is refused before anything is made" short_val
+
+other_forms() {
+    cp -R "$model" model
+    rm model/model.safetensors model/state.json
+    : > model/pytorch_model.bin
+    expect 1 "$gpt" --model model --text "$work/story.txt" --steps 0
+    says_all "pytorch_model.bin;save_pretrained" err
+    : > model/model.safetensors.index.json
+    expect 1 "$gpt" --model model --text "$work/story.txt" --steps 0
+    says_all "several files;max_shard_size" err
+}
+run_test "a model in another form is named, with what to do" other_forms
+
+stories_only_for_their_models() {
+    expect 0 "$gpt" $size $batch --steps 1 --out run
+    expect 0 "$gpt" --model run/step_000001 --steps 0 --val-tokens 512 --sample-every 0
+    says_all "val loss;above the floor" out
+    expect 0 "$gpt" --model "$model" --steps 0 --sample-every 0
+    grep -q "val loss" out && fail "a text's model was validated on the stories"
+    return 0
+}
+run_test "the built-in stories validate only models that were trained on them" stories_only_for_their_models

@@ -1,0 +1,2 @@
+#include "train/version.h"
+const char *const train_gpt_source = "stub";

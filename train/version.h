@@ -1,0 +1,2 @@
+#pragma once
+extern const char *const train_gpt_source;

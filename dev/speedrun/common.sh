@@ -58,6 +58,7 @@ one_run() {
         echo "starting $run again: it was stopped before its first checkpoint" >&2
         rm -rf "$run"
     fi
+    stopped=
     if at_end; then
         status=0
     else
@@ -73,6 +74,7 @@ one_run() {
             ;;
     esac
     echo $status > "$run/ended"
+    [ -z "$stopped" ] || stop 143 "stopped after $run; the same command with --out $out goes on from there"
     return $status
 }
 
@@ -90,14 +92,14 @@ run_child() {
     else
         "$train" "$@" &
     fi
-    child=$! stopped=
+    child=$!
     trap 'stopped=1; kill -s TERM $child 2> /dev/null' HUP INT TERM
     wait $child
     status=$?
-    if [ -n "$stopped" ]; then
+    if [ -n "$stopped" ]; then # the signal may have interrupted the wait
         wait $child
-        status=$?
-        [ $status -ne 127 ] || status=143
+        again=$?
+        [ $again -eq 127 ] || status=$again
     fi
     trap - HUP INT TERM
 }

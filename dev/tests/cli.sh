@@ -16,7 +16,7 @@ passed=0 failed=0 skipped=0 number=0
 
 here=$(dirname "$0")/cli
 . "$here/helpers.sh"
-for part in bad_commands data checkpoints runs resume optimizers output; do
+for part in bad_commands data checkpoints runs resume optimizers output scripts; do
     . "$here/$part.sh"
 done
 [ "${DEVICE:-cpu}" != cuda ] || . "$here/gpu.sh"

@@ -118,7 +118,8 @@ rates_file() {
 }
 
 # The rate of each optimizer in $2, one a line: NAME OPTIONS. Says on stderr what they are and where they are from.
-all_rates() { # file, optimizers
+all_rates() { # file, optimizers, options
+    case " $3 " in *' --lr '* | *' --lr='*) echo "$me: --lr among OPTIONS comes before these rates" >&2 ;; esac
     for optimizer in $2; do
         rate=$("$here/rate_of.sh" "$1" "$optimizer") || exit 2
         echo "$optimizer $rate"

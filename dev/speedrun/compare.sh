@@ -89,15 +89,17 @@ done | awk -F, -v baseline="$baseline" -v csv="$dir/comparison.csv.tmp" -v optim
                                 two(by_steps), two(by_seconds))
             else
                 cells = sprintf("%9s %11s %9s | %8s %8s", ended ? "never" : "-", "-", "-", "-", "-")
-            if (reached > 0 && reached < ended)
-                cells = cells sprintf("  (%d of %d seeds)", reached, ended)
-            if (ended > 0 && ended < seed_count)
-                cells = cells sprintf("  (%d of %d seeds diverged)", seed_count - ended, seed_count)
             printf "%-10s %9g %5d %10s %8s %10s | %s\n", name[o], lr[name[o]], seed_count, \
                    ended ? sprintf("%.4f", mean) : "diverged", spread(sum, squares, ended), over, cells
+            if (reached > 0 && reached < ended)
+                note = note sprintf("%s: %d of %d seeds reached the target\n", name[o], reached, ended)
+            if (ended > 0 && ended < seed_count)
+                note = note sprintf("%s: %d of %d seeds diverged\n", name[o], seed_count - ended, seed_count)
             printf "%s,%s,%d,%s,%s,%s,%s,%s,%s,%s,%s,%d,%d\n", name[o], lr[name[o]], seed_count, \
                    ended ? sprintf("%.6f", mean) : "", spread(sum, squares, ended), floor, \
                    reached ? s_steps / reached : "", reached ? s_tokens / reached : "", reached ? s_seconds / reached : "", \
                    by_steps, by_seconds, reached, seed_count - ended > csv
         }
+        if (note != "")
+            printf "\n%s", note
     }' && mv "$dir/comparison.csv.tmp" "$dir/comparison.csv"

@@ -27,7 +27,7 @@ done
 [ $# -gt 0 ] || set -- --steps 300 --diagnose 20
 case " $*" in *' --diagnose'*) ;; *) stop 2 "OPTIONS need --diagnose N: spectra every N steps" ;; esac
 file=$(rates_file "$rates") || exit
-list=$(all_rates "$file" "$optimizers") || exit
+list=$(all_rates "$file" "$optimizers" "$*") || exit
 open_out "options: $*
 $list"
 

@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
 done
 [ $# -gt 0 ] || set -- --steps 300 --val-tokens 32768 --val-every 25
 file=$(rates_file "$rates") || exit
-list=$(all_rates "$file" "$optimizers") || exit
+list=$(all_rates "$file" "$optimizers" "$*") || exit
 open_out "options: $*
 $list"
 echo "runs go to $out"

@@ -5,8 +5,8 @@
 usage='usage: dev/speedrun/sweep.sh [--grid NAME="RATES"]... [--out DIR]
                              [-- OPTIONS]
 
-  --grid     the rates tried with an optimizer; one that is not named here is
-             not swept [adamw="1e-3 2e-3 4e-3 8e-3" muon="1e-2 2e-2 4e-2 8e-2"]
+  --grid     the rates tried with an optimizer, besides adamw and muon any
+             other [adamw="1e-3 2e-3 4e-3 8e-3" muon="1e-2 2e-2 4e-2 8e-2"]
   --out      where the runs go, every loss as sweep.csv and, once each
              optimizer has a best rate, these as rates.csv; given again, a
              sweep goes on where it stopped [runs/sweep-<time>]
@@ -23,6 +23,7 @@ out='' others=muon
 
 set_grid() {
     case $1 in '' | *[!a-z0-9-]*) stop 2 "--grid '$1' is not NAME=\"RATES\"" ;; esac
+    [ -n "$2" ] || stop 2 "--grid $1: it is empty"
     for rate in $2; do
         case $rate in *[!0-9.eE+-]* | [!0-9.]*) stop 2 "--grid $1: '$rate' is no learning rate" ;; esac
     done

@@ -52,6 +52,8 @@ sweep_edge() {
     starts 6 --optimizer
     expect 2 "$scripts/sweep.sh" --out s -- $tiny --steps 9
     says "s was begun with other options" err
+    expect 2 sweep --grid adamw="1e-3 fast"
+    says "--grid adamw: 'fast' is no learning rate" err
     expect 1 sweep
     [ -f "$(echo runs/sweep-*/sweep.csv)" ] || fail "there is no runs/sweep-<time>"
     cksum "$scripts"/results/* > after
@@ -206,7 +208,9 @@ continues_speedrun() {
     expect 0 "$scripts/speedrun.sh" --out s $long
     says "starting s/muon-seed1 again" err
     same_end s/muon-seed1 whole/muon-seed1
+    rm s/adamw-seed1/ended # as if it had ended just before its script was killed
     expect 0 "$scripts/speedrun.sh" --out s $long
+    starts 1 "--optimizer adamw"
     starts 2 "--optimizer muon"
     says "to adamw's final loss" out
     mkdir mine

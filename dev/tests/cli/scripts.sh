@@ -84,7 +84,7 @@ sweep_fails() {
     export TRAIN_GPT=./nothing
     expect 1 sweep
     says "./nothing is not there" err
-    [ -z "$(ls runs)" ] || fail "it left $(ls runs)"
+    [ ! -e runs ] || fail "it left $(ls runs)"
 }
 run_test "sweep: a run that fails is no divergence" sweep_fails
 

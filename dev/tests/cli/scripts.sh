@@ -148,6 +148,8 @@ diverging_seed() {
         fail "$(cat s/comparison.csv)"
     says "=== a sample of muon" out
     grep '=== a sample of sgd' out && fail "a sample of what diverged"
+    expect 0 speedrun --seeds "1 2" --optimizers "adamw muon sgd" --out s
+    starts 6 --seed
     rm s/adamw-seed1/metrics.csv s/comparison.csv
     expect 1 "$scripts/compare.sh" s "adamw muon" 1
     says "s/adamw-seed1/metrics.csv is not there" err
@@ -231,7 +233,7 @@ no_python() {
     says "there is no python3 (Debian: apt-get install python3-venv)" err
     expect 1 find_python PYTHON=snake
     says "PYTHON is snake, which is not there" err
-    printf '#!/bin/sh\nexit 1\n' > bin/python3
+    printf '#!/bin/sh\ncase $* in *venv* | *no_such*) exit 1 ;; esac\n' > bin/python3
     chmod +x bin/python3
     expect 1 find_python
     says "python3 has no venv module" err
@@ -260,7 +262,7 @@ draws_runs() {
     needs_matplotlib
     stand_in
     expect 0 train --steps 6 --val-every 2 --out a/one
-    printf '7,896,1.' >> a/one/metrics.csv
+    printf '7,896,1.5,3.2e' >> a/one/metrics.csv # still being written
     expect 0 plot a/one
     says "drew a/one/loss.png" out
     expect 0 train --steps 6 --val-every 0 --out a/two

@@ -36,8 +36,8 @@ for optimizer in $optimizers; do
     rate=$(rate_in_list "$list" "$optimizer")
     echo "=== $optimizer $rate"
     # shellcheck disable=SC2086 # the rate is options
-    if one_run "$out/$optimizer" --optimizer "$optimizer" $rate --sample-every 0 "$@" || [ -s "$out/$optimizer/diagnose.jsonl" ]
-    then
+    if one_run "$out/$optimizer" --optimizer "$optimizer" $rate --sample-every 0 "$@" ||
+        [ -s "$out/$optimizer/diagnose.jsonl" ]; then
         runs="$runs $out/$optimizer"
     fi
 done

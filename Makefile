@@ -9,7 +9,7 @@
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
-# make sweep          finds the learning rates that the speedrun uses
+# make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
 # make rules          a short run of every optimizer at its default rates
 # make lab            optimizers on linear regression, for dev/lab/README.md

@@ -7,23 +7,39 @@ make=1
 [ "$1" = --find ] && make=0 && shift
 venv=${TRAIN_GPT_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/train_gpt/venv}
 imports=$(printf 'import %s;' "$@")
+here=$(dirname "$0")
 
 for python in "${PYTHON:-python3}" python3 "$venv/bin/python"; do
-    if "$python" -c "$imports" 2>/dev/null; then
+    if "$python" -c "$imports" 2> /dev/null; then
         echo "$python"
         exit 0
     fi
 done
 [ $make -eq 1 ] || exit 1
 
-echo "creating a Python environment with $* in $venv" >&2
+log=$(mktemp) || exit 1
 requirements=$(mktemp) || exit 1
-trap 'rm -f "$requirements"' EXIT
-for module; do
-    grep "^$module" dev/requirements.txt
-done > "$requirements"
-"${PYTHON:-python3}" -m venv "$venv" >&2 && "$venv/bin/pip" install -q -r "$requirements" >&2 || {
-    echo "cannot create a Python environment with $* (is there a network?)" >&2
+trap 'rm -f "$log" "$requirements"' EXIT
+
+fail() {
+    echo "python.sh: no Python with $wanted: $*" >&2
     exit 1
 }
+last_line() { grep . "$log" | tail -n 1; }
+
+wanted=$*
+python=${PYTHON:-python3}
+if ! command -v "$python" > /dev/null; then
+    [ -z "${PYTHON:-}" ] || fail "PYTHON is $python, which is not there"
+    fail "there is no python3 (Debian: apt-get install python3-venv)"
+fi
+"$python" -c 'import venv, ensurepip' 2> /dev/null ||
+    fail "$python has no venv module to install it with (Debian: apt-get install python3-venv)"
+echo "creating a Python environment with $wanted in $venv" >&2
+for module; do
+    grep "^$module" "$here/requirements.txt"
+done > "$requirements"
+"$python" -m venv "$venv" > "$log" 2>&1 || fail "cannot create $venv: $(last_line)"
+"$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements" > "$log" 2>&1 ||
+    fail "pip cannot install it: $(last_line)"
 echo "$venv/bin/python"

@@ -72,16 +72,16 @@ finish() {
         status=$?
         run=${run%/*}
         case $status in
-            0) row "${run%/*}" "${run#*/}" | tee -a "$out/losses.csv" ;;
+            0) row "${run%/*}" "${run#*/}" | tee -a "$scratch/losses.csv" ;;
             3) echo "${run%/*}, seed ${run#*/}: diverged" ;;
-            *) exit 1 ;;
+            *) echo "run.sh: ${run%/*}, seed ${run#*/} failed with exit status $status" >&2; exit 1 ;;
         esac
     done
     running= started=0
 }
 
 echo "=== training: $train --optimizer muon --lr 2e-2 --aux-lr 2e-3 --threads 1 $* with each --ns, $jobs at once"
-{ echo "# $command; $jobs runs at once: --lr 2e-2 --aux-lr 2e-3 --threads 1 $*"; echo "run,seed,val_loss,optimizer_ms,optimizer_seconds,step_ms"; } > "$out/losses.csv"
+{ echo "# $command; $jobs runs at once: --lr 2e-2 --aux-lr 2e-3 --threads 1 $*"; echo "run,seed,val_loss,optimizer_ms,optimizer_seconds,step_ms"; } > "$scratch/losses.csv"
 running= started=0
 for name in $runs; do
     for seed in $seeds; do
@@ -92,6 +92,7 @@ for name in $runs; do
     done
 done
 finish
+mv "$scratch/losses.csv" "$out/losses.csv" || exit 1
 
 echo
 awk -F, '

@@ -1,14 +1,21 @@
 #!/bin/sh
 # A short run of every optimizer at its default rates: the validation loss it reaches, as a table and a CSV.
-usage='usage: dev/speedrun/rules.sh [--csv FILE] [--out DIR] [-- OPTIONS]
+usage='usage: dev/speedrun/rules.sh [--optimizers NAMES] [--csv FILE] [--out DIR]
+                             [-- OPTIONS]
 
-  --csv      where the table is written as CSV [DIR/rules.csv]
-  --out      where the runs go; it must not exist yet [runs/rules-<time>]
-  OPTIONS    for ./train_gpt [--steps 150 --val-tokens 16384]'
+  --optimizers   [all that ./train_gpt has]
+  --csv          where the table is written as CSV [DIR/rules.csv]
+  --out          where the runs go; given again with the same options, those
+                 that ended are kept [runs/rules-<time>]
+  OPTIONS        for ./train_gpt [--steps 150 --val-tokens 16384]'
+me=rules here=$(dirname "$0")
+. "$here/common.sh"
+log=1
 
-out=runs/rules-$(date +%Y%m%d-%H%M%S) csv=
+out='' csv='' optimizers=''
 while [ $# -gt 0 ]; do
     case $1 in
+        --optimizers) optimizers=$2 ;;
         --csv) csv=$2 ;;
         --out) out=$2 ;;
         --) shift; break ;;
@@ -16,20 +23,26 @@ while [ $# -gt 0 ]; do
     esac
     shift 2 || { echo "$usage" >&2; exit 2; }
 done
-[ ! -e "$out" ] || { echo "rules: $out exists; choose another --out" >&2; exit 2; }
 [ $# -gt 0 ] || set -- --steps 150 --val-tokens 16384
-mkdir -p "$out" || exit 1
-train=${TRAIN_GPT:-./train_gpt} csv=${csv:-$out/rules.csv}
+open_out "options: $*"
+csv=${csv:-$out/rules.csv}
+optimizers=${optimizers:-$("$train" --help | sed -n '/^Optimizers/,/^$/s/^  \([a-z0-9-]*\) .*/\1/p')}
+[ -n "$optimizers" ] || stop 1 "$train --help names no optimizers"
 
-echo "optimizer,lr,first_val_loss,last_val_loss,optimizer_ms" > "$csv"
+echo "optimizer,lr,first_val_loss,last_val_loss,optimizer_ms" > "$csv.tmp" || exit 1
 printf '%-12s %8s %10s %10s %14s\n' optimizer lr 'val before' 'val after' 'optimizer ms'
-for optimizer in $("$train" --help | sed -n '/^Optimizers/,/^$/s/^  \([a-z0-9-]*\) .*/\1/p'); do
-    "$train" --optimizer "$optimizer" --val-every 1000000 --sample-every 0 --keep 1 "$@" --out "$out/$optimizer" \
-        > "$out/$optimizer.txt" 2>&1 || { tail -n 1 "$out/$optimizer.txt" >&2; exit 1; }
-    lr=$(sed -n 's/.*"name": "hidden".*"lr": "\([^"]*\)".*/\1/p' "$out/$optimizer/run.json")
-    awk -F, -v name="$optimizer" -v lr="$lr" -v csv="$csv" '
+for optimizer in $optimizers; do
+    run=$out/$optimizer
+    one_run "$run" --optimizer "$optimizer" --val-every 1000000 --sample-every 0 --keep 1 "$@"
+    awk -F, -v name="$optimizer" -v lr="$(rate_in "$run")" -v csv="$csv.tmp" -v ended=$? '
         NR > 1 && $5 != "" { if (first == "") first = $5; last = $5 }
         NR > 1 && $12 != "" { sum += $12; n++ }
-        END { printf "%-12s %8.3g %10.4f %10.4f %14.1f\n", name, lr, first, last, sum / n
-              printf "%s,%.6g,%.4f,%.4f,%.1f\n", name, lr, first, last, sum / n >> csv }' "$out/$optimizer/metrics.csv"
+        END {
+            first = first != "" ? sprintf("%.4f", first) : "-"
+            last = ended == 3 ? "diverged" : last != "" ? sprintf("%.4f", last) : "-"
+            ms = n ? sprintf("%.1f", sum / n) : "-"
+            printf "%-12s %8.3g %10s %10s %14s\n", name, lr, first, last, ms
+            printf "%s,%.6g,%s,%s,%s\n", name, lr, first, last, ms >> csv
+        }' "$run/metrics.csv"
 done
+mv "$csv.tmp" "$csv" && echo "runs are in $out, the table is $csv"

@@ -1,0 +1,314 @@
+# scripts.sh: sweeps, speedruns and pictures in dev/speedrun, and dev/python.sh; with a tiny model, in a folder of its own.
+
+scripts=$(cd "$here/../../speedrun" && pwd)
+tiny="$size $batch --text $work/story.txt"
+
+# ./gpt in place of train_gpt: notes every call in ./starts. Calls that match $FAILS end with status 1, those that match
+# $DIVERGES with 3, and those that match $STOPS send their parent a signal after the first steps.
+stand_in() {
+    cat > gpt << END
+#!/bin/sh
+echo "\$*" >> "$PWD/starts"
+is() { echo " \$all " | grep -Eq -e "\${1:-^\$}"; }
+all=\$*
+if is "\$FAILS"; then echo "train_gpt: no room at all" >&2; exit 1; fi
+if is "\$DIVERGES"; then "$gpt" "\$@"; echo "train_gpt: diverged in step 3" >&2; exit 3; fi
+is "\$STOPS" || exec "$gpt" "\$@"
+"$gpt" "\$@" &
+child=\$!
+trap 'kill -s TERM \$child' TERM
+for run; do :; done # the last word
+until [ -f "\$run/metrics.csv" ] && [ "\$(wc -l < "\$run/metrics.csv")" -gt 3 ]; do sleep 0.02; done
+kill -s TERM \$PPID
+wait \$child
+wait \$child
+END
+    chmod +x gpt
+    : > starts
+    export TRAIN_GPT="$PWD/gpt" PYTHON=false TRAIN_GPT_VENV="$PWD/none" # no picture, and nothing from the network
+}
+
+starts() { # of how many calls that contain $2
+    [ "$(grep -c -e "$2" starts)" -eq "$1" ] || fail "$(grep -c -e "$2" starts) runs with $2 instead of $1: $(cat starts)"
+}
+
+sweep() { "$scripts/sweep.sh" "$@" -- $tiny --steps 8; }
+speedrun() { "$scripts/speedrun.sh" "$@" -- $tiny --steps 8 --val-every 2; }
+
+# A rate of 1e-9 learns nothing, so that the best is 1e-2.
+sweep_edge() {
+    stand_in
+    cksum "$scripts"/results/* > before
+    expect 1 sweep --grid adamw="1e-9 1e-2" --out s
+    says "the best rate of adamw, 1e-2, is at the edge of its grid (1e-9 1e-2); shift the grid" err
+    [ "$(grep -c '^adamw,1e-[29],,[0-9.]*$' s/sweep.csv)" -eq 2 ] || fail "$(cat s/sweep.csv)"
+    [ ! -e s/rates.csv ] || fail "it wrote rates"
+    export DIVERGES='--lr 0.5 '
+    expect 0 sweep --grid adamw="1e-9 1e-2 0.5" --grid muon="1e-9 1e-2 0.5" --out s
+    says "adamw,0.5,,diverged" s/sweep.csv
+    printf 'optimizer,lr,aux_lr\nadamw,1e-2,\nmuon,1e-2,1e-2\n' > wanted
+    same wanted s/rates.csv
+    starts 1 "--optimizer adamw --lr 1e-9"
+    starts 6 --optimizer
+    expect 2 "$scripts/sweep.sh" --out s -- $tiny --steps 9
+    says "s was begun with other options" err
+    expect 2 sweep --grid adamw="1e-3 fast"
+    says "--grid adamw: 'fast' is no learning rate" err
+    expect 1 sweep
+    [ -f "$(echo runs/sweep-*/sweep.csv)" ] || fail "there is no runs/sweep-<time>"
+    cksum "$scripts"/results/* > after
+    same before after
+}
+run_test "sweep: an edge writes no rates; a shifted grid runs only new ones" sweep_edge
+
+continues_sweep() {
+    stand_in
+    set -- --grid adamw="1e-9 1e-2 0.5" --grid muon="1e-9 1e-2 0.5" -- $tiny --steps 400
+    (export STOPS='adamw --lr 1e-2 '; expect 143 "$scripts/sweep.sh" --out s "$@") || exit 1
+    says "sweep: stopped in s/adamw-1e-2; the same command with --out s goes on" err
+    [ "$(grep -c ^adamw s/sweep.csv)" -eq 1 ] || fail "$(cat s/sweep.csv)"
+    export FAILS='--lr 1e-9 ' # known for adamw, not for muon
+    expect 1 "$scripts/sweep.sh" --out s "$@"
+    says "resuming s/adamw-1e-2 from step_" err
+    says "s/muon-1e-9-1e-2 failed" err
+    [ "$(grep -c '^adamw,.*,,[0-9.]*$' s/sweep.csv)" -eq 3 ] || fail "$(cat s/sweep.csv)"
+}
+run_test "sweep: the same command goes on where it stopped" continues_sweep
+
+sweep_fails() {
+    stand_in
+    export FAILS='--lr 1e-2 '
+    expect 1 sweep --grid adamw="1e-9 1e-2 0.5" --out s
+    says_all "train_gpt: no room at all;s/adamw-1e-2 failed with exit status 1" err
+    [ "$(grep -c ^adamw s/sweep.csv)" -eq 1 ] || fail "$(cat s/sweep.csv)"
+    export TRAIN_GPT=./nothing
+    expect 1 sweep
+    says "./nothing is not there" err
+    [ ! -e runs ] || fail "it left $(ls runs)"
+}
+run_test "sweep: a run that fails is no divergence" sweep_fails
+
+free_name() {
+    stand_in
+    mkdir bin
+    printf '#!/bin/sh\necho now\n' > bin/date
+    chmod +x bin/date
+    for n in 1 2 3; do "$scripts/new_dir.sh" a/b & done > made
+    wait
+    [ "$(sort made | tr '\n' ' ')" = "a/b a/b-2 a/b-3 " ] || fail "$(cat made)"
+    export PATH="$PWD/bin:$PATH"
+    for n in 1 2; do expect 0 speedrun --seeds 1 --optimizers adamw; done
+    for n in 1 2; do expect 0 "$scripts/rules.sh" --optimizers sgd -- $tiny --steps 2; done
+    [ "$(echo runs/*)" = "runs/rules-now runs/rules-now-2 runs/speedrun-now runs/speedrun-now-2" ] || fail "$(ls runs)"
+}
+run_test "speedrun, rules: default folders of one second" free_name
+
+named_rates() {
+    stand_in
+    printf '# mine\noptimizer,lr,aux_lr\nadamw,2e-3,\nsoap,0.01,0.02\r\n' > r.csv
+    expect 0 speedrun --seeds "1 2" --optimizers "adamw soap muon" --rates r.csv --out s
+    printf 'adamw: lr 2e-3 from r.csv\nsoap: lr 0.01, aux lr 0.02 from r.csv\n' > wanted
+    echo "muon: r.csv has no rate for it; its default" >> wanted
+    grep -v '^python.sh' err > rates
+    same wanted rates
+    starts 2 "adamw --lr 2e-3 --seed"
+    starts 2 "soap --lr 0.01 --aux-lr 0.02 --seed"
+    starts 2 "muon --seed"
+    for script in speedrun diagnose; do
+        expect 2 "$scripts/$script.sh" --rates none.csv -- --diagnose 1
+        says "--rates none.csv: there is no such file" err
+    done
+}
+run_test "speedrun: says which rates it uses, and where from" named_rates
+
+bad_rates() { # name, rows, words
+    stand_in
+    printf 'optimizer,lr,aux_lr\n'"$2"'\n' > r.csv
+    expect 2 speedrun --rates r.csv --out s
+    says "$3" err
+    [ ! -e s ] || fail "it made s"
+}
+run_table "speedrun --rates:" bad_rates << 'END'
+one field      | adamw                        | r.csv, line 2: a row is optimizer,lr,aux_lr
+four fields    | adamw,1,2,3                  | r.csv, line 2: a row is optimizer,lr,aux_lr
+no number      | adamw,1e-3\nmuon,fast        | r.csv, line 3: "fast" is no learning rate
+an empty rate  | adamw,,1e-3                  | r.csv, line 2: "" is no learning rate
+a bad aux_lr   | adamw,1,-2                   | r.csv, line 2: "-2" is no learning rate
+two rates      | adamw,1e-3\nadamw,2e-3       | r.csv, line 3: a second rate for adamw
+another header | name,lr,aux_lr               | r.csv, line 2: "lr" is no learning rate
+END
+
+diverging_seed() {
+    stand_in
+    export DIVERGES='--optimizer muon .*--seed 2|--optimizer sgd'
+    expect 0 speedrun --seeds "1 2" --optimizers "adamw muon sgd" --out s
+    says_all "diverged in step 3;s/muon-seed2 diverged;s/sgd-seed1 diverged" err
+    grep -q '^sgd  .* diverged  ' out && grep -q '^muon: 1 of 2 seeds diverged' out || fail "$(cat s/table.txt)"
+    awk -F, '$1 == "muon" && $13 != 1 || $1 == "sgd" && ($13 != 2 || $4 != "") { exit 1 }' s/comparison.csv ||
+        fail "$(cat s/comparison.csv)"
+    says "=== a sample of muon" out
+    grep '=== a sample of sgd' out && fail "a sample of what diverged"
+    expect 0 speedrun --seeds "1 2" --optimizers "adamw muon sgd" --out s
+    starts 6 --seed
+    rm s/adamw-seed1/metrics.csv s/comparison.csv
+    expect 1 "$scripts/compare.sh" s "adamw muon" 1
+    says "s/adamw-seed1/metrics.csv is not there" err
+    [ ! -s out ] && [ ! -e s/comparison.csv ] || fail "half a table"
+}
+run_test "speedrun: what diverged is in the table as diverged" diverging_seed
+
+failing_run() {
+    stand_in
+    export FAILS='--optimizer muon '
+    expect 1 speedrun --seeds 1 --out s
+    says_all "train_gpt: no room at all;s/muon-seed1 failed with exit status 1" err
+    grep 'final loss' out && fail "a table of half the runs"
+    expect 1 "$scripts/rules.sh" --optimizers "sgd muon" --out r -- $tiny --steps 2
+    says_all "train_gpt: no room at all;r/muon failed with exit status 1" err
+    [ ! -e r/rules.csv ] || fail "a table of half the runs"
+    expect 1 "$scripts/diagnose.sh" --optimizers "muon" --out d -- $tiny --steps 2 --diagnose 1
+    says_all "train_gpt: no room at all;d/muon failed with exit status 1" err
+}
+run_test "speedrun, rules, diagnose: end at a run that fails, and say which" failing_run
+
+diverging_rule() {
+    stand_in
+    export DIVERGES='--optimizer lion '
+    expect 0 "$scripts/rules.sh" --optimizers "sgd lion muon" --out r -- $tiny --steps 3
+    grep -q '^lion .* diverged ' out || fail "$(cat out)"
+    says "lion,0.0003,5." r/rules.csv
+    [ "$(grep -c diverged r/rules.csv) $(wc -l < r/rules.csv)" = "1 4" ] || fail "$(cat r/rules.csv)"
+    expect 0 "$scripts/diagnose.sh" --optimizers "lion muon" --out d -- $tiny --steps 2 --diagnose 1
+    says "diagnose: d/lion diverged" err
+    [ -s d/muon/diagnose.jsonl ] || fail "muon was not run"
+}
+run_test "rules, diagnose: go on after a run that diverged" diverging_rule
+
+# One run is over, the next is stopped: the first is kept, the second resumed, the others run. Then one dies without a
+# checkpoint. In the end it is as if nothing had been.
+continues_speedrun() {
+    stand_in
+    long="--seeds 1 -- $tiny --steps 600 --val-every 100"
+    "$scripts/speedrun.sh" --out whole $long > whole.out 2>&1 || fail "$(tail -n 1 whole.out)"
+    : > starts
+    (export STOPS='--optimizer muon '; expect 143 "$scripts/speedrun.sh" --out s $long) || exit 1
+    says "stopped in s/muon-seed1; the same command with --out s goes on" err
+    [ ! -e s/pid ] || fail "it left s/pid"
+    [ -f s/muon-seed1/latest ] || fail "the signal did not reach the program"
+    expect 2 "$scripts/speedrun.sh" --out s -- $tiny --steps 601
+    says "s was begun with other options or rates" err
+    echo $$ > s/pid
+    expect 1 "$scripts/speedrun.sh" --out s $long
+    says "process $$ is at work in s" err
+    rm s/pid
+    expect 0 "$scripts/speedrun.sh" --out s $long
+    says "resuming s/muon-seed1 from step_" err
+    starts 1 "--optimizer adamw"
+    starts 1 "--resume --out s/muon-seed1"
+    same_end s/muon-seed1 whole/muon-seed1
+    rm s/muon-seed1/latest s/muon-seed1/ended
+    expect 0 "$scripts/speedrun.sh" --out s $long
+    says "starting s/muon-seed1 again" err
+    same_end s/muon-seed1 whole/muon-seed1
+    rm s/adamw-seed1/ended # as if it had ended just before its script was killed
+    expect 0 "$scripts/speedrun.sh" --out s $long
+    starts 1 "--optimizer adamw"
+    starts 2 "--optimizer muon"
+    says "to adamw's final loss" out
+    mkdir mine
+    expect 2 "$scripts/speedrun.sh" --out mine $long
+    says "mine exists" err
+}
+run_test "speedrun: the same command goes on where it stopped" continues_speedrun
+
+no_python() {
+    export TRAIN_GPT_VENV="$PWD/venv"
+    mkdir bin
+    for tool in sh dirname grep mktemp rm tail cat mkdir chmod; do
+        ln -s "$(command -v $tool)" bin/$tool
+    done
+    unset PYTHON
+    find_python() { env PATH="$PWD/bin" "$@" "$scripts/../python.sh" no_such_module; }
+    expect 1 find_python
+    says "there is no python3 (Debian: apt-get install python3-venv)" err
+    expect 1 find_python PYTHON=snake
+    says "PYTHON is snake, which is not there" err
+    printf '#!/bin/sh\ncase $* in *venv* | *no_such*) exit 1 ;; esac\n' > bin/python3
+    chmod +x bin/python3
+    expect 1 find_python
+    says "python3 has no venv module" err
+    cat > bin/python3 << 'END'
+#!/bin/sh
+case $* in *no_such_module*) exit 1 ;; "-m venv"*) ;; *) exit 0 ;; esac
+mkdir -p "$3/bin"
+printf '#!/bin/sh\necho WARNING; echo "ERROR: no route to the index"; exit 1\n' > "$3/bin/pip"
+chmod +x "$3/bin/pip"
+END
+    expect 1 find_python
+    says "pip cannot install it: ERROR: no route to the index" err
+    printf '#!/bin/sh\ncase $* in *no_such*) exit 1 ;; -m*) echo "no space left"; exit 1 ;; esac\n' > bin/python3
+    expect 1 find_python
+    says "cannot create $PWD/venv: no space left" err
+}
+run_test "python.sh: says what is missing" no_python
+
+needs_matplotlib() {
+    plotter=$("$scripts/../python.sh" --find matplotlib) || skip "there is no Python with matplotlib"
+}
+plot() { "$plotter" "$scripts/plot.py" "$@"; }
+plot_diagnose() { "$plotter" "$scripts/plot_diagnose.py" --out d "$@"; }
+
+draws_runs() {
+    needs_matplotlib
+    stand_in
+    expect 0 train --steps 6 --val-every 2 --out a/one
+    printf '7,896,1.5,3.2e' >> a/one/metrics.csv # still being written
+    expect 0 plot a/one
+    says "drew a/one/loss.png" out
+    expect 0 train --steps 6 --val-every 0 --out a/two
+    expect 1 plot a/one a/two
+    says "a/two has no validation loss" err
+    expect 0 plot a/two
+    cp -r a/one a/three
+    expect 0 plot a/one a/three
+    [ -s a/loss.png ] && [ -s a/one/loss.svg ] || fail "no pictures: $(cat out)"
+    export DIVERGES='--optimizer muon '
+    expect 0 speedrun --seeds 1 --out s
+    expect 0 plot s
+    says "drew s/comparison.png" out
+    expect 1 plot s/none
+    says "plot.py: s/none is not a directory" err
+    expect 1 plot a
+    says "plot.py: a is no run, for it has no metrics.csv, and no comparison" err
+    head -n 1 a/one/metrics.csv > a/three/metrics.csv
+    expect 1 plot a/three
+    says "a/three/metrics.csv has no rows yet" err
+    rm a/one/run.json
+    expect 1 plot a/one
+    says "plot.py: a/one/run.json: No such file" err
+}
+run_test "plot.py: one run, several, a comparison" draws_runs
+
+draws_spectra() {
+    needs_matplotlib
+    expect 0 train --layers 1 --steps 2 --diagnose 1 --out one
+    expect 0 plot_diagnose one
+    [ -s d-spectra.png ] && [ -s d-rms.png ] || fail "no pictures: $(cat out)"
+    expect 1 plot_diagnose one --layer 1
+    says "--layer 1: the layers are 0" err
+    mkdir other cut
+    sed 's/"h\.0\.attn\./"blocks.3.mixer./; s/"h\.0\.mlp\./"blocks.3.ffn./' one/diagnose.jsonl > other/diagnose.jsonl
+    expect 0 plot_diagnose other
+    expect 1 plot_diagnose one other
+    says "the runs have no layer in common" err
+    sed 's/"h\.0\./"/' one/diagnose.jsonl > cut/diagnose.jsonl
+    expect 1 plot_diagnose cut
+    says "attn.c_attn.weight has no layer in it" err
+    : > cut/diagnose.jsonl
+    expect 1 plot_diagnose cut
+    says "cut/diagnose.jsonl holds no rows: the run needs --diagnose N" err
+    rm cut/diagnose.jsonl
+    expect 1 plot_diagnose cut
+    says "cut/diagnose.jsonl is not there: the run needs --diagnose N" err
+}
+run_test "plot_diagnose.py: one layer, other names, no rows" draws_spectra

@@ -267,14 +267,14 @@ judges:
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
 
-# Each parser's fuzz entry by itself, under AddressSanitizer.
+# Each parser's fuzz entry by itself, under AddressSanitizer, from valid files.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
 fuzz: $(FUZZERS:%=fuzz-%)
-fuzz-%:
-	@mkdir -p $(BUILD)/fuzz/$*
+fuzz-%: $(PROGRAMS)
+	@dev/fuzz/seeds.sh $(BIN)/train_gpt $(BUILD)/fuzz
 	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
-	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
+	$(BUILD)/fuzz_$* -artifact_prefix=$(BUILD)/fuzz_ -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 
 headers:
 	@for h in $(wildcard $(ROOMS:%=%/*.h) dev/*/*.h); do \

@@ -87,4 +87,7 @@ uint64_t hash_bytes(const void *data, size_t size)
     return hash_end(&h);
 }
 
-void hash_format(uint64_t hash, char text[HASH_TEXT]) { snprintf(text, HASH_TEXT, "%016llx", (unsigned long long)hash); }
+void hash_format(uint64_t hash, char text[HASH_TEXT])
+{
+    snprintf(text, HASH_TEXT, "%016llx", (unsigned long long)hash);
+}

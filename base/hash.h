@@ -10,7 +10,7 @@
  */
 typedef struct Hash {
     uint64_t lanes[4];
-    uint64_t total;           /* bytes so far */
+    uint64_t total;            /* bytes so far */
     unsigned char pending[32]; /* of a stripe that is not yet full: total % 32 of them */
 } Hash;
 

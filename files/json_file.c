@@ -75,8 +75,11 @@ int json_file_read_sealed(const char *path, size_t limit, Json **json, Error *e)
         make_seal(text, size - SEAL, seal);
     if (is_sealed && memcmp(text + size - SEAL, seal, SEAL) != 0) {
         free(text);
-        return error_set(e, "%s: was damaged or edited: its content does not match its checksum (after an edit of your own, "
-                            "remove the line \"checksum\" and the comma before it)", path);
+        return error_set(
+            e,
+            "%s: was damaged or edited: its content does not match its checksum (after an edit of your own, "
+            "remove the line \"checksum\" and the comma before it)",
+            path);
     }
     if (parse(path, text, size, json, e) != 0)
         return -1;

@@ -253,7 +253,7 @@ static int resolve_out(Plan *p, Error *e)
         strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&t, &local));
         snprintf(p->out, sizeof p->out, "runs/%s-%s", stamp, p->options.optim.rule);
     }
-    if (!p->options.resume && lstat(p->out, &info) == 0)
+    if (!p->options.resume && p->options.out != NULL && lstat(p->out, &info) == 0)
         return error_set(e, "--out %s exists; choose another directory, or continue its run with --resume", p->out);
     return 0;
 }

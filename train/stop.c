@@ -21,8 +21,8 @@ void stop_catch(void)
     } signals[] = {{SIGINT, true},   {SIGTERM, true},  {SIGHUP, false}, {SIGPIPE, false},
                    {SIGXCPU, false}, {SIGUSR1, false}, {SIGUSR2, false}};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction before, action = {.sa_handler = on_signal,
-                                           .sa_flags = SA_RESTART | (signals[i].twice ? (int)SA_RESETHAND : 0)};
+        struct sigaction before,
+            action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (signals[i].twice ? (int)SA_RESETHAND : 0)};
         if (sigaction(signals[i].number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(signals[i].number, &action, NULL);
     }

@@ -12,10 +12,10 @@ static void test_values(void)
     static const struct {
         size_t size;
         uint64_t hash;
-    } known[] = {{0, 0xef46db3751d8e999u},   {1, 0x2078e1ad38ad738bu},   {3, 0x634d95fc01a189cdu},
-                 {4, 0xeed340908a1ac6c6u},   {7, 0x0da493621d6dc898u},   {8, 0x76f916c7bb523126u},
-                 {31, 0x65c5feb01da7464du},  {32, 0x7665c921c9bf2ec7u},  {33, 0xb5a9d9ef259ae821u},
-                 {63, 0xb0289cd9324034f0u},  {64, 0xfff2525c99bf2005u},  {100, 0x74e502db362efd4cu},
+    } known[] = {{0, 0xef46db3751d8e999u},   {1, 0x2078e1ad38ad738bu},  {3, 0x634d95fc01a189cdu},
+                 {4, 0xeed340908a1ac6c6u},   {7, 0x0da493621d6dc898u},  {8, 0x76f916c7bb523126u},
+                 {31, 0x65c5feb01da7464du},  {32, 0x7665c921c9bf2ec7u}, {33, 0xb5a9d9ef259ae821u},
+                 {63, 0xb0289cd9324034f0u},  {64, 0xfff2525c99bf2005u}, {100, 0x74e502db362efd4cu},
                  {1000, 0x626443c8029d0542u}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         check(hash_bytes(bytes, known[i].size) == known[i].hash, "%zu bytes: %llx", known[i].size,

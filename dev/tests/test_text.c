@@ -13,9 +13,15 @@ static void test_shown(void)
         {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
         {"a\x1b[31mred\nline\ttab\r", "a\\x1b[31mred\\x0aline\\x09tab\\x0d"},
         {"\x7f", "\\x7f"},
-        {"\xc2\x9b" "31m", "\\xc2\\x9b31m"},                     /* CSI as one character */
-        {"\xe2\x80\xae" "txt", "\\xe2\\x80\\xaetxt"},             /* right to left */
-        {"\xe2\x81\xa6" "x\xe2\x80\xa8y", "\\xe2\\x81\\xa6x\\xe2\\x80\\xa8y"}, /* isolate, line separator */
+        {"\xc2\x9b"
+         "31m",
+         "\\xc2\\x9b31m"}, /* CSI as one character */
+        {"\xe2\x80\xae"
+         "txt",
+         "\\xe2\\x80\\xaetxt"}, /* right to left */
+        {"\xe2\x81\xa6"
+         "x\xe2\x80\xa8y",
+         "\\xe2\\x81\\xa6x\\xe2\\x80\\xa8y"}, /* isolate, line separator */
         {"caf\xe9", "caf\\xe9"},
         {"\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80", "\\xc0\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80"},
         {"cut \xe2\x82", "cut \\xe2\\x82"},
@@ -25,7 +31,8 @@ static void test_shown(void)
         char out[128], small[8];
         const size_t length = text_show(out, sizeof out, cases[i][0]);
         check(strcmp(out, cases[i][1]) == 0 && length == strlen(out), "case %zu: %s", i, out);
-        check(text_show(small, sizeof small, cases[i][0]) == length && strlen(small) < sizeof small, "case %zu, cut", i);
+        check(text_show(small, sizeof small, cases[i][0]) == length && strlen(small) < sizeof small, "case %zu, cut",
+              i);
         check(strncmp(small, cases[i][1], strlen(small)) == 0 && text_is_utf8(small), "case %zu, cut: %s", i, small);
         text_show(NULL, 0, cases[i][0]);
     }

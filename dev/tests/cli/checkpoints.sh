@@ -93,7 +93,7 @@ run.json is broken        | edit_json run/run.json 's/}$//'                     
 run.json has no options   | echo '{}' > run/run.json                                    | run.json;options | 2
 latest names what is gone | echo step_000003 > run/latest                               | step_000003 | 2
 state.json is broken      | echo '{"step": 4' > run/step_000004/state.json              | state.json | 2
-state.json lacks a key    | edit_state 's/"tokens"/"token"/'                            | state.json;tokens | 1
+state.json lacks a key    | edit_state '1s/"tokens"/"token"/'                            | state.json;tokens | 1
 state.json is negative    | edit_state 's/"step": 4/"step": -4/'                        | state.json | 2
 state.json is of another  | edit_state 's/"step": 4/"step": 3/'                         | state.json;step 3 | 2
 position is beyond        | edit_state 's/"loader_position": 16/"loader_position": 18446744073709551615/' | data position | 1

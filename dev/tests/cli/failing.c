@@ -48,13 +48,13 @@ static int fails(const char *name, int reason)
     return 1;
 }
 
-#define WRAP(reason, wrong, type, name, parameters, arguments)                     \
-    type name parameters                                                           \
-    {                                                                              \
-        static type(*next) parameters;                                             \
-        if (next == NULL)                                                          \
-            next = (type(*) parameters)real(#name);                                \
-        return fails(#name, reason) ? wrong : next arguments;                      \
+#define WRAP(reason, wrong, type, name, parameters, arguments) \
+    type name parameters                                       \
+    {                                                          \
+        static type(*next) parameters;                         \
+        if (next == NULL)                                      \
+            next = (type(*) parameters)real(#name);            \
+        return fails(#name, reason) ? wrong : next arguments;  \
     }
 
 WRAP(EIO, NULL, FILE *, fopen, (const char *path, const char *mode), (path, mode))
@@ -87,7 +87,10 @@ size_t fwrite(const void *data, size_t size, size_t n, FILE *to)
     static size_t (*next)(const void *, size_t, size_t, FILE *);
     if (next == NULL)
         next = (size_t(*)(const void *, size_t, size_t, FILE *))real("fwrite");
-    return fileno(to) > 2 && fails("fwrite", ENOSPC) ? 0 : next(data, size, n, to);
+    if (fileno(to) <= 2 || !fails("fwrite", ENOSPC))
+        return next(data, size, n, to);
+    to->_flags |= 0x20; /* glibc's error indicator, which ferror reports */
+    return 0;
 }
 
 int fflush(FILE *to)

@@ -127,6 +127,14 @@ FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(C
         $(EMULATED_CFLAGS)
 $(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
+# What --version and records of runs call the source. A commit rebuilds this object alone.
+PRODUCT = $(wildcard Makefile $(foreach suffix,c h cu cuh,*.$(suffix) $(ROOMS:%=%/*.$(suffix)) $(ROOMS:%=%/cuda/*.$(suffix))))
+SOURCE := $(or $(if $(wildcard .git),$(shell git describe --always --dirty --abbrev=10 2>/dev/null)),$\
+               cksum-$(firstword $(shell cat $(sort $(PRODUCT)) | cksum)))
+$(shell echo '$(SOURCE)' | cmp -s - $(BUILD)/source || echo '$(SOURCE)' > $(BUILD)/source)
+$(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
+$(BUILD)/train/version.o: $(BUILD)/source
+
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"

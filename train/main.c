@@ -1,6 +1,7 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
 #include "gpt/gpt.h"
 #include "train/run.h"
+#include "train/version.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -34,7 +35,7 @@ int main(int argc, char **argv)
     else if (options.help)
         options_help(stdout);
     else if (options.version)
-        printf("train_gpt %s\n", TRAIN_GPT_VERSION);
+        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
     else
         status = run_main(&options, &error);
     if (fflush(stdout) != 0 && status == RUN_DONE) {

@@ -299,6 +299,7 @@ safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
+cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

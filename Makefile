@@ -7,6 +7,7 @@
 # make bench          speed and memory, next to PyTorch's if it is installed
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
+# make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
@@ -167,10 +168,10 @@ $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 # It uses warp reductions, which need sm_80.
 $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
 $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
-                             $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+                             $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
 $(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/cuda/%.o) \
-                          $(BUILD)/dev/tests/check.o
+                          $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
 $(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
@@ -180,10 +181,10 @@ $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
 $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
-                                  $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+                                  $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/emulated/%.o) \
-                              $(BUILD)/dev/tests/check.o
+                              $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
@@ -260,7 +261,10 @@ bench: $(BUILD)/bench
 	dev/bench/bench.sh $(BUILD)/bench
 
 bench-optim: $(BUILD)/bench_optim
-	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
+	$(BUILD)/bench_optim
+
+bench-contention: $(PROGRAMS)
+	dev/bench/contention.sh $(BIN)/train_gpt
 
 # Without nvcc there is nothing to time, but the emulated program still counts.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
@@ -315,6 +319,6 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu reference \
-        judges stories fuzz headers debug compile_commands format install clean help
+.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
+        bench-contention reference judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

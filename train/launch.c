@@ -51,15 +51,6 @@ static bool gpu_answers(const char *program)
     return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* GCC's OpenMP lets waiting threads spin for milliseconds. Under any other load that costs the others a time slice in
- * every loop: next to one busy process on two cores, a step of nano took 1.70 s, but 0.23 s with short spins.
- * The library reads this when loaded, so it must be set before. */
-static void spin_briefly(void)
-{
-    if (getenv("OMP_WAIT_POLICY") == NULL)
-        setenv("GOMP_SPINCOUNT", "10000", 0);
-}
-
 int main(int argc, char **argv)
 {
     char cpu[PATH_MOST], cuda[PATH_MOST];
@@ -69,7 +60,6 @@ int main(int argc, char **argv)
     const bool built = access(cuda, X_OK) == 0;
     const bool gpu = built && (strcmp(device, "cuda") == 0 || (strcmp(device, "auto") == 0 && gpu_answers(cuda)));
     const char *program = gpu ? cuda : cpu;
-    spin_briefly();
     execv(program, argv);
     fprintf(stderr, "train_gpt: cannot start %s; run make first\n", program);
     return 1;

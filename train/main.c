@@ -1,4 +1,5 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
+#include "base/threads.h"
 #include "gpt/gpt.h"
 #include "train/run.h"
 #include "train/version.h"
@@ -30,6 +31,7 @@ int main(int argc, char **argv)
         return gpt_probe(&error) == 0 ? 0 : 1;
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
+    threads_choose();
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;
     else if (options.help)

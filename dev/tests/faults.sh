@@ -303,6 +303,13 @@ cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_V
 cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=300"/"GOMP_SPIN=300"/
 cli:threads wait | base/environment.c | s/if (!spins \&\&/if (threads == NULL \&\&/
 cli:little memory | base/environment.c | s/"OPENBLAS_NUM_THREADS=1"/"OPENBLAS_NUM_THREADS=2"/
+cgroup | base/cgroup.c | s/cpus < c->cpus/cpus > c->cpus/
+cgroup | base/cgroup.c | s/outside ? "" : path/path/
+cgroup | base/cgroup.c | s/if (slash == NULL)/if (slash != NULL)/
+cgroup | base/cgroup.c | s/p\[length\] == ',' || p\[length\] == '.0'/true/
+cgroup | base/cgroup.c | s/\*p < '0'/*p < '-'/
+cli:OMP_NUM_THREADS is honoured | base/threads.c | s/chosen = n < THREADS_MOST ? n : THREADS_MOST/chosen = n/
+cli:as many threads as CPUs | base/threads.c | s/omp_get_num_procs()/sysconf(_SC_NPROCESSORS_ONLN)/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

@@ -25,3 +25,61 @@ cramped() {
     esac
 }
 run_test "in little memory it ends all the same" cramped
+
+# --- threads and memory: $gpt says "CPU, 2 threads (why), ..." ---
+
+# Runs the tiny model for a step, under a command if one is given; expects the words in its banner.
+threads_are() { # words, command...
+    words=$1
+    shift
+    rm -rf run
+    expect 0 "$@" "$gpt" --device cpu --layers 1 --heads 1 --width 8 --seq-len 8 --batch-size 2 --steps 1 \
+        --val-every 0 --sample-every 0 --out run
+    says "$words" out
+}
+
+asked() {
+    OMP_NUM_THREADS=3 threads_are "CPU, 3 threads, "
+    OMP_NUM_THREADS=100000 threads_are "CPU, 128 threads (the most; OMP_NUM_THREADS asks for 100000), "
+}
+run_test "OMP_NUM_THREADS is honoured, up to 128 threads" asked
+
+bound() {
+    unset OMP_NUM_THREADS
+    command -v taskset > /dev/null || skip "there is no taskset"
+    cpus=$(getconf _NPROCESSORS_ONLN)
+    [ "$cpus" -gt 1 ] || skip "there is one CPU"
+    threads_are "CPU, 1 thread (affinity to 1 of $cpus CPUs), " taskset -c "$(taskset -cp $$ | sed 's/.*[ ]//; s/[,-].*//')"
+}
+run_test "there are as many threads as CPUs in the affinity" bound
+
+# Makes $group, a control group of version 1 inside this shell's own, with a limit; it goes when the test ends.
+make_group() { # controller, file, limit
+    own=$(sed -n "s/^[0-9]*:\([a-z_]*,\)*$1\(,[a-z_]*\)*://p" /proc/self/cgroup 2> /dev/null)
+    group=/sys/fs/cgroup/$1${own%/}/train_gpt_test_$$
+    mkdir "$group" 2> /dev/null || skip "no control group can be made here"
+    trap 'rmdir "$group"' EXIT
+    (echo "$3" > "$group/$2") 2> /dev/null || skip "no limit can be set here"
+}
+
+# shellcheck disable=SC2016 # the inner shell's
+enter='echo $$ > "$0/cgroup.procs" && exec "$@"'
+
+quotas() {
+    unset OMP_NUM_THREADS
+    [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ] || skip "there is one CPU"
+    make_group cpu cpu.cfs_quota_us 50000
+    threads_are "CPU, 1 thread (CPU quota 0.5), " sh -c "$enter" "$group"
+    echo 110000 > "$group/cpu.cfs_quota_us"
+    threads_are "CPU, 2 threads" sh -c "$enter" "$group"
+    echo 50000 > "$group/cpu.cfs_quota_us"
+    OMP_NUM_THREADS=2 threads_are "CPU, 2 threads, " sh -c "$enter" "$group"
+}
+run_test "there are as many threads as a control group's quota keeps busy" quotas
+
+too_little() {
+    make_group memory memory.limit_in_bytes 299892736
+    expect 1 sh -c "$enter" "$group" "$gpt" --device cpu --model gpt2 --steps 1 --out run
+    says_all "out of memory: this run needs;and only 0.3 are available" err
+}
+run_test "a run that is too large for its control group is refused" too_little

@@ -27,8 +27,12 @@ int main(int argc, char **argv)
     Options options;
     Error error;
     int status = RUN_DONE;
-    if (argc == 2 && strcmp(argv[1], "--probe") == 0) /* the launcher asks whether the device answers */
-        return gpt_probe(&error) == 0 ? 0 : 1;
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
+        const int answer = gpt_probe(&error);
+        if (answer < 0)
+            fprintf(stderr, "%s\n", error.text);
+        return answer == 0 ? 0 : 1;
+    }
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     threads_choose();

@@ -310,6 +310,11 @@ cgroup | base/cgroup.c | s/p\[length\] == ',' || p\[length\] == '.0'/true/
 cgroup | base/cgroup.c | s/\*p < '0'/*p < '-'/
 cli:OMP_NUM_THREADS is honoured | base/threads.c | s/chosen = n < THREADS_MOST ? n : THREADS_MOST/chosen = n/
 cli:as many threads as CPUs | base/threads.c | s/omp_get_num_procs()/sysconf(_SC_NPROCESSORS_ONLN)/
+cli:built for another CPU | train/launch.c | s/!__builtin_cpu_supports(feature)/false/
+cli:found by the PATH | train/launch.c | s/if (access(self, X_OK) == 0)/if (access(self, X_OK) != 0)/
+cli:GPU program | train/launch.c | s/if (WIFSIGNALED(status))/if (false)/
+cli:GPU program | train/launch.c | s/dup2(ends.1., STDERR_FILENO)/dup2(ends[1], STDOUT_FILENO)/
+cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

@@ -83,3 +83,63 @@ too_little() {
     says_all "out of memory: this run needs;and only 0.3 are available" err
 }
 run_test "a run that is too large for its control group is refused" too_little
+
+# --- the launcher, next to programs that only say their names ---
+
+programs() {
+    mkdir bin
+    printf '#!/bin/sh\necho cpu "$@"\n' > bin/train_gpt_cpu
+    chmod +x bin/train_gpt_cpu
+}
+
+# Compiles the launcher for a made-up machine.
+compile_launcher() { # flag, sed expression
+    [ -f "$here/../../../train/launch.c" ] || skip "the source is not there"
+    programs
+    sed "$2" "$here/../../../train/launch.c" > launch.c
+    ${CC:-cc} "$1" launch.c -o bin/train_gpt 2> log || skip "it does not compile here: $(head -n 1 log)"
+}
+
+other_cpu() {
+    compile_launcher -DCPU_FEATURES='NEEDS("sse3") NEEDS("xop")' ''
+    ! grep -q "^flags.* xop" /proc/cpuinfo || skip "this CPU has xop"
+    expect 1 bin/train_gpt --version
+    says "train_gpt: train_gpt_cpu was built for a CPU with xop, which this one lacks; run make clean && make here" err
+}
+run_test "programs built for another CPU are not started" other_cpu
+
+without_proc() {
+    compile_launcher -DFOLDER 's,/proc/self/exe,/nowhere,'
+    PATH=/nowhere::$PWD/bin:$PATH expect 0 train_gpt hello
+    says "cpu hello" out
+    expect 0 bin/train_gpt hello
+    says "cpu hello" out
+    cd bin && PATH=/nowhere: expect 0 train_gpt hello
+}
+run_test "without /proc, its programs are found by the PATH" without_proc
+
+no_gpu() { # what the GPU program does when probed, what is said
+    programs
+    cp "$gpt" bin/train_gpt
+    printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
+    chmod +x bin/train_gpt_cuda
+    expect 0 bin/train_gpt --steps 1
+    says "cpu --steps 1" out
+    [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
+}
+if [ "${DEVICE:-cpu}" = cpu ]; then
+    run_test "a GPU program that cannot run says why" no_gpu 'echo "the driver is old" >&2; echo more >&2; exit 1' \
+        "train_gpt: the GPU program cannot run (the driver is old); using the CPU"
+    run_test "a GPU program that dies is not started" no_gpu 'kill -11 $$' \
+        "train_gpt: the GPU program cannot run (it ended with signal 11); using the CPU"
+    run_test "without a GPU nothing is said of it" no_gpu 'exit 1' ""
+else
+    probe() {
+        CUDA_ON_CPU_DRIVER=12000 expect 1 "$gpt" --probe
+        says "update the driver" err
+        CUDA_ON_CPU_DEVICES=0 expect 1 "$gpt" --probe
+        [ ! -s err ] || fail "stderr says $(head -n 1 err)"
+        expect 0 "$gpt" --probe
+    }
+    run_test "GPU: --probe says why it cannot run, unless there is none" probe
+fi

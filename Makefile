@@ -45,7 +45,7 @@ T =
 # says fmaf. Never -ffast-math: a NaN must stay visible.
 STRICT   = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wvla \
-           -Wno-missing-field-initializers
+           -Wno-missing-field-initializers $(if $(OPENMP),,-Wno-unknown-pragmas -Wno-unused-function)
 override CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE
 LDLIBS   = -lm -lpthread
 

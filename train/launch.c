@@ -3,6 +3,8 @@
  * `--device cpu` and `--device cuda` override this; the chosen program parses all options itself.
  */
 #define _DEFAULT_SOURCE /* readlink */
+#include "base/error.h" /* refuses 32-bit machines */
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 # make bench          speed and memory, next to PyTorch's if it is installed
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
+# make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
@@ -24,7 +25,8 @@
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
-# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native'
+# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native',
+# BUILD=build for objects, BIN=. for programs: with both elsewhere, the sources may be read-only
 
 CC     ?= cc
 CFLAGS ?= -O3 -march=native
@@ -43,7 +45,7 @@ T =
 # says fmaf. Never -ffast-math: a NaN must stay visible.
 STRICT   = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wvla \
-           -Wno-missing-field-initializers
+           -Wno-missing-field-initializers $(if $(OPENMP),,-Wno-unknown-pragmas -Wno-unused-function)
 override CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE
 LDLIBS   = -lm -lpthread
 
@@ -60,19 +62,26 @@ ifeq ($(SAN),1)
 endif
 EMULATED_CFLAGS ?= -O2 -g
 
-# OpenMP, where the compiler has it; without it everything runs on one thread.
-OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
+$(shell mkdir -p $(BUILD))
 
-# OpenBLAS, found by linking a program with it.
+# What the programs ask of a CPU, for the launcher to check: by GCC's and clang's names, "avx2", "sse4.1".
+DEFINED = $(CC) $(CFLAGS) -dM -E -x c /dev/null 2>/dev/null
+CPU_FEATURES := $(shell $(DEFINED) | sed -nE 's/^.define __(S?SSE[34]|SSE4_[12]|POPCNT|AVX2?|FMA|BMI2?|AVX512(F|CD|BW|DQ|VL|V?IFMA|VBMI2?|BITALG|VNNI|VPOPCNTDQ|BF16))__ 1$$/\1/p' | sort | tr A-Z_ a-z.)
+
+# OpenMP and OpenBLAS, found by linking a program with each and running it. Without OpenMP there is one thread.
+OPENMP := $(shell $(CC) -fopenmp dev/probe_openmp.c -o $(BUILD)/probe 2>/dev/null && $(BUILD)/probe 2>/dev/null && echo -fopenmp)
+
 ifneq ($(BLAS),builtin)
   OPENBLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
   OPENBLAS_LIBS   := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
-  HAVE_OPENBLAS   := $(shell $(CC) $(OPENBLAS_CFLAGS) dev/probe_blas.c -o /dev/null $(OPENBLAS_LIBS) 2>/dev/null && echo 1)
+  HAVE_OPENBLAS   := $(shell $(CC) $(OPENBLAS_CFLAGS) dev/probe_blas.c -o $(BUILD)/probe $(OPENBLAS_LIBS) 2>/dev/null && \
+                       $(BUILD)/probe 2>/dev/null && echo 1)
   ifeq ($(HAVE_OPENBLAS),1)
     override CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
     LDLIBS := $(OPENBLAS_LIBS) $(LDLIBS)
   else ifeq ($(BLAS),auto)
-    $(info OpenBLAS is not installed: using built-in routines, which are slower (Debian: apt-get install libopenblas-dev))
+    $(info OpenBLAS is not installed: $(if $(filter avx512f,$(CPU_FEATURES)),on this CPU only QR and eigenvectors are slower without,\
+             built-in routines are slower) (Debian: apt-get install libopenblas-dev))
   else
     $(error BLAS=$(BLAS): OpenBLAS is not installed, or has no cblas.h (Debian: apt-get install libopenblas-dev))
   endif
@@ -81,7 +90,12 @@ endif
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
 # The CUDA twin, compiled if there is an nvcc; its parts take the places of CPU_ONLY.
-NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell command -v $(NVCC) 2>/dev/null))
+NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell PATH="$$PATH:$(CUDA_HOME)/bin:/usr/local/cuda/bin"; command -v $(NVCC)))
+ifneq ($(NVCC_FOUND),)
+  override NVCC := $(NVCC_FOUND)
+else ifneq ($(CUDA),no)
+  $(if $(wildcard /dev/nvidia0 /dev/dxg),$(info there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built))
+endif
 # release 12.8 as 1208
 NVCC_VERSION := $(if $(NVCC_FOUND),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | \
                                           awk '{ print 100 * $$1 + $$2 }'))
@@ -122,10 +136,18 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 
 all: $(PROGRAMS)
 
-# Objects depend on the flags too: another BLAS or compiler rebuilds them.
-FLAGS = $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
-        $(EMULATED_CFLAGS)
-$(shell mkdir -p $(BUILD); echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
+# Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
+FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+        $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
+$(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
+
+# What --version and records of runs call the source. A commit rebuilds this object alone.
+PRODUCT = $(wildcard Makefile $(foreach suffix,c h cu cuh,*.$(suffix) $(ROOMS:%=%/*.$(suffix)) $(ROOMS:%=%/cuda/*.$(suffix))))
+SOURCE := $(or $(if $(wildcard .git),$(shell git describe --always --dirty --abbrev=10 2>/dev/null)),$\
+               cksum-$(firstword $(shell cat $(sort $(PRODUCT)) | cksum)))
+$(shell echo '$(SOURCE)' | cmp -s - $(BUILD)/source || echo '$(SOURCE)' > $(BUILD)/source)
+$(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
+$(BUILD)/train/version.o: $(BUILD)/source
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -142,10 +164,18 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 	@echo "  CXX   $< (for the CPU)"
 	@$(CXX) $(EMULATED) $(EMULATED_CFLAGS) -MMD -MP -c $< -o $@
 
-LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) -lcublas -lcublasLt -lcusolver $(LDLIBS)
+# The toolkit's libraries need not be where the loader looks.
+TOOLKIT = $(patsubst %/bin/,%,$(dir $(realpath $(HAVE_NVCC))))
+CUDA_LIBRARIES = $(firstword $(dir $(wildcard $(TOOLKIT)/lib64/libcublas.so $(TOOLKIT)/targets/*/lib/libcublas.so)))
+LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) \
+            $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(LDLIBS)
 LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
+# The launcher starts on every CPU, to say which one the others were built for.
+$(BIN)/train_gpt $(BUILD)/train/launch.o: override CFLAGS := $(filter-out $(filter-out -m32 -m64,$(filter -m%,$(CFLAGS))),$(CFLAGS))
+$(BUILD)/train/launch.o: override CPPFLAGS += -DCPU_FEATURES='${CPU_FEATURES:%=NEEDS("%")}'
+$(BIN)/train_gpt: override LDLIBS :=
 $(BIN)/train_gpt: $(BUILD)/train/launch.o
 	$(LINK)
 $(BIN)/train_gpt_cpu: $(BUILD)/train/main.o $(OBJECTS)
@@ -159,10 +189,10 @@ $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 # It uses warp reductions, which need sm_80.
 $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
 $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
-                             $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+                             $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
 $(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/cuda/%.o) \
-                          $(BUILD)/dev/tests/check.o
+                          $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
 $(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
@@ -172,10 +202,10 @@ $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
 $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
-                                  $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o
+                                  $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
 $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/emulated/%.o) \
-                              $(BUILD)/dev/tests/check.o
+                              $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
@@ -252,7 +282,10 @@ bench: $(BUILD)/bench
 	dev/bench/bench.sh $(BUILD)/bench
 
 bench-optim: $(BUILD)/bench_optim
-	GOMP_SPINCOUNT=10000 $(BUILD)/bench_optim
+	$(BUILD)/bench_optim
+
+bench-contention: $(PROGRAMS)
+	dev/bench/contention.sh $(BIN)/train_gpt
 
 # Without nvcc there is nothing to time, but the emulated program still counts.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
@@ -304,9 +337,9 @@ clean:
 	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^CC=/p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu reference \
-        judges stories fuzz headers debug compile_commands format install clean help
+.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
+        bench-contention reference judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

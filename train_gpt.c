@@ -907,9 +907,10 @@ const char *gpt_device_name(void) { return NULL; }
 
 const char *gpt_device(void)
 {
-    static char text[160];
-    snprintf(text, sizeof text, "CPU, %zu thread%s, %s", threads_count(), threads_count() == 1 ? "" : "s",
-             matmul_backend());
+    static char text[224];
+    const char *reason = threads_reason();
+    snprintf(text, sizeof text, "CPU, %zu thread%s%s%s%s, %s", threads_count(), threads_count() == 1 ? "" : "s",
+             *reason != '\0' ? " (" : "", reason, *reason != '\0' ? ")" : "", matmul_backend());
     return text;
 }
 

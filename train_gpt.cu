@@ -1533,12 +1533,14 @@ int gpt_probe(Error *e)
         CUDA_CHECK(cudaDriverGetVersion(&driver)); /* 0: there is none */
         CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
         if (driver == 0)
-            return error_set(e, "no GPU answers: the driver is not installed");
+            return -error_set(e, "no GPU answers: the driver is not installed");
         return error_set(e, "the GPU's driver supports CUDA %d.%d, this program needs %d.%d: update the driver",
                          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     }
-    if (status != cudaSuccess || count == 0)
-        return error_set(e, "no GPU answers: %s", status != cudaSuccess ? cudaGetErrorString(status) : "there is none");
+    if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+        return -error_set(e, "no GPU answers: there is none");
+    if (status != cudaSuccess)
+        return error_set(e, "no GPU answers: %s", cudaGetErrorString(status));
     const cudaDeviceProp device = device_properties();
     if (device.major < OLDEST_DEVICE || (device.major == OLDEST_DEVICE && device.minor < 5))
         return error_set(e, "%s has compute capability %d.%d; this program needs 7.5 or newer (or use --device cpu)",

@@ -1,6 +1,10 @@
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
+#if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ < 8
+#error "train_gpt needs a 64-bit machine"
+#endif
+
 /*
  * How functions report failure: they return 0, or -1 after writing one clear sentence into the caller's Error. Only
  * main() prints it and exits.

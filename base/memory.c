@@ -1,8 +1,9 @@
 #define _DEFAULT_SOURCE /* madvise */
 #include "base/memory.h"
 
+#include "base/cgroup.h"
+
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,26 +32,11 @@ int memory_floats(size_t n, const char *what, float **out, Error *e)
 
 void memory_free(void *p) { free(p); }
 
-static size_t control_group_limit(void)
-{
-    static const char *const files[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        FILE *f = fopen(files[i], "r");
-        unsigned long long limit = 0;
-        const int found = f != NULL ? fscanf(f, "%llu", &limit) : 0; /* "max" does not match */
-        if (f != NULL)
-            fclose(f);
-        if (found == 1)
-            return (size_t)limit;
-    }
-    return SIZE_MAX;
-}
-
 size_t memory_present(void)
 {
     const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
     if (pages <= 0 || page_bytes <= 0)
         return 0;
-    const size_t machine = (size_t)pages * (size_t)page_bytes, group = control_group_limit();
+    const size_t machine = (size_t)pages * (size_t)page_bytes, group = cgroup_here().memory;
     return machine < group ? machine : group;
 }

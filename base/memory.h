@@ -10,7 +10,7 @@
 int memory_floats(size_t n, const char *what, float **out, Error *e);
 void memory_free(void *p);
 
-/* Bytes of memory this process may use: the machine's or its control group's, whichever is less. 0: unknown. */
+/* Bytes of memory this process may use: the machine's or its control groups', whichever is less. 0: unknown. */
 size_t memory_present(void);
 
 #endif

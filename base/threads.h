@@ -15,4 +15,14 @@ static inline size_t threads_index(void) { return 0; }
 static inline void threads_set(size_t n) { (void)n; }
 #endif
 
+/* OpenBLAS (as Debian builds it) aborts when more threads call it at once than it has buffers for. */
+enum { THREADS_MOST = 128 };
+
+/* Sets the number of threads for a program that was told none: OMP_NUM_THREADS, or one for each CPU that this process
+ * may use by its affinity and its control groups' quota, rounded up. At most THREADS_MOST. */
+void threads_choose(void);
+
+/* Why there are as many, where that is not simply the number of CPUs: "CPU quota 0.5"; otherwise "". Static storage. */
+const char *threads_reason(void);
+
 #endif

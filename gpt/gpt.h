@@ -295,7 +295,7 @@ GptKind gpt_kind(void);
 /* The dtype that suits the device and the model. */
 GptDtype gpt_default_dtype(const GptConfig *config);
 
-/* Checks that the device is present and can run this program. */
+/* Checks that the device is present and can run this program. 1 instead of -1 if there is simply none, or no driver. */
 int gpt_probe(Error *e);
 
 /* Bytes of device memory available to this process; 0: unknown. */

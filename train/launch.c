@@ -3,6 +3,8 @@
  * `--device cpu` and `--device cuda` override this; the chosen program parses all options itself.
  */
 #define _DEFAULT_SOURCE /* readlink */
+#include "base/error.h" /* refuses 32-bit machines */
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_MOST = 4096, WRONG_COMMAND = 2 };
+enum { PATH_MOST = 4096, WHY_MOST = 512, WRONG_COMMAND = 2 };
 
 /* The value of the last --device, or "auto". */
 static const char *asked_device(int argc, char **argv)
@@ -25,6 +27,23 @@ static const char *asked_device(int argc, char **argv)
     return device;
 }
 
+/* This program's path, where the system has no /proc: argv[0], or where the PATH has it. */
+static void find_self(char *self, const char *argv0)
+{
+    const char *path = getenv("PATH");
+    snprintf(self, PATH_MOST, "%s", argv0);
+    if (strchr(argv0, '/') != NULL)
+        return;
+    while (path != NULL) {
+        const int length = (int)strcspn(path, ":"); /* an empty folder is the current one */
+        snprintf(self, PATH_MOST, "%.*s%s%s", length, path, length == 0 ? "./" : "/", argv0);
+        if (access(self, X_OK) == 0)
+            return;
+        path = path[length] == ':' ? path + length + 1 : NULL;
+    }
+    snprintf(self, PATH_MOST, "./%s", argv0);
+}
+
 /* The path of `name` in this program's directory. */
 static bool beside(char *path, const char *argv0, const char *name)
 {
@@ -33,43 +52,73 @@ static bool beside(char *path, const char *argv0, const char *name)
     if (n > 0)
         self[n] = '\0';
     else
-        snprintf(self, sizeof self, "%s", argv0);
+        find_self(self, argv0);
     const char *slash = strrchr(self, '/');
     const int length = slash != NULL ? (int)(slash + 1 - self) : 0;
-    return snprintf(path, PATH_MOST, "%.*s%s%s", length, self, length == 0 ? "./" : "", name) < PATH_MOST;
+    return snprintf(path, PATH_MOST, "%.*s%s", length, self, name) < PATH_MOST;
 }
 
-/* Whether `program --probe` reports a GPU. */
-static bool gpu_answers(const char *program)
+/* A feature of CPUs that the programs were compiled for and this CPU lacks; NULL if there is none. */
+static const char *missing_feature(void)
 {
-    int status = 1;
+#ifdef CPU_FEATURES /* NEEDS("avx2") NEEDS("fma"), by the Makefile; this file is compiled for any CPU */
+#define NEEDS(feature)                    \
+    if (!__builtin_cpu_supports(feature)) \
+        return feature;
+    CPU_FEATURES
+#endif
+    return NULL;
+}
+
+/* Whether `program --probe` finds a GPU. If not, `why` is what it said, "" if there is simply none. */
+static bool gpu_answers(const char *program, char why[WHY_MOST])
+{
+    int ends[2], status = 1;
+    size_t said = 0;
+    ssize_t n = 0;
+    why[0] = '\0';
+    if (pipe(ends) != 0)
+        return false;
     const pid_t child = fork();
     if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
         execl(program, program, "--probe", (char *)NULL);
         _exit(1);
     }
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* GCC's OpenMP lets waiting threads spin for milliseconds. Under any other load that costs the others a time slice in
- * every loop: next to one busy process on two cores, a step of nano took 1.70 s, but 0.23 s with short spins.
- * The library reads this when loaded, so it must be set before. */
-static void spin_briefly(void)
-{
-    if (getenv("OMP_WAIT_POLICY") == NULL)
-        setenv("GOMP_SPINCOUNT", "10000", 0);
+    close(ends[1]);
+    while (said < WHY_MOST - 1 && (n = read(ends[0], why + said, WHY_MOST - 1 - said)) > 0)
+        said += (size_t)n;
+    close(ends[0]);
+    why[said] = '\0';
+    why[strcspn(why, "\n")] = '\0';
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return false;
+    if (WIFSIGNALED(status))
+        snprintf(why, WHY_MOST, "it ended with signal %d", WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 int main(int argc, char **argv)
 {
-    char cpu[PATH_MOST], cuda[PATH_MOST];
+    char cpu[PATH_MOST], cuda[PATH_MOST], why[WHY_MOST] = "";
     const char *device = asked_device(argc, argv);
     if (!beside(cpu, argv[0], "train_gpt_cpu") || !beside(cuda, argv[0], "train_gpt_cuda"))
         return WRONG_COMMAND;
+    const char *missing = missing_feature();
     const bool built = access(cuda, X_OK) == 0;
-    const bool gpu = built && (strcmp(device, "cuda") == 0 || (strcmp(device, "auto") == 0 && gpu_answers(cuda)));
+    const bool gpu = missing == NULL && built &&
+                     (strcmp(device, "cuda") == 0 || (strcmp(device, "auto") == 0 && gpu_answers(cuda, why)));
     const char *program = gpu ? cuda : cpu;
-    spin_briefly();
+    if (missing != NULL) {
+        fprintf(stderr,
+                "train_gpt: %s was built for a CPU with %s, which this one lacks; run make clean && make here\n",
+                strrchr(program, '/') + 1, missing);
+        return 1;
+    }
+    if (!gpu && *why != '\0')
+        fprintf(stderr, "train_gpt: the GPU program cannot run (%s); using the CPU\n", why);
     execv(program, argv);
     fprintf(stderr, "train_gpt: cannot start %s; run make first\n", program);
     return 1;

@@ -1,6 +1,8 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
+#include "base/threads.h"
 #include "gpt/gpt.h"
 #include "train/run.h"
+#include "train/version.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -25,16 +27,21 @@ int main(int argc, char **argv)
     Options options;
     Error error;
     int status = RUN_DONE;
-    if (argc == 2 && strcmp(argv[1], "--probe") == 0) /* the launcher asks whether the device answers */
-        return gpt_probe(&error) == 0 ? 0 : 1;
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
+        const int answer = gpt_probe(&error);
+        if (answer < 0)
+            fprintf(stderr, "%s\n", error.text);
+        return answer == 0 ? 0 : 1;
+    }
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
+    threads_choose();
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;
     else if (options.help)
         options_help(stdout);
     else if (options.version)
-        printf("train_gpt %s\n", TRAIN_GPT_VERSION);
+        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
     else
         status = run_main(&options, &error);
     if (fflush(stdout) != 0 && status == RUN_DONE) {

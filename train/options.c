@@ -2,6 +2,7 @@
 
 #include "base/nearest.h"
 #include "base/text.h"
+#include "base/threads.h"
 
 #include <errno.h>
 #include <math.h>
@@ -28,9 +29,6 @@ typedef struct Option {
     size_t set;         /* offset of the flag that notes it; 0: none */
     const char *zero;   /* SIZE: the word for 0 */
 } Option;
-
-/* OpenBLAS (as Debian builds it) aborts when more threads call it at once than it has buffers for. */
-enum { OPENBLAS_THREADS_MOST = 128 };
 
 #define AT(field) offsetof(Options, field)
 #define HYPER_ROW(id, pre, field, note)                                              \
@@ -133,7 +131,7 @@ static const Option rows[] = {
      AT(diagnose), .may_change = true},
     {NULL, "resume", NULL, "continue the run in --out from its last checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
-    {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = OPENBLAS_THREADS_MOST,
+    {NULL, "threads", "N", "CPU threads, at most 128; 0: all [0]", SIZE, AT(threads), .most = THREADS_MOST,
      .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
     {NULL, "dtype", "NAME", "of products: fp32, tf32 or bf16; the CPU has only fp32 [auto: bf16 if the GPU has it]",

@@ -3,8 +3,6 @@
 
 #include "train/options.h"
 
-#define TRAIN_GPT_VERSION "0.1.0"
-
 /* Exit statuses of the program; 128 + N if signal N stopped the run. */
 enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3 };
 

@@ -4,5 +4,4 @@
 bench=$1
 shift
 python=$(dev/python.sh --find torch) && export BENCH_TORCH="$python dev/bench/bench_torch.py"
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
 exec "$bench" "$@"

@@ -299,6 +299,22 @@ safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
+cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/
+cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=300"/"GOMP_SPIN=300"/
+cli:threads wait | base/environment.c | s/if (!spins \&\&/if (threads == NULL \&\&/
+cli:little memory | base/environment.c | s/"OPENBLAS_NUM_THREADS=1"/"OPENBLAS_NUM_THREADS=2"/
+cgroup | base/cgroup.c | s/cpus < c->cpus/cpus > c->cpus/
+cgroup | base/cgroup.c | s/outside ? "" : path/path/
+cgroup | base/cgroup.c | s/if (slash == NULL)/if (slash != NULL)/
+cgroup | base/cgroup.c | s/p\[length\] == ',' || p\[length\] == '.0'/true/
+cgroup | base/cgroup.c | s/\*p < '0'/*p < '-'/
+cli:OMP_NUM_THREADS is honoured | base/threads.c | s/chosen = n < THREADS_MOST ? n : THREADS_MOST/chosen = n/
+cli:as many threads as CPUs | base/threads.c | s/omp_get_num_procs()/sysconf(_SC_NPROCESSORS_ONLN)/
+cli:built for another CPU | train/launch.c | s/!__builtin_cpu_supports(feature)/false/
+cli:found by the PATH | train/launch.c | s/if (access(self, X_OK) == 0)/if (access(self, X_OK) != 0)/
+cli:GPU program | train/launch.c | s/if (WIFSIGNALED(status))/if (false)/
+cli:GPU program | train/launch.c | s/dup2(ends.1., STDERR_FILENO)/dup2(ends[1], STDOUT_FILENO)/
+cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

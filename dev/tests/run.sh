@@ -9,7 +9,6 @@ programs=" $* "
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT-10000} # as the launcher does, see train/launch.c
 
 # Whether a command is to be run: always without NAME; with NAME only if one of the programs is among its words.
 wanted() {

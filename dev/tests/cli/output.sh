@@ -58,6 +58,6 @@ helps() {
     done
     [ ! -s err ] || fail "stderr says $(head -n 1 err)"
     expect 0 "$gpt" --version
-    grep -Eq '^train_gpt [0-9]+\.[0-9]+' out || fail "$(cat out)"
+    grep -Eq '^train_gpt [0-9]+\.[0-9.]+ \((.*[0-9a-f]{10}(-dirty)?|cksum-[0-9]+)\)$' out || fail "$(cat out)"
 }
-run_test "--help lists every option, --version says one line" helps
+run_test "--help lists every option, --version says one line with the source" helps

@@ -1,0 +1,39 @@
+#include "base/threads.h"
+
+#include "base/cgroup.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#ifdef _OPENMP
+static char reason[64];
+static size_t chosen;
+
+void threads_choose(void)
+{
+    const char *asked = getenv("OMP_NUM_THREADS");
+    size_t n = threads_count();
+    if (asked == NULL || *asked == '\0') {
+        const double quota = cgroup_here().cpus;
+        const long online = sysconf(_SC_NPROCESSORS_ONLN);
+        n = (size_t)omp_get_num_procs();
+        if (online > (long)n)
+            snprintf(reason, sizeof reason, "affinity to %zu of %ld CPUs", n, online);
+        if (quota > 0 && ceil(quota) < (double)n) {
+            n = (size_t)ceil(quota);
+            snprintf(reason, sizeof reason, "CPU quota %.3g", quota);
+        }
+    } else if (n > THREADS_MOST)
+        snprintf(reason, sizeof reason, "the most; OMP_NUM_THREADS asks for %zu", n);
+    chosen = n < THREADS_MOST ? n : THREADS_MOST;
+    threads_set(chosen);
+}
+
+const char *threads_reason(void) { return threads_count() == chosen ? reason : ""; }
+#else
+void threads_choose(void) {}
+
+const char *threads_reason(void) { return ""; }
+#endif

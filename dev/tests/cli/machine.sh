@@ -1,0 +1,145 @@
+# machine.sh: what the machine lends: threads and how they wait, quotas of control groups, memory, another CPU.
+
+waits() {
+    unset OMP_WAIT_POLICY GOMP_SPINCOUNT
+    OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
+    grep -q GOMP_SPINCOUNT err || skip "not GCC's OpenMP"
+    says "GOMP_SPINCOUNT = '300'" err
+    GOMP_SPINCOUNT=77 OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
+    says "GOMP_SPINCOUNT = '77'" err
+    OMP_WAIT_POLICY=active OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
+    grep -q "GOMP_SPINCOUNT = '300'" err && fail "OMP_WAIT_POLICY is not honoured"
+    return 0
+}
+run_test "threads wait briefly, unless the environment says how" waits
+
+# OpenBLAS's own threads cannot be started there, and the program used to wait for them when it ended.
+cramped() {
+    command -v timeout > /dev/null || skip "there is no timeout"
+    # shellcheck disable=SC3045 # where ulimit has -v
+    (ulimit -v 150000 && exec timeout -s KILL 20 "$gpt" --device cpu --version) > out 2> err
+    case $? in
+    0) ;;
+    137) fail "it hangs" ;;
+    *) skip "$(head -n 1 err)" ;; # a sanitizer's
+    esac
+}
+run_test "in little memory it ends all the same" cramped
+
+# --- threads and memory: $gpt says "CPU, 2 threads (why), ..." ---
+
+# Runs the tiny model for a step, under a command if one is given; expects the words in its banner.
+threads_are() { # words, command...
+    words=$1
+    shift
+    rm -rf run
+    expect 0 "$@" "$gpt" --device cpu --layers 1 --heads 1 --width 8 --seq-len 8 --batch-size 2 --steps 1 \
+        --val-every 0 --sample-every 0 --out run
+    says "$words" out
+}
+
+asked() {
+    OMP_NUM_THREADS=3 threads_are "CPU, 3 threads, "
+    OMP_NUM_THREADS=100000 threads_are "CPU, 128 threads (the most; OMP_NUM_THREADS asks for 100000), "
+}
+run_test "OMP_NUM_THREADS is honoured, up to 128 threads" asked
+
+bound() {
+    unset OMP_NUM_THREADS
+    command -v taskset > /dev/null || skip "there is no taskset"
+    cpus=$(getconf _NPROCESSORS_ONLN)
+    [ "$cpus" -gt 1 ] || skip "there is one CPU"
+    threads_are "CPU, 1 thread (affinity to 1 of $cpus CPUs), " taskset -c "$(taskset -cp $$ | sed 's/.*[ ]//; s/[,-].*//')"
+}
+run_test "there are as many threads as CPUs in the affinity" bound
+
+# Makes $group, a control group of version 1 inside this shell's own, with a limit; it goes when the test ends.
+make_group() { # controller, file, limit
+    own=$(sed -n "s/^[0-9]*:\([a-z_]*,\)*$1\(,[a-z_]*\)*://p" /proc/self/cgroup 2> /dev/null)
+    group=/sys/fs/cgroup/$1${own%/}/train_gpt_test_$$
+    mkdir "$group" 2> /dev/null || skip "no control group can be made here"
+    trap 'rmdir "$group"' EXIT
+    (echo "$3" > "$group/$2") 2> /dev/null || skip "no limit can be set here"
+}
+
+# shellcheck disable=SC2016 # the inner shell's
+enter='echo $$ > "$0/cgroup.procs" && exec "$@"'
+
+quotas() {
+    unset OMP_NUM_THREADS
+    [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ] || skip "there is one CPU"
+    make_group cpu cpu.cfs_quota_us 50000
+    threads_are "CPU, 1 thread (CPU quota 0.5), " sh -c "$enter" "$group"
+    echo 110000 > "$group/cpu.cfs_quota_us"
+    threads_are "CPU, 2 threads" sh -c "$enter" "$group"
+    echo 50000 > "$group/cpu.cfs_quota_us"
+    OMP_NUM_THREADS=2 threads_are "CPU, 2 threads, " sh -c "$enter" "$group"
+}
+run_test "there are as many threads as a control group's quota keeps busy" quotas
+
+too_little() {
+    make_group memory memory.limit_in_bytes 299892736
+    expect 1 sh -c "$enter" "$group" "$gpt" --device cpu --model gpt2 --steps 1 --out run
+    says_all "out of memory: this run needs;and only 0.3 are available" err
+}
+run_test "a run that is too large for its control group is refused" too_little
+
+# --- the launcher, next to programs that only say their names ---
+
+programs() {
+    mkdir bin
+    printf '#!/bin/sh\necho cpu "$@"\n' > bin/train_gpt_cpu
+    chmod +x bin/train_gpt_cpu
+}
+
+# Compiles the launcher for a made-up machine.
+source=$(cd "$here/../../.." && pwd)
+compile_launcher() { # flag, sed expression
+    programs
+    sed "$2" "$source/train/launch.c" > launch.c
+    ${CC:-cc} -I"$source" "$1" launch.c -o bin/train_gpt 2> log || skip "it does not compile here: $(head -n 1 log)"
+}
+
+other_cpu() {
+    compile_launcher -DCPU_FEATURES='NEEDS("sse3") NEEDS("xop")' ''
+    ! grep -q "^flags.* xop" /proc/cpuinfo || skip "this CPU has xop"
+    expect 1 bin/train_gpt --version
+    says "train_gpt: train_gpt_cpu was built for a CPU with xop, which this one lacks; run make clean && make here" err
+}
+run_test "programs built for another CPU are not started" other_cpu
+
+without_proc() {
+    compile_launcher -O1 's,/proc/self/exe,/nowhere,'
+    PATH=/nowhere::$PWD/bin:$PATH expect 0 train_gpt hello
+    says "cpu hello" out
+    expect 0 bin/train_gpt hello
+    says "cpu hello" out
+    cd bin && PATH=/nowhere: expect 0 train_gpt hello
+}
+run_test "without /proc, its programs are found by the PATH" without_proc
+
+no_gpu() { # what the GPU program does when probed, what is said
+    programs
+    cp "$gpt" bin/train_gpt
+    printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
+    chmod +x bin/train_gpt_cuda
+    expect 0 bin/train_gpt --steps 1
+    says "cpu --steps 1" out
+    [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
+}
+if [ "${DEVICE:-cpu}" = cpu ]; then
+    run_test "a GPU program that cannot run says why" no_gpu 'echo "the driver is old" >&2; echo more >&2; exit 1' \
+        "train_gpt: the GPU program cannot run (the driver is old); using the CPU"
+    run_test "a GPU program that dies is not started" no_gpu 'kill -11 $$' \
+        "train_gpt: the GPU program cannot run (it ended with signal 11); using the CPU"
+    run_test "without a GPU nothing is said of it" no_gpu 'exit 1' ""
+else
+    probe() {
+        CUDA_ON_CPU_DRIVER=12000 expect 1 "$gpt" --probe
+        says "update the driver" err
+        CUDA_ON_CPU_DEVICES=0 expect 1 "$gpt" --probe
+        [ ! -s err ] || fail "stderr says $(head -n 1 err)"
+        expect 0 "$gpt" --probe
+    }
+    run_test "GPU: --probe says why it cannot run, unless there is none" probe
+fi

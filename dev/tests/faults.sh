@@ -296,6 +296,9 @@ cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, ho
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
 safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
+hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
+hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
+hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 TABLE

@@ -1,13 +1,17 @@
 #include "base/error.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
 int error_set(Error *e, const char *format, ...)
 {
+    char sentence[sizeof e->text + 4]; /* longer than what is kept: a character that it cuts is not shown */
     va_list args;
     va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
+    vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
+    text_show(e->text, sizeof e->text, sentence);
     return -1;
 }

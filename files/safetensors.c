@@ -79,14 +79,12 @@ static void header_free(Header *h)
 __attribute__((format(printf, 4, 5))) static int refuse(const Header *h, const char *tensor, Error *e,
                                                         const char *format, ...)
 {
-    char name[128];
     Error fault;
-    json_escape(name, sizeof name, tensor);
     va_list args;
     va_start(args, format);
     vsnprintf(fault.text, sizeof fault.text, format, args);
     va_end(args);
-    return error_set(e, "%s: tensor \"%s\" %s", h->path, name, fault.text);
+    return error_set(e, "%s: tensor \"%.120s\" %s", h->path, tensor, fault.text);
 }
 
 static int check_metadata(const Header *h, Error *e)
@@ -154,11 +152,8 @@ static int read_entry(const Header *h, const Json *tensor, SafetensorsEntry *ent
     const char *dtype = json_string(json_get(tensor, "dtype"));
     if (dtype == NULL)
         return refuse(h, entry->name, e, "has no dtype");
-    if (!find_dtype(dtype, &entry->dtype)) {
-        char quoted[32];
-        json_escape(quoted, sizeof quoted, dtype);
-        return refuse(h, entry->name, e, "has the unknown dtype \"%s\"", quoted);
-    }
+    if (!find_dtype(dtype, &entry->dtype))
+        return refuse(h, entry->name, e, "has the unknown dtype \"%.30s\"", dtype);
     if (read_shape(h, json_get(tensor, "shape"), entry, e) != 0)
         return -1;
     return read_offsets(h, json_get(tensor, "data_offsets"), entry, e);

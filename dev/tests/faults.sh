@@ -299,6 +299,9 @@ safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
 hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
 hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/
+text | base/text.c | s/code <= 0x202e/code < 0x202e/
+text | base/text.c | s/whole + length < capacity/whole + length <= capacity/
+text | base/error.c | s/sizeof e->text + 4/sizeof e->text/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 TABLE

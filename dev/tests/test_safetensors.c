@@ -284,7 +284,7 @@ static const struct {
     {"{\"x\":{" F32_2 ",\"data_offsets\":[0,8]},\"x\":{" F32_2 ",\"data_offsets\":[8,16]}}", 16, "key \"x\" twice"},
     {"{\"x\":{" F32_2 ",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "key \"shape\" twice"},
     {"{\"x\":[]}", 0, "\"x\" is not described by an object"},
-    {"{\"a\\nb\":1}", 0, "\"a\\nb\" is not described by an object"},
+    {"{\"a\\nb\":1}", 0, "\"a\\x0ab\" is not described by an object"},
     {"{\"x\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "\"x\" has no dtype"},
     {"{\"x\":{\"dtype\":1,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "\"x\" has no dtype"},
     {"{\"x\":{\"dtype\":\"F31\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "unknown dtype \"F31\""},

@@ -7,7 +7,7 @@
 
 int error_set(Error *e, const char *format, ...)
 {
-    char sentence[sizeof e->text + 4]; /* longer than what is kept: a character that it cuts is not shown */
+    char sentence[sizeof e->text];
     va_list args;
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);

@@ -24,18 +24,34 @@ static int end_writer(FilesWriter *w, int status)
     return status;
 }
 
+/* A new file, in place of an old one of that name. */
+static FILE *create(const char *path, Error *e)
+{
+    if (unlink(path) != 0 && errno != ENOENT) {
+        error_set(e, "%s: is in the way and cannot be removed: %s", path, strerror(errno));
+        return NULL;
+    }
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    FILE *stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (stream == NULL) {
+        error_set(e, "%s: cannot be created: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    return stream;
+}
+
 int files_writer_open(FilesWriter *w, const char *path, Error *e)
 {
     const size_t size = strlen(path) + sizeof ".tmp";
-    *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size)};
+    *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size), .hash = hash_begin()};
     if (w->path == NULL || w->temporary == NULL) {
         end_writer(w, 0);
         return error_set(e, "%s: out of memory while writing it", path);
     }
     snprintf(w->temporary, size, "%s.tmp", path);
-    w->stream = fopen(w->temporary, "wb");
+    w->stream = create(w->temporary, e);
     if (w->stream == NULL) {
-        error_set(e, "%s: cannot be created: %s", w->temporary, strerror(errno));
         end_writer(w, 0);
         return -1;
     }
@@ -49,6 +65,7 @@ static int fail_to_write(const FilesWriter *w, Error *e)
 
 int files_writer_append(FilesWriter *w, const void *data, size_t size, Error *e)
 {
+    hash_add(&w->hash, data, size);
     return size == 0 || fwrite(data, 1, size, w->stream) == size ? 0 : fail_to_write(w, e);
 }
 
@@ -106,41 +123,84 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
 
 /* --- reading a file --- */
 
-/* Reads to the end of the file; the caller frees *data, even on failure. */
-static int read_stream(FILE *from, const char *path, size_t limit, char **data, size_t *size, Error *e)
+int files_open(const char *path, int *fd, size_t *size, Error *e)
 {
-    size_t capacity = 0, got = 1;
-    while (got > 0) {
-        if (*size + 1 >= capacity) { /* leaves room for the NUL */
-            capacity = capacity > 0 ? 2 * capacity : 4096;
-            char *larger = realloc(*data, capacity);
-            if (larger == NULL)
-                return error_set(e, "%s: out of memory while reading it", path);
-            *data = larger;
-        }
-        got = fread(*data + *size, 1, capacity - 1 - *size, from);
-        *size += got;
-        if (*size > limit)
-            return error_set(e, "%s: is larger than the %zu bytes allowed", path, limit);
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0)
+        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat found;
+    if (fstat(*fd, &found) != 0)
+        error_set(e, "%s: cannot be examined: %s", path, strerror(errno));
+    else if (!S_ISREG(found.st_mode))
+        error_set(e, "%s: is not a regular file", path);
+    else if ((uintmax_t)found.st_size > SIZE_MAX)
+        error_set(e, "%s: is too large for this machine", path);
+    else {
+        *size = (size_t)found.st_size;
+        return 0;
     }
-    (*data)[*size] = '\0';
-    return ferror(from) ? error_set(e, "%s: cannot be read: %s", path, strerror(errno)) : 0;
+    close(*fd);
+    *fd = -1;
+    return -1;
+}
+
+int files_read_at(int fd, const char *path, size_t offset, void *to, size_t size, Error *e)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t got = pread(fd, (char *)to + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_set(e, "%s: cannot be read: %s", path, strerror(errno));
+        if (got == 0)
+            return error_set(e, "%s: has become shorter while it was read", path);
+        done += (size_t)got;
+    }
+    return 0;
 }
 
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
 {
-    FILE *from = fopen(path, "rb");
-    if (from == NULL)
-        return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    *data = NULL;
-    *size = 0;
-    const int status = read_stream(from, path, limit, data, size, e);
-    fclose(from);
+    int fd, status;
+    char *text = NULL;
+    if (files_open(path, &fd, size, e) != 0)
+        return -1;
+    if (*size > limit)
+        status = error_set(e, "%s: is larger than the %zu bytes allowed", path, limit);
+    else if ((text = malloc(*size + 1)) == NULL)
+        status = error_set(e, "%s: out of memory for its %zu bytes", path, *size);
+    else
+        status = files_read_at(fd, path, 0, text, *size, e);
+    close(fd);
     if (status != 0) {
-        free(*data);
-        *data = NULL;
-        *size = 0;
+        free(text);
+        return -1;
     }
+    text[*size] = '\0';
+    *data = text;
+    return 0;
+}
+
+int files_hash(const char *path, uint64_t *hash, Error *e)
+{
+    enum { PIECE = 1 << 20 };
+    int fd, status = 0;
+    size_t size;
+    if (files_open(path, &fd, &size, e) != 0)
+        return -1;
+    Hash h = hash_begin();
+    char *piece = malloc(PIECE);
+    if (piece == NULL)
+        status = error_set(e, "%s: out of memory while reading it", path);
+    for (size_t done = 0, n; status == 0 && done < size; done += n) {
+        n = size - done < PIECE ? size - done : PIECE;
+        status = files_read_at(fd, path, done, piece, n, e);
+        if (status == 0)
+            hash_add(&h, piece, n);
+    }
+    free(piece);
+    close(fd);
+    *hash = hash_end(&h);
     return status;
 }
 
@@ -150,7 +210,7 @@ static int make_dir(const char *path, Error *e)
 {
     struct stat found;
     if (mkdir(path, 0777) == 0)
-        return 0;
+        return sync_parent(path, e);
     const int reason = errno; /* EEXIST, or EROFS and others, if it already exists */
     if (stat(path, &found) != 0)
         return error_set(e, "%s: cannot be created: %s", path, strerror(reason));

@@ -3,15 +3,12 @@
 #include "files/files.h"
 #include "files/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -227,36 +224,10 @@ struct Safetensors {
     int fd;
 };
 
-/* Reads exactly `size` bytes at `offset`. Plain reads, not a mapping: a file that shrinks is an error, not a SIGBUS. */
+/* Plain reads, not a mapping: a file that shrinks is an error, not a SIGBUS. */
 static int read_at(const Safetensors *file, void *to, size_t size, size_t offset, Error *e)
 {
-    char *at = to;
-    while (size > 0) {
-        const ssize_t got = pread(file->fd, at, size, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return error_set(e, "%s: cannot be read: %s", file->path, strerror(errno));
-        if (got == 0)
-            return error_set(e, "%s: has become shorter while it was read", file->path);
-        at += got;
-        size -= (size_t)got;
-        offset += (size_t)got;
-    }
-    return 0;
-}
-
-static int file_size(const Safetensors *file, size_t *size, Error *e)
-{
-    struct stat found;
-    if (fstat(file->fd, &found) != 0)
-        return error_set(e, "%s: cannot be examined: %s", file->path, strerror(errno));
-    if (!S_ISREG(found.st_mode))
-        return error_set(e, "%s: is not a regular file", file->path);
-    if ((uintmax_t)found.st_size > SIZE_MAX)
-        return error_set(e, "%s: is too large for this machine", file->path);
-    *size = (size_t)found.st_size;
-    return 0;
+    return files_read_at(file->fd, file->path, offset, to, size, e);
 }
 
 /* Reads the header's length in bytes from a file of `size` bytes. */
@@ -268,7 +239,7 @@ static int read_prefix(const Safetensors *file, size_t size, size_t *header, Err
     if (read_at(file, &length, PREFIX, 0, e) != 0)
         return -1;
     if (length > SAFETENSORS_MAX_HEADER)
-        return error_set(e, "%s: announces a header of %" PRIu64 " bytes, more than the limit of %d", file->path,
+        return error_set(e, "%s: announces a header of %" PRIu64 " bytes, more than the limit of %d here", file->path,
                          length, SAFETENSORS_MAX_HEADER);
     if (length > size - PREFIX)
         return error_set(e, "%s: announces a header of %" PRIu64 " bytes, beyond the end of the file, %zu bytes",
@@ -277,11 +248,10 @@ static int read_prefix(const Safetensors *file, size_t size, size_t *header, Err
     return 0;
 }
 
-static int read_header(Safetensors *file, Error *e)
+static int read_header(Safetensors *file, size_t size, Error *e)
 {
-    size_t size = 0;
     size_t header = 0;
-    if (file_size(file, &size, e) != 0 || read_prefix(file, size, &header, e) != 0)
+    if (read_prefix(file, size, &header, e) != 0)
         return -1;
     char *text = malloc(header + 1); /* + 1: not NULL for an empty one */
     if (text == NULL)
@@ -305,10 +275,8 @@ int safetensors_open(const char *path, Safetensors **file, Error *e)
         free(s);
         return error_set(e, "%s: out of memory while opening it", path);
     }
-    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would hang */
-    if (s->fd < 0)
-        error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    if (s->fd < 0 || read_header(s, e) != 0) {
+    size_t size;
+    if (files_open(path, &s->fd, &size, e) != 0 || read_header(s, size, e) != 0) {
         safetensors_close(s);
         return -1;
     }
@@ -571,9 +539,11 @@ int safetensors_append(SafetensorsWriter *writer, const void *data, size_t bytes
     return files_writer_append(&writer->file, data, bytes, e);
 }
 
-int safetensors_finish(SafetensorsWriter *writer, Error *e)
+int safetensors_finish(SafetensorsWriter *writer, uint64_t *hash, Error *e)
 {
     int status = 0;
+    if (hash != NULL)
+        *hash = hash_end(&writer->file.hash);
     if (writer->written != writer->data_size)
         status = error_set(e, "%s: got %zu bytes of data, but its tensors hold %zu", writer->path, writer->written,
                            writer->data_size);

@@ -197,7 +197,7 @@ static int write_model(const char *dir, const Gpt *gpt, Error *e)
         safetensors_abandon(writer);
         status = -1;
     } else if (status == 0) {
-        status = safetensors_finish(writer, e);
+        status = safetensors_finish(writer, NULL, e);
     }
     free(specs);
     free(names);
@@ -331,7 +331,7 @@ static int write_optim(const char *dir, const Optim *optim, Error *e)
         safetensors_abandon(writer);
         return -1;
     }
-    return safetensors_finish(writer, e);
+    return safetensors_finish(writer, NULL, e);
 }
 
 /* Numbers missing from the metadata are NaN. */

@@ -142,7 +142,7 @@ static void write_file(const char *path, const Model *m)
                            &e) != 0)
         fail(e.text);
     put_all(&out, m);
-    if (safetensors_finish(out.writer, &e) != 0)
+    if (safetensors_finish(out.writer, NULL, &e) != 0)
         fail(e.text);
     free(out.specs);
     free(out.names);

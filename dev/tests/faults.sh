@@ -294,6 +294,13 @@ checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
+files | files/files.c | s/hash_add(&w->hash, data, size);//
+files | files/files.c | s/if (unlink(path) != 0 \&\& errno != ENOENT)/if (0)/
+files | files/files.c | s/O_EXCL | O_NOFOLLOW/O_TRUNC/;s/if (unlink(path) != 0 \&\& errno != ENOENT)/if (0)/
+files | files/files.c | s/return sync_parent(path, e);/return 0;/
+files | files/files.c | s/else if (!S_ISREG(found.st_mode))/else if (S_ISDIR(found.st_mode))/
+files | files/files.c | s/n = size - done < PIECE ? size - done : PIECE/n = PIECE/
+safetensors | files/safetensors.c | s/\*hash = hash_end(&writer->file.hash)/*hash = 0/
 safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
@@ -301,7 +308,7 @@ hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
 hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/
 text | base/text.c | s/code <= 0x202e/code < 0x202e/
 text | base/text.c | s/whole + length < capacity/whole + length <= capacity/
-text | base/error.c | s/sizeof e->text + 4/sizeof e->text/
+text | base/error.c | s/text_show(e->text, sizeof e->text, sentence)/snprintf(e->text, sizeof e->text, "%s", sentence)/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 TABLE

@@ -313,7 +313,7 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
     must(files_make_dirs(at(folder, ""), &e), &e);
     must(safetensors_create(at(folder, "model.safetensors"), specs, n, NULL, 0, &writer, &e), &e);
     must(safetensors_append(writer, bytes, size, &e), &e);
-    must(safetensors_finish(writer, &e), &e);
+    must(safetensors_finish(writer, NULL, &e), &e);
     free(bytes);
 }
 

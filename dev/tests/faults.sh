@@ -309,6 +309,10 @@ hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/
 text | base/text.c | s/code <= 0x202e/code < 0x202e/
 text | base/text.c | s/whole + length < capacity/whole + length <= capacity/
 text | base/error.c | s/text_show(e->text, sizeof e->text, sentence)/snprintf(e->text, sizeof e->text, "%s", sentence)/
+json_file | files/json_file.c | s/memcmp(text + size - SEAL, seal, SEAL) == 0/size > SEAL/
+json_file | files/json_file.c | s/ || is_hash(json_string(last))//
+json_file | files/json_file.c | s/json_get(root, "checksum") || //
+json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 TABLE

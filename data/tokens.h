@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * A set of token documents: shards in files, or bytes in memory. It is immutable and keeps no file open between reads,
- * so shards cost no descriptors and any number of threads may read at once.
+ * A set of token documents: shards in files, part of a text file, or bytes in memory. It is immutable and keeps no file
+ * open between reads, so files cost neither memory nor descriptors and any number of threads may read at once.
  *
  * Shard files have llm.c's format: a header of 256 little-endian int32 (20240520, version 1, number of tokens, zeros),
  * then the tokens as little-endian uint16.
@@ -26,8 +26,9 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e);
 /* n bytes as n tokens (V = 256) of one shard called `name`; copied. The caller closes *out. Error: n is 0. */
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e);
 
-/* A file as byte tokens: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors: a file
- * that cannot be read, is empty, or has less than two held-out bytes, an input and its target. */
+/* A file as byte tokens, of any size: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors:
+ * a file that cannot be read, is empty, has less than two held-out bytes, an input and its target, or is a token shard.
+ */
 int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e);
 
 void tokens_close(Tokens *t); /* NULL is fine */
@@ -38,8 +39,16 @@ size_t tokens_shards(const Tokens *t);
 size_t tokens_shard_size(const Tokens *t, size_t shard);      /* tokens; at least 1 */
 const char *tokens_shard_name(const Tokens *t, size_t shard); /* path or name, owned by t */
 
-/* Copies tokens begin .. begin+count-1 of a shard, which must lie inside it, to `out`. Errors: a file that is gone,
- * has shrunk or cannot be read, an id that is not below V. `out` is then undefined. */
+/* Copies tokens begin .. begin+count-1 of a shard, which must lie inside it, to `out`. Errors: a file that is gone, has
+ * another size than when it was opened or cannot be read, an id that is not below V. `out` is then undefined. */
 int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e);
+
+/*
+ * What a shard's tokens are known by: the XXH64 of their bytes, one or two a token, without a header. Of more than 4 MiB
+ * only 64 blocks of 4 KiB are read, evenly spaced, the first and last among them, and then their number, so that this
+ * takes no time for 20 GB either: an edit between those blocks is not seen. The same bytes in memory and in a file have
+ * the same hash. Errors: those of reading the file.
+ */
+int tokens_shard_hash(const Tokens *t, size_t shard, uint64_t *hash, Error *e);
 
 #endif

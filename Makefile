@@ -258,12 +258,12 @@ judges:
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
 
-# Each parser's fuzz entry by itself, under AddressSanitizer.
+# Each parser's fuzz entry by itself, under AddressSanitizer, from valid input on.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
 fuzz: $(FUZZERS:%=fuzz-%)
-fuzz-%:
-	@mkdir -p $(BUILD)/fuzz/$*
+fuzz-%: $(BIN)/make_stories
+	dev/fuzz/seeds.sh $* $(BUILD)/fuzz/$* $(abspath $(BIN)/make_stories)
 	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
 	$(BUILD)/fuzz_$* -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 

@@ -285,8 +285,8 @@ int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32
     const Shard *s = &t->shards[shard];
     const size_t width = s->width;
     assert(begin <= s->size && count <= s->size - begin);
-    /* The tokens, `width` bytes each, are read into the end of `out` and widened from the front: writing token i ends at
-     * byte 4i + 4, and the tokens after it start at (4 - width) count + width (i + 1), which is no less. */
+    /* The tokens, `width` bytes each, are read into the end of `out` and widened from the front: writing token i ends
+     * at byte 4i + 4, and the tokens after it start at (4 - width) count + width (i + 1), which is no less. */
     unsigned char *raw = (unsigned char *)out + count * (sizeof *out - width);
     int fd;
     if (open_shard(s, &fd, e) != 0)

@@ -26,9 +26,8 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e);
 /* n bytes as n tokens (V = 256) of one shard called `name`; copied. The caller closes *out. Error: n is 0. */
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e);
 
-/* A file as byte tokens, of any size: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors:
- * a file that cannot be read, is empty, has less than two held-out bytes, an input and its target, or is a token shard.
- */
+/* A file of any size as byte tokens: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors:
+ * a file that cannot be read, is empty, has less than two held-out bytes, an input and its target, or is a shard. */
 int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e);
 
 void tokens_close(Tokens *t); /* NULL is fine */
@@ -44,10 +43,10 @@ const char *tokens_shard_name(const Tokens *t, size_t shard); /* path or name, o
 int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e);
 
 /*
- * What a shard's tokens are known by: the XXH64 of their bytes, one or two a token, without a header. Of more than 4 MiB
- * only 64 blocks of 4 KiB are read, evenly spaced, the first and last among them, and then their number, so that this
- * takes no time for 20 GB either: an edit between those blocks is not seen. The same bytes in memory and in a file have
- * the same hash. Errors: those of reading the file.
+ * What a shard's tokens are known by: the XXH64 of their bytes, one or two a token, without a header. Of more than
+ * 4 MiB it takes only 64 blocks of 4 KiB, evenly spaced, the first and last among them, and then the number of bytes
+ * (64 bits, little-endian), so that large files cost no time: an edit between those blocks is not seen. The same bytes
+ * in memory and in a file have the same hash. Errors: those of reading the file.
  */
 int tokens_shard_hash(const Tokens *t, size_t shard, uint64_t *hash, Error *e);
 

@@ -27,14 +27,14 @@ static int end_writer(FilesWriter *w, int status)
 /* A new file, in place of an old one of that name. */
 static FILE *create(const char *path, Error *e)
 {
-    if (unlink(path) != 0 && errno != ENOENT) {
-        error_set(e, "%s: is in the way and cannot be removed: %s", path, strerror(errno));
-        return NULL;
-    }
+    const int obstacle = unlink(path) == 0 ? 0 : errno; /* of no interest unless the file is still there */
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     FILE *stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
     if (stream == NULL) {
-        error_set(e, "%s: cannot be created: %s", path, strerror(errno));
+        if (errno == EEXIST)
+            error_set(e, "%s: is in the way and cannot be removed: %s", path, strerror(obstacle));
+        else
+            error_set(e, "%s: cannot be created: %s", path, strerror(errno));
         if (fd >= 0)
             close(fd);
     }
@@ -163,6 +163,7 @@ int files_read_all(const char *path, size_t limit, char **data, size_t *size, Er
 {
     int fd, status;
     char *text = NULL;
+    *data = NULL;
     if (files_open(path, &fd, size, e) != 0)
         return -1;
     if (*size > limit)

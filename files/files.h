@@ -45,7 +45,8 @@ int files_open(const char *path, int *fd, size_t *size, Error *e);
 /* Reads exactly `size` bytes from `offset` on; an error if the file ends before. `path` is for messages. */
 int files_read_at(int fd, const char *path, size_t offset, void *to, size_t size, Error *e);
 
-/* Reads a whole regular file of at most `limit` bytes. The caller frees *data; a NUL follows its *size bytes. */
+/* Reads a whole regular file of at most `limit` bytes. The caller frees *data, NULL after a
+ * failure; a NUL follows its *size bytes. */
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e);
 
 /* The XXH64 of a whole regular file, read in pieces of 1 MiB. */

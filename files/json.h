@@ -49,7 +49,8 @@ bool json_u64(const Json *value, uint64_t *out);
 bool json_size(const Json *value, size_t *out);
 const char *json_string(const Json *value); /* lives as long as the tree */
 
-/* Writes `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. The caller checks ferror(to). */
+/* Writes `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. The caller checks
+ * ferror(to). */
 void json_write_string(FILE *to, const char *text);
 
 /* Writes a tree without spaces, with numbers as read: parsing it again gives the same tree. */

@@ -33,7 +33,7 @@ json)
     ;;
 sealed)
     printf '{"a": 1' > seed_small
-    printf '{\n  "version": "1",\n  "steps": 10,\n  "losses": [4.5, null],\n  "of": {"x": "0123456789abcdef"}' > seed_record
+    printf '{\n  "version": "1",\n  "losses": [4.5, null],\n  "of": {"x": "0123456789abcdef"}' > seed_record
     ;;
 shard)
     shard 1 2 > seed_short
@@ -45,8 +45,8 @@ safetensors)
     safetensors '{"__metadata__":{"format":"pt"},"w":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},
 "scalar":{"dtype":"I32","shape":[],"data_offsets":[0,4]},"none":{"dtype":"BF16","shape":[0],"data_offsets":[16,16]}} ' \
         16 > seed_several
-    safetensors '{"i":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},"u":{"dtype":"U16","shape":[1],"data_offsets":[8,10]}}' \
-        10 > seed_integers
+    safetensors '{"i":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},
+"u":{"dtype":"U16","shape":[1],"data_offsets":[8,10]}}' 10 > seed_integers
     ;;
 stories)
     for n in 1 2 3; do

@@ -295,8 +295,8 @@ cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
 files | files/files.c | s/hash_add(&w->hash, data, size);//
-files | files/files.c | s/if (unlink(path) != 0 \&\& errno != ENOENT)/if (0)/
-files | files/files.c | s/O_EXCL | O_NOFOLLOW/O_TRUNC/;s/if (unlink(path) != 0 \&\& errno != ENOENT)/if (0)/
+files | files/files.c | s/unlink(path) == 0 ? 0 : errno/0/
+files | files/files.c | s/O_EXCL | O_NOFOLLOW/O_TRUNC/;s/unlink(path) == 0 ? 0 : errno/0/
 files | files/files.c | s/return sync_parent(path, e);/return 0;/
 files | files/files.c | s/else if (!S_ISREG(found.st_mode))/else if (S_ISDIR(found.st_mode))/
 files | files/files.c | s/n = size - done < PIECE ? size - done : PIECE/n = PIECE/

@@ -1,4 +1,4 @@
-/* XXH64 against values of an independent implementation (xxhash 3 for Python, whose code is the algorithm's author's). */
+/* XXH64 against values of an independent implementation: xxhash 3 for Python, which wraps the author's own code. */
 #include "base/hash.h"
 #include "dev/tests/check.h"
 

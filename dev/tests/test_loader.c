@@ -247,8 +247,8 @@ static void test_every_window_once_an_epoch(void)
     tokens_close(tokens);
 }
 
-/* Shards too short for a sequence, first, in the middle, last, alone and in rows: an epoch has each window of the others
- * once. Token i of shard s is 100 s + i. */
+/* Shards too short for a sequence, first, in the middle, last, alone and in rows: an epoch has each window of the
+ * others once. Token i of shard s is 100 s + i. */
 static void test_short_shards_are_left_out(void)
 {
     enum { T = 10, MOST = 6 };

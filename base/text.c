@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The same, with the code point. */
+/* text_utf8, which also finds the code point. */
 static size_t decode(const char *at, const char *end, uint32_t *code)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};

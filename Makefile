@@ -300,12 +300,12 @@ judges:
 stories: $(BIN)/make_stories
 	$(BIN)/make_stories stories.txt
 
-# Each parser's fuzz entry by itself, under AddressSanitizer, from valid files.
+# Each parser's fuzz entry by itself, under AddressSanitizer, from valid input on.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
 fuzz: $(FUZZERS:%=fuzz-%)
-fuzz-%: $(PROGRAMS)
-	@dev/fuzz/seeds.sh $(BIN)/train_gpt $(BUILD)/fuzz
+fuzz-%: $(PROGRAMS) $(BIN)/make_stories
+	dev/fuzz/seeds.sh $* $(BUILD)/fuzz/$* $(abspath $(BIN))
 	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
 	$(BUILD)/fuzz_$* -artifact_prefix=$(BUILD)/fuzz_ -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 

@@ -7,11 +7,11 @@
 
 int error_set(Error *e, const char *format, ...)
 {
-    char raw[sizeof e->text]; /* the arguments may point into e */
+    char sentence[sizeof e->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(raw, sizeof raw, format, args);
+    vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    text_show(e->text, sizeof e->text, raw);
+    text_show(e->text, sizeof e->text, sentence);
     return -1;
 }

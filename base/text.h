@@ -4,16 +4,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Text from files and users, made safe to print. */
+/* Bytes of the well-formed UTF-8 sequence at `at`, which ends before `end`; 0 if there is none. Overlong forms,
+ * surrogates and code points past U+10FFFF are malformed (RFC 3629). */
+size_t text_utf8(const char *at, const char *end);
 
-/* The length in bytes of the valid UTF-8 character at `text`, of which `size` bytes are there; 0: none begins there. */
-size_t text_character(const char *text, size_t size);
-
+/* Whether all of `text` is. */
 bool text_is_utf8(const char *text);
 
-/* Copies `text`, but control characters, those that change the direction of writing, line and paragraph separators, and
- * bytes that are not UTF-8 as \xNN: what is printed is one line, and no terminal takes it for a command. At most
- * capacity - 1 bytes, cut between characters, and a NUL (nothing if capacity is 0). Returns the length of the whole. */
+/*
+ * Makes text from a file or a user safe to print: no byte of it can move a terminal's cursor, start a line or turn the
+ * direction of writing. Control characters (C0, DEL, C1), line and paragraph separators, bidirectional controls and
+ * bytes that are not UTF-8 become \xNN, byte by byte; all else stays, backslashes too, so that shown text is shown
+ * unchanged again. Writes at most capacity - 1 bytes, truncated between characters, and a NUL (nothing if capacity is
+ * 0). Returns the length of the whole, as snprintf does.
+ */
 size_t text_show(char *out, size_t capacity, const char *text);
 
 #endif

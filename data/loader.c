@@ -55,8 +55,7 @@ uint64_t loader_shuffle(uint64_t seed, uint64_t epoch, uint64_t N, uint64_t p)
 
 /* --- the thread --- */
 
-/* The shard that holds sequence `index`: the last with first[s] <= index, for one without sequences begins where the next
- * does. */
+/* The shard that holds sequence `index`, the last with first[s] <= index: any before it that begin there are empty. */
 static size_t find_shard(const Loader *l, size_t index)
 {
     size_t low = 0, high = tokens_shards(l->tokens);
@@ -107,6 +106,7 @@ static void *prefetch(void *loader)
 
 /* --- the loader --- */
 
+/* Sequences of each shard, which may be none, but not in all. */
 static int index_shards(const Tokens *tokens, size_t T, size_t *first, Error *e)
 {
     const size_t shards = tokens_shards(tokens);
@@ -128,7 +128,7 @@ static int allocate(Loader *l, size_t max_B, Error *e)
         return error_set(e, "out of memory for the index of %zu token shards", tokens_shards(l->tokens));
     if (index_shards(l->tokens, T, l->first, e) != 0)
         return -1;
-    /* T + 1 cannot overflow: some shard is no shorter. */
+    /* T + 1 cannot overflow: a shard is no shorter. */
     if (max_B <= SIZE_MAX / 2 / sizeof *l->ring / (T + 1)) {
         l->slots = 2 * max_B;
         l->ring = malloc(l->slots * (T + 1) * sizeof *l->ring);

@@ -5,8 +5,8 @@
 
 /*
  * Training batches. A sequence is a window of T inputs and the T targets one token later; the windows of a shard are
- * consecutive and do not overlap, (n - 1) / T in a shard of n tokens (none if it is short), and none crosses into the next
- * shard.
+ * consecutive and do not overlap, (n - 1) / T in a shard of n tokens, and none crosses into the next shard. A shard too
+ * short for one is left out.
  *
  * Training reads one endless stream of sequences: item p = 0, 1, 2, ... of the stream is sequence
  * loader_shuffle(seed, p / N, N, p % N) of the N that exist, so every epoch has each once, in its own order, and any p
@@ -24,8 +24,8 @@ typedef struct LoaderConfig {
 
 /*
  * Starts at `position` of the stream (0, or what loader_position returned). A thread reads up to 2 max_B sequences
- * ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: all shards are shorter than
- * one sequence and its last target, out of memory, no thread.
+ * ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: no shard has a
+ * sequence and its last target, out of memory, no thread.
  */
 int loader_create(const Tokens *tokens, const LoaderConfig *config, uint64_t position, size_t max_B, Loader **out,
                   Error *e);

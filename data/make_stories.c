@@ -51,7 +51,7 @@ static int parse_options(int argc, char **argv, Options *o, Error *e)
         } else if (strcmp(argv[i], "--check") == 0) {
             o->check = true;
         } else if (argv[i][0] == '-' || o->file != NULL) {
-            return error_set(e, "unknown argument '%s'\n%s", argv[i], usage);
+            return error_set(e, "unknown argument '%s' (see --help)", argv[i]);
         } else {
             o->file = argv[i];
         }

@@ -4,7 +4,6 @@
 #include "files/files.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <glob.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,22 +14,21 @@ enum {
     SHARD_MAGIC = 20240520,
     SHARD_VERSION = 1,
     HEADER_BYTES = 256 * 4,
-    GPT2_VOCAB = 50257,
     TOKEN_BYTES = 2,
     FIRST_BLOCK = 4096, /* tokens checked when a shard is opened */
     TEXT_MIN = 11,      /* the shortest text whose held-out part has an input and a target */
-    HASHED_WHOLE = 4 << 20,
-    HASHED_BLOCKS = 64,
-    HASHED_BLOCK = 4096 /* bytes */
+    GPT2_VOCAB = 50257,
+    HASHED_WHOLE = 1 << 22, /* bytes of the largest shard whose hash is of all of them */
+    HASH_BLOCK = 4096,      /* bytes of each block of the others */
+    HASH_BLOCKS = 64
 };
 
+/* `size` tokens of `width` bytes each, little-endian: in memory, or in the file `name`. */
 typedef struct Shard {
     char *name;
-    size_t size;          /* tokens */
-    unsigned char *bytes; /* the tokens, one byte each; NULL: they are in the file `name` */
-    size_t file_bytes;    /* all of that file's */
-    size_t offset;        /* of the first token in it */
-    size_t token_bytes;
+    size_t size, width;
+    unsigned char *bytes;      /* NULL: in the file, */
+    size_t offset, file_bytes; /* from this byte on, of so many */
 } Shard;
 
 struct Tokens {
@@ -41,22 +39,6 @@ struct Tokens {
 };
 
 /* --- files --- */
-
-/* Reads exactly `bytes` bytes from `offset` on. */
-static int read_file(int fd, const char *path, size_t offset, size_t bytes, unsigned char *to, Error *e)
-{
-    for (size_t done = 0; done < bytes;) {
-        const ssize_t got = pread(fd, to + done, bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return error_set(e, "%s: cannot be read: %s", path, strerror(errno));
-        if (got == 0)
-            return error_set(e, "%s: ends at byte %zu, before the end of what is read", path, offset + done);
-        done += (size_t)got;
-    }
-    return 0;
-}
 
 static int32_t get_int32(const unsigned char *p)
 {
@@ -81,21 +63,20 @@ static int check_header(const char *path, const unsigned char *header, size_t fi
     return 0;
 }
 
-static int read_header(const char *path, size_t *size, Error *e)
+static int read_header(const char *path, size_t *size, size_t *file_bytes, Error *e)
 {
     int fd;
-    size_t file_bytes;
     unsigned char header[12];
-    if (files_open(path, &fd, &file_bytes, e) != 0)
+    if (files_open(path, &fd, file_bytes, e) != 0)
         return -1;
     int status;
-    if (file_bytes < HEADER_BYTES)
-        status =
-            error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, file_bytes, HEADER_BYTES);
+    if (*file_bytes < HEADER_BYTES)
+        status = error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, *file_bytes,
+                           HEADER_BYTES);
     else
-        status = read_file(fd, path, 0, sizeof header, header, e);
+        status = files_read_at(fd, path, 0, header, sizeof header, e);
     close(fd);
-    return status == 0 ? check_header(path, header, file_bytes, size, e) : -1;
+    return status == 0 ? check_header(path, header, *file_bytes, size, e) : -1;
 }
 
 /* --- making a set --- */
@@ -115,10 +96,9 @@ static int make_empty(size_t V, size_t capacity, Tokens **out, Error *e)
     return 0;
 }
 
-/* Appends a shard, for which there must be room; takes ownership of its bytes and copies its name. */
-static int append(Tokens *t, Shard shard, Error *e)
+/* Appends a shard, for which there must be room, under a name that is copied, and takes ownership of its bytes. */
+static int append(Tokens *t, const char *name, Shard shard, Error *e)
 {
-    const char *name = shard.name;
     shard.name = strdup(name);
     if (shard.name == NULL) {
         free(shard.bytes);
@@ -129,20 +109,13 @@ static int append(Tokens *t, Shard shard, Error *e)
     return 0;
 }
 
-static int append_file(Tokens *t, char *path, Error *e)
+static int append_file(Tokens *t, const char *path, Error *e)
 {
-    size_t size = 0;
+    Shard shard = {.width = TOKEN_BYTES, .offset = HEADER_BYTES};
     int32_t block[FIRST_BLOCK];
-    if (read_header(path, &size, e) != 0)
+    if (read_header(path, &shard.size, &shard.file_bytes, e) != 0 || append(t, path, shard, e) != 0)
         return -1;
-    const Shard shard = {.name = path,
-                         .size = size,
-                         .file_bytes = HEADER_BYTES + size * TOKEN_BYTES,
-                         .offset = HEADER_BYTES,
-                         .token_bytes = TOKEN_BYTES};
-    if (append(t, shard, e) != 0)
-        return -1;
-    return tokens_read(t, t->count - 1, 0, size < FIRST_BLOCK ? size : FIRST_BLOCK, block, e);
+    return tokens_read(t, t->count - 1, 0, shard.size < FIRST_BLOCK ? shard.size : FIRST_BLOCK, block, e);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -173,20 +146,16 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     return 0;
 }
 
-int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e)
+/* A set of one shard of bytes, of which it takes ownership. */
+static int make_bytes(const char *name, Shard shard, Tokens **out, Error *e)
 {
-    if (n == 0)
-        return error_set(e, "%s: is empty", name);
     Tokens *t = NULL;
-    if (make_empty(256, 1, &t, e) != 0)
+    shard.width = 1;
+    if (make_empty(256, 1, &t, e) != 0) {
+        free(shard.bytes);
         return -1;
-    unsigned char *copy = malloc(n);
-    if (copy == NULL) {
-        tokens_close(t);
-        return error_set(e, "%s: out of memory for its %zu bytes", name, n);
     }
-    memcpy(copy, bytes, n);
-    if (append(t, (Shard){.name = (char *)name, .size = n, .bytes = copy}, e) != 0) {
+    if (append(t, name, shard, e) != 0) {
         tokens_close(t);
         return -1;
     }
@@ -194,24 +163,29 @@ int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, To
     return 0;
 }
 
-/* Bytes begin .. end-1 of a text of n bytes. */
-static int part_of_text(const char *path, size_t n, size_t begin, size_t end, Tokens **out, Error *e)
+int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e)
 {
-    const Shard part = {.name = (char *)path, .size = end - begin, .file_bytes = n, .offset = begin, .token_bytes = 1};
-    if (make_empty(256, 1, out, e) != 0)
-        return -1;
-    if (append(*out, part, e) == 0)
-        return 0;
-    tokens_close(*out);
-    return -1;
+    if (n == 0)
+        return error_set(e, "%s: is empty", name);
+    unsigned char *copy = malloc(n);
+    if (copy == NULL)
+        return error_set(e, "%s: out of memory for its %zu bytes", name, n);
+    memcpy(copy, bytes, n);
+    return make_bytes(name, (Shard){.size = n, .bytes = copy}, out, e);
+}
+
+/* floor(n numerator / denominator) without overflow. */
+static size_t fraction(size_t n, size_t numerator, size_t denominator)
+{
+    return n / denominator * numerator + n % denominator * numerator / denominator;
 }
 
 static int split_text(const char *path, size_t n, Tokens **train, Tokens **val, Error *e)
 {
-    const size_t cut = n / 10 * 9 + n % 10 * 9 / 10; /* floor(0.9 n) without overflow */
-    if (part_of_text(path, n, 0, cut, train, e) != 0)
+    const size_t cut = fraction(n, 9, 10);
+    if (make_bytes(path, (Shard){.size = cut, .file_bytes = n}, train, e) != 0)
         return -1;
-    if (part_of_text(path, n, cut, n, val, e) == 0)
+    if (make_bytes(path, (Shard){.size = n - cut, .offset = cut, .file_bytes = n}, val, e) == 0)
         return 0;
     tokens_close(*train);
     return -1;
@@ -221,7 +195,7 @@ int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
 {
     int fd;
     size_t n;
-    unsigned char first[4];
+    unsigned char start[4];
     if (files_open(path, &fd, &n, e) != 0)
         return -1;
     int status;
@@ -230,10 +204,10 @@ int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
     else if (n < TEXT_MIN)
         status = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, n, TEXT_MIN);
     else
-        status = read_file(fd, path, 0, sizeof first, first, e);
+        status = files_read_at(fd, path, 0, start, sizeof start, e);
     close(fd);
-    if (status == 0 && get_int32(first) == SHARD_MAGIC)
-        status = error_set(e, "%s: is a token shard, not a text; it goes to --train or --val", path);
+    if (status == 0 && get_int32(start) == SHARD_MAGIC)
+        status = error_set(e, "%s: is a file of token shards, not a text; give it with --train", path);
     return status == 0 ? split_text(path, n, train, val, e) : -1;
 }
 
@@ -269,23 +243,62 @@ const char *tokens_shard_name(const Tokens *t, size_t shard)
     return t->shards[shard].name;
 }
 
-/* Bytes begin .. begin+count-1 of a shard's content. A file must not have changed its size. */
-static int read_content(const Shard *s, size_t begin, size_t count, unsigned char *to, Error *e)
+/* Opens the file of a shard, whose size must not have changed. *fd is -1 for one in memory. */
+static int open_shard(const Shard *s, int *fd, Error *e)
 {
-    int fd, status;
     size_t file_bytes;
-    if (s->bytes != NULL) {
-        memcpy(to, s->bytes + begin, count);
+    *fd = -1;
+    if (s->bytes != NULL)
         return 0;
-    }
-    if (files_open(s->name, &fd, &file_bytes, e) != 0)
+    if (files_open(s->name, fd, &file_bytes, e) != 0)
         return -1;
-    if (file_bytes != s->file_bytes)
-        status =
-            error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, s->file_bytes, file_bytes);
-    else
-        status = read_file(fd, s->name, s->offset + begin, count, to, e);
-    close(fd);
+    if (file_bytes == s->file_bytes)
+        return 0;
+    close(*fd);
+    return error_set(e, "%s: had %zu bytes when it was opened and now has %zu", s->name, s->file_bytes, file_bytes);
+}
+
+/* `count` bytes of an open shard's tokens, from byte `begin` of them on. */
+static int read_bytes(const Shard *s, int fd, size_t begin, size_t count, unsigned char *to, Error *e)
+{
+    if (s->bytes == NULL)
+        return files_read_at(fd, s->name, s->offset + begin, to, count, e);
+    memcpy(to, s->bytes + begin, count);
+    return 0;
+}
+
+static void close_shard(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static int refuse_id(const Tokens *t, const Shard *s, size_t token, int32_t id, Error *e)
+{
+    return error_set(e, "%s: token %zu is %d, but the vocabulary ends at %zu%s", s->name, token, id, t->V - 1,
+                     id < GPT2_VOCAB ? " (GPT-2's tokens need --vocab 50257 or --model gpt2)" : "");
+}
+
+int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e)
+{
+    assert(shard < t->count);
+    const Shard *s = &t->shards[shard];
+    const size_t width = s->width;
+    assert(begin <= s->size && count <= s->size - begin);
+    /* The tokens, `width` bytes each, are read into the end of `out` and widened from the front: writing token i ends
+     * at byte 4i + 4, and the tokens after it start at (4 - width) count + width (i + 1), which is no less. */
+    unsigned char *raw = (unsigned char *)out + count * (sizeof *out - width);
+    int fd;
+    if (open_shard(s, &fd, e) != 0)
+        return -1;
+    const int status = read_bytes(s, fd, begin * width, count * width, raw, e);
+    close_shard(fd);
+    for (size_t i = 0; i < count && status == 0; i++) {
+        const int32_t id = width == 1 ? raw[i] : raw[2 * i] | raw[2 * i + 1] << 8;
+        if ((size_t)id >= t->V)
+            return refuse_id(t, s, begin + i, id, e);
+        out[i] = id;
+    }
     return status;
 }
 
@@ -293,43 +306,24 @@ int tokens_shard_hash(const Tokens *t, size_t shard, uint64_t *hash, Error *e)
 {
     assert(shard < t->count);
     const Shard *s = &t->shards[shard];
-    const size_t content = s->size * (s->bytes != NULL ? 1 : s->token_bytes);
-    const bool whole = content <= HASHED_WHOLE;
-    const size_t blocks = whole ? (content + HASHED_BLOCK - 1) / HASHED_BLOCK : HASHED_BLOCKS;
-    unsigned char block[HASHED_BLOCK];
+    const uint64_t bytes = s->size * s->width;
+    const bool whole = bytes <= HASHED_WHOLE;
+    const size_t blocks = whole ? (bytes + HASH_BLOCK - 1) / HASH_BLOCK : HASH_BLOCKS;
     Hash h = hash_begin();
-    hash_add(&h, &s->size, sizeof s->size);
-    for (size_t i = 0; i < blocks; i++) {
-        const size_t last = content - HASHED_BLOCK; /* the place of the last block of many */
-        const size_t at = whole ? i * HASHED_BLOCK
-                                : last / (HASHED_BLOCKS - 1) * i + last % (HASHED_BLOCKS - 1) * i / (HASHED_BLOCKS - 1);
-        const size_t bytes = content - at < HASHED_BLOCK ? content - at : HASHED_BLOCK;
-        if (read_content(s, at, bytes, block, e) != 0)
-            return -1;
-        hash_add(&h, block, bytes);
-    }
-    *hash = hash_end(&h);
-    return 0;
-}
-
-int tokens_read(const Tokens *t, size_t shard, size_t begin, size_t count, int32_t *out, Error *e)
-{
-    assert(shard < t->count);
-    const Shard *s = &t->shards[shard];
-    assert(begin <= s->size && count <= s->size - begin);
-    /* Tokens of w bytes, 1 or 2, are read into the end of `out` and widened from the front: writing token i ends at byte
-     * 4i + 4, and the tokens after it start at (4 - w) count + w (i + 1), which is no less. */
-    const size_t w = s->bytes != NULL ? 1 : s->token_bytes;
-    unsigned char *raw = (unsigned char *)out + count * (sizeof *out - w);
-    if (read_content(s, begin * w, count * w, raw, e) != 0)
+    int fd, status = 0;
+    if (open_shard(s, &fd, e) != 0)
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        const int32_t id = w == 1 ? raw[i] : raw[2 * i] | raw[2 * i + 1] << 8;
-        if ((size_t)id >= t->V)
-            return error_set(e, "%s: token %zu is %d, but the vocabulary ends at %zu%s", s->name, begin + i, id,
-                             t->V - 1,
-                             id < GPT2_VOCAB && t->V < GPT2_VOCAB ? " (GPT-2's tokens take --vocab 50257)" : "");
-        out[i] = id;
+    for (size_t i = 0; i < blocks && status == 0; i++) {
+        unsigned char block[HASH_BLOCK];
+        const size_t begin = whole ? i * HASH_BLOCK : fraction(bytes - HASH_BLOCK, i, HASH_BLOCKS - 1);
+        const size_t count = bytes - begin < HASH_BLOCK ? bytes - begin : HASH_BLOCK;
+        status = read_bytes(s, fd, begin, count, block, e);
+        if (status == 0)
+            hash_add(&h, block, count);
     }
-    return 0;
+    close_shard(fd);
+    if (!whole)
+        hash_add(&h, &bytes, sizeof bytes);
+    *hash = hash_end(&h);
+    return status;
 }

@@ -24,24 +24,35 @@ static int end_writer(FilesWriter *w, int status)
     return status;
 }
 
+/* A new file, in place of an old one of that name. */
+static FILE *create(const char *path, Error *e)
+{
+    const int obstacle = unlink(path) == 0 ? 0 : errno; /* of no interest unless the file is still there */
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    FILE *stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (stream == NULL) {
+        if (errno == EEXIST)
+            error_set(e, "%s: is in the way and cannot be removed: %s", path, strerror(obstacle));
+        else
+            error_set(e, "%s: cannot be created: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    return stream;
+}
+
 int files_writer_open(FilesWriter *w, const char *path, Error *e)
 {
     const size_t size = strlen(path) + sizeof ".tmp";
-    *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size)};
+    *w = (FilesWriter){.path = strdup(path), .temporary = malloc(size), .hash = hash_begin()};
     if (w->path == NULL || w->temporary == NULL) {
         end_writer(w, 0);
         return error_set(e, "%s: out of memory while writing it", path);
     }
     snprintf(w->temporary, size, "%s.tmp", path);
-    w->hash = hash_begin();
-    unlink(w->temporary); /* if it fails, so does what follows */
-    const int fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    w->stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    w->stream = create(w->temporary, e);
     if (w->stream == NULL) {
-        error_set(e, "%s: cannot be created: %s", w->temporary, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        end_writer(w, fd >= 0 ? -1 : 0);
+        end_writer(w, 0);
         return -1;
     }
     return 0;
@@ -114,16 +125,61 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
 
 int files_open(const char *path, int *fd, size_t *size, Error *e)
 {
-    struct stat found;
     *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (*fd < 0)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    if (fstat(*fd, &found) == 0 && S_ISREG(found.st_mode)) {
+    struct stat found;
+    if (fstat(*fd, &found) != 0)
+        error_set(e, "%s: cannot be examined: %s", path, strerror(errno));
+    else if (!S_ISREG(found.st_mode))
+        error_set(e, "%s: is not a regular file", path);
+    else if ((uintmax_t)found.st_size > SIZE_MAX)
+        error_set(e, "%s: is too large for this machine", path);
+    else {
         *size = (size_t)found.st_size;
         return 0;
     }
     close(*fd);
-    return error_set(e, "%s: is not a regular file", path);
+    *fd = -1;
+    return -1;
+}
+
+int files_read_at(int fd, const char *path, size_t offset, void *to, size_t size, Error *e)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t got = pread(fd, (char *)to + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_set(e, "%s: cannot be read: %s", path, strerror(errno));
+        if (got == 0)
+            return error_set(e, "%s: has become shorter while it was read", path);
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
+{
+    int fd, status;
+    char *text = NULL;
+    *data = NULL;
+    if (files_open(path, &fd, size, e) != 0)
+        return -1;
+    if (*size > limit)
+        status = error_set(e, "%s: is larger than the %zu bytes allowed", path, limit);
+    else if ((text = malloc(*size + 1)) == NULL)
+        status = error_set(e, "%s: out of memory for its %zu bytes", path, *size);
+    else
+        status = files_read_at(fd, path, 0, text, *size, e);
+    close(fd);
+    if (status != 0) {
+        free(text);
+        return -1;
+    }
+    text[*size] = '\0';
+    *data = text;
+    return 0;
 }
 
 int files_hash(const char *path, uint64_t *hash, Error *e)
@@ -131,67 +187,21 @@ int files_hash(const char *path, uint64_t *hash, Error *e)
     enum { PIECE = 1 << 20 };
     int fd, status = 0;
     size_t size;
-    unsigned char *piece = malloc(PIECE);
-    if (piece == NULL)
-        return error_set(e, "%s: out of memory while reading it", path);
-    if (files_open(path, &fd, &size, e) != 0) {
-        free(piece);
+    if (files_open(path, &fd, &size, e) != 0)
         return -1;
-    }
     Hash h = hash_begin();
-    for (off_t at = 0, got = 1; got > 0 && status == 0; at += got) {
-        got = pread(fd, piece, PIECE, at);
-        if (got > 0)
-            hash_add(&h, piece, (size_t)got);
-        else if (got < 0)
-            status = error_set(e, "%s: cannot be read: %s", path, strerror(errno));
+    char *piece = malloc(PIECE);
+    if (piece == NULL)
+        status = error_set(e, "%s: out of memory while reading it", path);
+    for (size_t done = 0, n; status == 0 && done < size; done += n) {
+        n = size - done < PIECE ? size - done : PIECE;
+        status = files_read_at(fd, path, done, piece, n, e);
+        if (status == 0)
+            hash_add(&h, piece, n);
     }
-    *hash = hash_end(&h);
-    close(fd);
     free(piece);
-    return status;
-}
-
-/* Reads to the end of the file; the caller frees *data, even on failure. */
-static int read_stream(FILE *from, const char *path, size_t limit, char **data, size_t *size, Error *e)
-{
-    size_t capacity = 0, got = 1;
-    while (got > 0) {
-        if (*size + 1 >= capacity) { /* leaves room for the NUL */
-            capacity = capacity > 0 ? 2 * capacity : 4096;
-            char *larger = realloc(*data, capacity);
-            if (larger == NULL)
-                return error_set(e, "%s: out of memory while reading it", path);
-            *data = larger;
-        }
-        got = fread(*data + *size, 1, capacity - 1 - *size, from);
-        *size += got;
-        if (*size > limit)
-            return error_set(e, "%s: is larger than the %zu bytes allowed", path, limit);
-    }
-    (*data)[*size] = '\0';
-    return ferror(from) ? error_set(e, "%s: cannot be read: %s", path, strerror(errno)) : 0;
-}
-
-int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e)
-{
-    int fd;
-    if (files_open(path, &fd, size, e) != 0)
-        return -1;
-    FILE *from = fdopen(fd, "rb");
-    if (from == NULL) {
-        close(fd);
-        return error_set(e, "%s: out of memory while reading it", path);
-    }
-    *data = NULL;
-    *size = 0;
-    const int status = read_stream(from, path, limit, data, size, e);
-    fclose(from);
-    if (status != 0) {
-        free(*data);
-        *data = NULL;
-        *size = 0;
-    }
+    close(fd);
+    *hash = hash_end(&h);
     return status;
 }
 

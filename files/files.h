@@ -5,6 +5,7 @@
 #include "base/hash.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /*
@@ -17,10 +18,11 @@
 typedef struct FilesWriter {
     char *path, *temporary;
     FILE *stream;
-    Hash hash; /* of what was appended */
+    Hash hash; /* of all that was appended: hash_end(&w.hash) before the commit */
 } FilesWriter;
 
-/* Creates the temporary file, in place of what an earlier crash may have left; a symbolic link is never followed. */
+/* Creates the temporary file, in place of what an earlier crash may have left; a symbolic link of that name is removed,
+ * not followed. Error: a directory has that name. */
 int files_writer_open(FilesWriter *w, const char *path, Error *e);
 
 /* Appends `size` bytes. After an error a commit fails; call files_writer_abandon. */
@@ -36,16 +38,22 @@ void files_writer_abandon(FilesWriter *w);
 /* All three: `path` then holds exactly these bytes, or on failure what it held before. */
 int files_write_atomic(const char *path, const void *data, size_t size, Error *e);
 
-/* Opens a regular file for reading, and only such a one: a pipe is refused rather than waited for. *size: its bytes. */
+/* Opens an existing regular file for reading; *size is its length in bytes. The caller closes *fd. A pipe or device is
+ * refused, not waited for. */
 int files_open(const char *path, int *fd, size_t *size, Error *e);
 
-/* XXH64 of a whole file. */
-int files_hash(const char *path, uint64_t *hash, Error *e);
+/* Reads exactly `size` bytes from `offset` on; an error if the file ends before. `path` is for messages. */
+int files_read_at(int fd, const char *path, size_t offset, void *to, size_t size, Error *e);
 
-/* Reads a whole regular file of at most `limit` bytes. The caller frees *data; a NUL follows its *size bytes. */
+/* Reads a whole regular file of at most `limit` bytes. The caller frees *data, NULL after a
+ * failure; a NUL follows its *size bytes. */
 int files_read_all(const char *path, size_t limit, char **data, size_t *size, Error *e);
 
-/* Creates the directory `path` and missing parents, which survive a power cut. It may already exist. */
+/* The XXH64 of a whole regular file, read in pieces of 1 MiB. */
+int files_hash(const char *path, uint64_t *hash, Error *e);
+
+/* Creates the directory `path` and missing parents, and flushes the directories that hold new ones. It may already
+ * exist. */
 int files_make_dirs(const char *path, Error *e);
 
 /* Removes a directory and its content. Symbolic links in it are removed, never followed; a `path` that is itself

@@ -119,7 +119,7 @@ static int parse_character(Parser *p)
         return parse_escape(p);
     if ((unsigned char)*p->at < 0x20)
         return fail(p, "an unescaped control character in a string");
-    const size_t length = text_character(p->at, (size_t)(p->end - p->at));
+    const size_t length = text_utf8(p->at, p->end);
     if (length == 0)
         return fail(p, "a string is not UTF-8");
     memcpy(p->chars, p->at, length);
@@ -204,9 +204,8 @@ static int refuse_duplicates(Parser *p, const Json *object)
     qsort(p->keys, n, sizeof *p->keys, compare_keys);
     for (size_t i = 1; i < n; i++) {
         if (strcmp(p->keys[i - 1], p->keys[i]) == 0) {
-            char fault[128], key[64];
-            json_escape(key, sizeof key, p->keys[i]);
-            snprintf(fault, sizeof fault, "the object that ends here has the key \"%s\" twice", key);
+            char fault[128];
+            snprintf(fault, sizeof fault, "the object that ends here has the key \"%.60s\" twice", p->keys[i]);
             return fail(p, fault);
         }
     }
@@ -366,7 +365,7 @@ const char *json_string(const Json *value) { return value && value->type == JSON
 static size_t escape_character(const char **at, const char *end, char out[8])
 {
     const char *from = *at;
-    const size_t length = text_character(from, (size_t)(end - from));
+    const size_t length = text_utf8(from, end);
     *at += length > 0 ? length : 1;
     if (length == 0)
         return (size_t)snprintf(out, 8, "\\ufffd");
@@ -377,24 +376,6 @@ static size_t escape_character(const char **at, const char *end, char out[8])
         return (size_t)snprintf(out, 8, "\\u%04x", (unsigned)*from);
     memcpy(out, from, length);
     return length;
-}
-
-size_t json_escape(char *out, size_t capacity, const char *text)
-{
-    const char *end = text + strlen(text);
-    char piece[8];
-    size_t whole = 0, written = 0;
-    while (text < end) {
-        const size_t length = escape_character(&text, end, piece);
-        if (whole + length < capacity) { /* once false, it stays false */
-            memcpy(out + whole, piece, length);
-            written = whole + length;
-        }
-        whole += length;
-    }
-    if (capacity > 0)
-        out[written] = '\0';
-    return whole;
 }
 
 void json_write_string(FILE *to, const char *text)

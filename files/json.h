@@ -49,12 +49,8 @@ bool json_u64(const Json *value, uint64_t *out);
 bool json_size(const Json *value, size_t *out);
 const char *json_string(const Json *value); /* lives as long as the tree */
 
-/* Escapes `text` for the inside of a JSON string, without the quotes: at most capacity - 1 bytes, truncated
- * between characters, and a NUL (nothing if capacity is 0). Returns the length of the whole, as snprintf does. Bytes
- * that are not UTF-8 become U+FFFD. */
-size_t json_escape(char *out, size_t capacity, const char *text);
-
-/* Writes `text` as a JSON string with its quotes. The caller checks ferror(to). */
+/* Writes `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. The caller checks
+ * ferror(to). */
 void json_write_string(FILE *to, const char *text);
 
 /* Writes a tree without spaces, with numbers as read: parsing it again gives the same tree. */

@@ -3,15 +3,12 @@
 #include "files/files.h"
 #include "files/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -79,14 +76,12 @@ static void header_free(Header *h)
 __attribute__((format(printf, 4, 5))) static int refuse(const Header *h, const char *tensor, Error *e,
                                                         const char *format, ...)
 {
-    char name[128];
     Error fault;
-    json_escape(name, sizeof name, tensor);
     va_list args;
     va_start(args, format);
     vsnprintf(fault.text, sizeof fault.text, format, args);
     va_end(args);
-    return error_set(e, "%s: tensor \"%s\" %s", h->path, name, fault.text);
+    return error_set(e, "%s: tensor \"%.120s\" %s", h->path, tensor, fault.text);
 }
 
 static int check_metadata(const Header *h, Error *e)
@@ -154,11 +149,8 @@ static int read_entry(const Header *h, const Json *tensor, SafetensorsEntry *ent
     const char *dtype = json_string(json_get(tensor, "dtype"));
     if (dtype == NULL)
         return refuse(h, entry->name, e, "has no dtype");
-    if (!find_dtype(dtype, &entry->dtype)) {
-        char quoted[32];
-        json_escape(quoted, sizeof quoted, dtype);
-        return refuse(h, entry->name, e, "has the unknown dtype \"%s\"", quoted);
-    }
+    if (!find_dtype(dtype, &entry->dtype))
+        return refuse(h, entry->name, e, "has the unknown dtype \"%.30s\"", dtype);
     if (read_shape(h, json_get(tensor, "shape"), entry, e) != 0)
         return -1;
     return read_offsets(h, json_get(tensor, "data_offsets"), entry, e);
@@ -232,23 +224,10 @@ struct Safetensors {
     int fd;
 };
 
-/* Reads exactly `size` bytes at `offset`. Plain reads, not a mapping: a file that shrinks is an error, not a SIGBUS. */
+/* Plain reads, not a mapping: a file that shrinks is an error, not a SIGBUS. */
 static int read_at(const Safetensors *file, void *to, size_t size, size_t offset, Error *e)
 {
-    char *at = to;
-    while (size > 0) {
-        const ssize_t got = pread(file->fd, at, size, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return error_set(e, "%s: cannot be read: %s", file->path, strerror(errno));
-        if (got == 0)
-            return error_set(e, "%s: has become shorter while it was read", file->path);
-        at += got;
-        size -= (size_t)got;
-        offset += (size_t)got;
-    }
-    return 0;
+    return files_read_at(file->fd, file->path, offset, to, size, e);
 }
 
 /* Reads the header's length in bytes from a file of `size` bytes. */
@@ -260,7 +239,7 @@ static int read_prefix(const Safetensors *file, size_t size, size_t *header, Err
     if (read_at(file, &length, PREFIX, 0, e) != 0)
         return -1;
     if (length > SAFETENSORS_MAX_HEADER)
-        return error_set(e, "%s: announces a header of %" PRIu64 " bytes, more than the limit of %d", file->path,
+        return error_set(e, "%s: announces a header of %" PRIu64 " bytes, more than the limit of %d here", file->path,
                          length, SAFETENSORS_MAX_HEADER);
     if (length > size - PREFIX)
         return error_set(e, "%s: announces a header of %" PRIu64 " bytes, beyond the end of the file, %zu bytes",
@@ -297,13 +276,7 @@ int safetensors_open(const char *path, Safetensors **file, Error *e)
         return error_set(e, "%s: out of memory while opening it", path);
     }
     size_t size;
-    s->fd = -1;
-    if (files_open(path, &s->fd, &size, e) != 0) {
-        s->fd = -1;
-        safetensors_close(s);
-        return -1;
-    }
-    if (read_header(s, size, e) != 0) {
+    if (files_open(path, &s->fd, &size, e) != 0 || read_header(s, size, e) != 0) {
         safetensors_close(s);
         return -1;
     }

@@ -1,9 +1,6 @@
 /*
  * libFuzzer entry for files/json.c: any bytes are refused with a message, or read as a tree that, written and read
  * again, is written the same way.
- *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -D_POSIX_C_SOURCE=200809L \
- *       dev/fuzz/fuzz_json.c files/json.c base/error.c -o build/fuzz_json && build/fuzz_json -max_total_time=60
  */
 #include "files/json.h"
 

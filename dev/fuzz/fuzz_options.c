@@ -32,7 +32,8 @@ static void check_record(const Options *o)
         options_resume(&resumed, json, &notes, &e) != 0)
         abort();
     again = record(&resumed, &again_size);
-    if (notes.count == 0 && strcmp(text, again) != 0) /* a note: --batch-size auto has no value before a run has chosen one */
+    if (notes.count == 0 &&
+        strcmp(text, again) != 0) /* a note: --batch-size auto has no value before a run has chosen one */
         abort();
     options_free(&resumed);
     json_free(json);

@@ -1,10 +1,6 @@
 /*
  * libFuzzer entry for files/safetensors.c: any file is refused with a message that names it, or opened with tensors
  * that can all be read and that cover its data.
- *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -D_POSIX_C_SOURCE=200809L dev/fuzz/fuzz_safetensors.c \
- *       files/safetensors.c files/files.c files/json.c base/error.c -o build/fuzz_safetensors && \
- *       build/fuzz_safetensors -max_total_time=60
  */
 #include "files/safetensors.h"
 

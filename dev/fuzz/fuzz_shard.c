@@ -1,10 +1,6 @@
 /*
  * A libFuzzer entry for token shards: whatever the bytes, opening them as a shard either fails with a sentence or gives
- * tokens that can all be read, as sequences and as windows. By hand, in the repository's root (clang):
- *
- *   clang -g -O1 -I. -D_POSIX_C_SOURCE=200809L -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_shard.c \
- *       data/tokens.c data/loader.c base/error.c base/random.c -lpthread -lm -o build/fuzz_shard
- *   build/fuzz_shard -max_len=200
+ * tokens that can all be read, as sequences and as windows.
  */
 #include "data/loader.h"
 

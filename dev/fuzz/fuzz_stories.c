@@ -2,9 +2,6 @@
 
 /*
  * libFuzzer entry: any bytes are either refused with a sentence or parsed into figures that make sense.
- *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. dev/fuzz/fuzz_stories.c data/stories.c data/stories_*.c
- *         base/random.c base/error.c -lm
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

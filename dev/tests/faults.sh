@@ -280,7 +280,7 @@ cli:keeps the tokens | train/plan.c | /o->total_batch = total;/d
 cli:--steps 0 evaluates | train/evaluate.c | s/sum \/ (double)targets/sum \/ (double)(targets + 1)/
 loader | data/loader.c | s/tokens_read(l->tokens, shard, (index - l->first\[shard\]) \* T/tokens_read(l->tokens, shard, (index - l->first[shard]) * (T - 1)/
 loader | data/loader.c | s/sequence + 1, T/sequence, T/
-loader | data/loader.c | s/sequences = (size - 1) \/ T/sequences = size \/ T/
+loader | data/loader.c | s/(tokens_shard_size(tokens, s) - 1) \/ T/tokens_shard_size(tokens, s) \/ T/
 loader | data/loader.c | s/l->start + l->config.rank + k/l->config.rank + k/
 loader | data/loader.c | s/l->config.seed, p \/ N, N/l->config.seed, 0, N/
 loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
@@ -295,8 +295,35 @@ checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
+files | files/files.c | s/hash_add(&w->hash, data, size);//
+files | files/files.c | s/unlink(path) == 0 ? 0 : errno/0/
+files | files/files.c | s/O_EXCL | O_NOFOLLOW/O_TRUNC/;s/unlink(path) == 0 ? 0 : errno/0/
+files | files/files.c | s/return sync_parent(path, e);/return 0;/
+files | files/files.c | s/else if (!S_ISREG(found.st_mode))/else if (S_ISDIR(found.st_mode))/
+files | files/files.c | s/n = size - done < PIECE ? size - done : PIECE/n = PIECE/
+safetensors | files/safetensors.c | s/\*hash = hash_end(&writer->file.hash)/*hash = 0/
 safetensors | files/safetensors.c | s/exponent + 127 - 15/exponent + 127 - 16/
 safetensors | files/safetensors.c | s/(uint32_t)half << 16/(uint32_t)half << 15/
+loader | data/loader.c | s/l->first\[middle\] <= index/l->first[middle] < index || index == 0/
+loader | data/loader.c | s/if (first\[shards\] > 0)/if (1)/
+tokens | data/tokens.c | s/\.size = n - cut, .offset = cut/.size = n - cut, .offset = cut + 1/
+tokens | data/tokens.c | s/fraction(n, 9, 10)/n * 9 \/ 10 + (n % 10 == 7)/
+tokens | data/tokens.c | s/get_int32(start) == SHARD_MAGIC/0/
+tokens | data/tokens.c | s/id < GPT2_VOCAB ?/id <= 65535 ?/
+tokens | data/tokens.c | s/sizeof \*out - width/sizeof *out - 2/
+tokens | data/tokens.c | s/file_bytes == s->file_bytes/file_bytes >= s->offset/
+tokens | data/tokens.c | s/HASH_BLOCKS - 1)/HASH_BLOCKS)/
+tokens | data/tokens.c | s/    if (!whole)/    if (0)/
+hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
+hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
+hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/
+text | base/text.c | s/code <= 0x202e/code < 0x202e/
+text | base/text.c | s/whole + length < capacity/whole + length <= capacity/
+text | base/error.c | s/text_show(e->text, sizeof e->text, sentence)/snprintf(e->text, sizeof e->text, "%s", sentence)/
+json_file | files/json_file.c | s/memcmp(text + size - SEAL, seal, SEAL) == 0/size > SEAL/
+json_file | files/json_file.c | s/ || is_hash(json_string(last))//
+json_file | files/json_file.c | s/json_get(root, "checksum") || //
+json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/

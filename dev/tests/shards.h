@@ -38,6 +38,9 @@ size_t shard_start(size_t shard); /* the token of the whole set it begins with *
 
 Tokens *open_tokens(const char *name, size_t vocabulary);
 
+/* The end of a sentence about an id that GPT-2 has. */
+#define NEEDS_GPT2 " (GPT-2's tokens need --vocab 50257 or --model gpt2)"
+
 /* Compares with "PATH: sentence". */
 void check_sentence(const Error *e, const char *path, const char *sentence);
 

@@ -1,16 +1,30 @@
-/* Files as checkpoints need them, and JSON files that carry a checksum. */
 #include "files/files.h"
 
 #include "base/random.h"
 #include "dev/tests/check.h"
 #include "dev/tests/folder.h"
-#include "files/json_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Stands in for the system's, and notes the latest files flushed. */
+static struct stat flushed[8];
+static size_t flushes;
+
+int fsync(int fd) { return fstat(fd, &flushed[flushes++ % 8]); }
+
+static bool was_flushed(const char *path)
+{
+    struct stat info;
+    check(stat(path, &info) == 0, "%s: is not there", path);
+    for (size_t i = 0; i < 8; i++)
+        if (flushed[i].st_dev == info.st_dev && flushed[i].st_ino == info.st_ino)
+            return true;
+    return false;
+}
 
 static void test_files(void)
 {
@@ -36,98 +50,6 @@ static void test_files(void)
     check(!exists(name), "%s is still there", name);
 }
 
-/* What lies under the temporary name, be it a link, is replaced and not followed; a directory is an error. */
-static void test_temporary(void)
-{
-    char name[128], temporary[128], precious[128], *data;
-    size_t size;
-    Error e = {""};
-    in_folder("new", name);
-    in_folder("new.tmp", temporary);
-    check(files_write_atomic(in_folder("precious", precious), "kept", 4, &e) == 0, "%s", e.text);
-    check(symlink(precious, temporary) == 0, "symlink");
-    check(files_write_atomic(name, "new", 3, &e) == 0 && !exists(temporary), "%s", e.text);
-    if (check(files_read_all(precious, 100, &data, &size, &e) == 0, "%s", e.text)) {
-        check(size == 4 && strcmp(data, "kept") == 0, "the link's target holds %s", data);
-        free(data);
-    }
-    check(files_make_dirs(temporary, &e) == 0, "%s", e.text);
-    check(files_write_atomic(name, "newer", 5, &e) == -1 && strstr(e.text, temporary), "a directory: %s", e.text);
-    check(files_remove_tree(temporary, &e) == 0, "%s", e.text);
-}
-
-/* Pipes, devices and directories are refused at once. */
-static void test_regular(void)
-{
-    char pipe_name[128], *data;
-    size_t size;
-    uint64_t hash;
-    int fd;
-    Error e = {""};
-    check(mkfifo(in_folder("pipe", pipe_name), 0600) == 0, "mkfifo");
-    const char *const others[] = {pipe_name, folder, "/dev/null"};
-    for (size_t i = 0; i < 3; i++) {
-        check(files_open(others[i], &fd, &size, &e) == -1 && strstr(e.text, "is not a regular file"), "%s", e.text);
-        check(files_read_all(others[i], 9, &data, &size, &e) == -1 && strstr(e.text, others[i]), "%s", e.text);
-        check(files_hash(others[i], &hash, &e) == -1 && strstr(e.text, others[i]), "%s", e.text);
-    }
-}
-
-static void test_hash(void)
-{
-    enum { MANY = (1 << 20) + 77 };
-    char name[128], *content = calloc(MANY, 1);
-    uint64_t hash = 0;
-    FilesWriter w;
-    Error e = {""};
-    in_folder("hashed", name);
-    for (size_t i = 0; i < MANY; i++)
-        content[i] = (char)random_mix(i);
-    check(files_writer_open(&w, name, &e) == 0 && files_writer_append(&w, content, 1000, &e) == 0 &&
-              files_writer_append(&w, content + 1000, MANY - 1000, &e) == 0,
-          "%s", e.text);
-    const uint64_t written = hash_end(&w.hash);
-    check(files_writer_commit(&w, &e) == 0 && files_hash(name, &hash, &e) == 0, "%s", e.text);
-    check(hash == hash_bytes(content, MANY) && written == hash, "%llx and %llx", (unsigned long long)hash,
-          (unsigned long long)written);
-    free(content);
-}
-
-/* A file that carries its checksum: back as it was, every flipped bit noticed, and one without it accepted. */
-static void test_sealed(void)
-{
-    static const char object[] = "{\"a\": 1,\n  \"b\": {\"c\": \"d\"}}\n";
-    char name[128], *text;
-    size_t size;
-    Json *json;
-    Error e = {""};
-    in_folder("sealed.json", name);
-    check(json_file_write_sealed(name, object, sizeof object - 1, &e) == 0, "%s", e.text);
-    if (check(json_file_read_sealed(name, 1000, &json, &e) == 0, "%s", e.text)) {
-        check(strcmp(json_string(json_get(json_get(json, "b"), "c")), "d") == 0, "another object");
-        json_free(json);
-    }
-    if (!check(files_read_all(name, 1000, &text, &size, &e) == 0, "%s", e.text))
-        return;
-    for (size_t i = 0; i < 8 * size; i++) {
-        text[i / 8] = (char)(text[i / 8] ^ 1 << i % 8);
-        check(files_write_atomic(name, text, size, &e) == 0, "%s", e.text);
-        if (!check(json_file_read_sealed(name, 1000, &json, &e) == -1, "bit %zu of byte %zu is not noticed", i % 8,
-                   i / 8))
-            json_free(json);
-        text[i / 8] = (char)(text[i / 8] ^ 1 << i % 8);
-    }
-    for (size_t cut = 1; cut < size; cut++) {
-        check(files_write_atomic(name, text, size - cut, &e) == 0, "%s", e.text);
-        if (!check(json_file_read_sealed(name, 1000, &json, &e) == -1, "%zu bytes cut off are not noticed", cut))
-            json_free(json);
-    }
-    free(text);
-    check(files_write_atomic(name, object, sizeof object - 1, &e) == 0, "%s", e.text);
-    if (check(json_file_read_sealed(name, 1000, &json, &e) == 0, "without a checksum: %s", e.text))
-        json_free(json);
-}
-
 static void test_large_file(void)
 {
     enum { N = 100000 };
@@ -145,12 +67,100 @@ static void test_large_file(void)
     free(data);
 }
 
+/* --- opening --- */
+
+static void test_open(void)
+{
+    char name[128], other[128], *data, bytes[4] = "";
+    size_t size = 0;
+    uint64_t hash;
+    int fd;
+    Error e = {""};
+    check(files_write_atomic(in_folder("ten", name), "0123456789", 10, &e) == 0, "%s", e.text);
+    check(symlink(name, in_folder("to ten", other)) == 0, "symlink");
+    if (check(files_open(other, &fd, &size, &e) == 0, "%s", e.text)) {
+        check(size == 10, "%zu bytes", size);
+        check(files_read_at(fd, other, 7, bytes, 3, &e) == 0 && memcmp(bytes, "789", 4) == 0, "%s", bytes);
+        check(files_read_at(fd, other, 7, bytes, 4, &e) == -1 && strstr(e.text, "to ten: has become shorter"), "%s",
+              e.text);
+        close(fd);
+    }
+    check(mkfifo(in_folder("pipe", other), 0600) == 0, "mkfifo");
+    check(files_open(other, &fd, &size, &e) == -1 && strstr(e.text, "pipe: is not a regular file"), "%s", e.text);
+    check(files_read_all(other, 9, &data, &size, &e) == -1 && strstr(e.text, "not a regular file"), "%s", e.text);
+    check(files_hash(other, &hash, &e) == -1 && strstr(e.text, "not a regular file"), "%s", e.text);
+    check(files_open(folder, &fd, &size, &e) == -1 && strstr(e.text, "not a regular file"), "%s", e.text);
+    check(files_open(in_folder("no\n", other), &fd, &size, &e) == -1 && strstr(e.text, "no\\x0a: cannot be opened"),
+          "%s", e.text);
+}
+
+/* Sizes around the pieces in which a file is read. */
+static void test_hash(void)
+{
+    static unsigned char content[(2 << 20) + 1];
+    const size_t sizes[] = {0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 2 << 20, (2 << 20) + 1};
+    char name[128];
+    for (size_t i = 0; i < sizeof content; i++)
+        content[i] = (unsigned char)random_mix(i);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint64_t hash = 0;
+        Error e = {""};
+        check(files_write_atomic(in_folder("hashed", name), content, sizes[i], &e) == 0, "%s", e.text);
+        check(files_hash(name, &hash, &e) == 0 && hash == hash_bytes(content, sizes[i]), "%zu bytes: %s", sizes[i],
+              e.text);
+    }
+}
+
+/* --- replacing --- */
+
+static void test_writer_hash(void)
+{
+    char name[128];
+    FilesWriter w;
+    Error e = {""};
+    check(files_writer_open(&w, in_folder("parts", name), &e) == 0, "%s", e.text);
+    check(files_writer_append(&w, "ab", 2, &e) == 0 && files_writer_append(&w, NULL, 0, &e) == 0, "%s", e.text);
+    check(files_writer_append(&w, "c", 1, &e) == 0, "%s", e.text);
+    check(hash_end(&w.hash) == hash_bytes("abc", 3), "not the hash of what was appended");
+    check(files_writer_commit(&w, &e) == 0, "%s", e.text);
+}
+
+/* The temporary name is taken: a file or a link is removed, what the link points to stays; a directory is an error. */
+static void test_temporary_name_taken(void)
+{
+    char name[128], temporary[128], victim[128], *data = NULL;
+    size_t size;
+    Error e = {""};
+    in_folder("taken", name);
+    in_folder("taken.tmp", temporary);
+    check(files_write_atomic(in_folder("victim", victim), "precious", 8, &e) == 0, "%s", e.text);
+    check(symlink(victim, temporary) == 0, "symlink");
+    check(files_write_atomic(name, "new", 3, &e) == 0, "%s", e.text);
+    if (check(files_read_all(victim, 100, &data, &size, &e) == 0, "%s", e.text))
+        check(size == 8 && strcmp(data, "precious") == 0, "the link was followed: %s", data);
+    free(data);
+    check(link(victim, temporary) == 0, "link");
+    check(files_write_atomic(name, "newer", 5, &e) == 0, "%s", e.text);
+    if (check(files_read_all(victim, 100, &data, &size, &e) == 0, "%s", e.text))
+        check(size == 8, "the old temporary file was written to: %s", data);
+    free(data);
+    struct stat info;
+    check(lstat(name, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 5, "%s is not the new file", name);
+    check(mkdir(temporary, 0777) == 0, "mkdir");
+    check(files_write_atomic(name, "newest", 6, &e) == -1 && strstr(e.text, "taken.tmp: is in the way"), "%s", e.text);
+    check(exists(temporary) && stat(name, &info) == 0 && info.st_size == 5, "something was changed");
+}
+
+/* --- directories --- */
+
 static void test_directories(void)
 {
     char tree[128], deep[128], file[128], link[128], outside[128];
     Error e = {""};
     in_folder("tree", tree);
     check(files_make_dirs(in_folder("tree/a//b/", deep), &e) == 0, "%s", e.text);
+    check(was_flushed(folder) && was_flushed(tree) && was_flushed(in_folder("tree/a", file)),
+          "a parent is not flushed");
     check(files_make_dirs(deep, &e) == 0, "again: %s", e.text);
     check(files_write_atomic(in_folder("tree/a/b/file", file), "x", 1, &e) == 0, "%s", e.text);
     check(files_make_dirs(file, &e) == -1 && strstr(e.text, "no directory"), "over a file: %s", e.text);
@@ -184,10 +194,10 @@ int main(void)
         return 1;
     check_run("files", test_files);
     check_run("a large file", test_large_file);
-    check_run("the temporary name", test_temporary);
-    check_run("regular files only", test_regular);
-    check_run("checksums", test_hash);
-    check_run("sealed JSON", test_sealed);
+    check_run("opening and reading", test_open);
+    check_run("hash of a file", test_hash);
+    check_run("hash of what is written", test_writer_hash);
+    check_run("the temporary name is taken", test_temporary_name_taken);
     check_run("directories", test_directories);
     folder_end();
     return check_summary();

@@ -1,4 +1,5 @@
 /* Token sets against shards this program writes, token by token, and against files that are no shards. */
+#include "base/hash.h"
 #include "base/random.h"
 #include "data/loader.h"
 #include "dev/tests/check.h"
@@ -114,6 +115,101 @@ static void test_bytes_and_text(void)
     }
 }
 
+/* The parts of a text lie in its file, which may be larger than memory. */
+static void test_large_text(void)
+{
+    const size_t n = ((size_t)5 << 30) + 7, cut = n / 10 * 9 + n % 10 * 9 / 10;
+    const Path path = path_of("large.txt");
+    unsigned char bytes[] = "0123456789";
+    int32_t got[5];
+    Tokens *train, *val;
+    Error e = {""};
+    write_bytes(path.text, bytes, 10);
+    FILE *file = fopen(path.text, "r+b");
+    if (truncate(path.text, (off_t)n) != 0) {
+        fclose(file);
+        check_skip("no file of 5 GiB can be made, not even a hole");
+        return;
+    }
+    check(fseeko(file, (off_t)cut - 5, SEEK_SET) == 0 && fwrite(bytes, 1, 10, file) == 10, "fwrite");
+    fclose(file);
+    if (check(tokens_from_text(path.text, &train, &val, &e) == 0, "%s", e.text)) {
+        check(tokens_total(train) == cut && tokens_total(val) == n - cut, "%zu and %zu", tokens_total(train),
+              tokens_total(val));
+        check(tokens_read(train, 0, cut - 5, 5, got, &e) == 0 && got[0] == '0' && got[4] == '4', "%s", e.text);
+        check(tokens_read(val, 0, 0, 5, got, &e) == 0 && got[0] == '5' && got[4] == '9', "%s", e.text);
+        check(truncate(path.text, (off_t)n - 1) == 0, "truncate");
+        check(tokens_read(train, 0, 0, 5, got, &e) == -1, "a text that has shrunk was read");
+        check_sentence(&e, path.text, "had 5368709127 bytes when it was opened and now has 5368709126");
+        check(tokens_read(val, 0, 0, 5, got, &e) == -1, "a text that has shrunk was read");
+        tokens_close(train);
+        tokens_close(val);
+    }
+    unlink(path.text);
+}
+
+/* --- hashes --- */
+
+/* The hash by its definition; the size comes last in those of many bytes. */
+static uint64_t hash_of(const unsigned char *bytes, uint64_t n)
+{
+    if (n <= 4 << 20)
+        return hash_bytes(bytes, n);
+    unsigned char blocks[64 * 4096 + 8];
+    for (uint64_t i = 0; i < 64; i++)
+        memcpy(blocks + i * 4096, bytes + i * (n - 4096) / 63, 4096);
+    for (int i = 0; i < 8; i++)
+        blocks[64 * 4096 + i] = (unsigned char)(n >> 8 * i);
+    return hash_bytes(blocks, sizeof blocks);
+}
+
+static uint64_t shard_hash(const Tokens *tokens)
+{
+    uint64_t hash = 0;
+    Error e = {""};
+    check(tokens_shard_hash(tokens, 0, &hash, &e) == 0, "%s", e.text);
+    return hash;
+}
+
+static void test_hashes(void)
+{
+    enum { MOST = (4 << 20) + 12346 };
+    static unsigned char bytes[MOST];
+    const size_t sizes[] = {2, 4096, 4098, 100000, 4 << 20, (4 << 20) + 2, MOST};
+    Random random = random_make(6, 0);
+    Tokens *tokens, *train, *val;
+    Error e = {""};
+    for (size_t i = 0; i < MOST; i++)
+        bytes[i] = (unsigned char)random_u64(&random);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t n = sizes[i];
+        const uint64_t want = hash_of(bytes, n);
+        check(tokens_from_bytes("bytes", bytes, n, &tokens, &e) == 0, "%s", e.text);
+        check(shard_hash(tokens) == want, "%zu bytes in memory", n);
+        tokens_close(tokens);
+        uint16_t *ids = malloc(n);
+        for (size_t k = 0; k < n / 2; k++)
+            ids[k] = (uint16_t)(bytes[2 * k] | bytes[2 * k + 1] << 8);
+        write_shard(path_of("hashed.bin").text, ids, n / 2);
+        free(ids);
+        tokens = open_tokens("hashed.bin", 65536);
+        check(shard_hash(tokens) == want, "%zu bytes of a shard", n);
+        tokens_close(tokens);
+    }
+    const Path path = path_of("hashed.txt");
+    write_bytes(path.text, bytes, MOST);
+    if (check(tokens_from_text(path.text, &train, &val, &e) == 0, "%s", e.text)) {
+        uint64_t hash;
+        const size_t cut = tokens_total(train);
+        check(shard_hash(train) == hash_of(bytes, cut), "the first part of a text");
+        check(shard_hash(val) == hash_of(bytes + cut, MOST - cut), "its other part");
+        check(truncate(path.text, 100) == 0, "truncate");
+        check(tokens_shard_hash(val, 0, &hash, &e) == -1 && strstr(e.text, "and now has 100"), "%s", e.text);
+        tokens_close(train);
+        tokens_close(val);
+    }
+}
+
 /* --- errors --- */
 
 static void check_open_fails(const char *path, size_t vocabulary, const char *sentence)
@@ -196,7 +292,7 @@ static void test_one_faulty_shard_among_good_ones(void)
     write_shard(bad.text, (const uint16_t[]){1, 9}, 2);
     write_shard(path_of("mixed_3.bin").text, (const uint16_t[]){1, 2}, 2);
     check(tokens_open(path_of("mixed_*.bin").text, 9, &tokens, &e) == -1, "opened");
-    check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8 (GPT-2's tokens take --vocab 50257)");
+    check_sentence(&e, bad.text, "token 1 is 9, but the vocabulary ends at 8" NEEDS_GPT2);
 }
 
 /* Ids are checked at opening in the first 4096 tokens, and everywhere when they are read. */
@@ -249,6 +345,11 @@ static void test_faulty_texts(void)
         check(tokens_from_text(path.text, &train, &val, &e) == -1, "a text of %zu bytes was taken", faults[i].n);
         check_sentence(&e, path.text, faults[i].sentence);
     }
+    unsigned char shard[11] = {0};
+    put_int32(shard, 20240520);
+    write_bytes(path.text, shard, sizeof shard);
+    check(tokens_from_text(path.text, &train, &val, &e) == -1, "a shard was taken for a text");
+    check_sentence(&e, path.text, "is a file of token shards, not a text; give it with --train");
     check(tokens_from_text(missing.text, &train, &val, &e) == -1, "a missing text was taken");
     check_sentence(&e, missing.text, "cannot be opened: No such file or directory");
     check(tokens_from_text(folder, &train, &val, &e) == -1, "a directory was taken");
@@ -322,6 +423,8 @@ int main(void)
     check_run("tokens: shards in the order of their names", test_name_order);
     check_run("tokens: more shards than descriptors", test_many_shards_few_descriptors);
     check_run("tokens: bytes and texts", test_bytes_and_text);
+    check_run("tokens: a text larger than memory", test_large_text);
+    check_run("tokens: hashes of shards", test_hashes);
     check_run("errors: faulty shards", test_faulty_shards);
     check_run("errors: files that cannot be opened", test_files_that_cannot_be_opened);
     check_run("errors: one faulty shard among good ones", test_one_faulty_shard_among_good_ones);

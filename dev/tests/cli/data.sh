@@ -20,8 +20,9 @@ run_table refuses refuses_shards <<'TABLE'
 --train "$work/empty.txt"                | empty.txt;0 bytes             | 1
 --train "$work/magic.bin"                | magic.bin;20240520            | 1
 --train "$work/version.bin"              | version.bin;version 2         | 1
---train "$work/beyond.bin"               | beyond.bin;300;255            | 1
+--train "$work/beyond.bin"               | beyond.bin;300;255;--vocab 50257 | 1
 --train "$work/few.bin"                  | few.bin;20 tokens             | 1
+--text "$work/good.bin"                  | good.bin;not a text;--train   | 1
 --train "$work/[gt]*.bin"                | truncated.bin                 | 1
 --train "$work/good.bin" --val 'none*'   | none*                         | 1
 --train /dev/null                        | /dev/null;regular file        | 1

@@ -69,19 +69,18 @@ DEFINED = $(CC) $(CFLAGS) -dM -E -x c /dev/null 2>/dev/null
 CPU_FEATURES := $(shell $(DEFINED) | sed -nE 's/^.define __(S?SSE[34]|SSE4_[12]|POPCNT|AVX2?|FMA|BMI2?|AVX512(F|CD|BW|DQ|VL|V?IFMA|VBMI2?|BITALG|VNNI|VPOPCNTDQ|BF16))__ 1$$/\1/p' | sort | tr A-Z_ a-z.)
 
 # OpenMP and OpenBLAS, found by linking a program with each and running it. Without OpenMP there is one thread.
-OPENMP := $(shell $(CC) -fopenmp dev/probe_openmp.c -o $(BUILD)/probe 2>/dev/null && $(BUILD)/probe 2>/dev/null && echo -fopenmp)
-
+probe = $(shell p=$(BUILD)/probe.$$$$; $(CC) $(1) -o $$p $(2) 2>/dev/null && $$p 2>/dev/null && echo $(3); rm -f $$p)
+OPENMP := $(call probe,-fopenmp dev/probe_openmp.c,,-fopenmp)
 ifneq ($(BLAS),builtin)
   OPENBLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
   OPENBLAS_LIBS   := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
-  HAVE_OPENBLAS   := $(shell $(CC) $(OPENBLAS_CFLAGS) dev/probe_blas.c -o $(BUILD)/probe $(OPENBLAS_LIBS) 2>/dev/null && \
-                       $(BUILD)/probe 2>/dev/null && echo 1)
+  HAVE_OPENBLAS   := $(call probe,$(OPENBLAS_CFLAGS) dev/probe_blas.c,$(OPENBLAS_LIBS),1)
   ifeq ($(HAVE_OPENBLAS),1)
     override CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
     LDLIBS := $(OPENBLAS_LIBS) $(LDLIBS)
   else ifeq ($(BLAS),auto)
-    $(info OpenBLAS is not installed: $(if $(filter avx512f,$(CPU_FEATURES)),on this CPU only QR and eigenvectors are slower without,\
-             built-in routines are slower) (Debian: apt-get install libopenblas-dev))
+    SLOWER := $(if $(filter avx512f,$(CPU_FEATURES)),on this CPU only QR and eigenvectors are slower,products are slower)
+    $(info OpenBLAS is not installed: $(SLOWER) without it (Debian: apt-get install libopenblas-dev))
   else
     $(error BLAS=$(BLAS): OpenBLAS is not installed, or has no cblas.h (Debian: apt-get install libopenblas-dev))
   endif
@@ -90,9 +89,9 @@ endif
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
 # The CUDA twin, compiled if there is an nvcc; its parts take the places of CPU_ONLY.
-NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell PATH="$$PATH:$(CUDA_HOME)/bin:/usr/local/cuda/bin"; command -v $(NVCC)))
+NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell PATH="$$PATH:$(CUDA_HOME)/bin:/usr/local/cuda/bin"; command -v $(firstword $(NVCC))))
 ifneq ($(NVCC_FOUND),)
-  override NVCC := $(NVCC_FOUND)
+  override NVCC := $(NVCC_FOUND) $(wordlist 2,99,$(NVCC))
 else ifneq ($(CUDA),no)
   $(if $(wildcard /dev/nvidia0 /dev/dxg),$(info there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built))
 endif

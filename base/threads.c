@@ -25,6 +25,8 @@ void threads_choose(void)
             n = (size_t)ceil(quota);
             snprintf(reason, sizeof reason, "CPU quota %.3g", quota);
         }
+        if (n > THREADS_MOST)
+            snprintf(reason, sizeof reason, "the most; there are %zu CPUs", n);
     } else if (n > THREADS_MOST)
         snprintf(reason, sizeof reason, "the most; OMP_NUM_THREADS asks for %zu", n);
     chosen = n < THREADS_MOST ? n : THREADS_MOST;

@@ -23,12 +23,12 @@ __attribute__((no_sanitize("address"))) static const char *entry(char **environm
 
 /*
  * GCC's OpenMP lets waiting threads spin for milliseconds. Under any other load that costs a time slice in every loop:
- * see dev/bench/contention.sh, which chose 300 (0 sleeps in every loop). OpenBLAS is called by single threads only;
+ * see dev/bench/contention.sh, which chose 1000 (0 sleeps in every loop). OpenBLAS is called by single threads only;
  * its own would do nothing, and a program that may not start them hangs when it ends.
  */
 __attribute__((no_sanitize("address"))) static void choose_environment(int argc, char **argv, char **environment)
 {
-    static char spin[] = "GOMP_SPINCOUNT=300", blas[] = "OPENBLAS_NUM_THREADS=1", *chosen[VARIABLES_MOST];
+    static char spin[] = "GOMP_SPINCOUNT=1000", blas[] = "OPENBLAS_NUM_THREADS=1", *chosen[VARIABLES_MOST];
     const char *threads = entry(environment, "OPENBLAS_NUM_THREADS=");
     const bool spins = entry(environment, "OMP_WAIT_POLICY=") == NULL && entry(environment, "GOMP_SPINCOUNT=") == NULL;
     size_t n = 0;

@@ -3,6 +3,7 @@
 #include "base/cgroup.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,11 +12,17 @@
 static char reason[64];
 static size_t chosen;
 
-void threads_choose(void)
+/* Whether the environment says how many. */
+static bool is_asked(void)
 {
     const char *asked = getenv("OMP_NUM_THREADS");
+    return asked != NULL && *asked != '\0';
+}
+
+void threads_choose(void)
+{
     size_t n = threads_count();
-    if (asked == NULL || *asked == '\0') {
+    if (!is_asked()) {
         const double quota = cgroup_here().cpus;
         const long online = sysconf(_SC_NPROCESSORS_ONLN);
         n = (size_t)omp_get_num_procs();
@@ -33,9 +40,22 @@ void threads_choose(void)
     threads_set(chosen);
 }
 
+void threads_suit(double work)
+{
+    static const double least = 2e7; /* for a thread: the loops of less are over before a second one has woken */
+    const double most = work > least ? work / least : 1;
+    if (is_asked() || most >= (double)chosen)
+        return;
+    chosen = (size_t)most;
+    snprintf(reason, sizeof reason, "enough for a small model");
+    threads_set(chosen);
+}
+
 const char *threads_reason(void) { return threads_count() == chosen ? reason : ""; }
 #else
 void threads_choose(void) {}
+
+void threads_suit(double work) { (void)work; }
 
 const char *threads_reason(void) { return ""; }
 #endif

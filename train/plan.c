@@ -308,6 +308,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     if (p->options.batch_size == 0 &&
         (choose_batch(p, p->trains ? optim_bytes : 0, e) != 0 || resolve_batch(p, e) != 0))
         return RUN_FAILED;
+    if (p->options.threads == 0)
+        threads_suit(gpt_flops_per_token(&p->config, p->setup.T) * (double)(p->setup.B * p->setup.T));
     return check_memory(p, optim_bytes, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 

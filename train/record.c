@@ -123,8 +123,8 @@ void record_banner(Run *r)
     const double peak = peak_flops(gpt_device_name(), p->setup.dtype);
     char model[256];
     gpt_describe(&p->config, model, sizeof model);
-    banner_line("train_gpt", "%s (%s), %s", TRAIN_GPT_VERSION, train_gpt_source, gpt_dtype_names[p->setup.dtype]);
-    banner_line("device", "%s", gpt_device());
+    banner_line("train_gpt", "%s (%s)", TRAIN_GPT_VERSION, train_gpt_source);
+    banner_line("device", "%s, %s", gpt_device(), gpt_dtype_names[p->setup.dtype]);
     if (p->weights != NULL)
         banner_line("model", "from %s: %s, %zu parameters", p->weights, model, gpt_table(r->gpt)->parameters);
     else

@@ -327,7 +327,7 @@ json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, recorded) != 0/0/
 cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/
-cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=300"/"GOMP_SPIN=300"/
+cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=1000"/"GOMP_SPIN=300"/
 cli:threads wait | base/environment.c | s/if (!spins \&\&/if (threads == NULL \&\&/
 cli:little memory | base/environment.c | s/"OPENBLAS_NUM_THREADS=1"/"OPENBLAS_NUM_THREADS=2"/
 cgroup | base/cgroup.c | s/cpus < c->cpus/cpus > c->cpus/

@@ -4,11 +4,11 @@ waits() {
     unset OMP_WAIT_POLICY GOMP_SPINCOUNT
     OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
     grep -q GOMP_SPINCOUNT err || skip "not GCC's OpenMP"
-    says "GOMP_SPINCOUNT = '300'" err
+    says "GOMP_SPINCOUNT = '1000'" err
     GOMP_SPINCOUNT=77 OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
     says "GOMP_SPINCOUNT = '77'" err
     OMP_WAIT_POLICY=active OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
-    grep -q "GOMP_SPINCOUNT = '300'" err && fail "OMP_WAIT_POLICY is not honoured"
+    grep -q "GOMP_SPINCOUNT = '1000'" err && fail "OMP_WAIT_POLICY is not honoured"
     return 0
 }
 run_test "threads wait briefly, unless the environment says how" waits
@@ -28,12 +28,12 @@ run_test "in little memory it ends all the same" cramped
 
 # --- threads and memory: $gpt says "CPU, 2 threads (why), ..." ---
 
-# Runs the tiny model for a step, under a command if one is given; expects the words in its banner.
+# Runs a model with work for several threads for a step, under a command if one is given; expects the words in its banner.
 threads_are() { # words, command...
     words=$1
     shift
     rm -rf run
-    expect 0 "$@" "$gpt" --device cpu --layers 1 --heads 1 --width 8 --seq-len 8 --batch-size 2 --steps 1 \
+    expect 0 "$@" "$gpt" --device cpu --layers 1 --heads 1 --width 32 --seq-len 64 --batch-size 16 --steps 1 \
         --val-every 0 --sample-every 0 --out run
     says "$words" out
 }
@@ -52,6 +52,16 @@ bound() {
     threads_are "CPU, 1 thread (affinity to 1 of $cpus CPUs), " taskset -c "$(taskset -cp $$ | sed 's/.*[ ]//; s/[,-].*//')"
 }
 run_test "there are as many threads as CPUs in the affinity" bound
+
+suits() {
+    unset OMP_NUM_THREADS
+    [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ] || skip "there is one CPU"
+    expect 0 train --steps 1 --device cpu --out run
+    says "CPU, 1 thread (enough for a small model), " out
+    expect 0 train --steps 1 --device cpu --threads 2 --out two
+    says "CPU, 2 threads, " out
+}
+run_test "a model too small for several threads gets one" suits
 
 # Makes $group, a control group of version 1 inside this shell's own, with a limit; it goes when the test ends.
 make_group() { # controller, file, limit

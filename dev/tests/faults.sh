@@ -208,8 +208,8 @@ diagnose | train/diagnose.c | s/scale - 1;/scale;/
 diagnose | train/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
 allocation | optim/rules/dion.c | s/    verb_qr(batch->on, left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(batch->on, left/
 cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
-averages | optim/averages.c | s/a->change + at, a->previous + at, decay/a->change + at, a->previous + at, 1/
-cli:resumes bit-equal: adamw | train/run.c | s/        optim_hide(r->optim); \/\* the checkpoint.*//
+averages | optim/averages.c | s/a->change + at, optim->previous + at, decay/a->change + at, optim->previous + at, 1/
+cli:resumes bit-equal: adamw | train/run.c | s/    optim_hide(r->optim); \/\* the checkpoint.*//
 cli:--sensitivity divides | optim/groups.c | s/ \/ sensitivity);/);/
 emulated | train_gpt.cu | s/x\[j\] += y\[j\];/x[j] += 0.999f * y[j];/
 emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
@@ -275,7 +275,6 @@ cli:--clip bounds | train/run.c | s/clip > 0 \&\& norm > clip ? clip \/ norm : 1
 cli:a run writes | train/run.c | s/options.schedule, step)/options.schedule, step + 1)/
 cli:closed | train/main.c | s/fd <= 2/fd < 0/
 cli:bit-equal, muon | train/run.c | /r->state.loader_position = loader_position(r->loader);/d
-cli:a signal while | train/run.c | s/if (!r->saved) {/if (0) {/
 cli:keeps the tokens | train/plan.c | /o->total_batch = total;/d
 cli:--steps 0 evaluates | train/evaluate.c | s/sum \/ (double)targets/sum \/ (double)(targets + 1)/
 loader | data/loader.c | s/tokens_read(l->tokens, shard, (index - l->first\[shard\]) \* T/tokens_read(l->tokens, shard, (index - l->first[shard]) * (T - 1)/
@@ -294,7 +293,7 @@ checkpoint | train/checkpoint.c | s/{"n_inner", inner},//
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
-cli:drops the rows | train/metrics.c | s/step <= last_step/step <= last_step + 1/
+cli:drops the rows | train/metrics.c | s/step > (long long)last_step/step > (long long)last_step + 1/
 files | files/files.c | s/hash_add(&w->hash, data, size);//
 files | files/files.c | s/unlink(path) == 0 ? 0 : errno/0/
 files | files/files.c | s/O_EXCL | O_NOFOLLOW/O_TRUNC/;s/unlink(path) == 0 ? 0 : errno/0/
@@ -325,7 +324,39 @@ json_file | files/json_file.c | s/ || is_hash(json_string(last))//
 json_file | files/json_file.c | s/json_get(root, "checksum") || //
 json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
-options | train/options.c | s/strcmp(given, recorded) != 0/0/
+options | train/options.c | s/strcmp(given, value) != 0/0/
+cli:data shards, overwritten with other | train/corpus.c | s/same_text(a, b, "hash")/1/
+cli:data shards, moved and named | train/corpus.c | s/!same_text(a, b, "name") ? b : moved/moved/
+cli:data text, overwritten | train/run.c | s/status = corpus_compare(&r->corpus, identity, &r->notes, e);/status = 0;/
+checkpoint | train/checkpoint.c | s/strcmp(text, wanted) != 0/0/
+cli:survives: a checkpoint of another | train/checkpoint.c | s/recorded != (uint64_t)step/0/
+checkpoint | train/checkpoint.c | s/steps\[i\] != (long long)state->best_step/1/
+checkpoint | train/checkpoint.c | s/!(next.val_loss >= next.best_loss)/next.val_loss < next.best_loss/
+checkpoint | train/checkpoint.c | s/optim_steps_done(optim) != state->step/0/
+cli:weights that are not finite | train/checkpoint.c | s/!isfinite(scratch\[i\])/0/
+cli:a target that was met | train/run.c | s/s->val_loss <= target/0/
+cli:resuming with other --steps | train/run.c | s/before.steps == now->steps/1/
+cli:when position is | train/run.c | s/s->loader_position != s->tokens/0 != s->tokens % p->setup.T \&\& s->loader_position != s->tokens/
+cli:data cut short in a run | train/run.c | s/if (r->saved || status == RUN_DIVERGED)/if (r->saved || status != RUN_DONE)/
+cli:checkpoints by time | train/run.c | s/>= 60 \* o->checkpoint_minutes/>= 1e9/
+cli:SIGTERM in phase start | train/run.c | s/stop_signal() != 0 || loader_next/loader_next/
+cli:SIGTERM in phase validation | train/evaluate.c | s/if (stop_signal() != 0)/if (0)/
+cli:SIGTERM in phase sample | train/sample.c | s/ \&\& stop_signal() == 0//
+cli:SIGTERM at every call | train/evaluate.c | s/(isnan(s->val_loss) || s->val_step != s->step)/isnan(s->val_loss)/
+cli:SIGHUP that is ignored | train/stop.c | s/before.sa_handler != SIG_IGN/1/
+cli:SIGHUP in a sample | train/stop.c | s/{SIGHUP, false}, //
+cli:progress fits 80 | train/progress.c | s/line_length(cells) >= columns/0/
+cli:piped progress | train/progress.c | s/!p->terminal \&\& !stays/0/
+cli:survives: an empty log | train/run.c | s/if (kept < expected \&\& expected > 0)/if (0)/
+cli:survives: a log of zeros | train/metrics.c | s/line\[0\] == .\\0. ||//
+cli:says what to do | train/plan.c | s/is_preset \&\& !prefixed/0/
+cli:says what to do | train/options.c | s/floor(real) == real/0/
+cli:says what to do | optim/hyper.c | s/strpbrk(text, "xX") == NULL/1/
+cli:the built-in stories validate | train/run.c | s/        drop_foreign_stories(r);//
+cli:runs begun in the same second | train/run.c | s/errno != EEXIST || p->options.out != NULL/1/
+cli:names that are no UTF-8 | train/options.c | s/if (text_is_utf8(value))/if (1)/
+options | train/options.c | s/option == NULL || negated || option->kind == FLAG/option == NULL/
+cli:a validation set without | train/corpus.c | s/tokens_targets(corpus->val) == 0/0/
 cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/
 cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=1000"/"GOMP_SPIN=300"/
 cli:threads wait | base/environment.c | s/if (!spins \&\&/if (threads == NULL \&\&/

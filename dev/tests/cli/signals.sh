@@ -1,34 +1,31 @@
 # signals.sh: every signal in every phase ends with a checkpoint, the right status and within 5 seconds, and the resumed run
 # is bit-equal to one that was never stopped.
 
-# Half a megabyte of story: a validation on all of its tenth takes seconds.
-awk '{ for (i = 0; i < 30; i++) print }' "$work/story.txt" > "$work/long.txt"
-slow_phase="--layers 2 --heads 2 --width 16 --seq-len 32 --batch-size 1 --text $work/long.txt --device ${DEVICE:-cpu} --warmup 2"
+# Six megabytes of story, whose validation takes seconds.
+awk '{ for (i = 0; i < 300; i++) print }' "$work/story.txt" > "$work/long.txt"
+slow="--layers 2 --heads 2 --width 32 --seq-len 32 --batch-size 1 --text $work/long.txt --device ${DEVICE:-cpu} --warmup 2"
 
 phase_options() { # phase
     case $1 in
-    start) echo "--steps 2 --val-every 0 --sample-every 0 --total-batch 262144" ;;
-    step) echo "--steps 3 --val-every 0 --sample-every 0 --total-batch 131072" ;;
-    validation) echo "--steps 3 --val-every 2 --val-tokens 60000 --sample-every 0" ;;
+    start) echo "--steps 2 --val-every 0 --sample-every 0 --total-batch 1048576" ;;
+    step) echo "--steps 200 --val-every 0 --sample-every 0 --total-batch 8192" ;;
+    validation) echo "--steps 3 --val-every 2 --val-tokens 600000 --sample-every 0" ;;
     sample) echo "--steps 3 --val-every 0 --sample-every 1 --sample-tokens 3000000" ;;
     esac
 }
 
-# Waits until the phase has begun.
+# Waits until the phase has begun: before the first step, after one, before it.
 await_phase() { # phase
     case $1 in
-    start) await_lines run/run.json 2 ;;
-    step) await_lines run/metrics.csv 2 ;;
-    validation) await_lines run/metrics.csv 2 ;;
-    sample) await_lines run/metrics.csv 2 ;;
+    start | validation) await_lines run/metrics.csv 1 ;;
+    step | sample) await_lines run/metrics.csv 2 ;;
     esac
     sleep 0.1
 }
 
-# The step that is saved then: before the first, or the first; validation and sample follow a step.
 stopped_in() { # signal, number, phase
     [ -x "$harness" ] || skip "the harness was not built"
-    "$harness" signals "$gpt" $slow_phase $(phase_options "$3") --out run > out 2> err &
+    "$harness" signals "$gpt" $slow $(phase_options "$3") --out run > out 2> err &
     child=$!
     await_phase "$3"
     kill -s "$1" $child
@@ -49,3 +46,31 @@ for each in INT:2 HUP:1 USR1:10 USR2:12 XCPU:24 PIPE:13; do
 done
 run_test "SIGINT in a validation" stopped_in INT 2 validation
 run_test "SIGHUP in a sample" stopped_in HUP 1 sample
+
+ignored() {
+    [ -x "$harness" ] || skip "the harness was not built"
+    "$harness" ignoring 1 "$gpt" $slow $(phase_options step) --steps 3 --out run > out 2> err &
+    child=$!
+    await_phase step
+    kill -s HUP $child
+    wait $child 2> /dev/null
+    status=$?
+    [ $status -eq 0 ] || fail "exit status $status: $(tail -n 1 out)"
+    says "done      3 steps" out
+}
+run_test "SIGHUP that is ignored, as nohup does, changes nothing" ignored
+
+# A reader that goes away, as head does.
+unread() {
+    [ -x "$harness" ] || skip "the harness was not built"
+    "$harness" signals "$gpt" $size $batch --text "$work/story.txt" --steps 3000 --val-every 1 --out run 2> err |
+        head -n 1 > out
+    tries=0 # this shell has no status of the first command: the run has ended when its folder is free
+    until resume --out run --steps 0 --sample-every 0 > out 2> err; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || fail "nothing was saved: $(tail -n 1 err)"
+        sleep 0.05
+    done
+    [ "$(cat run/latest)" != step_003000 ] || fail "it did not stop"
+}
+run_test "a closed pipe saves and stops" unread

@@ -36,7 +36,7 @@ check() {
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
     cli:*)
-        make -s CUDA=no > build.log 2>&1 || return 9
+        make -s CUDA=no all build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
     *)
         make -s CUDA=no "build/tests/test_$1" > build.log 2>&1 || return 9

@@ -7,9 +7,9 @@ slow="--layers 2 --heads 2 --width 32 --seq-len 32 --batch-size 1 --text $work/l
 
 phase_options() { # phase
     case $1 in
-    start) echo "--steps 2 --val-every 0 --sample-every 0 --total-batch 1048576" ;;
+    start) echo "--steps 2 --val-every 0 --sample-every 0 --total-batch 16777216" ;;
     step) echo "--steps 200 --val-every 0 --sample-every 0 --total-batch 8192" ;;
-    validation) echo "--steps 3 --val-every 2 --val-tokens 600000 --sample-every 0" ;;
+    validation) echo "--layers 4 --width 64 --steps 3 --val-every 2 --val-tokens 600000 --sample-every 0" ;;
     sample) echo "--steps 3 --val-every 0 --sample-every 1 --sample-tokens 3000000" ;;
     esac
 }

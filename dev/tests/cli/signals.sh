@@ -9,7 +9,7 @@ phase_options() { # phase
     case $1 in
     start) echo "--steps 2 --val-every 0 --sample-every 0 --total-batch 16777216" ;;
     step) echo "--steps 200 --val-every 0 --sample-every 0 --total-batch 8192" ;;
-    validation) echo "--layers 4 --width 64 --steps 3 --val-every 2 --val-tokens 600000 --sample-every 0" ;;
+    validation) echo "--layers 6 --width 128 --steps 3 --val-every 2 --val-tokens 600000 --sample-every 0" ;;
     sample) echo "--steps 3 --val-every 0 --sample-every 1 --sample-tokens 3000000" ;;
     esac
 }
@@ -49,14 +49,14 @@ run_test "SIGHUP in a sample" stopped_in HUP 1 sample
 
 ignored() {
     [ -x "$harness" ] || skip "the harness was not built"
-    "$harness" ignoring 1 "$gpt" $slow $(phase_options step) --steps 3 --out run > out 2> err &
+    "$harness" ignoring 1 "$gpt" $slow $(phase_options step) --steps 60 --out run > out 2> err &
     child=$!
     await_phase step
     kill -s HUP $child
     wait $child 2> /dev/null
     status=$?
     [ $status -eq 0 ] || fail "exit status $status: $(tail -n 1 out)"
-    says "done      3 steps" out
+    says "done      60 steps" out
 }
 run_test "SIGHUP that is ignored, as nohup does, changes nothing" ignored
 

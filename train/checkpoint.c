@@ -409,10 +409,10 @@ static const struct StateKey {
     {"loader_position", offsetof(CheckpointState, loader_position), false, 0, 0},
     {"tokens", offsetof(CheckpointState, tokens), false, 0, 0},
     {"seconds", offsetof(CheckpointState, seconds), true, 0, 0},
-    {"val_loss", offsetof(CheckpointState, val_loss), true, 0, NAN},
+    {"val_loss", offsetof(CheckpointState, val_loss), true, 0, (double)NAN},
     {"val_step", offsetof(CheckpointState, val_step), false, 0, 0},
     {"val_seconds", offsetof(CheckpointState, val_seconds), true, 0, 0},
-    {"best_loss", offsetof(CheckpointState, best_loss), true, 2, NAN},
+    {"best_loss", offsetof(CheckpointState, best_loss), true, 2, (double)NAN},
     {"best_step", offsetof(CheckpointState, best_step), false, 2, 0},
 };
 

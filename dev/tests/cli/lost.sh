@@ -97,19 +97,24 @@ failing_run() { # number of the call; status 9 if there are fewer
     same whole/step_000006/optimizer.safetensors run/step_000006/optimizer.safetensors
 }
 
+# Calls a function with 1, 2, 3, ... until it returns 9: there are no more calls.
+for_every_call() { # function
+    number=0 ended=0
+    while [ $ended -ne 9 ]; do
+        number=$((number + 1))
+        "$1" $number
+        ended=$?
+    done
+    [ $number -gt 100 ] || fail "only $number calls"
+}
+
 any_call_fails() {
     [ -f "$failing" ] || skip "the library that lets calls fail was not built"
     expect 0 least --keep 0 --out whole
     cp -R whole begun
     printf 'step_000003\n' > begun/latest
     rm -r begun/step_000006
-    number=0 ended=0
-    while [ $ended -ne 9 ]; do
-        number=$((number + 1))
-        failing_run $number
-        ended=$?
-    done
-    [ $number -gt 100 ] || fail "only $number calls"
+    for_every_call failing_run
 }
 run_test "every call that touches a file fails once: nothing is lost" any_call_fails
 
@@ -127,12 +132,6 @@ signal_at_call() { # number of the call; status 9 if there are fewer
 any_call_signalled() {
     [ -f "$failing" ] || skip "the library that sends signals at calls was not built"
     expect 0 least --keep 0 --out whole
-    number=0 ended=0
-    while [ $ended -ne 9 ]; do
-        number=$((number + 1))
-        signal_at_call $number
-        ended=$?
-    done
-    [ $number -gt 100 ] || fail "only $number calls"
+    for_every_call signal_at_call
 }
 run_test "SIGTERM at every call that touches a file: bit-equal" any_call_signalled

@@ -292,6 +292,28 @@ static inline float gelu_slope(float x)
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GPT_GELU_SCALE * (1.0f + 3.0f * GPT_GELU_CUBE * x * x);
 }
 
+/* The exact form:  x Phi(x), with the normal distribution's Phi = (1 + erf(x / sqrt 2)) / 2 */
+static inline float gelu_exact(float x) { return 0.5f * x * (1.0f + verff(GPT_SQRT_HALF * x)); }
+
+static inline float gelu_exact_slope(float x)
+{
+    return 0.5f * (1.0f + verff(GPT_SQRT_HALF * x)) + x * (GPT_NORMAL_DENSITY * vexpf(-0.5f * x * x));
+}
+
+/* max(x, 0)^2; a NaN stays one */
+static inline float relu2(float x) { return x < 0.0f ? 0.0f : x * x; }
+
+static inline float relu2_slope(float x) { return x < 0.0f ? 0.0f : 2.0f * x; }
+
+/* x sigma(x), with sigma(x) = 1 / (1 + e^-x) */
+static inline float silu(float x) { return x / (1.0f + vexpf(-x)); }
+
+static inline float silu_slope(float x)
+{
+    const float s = 1.0f / (1.0f + vexpf(-x));
+    return s * (1.0f + x * (1.0f - s));
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * The MLP's activation, one of GPT_ACTIVATIONS
  */

@@ -629,6 +629,27 @@ __device__ static float gelu_slope(float x)
     return fmaf(x * s * (1.0f - s), 2.0f * GPT_GELU_SCALE * fmaf(3.0f * GPT_GELU_CUBE * x, x, 1.0f), s);
 }
 
+__device__ static float gelu_exact(float x) { return 0.5f * x * (1.0f + erff(GPT_SQRT_HALF * x)); }
+
+__device__ static float gelu_exact_slope(float x)
+{
+    return fmaf(x, GPT_NORMAL_DENSITY * exp2_approx(-0.5f * LOG2E * x * x), 0.5f * (1.0f + erff(GPT_SQRT_HALF * x)));
+}
+
+__device__ static float relu2(float x) { return x < 0.0f ? 0.0f : x * x; }
+
+__device__ static float relu2_slope(float x) { return x < 0.0f ? 0.0f : 2.0f * x; }
+
+__device__ static float sigmoid(float x) { return __fdividef(1.0f, 1.0f + exp2_approx(-LOG2E * x)); }
+
+__device__ static float silu(float x) { return x * sigmoid(x); }
+
+__device__ static float silu_slope(float x)
+{
+    const float s = sigmoid(x);
+    return s * fmaf(x, 1.0f - s, 1.0f);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * The MLP's activation, one of GPT_ACTIVATIONS
  */

@@ -21,9 +21,15 @@ extern "C" {
  * gpt_config.c: what a model is
  */
 
-/* The MLP's nonlinearities: constant, function, Hugging Face's names for it. The function is the option's value and the
- * name in both twins; <function>_slope is its derivative. */
-#define GPT_ACTIVATIONS(A) A(GPT_GELU, gelu, "gelu_new", "gelu_pytorch_tanh")
+/* The MLP's nonlinearities: constant, function in both twins (<function>_slope is its derivative), the option's value,
+ * Hugging Face's names for it. GELU is its tanh form, as in GPT-2; the squared ReLU is that of So et al. 2021 (Primer). */
+/* clang-format off */
+#define GPT_ACTIVATIONS(A) \
+    A(GPT_GELU,       gelu,       "gelu",       "gelu_new", "gelu_pytorch_tanh") \
+    A(GPT_GELU_EXACT, gelu_exact, "gelu-exact", "gelu",     "gelu_python") \
+    A(GPT_RELU2,      relu2,      "relu2",      "relu2",    "relu2") \
+    A(GPT_SILU,       silu,       "silu",       "silu",     "swish")
+/* clang-format on */
 
 #define GPT_CONSTANT(constant, ...) constant,
 typedef enum { GPT_ACTIVATIONS(GPT_CONSTANT) GPT_ACTIVATION_COUNT } GptActivation;
@@ -132,10 +138,12 @@ int gpt_config_check(const GptConfig *config, Error *e);
 typedef enum { GPT_PARAMETERS(GPT_CONSTANT) GPT_PARAMETER_COUNT } GptParameter;
 #undef GPT_CONSTANT
 
-/* Of LayerNorm, and of GELU's tanh form: sqrt(2/pi) and its cubic term. */
+/* Of LayerNorm; of GELU's tanh form, sqrt(2/pi) and its cubic term, and of its exact form, 1/sqrt(2) and 1/sqrt(2 pi). */
 #define GPT_LAYERNORM_EPS 1e-5f
 #define GPT_GELU_SCALE 0.7978845608028654f
 #define GPT_GELU_CUBE 0.044715f
+#define GPT_SQRT_HALF 0.7071067811865476f
+#define GPT_NORMAL_DENSITY 0.3989422804014327f
 
 /* Rows of wte and of logits are padded to a multiple of this. */
 enum { GPT_VOCAB_PADDING = 64 };

@@ -34,13 +34,13 @@ int gpt_preset(const char *name, GptConfig *config)
  */
 
 static const char *const activation_names[] = {
-#define NAME(constant, function, ...) #function,
+#define NAME(constant, function, value, ...) value,
     GPT_ACTIVATIONS(NAME)
 #undef NAME
         NULL};
 
 static const char *const activation_keys[][2] = {
-#define KEYS(constant, function, key, alias) {key, alias},
+#define KEYS(constant, function, value, key, alias) {key, alias},
     GPT_ACTIVATIONS(KEYS)
 #undef KEYS
 };

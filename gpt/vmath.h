@@ -6,7 +6,7 @@
 #include <string.h>
 
 /*
- * expf and tanhf without branches, tables or calls, so that compilers vectorise loops over them (`#pragma omp simd`, no
+ * expf, tanhf and erff without branches, tables or calls, so that compilers vectorise loops over them (`#pragma omp simd`, no
  * fast-math). Scalar and vector code give the same bits. Worst-case errors are measured in dev/tests/test_vmath.c.
  */
 
@@ -74,6 +74,28 @@ static inline float vtanhf(float x)
     float q = vmath_expm1_reduced(y, &n), scale = vmath_power_of_two((uint32_t)n + 127);
     float m = vmath_fma(scale, q, scale - 1.0f);
     return copysignf(m / (m + 2.0f), x);
+}
+
+/* erf x within 3 ulp for every x; odd; +-1 at +-Inf, NaN for NaN. Below 1 it is x times a polynomial in x^2, above it
+ * 1 - e^p with a polynomial p in |x|, both fitted to least largest error (Lawson's weights). */
+static inline float verff(float x)
+{
+    float t = fabsf(x);
+    t = t > 4.0f ? 4.0f : t; /* erf 4 rounds to 1; false for NaN */
+    const float s = t * t;
+    float p = vmath_fma(-5.66015302e-4f, s, 4.92478896e-3f);
+    p = vmath_fma(p, s, -2.67177069e-2f);
+    p = vmath_fma(p, s, 1.12804116e-1f);
+    p = vmath_fma(p, s, -3.76123557e-1f);
+    p = vmath_fma(p, s, 1.12837913f);
+    float q = vmath_fma(1.97182622e-4f, t, -3.05561570e-3f);
+    q = vmath_fma(q, t, 2.22771171e-2f);
+    q = vmath_fma(q, t, -1.04037417e-1f);
+    q = vmath_fma(q, t, -6.37059693e-1f);
+    q = vmath_fma(q, t, -1.12774960f);
+    q = vmath_fma(q, t, -1.77487244e-4f);
+    const float small = p * t, large = 1.0f - vexpf(q);
+    return copysignf(t < 1.0f ? small : large, x);
 }
 
 #endif

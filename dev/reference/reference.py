@@ -35,6 +35,8 @@ The files that the tests use:
     python dev/reference/reference.py dev/tests/reference_tiny.safetensors --positions 13 --ignore
     python dev/reference/reference.py dev/tests/reference_bf16.safetensors --heads 2 --width 32 --vocab 67 --seq-len 37 \
         --batch 2 --steps 0 --ignore --bf16
+    python dev/reference/reference.py dev/tests/reference_relu2.safetensors --activation relu2 --layers 1 --heads 2 \
+        --width 16 --batch 2 --steps 0 --bf16, and the same of gelu (exact) and silu
 """
 
 import argparse
@@ -71,24 +73,29 @@ class Attention(nn.Module):
         return self.c_proj((weights @ v).transpose(1, 2).reshape(B, T, C))
 
 
+# By their names in config.json
+ACTIVATIONS = {"gelu_new": lambda x: F.gelu(x, approximate="tanh"), "gelu": F.gelu, "relu2": lambda x: F.relu(x).square(),
+               "silu": F.silu}
+
+
 class Mlp(nn.Module):
-    def __init__(self, width):
+    def __init__(self, width, activation):
         super().__init__()
         self.c_fc = nn.Linear(width, 4 * width)
         self.c_proj = nn.Linear(4 * width, width)
-        self.gelu = nn.GELU(approximate="tanh")
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x):
-        return self.c_proj(self.gelu(self.c_fc(x)))
+        return self.c_proj(self.activation(self.c_fc(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, activation):
         super().__init__()
         self.ln_1 = nn.LayerNorm(width, eps=1e-5)
         self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width, eps=1e-5)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, activation)
 
     def forward(self, x):
         x = x + self.attn(self.ln_1(x))
@@ -100,7 +107,7 @@ class Gpt2(nn.Module):
         super().__init__()
         self.wte = nn.Embedding(o.vocab, o.width)
         self.wpe = nn.Embedding(o.positions, o.width)
-        self.h = nn.ModuleList(Block(o.width, o.heads) for _ in range(o.layers))
+        self.h = nn.ModuleList(Block(o.width, o.heads, o.activation) for _ in range(o.layers))
         self.ln_f = nn.LayerNorm(o.width, eps=1e-5)
 
     def forward(self, tokens):
@@ -319,6 +326,7 @@ def options():
     p.add_argument("--heads", type=int, default=3, help="divide the width")
     p.add_argument("--width", type=int, default=12)
     p.add_argument("--vocab", type=int, default=37)
+    p.add_argument("--activation", choices=ACTIVATIONS, default="gelu_new", help="of the MLP")
     p.add_argument("--seq-len", type=int, default=11, metavar="T", help="length of the batch's sequences")
     p.add_argument("--positions", type=int, help="positions the model has, at least T (default: T)")
     p.add_argument("--batch", type=int, default=3, metavar="B", help="sequences in the batch")
@@ -352,7 +360,7 @@ def options():
 
 def metadata(o, with_gradients):
     config = {"n_layer": o.layers, "n_head": o.heads, "n_embd": o.width, "vocab_size": o.vocab,
-              "n_positions": o.positions, "B": o.batch, "T": o.seq_len, "N": o.steps, "seed": o.seed,
+              "n_positions": o.positions, "activation_function": o.activation, "B": o.batch, "T": o.seq_len, "N": o.steps, "seed": o.seed,
               "step_gradients": int(with_gradients), "computed_in": "fp32" if o.fp32 else "fp64",
               "adamw.lr": o.adamw_lr, "adamw.beta1": o.adamw_beta1, "adamw.beta2": o.adamw_beta2,
               "adamw.eps": o.adamw_eps, "adamw.weight_decay": o.adamw_weight_decay,

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void fail(const char *sentence)
 {
@@ -148,19 +149,33 @@ static void write_file(const char *path, const Model *m)
     free(out.names);
 }
 
+static bool set_field(GptConfig *config, const char *assignment)
+{
+    const size_t length = strcspn(assignment, "=");
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++)
+        if (strlen(f->key) == length && strncmp(f->key, assignment, length) == 0 && assignment[length] == '=')
+            return gpt_field_restore(f, assignment + length + 1, config) == 0;
+    return false;
+}
+
 int main(int argc, char **argv)
 {
-    size_t n[6];
-    for (int i = 0; i < 6; i++) {
+    size_t n[6] = {0};
+    bool valid = argc >= 8;
+    for (int i = 0; i < 6 && valid; i++) {
         char *end = NULL;
-        n[i] = argc == 8 ? strtoul(argv[2 + i], &end, 10) : 0;
-        if (argc != 8 || *end != '\0' || n[i] == 0 || n[i] > 1 << 20) {
-            fprintf(stderr, "usage: %s FILE LAYERS HEADS WIDTH VOCABULARY LENGTH BATCH\n", argv[0]);
-            return 2;
-        }
+        n[i] = strtoul(argv[2 + i], &end, 10);
+        valid = *end == '\0' && n[i] > 0 && n[i] <= 1 << 20;
     }
     Model m = {.config = {.L = n[0], .NH = n[1], .C = n[2], .V = n[3], .T = n[4]}, .B = n[5], .R = n[4] * n[5]};
     Error e;
+    for (int i = 8; i < argc && valid; i++)
+        valid = set_field(&m.config, argv[i]);
+    if (!valid) {
+        fprintf(stderr, "usage: %s FILE LAYERS HEADS WIDTH VOCABULARY LENGTH BATCH [KEY=VALUE as in config.json]...\n",
+                argv[0]);
+        return 2;
+    }
     if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.config.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
         fail(e.text);
     m.table = gpt_table(m.gpt);

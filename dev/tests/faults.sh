@@ -27,7 +27,8 @@ check() {
             build/write_reference build/few.safetensors 1 2 16 3 40 6 &&
             build/write_reference build/rows.safetensors 1 1 8 5 65 64 &&
             build/write_reference build/vocab.safetensors 1 1 8 5003 3 1 || return 9
-        set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors build/odd.safetensors \
+        set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors dev/tests/reference_gelu.safetensors \
+            dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors build/odd.safetensors \
             build/few.safetensors build/rows.safetensors build/vocab.safetensors ;;
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
@@ -80,6 +81,11 @@ gpt | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xh
 gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
 gpt | gpt/gpt.h | s/GPT_GELU_CUBE 0.044715f/GPT_GELU_CUBE 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
+gradients | train_gpt.c | s/x < 0.0f ? 0.0f : 2.0f \* x/2.0f * x/
+gradients | train_gpt.c | s/s \* (1.0f + x \* (1.0f - s))/s * (1.0f + x)/
+gradients | train_gpt.c | s/GPT_NORMAL_DENSITY \* vexpf(-0.5f/GPT_NORMAL_DENSITY * vexpf(-0.4f/
+vmath | gpt/vmath.h | s/-5.66015302e-4f/-5.65e-4f/
+vmath | gpt/vmath.h | s/t < 1.0f ? small : large/t < 1.2f ? small : large/
 gpt | train_gpt.c | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
 gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
@@ -223,6 +229,9 @@ emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
 emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
 emulated | train_gpt.cu | s/if (!l.first_term)/if (l.rounded == NULL || !l.first_term)/
 emulated | train_gpt.cu | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
+emulated | train_gpt.cu | s/x < 0.0f ? 0.0f : 2.0f \* x/2.0f * x/
+emulated | train_gpt.cu | s/s \* fmaf(x, 1.0f - s, 1.0f)/s * fmaf(x, s, 1.0f)/
+emulated | train_gpt.cu | s/-0.5f \* LOG2E \* x \* x/-0.4f * LOG2E * x * x/
 emulated | train_gpt.cu | s/fmaf(GPT_GELU_CUBE \* x, x, 1.0f)/fmaf(1.1f * GPT_GELU_CUBE * x, x, 1.0f)/
 emulated | train_gpt.cu | s/first += ROWS, turn/first += ROWS + 1, turn/
 emulated | train_gpt.cu | s/mean_d += warp_sums\[turn\]/mean_d += warp_sums[0]/

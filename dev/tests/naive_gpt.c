@@ -84,9 +84,18 @@ static void attention(double *out, const double *qkv, size_t T, size_t C, size_t
     free(p);
 }
 
-static double gelu(double x)
+static double activation(GptActivation which, double x)
 {
-    return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    switch (which) {
+    case GPT_GELU_EXACT:
+        return x * erfc(-x / sqrt(2)) / 2;
+    case GPT_RELU2:
+        return x > 0 ? x * x : 0;
+    case GPT_SILU:
+        return x / (1 + exp(-x));
+    default:
+        return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    }
 }
 
 static void add(double *x, const double *y, size_t n)
@@ -111,7 +120,7 @@ static void block(const Naive *n, size_t layer, double *x, double *normed, doubl
     linear(wide, normed, layer_tensor(n, layer, "mlp.c_fc.weight"), layer_tensor(n, layer, "mlp.c_fc.bias"), T, C,
            4 * C);
     for (size_t i = 0; i < T * 4 * C; i++)
-        wide[i] = gelu(wide[i]);
+        wide[i] = activation(n->config->activation, wide[i]);
     linear(y, wide, layer_tensor(n, layer, "mlp.c_proj.weight"), layer_tensor(n, layer, "mlp.c_proj.bias"), T, 4 * C,
            C);
     add(x, y, T * C);

@@ -60,10 +60,11 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 }
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
-emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
+emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
-emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
@@ -74,7 +75,8 @@ emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
-# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them.
+# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them; and other
+# nonlinearities.
 wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
     "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))
@@ -87,6 +89,9 @@ done <<'MODELS'
 one.safetensors 1 1 8 5 1 1
 rows.safetensors 1 1 8 5 65 64
 vocab.safetensors 1 1 8 5003 3 1
+exact.safetensors 2 2 24 31 7 3 activation_function=gelu
+relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
+silu.safetensors 1 2 10 31 5 3 activation_function=silu
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
@@ -97,7 +102,7 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
     run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
 fi
-run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors
+run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations
 run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo

@@ -426,6 +426,9 @@ static void test_configs(void)
 {
     static const Edit edits[] = {
         {"gelu_new", "gelu_pytorch_tanh", NULL},
+        {"gelu_new", "gelu", NULL},
+        {"gelu_new", "relu2", NULL},
+        {"gelu_new", "swish", NULL},
         {"null", "16", NULL},
         {"  \"n_ctx\": 8,\n", "", NULL},
         {"\"gelu_new\"", "\"relu\"", "activation_function"},

@@ -191,6 +191,17 @@ static void test_odd_sizes(void)
     case_free(&c);
 }
 
+/* Every nonlinearity of the MLP. */
+static void test_activations(void)
+{
+    for (int i = 0; i < GPT_ACTIVATION_COUNT; i++) {
+        Case c =
+            case_make((GptConfig){.T = 7, .V = 19, .L = 2, .NH = 2, .C = 12, .activation = (GptActivation)i}, 2, 7, 0);
+        check_case(&c);
+        case_free(&c);
+    }
+}
+
 /* Sequences shorter than the model's: the rest of the position embedding has no gradient. */
 static void test_short_sequences(void)
 {
@@ -275,6 +286,7 @@ int main(void)
 {
     threads_set(1); /* so small, others would only wait */
     check_run("odd sizes", test_odd_sizes);
+    check_run("activations", test_activations);
     check_run("sequences shorter than the model's", test_short_sequences);
     check_run("sequences beyond one block of queries", test_long_sequences);
     check_run("rows beyond one block of the classifier", test_many_rows);

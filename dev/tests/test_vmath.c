@@ -28,6 +28,13 @@ static void tanh_all(const float *x, float *y)
         y[i] = vtanhf(x[i]);
 }
 
+static void erf_all(const float *x, float *y)
+{
+#pragma omp simd
+    for (int i = 0; i < CHUNK; i++)
+        y[i] = verff(x[i]);
+}
+
 /* |got - want| in units of the last place of a float of want's size; infinite for a NaN or a wrong infinity. */
 static double ulp_error(float got, double want)
 {
@@ -65,18 +72,22 @@ static void test_exp_sweep(void) { sweep("vexpf", exp_all, exp, 2.0); }
 
 static void test_tanh_sweep(void) { sweep("vtanhf", tanh_all, tanh, 3.0); }
 
+static void test_erf_sweep(void) { sweep("verff", erf_all, erf, 3.0); }
+
 static void test_vector_is_scalar(void)
 {
-    static float x[CHUNK], y[CHUNK], z[CHUNK];
+    static float x[CHUNK], y[CHUNK], z[CHUNK], w[CHUNK];
     for (int i = 0; i < CHUNK; i++)
         x[i] = (float)(i - CHUNK / 2) / 16.0f;
     exp_all(x, y);
     tanh_all(x, z);
+    erf_all(x, w);
     for (int i = 0; i < CHUNK; i++) {
         volatile float one = x[i];
-        float e = vexpf(one), t = vtanhf(one);
+        float e = vexpf(one), t = vtanhf(one), f = verff(one);
         check_same_bits(&y[i], &e, sizeof e, "vexpf, vector and scalar");
         check_same_bits(&z[i], &t, sizeof t, "vtanhf, vector and scalar");
+        check_same_bits(&w[i], &f, sizeof f, "verff, vector and scalar");
     }
 }
 
@@ -104,12 +115,22 @@ static void test_tanh_special(void)
     }
 }
 
+static void test_erf_special(void)
+{
+    check(verff(INFINITY) == 1.0f && verff(-INFINITY) == -1.0f, "verff(+-Inf) is not +-1");
+    check(isnan(verff(NAN)) && isnan(verff(-NAN)), "verff(NaN) is not NaN");
+    float zeros[2] = {verff(0.0f), verff(-0.0f)}, want[2] = {0.0f, -0.0f};
+    check_same_bits(zeros, want, sizeof zeros, "verff(+-0)");
+}
+
 int main(void)
 {
     check_run("vexpf: sweep", test_exp_sweep);
     check_run("vtanhf: sweep", test_tanh_sweep);
+    check_run("verff: sweep", test_erf_sweep);
     check_run("vector code gives the scalar bits", test_vector_is_scalar);
     check_run("vexpf: special values", test_exp_special);
     check_run("vtanhf: special values", test_tanh_special);
+    check_run("verff: special values", test_erf_special);
     return check_summary();
 }

@@ -147,3 +147,20 @@ full_disk() {
     [ "$(cat run/latest)" = step_000008 ] || fail "latest is $(cat run/latest)"
 }
 run_test "a full disk leaves the last checkpoint whole" full_disk
+
+activations() {
+    for activation in gelu gelu-exact relu2 silu; do
+        expect 0 train --steps 2 --activation $activation --out $activation
+        loss=$(awk -F, 'END { print $5 }' $activation/metrics.csv)
+        expect 0 "$gpt" --model $activation/step_000002 --text "$work/story.txt" --val-tokens 512 --steps 0 --sample-every 0
+        awk -v want="$loss" '/^val loss/ { d = $3 - want; good = d < 2e-6 && d > -2e-6 } END { exit !good }' out ||
+            fail "$activation: loss $loss, then $(grep '^val loss' out)"
+        echo "$loss"
+    done > losses
+    [ "$(sort -u losses | wc -l)" -eq 4 ] || fail "two nonlinearities give the same loss: $(cat losses)"
+    expect 2 train --steps 2 --activation relu3
+    says_all "--activation;relu3;relu2" err
+    expect 2 "$gpt" --model relu2/step_000002 --text "$work/story.txt" --steps 0 --activation silu
+    says_all "--activation silu contradicts;relu2" err
+}
+run_test "every nonlinearity trains, and comes back from its checkpoint" activations

@@ -98,6 +98,7 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
         snprintf(g->name, sizeof g->name, "%s/%g", kind_names[kind], sensitivity);
     g->rule = rule;
     g->sensitivity = sensitivity;
+    g->aux = aux;
     g->hyper = rule->defaults;
     if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
         return -1;
@@ -108,7 +109,9 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     if (kind == KIND_HEAD && overlay(rule, &g->hyper, &config->head_hyper, "head-", e) != 0)
         return -1;
     if (kind == KIND_VECTOR && rule->defaults.at[HYPER_WEIGHT_DECAY].set)
-        hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed */
+        hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0); /* gains and biases are not decayed unless asked for */
+    if (kind == KIND_VECTOR && overlay(rule, &g->hyper, &config->vector_hyper, "vector-", e) != 0)
+        return -1;
     hyper_set(&g->hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) / sensitivity);
     Error range;
     if (hyper_check(HYPER_LR, hyper(&g->hyper, HYPER_LR), "", &range) != 0)
@@ -189,8 +192,9 @@ int groups_make(Optim *optim, const OptimConfig *config, Error *e)
             has_head = has_head || (first && kind == KIND_HEAD);
         }
     }
-    if (!has_head && config->head_hyper.at[HYPER_LR].set)
-        return error_set(e, "--head-lr: the head is tied to the token embedding, whose rate is --embed-lr");
+    if (!has_head && is_any_set(&config->head_hyper))
+        return error_set(e, "--head-%s: the head is tied to the token embedding, whose options begin with --embed-",
+                         config->head_hyper.at[HYPER_LR].set ? "lr" : "weight-decay");
     return 0;
 }
 

@@ -112,8 +112,12 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
         free(groups);
         return error_set(e, "out of memory");
     }
-    *optim = (Optim){
-        .groups = groups, .tensors = tensors, .tensor_count = tensor_count, .steps = config->steps, .lr_factor = 1};
+    *optim = (Optim){.groups = groups,
+                     .tensors = tensors,
+                     .tensor_count = tensor_count,
+                     .steps = config->steps,
+                     .lr_factor = 1,
+                     .aux_factor = 1};
     int status = 0;
     if (arenas != NULL) {
         optim->arenas = *arenas;
@@ -186,7 +190,7 @@ int optim_check_parameters(const Optim *optim, Error *e)
 static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
     OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1};
-    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * optim->lr_factor);
+    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * (g->aux ? optim->aux_factor : optim->lr_factor));
     hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
     return step;
 }
@@ -215,9 +219,10 @@ void optim_abandon(Optim *optim)
     optim_wrote(optim);
 }
 
-void optim_begin(Optim *optim, double lr_factor)
+void optim_begin(Optim *optim, double lr_factor, double aux_factor)
 {
     optim->lr_factor = lr_factor;
+    optim->aux_factor = aux_factor;
     copy_parameters(optim, false);
     if (optim->averages.config.nesterov != 0)
         averages_shift(optim);

@@ -15,12 +15,12 @@
  */
 
 typedef struct OptimConfig {
-    const char *rule;                   /* for the hidden matrices */
-    const char *aux_rule;               /* for the rest; NULL: the same rule if it takes any tensor, otherwise adamw */
-    OptimHyper hyper;                   /* unset values take the rule's defaults */
-    OptimHyper aux_hyper;               /* likewise, but where one rule serves all, `hyper` comes first */
-    OptimHyper embed_hyper, head_hyper; /* only HYPER_LR may be set; it overrides aux_hyper's */
-    const char *sensitivity;            /* a list as in sensitivity.h, or NULL */
+    const char *rule;     /* for the hidden matrices */
+    const char *aux_rule; /* for the rest; NULL: the same rule if it takes any tensor, otherwise adamw */
+    OptimHyper hyper;     /* unset values take the rule's defaults */
+    OptimHyper aux_hyper; /* likewise, but where one rule serves all, `hyper` comes first */
+    OptimHyper embed_hyper, head_hyper, vector_hyper; /* rate and weight decay only; they override aux_hyper's */
+    const char *sensitivity;                          /* a list as in sensitivity.h, or NULL */
     OptimAveraging averaging;
     size_t steps; /* of the whole run, for schedules */
 } OptimConfig;
@@ -46,9 +46,9 @@ int optim_check_parameters(const Optim *optim, Error *e);
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
 /* A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
- * that look ahead; lr_factor, the schedule's factor of every learning rate, holds for the whole step. optim_step
- * updates all groups from there, with gradients times grad_scale (clipping); the parameters are then its result. */
-void optim_begin(Optim *optim, double lr_factor);
+ * that look ahead; lr_factor, the schedule's factor of the hidden matrices' learning rates, and aux_factor, that of all
+ * others, hold for the whole step. optim_step updates all groups from there, with gradients times grad_scale (clipping); the parameters are then its result. */
+void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 
 /* In optim_step's place: the parameters are again what they were before optim_begin, to the bit. */

@@ -31,8 +31,8 @@ struct Optim {
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     size_t steps, steps_done;
-    double lr_factor;  /* of the current step */
-    Floats *gradients; /* one per tensor, and their sums of squares */
+    double lr_factor, aux_factor; /* of the current step */
+    Floats *gradients;            /* one per tensor, and their sums of squares */
     double *squares;
 };
 

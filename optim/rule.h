@@ -61,6 +61,7 @@ typedef struct OptimGroup {
     const struct OptimRule *rule;
     OptimHyper hyper;   /* resolved: all that the rule uses is set */
     double sensitivity; /* the learning rate was divided by it */
+    bool aux;           /* not of hidden matrices */
     size_t count;
     OptimSlot *slots;       /* same-shaped ones are adjacent, and so are their states of one kind */
     Verbs *on;              /* the tensors' device; NULL in a plan */

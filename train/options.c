@@ -23,7 +23,7 @@ typedef struct Option {
     size_t offset;
     const char *const *choices;
     HyperId hyper;
-    const char *prefix; /* HYPER: "", "aux-", "embed-", "head-" */
+    const char *prefix; /* HYPER: "", "aux-", "embed-", "head-", "vector-" */
     double least, most; /* REAL; SIZE, where most 0 is no limit */
     bool may_change;    /* in a resumed run */
     size_t set;         /* offset of the flag that notes it; 0: none */
@@ -67,7 +67,11 @@ static const Option rows[] = {
     HYPER_ROW(HYPER_LR, "aux-", optim.aux_hyper, "learning rate of all but the hidden matrices"),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "aux-", optim.aux_hyper, "weight decay of embeddings and head"),
     HYPER_ROW(HYPER_LR, "embed-", optim.embed_hyper, "learning rate of the embeddings [--aux-lr]"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "embed-", optim.embed_hyper, "weight decay of the embeddings [--aux-weight-decay]"),
     HYPER_ROW(HYPER_LR, "head-", optim.head_hyper, "learning rate of an untied head"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "head-", optim.head_hyper, "weight decay of an untied head"),
+    HYPER_ROW(HYPER_LR, "vector-", optim.vector_hyper, "learning rate of gains and biases [--aux-lr]"),
+    HYPER_ROW(HYPER_WEIGHT_DECAY, "vector-", optim.vector_hyper, "weight decay of gains and biases [0]"),
     {NULL, "sensitivity", "LIST", "NAME=X,...: divide the learning rate of tensors whose name contains NAME by X", TEXT,
      AT(optim.sensitivity)},
     {NULL, "clip", "X", "clip the gradient norm to X; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},
@@ -103,8 +107,15 @@ static const Option rows[] = {
     {NULL, "warmup", "N", "steps of linear warmup [20]", SIZE, AT(schedule.warmup)},
     {NULL, "cooldown", "FRAC", "wsd: fraction of the steps in the final decay [0.4]", REAL, AT(schedule.cooldown),
      .least = 0, .most = 1},
+    {NULL, "cooldown-power", "X", "wsd: the rate falls as that power of the share that is left [1]", REAL,
+     AT(schedule.power), .least = 1e-3, .most = 100},
     {NULL, "final-lr", "FRAC", "fraction of the learning rate left at the end [0]", REAL, AT(schedule.final),
      .least = 0, .most = 1},
+    {NULL, "planned-steps", "N", "steps that the schedule is made for, if the run is to stop earlier [--steps]", SIZE,
+     AT(schedule.planned)},
+    {NULL, "aux-warmup", "N", "of all but the hidden matrices [--warmup]", SIZE, AT(aux_warmup)},
+    {NULL, "aux-cooldown", "FRAC", "of all but the hidden matrices [--cooldown]", REAL, AT(aux_cooldown), .least = 0,
+     .most = 1},
 
     {"Validation and samples", "val-every", "N", "validate every N steps and at the end; 0: never [50]", SIZE,
      AT(val_every), .may_change = true},
@@ -207,7 +218,9 @@ static void set_defaults(Options *o)
         .batch_size = 8,
         .optim = {.rule = "muon", .averaging = {.nesterov_decay = 0.99, .tail_share = 0.6}},
         .clip = 1,
-        .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0},
+        .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0, .power = 1},
+        .aux_warmup = WARMUP_SAME,
+        .aux_cooldown = (double)NAN,
         .val_every = 50,
         .val_tokens = 65536,
         .target_loss = (double)NAN,

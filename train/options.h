@@ -13,6 +13,7 @@
 enum { OPTIONS_MOST = 160 };
 
 #define SAMPLE_AT_END SIZE_MAX
+#define WARMUP_SAME SIZE_MAX
 
 /* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
 typedef struct Options {
@@ -25,6 +26,8 @@ typedef struct Options {
     OptimConfig optim;
     double clip;
     Schedule schedule;
+    size_t aux_warmup;   /* WARMUP_SAME: as in `schedule` */
+    double aux_cooldown; /* NAN: likewise */
     size_t val_every, val_tokens;
     double target_loss;  /* NAN: none */
     size_t sample_every; /* SAMPLE_AT_END: at the end, for byte models */

@@ -274,6 +274,13 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
         check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)
         return -1;
     const bool training = p->trains && !o->list_groups;
+    p->aux_schedule = o->schedule;
+    if (o->aux_warmup != WARMUP_SAME)
+        p->aux_schedule.warmup = o->aux_warmup;
+    if (!isnan(o->aux_cooldown))
+        p->aux_schedule.cooldown = o->aux_cooldown;
+    if (o->schedule.planned > 0 && o->schedule.planned < o->schedule.steps)
+        return error_set(e, "--planned-steps %zu are fewer than --steps %zu", o->schedule.planned, o->schedule.steps);
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");

@@ -14,6 +14,7 @@ enum { PATH_MOST = 4096 };
 typedef struct Plan {
     Options options;
     GptConfig config;
+    Schedule aux_schedule;  /* of all but the hidden matrices */
     GptSetup setup;         /* B sequences of T tokens at once */
     size_t micro_batches;   /* of B x T tokens, per step of this rank */
     size_t tokens_per_step; /* of all ranks */

@@ -256,7 +256,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
         diagnose_before(r->diagnosis);
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
     double data = 0;
-    optim_begin(r->optim, factor);
+    optim_begin(r->optim, factor, schedule_factor(&r->plan->aux_schedule, step));
     if (!accumulate(r, &data, e)) {
         optim_abandon(r->optim);
         return stop_signal() != 0 ? RUN_DONE : RUN_FAILED;

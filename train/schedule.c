@@ -9,8 +9,9 @@ double schedule_factor(const Schedule *s, size_t t)
     const double pi = 3.141592653589793;
     if (t < s->warmup)
         return (double)(t + 1) / (double)s->warmup;
-    const double steps = (double)s->steps;
-    const double r = s->steps > s->warmup ? (double)(t - s->warmup) / (double)(s->steps - s->warmup) : 0;
+    const size_t planned = s->planned > 0 ? s->planned : s->steps;
+    const double steps = (double)planned, power = s->power > 0 ? s->power : 1;
+    const double r = planned > s->warmup ? (double)(t - s->warmup) / (double)(planned - s->warmup) : 0;
     const double left = steps - (double)t, decay_steps = s->cooldown * steps;
     switch (s->kind) {
     case SCHEDULE_COSINE:
@@ -18,7 +19,7 @@ double schedule_factor(const Schedule *s, size_t t)
     case SCHEDULE_LINEAR:
         return 1 - r * (1 - s->final);
     case SCHEDULE_WSD:
-        return left < decay_steps ? s->final + (1 - s->final) * left / decay_steps : 1;
+        return left < decay_steps ? s->final + (1 - s->final) * pow(left / decay_steps, power) : 1;
     default:
         return 1;
     }

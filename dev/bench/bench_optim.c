@@ -147,7 +147,7 @@ static Result measure(const char *rule, const Arena *a, size_t refresh, size_t r
     if (optim_create(&config, a->tensors, a->count, &(Arenas){.params = a->params, .grads = a->grads}, &optim, &e) != 0)
         fail(e.text);
     for (size_t i = 0; i <= repeats; i++) {
-        optim_begin(optim, 1e-6);
+        optim_begin(optim, 1e-6, 1e-6);
         const double begin = clock_seconds();
         optim_step(optim, 1);
         if (i > 0)

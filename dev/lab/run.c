@@ -81,7 +81,7 @@ void run_step(Run *run, size_t step)
     const OptimGroupInfo group = optim_group_info(run->optim, 0);
     const Matrix before = run_weights(run);
     run->gap = run_gap(run);
-    optim_begin(run->optim, factor);
+    optim_begin(run->optim, factor, factor);
     fill_gradient(run);
     optim_step(run->optim, 1);
     const Matrix after = run_weights(run);

@@ -147,7 +147,7 @@ void take_steps(Optim *optim, const Params *p, size_t begin, size_t steps, uint6
 {
     for (size_t t = begin; t < begin + steps; t++) {
         fill_normal(p->grads, p->floats, 1, seed + t);
-        optim_begin(optim, 1);
+        optim_begin(optim, 1, 1);
         optim_step(optim, 1);
     }
 }

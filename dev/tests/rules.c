@@ -23,7 +23,7 @@ void run_end(Run *run)
 
 void run_step(Run *run, double factor)
 {
-    optim_begin(run->optim, factor);
+    optim_begin(run->optim, factor, factor);
     optim_step(run->optim, 1);
 }
 
@@ -115,7 +115,7 @@ double largest_difference(const OptimConfig *one, const OptimConfig *other, Grad
         Run *const both[2] = {&a, &b};
         for (size_t k = 0; k < 2; k++) {
             const double factor = gradients != NULL ? 1 : 1 - (double)t / 16;
-            optim_begin(both[k]->optim, factor);
+            optim_begin(both[k]->optim, factor, factor);
             if (gradients != NULL)
                 gradients(both[k]);
             else

@@ -56,7 +56,7 @@ static void test_steps(void)
         for (size_t step = 0; step < 22; step++) { /* past two refreshes of every rule that has them */
             if (step == 2)                         /* the threads and LAPACK have what they keep */
                 before = allocations;
-            optim_begin(optim, 1);
+            optim_begin(optim, 1, 1);
             optim_step(optim, 1);
         }
         check(allocations == before, "%s allocates %zu times in 20 steps", optim_rule_name(rule), allocations - before);

@@ -29,7 +29,7 @@ static void test_averages(void)
                      bound = (double)(t + 1) * 8 * U * 4; /* 8 roundings a step of numbers below 4 */
         for (size_t i = 0; i < N; i++)
             point[i] = w[i] + (t >= FROM && t < UNTIL ? strength * factor * change[i] : 0);
-        optim_begin(run.optim, factor);
+        optim_begin(run.optim, factor, factor);
         check_close_to_doubles(run.p.values, point, N, bound, "shifted point");
         slopes(&run);
         optim_step(run.optim, 1);
@@ -160,14 +160,14 @@ static void abandoned(const char *rule, double strength)
     run_begin(&other, &config, 6, 11, 27);
     for (size_t t = 0; t < 6; t++) {
         float *before = copy_floats(other.p.values, 66);
-        optim_begin(other.optim, .7);
+        optim_begin(other.optim, .7, .7);
         if (t > 1)
             check(memcmp(other.p.values, before, 66 * sizeof *before) != 0, "%s does not look ahead", rule);
         optim_abandon(other.optim);
         check_same_bits(other.p.values, before, 66 * sizeof *before, "weights of an abandoned step");
         free(before);
         for (size_t i = 0; i < 2; i++) {
-            optim_begin(both[i]->optim, 1);
+            optim_begin(both[i]->optim, 1, 1);
             slopes(both[i]);
             optim_step(both[i]->optim, 1);
         }

@@ -113,7 +113,7 @@ static void test_degenerate(void)
     Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
     Diagnosis *d = make_diagnosis(optim, &p);
     diagnose_before(d);
-    optim_begin(optim, .25);
+    optim_begin(optim, .25, .25);
     optim_step(optim, 1);
     diagnose_after(d);
     const MatrixReport *r = diagnose_report(d, 0);

@@ -311,7 +311,7 @@ static void bench_step(const Bench *b, size_t k)
         verb_write(here(), n, b->arrays[i].where, b->arrays[i].judged + k * n);
     }
     optim_set_scalars(b->optim, (OptimScalars){.steps_done = (double)(k), .tail_began = NAN});
-    optim_begin(b->optim, 1);
+    optim_begin(b->optim, 1, 1);
     check_look_ahead(b, k);
     verb_write(here(), parameters, b->grads, b->gradients + k * parameters);
     optim_step(b->optim, 1);

@@ -177,9 +177,31 @@ static void test_no_rate_no_change(void)
         Params p = make_params(4);
         float *before = copy_floats(p.values, p.floats);
         Optim *optim = make_optim(&every_rule[rule], &p);
-        optim_begin(optim, 0);
+        optim_begin(optim, 0, 0);
         optim_step(optim, 1);
         check_same_bits(p.values, before, p.floats * sizeof *before, every_rule[rule].rule);
+        optim_free(optim);
+        free(before);
+        params_free(&p);
+    }
+}
+
+/* The schedule of the hidden matrices is not that of the rest. */
+static void test_factors(void)
+{
+    static const OptimConfig config = {.rule = "muon"};
+    for (int aux = 0; aux < 2; aux++) {
+        Params p = make_params(4);
+        float *before = copy_floats(p.values, p.floats);
+        Optim *optim = make_optim(&config, &p);
+        optim_begin(optim, aux ? 0 : 1, aux ? 1 : 0);
+        optim_step(optim, 1);
+        for (size_t i = 0; i < p.count; i++) {
+            const Tensor *t = &p.tensors[i];
+            const bool same = memcmp(p.values + t->offset, before + t->offset, tensor_size(t) * sizeof *before) == 0;
+            check(same == ((t->role == ROLE_HIDDEN_MATRIX) == aux), "factor of %s alone: %s",
+                  aux ? "the rest" : "hidden", t->name);
+        }
         optim_free(optim);
         free(before);
         params_free(&p);
@@ -200,7 +222,7 @@ static void test_decay_alone(void)
         Optim *optim = make_optim(&configs[i], &p);
         memset(p.grads, 0, p.floats * sizeof *p.grads);
         for (size_t t = 0; t < 3; t++) {
-            optim_begin(optim, .5);
+            optim_begin(optim, .5, .5);
             optim_step(optim, 1);
             for (size_t j = 0; j < matrices; j++)
                 want[j] *= (float)(1 - .5 * .125 * .3);
@@ -470,6 +492,7 @@ int main(void)
     check_run("Adam and the sign", test_adam_and_sign);
     check_run("gradients scaled on the way", test_grad_scale);
     check_run("a rate of 0 changes nothing", test_no_rate_no_change);
+    check_run("factors of hidden matrices and of the rest", test_factors);
     check_run("decay alone is exact", test_decay_alone);
     check_run("the rules in double, odd sizes", test_plain);
     check_run("state saved and restored", test_resume);

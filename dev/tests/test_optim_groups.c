@@ -95,6 +95,31 @@ static void test_overrides(void)
 }
 
 /* One rule for all inherits what is set for the matrices; the aux options come over it. */
+/* Rates and decay of each group of the rest. */
+static void test_group_hypers(void)
+{
+    const OptimConfig config = {.rule = "muon",
+                                .aux_hyper.at = {SET(LR, .5), SET(WEIGHT_DECAY, .25)},
+                                .embed_hyper.at = {SET(LR, .7), SET(WEIGHT_DECAY, .001)},
+                                .head_hyper.at = {SET(LR, .004), SET(WEIGHT_DECAY, .002)},
+                                .vector_hyper.at = {SET(LR, .015), SET(WEIGHT_DECAY, .003)}};
+    OptimConfig fewer = {
+        .rule = "muon", .aux_hyper.at = {SET(LR, .5), SET(WEIGHT_DECAY, .25)}, .vector_hyper.at = {SET(LR, .015)}};
+    Params p = make_params(true);
+    Optim *optim = make_optim(&config, &p);
+    expect_rule(optim, "hidden", "muon", .02, 0);
+    expect_rule(optim, "embed", "adamw", .7, .001);
+    expect_rule(optim, "head", "adamw", .004, .002);
+    expect_rule(optim, "vector", "adamw", .015, .003);
+    optim_free(optim);
+    optim = make_optim(&fewer, &p);
+    expect_rule(optim, "embed", "adamw", .5, .25);
+    expect_rule(optim, "head", "adamw", .5, .25);
+    expect_rule(optim, "vector", "adamw", .015, 0);
+    optim_free(optim);
+    params_free(&p);
+}
+
 static void test_one_rule(void)
 {
     const OptimConfig config = {.rule = "adamw",
@@ -237,6 +262,7 @@ int main(void)
 {
     check_run("defaults", test_defaults);
     check_run("overrides", test_overrides);
+    check_run("rates and decay of groups", test_group_hypers);
     check_run("one rule for all", test_one_rule);
     check_run("what is refused", test_refused);
     check_run("state: names, shapes, sizes", test_state);

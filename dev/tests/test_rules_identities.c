@@ -118,7 +118,7 @@ static void test_look_ahead(void)
     run_begin(&b, &blend, 6, 11, 3);
     for (size_t t = 0; t < STEPS; t++) {
         float *const before = copy_floats(a.p.values, a.p.floats);
-        optim_begin(a.optim, 1);
+        optim_begin(a.optim, 1, 1);
         /* both round some 6 times a step numbers below 4; the buffer repeats it up to 1/(1-b) = 5 times */
         check_all_close(a.p.values, b.p.values, a.p.floats, STEPS * 6 * U * 4 * 6,
                         "point ahead and the blend's weights");

@@ -73,6 +73,30 @@ static void test_without_warmup(void)
     expect(tables, sizeof tables / sizeof *tables);
 }
 
+/* Decay by a power of what is left, and schedules made for more steps than are run. */
+static void test_powers_and_plans(void)
+{
+    static const Table tables[] = {
+        {"wsd, last 4 of 10, squared", /* 1, 9/16, 1/4, 1/16 */
+         {SCHEDULE_WSD, STEPS, 0, 0.4, 0, 2},
+         {1, 1, 1, 1, 1, 1, 1, 0.5625, 0.25, 0.0625}},
+        {"wsd, all of it, (1 - t/T)^1.25 (track 3, entry 27)",
+         {SCHEDULE_WSD, STEPS, 0, 1, 0, 1.25},
+         {1, 0.8766033718, 0.7565932872, 0.6402838535, 0.5280670421, 0.4204482076, 0.3181082915, 0.2220248413,
+          0.1337480610, 0.0562341325}},
+        {"wsd, to 0.1, square root", /* of 1, 3/4, 2/4, 1/4 */
+         {SCHEDULE_WSD, STEPS, 0, 0.4, 0.1, 0.5},
+         {1, 1, 1, 1, 1, 1, 1, 0.8794228634, 0.7363961031, 0.55}},
+        {"wsd, planned for 20: last half",
+         {SCHEDULE_WSD, STEPS, 0, 0.75, 0, 1, 20},
+         {1, 1, 1, 1, 1, 1, 0.9333333333, 0.8666666667, 0.8, 0.7333333333}},
+        {"linear, planned for 20",
+         {SCHEDULE_LINEAR, STEPS, 0, 0, 0, 1, 20},
+         {1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55}},
+    };
+    expect(tables, sizeof tables / sizeof *tables);
+}
+
 /* A warmup as long as the run, and longer, is all there is, whatever follows it. */
 static void test_warmup_fills_the_run(void)
 {
@@ -115,6 +139,7 @@ int main(void)
 {
     check_run("after a warmup of two steps", test_after_warmup);
     check_run("without warmup", test_without_warmup);
+    check_run("powers and plans", test_powers_and_plans);
     check_run("a warmup that fills the run", test_warmup_fills_the_run);
     check_run("factors stay between the final one and 1", test_range);
     return check_summary();

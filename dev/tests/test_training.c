@@ -195,7 +195,7 @@ static void overfit(const OptimConfig *config)
         gpt_backward(gpt, targets, 1.0 / (B * T), true);
         loss = gpt_loss_sum(gpt) / (B * T);
         first = step == 0 ? loss : first;
-        optim_begin(optim, 1 - (double)step / (STEPS + 1));
+        optim_begin(optim, 1 - (double)step / (STEPS + 1), 1 - (double)step / (STEPS + 1));
         optim_step(optim, 1);
     }
     check_close(first, log(29), .1, "the loss of an untrained model and ln V");

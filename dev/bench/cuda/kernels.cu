@@ -119,7 +119,7 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
     add("cross-entropy alone", 0, 2 * s.block * s.Vp + 12 * s.block, [=] { entropy(false); });
     add("cross-entropy and gradient", s.blocks, 4 * s.block * s.Vp + 12 * s.block, [=] { entropy(true); });
     add("adamw, whole update", 0, 28 * s.parameters, [=] {
-        optim_begin(on->adamw, 1e-6);
+        optim_begin(on->adamw, 1e-6, 1e-6);
         optim_step(on->adamw, 1);
     });
     rows->push_back(

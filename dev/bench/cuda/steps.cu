@@ -53,7 +53,7 @@ static StepTimes one_step(Trainer *t, double *loss)
     const size_t micro = t->B * t->T;
     const double total = (double)(micro * t->micro_batches), begin = clock_seconds();
     gpt_times(t->g);
-    optim_begin(t->optim, 0.1);
+    optim_begin(t->optim, 0.1, 0.1);
     for (size_t i = 0; i < t->micro_batches; i++) {
         gpt_forward(t->g, t->tokens.data() + i * micro, t->B, t->T);
         gpt_backward(t->g, t->targets.data() + i * micro, 1 / total, i == 0);

@@ -51,6 +51,11 @@ adamw                       | 'adamw' is not an option                 | 2
 --aux-lr nan                | --aux-lr;nan                             | 2
 --embed-lr -1               | --embed-lr;-1                            | 2
 --head-lr 0.1               | --head-lr;tied                           | 2
+--head-weight-decay 0.1     | --head-weight-decay;tied                 | 2
+--vector-lr nan             | --vector-lr;nan                          | 2
+--cooldown-power 0          | --cooldown-power;0                       | 2
+--aux-cooldown 2            | --aux-cooldown;2                         | 2
+--planned-steps 1           | --planned-steps 1;--steps 2              | 2
 --momentum 1                | --momentum;below 1                       | 2
 --beta1 0.9                 | muon does not use --beta1                | 2
 --optimizer adamw --momentum 0.9          | adamw does not use --momentum       | 2

@@ -62,3 +62,24 @@ lists_groups() {
     [ "$(ls)" = "$(printf 'err\nout')" ] || fail "it made $(ls)"
 }
 run_test "--list-groups lists groups and tensors" lists_groups
+
+# With the rate of the hidden matrices at 0, only the rest moves, by its own schedule.
+group_schedules() {
+    rest="--steps 4 --warmup 0 --lr 0"
+    expect 0 train $rest --cooldown 0 --aux-cooldown 1 --out run
+    expect 0 train $rest --cooldown 1 --out same
+    same run/step_000004/model.safetensors same/step_000004/model.safetensors
+    expect 0 train $rest --cooldown 0 --out other
+    cmp -s run/step_000004/model.safetensors other/step_000004/model.safetensors && fail "--aux-cooldown changes nothing"
+    expect 0 train $rest --cooldown 0 --aux-warmup 3 --out warm
+    expect 0 train --steps 4 --warmup 3 --lr 0 --cooldown 0 --out same2
+    same warm/step_000004/model.safetensors same2/step_000004/model.safetensors
+    cmp -s warm/step_000004/model.safetensors other/step_000004/model.safetensors && fail "--aux-warmup changes nothing"
+    expect 0 train --steps 2 --planned-steps 100 --schedule linear --warmup 0 --out planned
+    awk -F, '$1 == 2 { d = $6 / 0.02 - 0.99; good = d < 1e-6 && d > -1e-6 } END { exit !good }' planned/metrics.csv ||
+        fail "the rate of step 2 of a plan of 100 is $(awk -F, 'END { print $6 }' planned/metrics.csv)"
+    expect 0 resume --out planned --steps 4
+    grep -q "the learning rate" out && fail "a planned schedule moved"
+    return 0
+}
+run_test "--aux-cooldown, --aux-warmup and --planned-steps schedule what they say" group_schedules

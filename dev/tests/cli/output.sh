@@ -47,8 +47,8 @@ helps() {
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
-        aux-bias-correction embed-lr head-lr clip list-groups \
-        steps schedule warmup cooldown final-lr val-every val-tokens target-loss sample-every sample-tokens prompt \
+        aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay clip list-groups \
+        steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown val-every val-tokens target-loss sample-every sample-tokens prompt \
         temperature top-k out checkpoint-every keep resume seed threads device dtype help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done

@@ -47,6 +47,13 @@ static bool is_control(uint32_t code)
            (code >= 0x2066 && code <= 0x2069);
 }
 
+size_t text_printable(const char *at, const char *end)
+{
+    uint32_t code;
+    const size_t bytes = decode(at, end, &code);
+    return bytes > 0 && !is_control(code) ? bytes : 0;
+}
+
 size_t text_show(char *out, size_t capacity, const char *text)
 {
     const char *end = text + strlen(text);

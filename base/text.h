@@ -11,6 +11,9 @@ size_t text_utf8(const char *at, const char *end);
 /* Whether all of `text` is. */
 bool text_is_utf8(const char *text);
 
+/* Bytes of the character at `at` if a terminal may be shown it: 0 for what text_show replaces. */
+size_t text_printable(const char *at, const char *end);
+
 /*
  * Makes text from a file or a user safe to print: no byte of it can move a terminal's cursor, start a line or turn the
  * direction of writing. Control characters (C0, DEL, C1), line and paragraph separators, bidirectional controls and

@@ -274,6 +274,8 @@ void optim_set_scalars(Optim *optim, OptimScalars scalars)
 {
     optim->steps_done = (size_t)scalars.steps_done;
     optim->averages.tail_began = isnan(scalars.tail_began) ? averages_guess_tail(optim) : (size_t)scalars.tail_began;
+    if (optim->steps_done < optim->averages.config.tail_from) /* more steps have moved the tail */
+        optim->averages.tail_began = 0;
 }
 
 size_t optim_state_count(const Optim *optim) { return optim->state_count; }

@@ -18,6 +18,9 @@
 
 enum { PATH_MOST = 4096, JSON_LIMIT = 1 << 24 };
 
+/* A status like -1, but of what an older checkpoint would not mend. */
+enum { CANNOT_BE_JUDGED = -2 };
+
 /* The files whose checksums state.json has. */
 enum { CONFIG, MODEL, OPTIMIZER, PARTS };
 static const char *const part_names[PARTS] = {"config.json", "model.safetensors", "optimizer.safetensors"};
@@ -482,8 +485,9 @@ int checkpoint_read_json(const char *dir, Json **state, Error *e)
         return 0;
     json_free(*state);
     *state = NULL;
-    return error_set(e, "%s: version %g was written by a newer program; this one reads up to %d", path, version,
-                     STATE_VERSION);
+    error_set(e, "%s: version %g was written by a newer program; this one reads up to %d", path, version,
+              STATE_VERSION);
+    return CANNOT_BE_JUDGED;
 }
 
 static int read_state(const char *dir, CheckpointState *s, Error *e)
@@ -559,11 +563,12 @@ int checkpoint_check_model(const char *dir, Error *e)
 /* The step of a name "step_NNNNNN", or -1. */
 static long long step_of_name(const char *name)
 {
-    char *end;
+    char *end, same[64];
     if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9')
         return -1;
     const long long step = strtoll(name + 5, &end, 10);
-    return *end == '\0' ? step : -1;
+    snprintf(same, sizeof same, "step_%06lld", step);
+    return strcmp(name, same) == 0 ? step : -1; /* not a copy as step_20 */
 }
 
 static int compare_steps(const void *a, const void *b)
@@ -666,7 +671,7 @@ int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, Checkp
 {
     char name[64], unfinished[80], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
     CheckpointState next = *state;
-    if (!isnan(next.val_loss) && !(next.val_loss >= next.best_loss)) {
+    if (!isnan(next.val_loss) && next.val_step == next.step && !(next.val_loss >= next.best_loss)) {
         next.best_loss = next.val_loss;
         next.best_step = next.step;
     }
@@ -701,16 +706,35 @@ static int read_latest(const char *run, long long *step, Error *e)
     return status;
 }
 
-/* Whether everything in a checkpoint is what was written. Puts its path into `dir`. */
+/* False where a file is there and cannot be opened: a reason to stop, not to go back to an older checkpoint. */
+static bool can_be_judged(const char *dir, Error *e)
+{
+    for (size_t i = 0; i <= PARTS; i++) {
+        char path[PATH_MOST];
+        if (join(path, dir, i < PARTS ? part_names[i] : "state.json", e) != 0)
+            return false;
+        if (access(path, R_OK) != 0 && errno != ENOENT) {
+            error_set(e, "%s: cannot be read: %s", path, strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether everything in a checkpoint is what was written: 0, -1 if it is damaged, or CANNOT_BE_JUDGED. Puts its path into
+ * `dir`. */
 static int check_whole(const char *run, long long step, char *dir, Error *e)
 {
     char name[64];
     Json *state;
     uint64_t recorded = 0;
     snprintf(name, sizeof name, "step_%06lld", step);
-    if (join(dir, run, name, e) != 0 || checkpoint_read_json(dir, &state, e) != 0)
-        return -1;
-    int status = check_files(dir, state, PARTS, e);
+    if (join(dir, run, name, e) != 0 || !can_be_judged(dir, e))
+        return CANNOT_BE_JUDGED;
+    int status = checkpoint_read_json(dir, &state, e);
+    if (status != 0)
+        return status;
+    status = check_files(dir, state, PARTS, e);
     if (status == 0 && (!json_u64(json_get(state, "step"), &recorded) || recorded != (uint64_t)step))
         status = error_set(e, "%s/state.json: is that of step %llu", dir, (unsigned long long)recorded);
     json_free(state);
@@ -728,7 +752,8 @@ int checkpoint_find(const char *run, char *path, size_t size, Error *damage, Err
         return -1;
     if (n == 0) {
         free(steps);
-        return error_set(e, "%s: holds no checkpoint: the run stopped before its first; start it again", run);
+        return error_set(e, "%s: holds no checkpoint: the run stopped before its first; remove it and start again",
+                         run);
     }
     if (read_latest(run, &latest, damage) != 0)
         latest = LLONG_MAX;
@@ -739,10 +764,16 @@ int checkpoint_find(const char *run, char *path, size_t size, Error *damage, Err
         if (steps[n - 1] > latest)
             continue;
         status = check_whole(run, steps[n - 1], dir, &fault);
+        if (status == CANNOT_BE_JUDGED) {
+            *e = fault;
+            break;
+        }
         if (status != 0 && damage->text[0] == '\0')
             *damage = fault;
     }
     free(steps);
+    if (status == CANNOT_BE_JUDGED)
+        return -1;
     if (status != 0)
         return error_set(e, "%s: no checkpoint is intact: %s", run, damage->text);
     return (size_t)snprintf(path, size, "%s", dir) < size ? 0 : error_set(e, "%s: the path is too long", dir);

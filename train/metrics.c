@@ -187,13 +187,14 @@ int metrics_amend(MetricsLog *log, double val_loss, Error *e)
 
 int metrics_sync(MetricsLog *log, Error *e)
 {
-    return fflush(log->file) != 0 || fsync(fileno(log->file)) != 0 ? fail_to_write(log, e) : 0;
+    return fflush(log->file) != 0 || ferror(log->file) || fsync(fileno(log->file)) != 0 ? fail_to_write(log, e) : 0;
 }
 
 int metrics_close(MetricsLog *log, Error *e)
 {
     int status = 0;
-    if (log->file != NULL && fclose(log->file) != 0)
+    const bool failed = log->file != NULL && ferror(log->file);
+    if ((log->file != NULL && fclose(log->file) != 0) || failed)
         status = fail_to_write(log, e);
     free(log->path);
     *log = (MetricsLog){.last = -1};

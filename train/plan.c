@@ -81,6 +81,8 @@ static int adopt_record(Plan *p, const char *path, const Json *record, Notes *no
     if (options_resume(&p->options, options, notes, &fault) != 0 || check_device_name(&p->options, &fault) != 0)
         return error_set(e, "%s: %s", path, fault.text);
     p->steps_before = steps != NULL ? strtoull(steps, NULL, 10) : p->options.schedule.steps;
+    if (json_string(json_get(record, "dtype")) != NULL)
+        snprintf(p->dtype_before, sizeof p->dtype_before, "%s", json_string(json_get(record, "dtype")));
     compare_sources(record, notes);
     return 0;
 }
@@ -315,6 +317,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     if (p->options.batch_size == 0 &&
         (choose_batch(p, p->trains ? optim_bytes : 0, e) != 0 || resolve_batch(p, e) != 0))
         return RUN_FAILED;
+    if (p->dtype_before[0] != '\0' && strcmp(p->dtype_before, gpt_dtype_names[p->setup.dtype]) != 0)
+        notes_add(notes, "begun in %s, continued in %s", p->dtype_before, gpt_dtype_names[p->setup.dtype]);
     if (p->options.threads == 0)
         threads_suit(gpt_flops_per_token(&p->config, p->setup.T) * (double)(p->setup.B * p->setup.T));
     return check_memory(p, optim_bytes, e) != 0 ? RUN_FAILED : RUN_DONE;

@@ -23,6 +23,7 @@ typedef struct Plan {
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
     char checkpoint[PATH_MOST + 64];      /* that a resumed run continues from */
     size_t steps_before;                  /* --steps of a resumed run until now */
+    char dtype_before[8];                 /* likewise what it computed in */
     char out[PATH_MOST];                  /* the run's directory, if it trains; run.c may add a number to a default */
     size_t memory_needed, memory_present; /* bytes on the device; present 0: unknown */
 } Plan;

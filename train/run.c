@@ -24,7 +24,12 @@ static int make_model(Run *r, Error *e)
         return -1;
     r->inputs = malloc(B * T * sizeof *r->inputs);
     r->targets = malloc(B * T * sizeof *r->targets);
-    if (r->inputs == NULL || r->targets == NULL)
+    size_t largest = 0;
+    for (size_t i = 0; i < gpt_table(r->gpt)->count; i++)
+        largest = tensor_size(&gpt_table(r->gpt)->tensors[i]) > largest ? tensor_size(&gpt_table(r->gpt)->tensors[i])
+                                                                        : largest;
+    r->scratch = malloc(largest * sizeof *r->scratch);
+    if (r->inputs == NULL || r->targets == NULL || r->scratch == NULL)
         return error_set(e, "out of memory for a batch of %zu x %zu tokens", B, T);
     if (p->weights != NULL)
         return checkpoint_read_model(p->weights, r->gpt, e);
@@ -46,7 +51,7 @@ static int check_state(const Run *r, Error *e)
     if (s->step > p->options.schedule.steps || (s->step == p->options.schedule.steps && !validation_due(r)))
         return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to continue)",
                          r->out, s->step, p->options.schedule.steps);
-    if (s->step > 0 && s->val_loss <= target)
+    if (s->val_loss <= target)
         return error_set(
             e,
             "the run in %s has reached its target: %.4f in step %zu; nothing is left to do (to continue, lower "
@@ -61,7 +66,8 @@ static void note_schedule(Run *r)
     const Schedule *now = &r->plan->options.schedule;
     Schedule before = *now;
     before.steps = r->plan->steps_before;
-    if (before.steps == now->steps || r->state.step == 0 || r->state.step >= now->steps)
+    if (r->state.step == 0 || r->state.step >= now->steps ||
+        schedule_factor(&before, r->state.step) == schedule_factor(now, r->state.step))
         return;
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
     const double lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity;
@@ -166,19 +172,15 @@ static int open_out(Run *r, Error *e)
  */
 
 /* The first parameter tensor that holds a NaN or Inf, or NULL. */
-static const Tensor *bad_parameter(const Gpt *gpt)
+static const Tensor *bad_parameter(const Run *r)
 {
-    const GptTable *table = gpt_table(gpt);
+    const GptTable *table = gpt_table(r->gpt);
     for (size_t i = 0; i < table->count; i++) {
         const Tensor *t = &table->tensors[i];
-        float *values = malloc(tensor_size(t) * sizeof *values);
         bool finite = true;
-        if (values == NULL)
-            return NULL;
-        gpt_read(gpt, GPT_PARAMS, t, values);
+        gpt_read(r->gpt, GPT_PARAMS, t, r->scratch);
         for (size_t j = 0; j < tensor_size(t); j++)
-            finite = finite && isfinite(values[j]);
-        free(values);
+            finite = finite && isfinite(r->scratch[j]);
         if (!finite)
             return t;
     }
@@ -188,7 +190,7 @@ static const Tensor *bad_parameter(const Gpt *gpt)
 /* Sets the message of a run that diverged in `step`, naming the parameter at fault or else the gradient. */
 static int diverged(const Run *r, size_t step, const char *what, double value, Error *e)
 {
-    const Tensor *gradient = NULL, *parameter = bad_parameter(r->gpt);
+    const Tensor *gradient = NULL, *parameter = bad_parameter(r);
     if (parameter == NULL)
         optim_grad_norm(r->optim, &gradient);
     const Tensor *culprit = parameter != NULL ? parameter : gradient;
@@ -227,8 +229,9 @@ static bool pauses_after(const Run *r, size_t step)
 static bool checkpoint_due(const Run *r)
 {
     const Options *o = &r->plan->options;
-    return due(o->checkpoint_every, r->state.step) ||
-           (o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes);
+    return r->state.step > 0 &&
+           (due(o->checkpoint_every, r->state.step) ||
+            (o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes));
 }
 
 /* Loss and gradients of the step's micro-batches. False if data could not be read, or after a signal. */
@@ -299,7 +302,7 @@ static int save(Run *r, Error *e)
 {
     r->saved = true;
     r->last_save = clock_seconds();
-    const Tensor *bad = bad_parameter(r->gpt);
+    const Tensor *bad = bad_parameter(r);
     if (bad != NULL) {
         error_set(e,
                   "diverged: after step %zu the parameter %s is not finite; it was not saved. Checkpoints in %s are "
@@ -310,16 +313,14 @@ static int save(Run *r, Error *e)
     Error fault;
     const int synced = metrics_sync(&r->log, &fault); /* its rows before what counts on them */
     optim_show(r->optim);
-    int status = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->data, e);
+    const int status = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->data, e);
     optim_hide(r->optim);
-    if (status == 0 && synced != 0) {
-        *e = fault;
-        status = -1;
-    }
+    if (synced != 0)
+        notes_add(&r->notes, "%s", fault.text); /* the next row ends the run */
     if (status == 0 && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0) {
         notes_add(&r->notes, "%s; the run goes on", fault.text);
-        record_notes(r);
     }
+    record_notes(r);
     return status == 0 ? RUN_DONE : RUN_FAILED;
 }
 
@@ -342,22 +343,36 @@ static int validate(Run *r, double *loss, Error *e)
     return RUN_DONE;
 }
 
-/* Everything that follows an update: validation, log, checkpoint, sample. */
-static int after_step(Run *r, Metrics *m, Error *e)
+/* Logs a step: as a new row, or as the validation that a row lacked. */
+static int log_step(Run *r, const Metrics *m, bool has_row, Error *e)
+{
+    if (has_row)
+        return isnan(m->val_loss) ? 0 : metrics_amend(&r->log, m->val_loss, e);
+    if (isnan(m->val_loss) && isnan(m->train_loss))
+        return 0;
+    return metrics_write(&r->log, m, e) != 0 ||
+                   (due(r->plan->options.diagnose, m->step) && !isnan(m->train_loss) && write_diagnosis(r, e) != 0)
+               ? -1
+               : 0;
+}
+
+/* Everything that follows an update: validation, log, checkpoint, sample. has_row: it is in the log already. */
+static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
 {
     const bool last = r->state.step == r->plan->options.schedule.steps;
+    Error fault;
     r->saved = false;
     int status = validate(r, &m->val_loss, e);
-    if (status != RUN_DONE)
-        return status;
-    progress_step(&r->progress, m);
-    if (metrics_write(&r->log, m, e) != 0 ||
-        (due(r->plan->options.diagnose, r->state.step) && write_diagnosis(r, e) != 0))
-        return RUN_FAILED;
+    if (!isnan(m->val_loss) || !isnan(m->train_loss))
+        progress_step(&r->progress, m);
+    if (log_step(r, m, has_row, &fault) != 0 && status == RUN_DONE) {
+        *e = fault;
+        status = RUN_FAILED;
+    }
     const bool stop = last || stop_signal() != 0 || r->target_reached;
-    if (stop || checkpoint_due(r))
+    if (status == RUN_DONE && (stop || checkpoint_due(r)))
         status = save(r, e);
-    if (status == RUN_DONE && stop_signal() == 0 && sample_due(r, stop) && print_sample(r, e) != 0)
+    if (status == RUN_DONE && stop_signal() == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
         status = RUN_FAILED;
     return status;
 }
@@ -368,13 +383,7 @@ static int validate_start(Run *r, Error *e)
     const double none = (double)NAN;
     Metrics m = {r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none,
                  none};
-    const int status = validate(r, &m.val_loss, e);
-    if (status != RUN_DONE || isnan(m.val_loss))
-        return status;
-    progress_step(&r->progress, &m);
-    r->saved = false;
-    const int written = r->log.last >= 0 ? metrics_amend(&r->log, m.val_loss, e) : metrics_write(&r->log, &m, e);
-    return written == 0 ? RUN_DONE : RUN_FAILED;
+    return validation_due(r) ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }
 
 static bool is_over(const Run *r)
@@ -391,7 +400,7 @@ static int train_steps(Run *r, Error *e)
         Metrics m;
         status = train_step(r, &m, e);
         if (status == RUN_DONE && r->state.step > before)
-            status = after_step(r, &m, e);
+            status = after_step(r, &m, false, e);
     }
     progress_break(&r->progress);
     return status;
@@ -434,22 +443,33 @@ static int train(Run *r, Error *e)
 }
 
 /* Without data options the validation text is the built-in stories', which says nothing of a model trained on another. */
-static void drop_foreign_stories(Run *r)
+static void drop_foreign_stories(Run *r, const Json *state)
 {
     const Options *o = &r->plan->options;
-    Json *state = NULL;
-    if (r->plan->weights == NULL || o->text != NULL || o->train != NULL || o->val != NULL || r->corpus.val == NULL)
+    const Json *identity = json_get(state, "data");
+    Error ignored;
+    if (r->plan->weights == NULL || o->text != NULL || o->train != NULL || o->val != NULL || r->corpus.val == NULL ||
+        (identity != NULL && corpus_compare(&r->corpus, identity, NULL, &ignored) == 0))
         return;
+    notes_add(&r->notes, "not validated: %s the built-in stories that %s was trained on; give --text or --val",
+              identity != NULL ? "it was not" : "nothing says that it was", r->plan->weights);
+    tokens_close(r->corpus.val);
+    r->corpus.val = NULL;
+    r->corpus.has_floor = false;
+}
+
+/* What a checkpoint knows of itself, for validation and samples without training. */
+static int meet_checkpoint(Run *r, Error *e)
+{
+    Json *state = NULL;
     Error none;
-    if (checkpoint_read_json(r->plan->weights, &state, &none) != 0 ||
-        corpus_compare(&r->corpus, json_get(state, "data"), NULL, &none) != 0) {
-        notes_add(&r->notes, "not validated: %s was not trained on the built-in stories; give --text or --val",
-                  r->plan->weights);
-        tokens_close(r->corpus.val);
-        r->corpus.val = NULL;
-        r->corpus.has_floor = false;
-    }
+    if (r->plan->options.resume && check_data(r, e) != 0)
+        return -1;
+    if (r->plan->weights != NULL && checkpoint_read_json(r->plan->weights, &state, &none) == 0)
+        json_size(json_get(state, "step"), &r->state.step);
+    drop_foreign_stories(r, state);
     json_free(state);
+    return 0;
 }
 
 /* --steps 0 */
@@ -486,7 +506,8 @@ static int run_inside(Run *r, Error *e)
     if (make_model(r, e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
-        drop_foreign_stories(r);
+        if (meet_checkpoint(r, e) != 0)
+            return RUN_FAILED;
         record_banner(r);
         return evaluate_and_sample(r, e);
     }
@@ -529,6 +550,7 @@ int run_main(const Options *o, Error *e)
     gpt_free(r->gpt);
     corpus_close(&r->corpus);
     free(r->data);
+    free(r->scratch);
     free(r->inputs);
     free(r->targets);
     free(r);

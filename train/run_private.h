@@ -26,8 +26,8 @@ typedef struct Run {
     MetricsLog log;
     Progress progress;
     CheckpointState state;
-    size_t first_step; /* of this process */
-    double last_save;  /* wall clock */
+    float *scratch;   /* the largest tensor */
+    double last_save; /* wall clock */
     bool target_reached;
     bool saved; /* the last step is in a checkpoint, or could not be written to one */
 } Run;

@@ -1,6 +1,7 @@
 #include "train/sample.h"
 
 #include "base/random.h"
+#include "base/text.h"
 #include "train/stop.h"
 
 #include <math.h>
@@ -50,29 +51,17 @@ static int32_t draw(const float *logits, const SampleConfig *config, Random *ran
     return (int32_t)last;
 }
 
-/* Length in bytes of the UTF-8 character at token i, or 0 if none begins there. */
-static size_t character_length(const int32_t *tokens, size_t i, size_t n)
+/* What could garble a terminal is shown as '?', but line feeds and tabs as they are. */
+static void print_bytes(FILE *to, const char *bytes, size_t n)
 {
-    const int32_t lead = tokens[i];
-    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    for (size_t k = 1; k < length; k++)
-        if (i + k >= n || tokens[i + k] < 0x80 || tokens[i + k] > 0xbf)
-            return 0;
-    return length;
-}
-
-/* Control characters and invalid UTF-8 could garble a terminal, so they are shown as '?'. */
-static void print_bytes(FILE *to, const int32_t *tokens, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        const size_t length = character_length(tokens, i, n);
-        const bool control =
-            length == 1 && (tokens[i] < 32 || tokens[i] == 127) && tokens[i] != '\n' && tokens[i] != '\t';
-        if (length == 0 || control)
-            fputc('?', to);
-        for (size_t k = 0; k < length && !control; k++)
-            fputc(tokens[i + k], to);
-        i += length > 0 ? length : 1;
+    const char *end = bytes + n;
+    while (bytes < end) {
+        const size_t length = text_printable(bytes, end);
+        if (length > 0)
+            fwrite(bytes, 1, length, to);
+        else
+            fputc(*bytes == '\n' || *bytes == '\t' ? *bytes : '?', to);
+        bytes += length > 0 ? length : 1;
     }
 }
 
@@ -112,7 +101,10 @@ int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error
         }
     }
     const size_t shown_from = config->prompt[0] != '\0' ? 0 : length;
-    print_bytes(to, tokens + shown_from, n - shown_from);
+    char *bytes = (char *)tokens; /* byte i takes the place of token i / 4, which has been read */
+    for (size_t i = shown_from; i < n; i++)
+        bytes[i - shown_from] = (char)tokens[i];
+    print_bytes(to, bytes, n - shown_from);
     fputs("\n", to);
     free(tokens);
     free(logits);

@@ -136,6 +136,23 @@ static void test_tail_begins_late(void)
     }
 }
 
+/* A tail that more steps have put off begins anew. */
+static void test_tail_put_off(void)
+{
+    const OptimConfig config = {.rule = "sgd", .steps = 40, .averaging = {.tail = 5, .tail_share = .6}};
+    static const struct {
+        double done, began, want;
+    } cases[] = {{20, 10, 0}, {29, 10, 0}, {30, 30, 30}, {35, 31, 31}};
+    Run run;
+    run_begin(&run, &config, 6, 11, 27);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        optim_set_scalars(run.optim, (OptimScalars){.steps_done = cases[i].done, .tail_began = cases[i].began});
+        check(optim_scalars(run.optim).tail_began == cases[i].want, "after %g steps a tail begun at %g begins at %g",
+              cases[i].done, cases[i].began, optim_scalars(run.optim).tail_began);
+    }
+    run_end(&run);
+}
+
 static void test_averages_refused(void)
 {
     Params p = {0};
@@ -190,6 +207,7 @@ int main(void)
     check_run("averages around rules", test_averages_around_rules);
     check_run("averages around Nesterov", test_averages_around_nesterov);
     check_run("a tail after a resume", test_tail_begins_late);
+    check_run("a tail that is put off", test_tail_put_off);
     check_run("averages refused", test_averages_refused);
     check_run("an abandoned step", test_abandoned);
     return check_summary();

@@ -518,6 +518,7 @@ static void test_best(void)
     for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
         state.step = i + 1;
         state.val_loss = losses[i];
+        state.val_step = i + 1;
         save_state("best", &f, &state, 1);
     }
     check(state.best_step == 2 && state.best_loss == 3, "the best is step %zu with %g", state.best_step,
@@ -528,6 +529,10 @@ static void test_best(void)
         check(exists(at("best", name)) == (step == 2 || step == 6), "%s", name);
     }
     state.step = 7;
+    state.val_loss = 1; /* of an earlier step */
+    save_state("best", &f, &state, 1);
+    check(state.best_step == 2, "step 7 was not validated");
+    state.val_step = 7;
     state.val_loss = 2;
     save_state("best", &f, &state, 1);
     check(!exists(at("best", "step_000002")) && exists(at("best", "step_000007")), "a new best is not the newest");

@@ -71,6 +71,14 @@ from_elsewhere() {
 }
 run_test "data: a file of the same name in another folder is noticed" from_elsewhere
 
+evaluated() {
+    begun text
+    tr a e < story.txt > s; cat s > story.txt
+    expect 1 resume --out run --steps 0 --sample-every 0
+    says "story.txt holds other tokens" err
+}
+run_test "data: evaluation of a run looks at it, too" evaluated
+
 # --- what else a run continues ---
 
 schedule_moves() {
@@ -79,7 +87,8 @@ schedule_moves() {
     says_all "--steps was 4 and is 8;goes on at 0.02" out
     expect 0 train --steps 4 --schedule constant --out flat
     expect 0 resume --out flat --steps 6
-    says "--steps was 4 and is 6" out
+    grep -q "learning rate" out && fail "a constant rate is said to move"
+    return 0
 }
 run_test "resuming with other --steps says where the rate goes on" schedule_moves
 
@@ -90,6 +99,10 @@ target_met() {
     expect 1 resume --out run --target-loss 5.4999
     expect 0 resume --out run --target-loss 0
     says "done      40 steps" out
+    expect 0 train --steps 4 --target-loss 6 --out early
+    says "done      0 steps" out
+    expect 1 resume --out early
+    says "has reached its target" err
 }
 run_test "a target that was met is not met again" target_met
 

@@ -21,6 +21,25 @@ unreadable_data() { # command that spoils a.bin
 run_test "data cut short in a run: the run is saved" unreadable_data "head -c 2000 a.bin > b; cat b > a.bin"
 run_test "data removed in a run: the run is saved" unreadable_data "rm a.bin"
 
+# The row of the step whose validation fails is logged, and the resumed run adds what it lacks.
+validation_fails() {
+    shard 20240520 1 4000 4000 7 > a.bin
+    cp a.bin v.bin
+    few="--train a.bin --val v.bin --val-tokens 64 --val-every 300 --steps 302"
+    expect 0 shards $few --out whole
+    "$gpt" $size $batch $few --out run > out 2> err &
+    child=$!
+    await_lines run/metrics.csv 20
+    head -c 2000 v.bin > b; cat b > v.bin
+    wait $child
+    [ $? -eq 1 ] || fail "it did not end with status 1"
+    says_all "v.bin;Step 300 is saved" err
+    cp a.bin v.bin
+    expect 0 resume --out run
+    same_end whole run
+}
+run_test "a validation that fails loses nothing of its step" validation_fails
+
 saves_by_time() {
     train_on --steps 100000 --val-every 0 --checkpoint-minutes 0.005 --keep 2 --out run > out 2> err &
     child=$!
@@ -47,6 +66,11 @@ keeps_best() {
     best=$(awk -F, 'NR > 2 && $5 != "" && (!n || $5 < b) { n = 1; b = $5; s = $1 } END { printf "step_%06d", s }' worse/metrics.csv)
     [ "$best" != step_000008 ] || fail "the loss did not rise: $(cut -d, -f1,5 worse/metrics.csv | tr '\n' ' ')"
     [ "$(ls -d worse/step_* | tr '\n' ' ')" = "worse/$best worse/step_000008 " ] || fail "the best is $best, kept are $(ls worse)"
+    # a checkpoint that no validation met is not the best, whatever an earlier validation said
+    expect 0 train --steps 6 --checkpoint-every 1 --val-every 4 --keep 1 --out off
+    grep -q '"best_step": 6' off/step_000006/state.json || fail "$(head -n 1 off/step_000006/state.json)"
+    expect 0 train --steps 3 --checkpoint-every 1 --val-every 100 --keep 0 --out none
+    grep -q '"best_loss": null' none/step_000002/state.json || fail "$(head -n 1 none/step_000002/state.json)"
 }
 run_test "the best checkpoint is kept beside the newest" keeps_best
 

@@ -15,6 +15,10 @@ samples() {
     expect 0 "$gpt" --model "$model" --text "$work/story.txt" --steps 0 --val-tokens 0 --prompt 'Once' --temperature 0.9 \
         --top-k 1 --sample-tokens 100
     same first out
+    says "--- sample at step 4" out
+    expect 0 "$gpt" --model "$model" --text "$work/story.txt" --steps 0 --val-tokens 0 --sample-tokens 2 \
+        --prompt "$(printf 'a\302\2331m\340\200\200\355\240\200\342\200\256b\351')"
+    sed -n 's/^a/a/p' out | od -An -tx1 | tr -d ' \n' | grep -Eq '613f3f316d(3f){9}62' || fail "$(sed -n '/^a/p' out | od -An -tx1)"
 }
 run_test "samples are printed when asked for; top-k 1 is temperature 0" samples
 

@@ -42,7 +42,7 @@ one_at_a_time() {
     kill -s KILL $child
     wait $child 2> /dev/null
     expect 2 resume --out run
-    says_all "run: holds no checkpoint;start it again" err
+    says_all "run: holds no checkpoint;remove it and start again" err
     expect 0 train --steps 2 --out done
     rm done/step_000002/model.safetensors
     mkfifo done/step_000002/model.safetensors

@@ -47,6 +47,22 @@ done
 run_test "SIGINT in a validation" stopped_in INT 2 validation
 run_test "SIGHUP in a sample" stopped_in HUP 1 sample
 
+# A signal in the last validation: the resumed run makes up for it, and for the sample at the end.
+owes_sample() {
+    [ -x "$harness" ] || skip "the harness was not built"
+    "$harness" signals "$gpt" $slow --layers 6 --width 128 --steps 1 --val-every 5 --val-tokens 600000 --sample-tokens 5 \
+        --out run > out 2> err &
+    child=$!
+    await_lines run/metrics.csv 1
+    kill -s INT $child
+    wait $child 2> /dev/null
+    sed -i.bak 's/"val-tokens": "600000"/"val-tokens": "64"/' run/run.json
+    unseal run/run.json
+    expect 0 resume --out run
+    says_all "done      1 steps;--- sample at step 1" out
+}
+run_test "a signal before the end: the resumed run prints the sample" owes_sample
+
 ignored() {
     [ -x "$harness" ] || skip "the harness was not built"
     "$harness" ignoring 1 "$gpt" $slow $(phase_options step) --steps 60 --out run > out 2> err &

@@ -355,7 +355,7 @@ checkpoint | train/checkpoint.c | s/!(next.val_loss >= next.best_loss)/next.val_
 checkpoint | train/checkpoint.c | s/optim_steps_done(optim) != state->step/0/
 cli:weights that are not finite | train/checkpoint.c | s/!isfinite(scratch\[i\])/0/
 cli:a target that was met | train/run.c | s/s->val_loss <= target/0/
-cli:resuming with other --steps | train/run.c | s/before.steps == now->steps/1/
+cli:resuming with other --steps | train/run.c | s/schedule_factor(&before, r->state.step) == schedule_factor(now, r->state.step)/1/
 cli:when position is | train/run.c | s/s->loader_position != s->tokens/0 != s->tokens % p->setup.T \&\& s->loader_position != s->tokens/
 cli:data cut short in a run | train/run.c | s/if (r->saved || status == RUN_DIVERGED)/if (r->saved || status != RUN_DONE)/
 cli:checkpoints by time | train/run.c | s/>= 60 \* o->checkpoint_minutes/>= 1e9/
@@ -372,7 +372,7 @@ cli:survives: a log of zeros | train/metrics.c | s/line\[0\] == .\\0. ||//
 cli:says what to do | train/plan.c | s/is_preset \&\& !prefixed/0/
 cli:says what to do | train/options.c | s/floor(real) == real/0/
 cli:says what to do | optim/hyper.c | s/strpbrk(text, "xX") == NULL/1/
-cli:the built-in stories validate | train/run.c | s/        drop_foreign_stories(r);//
+cli:the built-in stories validate | train/run.c | s/    drop_foreign_stories(r, state);//
 cli:runs begun in the same second | train/run.c | s/errno != EEXIST || p->options.out != NULL/1/
 cli:names that are no UTF-8 | train/options.c | s/if (text_is_utf8(value))/if (1)/
 options | train/options.c | s/option == NULL || negated || option->kind == FLAG/option == NULL/

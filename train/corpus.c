@@ -191,16 +191,12 @@ static int compare_part(const char *part, const Json *then, const Json *now, Not
     return 0;
 }
 
-int corpus_compare(const Corpus *corpus, const Json *identity, Notes *notes, Error *e)
+int corpus_compare(const char *identity_now, const Json *identity, Notes *notes, Error *e)
 {
-    char *text;
     Json *now;
-    if (corpus_identity(corpus, &text, e) != 0)
+    if (json_parse(identity_now, strlen(identity_now), &now, e) != 0)
         return -1;
-    int status = json_parse(text, strlen(text), &now, e);
-    free(text);
-    if (status != 0)
-        return -1;
+    int status = 0;
     for (size_t part = 0; part < PARTS && status == 0; part++)
         status = compare_part(part_words[part], json_get(identity, part_names[part]), json_get(now, part_names[part]),
                               notes, e);

@@ -30,8 +30,8 @@ void corpus_close(Corpus *corpus);
  */
 int corpus_identity(const Corpus *corpus, char **json, Error *e);
 
-/* Whether the data are those of an identity, which may lie under other names: a note then names the new place. The error
- * names the first difference. With notes NULL, only compares. */
-int corpus_compare(const Corpus *corpus, const Json *identity, Notes *notes, Error *e);
+/* Whether data whose identity is `identity_now` are those of `identity`, which may have had other names: a note then names
+ * the new place. The error names the first difference. With notes NULL, only compares. */
+int corpus_compare(const char *identity_now, const Json *identity, Notes *notes, Error *e);
 
 #endif

@@ -85,7 +85,7 @@ static int check_data(Run *r, Error *e)
     const Json *identity = json_get(state, "data");
     int status = 0;
     if (identity != NULL)
-        status = corpus_compare(&r->corpus, identity, &r->notes, e);
+        status = corpus_compare(r->data, identity, &r->notes, e);
     else
         notes_add(&r->notes, "an older checkpoint: that the data are the same as before could not be checked");
     json_free(state);
@@ -449,7 +449,7 @@ static void drop_foreign_stories(Run *r, const Json *state)
     const Json *identity = json_get(state, "data");
     Error ignored;
     if (r->plan->weights == NULL || o->text != NULL || o->train != NULL || o->val != NULL || r->corpus.val == NULL ||
-        (identity != NULL && corpus_compare(&r->corpus, identity, NULL, &ignored) == 0))
+        (identity != NULL && corpus_compare(r->data, identity, NULL, &ignored) == 0))
         return;
     notes_add(&r->notes, "not validated: %s the built-in stories that %s was trained on; give --text or --val",
               identity != NULL ? "it was not" : "nothing says that it was", r->plan->weights);
@@ -463,7 +463,7 @@ static int meet_checkpoint(Run *r, Error *e)
 {
     Json *state = NULL;
     Error none;
-    if (r->plan->options.resume && check_data(r, e) != 0)
+    if (corpus_identity(&r->corpus, &r->data, e) != 0 || (r->plan->options.resume && check_data(r, e) != 0))
         return -1;
     if (r->plan->weights != NULL && checkpoint_read_json(r->plan->weights, &state, &none) == 0)
         json_size(json_get(state, "step"), &r->state.step);

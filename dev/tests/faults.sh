@@ -338,7 +338,7 @@ averages | optim/optim.c | s/optim->steps_done < optim->averages.config.tail_fro
 checkpoint | train/checkpoint.c | s/ \&\& next.val_step == next.step//
 cli:a validation that fails | train/run.c | s/if (log_step(r, m, has_row, &fault) != 0 \&\& status == RUN_DONE)/if (status == RUN_DONE \&\& log_step(r, m, has_row, \&fault) != 0)/
 cli:refuses: a checkpoint of a newer | train/checkpoint.c | s/    return CANNOT_BE_JUDGED;/    return -1;/
-cli:data: evaluation | train/run.c | s/if (r->plan->options.resume \&\& check_data/if (0 \&\& check_data/
+cli:data: evaluation | train/run.c | s/(r->plan->options.resume \&\& check_data/(0 \&\& check_data/
 cli:samples are printed | base/text.c | s/bytes > 0 \&\& !is_control(code) ? bytes : 0/bytes/
 optim | optim/optim.c | s/g->aux ? optim->aux_factor : optim->lr_factor/optim->lr_factor/
 optim_groups | optim/groups.c | s/\&config->vector_hyper, "vector-"/\&config->embed_hyper, "vector-"/
@@ -347,7 +347,7 @@ schedule | train/schedule.c | s/s->planned > 0 ? s->planned : s->steps/s->steps/
 cli:--aux-cooldown | train/plan.c | s/p->aux_schedule.cooldown = o->aux_cooldown;//
 cli:data shards, overwritten with other | train/corpus.c | s/same_text(a, b, "hash")/1/
 cli:data shards, moved and named | train/corpus.c | s/!same_text(a, b, "name") ? b : moved/moved/
-cli:data text, overwritten | train/run.c | s/status = corpus_compare(&r->corpus, identity, &r->notes, e);/status = 0;/
+cli:data text, overwritten | train/run.c | s/status = corpus_compare(r->data, identity, &r->notes, e);/status = 0;/
 checkpoint | train/checkpoint.c | s/strcmp(text, wanted) != 0/0/
 cli:survives: a checkpoint of another | train/checkpoint.c | s/recorded != (uint64_t)step/0/
 checkpoint | train/checkpoint.c | s/steps\[i\] != (long long)state->best_step/1/

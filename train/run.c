@@ -317,9 +317,8 @@ static int save(Run *r, Error *e)
     optim_hide(r->optim);
     if (synced != 0)
         notes_add(&r->notes, "%s", fault.text); /* the next row ends the run */
-    if (status == 0 && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0) {
+    if (status == 0 && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0)
         notes_add(&r->notes, "%s; the run goes on", fault.text);
-    }
     record_notes(r);
     return status == 0 ? RUN_DONE : RUN_FAILED;
 }

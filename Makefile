@@ -145,6 +145,13 @@ PRODUCT = $(wildcard Makefile $(foreach suffix,c h cu cuh,*.$(suffix) $(ROOMS:%=
 SOURCE := $(or $(if $(wildcard .git),$(shell git describe --always --dirty --abbrev=10 2>/dev/null)),$\
                cksum-$(firstword $(shell cat $(sort $(PRODUCT)) | cksum)))
 $(shell echo '$(SOURCE)' | cmp -s - $(BUILD)/source || echo '$(SOURCE)' > $(BUILD)/source)
+# presets/ as C: a name and a text for each file.
+$(BUILD)/presets.inc: $(wildcard presets/*) $(BUILD)/flags
+	@for f in $(wildcard presets/*); do \
+	  printf '{"%s",\n' "$$(basename $$f)"; sed 's/[\\"]/\\&/g; s/.*/ "&\\n"/' $$f; echo '},'; done > $@
+$(BUILD)/train/presets.o: $(BUILD)/presets.inc
+$(BUILD)/train/presets.o: override CPPFLAGS += -I$(BUILD)
+
 $(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
 $(BUILD)/train/version.o: $(BUILD)/source
 

@@ -1,6 +1,7 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
 #include "base/threads.h"
 #include "gpt/gpt.h"
+#include "train/presets.h"
 #include "train/run.h"
 #include "train/version.h"
 
@@ -40,6 +41,8 @@ int main(int argc, char **argv)
         status = RUN_WRONG_COMMAND;
     else if (options.help)
         options_help(stdout);
+    else if (options.list_presets)
+        presets_list(stdout);
     else if (options.version)
         printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
     else

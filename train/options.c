@@ -3,11 +3,14 @@
 #include "base/nearest.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "files/files.h"
+#include "train/presets.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
@@ -37,6 +40,10 @@ typedef struct Option {
     }
 
 static const Option rows[] = {
+    {"Preset", "preset", "NAME|FILE",
+     "options of a published run, from a list or a file; the command line overrides them", TEXT, AT(preset)},
+    {NULL, "list-presets", NULL, "print the presets' names, and exit", FLAG, AT(list_presets)},
+
     {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train),
      .may_change = true},
     {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val), .may_change = true},
@@ -448,9 +455,86 @@ static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e
     return set_value(o, option, value, e);
 }
 
+/* --------------------------------------------------------------------------------------------------------------
+ * Presets
+ */
+
+enum { PRESET_LIMIT = 1 << 16, PRESET_INDEX = 0 /* of --preset in the table */ };
+
+/* Takes one line of a preset, which it cuts into words in place. */
+static int take_line(Options *o, char *line, Error *e)
+{
+    line[strcspn(line, "#")] = '\0';
+    const char *name = line + strspn(line, " \t\r");
+    char *value = line + (name - line) + strcspn(name, " \t\r");
+    bool negated;
+    if (*name == '\0')
+        return 0;
+    if (*value != '\0')
+        *value++ = '\0';
+    value += strspn(value, " \t");
+    value[strcspn(value, "\r")] = '\0';
+    for (size_t n = strlen(value); n > 0 && strchr(" \t", value[n - 1]) != NULL; n--)
+        value[n - 1] = '\0';
+    const Option *option = find_option(name, strlen(name), &negated);
+    if (option == NULL)
+        return unknown_option(name, e);
+    if (option == &table[PRESET_INDEX] || option->kind == FLAG)
+        return error_set(e, "--%s does not belong in a preset", name);
+    if (is_switch(option) != (*value == '\0'))
+        return error_set(e, is_switch(option) ? "--%s takes no value" : "--%s needs a value", name);
+    return set_value(o, option, is_switch(option) ? (negated ? "off" : "on") : value, e);
+}
+
+/* The text of a preset by name, or of a file; the caller frees it. */
+static int read_preset(const char *name, char **text, Error *e)
+{
+    size_t size;
+    Nearest nearest = nearest_to(name);
+    if (preset_text(name) != NULL) {
+        *text = strdup(preset_text(name));
+        return *text != NULL ? 0 : error_set(e, "out of memory");
+    }
+    if (strchr(name, '/') != NULL || access(name, F_OK) == 0)
+        return files_read_all(name, PRESET_LIMIT, text, &size, e);
+    for (size_t i = 0; preset_name(i) != NULL; i++)
+        nearest_try(&nearest, preset_name(i));
+    return error_set(e, "--preset %s: neither a preset (--list-presets) nor a file%s%s", name,
+                     nearest.best[0] != '\0' ? "; did you mean " : "", nearest.best);
+}
+
+/* Takes the options of the preset that the command line names, if it does. */
+static int take_preset(Options *o, int argc, char *const *argv, Error *e)
+{
+    const char *name = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--preset") == 0 && i + 1 < argc)
+            name = argv[i + 1];
+        else if (strncmp(argv[i], "--preset=", 9) == 0)
+            name = argv[i] + 9;
+    }
+    if (name == NULL)
+        return 0;
+    char **text = &o->owned[PRESET_INDEX];
+    if (read_preset(name, text, e) != 0)
+        return -1;
+    size_t number = 1;
+    for (char *line = *text, *next; line != NULL; line = next, number++) {
+        Error fault;
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        if (take_line(o, line, &fault) != 0)
+            return error_set(e, "%s:%zu: %s", name, number, fault.text);
+    }
+    return 0;
+}
+
 int options_parse(Options *o, int argc, char *const *argv, Error *e)
 {
     set_defaults(o);
+    if (take_preset(o, argc, argv, e) != 0)
+        return -1;
     for (int i = 1; i < argc;)
         if (take_option(o, argc, argv, &i, e) != 0)
             return -1;

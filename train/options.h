@@ -17,6 +17,7 @@ enum { OPTIONS_MOST = 160 };
 
 /* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
 typedef struct Options {
+    const char *preset; /* a name or a path; NULL: none */
     const char *train, *val, *text;
     const char *model;
     GptOverrides overrides; /* of the preset */
@@ -39,13 +40,13 @@ typedef struct Options {
     double checkpoint_minutes;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;
-    bool resume, list_groups, help, version;
+    bool resume, list_groups, list_presets, help, version;
 
     bool given[OPTIONS_MOST];  /* by index in the table */
     char *owned[OPTIONS_MOST]; /* strings that options_free frees */
 } Options;
 
-/* Defaults, overridden by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
+/* Defaults, overridden by the preset's options (train/presets.h), and these by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
  * option the nearest known one. The strings of argv are borrowed. */
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);

@@ -344,6 +344,9 @@ optim | optim/optim.c | s/g->aux ? optim->aux_factor : optim->lr_factor/optim->l
 optim_groups | optim/groups.c | s/\&config->vector_hyper, "vector-"/\&config->embed_hyper, "vector-"/
 schedule | train/schedule.c | s/pow(left \/ decay_steps, power)/left \/ decay_steps/
 schedule | train/schedule.c | s/s->planned > 0 ? s->planned : s->steps/s->steps/
+cli:presets | train/options.c | s/option == &table\[PRESET_INDEX\] || option->kind == FLAG/option == NULL/
+cli:presets | train/options.c | s/if (take_preset(o, argc, argv, e) != 0)/if (0)/
+cli:presets | train/options.c | s/line\[strcspn(line, "#")\] = .\\0.;//
 cli:--aux-cooldown | train/plan.c | s/p->aux_schedule.cooldown = o->aux_cooldown;//
 cli:data shards, overwritten with other | train/corpus.c | s/same_text(a, b, "hash")/1/
 cli:data shards, moved and named | train/corpus.c | s/!same_text(a, b, "name") ? b : moved/moved/

@@ -45,7 +45,7 @@ run_test "closed output: nothing strays into the run's files" closed_output
 
 helps() {
     expect 0 "$gpt" --help
-    for option in train val text model layers heads width vocab seq-len activation batch-size total-batch recompute optimizer aux-optimizer \
+    for option in preset list-presets train val text model layers heads width vocab seq-len activation batch-size total-batch recompute optimizer aux-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \

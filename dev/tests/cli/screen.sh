@@ -55,6 +55,37 @@ train --steps 3 --clip 0x1p3|2|--clip needs a number|err
 "$gpt" --model "$model" --steps 0 --sample-tokens 5|0|not validated|out
 TABLE
 
+presets() {
+    expect 0 "$gpt" --list-presets
+    grep -q '^record-1 .*124M' out || fail "$(head -n 3 out)"
+    awk 'length > 79' out | grep -q . && fail "a line is too long"
+    for preset in $("$gpt" --list-presets | sed 's/ .*//'); do
+        expect 0 "$gpt" --preset "$preset" --list-groups --device cpu
+    done
+    expect 0 train --preset record-1-nano --steps 2 --lr 0.125 --out run
+    for word in '"preset": "record-1-nano"' '"optimizer": "adamw"' '"lr": "0.125"' '"schedule": "cosine"' '"steps": "2"' \
+        '"beta2": "0.95"'; do
+        says "$word" run/run.json
+    done
+    printf '# mine\n\n  lr\t0.25   # high\r\nno-nesterov\nsteps 3\n' > mine
+    expect 0 train --preset ./mine --out own
+    for word in '"lr": "0.25"' '"nesterov": "off"' '"steps": "3"'; do says "$word" own/run.json; done
+    rm mine
+    expect 0 resume --out own --steps 4
+    says '"lr": "0.25"' own/run.json
+    printf 'lr 0.1\nlearning 3\n' > bad
+    expect 2 train --preset ./bad
+    says_all "./bad:2: there is no option --learning" err
+    for line in 'lr' 'nesterov on' 'steps many' 'preset record-1' 'resume'; do
+        printf '\n%s\n' "$line" > bad
+        expect 2 train --preset ./bad
+        says "./bad:2: --" err
+    done
+    expect 2 train --preset record-l
+    says_all "record-l;did you mean record-1" err
+}
+run_test "presets: names, files, and the command line over them" presets
+
 short_val() {
     shard 20240520 1 1 1 7 > one.bin
     expect 1 shards --train "$work/good.bin" --val one.bin --steps 3 --out run

@@ -312,7 +312,7 @@ FUZZERS = $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
 fuzz: $(FUZZERS:%=fuzz-%)
 fuzz-%: $(PROGRAMS) $(BIN)/make_stories
 	dev/fuzz/seeds.sh $* $(BUILD)/fuzz/$* $(abspath $(BIN))
-	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
+	clang $(CPPFLAGS) -I$(BUILD) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined dev/fuzz/fuzz_$*.c $(SOURCES) -o $(BUILD)/fuzz_$* $(LDLIBS)
 	$(BUILD)/fuzz_$* -artifact_prefix=$(BUILD)/fuzz_ -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/$*
 
 headers:

@@ -193,6 +193,9 @@ typedef struct GptTable {
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);
 void gpt_table_free(GptTable *table);
 
+/* Elements of the largest tensor. */
+size_t gpt_table_largest(const GptTable *table);
+
 /* The row called `name` (with or without "transformer." before it), or NULL. */
 const Tensor *gpt_table_find(const GptTable *table, const char *name);
 

@@ -76,6 +76,14 @@ void gpt_table_free(GptTable *table)
     *table = (GptTable){0};
 }
 
+size_t gpt_table_largest(const GptTable *table)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < table->count; i++)
+        most = tensor_size(&table->tensors[i]) > most ? tensor_size(&table->tensors[i]) : most;
+    return most;
+}
+
 const Tensor *gpt_table_find(const GptTable *table, const char *name)
 {
     static const char prefix[] = "transformer.";

@@ -40,14 +40,6 @@ static void transpose(float *to, const float *from, size_t rows, size_t cols)
             to[j * rows + i] = from[i * cols + j];
 }
 
-static size_t largest_tensor(const GptTable *table)
-{
-    size_t most = 0;
-    for (size_t i = 0; i < table->count; i++)
-        most = tensor_size(&table->tensors[i]) > most ? tensor_size(&table->tensors[i]) : most;
-    return most;
-}
-
 /* --------------------------------------------------------------------------------------------------------------
  * config.json
  */
@@ -178,7 +170,7 @@ static int write_model(const char *dir, const Gpt *gpt, uint64_t *hash, Error *e
     static const char *const metadata[][2] = {{"format", "pt"}}; /* transformers insists on it */
     enum { NAME_MOST = 64 };
     const GptTable *table = gpt_table(gpt);
-    const size_t most = largest_tensor(table);
+    const size_t most = gpt_table_largest(table);
     char path[PATH_MOST];
     SafetensorsSpec *specs = malloc(table->count * sizeof *specs);
     char(*names)[NAME_MOST] = malloc(table->count * sizeof *names);
@@ -287,7 +279,7 @@ static int refuse_other_forms(const char *dir, Error *e)
 
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
 {
-    const size_t most = largest_tensor(gpt_table(gpt));
+    const size_t most = gpt_table_largest(gpt_table(gpt));
     char path[PATH_MOST];
     Safetensors *file;
     if (refuse_other_forms(dir, e) != 0 || join(path, dir, part_names[MODEL], e) != 0 ||
@@ -474,13 +466,20 @@ static int read_key(const char *path, const Json *json, double version, const st
     return 0;
 }
 
+/* 0: a file from before versioning. */
+static double version_of(const Json *state)
+{
+    double version = 0;
+    json_number(json_get(state, "version"), &version);
+    return version;
+}
+
 int checkpoint_read_json(const char *dir, Json **state, Error *e)
 {
     char path[PATH_MOST];
-    double version = 0; /* files from before versioning */
     if (join(path, dir, "state.json", e) != 0 || json_file_read_sealed(path, JSON_LIMIT, state, e) != 0)
         return -1;
-    json_number(json_get(*state, "version"), &version);
+    const double version = version_of(*state);
     if (version <= STATE_VERSION)
         return 0;
     json_free(*state);
@@ -494,13 +493,11 @@ static int read_state(const char *dir, CheckpointState *s, Error *e)
 {
     char path[PATH_MOST];
     Json *json;
-    double version = 0;
     if (join(path, dir, "state.json", e) != 0 || checkpoint_read_json(dir, &json, e) != 0)
         return -1;
-    json_number(json_get(json, "version"), &version);
     int status = 0;
     for (size_t i = 0; i < STATE_KEYS && status == 0; i++)
-        status = read_key(path, json, version, &state_keys[i], s, e);
+        status = read_key(path, json, version_of(json), &state_keys[i], s, e);
     json_free(json);
     return status;
 }
@@ -526,9 +523,7 @@ int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state,
 /* The first `count` files against the checksums in state.json; older ones have none. */
 static int check_files(const char *dir, const Json *state, size_t count, Error *e)
 {
-    double version = 0;
-    json_number(json_get(state, "version"), &version);
-    for (size_t i = 0; i < count && version >= 2; i++) {
+    for (size_t i = 0; i < count && version_of(state) >= 2; i++) {
         char path[PATH_MOST], text[HASH_TEXT];
         uint64_t hash;
         const char *wanted = json_string(json_get(json_get(state, "files"), part_names[i]));
@@ -560,14 +555,18 @@ int checkpoint_check_model(const char *dir, Error *e)
  * The directory
  */
 
+enum { STEP_NAME = 64 };
+
+static void name_step(long long step, char name[STEP_NAME]) { snprintf(name, STEP_NAME, "step_%06lld", step); }
+
 /* The step of a name "step_NNNNNN", or -1. */
 static long long step_of_name(const char *name)
 {
-    char *end, same[64];
+    char same[STEP_NAME];
     if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9')
         return -1;
-    const long long step = strtoll(name + 5, &end, 10);
-    snprintf(same, sizeof same, "step_%06lld", step);
+    const long long step = strtoll(name + 5, NULL, 10);
+    name_step(step, same);
     return strcmp(name, same) == 0 ? step : -1; /* not a copy as step_20 */
 }
 
@@ -632,8 +631,8 @@ int checkpoint_prune(const char *run, const CheckpointState *state, size_t keep,
     while (n > 0 && steps[n - 1] > (long long)state->step)
         n--;
     for (size_t i = 0; keep > 0 && i + keep < n && status == 0; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "step_%06lld", steps[i]);
+        char name[STEP_NAME];
+        name_step(steps[i], name);
         if (isnan(state->best_loss) || steps[i] != (long long)state->best_step)
             status = remove_named(run, name, e);
     }
@@ -669,13 +668,13 @@ static int put_in_place(const char *from, const char *to, Error *e)
 int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, CheckpointState *state, const char *data,
                      Error *e)
 {
-    char name[64], unfinished[80], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
+    char name[STEP_NAME + 1], unfinished[STEP_NAME + 8], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
     CheckpointState next = *state;
     if (!isnan(next.val_loss) && next.val_step == next.step && !(next.val_loss >= next.best_loss)) {
         next.best_loss = next.val_loss;
         next.best_step = next.step;
     }
-    snprintf(name, sizeof name, "step_%06zu", state->step);
+    name_step((long long)state->step, name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", name);
     if (join(from, run, unfinished, e) != 0 || join(to, run, name, e) != 0 || join(latest, run, "latest", e) != 0 ||
         files_remove_tree(from, e) != 0)
@@ -725,10 +724,10 @@ static bool can_be_judged(const char *dir, Error *e)
  * `dir`. */
 static int check_whole(const char *run, long long step, char *dir, Error *e)
 {
-    char name[64];
+    char name[STEP_NAME];
     Json *state;
     uint64_t recorded = 0;
-    snprintf(name, sizeof name, "step_%06lld", step);
+    name_step(step, name);
     if (join(dir, run, name, e) != 0 || !can_be_judged(dir, e))
         return CANNOT_BE_JUDGED;
     int status = checkpoint_read_json(dir, &state, e);

@@ -464,18 +464,17 @@ enum { PRESET_LIMIT = 1 << 16, PRESET_INDEX = 0 /* of --preset in the table */ }
 /* Takes one line of a preset, which it cuts into words in place. */
 static int take_line(Options *o, char *line, Error *e)
 {
-    line[strcspn(line, "#")] = '\0';
-    const char *name = line + strspn(line, " \t\r");
-    char *value = line + (name - line) + strcspn(name, " \t\r");
+    static const char blanks[] = " \t\r";
     bool negated;
+    line[strcspn(line, "#")] = '\0';
+    for (size_t n = strlen(line); n > 0 && strchr(blanks, line[n - 1]) != NULL; n--)
+        line[n - 1] = '\0';
+    char *name = line + strspn(line, blanks), *value = name + strcspn(name, blanks);
     if (*name == '\0')
         return 0;
     if (*value != '\0')
         *value++ = '\0';
-    value += strspn(value, " \t");
-    value[strcspn(value, "\r")] = '\0';
-    for (size_t n = strlen(value); n > 0 && strchr(" \t", value[n - 1]) != NULL; n--)
-        value[n - 1] = '\0';
+    value += strspn(value, blanks);
     const Option *option = find_option(name, strlen(name), &negated);
     if (option == NULL)
         return unknown_option(name, e);

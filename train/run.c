@@ -24,12 +24,7 @@ static int make_model(Run *r, Error *e)
         return -1;
     r->inputs = malloc(B * T * sizeof *r->inputs);
     r->targets = malloc(B * T * sizeof *r->targets);
-    size_t largest = 0;
-    for (size_t i = 0; i < gpt_table(r->gpt)->count; i++)
-        largest = tensor_size(&gpt_table(r->gpt)->tensors[i]) > largest ? tensor_size(&gpt_table(r->gpt)->tensors[i])
-                                                                        : largest;
-    r->scratch = malloc(largest * sizeof *r->scratch);
-    if (r->inputs == NULL || r->targets == NULL || r->scratch == NULL)
+    if (r->inputs == NULL || r->targets == NULL)
         return error_set(e, "out of memory for a batch of %zu x %zu tokens", B, T);
     if (p->weights != NULL)
         return checkpoint_read_model(p->weights, r->gpt, e);
@@ -115,6 +110,9 @@ static int make_training(Run *r, Error *e)
         (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0))
         return -1;
     r->saved = o->resume;
+    r->scratch = malloc(gpt_table_largest(table) * sizeof *r->scratch);
+    if (r->scratch == NULL)
+        return error_set(e, "out of memory for a copy of a tensor");
     const LoaderConfig config = {.T = p->setup.T, .seed = o->seed, .rank = p->ranks.rank, .world = p->ranks.world};
     return loader_create(r->corpus.train, &config, r->state.loader_position, p->setup.B, &r->loader, e);
 }
@@ -346,13 +344,11 @@ static int validate(Run *r, double *loss, Error *e)
 static int log_step(Run *r, const Metrics *m, bool has_row, Error *e)
 {
     if (has_row)
-        return isnan(m->val_loss) ? 0 : metrics_amend(&r->log, m->val_loss, e);
-    if (isnan(m->val_loss) && isnan(m->train_loss))
-        return 0;
-    return metrics_write(&r->log, m, e) != 0 ||
-                   (due(r->plan->options.diagnose, m->step) && !isnan(m->train_loss) && write_diagnosis(r, e) != 0)
-               ? -1
-               : 0;
+        return metrics_amend(&r->log, m->val_loss, e);
+    if (metrics_write(&r->log, m, e) != 0)
+        return -1;
+    const bool measured = due(r->plan->options.diagnose, m->step) && !isnan(m->train_loss);
+    return measured ? write_diagnosis(r, e) : 0;
 }
 
 /* Everything that follows an update: validation, log, checkpoint, sample. has_row: it is in the log already. */
@@ -362,9 +358,10 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
     Error fault;
     r->saved = false;
     int status = validate(r, &m->val_loss, e);
-    if (!isnan(m->val_loss) || !isnan(m->train_loss))
+    const bool happened = !isnan(m->val_loss) || !isnan(m->train_loss); /* no: a signal cut the validation it was for */
+    if (happened)
         progress_step(&r->progress, m);
-    if (log_step(r, m, has_row, &fault) != 0 && status == RUN_DONE) {
+    if (happened && log_step(r, m, has_row, &fault) != 0 && status == RUN_DONE) {
         *e = fault;
         status = RUN_FAILED;
     }
@@ -441,14 +438,12 @@ static int train(Run *r, Error *e)
     return 128 + stop_signal();
 }
 
-/* Without data options the validation text is the built-in stories', which says nothing of a model trained on another. */
+/* The built-in stories say nothing of a model that was trained on another text. */
 static void drop_foreign_stories(Run *r, const Json *state)
 {
-    const Options *o = &r->plan->options;
     const Json *identity = json_get(state, "data");
     Error ignored;
-    if (r->plan->weights == NULL || o->text != NULL || o->train != NULL || o->val != NULL || r->corpus.val == NULL ||
-        (identity != NULL && corpus_compare(r->data, identity, NULL, &ignored) == 0))
+    if (identity != NULL && corpus_compare(r->data, identity, NULL, &ignored) == 0)
         return;
     notes_add(&r->notes, "not validated: %s the built-in stories that %s was trained on; give --text or --val",
               identity != NULL ? "it was not" : "nothing says that it was", r->plan->weights);
@@ -460,13 +455,18 @@ static void drop_foreign_stories(Run *r, const Json *state)
 /* What a checkpoint knows of itself, for validation and samples without training. */
 static int meet_checkpoint(Run *r, Error *e)
 {
+    const Options *o = &r->plan->options;
+    const bool on_stories = r->plan->weights != NULL && o->text == NULL && o->train == NULL && o->val == NULL;
     Json *state = NULL;
     Error none;
-    if (corpus_identity(&r->corpus, &r->data, e) != 0 || (r->plan->options.resume && check_data(r, e) != 0))
+    if ((o->resume || on_stories) && corpus_identity(&r->corpus, &r->data, e) != 0)
+        return -1;
+    if (o->resume && check_data(r, e) != 0)
         return -1;
     if (r->plan->weights != NULL && checkpoint_read_json(r->plan->weights, &state, &none) == 0)
         json_size(json_get(state, "step"), &r->state.step);
-    drop_foreign_stories(r, state);
+    if (on_stories)
+        drop_foreign_stories(r, state);
     json_free(state);
     return 0;
 }

@@ -336,9 +336,9 @@ options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, value) != 0/0/
 averages | optim/optim.c | s/optim->steps_done < optim->averages.config.tail_from/0/
 checkpoint | train/checkpoint.c | s/ \&\& next.val_step == next.step//
-cli:a validation that fails | train/run.c | s/if (log_step(r, m, has_row, &fault) != 0 \&\& status == RUN_DONE)/if (status == RUN_DONE \&\& log_step(r, m, has_row, \&fault) != 0)/
+cli:a validation that fails | train/run.c | s/if (happened \&\& log_step/if (status == RUN_DONE \&\& log_step/
 cli:refuses: a checkpoint of a newer | train/checkpoint.c | s/    return CANNOT_BE_JUDGED;/    return -1;/
-cli:data: evaluation | train/run.c | s/(r->plan->options.resume \&\& check_data/(0 \&\& check_data/
+cli:data: evaluation | train/run.c | s/if (o->resume \&\& check_data/if (0 \&\& check_data/
 cli:samples are printed | base/text.c | s/bytes > 0 \&\& !is_control(code) ? bytes : 0/bytes/
 optim | optim/optim.c | s/g->aux ? optim->aux_factor : optim->lr_factor/optim->lr_factor/
 optim_groups | optim/groups.c | s/\&config->vector_hyper, "vector-"/\&config->embed_hyper, "vector-"/

@@ -108,6 +108,14 @@ model=$work/made/step_000004
 # Every file of the folder with its checksum, but for the output of the last command.
 contents() { find . ! -name 'out' ! -name err ! -name '.' -print -type f -exec cksum {} \; | sort; }
 
+# Runs a command that must end with the status and leave every file of the folder as it was.
+changes_nothing() { # status, command
+    contents > "$work/before"
+    expect "$@"
+    contents > "$work/after"
+    cmp -s "$work/before" "$work/after" || fail "it made or changed $(comm -3 "$work/before" "$work/after" | head -n 1)"
+}
+
 columns() { cut -d, -f1,2,4-7 "$1"; } # what does not depend on the clock
 
 newest() { echo "$1/$(cat "$1/latest")"; }

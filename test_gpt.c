@@ -6,8 +6,9 @@
  * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds.
  *
  * Errors are the largest over a tensor's elements, relative to the tensor's scale, max|reference|. The fused q, k and v
- * are three tensors here, since their scales differ. The gradient of the key bias is zero in exact arithmetic
- * (softmax ignores what it adds to a row of scores), so its rounding noise is compared with the query's scale.
+ * are three tensors here, since their scales differ. The gradient of the key bias, where keys are neither rotated nor
+ * normalised, is zero in exact arithmetic (softmax ignores what it adds to a row of scores), so its rounding noise is
+ * compared with the query's scale.
  *
  * With tf32 and bf16 the errors are Euclidean, |got - want| / |want| of a tensor, and the bound is twice the error of
  * PyTorch's own bf16 (autocast), which dev/reference/reference.py --bf16 has recorded in the file.
@@ -43,7 +44,7 @@ static int compare_with_file(Reference *ref, GptArena arena, const Tensor *t, co
     if (reference_read_tensor(ref, prefix, t, ref->want, e) != 0)
         return -1;
     gpt_read(ref->gpt, arena, t, ref->got);
-    row_compare_tensor(row, t, ref->got, ref->want, bound);
+    row_compare_tensor(row, &ref->config, t, ref->got, ref->want, bound);
     return 0;
 }
 
@@ -198,7 +199,7 @@ static int compare_accumulation(Reference *ref, const Comparison *c, Row *row, E
     for (size_t i = 0; i < table->count; i++) {
         const Tensor *t = &table->tensors[i];
         gpt_read(ref->gpt, GPT_GRADS, t, ref->got);
-        row_compare_tensor(row, t, ref->got, ref->kept + t->offset, (Bound){.of_scale = c->bound});
+        row_compare_tensor(row, &ref->config, t, ref->got, ref->kept + t->offset, (Bound){.of_scale = c->bound});
     }
     return 0;
 }
@@ -440,7 +441,7 @@ static int compare_trained(Reference *ref, const Comparison *c, Row *row, Error 
         if (reference_read_tensor(ref, prefix, t, ref->want, e) != 0)
             return -1;
         gpt_read(ref->gpt, GPT_PARAMS, t, ref->got);
-        row_record(row, t->name, tensor_distance(t, ref->got, ref->want), c->bound);
+        row_record(row, t->name, tensor_distance(&ref->config, t, ref->got, ref->want), c->bound);
     }
     return 0;
 }
@@ -527,7 +528,7 @@ static int compare_rounded_gradients(Reference *ref, const Comparison *c, Row *r
             return -1;
         gpt_read(ref->gpt, GPT_GRADS, t, ref->got);
         snprintf(name, sizeof name, "grad.%s", t->name);
-        record_rounded(ref, name, tensor_distance(t, ref->got, ref->want), row);
+        record_rounded(ref, name, tensor_distance(&ref->config, t, ref->got, ref->want), row);
     }
     return 0;
 }

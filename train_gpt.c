@@ -1,9 +1,11 @@
 /*
- * GPT-2 on the CPU: forward and backward of every layer, in fp32, with OpenMP and one matrix product (base/matmul.h).
+ * GPT-2 on the CPU, and the architectures of gpt/gpt.h that came after it: forward and backward of every layer, in fp32,
+ * with OpenMP and one matrix product (base/matmul.h).
  *
- * Sizes, throughout: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, width C,
- * vocabulary V. Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias.
- * The gradient of x is called dx.
+ * Sizes, throughout: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, KVH heads of keys and
+ * values, width C, MLP width F, vocabulary V; S = C + 2 KVH HS channels of queries, keys and values (3C in GPT-2).
+ * Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias. The gradient of x
+ * is called dx.
  *
  * Results do not depend on the number of threads: every loop below either writes each element in one iteration or
  * sums over PARTS fixed parts of the rows, which are added in order.
@@ -45,7 +47,7 @@ typedef struct Activations {
 } Activations;
 
 struct Gpt {
-    GptConfig config;
+    GptConfig config; /* resolved */
     GptTable table;
     GptSetup setup; /* B and T: the maxima */
     size_t threads;
@@ -55,16 +57,20 @@ struct Gpt {
     GptTimes times;
 
     float *params, *grads;
-    Activations acts; /* of layer 0; each buffer holds the layers in order */
+    Activations acts;                                /* of layer 0; each buffer holds the layers in order */
+    float *embedded, *embedded_mean, *embedded_rstd; /* (R,C) (R) (R) the input of the embedding's norm */
     float *residual_final, *lnf, *lnf_mean, *lnf_rstd;
     float *logits;            /* (classifier_rows, Vp) */
     double *losses;           /* (R) */
     float *attention_scratch; /* (threads, 2, QUERIES, T) */
+    float *neutral;           /* (2,C) the gain and the bias of a norm that has none */
+    float *rotary;            /* (T,HS/2,2) see gpt_rotary_fill */
 
     /* backward only */
     float *dresidual, *dnorm, *datt; /* (R,C) */
-    float *dqkv, *dfc;               /* (R,3C) (R,4C) */
-    float *partial_sums;             /* (PARTS, 4C) */
+    float *dqkv, *dfc;               /* (R,S) (R,F) or (R,2F) */
+    float *partial_sums;             /* (PARTS, partial_width) */
+    float *softcap_slopes;           /* (threads, Vp) */
 };
 
 static float *place_of(const Gpt *g, GptParameter parameter, float *arena, size_t layer)
@@ -120,16 +126,18 @@ static void add_parts(float *sums, const float *partial, size_t n, bool first)
     }
 }
 
-/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias. */
-static void bias_backward(float *dbias, const float *dout, size_t rows, size_t n, bool first, float *partial)
+/* dbias (n) += column sums of dout (rows,n) at stride ld: the backward pass of adding a bias, if there is one. */
+static void bias_backward(float *dbias, const float *dout, size_t ld, size_t rows, size_t n, bool first, float *partial)
 {
+    if (dbias == NULL)
+        return;
 #pragma omp parallel for schedule(static)
     for (size_t part = 0; part < PARTS; part++) {
         float *sum = partial + part * n;
         memset(sum, 0, n * sizeof *sum);
         for (size_t r = part_begin(part, rows); r < part_begin(part + 1, rows); r++)
             for (size_t i = 0; i < n; i++)
-                sum[i] += dout[r * n + i];
+                sum[i] += dout[r * ld + i];
     }
     add_parts(dbias, partial, n, first);
 }
@@ -170,7 +178,7 @@ static void multiply(Matmul product) { matmul(&product); }
 static void multiply_here(Matmul product) { matmul_here(&product); }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Embeddings: out = wte[token] + wpe[position]
+ * Embeddings: out = wte[token] + wpe[position], if positions are learned
  */
 
 static void embedding_forward(float *out, const int32_t *tokens, const Weights *w, size_t rows, size_t T,
@@ -178,10 +186,9 @@ static void embedding_forward(float *out, const int32_t *tokens, const Weights *
 {
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
-        const float *token = w->wte + (size_t)tokens[r] * C;
-        const float *place = w->wpe + (position + r % T) * C;
-        for (size_t i = 0; i < C; i++)
-            out[r * C + i] = token[i] + place[i];
+        memcpy(out + r * C, w->wte + (size_t)tokens[r] * C, C * sizeof *out);
+        for (size_t i = 0; i < C && w->wpe != NULL; i++)
+            out[r * C + i] += w->wpe[(position + r % T) * C + i];
     }
 }
 
@@ -202,7 +209,7 @@ static void embedding_backward(const Weights *dw, const float *dout, const int32
         }
     }
 #pragma omp parallel for schedule(static)
-    for (size_t t = 0; t < c->T; t++) {
+    for (size_t t = 0; t < (dw->wpe != NULL ? c->T : 0); t++) {
         float *place = dw->wpe + t * C;
         if (first)
             memset(place, 0, C * sizeof *place);
@@ -213,26 +220,41 @@ static void embedding_backward(const Weights *dw, const float *dout, const int32
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5)
+ * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + eps); RMSNorm (Zhang and Sennrich
+ * 2019) is the same with 0 for the mean.
  */
 
-static void layernorm_forward(float *out, float *mean, float *rstd, const float *x, const float *gain,
-                              const float *bias, size_t rows, size_t C)
+typedef struct Norm {
+    const float *gain, *bias; /* (C) */
+    bool centred;             /* LayerNorm */
+    float eps;
+} Norm;
+
+static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
 {
-    const float inverse_C = 1.0f / (float)C;
+    const GptConfig *c = &g->config;
+    return (Norm){.gain = gain != NULL ? gain : g->neutral,
+                  .bias = bias != NULL ? bias : g->neutral + c->C,
+                  .centred = c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS,
+                  .eps = (float)c->norm_eps};
+}
+
+static void norm_forward(float *out, float *mean, float *rstd, const float *x, Norm norm, size_t rows, size_t C)
+{
+    const float inverse_C = 1.0f / (float)C, *gain = norm.gain, *bias = norm.bias;
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * C;
         float *out_r = out + r * C;
         float sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
-        for (size_t i = 0; i < C; i++)
+        for (size_t i = 0; i < (norm.centred ? C : 0); i++)
             sum += xr[i];
         const float m = sum * inverse_C;
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < C; i++)
             squares += (xr[i] - m) * (xr[i] - m);
-        const float s = 1.0f / sqrtf(squares * inverse_C + GPT_LAYERNORM_EPS);
+        const float s = 1.0f / sqrtf(squares * inverse_C + norm.eps);
         for (size_t i = 0; i < C; i++)
             out_r[i] = (xr[i] - m) * s * gain[i] + bias[i];
         mean[r] = m;
@@ -240,14 +262,13 @@ static void layernorm_forward(float *out, float *mean, float *rstd, const float 
     }
 }
 
-/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
- * dgain += sum of dout xhat, dbias += sum of dout. */
-static void layernorm_backward(float *dx, float *dgain, float *dbias, const float *dout, const float *x,
-                               const float *mean, const float *rstd, const float *gain, size_t rows, size_t C,
-                               bool first, float *partial)
+/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm has no
+ * mean(d); dgain += sum of dout xhat, dbias += sum of dout, unless NULL. */
+static void norm_backward(float *dx, float *dgain, float *dbias, const float *dout, const float *x, const float *mean,
+                          const float *rstd, Norm norm, size_t rows, size_t C, bool first, float *partial)
 {
     float *gain_parts = partial, *bias_parts = partial + PARTS * C;
-    const float inverse_C = 1.0f / (float)C;
+    const float inverse_C = 1.0f / (float)C, *gain = norm.gain;
 #pragma omp parallel for schedule(static)
     for (size_t part = 0; part < PARTS; part++) {
         float *gain_sum = gain_parts + part * C, *bias_sum = bias_parts + part * C;
@@ -266,15 +287,17 @@ static void layernorm_backward(float *dx, float *dgain, float *dbias, const floa
                 gain_sum[i] += dout_r[i] * xhat;
                 bias_sum[i] += dout_r[i];
             }
-            const float mean_d = sum_d * inverse_C, mean_d_xhat = sum_d_xhat * inverse_C;
+            const float mean_d = norm.centred ? sum_d * inverse_C : 0, mean_d_xhat = sum_d_xhat * inverse_C;
             for (size_t i = 0; i < C; i++) {
                 const float xhat = (xr[i] - m) * s, d = dout_r[i] * gain[i];
                 dxr[i] += s * (d - mean_d - xhat * mean_d_xhat);
             }
         }
     }
-    add_parts(dgain, gain_parts, C, first);
-    add_parts(dbias, bias_parts, C, first);
+    if (dgain != NULL)
+        add_parts(dgain, gain_parts, C, first);
+    if (dbias != NULL)
+        add_parts(dbias, bias_parts, C, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -322,7 +345,7 @@ static inline float silu_slope(float x)
 static void activation_forward(GptActivation activation, float *act, const float *fc, size_t n)
 {
     switch (activation) {
-#define FORWARD(constant, function, ...)                                             \
+#define FORWARD(constant, value, key, alias, function, gated)                        \
     case constant:                                                                   \
         _Pragma("omp simd") for (size_t i = 0; i < n; i++) act[i] = function(fc[i]); \
         break;
@@ -337,7 +360,7 @@ static void activation_forward(GptActivation activation, float *act, const float
 static void activation_backward(GptActivation activation, float *d, const float *fc, size_t n)
 {
     switch (activation) {
-#define BACKWARD(constant, function, ...)                                                   \
+#define BACKWARD(constant, value, key, alias, function, gated)                              \
     case constant:                                                                          \
         _Pragma("omp simd") for (size_t i = 0; i < n; i++) d[i] *= function##_slope(fc[i]); \
         break;
@@ -348,52 +371,63 @@ static void activation_backward(GptActivation activation, float *d, const float 
     }
 }
 
+/* act (n) = activation(fc (n)) up (n): of a gated MLP */
+static void gate_forward(GptActivation activation, float *act, const float *fc, const float *up, size_t n)
+{
+    activation_forward(activation, act, fc, n);
+    for (size_t i = 0; i < n; i++)
+        act[i] *= up[i];
+}
+
+/* d (n), the gradient of act, becomes that of fc; dup (n) is that of up. */
+static void gate_backward(GptActivation activation, float *d, float *dup, const float *fc, const float *up, size_t n)
+{
+    activation_forward(activation, dup, fc, n);
+    for (size_t i = 0; i < n; i++) {
+        dup[i] *= d[i];
+        d[i] *= up[i];
+    }
+    activation_backward(activation, d, fc, n);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Linear layers. The elementwise epilogue of a product is applied tile by tile, while the tile is in cache.
  */
 
+/* What happens to the product's rows, `ld` apart; steps whose array is NULL are skipped. Of a gated MLP the other half of
+ * the channels is `half` further in each row. */
 typedef struct Epilogue {
-    float *out; /* (rows, OC) the product */
-    size_t OC;
-    const float *bias;     /* (OC) */
-    const float *residual; /* (rows, OC) added */
+    float *out; /* (rows, ..) the product */
+    size_t ld;
+    const float *bias;     /* added */
+    const float *residual; /* (rows, ..) added */
     GptActivation activation;
-    float *act;      /* (rows, OC) activation(out) */
-    const float *fc; /* (rows, OC) input of the activation whose slope multiplies out */
+    float *act; /* (rows,F) activation(out) */
+    size_t F;
+    const float *fc; /* (rows, ..) input of the activation whose slope multiplies out */
+    size_t half;     /* 0: not gated */
 } Epilogue;
 
-static void epilogue_bias(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void add(float *to, const float *from, size_t n)
 {
-    const Epilogue *ep = context;
-    (void)batch;
-    for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = ep->out + r * ep->OC;
-        for (size_t o = o0; o < o0 + cols; o++)
-            out[o] += ep->bias[o];
-    }
+    for (size_t i = 0; i < n; i++)
+        to[i] += from[i];
 }
 
-static void epilogue_bias_residual(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
+static void epilogue_forward(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
     const Epilogue *ep = context;
     (void)batch;
     for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = ep->out + r * ep->OC;
-        const float *residual = ep->residual + r * ep->OC;
-        for (size_t o = o0; o < o0 + cols; o++)
-            out[o] = residual[o] + (out[o] + ep->bias[o]);
-    }
-}
-
-static void epilogue_bias_activation(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
-{
-    const Epilogue *ep = context;
-    (void)batch;
-    for (size_t r = r0; r < r0 + rows; r++) {
-        float *out = ep->out + r * ep->OC + o0, *act = ep->act + r * ep->OC + o0;
-        for (size_t o = 0; o < cols; o++)
-            out[o] += ep->bias[o0 + o];
-        activation_forward(ep->activation, act, out, cols);
+        float *out = ep->out + r * ep->ld + o0;
+        if (ep->bias != NULL)
+            add(out, ep->bias + o0, cols);
+        if (ep->residual != NULL)
+            add(out, ep->residual + r * ep->ld + o0, cols);
+        if (ep->act != NULL && ep->half == 0)
+            activation_forward(ep->activation, ep->act + r * ep->F + o0, out, cols);
+        else if (ep->act != NULL)
+            gate_forward(ep->activation, ep->act + r * ep->F + o0, out, out + ep->half, cols);
     }
 }
 
@@ -401,34 +435,32 @@ static void epilogue_activation_backward(void *context, size_t batch, size_t r0,
 {
     const Epilogue *ep = context;
     (void)batch;
-    for (size_t r = r0; r < r0 + rows; r++)
-        activation_backward(ep->activation, ep->out + r * ep->OC + o0, ep->fc + r * ep->OC + o0, cols);
+    for (size_t r = r0; r < r0 + rows; r++) {
+        float *d = ep->out + r * ep->ld + o0;
+        const float *fc = ep->fc + r * ep->ld + o0;
+        if (ep->half == 0)
+            activation_backward(ep->activation, d, fc, cols);
+        else
+            gate_backward(ep->activation, d, d + ep->half, fc, fc + ep->half, cols);
+    }
 }
 
-/* out (rows,OC) = inp (rows,C) weight (OC,C)^T, then the epilogue. */
-static void linear_forward(float *out, const float *inp, const float *weight, size_t rows, size_t C, size_t OC,
-                           MatmulEpilogue epilogue, const Epilogue *context)
+/* out (rows,OC) at the epilogue's stride = inp (rows,C) weight (OC,C)^T, then the epilogue. */
+static void linear_forward(const float *inp, const float *weight, size_t rows, size_t C, size_t OC,
+                           const Epilogue *epilogue)
 {
-    Epilogue copy = context != NULL ? *context : (Epilogue){0};
-    copy.out = out;
-    copy.OC = OC;
-    Matmul p = product(rows, OC, C, 1, stored(inp, C), transposed(weight, C), 0, out, OC);
-    p.epilogue = epilogue;
+    Epilogue copy = *epilogue;
+    Matmul p = product(rows, OC, C, 1, stored(inp, C), transposed(weight, C), 0, copy.out, copy.ld);
+    p.epilogue = epilogue_forward;
     p.epilogue_context = &copy;
     matmul(&p);
 }
 
-/* dinp (rows,C) = dout (rows,OC) weight (OC,C), then the epilogue. */
-static void linear_backward_input(float *dinp, const float *dout, const float *weight, size_t rows, size_t C, size_t OC,
-                                  MatmulEpilogue epilogue, const Epilogue *context)
+/* dinp (rows,C) += dout (rows,OC) at stride lddout times weight (OC,C). */
+static void linear_backward_input(float *dinp, const float *dout, size_t lddout, const float *weight, size_t rows,
+                                  size_t C, size_t OC, bool first)
 {
-    Epilogue copy = context != NULL ? *context : (Epilogue){0};
-    copy.out = dinp;
-    copy.OC = C;
-    Matmul p = product(rows, C, OC, 1, stored(dout, OC), stored(weight, C), 0, dinp, C);
-    p.epilogue = epilogue;
-    p.epilogue_context = &copy;
-    matmul(&p);
+    multiply(product(rows, C, OC, 1, stored(dout, lddout), stored(weight, C), first ? 0.0f : 1.0f, dinp, C));
 }
 
 /* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). lddout: the row stride of dout, in floats. */
@@ -439,29 +471,169 @@ static void linear_backward_weight(float *dweight, const float *dout, size_t ldd
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv has
+ * NH heads of queries, then KVH of keys; then the values, which may have a factor.
+ */
+
+/* Turns the pairs (i, i + pairs) of a head by the angles of a position, or back. */
+static void rotate(float *x, const float *rotary, size_t pairs, bool back)
+{
+    for (size_t i = 0; i < pairs; i++) {
+        const float cosine = rotary[2 * i], sine = back ? -rotary[2 * i + 1] : rotary[2 * i + 1];
+        const float x1 = x[i], x2 = x[i + pairs];
+        x[i] = x1 * cosine - x2 * sine;
+        x[i + pairs] = x2 * cosine + x1 * sine;
+    }
+}
+
+/* The gain of head h of a row's queries and keys. */
+static const float *head_gain(const Gpt *g, const Weights *w, size_t h)
+{
+    return w->qgain == NULL ? g->neutral : h < g->config.NH ? w->qgain : w->kgain;
+}
+
+/* x (HS) = x rstd gain; hat, unless NULL, is x before the gain. Returns rstd. */
+static float head_norm(float *x, float *hat, const float *gain, size_t HS, float eps)
+{
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (size_t i = 0; i < HS; i++)
+        squares += x[i] * x[i];
+    const float s = 1.0f / sqrtf(squares / (float)HS + eps);
+    for (size_t i = 0; i < HS; i++)
+        x[i] *= s;
+    if (hat != NULL)
+        memcpy(hat, x, HS * sizeof *x);
+    for (size_t i = 0; i < HS; i++)
+        x[i] *= gain[i];
+    return s;
+}
+
+/* Whether attention reads anything but what the products give. */
+static bool changes_qkv(const GptConfig *c)
+{
+    return c->qk_norm != GPT_QK_NORM_OFF || gpt_rotary_size(c, 1) > 0 || c->value_scale != 1;
+}
+
+/* row (S): of qkv or of dqkv */
+static void scale_values(const GptConfig *c, float *row)
+{
+    const float factor = (float)c->value_scale;
+    for (size_t i = c->C + gpt_key_width(c); i < gpt_qkv_width(c) && factor != 1; i++)
+        row[i] *= factor;
+}
+
+/* The angles of a position; NULL: nothing is turned. */
+static const float *rotary_at(const Gpt *g, size_t position)
+{
+    return gpt_rotary_size(&g->config, 1) > 0 ? g->rotary + position * gpt_head_size(&g->config) : NULL;
+}
+
+/* On `rows` rows, of which the first is at `position` of its sequence. */
+static void heads_forward(const Gpt *g, const Activations *a, const Weights *w, size_t rows, size_t T, size_t position)
+{
+    const GptConfig *c = &g->config;
+    const size_t heads = c->NH + c->KVH, HS = gpt_head_size(c), S = gpt_qkv_width(c);
+    if (!changes_qkv(c))
+        return;
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        const float *rotary = rotary_at(g, position + r % T);
+        for (size_t h = 0; h < heads; h++) {
+            float *x = a->qkv + r * S + h * HS, *hat = w->qgain != NULL ? a->qk_hat + (r * heads + h) * HS : NULL;
+            if (c->qk_norm != GPT_QK_NORM_OFF)
+                a->qk_rstd[r * heads + h] = head_norm(x, hat, head_gain(g, w, h), HS, (float)c->norm_eps);
+            if (rotary != NULL)
+                rotate(x, rotary, HS / 2, false);
+        }
+        scale_values(c, a->qkv + r * S);
+    }
+}
+
+/* dx (HS), the gradient of a head, becomes that of its input: with d = dx gain, rstd (d - hat mean(d hat)).
+ * gain_sum (HS) += dx hat. */
+static void head_norm_backward(float *dx, float *gain_sum, const float *hat, const float *gain, float rstd, size_t HS)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < HS; i++) {
+        sum += dx[i] * gain[i] * hat[i];
+        gain_sum[i] += dx[i] * hat[i];
+    }
+    for (size_t i = 0; i < HS; i++)
+        dx[i] = rstd * (dx[i] * gain[i] - hat[i] * (sum / (float)HS));
+}
+
+/* dqkv (R,S) in place, from the gradients of what attention read to those of the products. A normalised head without gain
+ * is found by turning what attention read back. */
+static void heads_backward(const Gpt *g, float *dqkv, const Activations *a, const Weights *w, const Weights *dw,
+                           bool first)
+{
+    const GptConfig *c = &g->config;
+    const size_t R = g->B * g->T, heads = c->NH + c->KVH, HS = gpt_head_size(c), S = gpt_qkv_width(c);
+    float *gain_parts = g->partial_sums, *turned = g->partial_sums + 2 * PARTS * HS;
+    if (!changes_qkv(c))
+        return;
+    memset(gain_parts, 0, 2 * PARTS * HS * sizeof *gain_parts);
+#pragma omp parallel for schedule(static)
+    for (size_t part = 0; part < PARTS; part++) {
+        for (size_t i = part_begin(part, R) * heads; i < part_begin(part + 1, R) * heads; i++) {
+            const size_t r = i / heads, h = i % heads;
+            if (h == 0)
+                scale_values(c, dqkv + r * S);
+            const float *rotary = rotary_at(g, r % g->T);
+            float *dx = dqkv + r * S + h * HS, *hat = turned + part * HS;
+            if (rotary != NULL)
+                rotate(dx, rotary, HS / 2, true);
+            if (c->qk_norm == GPT_QK_NORM_OFF)
+                continue;
+            memcpy(hat, w->qgain != NULL ? a->qk_hat + i * HS : a->qkv + r * S + h * HS, HS * sizeof *hat);
+            if (w->qgain == NULL && rotary != NULL)
+                rotate(hat, rotary, HS / 2, true);
+            head_norm_backward(dx, gain_parts + ((h < c->NH ? 0 : PARTS) + part) * HS, hat, head_gain(g, w, h),
+                               a->qk_rstd[i], HS);
+        }
+    }
+    if (w->qgain != NULL) {
+        add_parts(dw->qgain, gain_parts, HS, first);
+        add_parts(dw->kgain, gain_parts + PARTS * HS, HS, first);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
  * Causal attention (Vaswani et al. 2017). A head's queries are processed QUERIES at a time against all keys up to
  * them, so that no (T,T) array exists; the backward pass recomputes the probabilities from att_lse, as in
  * FlashAttention (Dao et al. 2022).
  */
 
-/* One head of one sequence. */
+/* One head of queries in one sequence, with the head of keys and values that serves it and its neighbours (Ainslie et al.
+ * 2023). */
 typedef struct Head {
-    const float *q, *k, *v; /* (T,HS) at stride 3C */
-    size_t T, HS, C;
-    float scale; /* 1/sqrt(HS) */
+    const float *q, *k, *v; /* (T,HS) at stride S */
+    size_t T, HS, C, S;
+    float scale;
 } Head;
 
-static Head head_of(const float *qkv, size_t T, size_t C, size_t HS, size_t b, size_t h)
+static Head head_of(const Gpt *g, const float *qkv, size_t T, size_t b, size_t h)
 {
-    const float *q = qkv + b * T * 3 * C + h * HS;
-    return (Head){.q = q, .k = q + C, .v = q + 2 * C, .T = T, .HS = HS, .C = C, .scale = 1.0f / sqrtf((float)HS)};
+    const GptConfig *c = &g->config;
+    const size_t HS = gpt_head_size(c), S = gpt_qkv_width(c);
+    const float *row = qkv + b * T * S, *k = row + c->C + h / (c->NH / c->KVH) * HS;
+    return (Head){.q = row + h * HS,
+                  .k = k,
+                  .v = k + gpt_key_width(c),
+                  .T = T,
+                  .HS = HS,
+                  .C = c->C,
+                  .S = S,
+                  .scale = (float)c->attention_scale};
 }
 
 /* scores (n,keys) = scale q (n,HS) k (keys,HS)^T */
 static void head_scores(const Head *head, float *scores, size_t query, size_t n, size_t keys)
 {
-    multiply_here(product(n, keys, head->HS, head->scale, stored(head->q + query * 3 * head->C, 3 * head->C),
-                          transposed(head->k, 3 * head->C), 0, scores, keys));
+    multiply_here(product(n, keys, head->HS, head->scale, stored(head->q + query * head->S, head->S),
+                          transposed(head->k, head->S), 0, scores, keys));
 }
 
 /* The largest of n values, lane by lane, which compilers vectorise without fast-math. */
@@ -512,7 +684,7 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             lse[query + i] = maximum + logf(sum);
             inverse_sum[i] = 1.0f / sum;
         }
-        multiply_here(product(n, HS, keys, 1, stored(scratch, keys), stored(head->v, 3 * C), 0, att + query * C, C));
+        multiply_here(product(n, HS, keys, 1, stored(scratch, keys), stored(head->v, head->S), 0, att + query * C, C));
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < HS; j++)
                 att[(query + i) * C + j] *= inverse_sum[i];
@@ -525,26 +697,26 @@ static void attention_forward(const Gpt *g, float *att, float *lse, const float 
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
     for (size_t bh = 0; bh < B * NH; bh++) {
         const size_t b = bh / NH, h = bh % NH;
-        const Head head = head_of(qkv, T, C, HS, b, h);
+        const Head head = head_of(g, qkv, T, b, h);
         head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
                      g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
     }
 }
 
-/* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
- * dQ = scale dS K,  dK = scale dS^T Q.  Blocks of queries run from the last, which sees all keys and so overwrites
- * dK and dV, to the first; the others accumulate. scratch (2,QUERIES,T). */
-static void head_backward(const Head *head, float *dq, const float *datt, const float *att, const float *lse,
-                          float *scratch)
+/* With P the probabilities and Z the scaled scores:  dV = P^T datt,  dP = datt V^T,  dZ = P (dP - rowsum(datt att)),
+ * dQ = scale dZ K,  dK = scale dZ^T Q.  Blocks of queries run from the last, which sees all keys and so overwrites
+ * dK and dV (of the first head that they serve), to the first; the others accumulate. scratch (2,QUERIES,T). */
+static void head_backward(const Head *head, float *dq, float *dk, float *dv, bool first_head, const float *datt,
+                          const float *att, const float *lse, float *scratch)
 {
-    const size_t T = head->T, HS = head->HS, C = head->C;
-    float *dk = dq + C, *dv = dq + 2 * C, *p = scratch, *ds = scratch + QUERIES * T;
+    const size_t T = head->T, HS = head->HS, C = head->C, S = head->S;
+    float *p = scratch, *ds = scratch + QUERIES * T;
     for (size_t block = (T + QUERIES - 1) / QUERIES; block-- > 0;) {
         const size_t query = block * QUERIES, n = T - query < QUERIES ? T - query : QUERIES, keys = query + n;
-        const float add = keys == T ? 0.0f : 1.0f;
+        const float add = keys == T && first_head ? 0.0f : 1.0f;
         const float *datt_block = datt + query * C;
         head_scores(head, p, query, n, keys);
-        multiply_here(product(n, keys, HS, 1, stored(datt_block, C), transposed(head->v, 3 * C), 0, ds, keys));
+        multiply_here(product(n, keys, HS, 1, stored(datt_block, C), transposed(head->v, S), 0, ds, keys));
         for (size_t i = 0; i < n; i++) {
             const float *datt_i = datt_block + i * C, *att_i = att + (query + i) * C;
             float *p_i = p + i * keys, *ds_i = ds + i * keys, dot = 0;
@@ -561,59 +733,90 @@ static void head_backward(const Head *head, float *dq, const float *datt, const 
             memset(p_i + visible, 0, (keys - visible) * sizeof *p_i);
             memset(ds_i + visible, 0, (keys - visible) * sizeof *ds_i);
         }
-        multiply_here(product(keys, HS, n, 1, transposed(p, keys), stored(datt_block, C), add, dv, 3 * C));
+        multiply_here(product(keys, HS, n, 1, transposed(p, keys), stored(datt_block, C), add, dv, S));
+        multiply_here(product(n, HS, keys, head->scale, stored(ds, keys), stored(head->k, S), 0, dq + query * S, S));
         multiply_here(
-            product(n, HS, keys, head->scale, stored(ds, keys), stored(head->k, 3 * C), 0, dq + query * 3 * C, 3 * C));
-        multiply_here(product(keys, HS, n, head->scale, transposed(ds, keys), stored(head->q + query * 3 * C, 3 * C),
-                              add, dk, 3 * C));
+            product(keys, HS, n, head->scale, transposed(ds, keys), stored(head->q + query * S, S), add, dk, S));
     }
 }
 
 static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations *a)
 {
-    const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, HS = C / NH;
+    const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, KVH = g->config.KVH, group = NH / KVH;
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
-    for (size_t bh = 0; bh < B * NH; bh++) {
-        const size_t b = bh / NH, h = bh % NH, at = b * T * C + h * HS;
-        const Head head = head_of(a->qkv, T, C, HS, b, h);
-        head_backward(&head, dqkv + b * T * 3 * C + h * HS, datt + at, a->att + at, a->att_lse + bh * T,
-                      g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
+    for (size_t i = 0; i < B * KVH; i++) {
+        for (size_t j = 0; j < group; j++) {
+            const size_t b = i / KVH, h = i % KVH * group + j;
+            const Head head = head_of(g, a->qkv, T, b, h);
+            const size_t at = b * T * C + h * head.HS;
+            head_backward(&head, dqkv + (head.q - a->qkv), dqkv + (head.k - a->qkv), dqkv + (head.v - a->qkv), j == 0,
+                          datt + at, a->att + at, a->att_lse + (b * NH + h) * T,
+                          g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
+        }
     }
 }
 
-/* One new query at `position` of a single sequence; qkv (position+1, 3C) holds the keys and values so far. */
+/* One new query at `position` of a single sequence; qkv (position+1, S) holds the keys and values so far. */
 static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t position)
 {
     const size_t C = g->config.C, NH = g->config.NH, HS = C / NH, keys = position + 1;
 #pragma omp parallel for schedule(static) num_threads((int)g->threads)
     for (size_t h = 0; h < NH; h++) {
-        const Head head = head_of(qkv, keys, C, HS, 0, h);
+        const Head head = head_of(g, qkv, keys, 0, h);
         float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;
         head_scores(&head, scores, position, 1, keys);
         const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
         multiply_here(
-            product(1, HS, keys, inverse_sum, stored(scores, keys), stored(head.v, 3 * C), 0, att + h * HS, C));
+            product(1, HS, keys, inverse_sum, stored(scores, keys), stored(head.v, head.S), 0, att + h * HS, C));
     }
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Classifier: logits = lnf wte^T and cross-entropy, a block of rows at a time
+ * Classifier: logits = softcap(lnf W^T + bias), W the head's own matrix or wte, and cross-entropy, a block of rows at a
+ * time
  */
 
-/* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)).
- * A negative target has loss 0 and gradient 0. */
-static void cross_entropy(float *logits, double *losses, const int32_t *targets, size_t rows, const GptConfig *c,
-                          float scale, bool backward)
+/* Bounds logits z (n), in place; slopes (n), unless NULL, become the derivatives. */
+static void softcap_forward(const GptConfig *c, float *z, float *slopes, size_t n)
 {
+    const float limit = (float)c->softcap_limit, inverse = 1.0f / limit;
+    if (c->softcap == GPT_SOFTCAP_TANH) {
+#pragma omp simd
+        for (size_t i = 0; i < n; i++) {
+            const float t = vtanhf(z[i] * inverse);
+            z[i] = limit * t;
+            if (slopes != NULL)
+                slopes[i] = 1.0f - t * t;
+        }
+    } else if (c->softcap == GPT_SOFTCAP_SQRT) {
+#pragma omp simd
+        for (size_t i = 0; i < n; i++) {
+            const float u = z[i] * inverse, share = 1.0f / (1.0f + u * u), root = sqrtf(share);
+            z[i] *= root;
+            if (slopes != NULL)
+                slopes[i] = share * root;
+        }
+    }
+}
+
+/* Rows of logits (rows, Vp), before their cap -> losses (rows); with `backward` the logits become their gradients,
+ * scale (softmax - onehot(target)) times the cap's slope. A negative target has loss 0 and gradient 0. */
+static void cross_entropy(const Gpt *g, float *logits, double *losses, const int32_t *targets, size_t rows, float scale,
+                          bool backward)
+{
+    const GptConfig *c = &g->config;
     const size_t V = c->V, Vp = gpt_padded_vocab(c);
+    const bool slopes_wanted = backward && c->softcap != GPT_SOFTCAP_NONE;
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
-        float *row = logits + r * Vp, maximum;
+        float *row = logits + r * Vp, *slopes = slopes_wanted ? g->softcap_slopes + threads_index() * Vp : NULL;
+        float maximum;
         losses[r] = 0;
         if (targets[r] < 0) {
             memset(row, 0, Vp * sizeof *row);
             continue;
         }
+        softcap_forward(c, row, slopes, V);
         const size_t target = (size_t)targets[r];
         const float target_logit = row[target];
         const float sum = exp_scores(row, V, &maximum);
@@ -624,24 +827,40 @@ static void cross_entropy(float *logits, double *losses, const int32_t *targets,
         for (size_t i = 0; i < V; i++)
             row[i] *= factor;
         row[target] -= scale;
+        for (size_t i = 0; i < V && slopes != NULL; i++)
+            row[i] *= slopes[i];
     }
 }
 
-/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and dwte, overwritten when `first`. */
+/* The classifier's matrix (V,C), in either arena. */
+static float *head_weight(const Weights *w) { return w->headw != NULL ? w->headw : w->wte; }
+
+/* Logits (rows, Vp) before their cap, of rows of lnf. */
+static void head_forward_rows(const Gpt *g, float *logits, size_t ld, const float *lnf, size_t rows)
+{
+    const Weights w = weights_of(g, g->params, 0);
+    linear_forward(lnf, head_weight(&w), rows, g->config.C, g->config.V,
+                   &(Epilogue){.out = logits, .ld = ld, .bias = w.headb});
+}
+
+/* Sum of the losses; with `backward` also dnorm (R,C), the gradient of lnf, and those of the head, overwritten when
+ * `first`. */
 static double classifier(Gpt *g, const int32_t *targets, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
     const size_t C = c->C, V = c->V, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
-    const float *wte = weights_of(g, g->params, 0).wte;
+    const Weights w = weights_of(g, g->params, 0), dw = backward ? weights_of(g, g->grads, 0) : (Weights){0};
     for (size_t r0 = 0; r0 < R; r0 += most) {
         const size_t rows = R - r0 < most ? R - r0 : most;
         const float *lnf = g->lnf + r0 * C;
-        multiply(product(rows, V, C, 1, stored(lnf, C), transposed(wte, C), 0, g->logits, Vp));
-        cross_entropy(g->logits, g->losses + r0, targets + r0, rows, c, scale, backward);
+        const bool overwrite = first && r0 == 0;
+        head_forward_rows(g, g->logits, Vp, lnf, rows);
+        cross_entropy(g, g->logits, g->losses + r0, targets + r0, rows, scale, backward);
         if (!backward)
             continue;
-        multiply(product(rows, C, V, 1, stored(g->logits, Vp), stored(wte, C), 0, g->dnorm + r0 * C, C));
-        linear_backward_weight(weights_of(g, g->grads, 0).wte, g->logits, Vp, lnf, rows, C, V, first && r0 == 0);
+        linear_backward_input(g->dnorm + r0 * C, g->logits, Vp, head_weight(&w), rows, C, V, true);
+        linear_backward_weight(head_weight(&dw), g->logits, Vp, lnf, rows, C, V, overwrite);
+        bias_backward(dw.headb, g->logits, Vp, rows, V, overwrite, g->partial_sums);
     }
     double sum = 0;
     for (size_t r = 0; r < R; r++)
@@ -651,14 +870,87 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
 
 static void logits_of_row(const Gpt *g, size_t row, float *logits)
 {
-    const size_t C = g->config.C, V = g->config.V;
-    multiply(
-        product(1, V, C, 1, stored(g->lnf + row * C, C), transposed(weights_of(g, g->params, 0).wte, C), 0, logits, V));
+    head_forward_rows(g, logits, g->config.V, g->lnf + row * g->config.C, 1);
+    softcap_forward(&g->config, logits, NULL, g->config.V);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * The whole model
  */
+
+/* Tokens -> the residual stream at `rows` rows from `row` on. */
+static void stem_forward(Gpt *g, const int32_t *tokens, size_t row, size_t rows, size_t T)
+{
+    const size_t C = g->config.C;
+    const Weights w = weights_of(g, g->params, 0);
+    float *residual = activations_of(g, 0, row).residual, *embedded = g->embedded + row * C;
+    if (g->config.embed_norm == GPT_EMBED_NORM_OFF) {
+        embedding_forward(residual, tokens, &w, rows, T, row, C);
+        return;
+    }
+    embedding_forward(embedded, tokens, &w, rows, T, row, C);
+    norm_forward(residual, g->embedded_mean + row, g->embedded_rstd + row, embedded, norm_of(g, w.embedw, w.embedb),
+                 rows, C);
+}
+
+/* qkv (rows,S) = ln1 (rows,C) times the one matrix or the two that give queries, keys and values, + bias */
+static void qkv_forward(const Gpt *g, float *qkv, const float *ln1, const Weights *w, size_t rows)
+{
+    const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
+    const float *kv_bias = w->qkvb != NULL ? w->qkvb + C : NULL;
+    if (w->qkvw != NULL) {
+        linear_forward(ln1, w->qkvw, rows, C, S, &(Epilogue){.out = qkv, .ld = S, .bias = w->qkvb});
+        return;
+    }
+    linear_forward(ln1, w->qw, rows, C, C, &(Epilogue){.out = qkv, .ld = S, .bias = w->qkvb});
+    linear_forward(ln1, w->kvw, rows, C, S - C, &(Epilogue){.out = qkv + C, .ld = S, .bias = kv_bias});
+}
+
+static void qkv_backward(const Gpt *g, float *dln1, const float *dqkv, const float *ln1, const Weights *w,
+                         const Weights *dw, size_t rows, bool first)
+{
+    const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
+    if (w->qkvw != NULL) {
+        linear_backward_input(dln1, dqkv, S, w->qkvw, rows, C, S, true);
+        linear_backward_weight(dw->qkvw, dqkv, S, ln1, rows, C, S, first);
+    } else {
+        linear_backward_input(dln1, dqkv, S, w->qw, rows, C, C, true);
+        linear_backward_input(dln1, dqkv + C, S, w->kvw, rows, C, S - C, false);
+        linear_backward_weight(dw->qw, dqkv, S, ln1, rows, C, C, first);
+        linear_backward_weight(dw->kvw, dqkv + C, S, ln1, rows, C, S - C, first);
+    }
+    bias_backward(dw->qkvb, dqkv, S, rows, S, first, g->partial_sums);
+}
+
+/* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C). A gated MLP's second half comes first: the first half's epilogue
+ * reads it. */
+static void fc_forward(const Gpt *g, const Activations *a, const Weights *w, size_t rows)
+{
+    const size_t C = g->config.C, F = g->config.F, ld = gpt_fc_width(&g->config), half = ld - F;
+    if (half > 0)
+        linear_forward(a->ln2, w->fcw + F * C, rows, C, half,
+                       &(Epilogue){.out = a->fc + F, .ld = ld, .bias = w->fcb != NULL ? w->fcb + F : NULL});
+    linear_forward(a->ln2, w->fcw, rows, C, F,
+                   &(Epilogue){.out = a->fc,
+                               .ld = ld,
+                               .bias = w->fcb,
+                               .activation = g->config.activation,
+                               .act = a->act,
+                               .F = F,
+                               .half = half});
+}
+
+/* dfc (rows, F or 2F), the gradient of fc, from dout (rows,C), that of the MLP's output. */
+static void fc_backward(const Gpt *g, float *dfc, const float *dout, const Activations *a, const Weights *w,
+                        size_t rows)
+{
+    const size_t C = g->config.C, F = g->config.F, ld = gpt_fc_width(&g->config);
+    Epilogue epilogue = {.out = dfc, .ld = ld, .activation = g->config.activation, .fc = a->fc, .half = ld - F};
+    Matmul p = product(rows, F, C, 1, stored(dout, C), stored(w->fcprojw, F), 0, dfc, ld);
+    p.epilogue = epilogue_activation_backward;
+    p.epilogue_context = &epilogue;
+    matmul(&p);
+}
 
 /* Layer `layer` on `rows` rows from `row` on: the whole batch or, when decoding, one row, its position. */
 static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool decode)
@@ -667,50 +959,67 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
     const Weights w = weights_of(g, g->params, layer);
     const Activations a = activations_of(g, layer, row);
     float *out = residual_after(g, layer, row);
-    layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b, rows, C);
-    linear_forward(a.qkv, a.ln1, w.qkvw, rows, C, 3 * C, epilogue_bias, &(Epilogue){.bias = w.qkvb});
+    norm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, norm_of(g, w.ln1w, w.ln1b), rows, C);
+    qkv_forward(g, a.qkv, a.ln1, &w, rows);
+    heads_forward(g, &a, &w, rows, decode ? 1 : g->T, row);
     if (decode)
         attention_decode(g, a.att, activations_of(g, layer, 0).qkv, row);
     else
         attention_forward(g, a.att, a.att_lse, a.qkv, g->B, g->T);
-    linear_forward(a.residual_mid, a.att, w.attprojw, rows, C, C, epilogue_bias_residual,
-                   &(Epilogue){.bias = w.attprojb, .residual = a.residual});
-    layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, w.ln2w, w.ln2b, rows, C);
-    linear_forward(a.fc, a.ln2, w.fcw, rows, C, 4 * C, epilogue_bias_activation,
-                   &(Epilogue){.bias = w.fcb, .activation = g->config.activation, .act = a.act});
-    linear_forward(out, a.act, w.fcprojw, rows, 4 * C, C, epilogue_bias_residual,
-                   &(Epilogue){.bias = w.fcprojb, .residual = a.residual_mid});
+    linear_forward(a.att, w.attprojw, rows, C, C,
+                   &(Epilogue){.out = a.residual_mid, .ld = C, .bias = w.attprojb, .residual = a.residual});
+    norm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, norm_of(g, w.ln2w, w.ln2b), rows, C);
+    fc_forward(g, &a, &w, rows);
+    linear_forward(a.act, w.fcprojw, rows, g->config.F, C,
+                   &(Epilogue){.out = out, .ld = C, .bias = w.fcprojb, .residual = a.residual_mid});
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
 static void block_backward(Gpt *g, size_t layer, bool first)
 {
-    const size_t C = g->config.C, R = g->B * g->T;
+    const size_t C = g->config.C, F = g->config.F, fc_width = gpt_fc_width(&g->config), R = g->B * g->T;
     const Weights w = weights_of(g, g->params, layer), dw = weights_of(g, g->grads, layer);
     const Activations a = activations_of(g, layer, 0);
     float *dres = g->dresidual, *dnorm = g->dnorm, *parts = g->partial_sums;
 
-    linear_backward_input(g->dfc, dres, w.fcprojw, R, 4 * C, C, epilogue_activation_backward,
-                          &(Epilogue){.activation = g->config.activation, .fc = a.fc});
-    linear_backward_weight(dw.fcprojw, dres, C, a.act, R, 4 * C, C, first);
-    bias_backward(dw.fcprojb, dres, R, C, first, parts);
+    fc_backward(g, g->dfc, dres, &a, &w, R);
+    linear_backward_weight(dw.fcprojw, dres, C, a.act, R, F, C, first);
+    bias_backward(dw.fcprojb, dres, C, R, C, first, parts);
 
-    linear_backward_input(dnorm, g->dfc, w.fcw, R, C, 4 * C, NULL, NULL);
-    linear_backward_weight(dw.fcw, g->dfc, 4 * C, a.ln2, R, C, 4 * C, first);
-    bias_backward(dw.fcb, g->dfc, R, 4 * C, first, parts);
-    layernorm_backward(dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, w.ln2w, R, C, first,
-                       parts);
+    linear_backward_input(dnorm, g->dfc, fc_width, w.fcw, R, C, fc_width, true);
+    linear_backward_weight(dw.fcw, g->dfc, fc_width, a.ln2, R, C, fc_width, first);
+    bias_backward(dw.fcb, g->dfc, fc_width, R, fc_width, first, parts);
+    norm_backward(dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, norm_of(g, w.ln2w, w.ln2b), R,
+                  C, first, parts);
 
-    linear_backward_input(g->datt, dres, w.attprojw, R, C, C, NULL, NULL);
+    linear_backward_input(g->datt, dres, C, w.attprojw, R, C, C, true);
     linear_backward_weight(dw.attprojw, dres, C, a.att, R, C, C, first);
-    bias_backward(dw.attprojb, dres, R, C, first, parts);
+    bias_backward(dw.attprojb, dres, C, R, C, first, parts);
 
     attention_backward(g, g->dqkv, g->datt, &a);
+    heads_backward(g, g->dqkv, &a, &w, &dw, first);
 
-    linear_backward_input(dnorm, g->dqkv, w.qkvw, R, C, 3 * C, NULL, NULL);
-    linear_backward_weight(dw.qkvw, g->dqkv, 3 * C, a.ln1, R, C, 3 * C, first);
-    bias_backward(dw.qkvb, g->dqkv, R, 3 * C, first, parts);
-    layernorm_backward(dres, dw.ln1w, dw.ln1b, dnorm, a.residual, a.ln1_mean, a.ln1_rstd, w.ln1w, R, C, first, parts);
+    qkv_backward(g, dnorm, g->dqkv, a.ln1, &w, &dw, R, first);
+    norm_backward(dres, dw.ln1w, dw.ln1b, dnorm, a.residual, a.ln1_mean, a.ln1_rstd, norm_of(g, w.ln1w, w.ln1b), R, C,
+                  first, parts);
+}
+
+/* From dresidual, the gradient of the stem's output. */
+static void stem_backward(Gpt *g, bool first)
+{
+    const GptConfig *c = &g->config;
+    const size_t R = g->B * g->T, C = c->C;
+    const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
+    const float *dembedded = g->dresidual;
+    if (c->embed_norm == GPT_EMBED_NORM_ON) {
+        memset(g->dnorm, 0, R * C * sizeof *g->dnorm);
+        norm_backward(g->dnorm, dw.embedw, dw.embedb, g->dresidual, g->embedded, g->embedded_mean, g->embedded_rstd,
+                      norm_of(g, w.embedw, w.embedb), R, C, first, g->partial_sums);
+        dembedded = g->dnorm;
+    }
+    if (first && c->head != GPT_TIED)
+        memset(dw.wte, 0, c->V * C * sizeof *dw.wte);
+    embedding_backward(&dw, dembedded, g->tokens, c, g->B, g->T, first);
 }
 
 void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
@@ -722,10 +1031,10 @@ void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
     g->B = B;
     g->T = T;
     memcpy(g->tokens, tokens, R * sizeof *tokens);
-    embedding_forward(g->acts.residual, tokens, &w, R, T, 0, C);
+    stem_forward(g, tokens, 0, R, T);
     for (size_t layer = 0; layer < g->config.L; layer++)
         block_forward(g, layer, 0, R, false);
-    layernorm_forward(g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, w.lnfw, w.lnfb, R, C);
+    norm_forward(g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, norm_of(g, w.lnfw, w.lnfb), R, C);
     g->times.forward += clock_seconds() - begin;
 }
 
@@ -743,11 +1052,11 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     const double begin = clock_seconds();
     g->loss_sum = (first ? 0 : g->loss_sum) + classifier(g, targets, (float)scale, true, first);
     memset(g->dresidual, 0, R * C * sizeof *g->dresidual);
-    layernorm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd, w.lnfw, R,
-                       C, first, g->partial_sums);
+    norm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd,
+                  norm_of(g, w.lnfw, w.lnfb), R, C, first, g->partial_sums);
     for (size_t layer = g->config.L; layer-- > 0;)
         block_backward(g, layer, first);
-    embedding_backward(&dw, g->dresidual, g->tokens, &g->config, g->B, g->T, first);
+    stem_backward(g, first);
     g->times.backward += clock_seconds() - begin;
 }
 
@@ -769,11 +1078,11 @@ void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
     assert(position < g->setup.T);
     const size_t C = g->config.C;
     const Weights w = weights_of(g, g->params, 0);
-    embedding_forward(activations_of(g, 0, position).residual, &token, &w, 1, 1, position, C);
+    stem_forward(g, &token, position, 1, 1);
     for (size_t layer = 0; layer < g->config.L; layer++)
         block_forward(g, layer, position, 1, true);
-    layernorm_forward(g->lnf + position * C, g->lnf_mean + position, g->lnf_rstd + position,
-                      g->residual_final + position * C, w.lnfw, w.lnfb, 1, C);
+    norm_forward(g->lnf + position * C, g->lnf_mean + position, g->lnf_rstd + position,
+                 g->residual_final + position * C, norm_of(g, w.lnfw, w.lnfb), 1, C);
     logits_of_row(g, position, logits);
 }
 
@@ -800,35 +1109,53 @@ typedef struct Buffer {
     const char *what;
 } Buffer;
 
-enum { BUFFERS_MOST = 32 };
+enum { BUFFERS_MOST = 40 };
 
-/* Every float array of a Gpt whose config, table, setup and threads are set. Returns how many. */
+/* Columns of partial_sums: of the widest bias, or of a norm's gain and bias. */
+static size_t partial_width(const GptConfig *c)
+{
+    const size_t widths[] = {2 * c->C, gpt_qkv_width(c), gpt_fc_width(c), c->head == GPT_UNTIED_BIAS ? c->V : 0};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        most = widths[i] > most ? widths[i] : most;
+    return most;
+}
+
+/* Every float array of a Gpt whose config, table, setup and threads are set; some have none. Returns how many. */
 static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
 {
     const GptConfig *c = &g->config;
     const double C = (double)c->C, T = (double)g->setup.T, R = (double)g->setup.B * T, LR = (double)c->L * R;
     const double most_rows = (double)classifier_rows(c), arena = (double)g->table.arena_size;
+    const double embedded = c->embed_norm == GPT_EMBED_NORM_ON ? R : 0;
+    const double capped = c->softcap != GPT_SOFTCAP_NONE ? (double)g->threads : 0;
     Activations *a = &g->acts;
     const Buffer both[] = {
         {&g->params, arena, "the parameters"},
 #define BUFFER(member, type, elements, recomputed) {&a->member, LR * (double)(elements), "activations"},
         GPT_ACTIVATION_BUFFERS(BUFFER)
 #undef BUFFER
-            {&g->residual_final, R * C, "activations"},
+            {&g->embedded, embedded * C, "activations"},
+        {&g->embedded_mean, embedded, "activations"},
+        {&g->embedded_rstd, embedded, "activations"},
+        {&g->residual_final, R * C, "activations"},
         {&g->lnf, R * C, "activations"},
         {&g->lnf_mean, R, "activations"},
         {&g->lnf_rstd, R, "activations"},
         {&g->logits, (R < most_rows ? R : most_rows) * (double)gpt_padded_vocab(c), "a block of logits"},
         {&g->attention_scratch, (double)g->threads * 2 * QUERIES * T, "attention scores"},
+        {&g->neutral, 2 * C, "norms"},
+        {&g->rotary, (double)gpt_rotary_size(c, g->setup.T), "rotary positions"},
     };
     const Buffer training[] = {
         {&g->grads, arena, "the gradients"},
         {&g->dresidual, R * C, "gradients of activations"},
         {&g->dnorm, R * C, "gradients of activations"},
         {&g->datt, R * C, "gradients of activations"},
-        {&g->dqkv, R * 3 * C, "gradients of activations"},
-        {&g->dfc, R * 4 * C, "gradients of activations"},
-        {&g->partial_sums, PARTS * 4 * C, "partial sums"},
+        {&g->dqkv, R * (double)gpt_qkv_width(c), "gradients of activations"},
+        {&g->dfc, R * (double)gpt_fc_width(c), "gradients of activations"},
+        {&g->partial_sums, PARTS * (double)partial_width(c), "partial sums"},
+        {&g->softcap_slopes, capped * (double)gpt_padded_vocab(c), "slopes of logits"},
     };
     const size_t n_both = sizeof both / sizeof *both, n_training = sizeof training / sizeof *training;
     memcpy(list, both, sizeof both);
@@ -840,7 +1167,7 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
 
 size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup)
 {
-    Gpt g = {.config = *config, .setup = *setup, .threads = threads_count()};
+    Gpt g = {.config = gpt_resolve(config), .setup = *setup, .threads = threads_count()};
     Buffer list[BUFFERS_MOST];
     Error ignored;
     if (gpt_table_make(config, &g.table, &ignored) != 0)
@@ -866,7 +1193,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     Gpt *g = calloc(1, sizeof *g);
     if (g == NULL)
         return error_set(e, "out of memory");
-    *g = (Gpt){.config = *config, .setup = *setup, .threads = threads_count()};
+    *g = (Gpt){.config = gpt_resolve(config), .setup = *setup, .threads = threads_count()};
     matmul_init();
     int status = gpt_table_make(config, &g->table, e);
     Buffer list[BUFFERS_MOST];
@@ -883,6 +1210,11 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
         gpt_free(g);
         return -1;
     }
+    for (size_t i = 0; i < g->config.C; i++) {
+        g->neutral[i] = 1;
+        g->neutral[g->config.C + i] = 0;
+    }
+    gpt_rotary_fill(&g->config, T, g->rotary);
     *out = g;
     return 0;
 }

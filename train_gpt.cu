@@ -29,6 +29,7 @@ extern "C" {
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -70,8 +71,8 @@ template <class X> struct Activations {
 };
 
 struct Gpt {
-    GptConfig config;
-    GptSetup setup; /* B and T: the maxima */
+    GptConfig config; /* resolved */
+    GptSetup setup;   /* B and T: the maxima */
     GptTable table;
     size_t B, T; /* of the last gpt_forward */
 
@@ -95,8 +96,10 @@ struct Gpt {
     uint64_t weights_version; /* from which weights were made */
 
     Activations<void> acts; /* of layer 0; each buffer holds the layers in order, or they share it */
-    float *residual_final;  /* (R,C) */
-    void *lnf;              /* (R,C) */
+    float *embedded, *embedded_mean, *embedded_rstd; /* (R,C) (R) (R) the input of the embedding's norm */
+    float *rotary;                                   /* (T,HS/2,2) see gpt_rotary_fill */
+    float *residual_final;                           /* (R,C) */
+    void *lnf;                                       /* (R,C) */
     float *lnf_mean, *lnf_rstd;
     void *logits;                      /* (classifier_rows, Vp) */
     float *row_logits, *decode_scores; /* (Vp) (NH,T) */
@@ -105,9 +108,9 @@ struct Gpt {
     /* backward only */
     float *dresidual;        /* (R,C) */
     void *dresidual_rounded; /* (R,C) the same in X */
-    void *wide;              /* (R,4C) gradients */
+    void *wide;              /* (R,S) and (R, F or 2F) gradients */
     float *att_scratch;      /* see attention_backward */
-    float *partial_sums;     /* (PARTS_MOST, 4C) */
+    float *partial_sums;     /* partial_floats */
 };
 
 template <class X> static X *place_of(const Gpt *g, GptParameter parameter, X *arena, size_t layer)
@@ -137,7 +140,7 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
 #undef VIEW
     /* a single sequence, which decoding may continue, always keeps every layer's keys and values */
     if (g->setup.recompute == GPT_RECOMPUTE_LAYERS && g->B == 1)
-        view.qkv = (X *)g->acts.qkv + (layer * g->setup.T + row) * 3 * c->C;
+        view.qkv = (X *)g->acts.qkv + (layer * g->setup.T + row) * gpt_qkv_width(c);
     return view;
 }
 
@@ -151,7 +154,7 @@ static size_t classifier_rows(const GptConfig *c)
  * Elements, several at a time. Kernels take N neighbours at once: 8 if the row length is a multiple of 8, otherwise 1.
  */
 
-template <class X, int N> struct alignas(N == 8 ? 16 : sizeof(X)) Pack {
+template <class X, int N> struct alignas(N == 8 ? 16 : N * sizeof(X)) Pack {
     X at[N];
 };
 
@@ -209,6 +212,9 @@ static size_t parts_of(size_t rows)
     const size_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
     return parts < PARTS_MOST ? parts : (size_t)PARTS_MOST;
 }
+
+/* Floats of partial_sums: PARTS_MOST parts of 4C columns; sums of more columns are made of fewer parts. */
+static size_t partial_floats(const GptConfig *c) { return std::max(PARTS_MOST * 4 * c->C, gpt_padded_vocab(c)); }
 
 /* The first row and the end of part blockIdx.y of gridDim.y. */
 __device__ static size_t part_begin(size_t rows) { return rows * blockIdx.y / gridDim.y; }
@@ -276,11 +282,13 @@ __global__ static void bias_backward_kernel(float *partial, const X *dout, size_
     partial[blockIdx.y * n + column + threadIdx.x] = total;
 }
 
-/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias. */
+/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias, if there is one. */
 template <class X>
 static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows, size_t n, bool first)
 {
-    const size_t parts = parts_of(rows);
+    if (dbias == NULL)
+        return;
+    const size_t parts = std::min(parts_of(rows), partial_floats(&g->config) / n);
     with_pack(n, [&](auto N) {
         cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
                     g->partial_sums, dout, rows, n);
@@ -289,7 +297,7 @@ static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Embeddings: out = wte[token] + wpe[position]
+ * Embeddings: out = wte[token] + wpe[position], if positions are learned
  */
 
 template <int N>
@@ -297,11 +305,12 @@ __global__ static void embedding_forward_kernel(float *out, const int32_t *token
                                                 size_t T, size_t position, size_t C)
 {
     const size_t r = blockIdx.x;
-    const float *token = wte + (size_t)tokens[r] * C, *place = wpe + (position + r % T) * C;
+    const float *token = wte + (size_t)tokens[r] * C;
     for (size_t i = threadIdx.x * N; i < C; i += blockDim.x * N) {
-        float x[N], y[N];
+        float x[N], y[N] = {};
         load(x, token + i);
-        load(y, place + i);
+        if (wpe != NULL)
+            load(y, wpe + (position + r % T) * C + i);
         for (int j = 0; j < N; j++)
             x[j] += y[j];
         store(out + r * C + i, x);
@@ -401,15 +410,38 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
         cuda_launch(wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices), 32 * 32, 0, g->stream,
                     dw->wte, dout, g->tokens, g->row_order, g->long_runs, C);
     });
-    cuda_launch(wpe_backward_kernel, (unsigned)c->T, THREADS, 0, g->stream, dw->wpe, dout, B, T, C, first);
+    if (dw->wpe != NULL)
+        cuda_launch(wpe_backward_kernel, (unsigned)c->T, THREADS, 0, g->stream, dw->wpe, dout, B, T, C, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + 1e-5). One warp per row.
+ * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + eps); RMSNorm (Zhang and Sennrich
+ * 2019) is the same with 0 for the mean. One warp per row.
  */
 
+struct Norm {
+    const float *gain, *bias; /* (C) NULL: 1, 0 */
+    bool centred;             /* LayerNorm */
+    float eps;
+};
+
+static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
+{
+    const GptConfig *c = &g->config;
+    return {gain, bias, c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS, (float)c->norm_eps};
+}
+
+/* x (N) = from (N), or `otherwise` if there is none */
+template <int N> __device__ static void load_or(float (&x)[N], const float *from, size_t at, float otherwise)
+{
+    if (from != NULL)
+        load(x, from + at);
+    for (int j = 0; j < N && from == NULL; j++)
+        x[j] = otherwise;
+}
+
 /* Warps of a block, each with a row in shared memory: as many as fit in 48 KiB, at most 8. */
-static unsigned layernorm_warps(size_t C)
+static unsigned norm_warps(size_t C)
 {
     unsigned warps = 8;
     while (warps > 1 && warps * C * sizeof(float) > 48 << 10)
@@ -418,9 +450,8 @@ static unsigned layernorm_warps(size_t C)
 }
 
 template <int N, class X>
-__global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd, float *sum, const float *x,
-                                                const X *delta, const float *gain, const float *bias, size_t rows,
-                                                size_t C)
+__global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
+                                           Norm norm, size_t rows, size_t C)
 {
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
     float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
@@ -438,17 +469,17 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
             total += v[j];
         store(row + i, v);
     }
-    const float m = warp_sum(total) / (float)C;
+    const float m = norm.centred ? warp_sum(total) / (float)C : 0.0f;
     for (size_t i = lane * N; i < C; i += 32 * N) {
         load(v, row + i);
         for (int j = 0; j < N; j++)
             squares += (v[j] - m) * (v[j] - m);
     }
-    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + GPT_LAYERNORM_EPS);
+    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + norm.eps);
     for (size_t i = lane * N; i < C; i += 32 * N) {
         load(v, row + i);
-        load(w, gain + i);
-        load(b, bias + i);
+        load_or(w, norm.gain, i, 1);
+        load_or(b, norm.bias, i, 0);
         for (int j = 0; j < N; j++)
             v[j] = (v[j] - m) * s * w[j] + b[j];
         store(out + r * C + i, v);
@@ -461,38 +492,39 @@ __global__ static void layernorm_forward_kernel(X *out, float *mean, float *rstd
 
 /* Of x or, given a delta, of sum = x + delta, which is also written. */
 template <class X>
-static void layernorm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x,
-                              const X *delta, const float *gain, const float *bias, size_t rows, size_t C)
+static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
+                         Norm norm, size_t rows, size_t C)
 {
-    const unsigned warps = layernorm_warps(C);
+    const unsigned warps = norm_warps(C);
     const size_t shared = warps * C * sizeof(float);
     with_pack(C, [&](auto N) {
-        cuda_allow_shared(layernorm_forward_kernel<N, X>, shared);
-        cuda_launch(layernorm_forward_kernel<N, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out, mean,
-                    rstd, sum, x, delta, gain, bias, rows, C);
+        cuda_allow_shared(norm_forward_kernel<N, X>, shared);
+        cuda_launch(norm_forward_kernel<N, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out, mean, rstd,
+                    sum, x, delta, norm, rows, C);
     });
 }
 
-/* What layernorm_backward reads and writes. */
-template <class X> struct LayerNormBackward {
+/* What norm_backward reads and writes. */
+template <class X> struct NormBackward {
     float *dx;     /* (rows,C) accumulated, or overwritten if `first_term` */
     X *rounded;    /* (rows,C) the new dx in X; NULL if X is float */
     const X *dout; /* (rows,C) */
-    const float *x, *mean, *rstd, *gain;
+    const float *x, *mean, *rstd;
+    Norm norm;
     bool first_term;
 };
 
-/* Most threads of a block of layernorm_backward_kernel, and packs of columns that each has in wide rows. */
-enum { LAYERNORM_THREADS = 512, LAYERNORM_WIDE_THREADS = 256 };
-template <int N> constexpr int layernorm_wide_packs() { return N == 8 ? 4 : 16; }
+/* Most threads of a block of norm_backward_kernel, and packs of columns that each has in wide rows. */
+enum { NORM_THREADS = 512, NORM_WIDE_THREADS = 256 };
+template <int N> constexpr int norm_wide_packs() { return N == 8 ? 4 : 16; }
 
 /*
  * A block takes the rows of a part, two at a time unless they are wide; a thread takes PACKS packs of N columns and
  * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
  */
 template <int N, int PACKS, class X>
-__global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERNORM_WIDE_THREADS)
-    layernorm_backward_kernel(LayerNormBackward<X> l, float *partial, size_t rows, size_t C)
+__global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_THREADS)
+    norm_backward_kernel(NormBackward<X> l, float *partial, size_t rows, size_t C)
 {
     enum { ROWS = PACKS == 1 ? 2 : 1 };
     __shared__ float warp_sums[2][ROWS][2][32]; /* alternating, so that one barrier per turn is enough */
@@ -503,7 +535,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERN
 #pragma unroll
     for (int p = 0; p < PACKS; p++)
         if (column(p) < C)
-            load(gain[p], l.gain + column(p));
+            load_or(gain[p], l.norm.gain, column(p), 1);
     unsigned turn = 0;
     for (size_t first = part_begin(rows); first < end; first += ROWS, turn ^= 1) {
         float d[ROWS][PACKS][N] = {}, xhat[ROWS][PACKS][N] = {}, dx[ROWS][PACKS][N] = {}, rstd[ROWS] = {};
@@ -554,7 +586,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERN
                 mean_d += warp_sums[turn][k][0][w];
                 mean_d_xhat += warp_sums[turn][k][1][w];
             }
-            mean_d /= (float)C;
+            mean_d = l.norm.centred ? mean_d / (float)C : 0.0f;
             mean_d_xhat /= (float)C;
 #pragma unroll
             for (int p = 0; p < PACKS; p++) {
@@ -586,27 +618,27 @@ __global__ static void __launch_bounds__(PACKS == 1 ? LAYERNORM_THREADS : LAYERN
 }
 
 template <int N, class X>
-static void launch_layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, size_t parts, size_t rows, size_t C)
+static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t parts, size_t rows, size_t C)
 {
-    constexpr int WIDE = layernorm_wide_packs<N>();
+    constexpr int WIDE = norm_wide_packs<N>();
     const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, 32);
     const dim3 grid(1, (unsigned)parts);
-    if (threads <= LAYERNORM_THREADS)
-        cuda_launch(layernorm_backward_kernel<N, 1, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
+    if (threads <= NORM_THREADS)
+        cuda_launch(norm_backward_kernel<N, 1, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
     else
-        cuda_launch(layernorm_backward_kernel<N, WIDE, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
+        cuda_launch(norm_backward_kernel<N, WIDE, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
                     g->partial_sums, rows, C);
 }
 
-/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat));
- * dgain += sum of dout xhat, dbias += sum of dout.  dx is then the gradient of what the layer below added to the
+/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm has no
+ * mean(d); dgain += sum of dout xhat, dbias += sum of dout, unless NULL.  dx is then the gradient of what the layer below added to the
  * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL: there is none. */
 template <class X>
-static void layernorm_backward(const Gpt *g, const LayerNormBackward<X> &l, float *dgain, float *dbias,
-                               float *dbias_below, size_t rows, size_t C, bool first)
+static void norm_backward(const Gpt *g, const NormBackward<X> &l, float *dgain, float *dbias, float *dbias_below,
+                          size_t rows, size_t C, bool first)
 {
     const size_t parts = parts_of(rows);
-    with_pack(C, [&](auto N) { launch_layernorm_backward<N>(g, l, parts, rows, C); });
+    with_pack(C, [&](auto N) { launch_norm_backward<N>(g, l, parts, rows, C); });
     add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
 }
 
@@ -657,8 +689,8 @@ __device__ static float silu_slope(float x)
 template <int F> __device__ static float activation(float x)
 {
     switch (F) {
-#define CASE(constant, function, ...) \
-    case constant:                    \
+#define CASE(constant, value, key, alias, function, gated) \
+    case constant:                                         \
         return function(x);
         GPT_ACTIVATIONS(CASE)
 #undef CASE
@@ -669,8 +701,8 @@ template <int F> __device__ static float activation(float x)
 template <int F> __device__ static float activation_slope(float x)
 {
     switch (F) {
-#define CASE(constant, function, ...) \
-    case constant:                    \
+#define CASE(constant, value, key, alias, function, gated) \
+    case constant:                                         \
         return function##_slope(x);
         GPT_ACTIVATIONS(CASE)
 #undef CASE
@@ -704,12 +736,83 @@ template <int F, int N, class X> __global__ static void activation_kernel(X *act
     store(act + i, value);
 }
 
-/* act (n) = activation(fc), recomputed for the backward pass. */
-template <class X> static void activation_forward(const Gpt *g, X *act, const X *fc, size_t n)
+/* fc (rows,2F) += bias (2F), unless NULL; act (rows,F) = activation(first half of fc) times its second half. */
+template <int A, int N, class X>
+__global__ static void gate_forward_kernel(X *act, X *fc, const float *bias, size_t n, size_t F)
 {
-    with_activation(g, [&](auto F) {
+    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x), r = i / F, column = i % F;
+    X *from = fc + r * 2 * F + column;
+    float gate[N], up[N], more[N];
+    if (i >= n)
+        return;
+    load(gate, from);
+    load(up, from + F);
+    if (bias != NULL) {
+        load(more, bias + column);
+        for (int j = 0; j < N; j++)
+            gate[j] += more[j];
+        load(more, bias + F + column);
+        for (int j = 0; j < N; j++)
+            up[j] += more[j];
+        store(from, gate);
+        store(from + F, up);
+    }
+    for (int j = 0; j < N; j++)
+        gate[j] = activation<A>(gate[j]) * up[j];
+    store(act + i, gate);
+}
+
+/* The first half of d (rows,2F) holds the gradient of act; d becomes that of fc. */
+template <int A, int N, class X> __global__ static void gate_backward_kernel(X *d, const X *fc, size_t n, size_t F)
+{
+    const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x), at = i / F * 2 * F + i % F;
+    float gate[N], up[N], dact[N], dup[N];
+    if (i >= n)
+        return;
+    load(dact, d + at);
+    load(gate, fc + at);
+    load(up, fc + at + F);
+    for (int j = 0; j < N; j++) {
+        dup[j] = dact[j] * activation<A>(gate[j]);
+        dact[j] *= up[j] * activation_slope<A>(gate[j]);
+    }
+    store(d + at, dact);
+    store(d + at + F, dup);
+}
+
+template <class X> static void gate_forward(const Gpt *g, X *act, X *fc, const float *bias, size_t rows, size_t F)
+{
+    const size_t n = rows * F;
+    with_activation(g, [&](auto A) {
+        with_pack(F, [&](auto N) {
+            cuda_launch(gate_forward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act, fc, bias,
+                        n, F);
+        });
+    });
+}
+
+template <class X> static void gate_backward(const Gpt *g, X *d, const X *fc, size_t rows, size_t F)
+{
+    const size_t n = rows * F;
+    with_activation(g, [&](auto A) {
+        with_pack(F, [&](auto N) {
+            cuda_launch(gate_backward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, d, fc, n, F);
+        });
+    });
+}
+
+/* act (rows,F) from fc, recomputed for the backward pass. */
+template <class X> static void activation_forward(const Gpt *g, X *act, X *fc, size_t rows, size_t F)
+{
+    const size_t n = rows * F;
+    if (gpt_is_gated(&g->config)) {
+        gate_forward(g, act, fc, NULL, rows, F);
+        return;
+    }
+    with_activation(g, [&](auto A) {
         with_pack(n, [&](auto N) {
-            cuda_launch(activation_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act, fc, n);
+            cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act,
+                        (const X *)fc, n);
         });
     });
 }
@@ -719,13 +822,15 @@ template <class X> static void activation_forward(const Gpt *g, X *act, const X 
  */
 
 template <int F, int N, class X>
-__global__ static void epilogue_kernel(X *out, const float *bias, X *act, const X *slope_of, size_t n, size_t OC)
+__global__ static void epilogue_kernel(X *out, size_t ld, const float *bias, X *act, const X *slope_of, size_t n,
+                                       size_t OC)
 {
     const size_t i = N * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
     float value[N], other[N];
     if (i >= n)
         return;
-    load(value, out + i);
+    out += i / OC * ld + i % OC;
+    load(value, out);
     if (bias != NULL) {
         load(other, bias + i % OC);
         for (int j = 0; j < N; j++)
@@ -736,23 +841,24 @@ __global__ static void epilogue_kernel(X *out, const float *bias, X *act, const 
         for (int j = 0; j < N; j++)
             value[j] *= activation_slope<F>(other[j]);
     }
-    store(out + i, value);
+    store(out, value);
     for (int j = 0; j < N && act != NULL; j++)
         value[j] = activation<F>(value[j]);
     if (act != NULL)
         store(act + i, value);
 }
 
-/* out (rows,OC) += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out);
+/* out (rows,OC), at stride ld, += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out);
  * NULL steps are skipped. */
 template <class X>
-static void apply_epilogue(const Gpt *g, X *out, const float *bias, X *act, const X *slope_of, size_t rows, size_t OC)
+static void apply_epilogue(const Gpt *g, X *out, size_t ld, const float *bias, X *act, const X *slope_of, size_t rows,
+                           size_t OC)
 {
     const size_t n = rows * OC;
     with_activation(g, [&](auto F) {
-        with_pack(OC, [&](auto N) {
-            cuda_launch(epilogue_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, bias, act,
-                        slope_of, n, OC);
+        with_pack(std::gcd(OC, ld), [&](auto N) {
+            cuda_launch(epilogue_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, ld, bias,
+                        act, slope_of, n, OC);
         });
     });
 }
@@ -794,44 +900,286 @@ template <class X> static bool fuses_gelu(const Gpt *g)
            g->device_major <= 10;
 }
 
-/* The weights of a linear layer: the matrix in X, the bias in X and in fp32. */
+/* The weights of a linear layer: the matrix in X, the bias in X and in fp32. NULL: no bias. */
 template <class X> struct Linear {
     const X *weight, *bias; /* (OC,C) (OC) */
     const float *bias_fp32; /* (OC) */
 };
 
-/* out (rows,OC) = inp (rows,C) weight (OC,C)^T + bias;  act = activation(out) unless NULL. */
+/* out (rows,OC), at stride ld, = inp (rows,C) weight (OC,C)^T + bias;  act (rows,OC) = activation(out) unless NULL. */
 template <class X>
-static void linear_forward(Gpt *g, X *out, X *act, const X *inp, const Linear<X> &l, size_t rows, size_t C, size_t OC)
+static void linear_forward(Gpt *g, X *out, size_t ld, X *act, const X *inp, const Linear<X> &l, size_t rows, size_t C,
+                           size_t OC)
 {
-    if (act == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC, LT_BIAS, l.bias))
+    const bool biased = l.bias != NULL;
+    if (biased && act == NULL && product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, ld, LT_BIAS, l.bias))
         return;
-    if (act != NULL && fuses_gelu<X>(g) &&
+    if (biased && act != NULL && fuses_gelu<X>(g) &&
         product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, act, OC, LT_BIAS_GELU, l.bias, out))
         return;
-    product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, OC);
-    apply_epilogue(g, out, l.bias_fp32, act, (const X *)NULL, rows, OC);
+    product(g, false, true, rows, OC, C, inp, C, l.weight, C, 0, out, ld);
+    if (biased || act != NULL)
+        apply_epilogue(g, out, ld, l.bias_fp32, act, (const X *)NULL, rows, OC);
 }
 
-/* dinp (rows,C) = dout (rows,OC) weight (OC,C), times the activation's slope at slope_of (rows,C) unless NULL. */
+/* dinp (rows,C) += dout (rows,OC), at stride lddout, weight (OC,C). */
 template <class X>
-static void linear_backward_input(Gpt *g, X *dinp, const X *dout, const X *weight, const X *slope_of, size_t rows,
-                                  size_t C, size_t OC)
+static void linear_backward_input(Gpt *g, X *dinp, const X *dout, size_t lddout, const X *weight, size_t rows, size_t C,
+                                  size_t OC, bool first)
 {
-    if (slope_of != NULL && fuses_gelu<X>(g) &&
-        product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C, LT_GELU_SLOPE, NULL, slope_of))
+    product(g, false, false, rows, C, OC, dout, lddout, weight, C, first ? 0.0f : 1.0f, dinp, C);
+}
+
+/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C). */
+template <class X>
+static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, size_t lddout, const X *inp, size_t rows,
+                                   size_t C, size_t OC, bool first)
+{
+    product(g, true, false, OC, C, rows, dout, lddout, inp, C, first ? 0.0f : 1.0f, dweight, C);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv has
+ * NH heads of queries, then KVH of keys, then KVH of values, which may have a factor. A warp takes a head of a row; a lane
+ * takes N neighbours i, and N at i + half, with half = HS/2 rounded up. It is one pass over queries and keys, in place.
+ */
+
+enum { HEAD_PAIRS_MOST = 64, HEAD_WARPS = 8 }; /* HS is at most 128 */
+
+struct Heads {
+    size_t T, position; /* row r stands at position + r % T */
+    unsigned NH, KVH, HS;
+    bool norm;
+    float eps, value_scale;
+    const float *rotary;        /* (T,HS/2,2) NULL: nothing is turned */
+    const float *qgain, *kgain; /* (HS) NULL: no gains */
+    float *rstd;                /* (R,NH+KVH) */
+    void *hat;                  /* (R,NH+KVH,HS) in X: before the gain, where there is one */
+};
+
+template <class X>
+static Heads heads_of(const Gpt *g, const Activations<X> &a, const Weights<float> &w, size_t T, size_t position)
+{
+    const GptConfig *c = &g->config;
+    return {T,
+            position,
+            (unsigned)c->NH,
+            (unsigned)c->KVH,
+            (unsigned)gpt_head_size(c),
+            c->qk_norm != GPT_QK_NORM_OFF,
+            (float)c->norm_eps,
+            (float)c->value_scale,
+            gpt_rotary_size(c, 1) > 0 ? g->rotary : NULL,
+            w.qgain,
+            w.kgain,
+            a.qk_rstd,
+            a.qk_hat};
+}
+
+/* A lane's share of a head: of both halves. Channels past the end are 0. */
+template <int N> struct HeadPart {
+    enum { TURNS = HEAD_PAIRS_MOST / 32 / N };
+    float at[TURNS][2][N];
+};
+
+template <int N, class X> __device__ static void load_head(HeadPart<N> &part, const X *x, unsigned HS)
+{
+    const unsigned half = (HS + 1) / 2, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int turn = 0; turn < HeadPart<N>::TURNS; turn++)
+#pragma unroll
+        for (int side = 0; side < 2; side++) {
+            const unsigned i = (turn * 32 + lane) * N, at = i + side * half;
+            for (int j = 0; j < N; j++)
+                part.at[turn][side][j] = 0;
+            if (i < half && at < HS)
+                load(part.at[turn][side], x + at);
+        }
+}
+
+template <int N, class X> __device__ static void store_head(X *x, const HeadPart<N> &part, unsigned HS)
+{
+    const unsigned half = (HS + 1) / 2, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int turn = 0; turn < HeadPart<N>::TURNS; turn++)
+#pragma unroll
+        for (int side = 0; side < 2; side++) {
+            const unsigned i = (turn * 32 + lane) * N, at = i + side * half;
+            if (i < half && at < HS)
+                store(x + at, part.at[turn][side]);
+        }
+}
+
+/* Turns the pairs by the angles of a position, or back. */
+template <int N> __device__ static void rotate(HeadPart<N> &part, const float *rotary, unsigned HS, float sense)
+{
+#pragma unroll
+    for (int turn = 0; turn < HeadPart<N>::TURNS; turn++) {
+        const unsigned i = (turn * 32 + threadIdx.x % 32) * N;
+        float angles[2 * N];
+        if (i >= HS / 2)
+            continue;
+        load(angles, rotary + 2 * i);
+        for (int j = 0; j < N; j++) {
+            const float cosine = angles[2 * j], sine = sense * angles[2 * j + 1];
+            const float x1 = part.at[turn][0][j], x2 = part.at[turn][1][j];
+            part.at[turn][0][j] = x1 * cosine - x2 * sine;
+            part.at[turn][1][j] = x2 * cosine + x1 * sine;
+        }
+    }
+}
+
+template <int N> __device__ static float head_dot(const HeadPart<N> &x, const HeadPart<N> &y)
+{
+    float sum = 0;
+#pragma unroll
+    for (int turn = 0; turn < HeadPart<N>::TURNS; turn++)
+        for (int side = 0; side < 2; side++)
+            for (int j = 0; j < N; j++)
+                sum += x.at[turn][side][j] * y.at[turn][side][j];
+    return warp_sum(sum);
+}
+
+/* x = f(x, y), channel by channel */
+template <int N, class F> __device__ static void combine(HeadPart<N> &x, const HeadPart<N> &y, F f)
+{
+#pragma unroll
+    for (int turn = 0; turn < HeadPart<N>::TURNS; turn++)
+        for (int side = 0; side < 2; side++)
+            for (int j = 0; j < N; j++)
+                x.at[turn][side][j] = f(x.at[turn][side][j], y.at[turn][side][j]);
+}
+
+/* A block takes head blockIdx.x of the rows of a part. */
+template <int N, class X>
+__global__ static void __launch_bounds__(32 * HEAD_WARPS) heads_forward_kernel(X *qkv, Heads heads, size_t rows)
+{
+    const unsigned h = blockIdx.x, HS = heads.HS, normed = heads.NH + heads.KVH;
+    const size_t S = (size_t)(normed + heads.KVH) * HS;
+    for (size_t r = part_begin(rows) + threadIdx.x / 32; r < part_end(rows); r += HEAD_WARPS) {
+        HeadPart<N> x, gain;
+        X *at = qkv + r * S + (size_t)h * HS;
+        load_head(x, at, HS);
+        if (h >= normed) {
+            combine(x, x, [&](float v, float) { return v * heads.value_scale; });
+            store_head(at, x, HS);
+            continue;
+        }
+        if (heads.norm) {
+            const float s = 1.0f / sqrtf(head_dot(x, x) / (float)HS + heads.eps);
+            combine(x, x, [&](float v, float) { return v * s; });
+            if (threadIdx.x % 32 == 0)
+                heads.rstd[r * normed + h] = s;
+        }
+        if (heads.norm && heads.qgain != NULL) {
+            store_head((X *)heads.hat + (r * normed + h) * HS, x, HS);
+            load_head(gain, h < heads.NH ? heads.qgain : heads.kgain, HS);
+            combine(x, gain, [](float v, float w) { return v * w; });
+        }
+        if (heads.rotary != NULL)
+            rotate(x, heads.rotary + (heads.position + r % heads.T) * HS, HS, 1);
+        store_head(at, x, HS);
+    }
+}
+
+/* dqkv in place, from the gradients of what attention read to those of the products: with d = dx gain,
+ * rstd (d - hat mean(d hat)). partial (heads, parts, HS): sums of dx hat. A normalised head without gain is found by turning
+ * what attention read back. */
+template <int N, class X>
+__global__ static void __launch_bounds__(32 * HEAD_WARPS)
+    heads_backward_kernel(X *dqkv, const X *qkv, float *partial, Heads heads, size_t rows)
+{
+    alignas(16) __shared__ float warp_sums[HEAD_WARPS][2 * HEAD_PAIRS_MOST];
+    const unsigned h = blockIdx.x, HS = heads.HS, normed = heads.NH + heads.KVH, warp = threadIdx.x / 32;
+    const size_t S = (size_t)(normed + heads.KVH) * HS;
+    const bool gains = heads.norm && heads.qgain != NULL && h < normed;
+    HeadPart<N> gain, gain_sum = {};
+    if (gains)
+        load_head(gain, h < heads.NH ? heads.qgain : heads.kgain, HS);
+    for (size_t r = part_begin(rows) + warp; r < part_end(rows); r += HEAD_WARPS) {
+        HeadPart<N> dx, hat;
+        X *at = dqkv + r * S + (size_t)h * HS;
+        const float *rotary = heads.rotary != NULL ? heads.rotary + r % heads.T * HS : NULL;
+        load_head(dx, at, HS);
+        if (h >= normed)
+            combine(dx, dx, [&](float v, float) { return v * heads.value_scale; });
+        else if (rotary != NULL)
+            rotate(dx, rotary, HS, -1);
+        if (h < normed && heads.norm) {
+            if (gains) {
+                load_head(hat, (const X *)heads.hat + (r * normed + h) * HS, HS);
+                HeadPart<N> product = dx;
+                combine(product, hat, [](float v, float w) { return v * w; });
+                combine(gain_sum, product, [](float v, float w) { return v + w; });
+                combine(dx, gain, [](float v, float w) { return v * w; });
+            } else {
+                load_head(hat, qkv + r * S + (size_t)h * HS, HS);
+                if (rotary != NULL)
+                    rotate(hat, rotary, HS, -1);
+            }
+            const float mean = head_dot(dx, hat) / (float)HS, s = heads.rstd[r * normed + h];
+            combine(dx, hat, [&](float v, float w) { return s * (v - w * mean); });
+        }
+        store_head(at, dx, HS);
+    }
+    if (!gains)
         return;
-    product(g, false, false, rows, C, OC, dout, OC, weight, C, 0, dinp, C);
-    if (slope_of != NULL)
-        apply_epilogue(g, dinp, NULL, (X *)NULL, slope_of, rows, C);
+    store_head(warp_sums[warp], gain_sum, HS);
+    __syncthreads();
+    float total = 0;
+    for (unsigned k = 0; k < HEAD_WARPS && threadIdx.x < HS; k++)
+        total += warp_sums[k][threadIdx.x];
+    if (threadIdx.x < HS)
+        partial[((size_t)h * gridDim.y + blockIdx.y) * HS + threadIdx.x] = total;
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T inp (rows,C). */
-template <class X>
-static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, const X *inp, size_t rows, size_t C,
-                                   size_t OC, bool first)
+/* Whether attention reads anything but what the products give. */
+static bool changes_qkv(const GptConfig *c)
 {
-    product(g, true, false, OC, C, rows, dout, OC, inp, C, first ? 0.0f : 1.0f, dweight, C);
+    return c->qk_norm != GPT_QK_NORM_OFF || gpt_rotary_size(c, 1) > 0 || c->value_scale != 1;
+}
+
+/* Heads that are not left alone. */
+static unsigned changed_heads(const GptConfig *c) { return (unsigned)(c->NH + (c->value_scale != 1 ? 2 : 1) * c->KVH); }
+
+/* Calls f with 2 or 1 as a std::integral_constant, as half a head allows. */
+template <class F> static void with_head_pack(const GptConfig *c, F f)
+{
+    if (gpt_head_size(c) % 4 == 0)
+        f(std::integral_constant<int, 2>());
+    else
+        f(std::integral_constant<int, 1>());
+}
+
+template <class X>
+static void heads_forward(const Gpt *g, const Activations<X> &a, const Weights<float> &w, size_t rows, size_t T,
+                          size_t position)
+{
+    const GptConfig *c = &g->config;
+    if (!changes_qkv(c))
+        return;
+    with_head_pack(c, [&](auto N) {
+        cuda_launch(heads_forward_kernel<N, X>, dim3(changed_heads(c), (unsigned)parts_of(rows)), 32 * HEAD_WARPS, 0,
+                    g->stream, a.qkv, heads_of(g, a, w, T, position), rows);
+    });
+}
+
+template <class X>
+static void heads_backward(const Gpt *g, X *dqkv, const Activations<X> &a, const Weights<float> &w,
+                           const Weights<float> &dw, bool first)
+{
+    const GptConfig *c = &g->config;
+    const size_t R = g->B * g->T, parts = parts_of(R), HS = gpt_head_size(c);
+    if (!changes_qkv(c))
+        return;
+    with_head_pack(c, [&](auto N) {
+        cuda_launch(heads_backward_kernel<N, X>, dim3(changed_heads(c), (unsigned)parts), 32 * HEAD_WARPS, 0, g->stream,
+                    dqkv, (const X *)a.qkv, g->partial_sums, heads_of(g, a, w, g->T, 0), R);
+    });
+    if (w.qgain == NULL)
+        return;
+    add_parts(g, {{dw.qgain}}, g->partial_sums, HS, c->NH * parts, HS, first);
+    add_parts(g, {{dw.kgain}}, g->partial_sums + c->NH * parts * HS, HS, c->KVH * parts, HS, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -839,48 +1187,52 @@ static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, const 
  * cores, by gpt/cuda/flash.cuh.
  */
 
+static AttentionShape attention_shape(const GptConfig *c, size_t B, size_t T)
+{
+    return {B, T, c->NH, c->KVH, gpt_head_size(c), (float)c->attention_scale};
+}
+
 static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv)
 {
-    attention_fp32_forward(g->stream, att, lse, qkv, g->B, g->T, g->config.C, g->config.NH);
+    attention_fp32_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T));
 }
 
 static void attention_forward(const Gpt *g, bf16 *att, float *lse, const bf16 *qkv)
 {
-    flash_forward(g->stream, att, lse, qkv, g->B, g->T, g->config.C, g->config.NH);
+    flash_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T));
 }
 
 static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations<float> *a)
 {
-    attention_fp32_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch, g->B, g->T, g->config.C,
-                            g->config.NH);
+    attention_fp32_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch,
+                            attention_shape(&g->config, g->B, g->T));
 }
 
 static void attention_backward(const Gpt *g, bf16 *dqkv, const bf16 *datt, const Activations<bf16> *a)
 {
-    flash_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch, g->B, g->T, g->config.C,
-                   g->config.NH);
+    flash_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch,
+                   attention_shape(&g->config, g->B, g->T));
 }
 
 /* Floats of att_scratch. */
 static double attention_scratch(const GptConfig *c, const GptSetup *s)
 {
-    return (double)(s->dtype == GPT_BF16 ? flash_scratch : attention_fp32_scratch)(s->B, s->T, c->C, c->NH);
+    return (double)(s->dtype == GPT_BF16 ? flash_scratch : attention_fp32_scratch)(attention_shape(c, s->B, s->T));
 }
 
 /* A block per head: the scores of all keys, in the head's row of scores (NH, keys), then the weighted sum of values. */
 template <class X>
-__global__ static void attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, size_t C, size_t HS)
+__global__ static void attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, AttentionShape s)
 {
-    const size_t h = blockIdx.x;
-    const X *q = qkv + (keys - 1) * 3 * C + h * HS, *k = qkv + C + h * HS, *v = qkv + 2 * C + h * HS;
-    const float scale = 1.0f / sqrtf((float)HS);
+    const size_t h = blockIdx.x, HS = s.HS, S = attention_row(s), key_head = s.NH + h / (s.NH / s.KVH);
+    const X *q = qkv + (keys - 1) * S + h * HS, *k = qkv + key_head * HS, *v = k + s.KVH * HS;
     float highest = -INFINITY, sum = 0;
     scores += h * keys;
     for (size_t j = threadIdx.x; j < keys; j += blockDim.x) {
         float score = 0;
         for (size_t c = 0; c < HS; c++)
-            score = fmaf((float)q[c], (float)k[j * 3 * C + c], score);
-        scores[j] = scale * score;
+            score = fmaf((float)q[c], (float)k[j * S + c], score);
+        scores[j] = s.scale * score;
         highest = fmaxf(highest, scores[j]);
     }
     const float maximum = block_max(highest);
@@ -892,28 +1244,59 @@ __global__ static void attention_decode_kernel(X *att, float *scores, const X *q
     for (size_t c = threadIdx.x; c < HS; c += blockDim.x) {
         float out = 0;
         for (size_t j = 0; j < keys; j++)
-            out = fmaf(scores[j], (float)v[j * 3 * C + c], out);
+            out = fmaf(scores[j], (float)v[j * S + c], out);
         att[h * HS + c] = (X)(out * inverse_sum);
     }
 }
 
-/* One new query at `position` of a single sequence; qkv (position+1, 3C) holds the keys and values so far. */
+/* One new query at `position` of a single sequence; qkv (position+1, S) holds the keys and values so far. */
 template <class X> static void attention_decode(const Gpt *g, X *att, const X *qkv, size_t position)
 {
-    const size_t C = g->config.C, NH = g->config.NH, keys = position + 1;
-    cuda_launch(attention_decode_kernel<X>, (unsigned)NH, THREADS, 0, g->stream, att, g->decode_scores, qkv, keys, C,
-                C / NH);
+    cuda_launch(attention_decode_kernel<X>, (unsigned)g->config.NH, THREADS, 0, g->stream, att, g->decode_scores, qkv,
+                position + 1, attention_shape(&g->config, 1, position + 1));
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Classifier: logits = lnf wte^T and cross-entropy, a block of rows at a time
+ * Classifier: logits = softcap(lnf W^T + bias), W the head's own matrix or wte, and cross-entropy, a block of rows at a
+ * time
  */
+
+/* The bound on a logit, and its derivative. */
+template <int CAP> __device__ static float softcap(float z, float limit)
+{
+    if (CAP == GPT_SOFTCAP_TANH)
+        return limit * tanhf(z / limit);
+    return CAP == GPT_SOFTCAP_SQRT ? z / sqrtf(1.0f + z / limit * (z / limit)) : z;
+}
+
+template <int CAP> __device__ static float softcap_slope(float z, float limit)
+{
+    const float u = z / limit;
+    if (CAP == GPT_SOFTCAP_TANH)
+        return 1.0f - tanhf(u) * tanhf(u);
+    const float share = 1.0f / (1.0f + u * u);
+    return CAP == GPT_SOFTCAP_SQRT ? share * sqrtf(share) : 1.0f;
+}
+
+/* Calls f with the model's softcap as a std::integral_constant. */
+template <class F> static void with_softcap(const Gpt *g, F f)
+{
+    switch (g->config.softcap) {
+#define CASE(constant, ...) \
+    case constant:          \
+        return f(std::integral_constant<int, constant>());
+        GPT_SOFTCAPS(CASE)
+#undef CASE
+    case GPT_SOFTCAP_COUNT:
+        break;
+    }
+}
 
 /* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
  * second pass runs backwards, to begin with what was cached last. */
-template <class X>
+template <int CAP, class X>
 __global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp,
-                                            float scale, bool backward)
+                                            float limit, float scale, bool backward)
 {
     const int32_t target = targets[blockIdx.x];
     const unsigned step = 8 * blockDim.x, first = 8 * threadIdx.x;
@@ -926,10 +1309,12 @@ __global__ static void cross_entropy_kernel(X *logits, double *losses, const int
             losses[blockIdx.x] = 0;
         return;
     }
-    const float target_logit = (float)row[target];
+    const float target_logit = softcap<CAP>((float)row[target], limit);
     for (unsigned i = first; i < V; i += step) { /* the sum is kept relative to the maximum so far */
         float most = highest, added = 0;
         load(x, row + i);
+        for (int j = 0; j < 8; j++)
+            x[j] = softcap<CAP>(x[j], limit);
         for (unsigned j = 0; j < 8 && i + 8 > V; j++)
             x[j] = i + j < V ? x[j] : -INFINITY;
         for (int j = 0; j < 8; j++)
@@ -947,23 +1332,30 @@ __global__ static void cross_entropy_kernel(X *logits, double *losses, const int
     const float factor = scale / sum;
     for (unsigned before = first; before < Vp && backward; before += step) {
         const unsigned i = Vp - 8 - before, at = (unsigned)target - i;
+        float slope[8];
         load(x, row + i);
-        for (int j = 0; j < 8; j++)
-            x[j] = exp2_approx(fmaf(x[j], LOG2E, shift)) * factor;
+        for (int j = 0; j < 8; j++) {
+            slope[j] = softcap_slope<CAP>(x[j], limit);
+            x[j] = exp2_approx(fmaf(softcap<CAP>(x[j], limit), LOG2E, shift)) * factor;
+        }
         for (unsigned j = 0; j < 8 && (at < 8 || i + 8 > V); j++)
             x[j] = i + j < V ? x[j] - (j == at ? scale : 0.0f) : 0.0f;
+        for (int j = 0; j < 8 && CAP != GPT_SOFTCAP_NONE; j++)
+            x[j] *= slope[j];
         store(row + i, x);
     }
 }
 
-/* Rows of logits (rows, Vp) -> losses (rows); with `backward` the logits become scale (softmax - onehot(target)), and
- * those of the vocabulary's padding 0. A negative target has loss 0 and gradient 0. */
+/* Rows of logits (rows, Vp), before their cap -> losses (rows); with `backward` the logits become their gradients,
+ * scale (softmax - onehot(target)) times the cap's slope, and those of the vocabulary's padding 0. A negative target has loss 0 and gradient 0. */
 template <class X>
 static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t *targets, size_t rows,
                           const GptConfig *c, float scale, bool backward)
 {
-    cuda_launch(cross_entropy_kernel<X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets, c->V,
-                gpt_padded_vocab(c), scale, backward);
+    with_softcap(g, [&](auto CAP) {
+        cuda_launch(cross_entropy_kernel<CAP, X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets,
+                    c->V, gpt_padded_vocab(c), (float)c->softcap_limit, scale, backward);
+    });
 }
 
 __global__ static void sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
@@ -984,34 +1376,55 @@ __global__ static void sum_losses_kernel(double *sum, const double *losses, size
 
 enum { LOSS_ALONE, LOSS_OF_BACKWARD }; /* of loss_sums */
 
+/* The classifier's matrix (Vp,C): of the parameters, their copy or their gradients. */
+template <class X> static X *head_weight(const Weights<X> &w) { return w.headw != NULL ? w.headw : w.wte; }
+
 /* loss_sums[which] = the sum of the losses, added unless `first`; with `backward` also narrow (R,C), the gradient of
- * lnf, and dwte, overwritten when `first`. */
+ * lnf, and those of the head, overwritten when `first`. */
 template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
     const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
-    const X *wte = weights_of(g, (X *)g->weights, 0).wte;
-    X *logits = (X *)g->logits;
+    const Weights<X> w = weights_of(g, (X *)g->weights, 0);
+    const Weights<float> dw = backward ? grads_of(g, 0) : Weights<float>();
+    X *logits = (X *)g->logits, *none = NULL;
     for (size_t r0 = 0; r0 < R; r0 += most) {
         const size_t rows = R - r0 < most ? R - r0 : most;
         const X *lnf = (const X *)g->lnf + r0 * C;
-        product(g, false, true, rows, Vp, C, lnf, C, wte, C, 0, logits, Vp);
+        const bool overwrite = first && r0 == 0;
+        linear_forward<X>(g, logits, Vp, none, lnf, {head_weight(w), w.headb, params_of(g, 0).headb}, rows, C, Vp);
         cross_entropy(g, logits, g->losses + r0, g->targets + r0, rows, c, scale, backward);
         if (!backward)
             continue;
-        product(g, false, false, rows, C, Vp, logits, Vp, wte, C, 0, (X *)g->narrow + r0 * C, C);
-        product(g, true, false, Vp, C, rows, logits, Vp, lnf, C, first && r0 == 0 ? 0.0f : 1.0f, grads_of(g, 0).wte, C);
+        linear_backward_input<X>(g, (X *)g->narrow + r0 * C, logits, Vp, head_weight(w), rows, C, Vp, true);
+        linear_backward_weight<X>(g, head_weight(dw), logits, Vp, lnf, rows, C, Vp, overwrite);
+        bias_backward<X>(g, dw.headb, logits, rows, Vp, overwrite);
     }
     cuda_launch(sum_losses_kernel, 1, LOSS_THREADS, 0, g->stream,
                 g->loss_sums + (backward ? LOSS_OF_BACKWARD : LOSS_ALONE), g->losses, R, first);
 }
 
+/* logits (V) = softcap(logits + bias, unless NULL) */
+template <int CAP> __global__ static void finish_logits_kernel(float *logits, const float *bias, size_t V, float limit)
+{
+    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < V)
+        logits[i] = softcap<CAP>(logits[i] + (bias != NULL ? bias[i] : 0.0f), limit);
+}
+
 template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
 {
-    const size_t C = g->config.C, Vp = gpt_padded_vocab(&g->config);
-    product(g, false, true, 1, Vp, C, (const X *)g->lnf + row * C, C, weights_of(g, (X *)g->weights, 0).wte, C, 0,
-            g->row_logits, Vp);
-    CUDA_CHECK(cudaMemcpyAsync(logits, g->row_logits, g->config.V * sizeof *logits, cudaMemcpyDeviceToHost, g->stream));
+    const GptConfig *c = &g->config;
+    const size_t C = c->C, V = c->V, Vp = gpt_padded_vocab(c);
+    const float *bias = params_of(g, 0).headb;
+    product(g, false, true, 1, Vp, C, (const X *)g->lnf + row * C, C, head_weight(weights_of(g, (X *)g->weights, 0)), C,
+            0, g->row_logits, Vp);
+    if (bias != NULL || c->softcap != GPT_SOFTCAP_NONE)
+        with_softcap(g, [&](auto CAP) {
+            cuda_launch(finish_logits_kernel<CAP>, cuda_blocks(V, THREADS), THREADS, 0, g->stream, g->row_logits, bias,
+                        V, (float)c->softcap_limit);
+        });
+    CUDA_CHECK(cudaMemcpyAsync(logits, g->row_logits, V * sizeof *logits, cudaMemcpyDeviceToHost, g->stream));
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
 }
 
@@ -1019,29 +1432,87 @@ template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
  * The whole model
  */
 
-/* The outputs and parameters of the LayerNorm that reads the stream after layer `layer`: the next layer's, or the final
- * one. */
+/* The outputs and parameters of the norm that reads the stream after layer `layer`: the next layer's, or the final one. */
 template <class X> struct NextNorm {
     X *out;
     float *mean, *rstd, *residual;
-    const float *gain, *bias;
+    Norm norm;
 };
 
 template <class X> static NextNorm<X> norm_after(const Gpt *g, size_t layer, size_t row)
 {
     const size_t next = layer + 1;
     if (next == g->config.L) {
-        const Weights<float> w = params_of(g, 0);
-        return {(X *)g->lnf + row * g->config.C,
-                g->lnf_mean + row,
-                g->lnf_rstd + row,
-                g->residual_final + row * g->config.C,
-                w.lnfw,
-                w.lnfb};
+        const Weights<float> p = params_of(g, 0);
+        return {(X *)g->lnf + row * g->config.C, g->lnf_mean + row, g->lnf_rstd + row,
+                g->residual_final + row * g->config.C, norm_of(g, p.lnfw, p.lnfb)};
     }
     const Activations<X> a = activations_of<X>(g, next, row);
-    const Weights<float> w = params_of(g, next);
-    return {a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, w.ln1w, w.ln1b};
+    const Weights<float> p = params_of(g, next);
+    return {a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, norm_of(g, p.ln1w, p.ln1b)};
+}
+
+/* n further into an array, if there is one. */
+template <class X> static X *beyond(X *x, size_t n) { return x != NULL ? x + n : NULL; }
+
+/* qkv (rows,S) = ln1 (rows,C) times the one matrix or the two that give queries, keys and values, + bias */
+template <class X>
+static void qkv_forward(Gpt *g, X *qkv, const X *ln1, const Weights<X> &w, const Weights<float> &p, size_t rows)
+{
+    const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
+    X *none = NULL;
+    if (w.qkvw != NULL) {
+        linear_forward<X>(g, qkv, S, none, ln1, {w.qkvw, w.qkvb, p.qkvb}, rows, C, S);
+        return;
+    }
+    linear_forward<X>(g, qkv, S, none, ln1, {w.qw, w.qkvb, p.qkvb}, rows, C, C);
+    linear_forward<X>(g, qkv + C, S, none, ln1, {w.kvw, beyond(w.qkvb, C), beyond(p.qkvb, C)}, rows, C, S - C);
+}
+
+template <class X>
+static void qkv_backward(Gpt *g, X *dln1, const X *dqkv, const X *ln1, const Weights<X> &w, const Weights<float> &dw,
+                         size_t rows, bool first)
+{
+    const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
+    if (w.qkvw != NULL) {
+        linear_backward_input(g, dln1, dqkv, S, w.qkvw, rows, C, S, true);
+        linear_backward_weight(g, dw.qkvw, dqkv, S, ln1, rows, C, S, first);
+    } else {
+        linear_backward_input(g, dln1, dqkv, S, w.qw, rows, C, C, true);
+        linear_backward_input(g, dln1, dqkv + C, S, w.kvw, rows, C, S - C, false);
+        linear_backward_weight(g, dw.qw, dqkv, S, ln1, rows, C, C, first);
+        linear_backward_weight(g, dw.kvw, dqkv + C, S, ln1, rows, C, S - C, first);
+    }
+    bias_backward(g, dw.qkvb, dqkv, rows, S, first);
+}
+
+/* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C) */
+template <class X>
+static void fc_forward(Gpt *g, const Activations<X> &a, const Weights<X> &w, const Weights<float> &p, size_t rows)
+{
+    const size_t C = g->config.C, F = g->config.F, width = gpt_fc_width(&g->config);
+    if (!gpt_is_gated(&g->config)) {
+        linear_forward<X>(g, a.fc, F, a.act, a.ln2, {w.fcw, w.fcb, p.fcb}, rows, C, F);
+        return;
+    }
+    product(g, false, true, rows, width, C, (const X *)a.ln2, C, (const X *)w.fcw, C, 0, a.fc, width);
+    gate_forward(g, a.act, a.fc, p.fcb, rows, F);
+}
+
+/* dfc (rows, F or 2F), the gradient of fc, from dout (rows,C), that of the MLP's output */
+template <class X>
+static void fc_backward(Gpt *g, X *dfc, const X *dout, const Activations<X> &a, const Weights<X> &w, size_t rows)
+{
+    const size_t C = g->config.C, F = g->config.F, width = gpt_fc_width(&g->config);
+    const X *weight = w.fcprojw;
+    if (fuses_gelu<X>(g) &&
+        product(g, false, false, rows, F, C, dout, C, weight, F, 0, dfc, F, LT_GELU_SLOPE, NULL, a.fc))
+        return;
+    product(g, false, false, rows, F, C, dout, C, weight, F, 0, dfc, width);
+    if (gpt_is_gated(&g->config))
+        gate_backward(g, dfc, (const X *)a.fc, rows, F);
+    else
+        apply_epilogue(g, dfc, F, NULL, (X *)NULL, (const X *)a.fc, rows, F);
 }
 
 /* Layer `layer` on `rows` rows from `row` on: the whole batch or, when decoding, one row, its position. Its residual
@@ -1053,20 +1524,21 @@ template <class X> static void block_forward(Gpt *g, size_t layer, size_t row, s
     const Weights<X> w = weights_of(g, (X *)g->weights, layer);
     const Activations<X> a = activations_of<X>(g, layer, row);
     X *delta = (X *)g->narrow, *none = NULL;
-    linear_forward<X>(g, a.qkv, none, a.ln1, {w.qkvw, w.qkvb, p.qkvb}, rows, C, 3 * C);
+    qkv_forward(g, a.qkv, (const X *)a.ln1, w, p, rows);
+    heads_forward(g, a, p, rows, decode ? 1 : g->T, row);
     if (decode)
         attention_decode(g, a.att, activations_of<X>(g, layer, 0).qkv, row);
     else
         attention_forward(g, a.att, a.att_lse, a.qkv);
-    linear_forward<X>(g, delta, none, a.att, {w.attprojw, w.attprojb, p.attprojb}, rows, C, C);
-    layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta, p.ln2w, p.ln2b, rows, C);
-    linear_forward<X>(g, a.fc, a.act, a.ln2, {w.fcw, w.fcb, p.fcb}, rows, C, 4 * C);
+    linear_forward<X>(g, delta, C, none, a.att, {w.attprojw, w.attprojb, p.attprojb}, rows, C, C);
+    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta, norm_of(g, p.ln2w, p.ln2b),
+                    rows, C);
+    fc_forward(g, a, w, p, rows);
     if (again)
         return;
     const NextNorm<X> next = norm_after<X>(g, layer, row);
-    linear_forward<X>(g, delta, none, a.act, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, 4 * C, C);
-    layernorm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta, next.gain, next.bias,
-                         rows, C);
+    linear_forward<X>(g, delta, C, none, a.act, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, g->config.F, C);
+    norm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta, next.norm, rows, C);
 }
 
 /* Tokens on the device -> residual stream, ln1 of layer 0. */
@@ -1075,8 +1547,15 @@ template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, siz
     const size_t C = g->config.C;
     const Weights<float> p = params_of(g, 0);
     const Activations<X> a = activations_of<X>(g, 0, row);
-    embedding_forward(g, a.residual, g->tokens, &p, rows, T, row, C);
-    layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, rows, C);
+    if (g->config.embed_norm == GPT_EMBED_NORM_ON) {
+        float *embedded = g->embedded + row * C;
+        embedding_forward(g, embedded, g->tokens, &p, rows, T, row, C);
+        norm_forward<float>(g, a.residual, g->embedded_mean + row, g->embedded_rstd + row, NULL, embedded, NULL,
+                            norm_of(g, p.embedw, p.embedb), rows, C);
+    } else {
+        embedding_forward(g, a.residual, g->tokens, &p, rows, T, row, C);
+    }
+    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(g, p.ln1w, p.ln1b), rows, C);
 }
 
 /* Recomputes what the forward pass has not kept of layer `layer`. */
@@ -1087,13 +1566,13 @@ template <class X> static void recompute(Gpt *g, size_t layer)
     const Activations<X> a = activations_of<X>(g, layer, 0);
     if (g->setup.recompute == GPT_RECOMPUTE_NOTHING || layer + 1 == g->config.L) /* the last layer's are still there */
         return;
-    layernorm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R, C);
+    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(g, p.ln1w, p.ln1b), R, C);
     if (g->setup.recompute == GPT_RECOMPUTE_LAYERS) {
         block_forward<X>(g, layer, 0, R, false, true);
         return;
     }
-    layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, p.ln2w, p.ln2b, R, C);
-    activation_forward<X>(g, a.act, a.fc, R * 4 * C);
+    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, norm_of(g, p.ln2w, p.ln2b), R, C);
+    activation_forward<X>(g, a.act, a.fc, R, g->config.F);
 }
 
 /* Where dresidual is rounded to; NULL if it is in X already. */
@@ -1105,35 +1584,52 @@ template <class X> static X *rounded_apart(const Gpt *g)
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
 template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
 {
-    const size_t C = g->config.C, R = g->B * g->T;
+    const size_t C = g->config.C, F = g->config.F, fc_width = gpt_fc_width(&g->config), R = g->B * g->T;
     const Weights<float> p = params_of(g, layer), dw = grads_of(g, layer);
     const Weights<X> w = weights_of(g, (X *)g->weights, layer);
     const Activations<X> a = activations_of<X>(g, layer, 0);
-    const X *none = NULL, *dres = (const X *)g->dresidual_rounded;
+    const X *dres = (const X *)g->dresidual_rounded;
     X *narrow = (X *)g->narrow, *wide = (X *)g->wide;
     recompute<X>(g, layer);
 
-    linear_backward_input(g, wide, dres, w.fcprojw, (const X *)a.fc, R, 4 * C, C);
-    linear_backward_weight(g, dw.fcprojw, dres, a.act, R, 4 * C, C, first);
+    fc_backward(g, wide, dres, a, w, R);
+    linear_backward_weight<X>(g, dw.fcprojw, dres, C, a.act, R, F, C, first);
 
-    linear_backward_input(g, narrow, wide, w.fcw, none, R, C, 4 * C);
-    linear_backward_weight(g, dw.fcw, wide, a.ln2, R, C, 4 * C, first);
-    bias_backward(g, dw.fcb, wide, R, 4 * C, first);
-    layernorm_backward<X>(
-        g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd, p.ln2w, false}, dw.ln2w,
-        dw.ln2b, dw.attprojb, R, C, first);
+    linear_backward_input<X>(g, narrow, wide, fc_width, w.fcw, R, C, fc_width, true);
+    linear_backward_weight<X>(g, dw.fcw, wide, fc_width, a.ln2, R, C, fc_width, first);
+    bias_backward(g, dw.fcb, wide, R, fc_width, first);
+    norm_backward<X>(g,
+                     {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
+                      norm_of(g, p.ln2w, p.ln2b), false},
+                     dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
-    linear_backward_input(g, narrow, dres, w.attprojw, none, R, C, C);
-    linear_backward_weight(g, dw.attprojw, dres, a.att, R, C, C, first);
+    linear_backward_input<X>(g, narrow, dres, C, w.attprojw, R, C, C, true);
+    linear_backward_weight<X>(g, dw.attprojw, dres, C, a.att, R, C, C, first);
 
     attention_backward(g, wide, narrow, &a);
+    heads_backward(g, wide, a, p, dw, first);
 
-    linear_backward_input(g, narrow, wide, w.qkvw, none, R, C, 3 * C);
-    linear_backward_weight(g, dw.qkvw, wide, a.ln1, R, C, 3 * C, first);
-    bias_backward(g, dw.qkvb, wide, R, 3 * C, first);
-    layernorm_backward<X>(
-        g, {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd, p.ln1w, false}, dw.ln1w,
-        dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
+    qkv_backward(g, narrow, (const X *)wide, (const X *)a.ln1, w, dw, R, first);
+    norm_backward<X>(g,
+                     {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd,
+                      norm_of(g, p.ln1w, p.ln1b), false},
+                     dw.ln1w, dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
+}
+
+/* From dresidual, the gradient of the stem's output, which becomes that of the embeddings' sum. */
+static void stem_backward(Gpt *g, bool first)
+{
+    const GptConfig *c = &g->config;
+    const size_t C = c->C, R = g->B * g->T;
+    const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
+    if (c->embed_norm == GPT_EMBED_NORM_ON)
+        norm_backward<float>(g,
+                             {g->dresidual, NULL, g->dresidual, g->embedded, g->embedded_mean, g->embedded_rstd,
+                              norm_of(g, p.embedw, p.embedb), true},
+                             dw.embedw, dw.embedb, NULL, R, C, first);
+    if (first && c->head != GPT_TIED)
+        CUDA_CHECK(cudaMemsetAsync(dw.wte, 0, c->V * C * sizeof *dw.wte, g->stream));
+    embedding_backward(g, &dw, g->dresidual, c, g->B, g->T, first);
 }
 
 template <class X> static void forward(Gpt *g)
@@ -1147,15 +1643,15 @@ template <class X> static void forward(Gpt *g)
 template <class X> static void backward(Gpt *g, float scale, bool first)
 {
     const size_t C = g->config.C, L = g->config.L, R = g->B * g->T;
-    const Weights<float> dw = grads_of(g, 0);
+    const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
     classifier<X>(g, scale, true, first);
-    layernorm_backward<X>(g,
-                          {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
-                           g->lnf_rstd, params_of(g, 0).lnfw, true},
-                          dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
+    norm_backward<X>(g,
+                     {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
+                      g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), true},
+                     dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
     for (size_t layer = L; layer-- > 0;)
         block_backward<X>(g, layer, first);
-    embedding_backward(g, &dw, g->dresidual, &g->config, g->B, g->T, first);
+    stem_backward(g, first);
 }
 
 /* One of three passes, replayed if its shape has been seen before. */
@@ -1314,11 +1810,12 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const bool is_bf16 = s->dtype == GPT_BF16;
     const double C = (double)c->C, R = (double)s->B * (double)s->T, LR = (double)c->L * R, NH = (double)c->NH;
     const double most_rows = (double)classifier_rows(c), Vp = (double)gpt_padded_vocab(c);
-    const double arena = (double)g->table.arena_size;
+    const double arena = (double)g->table.arena_size, embedded = c->embed_norm == GPT_EMBED_NORM_ON ? R : 0;
     Activations<void> *a = &g->acts;
     std::vector<Buffer> list;
     const auto floats = [&](float **place, double n, const char *what) {
-        list.push_back({(void **)place, n * sizeof(float), what});
+        if (n > 0)
+            list.push_back({(void **)place, n * sizeof(float), what});
     };
     const auto elements = [&](void **place, double n, const char *what) {
         list.push_back({place, n * (is_bf16 ? sizeof(bf16) : sizeof(float)), what});
@@ -1333,12 +1830,17 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const auto keep = [&](void *place, bool in_fp32, double n, GptRecompute again) {
         const double rows = s->recompute >= again ? R : LR, bytes = in_fp32 || !is_bf16 ? sizeof(float) : sizeof(bf16);
         const double least = place == &a->qkv ? (double)c->L * (double)s->T : 0; /* of a sequence, see activations_of */
-        list.push_back({(void **)place, std::max(rows, least) * n * bytes, "activations"});
+        if (n > 0)
+            list.push_back({(void **)place, std::max(rows, least) * n * bytes, "activations"});
     };
     typedef void X;
 #define BUFFER(member, type, n, again) keep(&a->member, std::is_same<type, float>::value, (double)(n), again);
     GPT_ACTIVATION_BUFFERS(BUFFER)
 #undef BUFFER
+    floats(&g->embedded, embedded * C, "activations");
+    floats(&g->embedded_mean, embedded, "activations");
+    floats(&g->embedded_rstd, embedded, "activations");
+    floats(&g->rotary, (double)gpt_rotary_size(c, s->T), "rotary positions");
     floats(&g->residual_final, R * C, "activations");
     elements(&g->lnf, R * C, "activations");
     floats(&g->lnf_mean, R, "activations");
@@ -1358,9 +1860,9 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     floats(&g->dresidual, R * C, "gradients of activations");
     if (is_bf16)
         elements(&g->dresidual_rounded, R * C, "gradients of activations");
-    elements(&g->wide, R * 4 * C, "gradients of activations");
+    elements(&g->wide, R * (double)std::max(gpt_qkv_width(c), gpt_fc_width(c)), "gradients of activations");
     floats(&g->att_scratch, attention_scratch(c, s), "gradients of attention");
-    floats(&g->partial_sums, (double)PARTS_MOST * 4 * C, "partial sums");
+    floats(&g->partial_sums, (double)partial_floats(c), "partial sums");
     integers(&g->row_order, R);
     integers(&g->runs, 2 * (double)runs_most(c, s->B * s->T));
     integers(&g->long_runs, 2 * (double)long_runs_most(s->B * s->T));
@@ -1371,7 +1873,7 @@ size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup)
 {
     Gpt g = {};
     Error ignored;
-    g.config = *config;
+    g.config = gpt_resolve(config);
     g.setup = *setup;
     if (gpt_table_make(config, &g.table, &ignored) != 0)
         return SIZE_MAX;
@@ -1393,11 +1895,11 @@ static cudaDeviceProp device_properties()
 static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 {
     const size_t C = c->C, HS = C / c->NH, own = 1024, shared = device_properties().sharedMemPerBlockOptin - own;
-    const size_t by_8 = LAYERNORM_WIDE_THREADS * 8 * layernorm_wide_packs<8>();
-    const size_t others = LAYERNORM_WIDE_THREADS * layernorm_wide_packs<1>();
+    const size_t by_8 = NORM_WIDE_THREADS * 8 * norm_wide_packs<8>();
+    const size_t others = NORM_WIDE_THREADS * norm_wide_packs<1>();
     if (C > (C % 8 == 0 ? by_8 : others))
-        return error_set(e, "a width of %zu: the GPU's LayerNorm takes at most %zu in multiples of 8, else %zu", C,
-                         by_8, others);
+        return error_set(e, "a width of %zu: the GPU's norm takes at most %zu in multiples of 8, else %zu", C, by_8,
+                         others);
     if (dtype != GPT_BF16 && (!attention_fp32_takes(HS) || attention_fp32_shared(HS) > shared))
         return error_set(e, "heads of %zu channels: this GPU's attention takes fewer in %s", HS,
                          gpt_dtype_names[dtype]);
@@ -1438,6 +1940,10 @@ static int make_buffers(Gpt *g, Error *e)
     CUDA_CHECK(cudaMemsetAsync(g->params, 0, arena, g->stream)); /* the vocabulary's padding stays 0 */
     if (g->grads != NULL)
         CUDA_CHECK(cudaMemsetAsync(g->grads, 0, arena, g->stream));
+    std::vector<float> rotary(gpt_rotary_size(&g->config, g->setup.T));
+    gpt_rotary_fill(&g->config, g->setup.T, rotary.data());
+    if (!rotary.empty())
+        CUDA_CHECK(cudaMemcpy(g->rotary, rotary.data(), rotary.size() * sizeof(float), cudaMemcpyHostToDevice));
     g->host_tokens = (int32_t *)malloc(R * sizeof *g->host_tokens);
     return g->host_tokens != NULL && staging_create(&g->staging, staging_capacity(&g->config, R))
                ? 0
@@ -1452,7 +1958,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     Gpt *g = new (std::nothrow) Gpt();
     if (g == NULL)
         return error_set(e, "out of memory");
-    g->config = *config;
+    g->config = gpt_resolve(config);
     g->setup = *setup;
     g->params_version = 1; /* nothing has been rounded yet */
     g->device_major = device_properties().major;

@@ -16,6 +16,12 @@ typedef enum {
     ROLE_COUNT
 } TensorRole;
 
+/* A distribution of initial values: normal, or uniform with the same mean and standard deviation. */
+typedef struct TensorInit {
+    double mean, std;
+    bool uniform;
+} TensorInit;
+
 /*
  * One row of the tensor table: one parameter of the model. It drives allocation, initialisation, checkpoints,
  * optimizer groups, logging and tests. In memory a tensor is rows x cols, row-major, F32, contiguous, at `offset`
@@ -29,7 +35,7 @@ typedef struct Tensor {
     size_t cols;     /* fan-in */
     size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, otherwise 1 */
     bool transposed; /* files hold cols x rows (Hugging Face's Conv1D) */
-    double init_mean, init_std;
+    TensorInit init;
     size_t offset; /* floats */
 } Tensor;
 

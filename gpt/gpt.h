@@ -21,54 +21,147 @@ extern "C" {
  * gpt_config.c: what a model is
  */
 
-/* The MLP's nonlinearities: constant, function in both twins (<function>_slope is its derivative), the option's value,
- * Hugging Face's names for it. GELU is its tanh form, as in GPT-2; the squared ReLU is that of So et al. 2021 (Primer). */
+/*
+ * The choices, as lists: constant, the option's value (which is the value in config.json too, unless another follows).
+ * The first of each is classic GPT-2's (Radford et al. 2019).
+ */
 /* clang-format off */
+/* How tokens know their position. Rotary (Su et al. 2021): channel i of a head's q and k is paired with i + HS/2 and turned
+ * by position x base^(-2i/HS), as in Llama; half: as in modded-nanogpt, the first HS/4 pairs by
+ * -position x base^(-i/(HS/4 - 1)), the others not at all. */
+#define GPT_POSITION_FORMS(A) \
+    A(GPT_LEARNED,      "learned") \
+    A(GPT_ROTARY,       "rotary") \
+    A(GPT_ROTARY_HALF,  "rotary-half") \
+    A(GPT_NO_POSITIONS, "none")
+
+/* LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019); without gain RMSNorm has no parameters. */
+#define GPT_NORMS(A) \
+    A(GPT_LAYERNORM,         "layernorm") \
+    A(GPT_LAYERNORM_NO_BIAS, "layernorm-no-bias") \
+    A(GPT_RMSNORM,           "rmsnorm") \
+    A(GPT_RMSNORM_NO_GAIN,   "rmsnorm-no-gain")
+
+#define GPT_EMBED_NORMS(A) \
+    A(GPT_EMBED_NORM_OFF, "off") \
+    A(GPT_EMBED_NORM_ON,  "on")
+
+/* RMSNorm of each head's q and k, before any rotation (Dehghani et al. 2023); gain: HS of q and HS of k, as in Qwen3. */
+#define GPT_QK_NORMS(A) \
+    A(GPT_QK_NORM_OFF,  "off") \
+    A(GPT_QK_NORM_ON,   "on") \
+    A(GPT_QK_NORM_GAIN, "gain")
+
+#define GPT_ATTENTION_BIASES(A) \
+    A(GPT_ATTENTION_BIAS_ALL,  "all") \
+    A(GPT_ATTENTION_BIAS_QKV,  "qkv") \
+    A(GPT_ATTENTION_BIAS_NONE, "none")
+
+#define GPT_MLP_BIASES(A) \
+    A(GPT_MLP_BIAS_ON,  "on") \
+    A(GPT_MLP_BIAS_OFF, "off")
+
+/* The MLP's nonlinearity. Then come another name for it in config.json, its function in both twins (<function>_slope is the
+ * derivative), and whether it is applied to one half of the MLP's channels and multiplies the other. GELU is its tanh form,
+ * as in GPT-2; the squared ReLU is that of So et al. 2021 (Primer), SwiGLU that of Shazeer 2020. */
 #define GPT_ACTIVATIONS(A) \
-    A(GPT_GELU,       gelu,       "gelu",       "gelu_new", "gelu_pytorch_tanh") \
-    A(GPT_GELU_EXACT, gelu_exact, "gelu-exact", "gelu",     "gelu_python") \
-    A(GPT_RELU2,      relu2,      "relu2",      "relu2",    "relu2") \
-    A(GPT_SILU,       silu,       "silu",       "silu",     "swish")
+    A(GPT_GELU,       "gelu",       "gelu_new", "gelu_pytorch_tanh", gelu,       false) \
+    A(GPT_GELU_EXACT, "gelu-exact", "gelu",     "gelu_python",       gelu_exact, false) \
+    A(GPT_RELU2,      "relu2",      "relu2",    "relu2",             relu2,      false) \
+    A(GPT_SILU,       "silu",       "silu",     "swish",             silu,       false) \
+    A(GPT_SWIGLU,     "swiglu",     "swiglu",   "swiglu",            silu,       true)
+
+/* The classifier: the token embedding itself, or a matrix of its own. */
+#define GPT_HEADS(A) \
+    A(GPT_TIED,        "tied") \
+    A(GPT_UNTIED,      "untied") \
+    A(GPT_UNTIED_BIAS, "untied-bias")
+
+/* Of logits z to +-c: c tanh(z/c), as in Gemma 2, or c z / sqrt(z^2 + c^2), as in modded-nanogpt. */
+#define GPT_SOFTCAPS(A) \
+    A(GPT_SOFTCAP_NONE, "none") \
+    A(GPT_SOFTCAP_TANH, "tanh") \
+    A(GPT_SOFTCAP_SQRT, "sqrt")
+
+/* Initialisations; see gpt_init.c. */
+#define GPT_INITS(A) \
+    A(GPT_INIT_GPT2,      "gpt2") \
+    A(GPT_INIT_NORMAL,    "normal") \
+    A(GPT_INIT_RECORD_2,  "record-2") \
+    A(GPT_INIT_RECORD_5,  "record-5") \
+    A(GPT_INIT_TRACK3,    "track3") \
+    A(GPT_INIT_TRACK3_P,  "track3-p") \
+    A(GPT_INIT_TRACK3_H,  "track3-h") \
+    A(GPT_INIT_TRACK3_HG, "track3-hg")
 /* clang-format on */
 
 #define GPT_CONSTANT(constant, ...) constant,
+typedef enum { GPT_POSITION_FORMS(GPT_CONSTANT) GPT_POSITION_COUNT } GptPositions;
+typedef enum { GPT_NORMS(GPT_CONSTANT) GPT_NORM_COUNT } GptNorm;
+typedef enum { GPT_EMBED_NORMS(GPT_CONSTANT) GPT_EMBED_NORM_COUNT } GptEmbedNorm;
+typedef enum { GPT_QK_NORMS(GPT_CONSTANT) GPT_QK_NORM_COUNT } GptQkNorm;
+typedef enum { GPT_ATTENTION_BIASES(GPT_CONSTANT) GPT_ATTENTION_BIAS_COUNT } GptAttentionBias;
+typedef enum { GPT_MLP_BIASES(GPT_CONSTANT) GPT_MLP_BIAS_COUNT } GptMlpBias;
 typedef enum { GPT_ACTIVATIONS(GPT_CONSTANT) GPT_ACTIVATION_COUNT } GptActivation;
+typedef enum { GPT_HEADS(GPT_CONSTANT) GPT_HEAD_COUNT } GptHead;
+typedef enum { GPT_SOFTCAPS(GPT_CONSTANT) GPT_SOFTCAP_COUNT } GptSoftcap;
+typedef enum { GPT_INITS(GPT_CONSTANT) GPT_INIT_COUNT } GptInit;
 #undef GPT_CONSTANT
 
 /*
- * Every field of a model's configuration, of which classic GPT-2 (Radford et al. 2019: learned positions, pre-LayerNorm
- * with bias, tied head) has the first choice. From this list come GptConfig and the table gpt_fields, which drives the
- * options that override a preset, the refusal of options that contradict a checkpoint, config.json, run.json, the banner
- * and the metadata of reference files.
+ * Every field of a model's configuration. From this list come GptConfig and the table gpt_fields, which drives the options
+ * that override a preset, the refusal of options that contradict a checkpoint, config.json, run.json, the banner and the
+ * metadata of reference files. A configuration of the first five alone is classic GPT-2: 0 is the default of all others,
+ * which gpt_resolve fills in.
  *
- *          member      option        key in config.json    most      help
+ *          member           option             key in config.json     least  most  help
  */
 /* clang-format off */
-#define GPT_CONFIG(SIZE, CHOICE) \
-    SIZE(   L,          "layers",     "n_layer",            1 << 12,  "transformer blocks; this and the options below override the preset") \
-    SIZE(   NH,         "heads",      "n_head",             1 << 20,  "attention heads; must divide --width") \
-    SIZE(   C,          "width",      "n_embd",             1 << 20,  "channels of the residual stream") \
-    SIZE(   V,          "vocab",      "vocab_size",         1 << 24,  "vocabulary size: 256 for bytes, 50257 for GPT-2") \
-    SIZE(   T,          "seq-len",    "n_positions",        1 << 24,  "tokens per sequence") \
-    CHOICE( activation, "activation", "activation_function", GptActivation, "nonlinearity of the MLP")
+#define GPT_CONFIG(SIZE, CHOICE, NUMBER) \
+    SIZE(   L,               "layers",          "n_layer",             1, 1 << 12, "transformer blocks; this and the options below override the preset") \
+    SIZE(   NH,              "heads",           "n_head",              1, 1 << 20, "attention heads; must divide --width") \
+    SIZE(   C,               "width",           "n_embd",              1, 1 << 20, "channels of the residual stream") \
+    SIZE(   V,               "vocab",           "vocab_size",          1, 1 << 24, "vocabulary size: 256 for bytes, 50257 for GPT-2") \
+    SIZE(   T,               "seq-len",         "n_positions",         1, 1 << 24, "tokens per sequence") \
+    CHOICE( positions,       "positions",       "position_encoding",   GptPositions, "how tokens know their position") \
+    NUMBER( rotary_base,     "rotary-base",     "rope_theta",          1, 1e12, "base of rotary positions' wavelengths [10000; rotary-half: 1024]") \
+    CHOICE( norm,            "norm",            "norm",                GptNorm, "of the residual stream, where a layer reads it") \
+    NUMBER( norm_eps,        "norm-eps",        "layer_norm_epsilon",  1e-12, 1, "added to what norms divide by, under the root [1e-5]") \
+    CHOICE( embed_norm,      "embed-norm",      "embedding_norm",      GptEmbedNorm, "norm of the embedding") \
+    SIZE(   KVH,             "kv-heads",        "num_key_value_heads", 0, 1 << 20, "heads of keys and values; each serves as many of --heads [--heads]") \
+    CHOICE( qk_norm,         "qk-norm",         "qk_norm",             GptQkNorm, "RMSNorm of each head's queries and keys, without or with gain") \
+    NUMBER( attention_scale, "attention-scale", "attention_scale",     1e-6, 1e6, "factor of the scores [1/sqrt(channels of a head)]") \
+    NUMBER( value_scale,     "value-scale",     "value_scale",         1e-6, 1e6, "factor of the values, which scales what attention adds [1]") \
+    CHOICE( attention_bias,  "attention-bias",  "attention_bias",      GptAttentionBias, "which of attention's matrices have biases") \
+    SIZE(   F,               "mlp-width",       "n_inner",             0, 1 << 22, "channels inside the MLP [4 x width; swiglu: 8/3 x width, up to a multiple of 8]") \
+    CHOICE( activation,      "activation",      "activation_function", GptActivation, "nonlinearity of the MLP") \
+    CHOICE( mlp_bias,        "mlp-bias",        "mlp_bias",            GptMlpBias, "biases of the MLP's matrices") \
+    CHOICE( head,            "head",            "head",                GptHead, "the classifier: the token embedding itself, or a matrix of its own") \
+    CHOICE( softcap,         "softcap",         "logit_softcap",       GptSoftcap, "how logits are kept within --softcap-limit") \
+    NUMBER( softcap_limit,   "softcap-limit",   "logit_softcap_limit", 1e-3, 1e6, "bound of the logits [15]") \
+    CHOICE( init,            "init",            "initialization",      GptInit, "what parameters are drawn from; records' by name")
 /* clang-format on */
 
 #define GPT_SIZE_MEMBER(member, ...) size_t member;
 #define GPT_CHOICE_MEMBER(member, option, key, type, help) type member;
+#define GPT_NUMBER_MEMBER(member, ...) double member;
 typedef struct GptConfig {
-    GPT_CONFIG(GPT_SIZE_MEMBER, GPT_CHOICE_MEMBER)
+    GPT_CONFIG(GPT_SIZE_MEMBER, GPT_CHOICE_MEMBER, GPT_NUMBER_MEMBER)
 } GptConfig;
 
 #define GPT_CONSTANT(member, ...) GPT_FIELD_##member,
-typedef enum { GPT_CONFIG(GPT_CONSTANT, GPT_CONSTANT) GPT_FIELDS } GptFieldId;
+typedef enum { GPT_CONFIG(GPT_CONSTANT, GPT_CONSTANT, GPT_CONSTANT) GPT_FIELDS } GptFieldId;
 #undef GPT_CONSTANT
 
+typedef enum { GPT_SIZE, GPT_CHOICE, GPT_NUMBER } GptFieldKind;
+
 typedef struct GptField {
+    GptFieldKind kind;  /* a size_t, an enum or a double */
     const char *symbol; /* the member's name: the argument of a size's option, and for banners */
     const char *option, *key, *help;
     size_t offset;                  /* in GptConfig */
-    size_t most;                    /* of a size, a size_t that is at least 1 */
-    const char *const *choices;     /* names of an enum's values 0, 1, ..; ends with NULL. A size has none */
+    double least, most;             /* of a size or number; where 0 is below `least`, it is a default's place */
+    const char *const *choices;     /* names of an enum's values 0, 1, ..; ends with NULL */
     const char *const (*stored)[2]; /* what config.json says of each, and another word for it */
 } GptField;
 extern const GptField gpt_fields[GPT_FIELDS];
@@ -88,17 +181,30 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
 /* A field's value as the option takes it, or with `stored` as config.json has it (without quotes). */
 void gpt_field_format(const GptField *field, const GptConfig *config, bool stored, char *to, size_t size);
 
-/* Sets a field from what gpt_field_format writes with `stored`; -1 if not a whole number or one of the choices. */
+/* Sets a field from what gpt_field_format writes with `stored`; -1 if not a number of its kind or one of the choices. */
 int gpt_field_restore(const GptField *field, const char *text, GptConfig *config);
 
-/* "L=5 NH=4 C=128 V=256 T=256", and any choices that are not classic. */
+/* "L=5 NH=4 C=128 V=256 T=256", and whatever is not as these five alone would have it. */
 void gpt_describe(const GptConfig *config, char *to, size_t size);
 
 /* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 if there is no such preset. */
 int gpt_preset(const char *name, GptConfig *config);
 
-/* Refuses sizes of 0, heads that do not divide the width, and sizes whose products overflow. */
+/* Refuses values out of range, sizes that do not divide each other, and fields that contradict each other. */
 int gpt_config_check(const GptConfig *config, Error *e);
+
+/* The configuration with every 0 that stands for a default replaced by it (unless no part of the model uses the field). What
+ * is declared `inline` below, and rotary positions, want it resolved; everything else does it itself. */
+GptConfig gpt_resolve(const GptConfig *config);
+
+/* Whether the MLP has two halves, one of which multiplies the other. */
+bool gpt_is_gated(const GptConfig *config);
+
+/* Channels of a head; of all heads' keys; of a row of queries, keys and values; of the MLP before its nonlinearity. */
+static inline size_t gpt_head_size(const GptConfig *c) { return c->C / c->NH; }
+static inline size_t gpt_key_width(const GptConfig *c) { return c->KVH * gpt_head_size(c); }
+static inline size_t gpt_qkv_width(const GptConfig *c) { return c->C + 2 * gpt_key_width(c); }
+static inline size_t gpt_fc_width(const GptConfig *c) { return (gpt_is_gated(c) ? 2 : 1) * c->F; }
 
 /* --------------------------------------------------------------------------------------------------------------
  * gpt_table.c: its parameters
@@ -106,46 +212,67 @@ int gpt_config_check(const GptConfig *config, Error *e);
 
 /*
  * Every parameter, in arena order: by kind, then by layer, so that matrices of one shape lie at a constant stride. c is
- * the configuration; a parameter with 0 rows is absent.
+ * the resolved configuration; a parameter with 0 rows is absent. Queries, keys and values are one matrix, or two where
+ * keys and values have fewer heads; the two halves of a gated MLP are one.
  *
- * member       Hugging Face's name    role                    rows   cols  blocks  mean  std of a draw   in each  stored
- *                                                             (fan-out, fan-in)                          layer    transposed
+ * member       Hugging Face's name    role                    rows, cols (fan-out, fan-in)             blocks  in each  stored
+ *                                                                                                              layer    transposed
  */
 /* clang-format off */
 #define GPT_PARAMETERS(P) \
-    P(wte,      "wte.weight",         ROLE_TOKEN_EMBEDDING,    c->V,     c->C,     1, 0, 0.02,            false, false) \
-    P(wpe,      "wpe.weight",         ROLE_POSITION_EMBEDDING, c->T,     c->C,     1, 0, 0.02,            false, false) \
-    P(qkvw,     "attn.c_attn.weight", ROLE_HIDDEN_MATRIX,      3 * c->C, c->C,     3, 0, 0.02,            true,  true)  \
-    P(attprojw, "attn.c_proj.weight", ROLE_HIDDEN_MATRIX,      c->C,     c->C,     1, 0, GPT_RESIDUAL_STD, true, true)  \
-    P(fcw,      "mlp.c_fc.weight",    ROLE_HIDDEN_MATRIX,      4 * c->C, c->C,     1, 0, 0.02,            true,  true)  \
-    P(fcprojw,  "mlp.c_proj.weight",  ROLE_HIDDEN_MATRIX,      c->C,     4 * c->C, 1, 0, GPT_RESIDUAL_STD, true, true)  \
-    P(ln1w,     "ln_1.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               true,  false) \
-    P(ln1b,     "ln_1.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
-    P(qkvb,     "attn.c_attn.bias",   ROLE_BIAS,               1,        3 * c->C, 1, 0, 0,               true,  false) \
-    P(attprojb, "attn.c_proj.bias",   ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
-    P(ln2w,     "ln_2.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               true,  false) \
-    P(ln2b,     "ln_2.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
-    P(fcb,      "mlp.c_fc.bias",      ROLE_BIAS,               1,        4 * c->C, 1, 0, 0,               true,  false) \
-    P(fcprojb,  "mlp.c_proj.bias",    ROLE_BIAS,               1,        c->C,     1, 0, 0,               true,  false) \
-    P(lnfw,     "ln_f.weight",        ROLE_GAIN,               1,        c->C,     1, 1, 0,               false, false) \
-    P(lnfb,     "ln_f.bias",          ROLE_BIAS,               1,        c->C,     1, 0, 0,               false, false)
+    P(wte,      "wte.weight",         ROLE_TOKEN_EMBEDDING,    c->V,                       c->C,             1, false, false) \
+    P(wpe,      "wpe.weight",         ROLE_POSITION_EMBEDDING, GPT_IF(positions, c->T),    c->C,             1, false, false) \
+    P(qkvw,     "attn.c_attn.weight", ROLE_HIDDEN_MATRIX,      GPT_IF(one_qkv, 3 * c->C),  c->C,             3, true,  true)  \
+    P(qw,       "attn.c_q.weight",    ROLE_HIDDEN_MATRIX,      GPT_IF(two_qkv, c->C),      c->C,             1, true,  true)  \
+    P(kvw,      "attn.c_kv.weight",   ROLE_HIDDEN_MATRIX,      GPT_IF(two_qkv, 2 * gpt_key_width(c)), c->C,  2, true,  true)  \
+    P(attprojw, "attn.c_proj.weight", ROLE_HIDDEN_MATRIX,      c->C,                       c->C,             1, true,  true)  \
+    P(fcw,      "mlp.c_fc.weight",    ROLE_HIDDEN_MATRIX,      gpt_fc_width(c),            c->C,             gpt_is_gated(c) ? 2 : 1, true, true) \
+    P(fcprojw,  "mlp.c_proj.weight",  ROLE_HIDDEN_MATRIX,      c->C,                       c->F,             1, true,  true)  \
+    P(headw,    "lm_head.weight",     ROLE_HEAD,               GPT_IF(head, c->V),         c->C,             1, false, false) \
+    P(embedw,   "ln_e.weight",        ROLE_GAIN,               GPT_IF(embed_gain, 1),      c->C,             1, false, false) \
+    P(embedb,   "ln_e.bias",          ROLE_BIAS,               GPT_IF(embed_bias, 1),      c->C,             1, false, false) \
+    P(ln1w,     "ln_1.weight",        ROLE_GAIN,               GPT_IF(gain, 1),            c->C,             1, true,  false) \
+    P(ln1b,     "ln_1.bias",          ROLE_BIAS,               GPT_IF(norm_bias, 1),       c->C,             1, true,  false) \
+    P(qkvb,     "attn.c_attn.bias",   ROLE_BIAS,               GPT_IF(qkv_bias, 1),        gpt_qkv_width(c), 1, true,  false) \
+    P(qgain,    "attn.q_norm.weight", ROLE_GAIN,               GPT_IF(qk_gain, 1),         gpt_head_size(c), 1, true,  false) \
+    P(kgain,    "attn.k_norm.weight", ROLE_GAIN,               GPT_IF(qk_gain, 1),         gpt_head_size(c), 1, true,  false) \
+    P(attprojb, "attn.c_proj.bias",   ROLE_BIAS,               GPT_IF(attproj_bias, 1),    c->C,             1, true,  false) \
+    P(ln2w,     "ln_2.weight",        ROLE_GAIN,               GPT_IF(gain, 1),            c->C,             1, true,  false) \
+    P(ln2b,     "ln_2.bias",          ROLE_BIAS,               GPT_IF(norm_bias, 1),       c->C,             1, true,  false) \
+    P(fcb,      "mlp.c_fc.bias",      ROLE_BIAS,               GPT_IF(mlp_bias, 1),        gpt_fc_width(c),  1, true,  false) \
+    P(fcprojb,  "mlp.c_proj.bias",    ROLE_BIAS,               GPT_IF(mlp_bias, 1),        c->C,             1, true,  false) \
+    P(lnfw,     "ln_f.weight",        ROLE_GAIN,               GPT_IF(gain, 1),            c->C,             1, false, false) \
+    P(lnfb,     "ln_f.bias",          ROLE_BIAS,               GPT_IF(norm_bias, 1),       c->C,             1, false, false) \
+    P(headb,    "lm_head.bias",       ROLE_BIAS,               GPT_IF(head_bias, 1),       c->V,             1, false, false)
 
-/* For the projections added to the residual stream (Radford et al. 2019, section 2.3). */
-#define GPT_RESIDUAL_STD (0.02 / sqrt(2.0 * (double)c->L))
+/* n rows where the model has the part, otherwise none. */
+#define GPT_IF(part, n) (GPT_IF_##part ? (n) : 0)
+#define GPT_IF_positions (c->positions == GPT_LEARNED)
+#define GPT_IF_one_qkv (c->KVH == c->NH)
+#define GPT_IF_two_qkv (c->KVH != c->NH)
+#define GPT_IF_head (c->head != GPT_TIED)
+#define GPT_IF_gain (c->norm != GPT_RMSNORM_NO_GAIN)
+#define GPT_IF_norm_bias (c->norm == GPT_LAYERNORM)
+#define GPT_IF_embed_gain (c->embed_norm == GPT_EMBED_NORM_ON && GPT_IF_gain)
+#define GPT_IF_embed_bias (c->embed_norm == GPT_EMBED_NORM_ON && GPT_IF_norm_bias)
+#define GPT_IF_qkv_bias (c->attention_bias != GPT_ATTENTION_BIAS_NONE)
+#define GPT_IF_qk_gain (c->qk_norm == GPT_QK_NORM_GAIN)
+#define GPT_IF_attproj_bias (c->attention_bias == GPT_ATTENTION_BIAS_ALL)
+#define GPT_IF_mlp_bias (c->mlp_bias == GPT_MLP_BIAS_ON)
+#define GPT_IF_head_bias (c->head == GPT_UNTIED_BIAS)
 /* clang-format on */
 
 #define GPT_CONSTANT(member, ...) GPT_##member,
 typedef enum { GPT_PARAMETERS(GPT_CONSTANT) GPT_PARAMETER_COUNT } GptParameter;
 #undef GPT_CONSTANT
 
-/* Of LayerNorm; of GELU's tanh form, sqrt(2/pi) and its cubic term, and of its exact form, 1/sqrt(2) and 1/sqrt(2 pi). */
-#define GPT_LAYERNORM_EPS 1e-5f
+/* Of GELU's tanh form, sqrt(2/pi) and its cubic term; of its exact form, 1/sqrt(2) and 1/sqrt(2 pi). */
 #define GPT_GELU_SCALE 0.7978845608028654f
 #define GPT_GELU_CUBE 0.044715f
 #define GPT_SQRT_HALF 0.7071067811865476f
 #define GPT_NORMAL_DENSITY 0.3989422804014327f
 
-/* Rows of wte and of logits are padded to a multiple of this. */
+/* Rows of wte and of the head, and logits, are padded to a multiple of this. */
 enum { GPT_VOCAB_PADDING = 64 };
 static inline size_t gpt_padded_vocab(const GptConfig *c)
 {
@@ -162,7 +289,7 @@ typedef struct GptTable {
     size_t count;    /* rows */
     Tensor *tensors; /* ordered by kind, then by layer */
     GptPlace places[GPT_PARAMETER_COUNT];
-    size_t arena_size; /* floats, padding included: after wte, up to a multiple of GPT_VOCAB_PADDING rows */
+    size_t arena_size; /* floats, padding included: of what has V rows or columns, up to GPT_VOCAB_PADDING's multiple */
     size_t parameters; /* floats, without padding */
 } GptTable;
 
@@ -174,20 +301,29 @@ typedef struct GptTable {
  */
 /* clang-format off */
 #define GPT_ACTIVATION_BUFFERS(A) \
-    A(residual,     float, c->C,     GPT_RECOMPUTES)        /* (R,C) the layer's input */ \
-    A(ln1,          X,     c->C,     GPT_RECOMPUTE_CHEAP)   /* (R,C) */ \
-    A(ln1_mean,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
-    A(ln1_rstd,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
-    A(qkv,          X,     3 * c->C, GPT_RECOMPUTE_LAYERS)  /* (R,3C) */ \
-    A(att,          X,     c->C,     GPT_RECOMPUTE_LAYERS)  /* (R,C) */ \
-    A(att_lse,      float, c->NH,    GPT_RECOMPUTE_LAYERS)  /* (B,NH,T) log of the softmax's denominator */ \
-    A(residual_mid, float, c->C,     GPT_RECOMPUTE_LAYERS)  /* (R,C) after attention */ \
-    A(ln2,          X,     c->C,     GPT_RECOMPUTE_CHEAP)   /* (R,C) */ \
-    A(ln2_mean,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
-    A(ln2_rstd,     float, 1,        GPT_RECOMPUTES)        /* (R) */ \
-    A(fc,           X,     4 * c->C, GPT_RECOMPUTE_LAYERS)  /* (R,4C) before the nonlinearity */ \
-    A(act,          X,     4 * c->C, GPT_RECOMPUTE_CHEAP)   /* (R,4C) after it */
+    A(residual,     float, c->C,             GPT_RECOMPUTES)       /* (R,C) the layer's input */ \
+    A(ln1,          X,     c->C,             GPT_RECOMPUTE_CHEAP)  /* (R,C) */ \
+    A(ln1_mean,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
+    A(ln1_rstd,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
+    A(qkv,          X,     gpt_qkv_width(c), GPT_RECOMPUTE_LAYERS) /* (R,C+2KVC) as attention reads them */ \
+    A(qk_hat,       X,     GPT_IF(qk_gain, c->C + gpt_key_width(c)), GPT_RECOMPUTE_LAYERS) /* normalised, before the gain */ \
+    A(qk_rstd,      float, c->qk_norm != GPT_QK_NORM_OFF ? c->NH + c->KVH : 0, GPT_RECOMPUTE_LAYERS) /* (R,NH+KVH) */ \
+    A(att,          X,     c->C,             GPT_RECOMPUTE_LAYERS) /* (R,C) */ \
+    A(att_lse,      float, c->NH,            GPT_RECOMPUTE_LAYERS) /* (B,NH,T) log of the softmax's denominator */ \
+    A(residual_mid, float, c->C,             GPT_RECOMPUTE_LAYERS) /* (R,C) after attention */ \
+    A(ln2,          X,     c->C,             GPT_RECOMPUTE_CHEAP)  /* (R,C) */ \
+    A(ln2_mean,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
+    A(ln2_rstd,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
+    A(fc,           X,     gpt_fc_width(c),  GPT_RECOMPUTE_LAYERS) /* (R,F) or (R,2F) before the nonlinearity */ \
+    A(act,          X,     c->F,             GPT_RECOMPUTE_CHEAP)  /* (R,F) after it */
 /* clang-format on */
+
+/* Floats of the table of rotary positions: cosine and sine of each of T positions and half a head's channels (T,HS/2,2). */
+size_t gpt_rotary_size(const GptConfig *config, size_t T);
+void gpt_rotary_fill(const GptConfig *config, size_t T, float *to);
+
+/* gpt_init.c: what a parameter is drawn from, by the configuration's initialisation. */
+TensorInit gpt_init_of(const GptConfig *config, GptParameter parameter);
 
 /* Builds the table of a checked configuration; the caller frees it with gpt_table_free (safe on a zeroed one). */
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);
@@ -199,10 +335,10 @@ size_t gpt_table_largest(const GptTable *table);
 /* The row called `name` (with or without "transformer." before it), or NULL. */
 const Tensor *gpt_table_find(const GptTable *table, const char *name);
 
-/* Draws tensor `index` from its row's N(mean, std); the same for any number of threads. */
+/* Draws tensor `index` as its row says; the same for any number of threads. */
 void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to);
 
-/* N of the FLOP formula 6N + 12LCT: parameters without the position embedding. */
+/* N of the FLOP formula 6N + 12LCT: parameters of products; an embedding that is only looked up is none. */
 size_t gpt_flop_parameters(const GptConfig *config);
 double gpt_flops_per_token(const GptConfig *config, size_t T);
 
@@ -217,7 +353,7 @@ typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradie
 typedef enum { GPT_FP32, GPT_TF32, GPT_BF16, GPT_DTYPES } GptDtype;
 extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 
-/* What the backward pass recomputes instead of reading from memory: nothing; the outputs of LayerNorm and GELU; every
+/* What the backward pass recomputes instead of reading from memory: nothing; the outputs of norms and activations; every
  * layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 GELU's output is
  * recomputed from its rounded input). The CPU has only the first. */
 typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
@@ -253,7 +389,7 @@ typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
 void gpt_read(const Gpt *gpt, GptArena arena, const Tensor *tensor, float *to);
 void gpt_write(Gpt *gpt, GptArena arena, const Tensor *tensor, const float *from);
 
-/* Draws every parameter from its row's N(mean, std); the same for any number of threads. */
+/* Draws every parameter as its row says; the same for any number of threads. */
 void gpt_init(Gpt *gpt, uint64_t seed);
 
 /* Runs the blocks over tokens (B,T), each below V, and keeps the activations for gpt_loss, gpt_logits, gpt_backward. */

@@ -17,7 +17,6 @@ typedef struct Kind {
     const char *name;
     TensorRole role;
     size_t rows, cols, blocks;
-    double init_mean, init_std;
     bool each_layer, transposed;
 } Kind;
 
@@ -30,7 +29,14 @@ static void list_kinds(const GptConfig *c, Kind kinds[GPT_PARAMETER_COUNT])
 
 static size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-static void add_tensor(GptTable *table, const Kind *kind, size_t layer)
+/* Floats after the last row of what has a row or a column for each token. */
+static size_t padding(GptParameter k, const GptConfig *c)
+{
+    const size_t rows = gpt_padded_vocab(c) - c->V;
+    return k == GPT_wte || k == GPT_headw ? rows * c->C : k == GPT_headb ? rows : 0;
+}
+
+static void add_tensor(GptTable *table, const GptConfig *c, GptParameter k, const Kind *kind, size_t layer)
 {
     Tensor *t = &table->tensors[table->count++];
     *t = (Tensor){.role = kind->role,
@@ -38,8 +44,7 @@ static void add_tensor(GptTable *table, const Kind *kind, size_t layer)
                   .cols = kind->cols,
                   .blocks = kind->blocks,
                   .transposed = kind->transposed,
-                  .init_mean = kind->init_mean,
-                  .init_std = kind->init_std,
+                  .init = gpt_init_of(c, k),
                   .offset = table->arena_size};
     if (kind->each_layer)
         snprintf(t->name, sizeof t->name, "h.%zu.%s", layer, kind->name);
@@ -49,23 +54,22 @@ static void add_tensor(GptTable *table, const Kind *kind, size_t layer)
     table->parameters += tensor_size(t);
 }
 
-int gpt_table_make(const GptConfig *config, GptTable *table, Error *e)
+int gpt_table_make(const GptConfig *unresolved, GptTable *table, Error *e)
 {
+    const GptConfig config = gpt_resolve(unresolved), *c = &config;
     Kind kinds[GPT_PARAMETER_COUNT];
-    list_kinds(config, kinds);
+    list_kinds(c, kinds);
     *table = (GptTable){0};
-    table->tensors = calloc(GPT_PARAMETER_COUNT * config->L, sizeof *table->tensors);
+    table->tensors = calloc(GPT_PARAMETER_COUNT * c->L, sizeof *table->tensors);
     if (table->tensors == NULL)
-        return error_set(e, "out of memory for the tensor table of %zu layers", config->L);
-    for (size_t k = 0; k < GPT_PARAMETER_COUNT; k++) {
+        return error_set(e, "out of memory for the tensor table of %zu layers", c->L);
+    for (GptParameter k = 0; k < GPT_PARAMETER_COUNT; k++) {
         const Kind *kind = &kinds[k];
-        const size_t layers = kind->each_layer ? config->L : 1, size = kind->rows * kind->cols;
+        const size_t layers = kind->each_layer ? c->L : 1, size = kind->rows * kind->cols;
         table->places[k] = (GptPlace){size > 0, table->arena_size, kind->each_layer ? size : 0};
         for (size_t layer = 0; layer < layers && size > 0; layer++)
-            add_tensor(table, kind, layer);
-        if (kind->role == ROLE_TOKEN_EMBEDDING) /* the vocabulary's padding follows its last row */
-            table->arena_size += (gpt_padded_vocab(config) - kind->rows) * kind->cols;
-        table->arena_size = round_up(table->arena_size, ALIGNMENT);
+            add_tensor(table, c, k, kind, layer);
+        table->arena_size = round_up(table->arena_size + (size > 0 ? padding(k, c) : 0), ALIGNMENT);
     }
     return 0;
 }
@@ -95,6 +99,12 @@ const Tensor *gpt_table_find(const GptTable *table, const char *name)
     return NULL;
 }
 
+static double draw(Random *random, const TensorInit *init)
+{
+    const double x = init->uniform ? sqrt(3) * (2 * random_uniform(random) - 1) : random_normal(random);
+    return init->mean + init->std * x;
+}
+
 void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to)
 {
     enum { PIECE = 1 << 16 }; /* elements drawn from one random stream */
@@ -105,18 +115,48 @@ void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *t
         Random random = random_make(seed, (uint64_t)index << 32 | begin / PIECE);
         const size_t end = n - begin < PIECE ? n : begin + PIECE;
         for (size_t i = begin; i < end; i++)
-            to[i] = (float)(t->init_mean + t->init_std * random_normal(&random));
+            to[i] = (float)draw(&random, &t->init);
     }
 }
 
-size_t gpt_flop_parameters(const GptConfig *c)
+size_t gpt_rotary_size(const GptConfig *c, size_t T)
 {
+    return c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF ? T * gpt_head_size(c) : 0;
+}
+
+/* Radians from one position to the next, of pair i of a head's channels. */
+static double rotary_frequency(const GptConfig *c, size_t i)
+{
+    const double HS = (double)gpt_head_size(c), turned = HS / 4;
+    if (c->positions == GPT_ROTARY)
+        return pow(c->rotary_base, -2 * (double)i / HS);
+    return (double)i >= turned ? 0 : i == 0 ? -1 : -pow(c->rotary_base, -(double)i / (turned - 1));
+}
+
+void gpt_rotary_fill(const GptConfig *c, size_t T, float *to)
+{
+    const size_t pairs = gpt_head_size(c) / 2;
+    for (size_t t = 0; t < T && gpt_rotary_size(c, T) > 0; t++) {
+        for (size_t i = 0; i < pairs; i++) {
+            const double angle = (double)t * rotary_frequency(c, i);
+            to[2 * (t * pairs + i)] = (float)cos(angle);
+            to[2 * (t * pairs + i) + 1] = (float)sin(angle);
+        }
+    }
+}
+
+/* Of a model with its own head, the token embedding is looked up, not multiplied. */
+size_t gpt_flop_parameters(const GptConfig *unresolved)
+{
+    const GptConfig config = gpt_resolve(unresolved), *c = &config;
     Kind kinds[GPT_PARAMETER_COUNT];
     size_t n = 0;
     list_kinds(c, kinds);
-    for (const Kind *kind = kinds; kind < kinds + GPT_PARAMETER_COUNT; kind++)
-        if (kind->role != ROLE_POSITION_EMBEDDING)
-            n += (kind->each_layer ? c->L : 1) * kind->rows * kind->cols;
+    for (const Kind *kind = kinds; kind < kinds + GPT_PARAMETER_COUNT; kind++) {
+        const bool looked_up =
+            kind->role == ROLE_POSITION_EMBEDDING || (kind->role == ROLE_TOKEN_EMBEDDING && c->head != GPT_TIED);
+        n += looked_up ? 0 : (kind->each_layer ? c->L : 1) * kind->rows * kind->cols;
+    }
     return n;
 }
 

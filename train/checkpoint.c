@@ -5,6 +5,8 @@
 #include "files/files.h"
 #include "files/json_file.h"
 #include "files/safetensors.h"
+#include "train/families.h"
+#include "train/weights.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,229 +34,19 @@ static int join(char *path, const char *dir, const char *name, Error *e)
     return 0;
 }
 
-/* to (cols,rows) = from (rows,cols) transposed */
-static void transpose(float *to, const float *from, size_t rows, size_t cols)
-{
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++)
-            to[j * rows + i] = from[i * cols + j];
-}
-
-/* --------------------------------------------------------------------------------------------------------------
- * config.json
- */
-
-/* The fields of the configuration, then what all models of this program share. */
-static int write_config(const char *dir, const GptConfig *c, uint64_t *hash, Error *e)
-{
-    char path[PATH_MOST], text[2048];
-    int n =
-        snprintf(text, sizeof text, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n");
-    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
-        const char *quote = f->choices != NULL ? "\"" : "";
-        char value[64];
-        gpt_field_format(f, c, true, value, sizeof value);
-        n += snprintf(text + n, sizeof text - (size_t)n, "  \"%s\": %s%s%s,\n", f->key, quote, value, quote);
-    }
-    n += snprintf(text + n, sizeof text - (size_t)n,
-                  "  \"n_ctx\": %zu,\n  \"n_inner\": null,\n  \"layer_norm_epsilon\": 1e-05,\n"
-                  "  \"initializer_range\": 0.02,\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
-                  "  \"resid_pdrop\": 0.0,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\"\n}\n",
-                  c->T);
-    *hash = hash_bytes(text, (size_t)n);
-    return join(path, dir, part_names[CONFIG], e) != 0 ? -1 : files_write_atomic(path, text, (size_t)n, e);
-}
-
-/* A value as shown in messages. */
-static const char *shown(const Json *value)
-{
-    if (value->type == JSON_BOOL)
-        return value->boolean ? "true" : "false";
-    return value->text != NULL ? value->text : "a list or object";
-}
-
-/* What must hold, unless absent or null, for the weights to mean what train_gpt computes. */
-static int check_classic(const char *path, const Json *json, size_t C, Error *e)
-{
-    char inner[24];
-    const char *const classic[][2] = {{"model_type", "gpt2"},
-                                      {"layer_norm_epsilon", "1e-05"},
-                                      {"n_inner", inner},
-                                      {"tie_word_embeddings", "true"},
-                                      {"scale_attn_weights", "true"},
-                                      {"scale_attn_by_inverse_layer_idx", "false"},
-                                      {"reorder_and_upcast_attn", "false"},
-                                      {"add_cross_attention", "false"}};
-    snprintf(inner, sizeof inner, "%zu", 4 * C);
-    for (size_t i = 0; i < sizeof classic / sizeof *classic; i++) {
-        const Json *value = json_get(json, classic[i][0]);
-        const double want = strtod(classic[i][1], NULL);
-        double got;
-        const bool same = json_number(value, &got)
-                              ? fabs(got - want) <= 1e-9 * want
-                              : value == NULL || value->type == JSON_NULL || strcmp(shown(value), classic[i][1]) == 0;
-        if (!same)
-            return error_set(e, "%s: %s is %s; only %s is supported", path, classic[i][0], shown(value), classic[i][1]);
-    }
-    return 0;
-}
-
-/* A missing choice is the classic one. */
-static int read_field(const char *path, const Json *json, const GptField *f, GptConfig *c, Error *e)
-{
-    const Json *value = json_get(json, f->key);
-    const bool is_size = f->choices == NULL, absent = value == NULL || value->type == JSON_NULL;
-    if (absent && is_size)
-        return error_set(e, "%s: \"%s\" is missing", path, f->key);
-    if (absent || (value->type == (is_size ? JSON_NUMBER : JSON_STRING) && gpt_field_restore(f, value->text, c) == 0))
-        return 0;
-    return error_set(e, "%s: %s is %s, which is %s", path, f->key, shown(value),
-                     is_size ? "not a whole number" : "not supported");
-}
-
-int checkpoint_read_config(const char *dir, GptConfig *c, Error *e)
+int checkpoint_read_config(const char *dir, GptConfig *config, Error *e)
 {
     char path[PATH_MOST];
-    Json *json;
-    if (join(path, dir, part_names[CONFIG], e) != 0 || json_file_read(path, JSON_LIMIT, &json, e) != 0)
-        return -1;
-    *c = (GptConfig){0};
-    int status = 0;
-    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS && status == 0; f++)
-        status = read_field(path, json, f, c, e);
-    Error fault;
-    if (status == 0 && gpt_config_check(c, &fault) != 0)
-        status = error_set(e, "%s: %s", path, fault.text);
-    if (status == 0)
-        status = check_classic(path, json, c->C, e);
-    json_free(json);
-    return status;
+    return join(path, dir, part_names[CONFIG], e) != 0 ? -1 : family_read_config(path, config, e);
 }
 
-/* --------------------------------------------------------------------------------------------------------------
- * model.safetensors
- */
-
-static SafetensorsSpec model_spec(const Tensor *t, const char *name)
+static int write_model(const char *dir, const Gpt *gpt, uint64_t hashes[PARTS], Error *e)
 {
-    const bool vector = t->rows == 1 && t->role != ROLE_HIDDEN_MATRIX && t->role != ROLE_TOKEN_EMBEDDING &&
-                        t->role != ROLE_POSITION_EMBEDDING && t->role != ROLE_HEAD;
-    if (vector)
-        return (SafetensorsSpec){.name = name, .dtype = DTYPE_F32, .rank = 1, .shape = {t->cols}};
-    return (SafetensorsSpec){.name = name,
-                             .dtype = DTYPE_F32,
-                             .rank = 2,
-                             .shape = {t->transposed ? t->cols : t->rows, t->transposed ? t->rows : t->cols}};
-}
-
-/* Streams every tensor in file layout; scratch holds two of the largest. */
-static int append_model(SafetensorsWriter *writer, const Gpt *gpt, float *scratch, size_t most, Error *e)
-{
-    const GptTable *table = gpt_table(gpt);
-    for (size_t i = 0; i < table->count; i++) {
-        const Tensor *t = &table->tensors[i];
-        float *file = scratch;
-        gpt_read(gpt, GPT_PARAMS, t, scratch);
-        if (t->transposed) {
-            file = scratch + most;
-            transpose(file, scratch, t->rows, t->cols);
-        }
-        if (safetensors_append(writer, file, tensor_size(t) * sizeof *file, e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int write_model(const char *dir, const Gpt *gpt, uint64_t *hash, Error *e)
-{
-    static const char *const metadata[][2] = {{"format", "pt"}}; /* transformers insists on it */
-    enum { NAME_MOST = 64 };
-    const GptTable *table = gpt_table(gpt);
-    const size_t most = gpt_table_largest(table);
     char path[PATH_MOST];
-    SafetensorsSpec *specs = malloc(table->count * sizeof *specs);
-    char(*names)[NAME_MOST] = malloc(table->count * sizeof *names);
-    float *scratch = malloc(2 * most * sizeof *scratch);
-    SafetensorsWriter *writer = NULL;
-    int status = join(path, dir, part_names[MODEL], e);
-    if (status == 0 && (specs == NULL || names == NULL || scratch == NULL))
-        status = error_set(e, "%s: out of memory", path);
-    for (size_t i = 0; i < table->count && status == 0; i++) {
-        snprintf(names[i], sizeof names[i], "transformer.%s", table->tensors[i].name);
-        specs[i] = model_spec(&table->tensors[i], names[i]);
-    }
-    if (status == 0)
-        status = safetensors_create(path, specs, table->count, metadata, 1, &writer, e);
-    if (status == 0 && append_model(writer, gpt, scratch, most, e) != 0) {
-        safetensors_abandon(writer);
-        status = -1;
-    } else if (status == 0) {
-        status = safetensors_finish(writer, hash, e);
-    }
-    free(specs);
-    free(names);
-    free(scratch);
-    return status;
-}
-
-/* Names in a GPT-2 file that are not parameters: attention masks, and the tied head, which duplicates wte. */
-static bool is_ignorable(const char *name)
-{
-    const char *const ends[] = {".attn.bias", ".attn.masked_bias"};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (strlen(name) > strlen(ends[i]) && strcmp(name + strlen(name) - strlen(ends[i]), ends[i]) == 0)
-            return true;
-    return strcmp(name, "lm_head.weight") == 0;
-}
-
-static int read_tensor(const char *path, Safetensors *file, const SafetensorsEntry *entry, const Tensor *t, Gpt *gpt,
-                       float *scratch, size_t most, Error *e)
-{
-    const SafetensorsSpec want = model_spec(t, t->name);
-    bool same = entry->rank == want.rank;
-    for (size_t i = 0; i < want.rank && same; i++)
-        same = entry->shape[i] == want.shape[i];
-    if (!same && want.rank == 1)
-        return error_set(e, "%s: tensor %s must have shape [%zu]", path, entry->name, want.shape[0]);
-    if (!same)
-        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, entry->name, want.shape[0],
-                         want.shape[1]);
-    if (safetensors_read_f32(file, entry, scratch, e) != 0)
+    if (join(path, dir, part_names[CONFIG], e) != 0 ||
+        family_write_config(path, gpt_config(gpt), &hashes[CONFIG], e) != 0)
         return -1;
-    for (size_t i = 0; i < entry->count; i++)
-        if (!isfinite(scratch[i]))
-            return error_set(e, "%s: tensor %s holds %g: these weights are of no use", path, entry->name,
-                             (double)scratch[i]);
-    float *memory = scratch;
-    if (t->transposed) {
-        memory = scratch + most;
-        transpose(memory, scratch, t->cols, t->rows);
-    }
-    gpt_write(gpt, GPT_PARAMS, t, memory);
-    return 0;
-}
-
-/* Every tensor of the file goes to its row; every row must be filled once. */
-static int read_all(const char *path, Safetensors *file, Gpt *gpt, bool *met, float *scratch, size_t most, Error *e)
-{
-    const GptTable *table = gpt_table(gpt);
-    for (size_t i = 0; i < safetensors_count(file); i++) {
-        const SafetensorsEntry *entry = safetensors_entry(file, i);
-        const Tensor *t = gpt_table_find(table, entry->name);
-        if (t == NULL && is_ignorable(entry->name))
-            continue;
-        if (t == NULL)
-            return error_set(e, "%s: this model has no tensor %s", path, entry->name);
-        if (met[t - table->tensors])
-            return error_set(e, "%s: tensor %s appears twice, with and without \"transformer.\"", path, t->name);
-        met[t - table->tensors] = true;
-        if (read_tensor(path, file, entry, t, gpt, scratch, most, e) != 0)
-            return -1;
-    }
-    for (size_t i = 0; i < table->count; i++)
-        if (!met[i])
-            return error_set(e, "%s: tensor %s is missing", path, table->tensors[i].name);
-    return 0;
+    return join(path, dir, part_names[MODEL], e) != 0 ? -1 : weights_write(path, gpt, &hashes[MODEL], e);
 }
 
 /* Directories that hold a model in another form. */
@@ -264,7 +56,7 @@ static int refuse_other_forms(const char *dir, Error *e)
         {"model.safetensors.index.json", "its weights are in several files; in Python, model.save_pretrained(DIR, "
                                          "max_shard_size=\"100GB\") writes one"},
         {"pytorch_model.bin",
-         "its weights are pickled, as pytorch_model.bin; in Python, GPT2LMHeadModel.from_pretrained(DIR) and then "
+         "its weights are pickled, as pytorch_model.bin; in Python, AutoModelForCausalLM.from_pretrained(DIR) and then "
          "save_pretrained(DIR) write model.safetensors"}};
     char path[PATH_MOST];
     if (join(path, dir, part_names[MODEL], e) != 0)
@@ -279,20 +71,10 @@ static int refuse_other_forms(const char *dir, Error *e)
 
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
 {
-    const size_t most = gpt_table_largest(gpt_table(gpt));
     char path[PATH_MOST];
-    Safetensors *file;
-    if (refuse_other_forms(dir, e) != 0 || join(path, dir, part_names[MODEL], e) != 0 ||
-        safetensors_open(path, &file, e) != 0)
+    if (refuse_other_forms(dir, e) != 0 || join(path, dir, part_names[MODEL], e) != 0)
         return -1;
-    bool *met = calloc(gpt_table(gpt)->count, sizeof *met);
-    float *scratch = malloc(2 * most * sizeof *scratch);
-    const int status = met == NULL || scratch == NULL ? error_set(e, "%s: out of memory", path)
-                                                      : read_all(path, file, gpt, met, scratch, most, e);
-    free(met);
-    free(scratch);
-    safetensors_close(file);
-    return status;
+    return weights_read(path, gpt, e);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -644,9 +426,8 @@ static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, cons
                        const char *data, Error *e)
 {
     uint64_t hashes[PARTS];
-    if (files_make_dirs(dir, e) != 0 || write_config(dir, gpt_config(gpt), &hashes[CONFIG], e) != 0 ||
-        write_model(dir, gpt, &hashes[MODEL], e) != 0 || write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 ||
-        write_state(dir, state, data, hashes, e) != 0)
+    if (files_make_dirs(dir, e) != 0 || write_model(dir, gpt, hashes, e) != 0 ||
+        write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 || write_state(dir, state, data, hashes, e) != 0)
         return -1;
     return files_sync_dir(dir, e);
 }

@@ -54,7 +54,6 @@ void note_validation(Run *r, double loss)
     CheckpointState *s = &r->state;
     const double target = r->plan->options.target_loss;
     if (!isnan(target) && loss <= target) {
-        const double tokens_per_step = s->step > 0 ? (double)s->tokens / (double)s->step : 0;
         double at = (double)s->step, seconds = s->seconds;
         if (!isnan(s->val_loss) && s->val_loss > target) {
             const double share = (s->val_loss - target) / (s->val_loss - loss);
@@ -62,8 +61,10 @@ void note_validation(Run *r, double loss)
             seconds = s->val_seconds + share * (s->seconds - s->val_seconds);
         }
         progress_break(&r->progress);
+        const double whole = floor(at), tokens = (double)plan_tokens_before(r->plan, (size_t)whole) +
+                                                 (at - whole) * (double)plan_tokens_of(r->plan, (size_t)whole);
         printf("target    %.4f reached at step %.1f (interpolated), %.0f tokens, %.2f s of training\n", target, at,
-               at * tokens_per_step, seconds);
+               tokens, seconds);
         r->target_reached = true;
     }
     s->val_loss = loss;

@@ -41,7 +41,9 @@ typedef struct Option {
 
 static const Option rows[] = {
     {"Preset", "preset", "NAME|FILE",
-     "options of a published run, from a list or a file; the command line overrides them", TEXT, AT(preset)},
+     "options of a published run, from a list or a file; the command line overrides them, another --optimizer also "
+     "their rates for the hidden matrices",
+     TEXT, AT(preset)},
     {NULL, "list-presets", NULL, "print the presets' names, and exit", FLAG, AT(list_presets)},
 
     {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train),
@@ -57,6 +59,9 @@ static const Option rows[] = {
      .least = 1, .may_change = true, .zero = "auto"},
     {NULL, "total-batch", "TOKENS", "tokens per step, by gradient accumulation [B x T]", SIZE, AT(total_batch),
      .least = 1},
+    {NULL, "first-batch", "TOKENS", "tokens in the first step, which grow to --total-batch [--total-batch]", SIZE,
+     AT(first_batch), .least = 1},
+    {NULL, "batch-growth", "N", "steps over which they grow", SIZE, AT(batch_growth), .least = 1},
     {NULL, "recompute", "WHAT", "recompute nothing, cheap (LayerNorm, GELU) or layers, to save GPU memory [nothing]",
      CHOICE, AT(recompute), gpt_recompute_names, .may_change = true},
 
@@ -123,6 +128,9 @@ static const Option rows[] = {
     {NULL, "aux-warmup", "N", "of all but the hidden matrices [--warmup]", SIZE, AT(aux_warmup)},
     {NULL, "aux-cooldown", "FRAC", "of all but the hidden matrices [--cooldown]", REAL, AT(aux_cooldown), .least = 0,
      .most = 1},
+    {NULL, "aux-cooldown-power", "X", "of all but the hidden matrices [--cooldown-power]", REAL, AT(aux_power),
+     .least = 1e-3, .most = 100},
+    {NULL, "aux-planned-steps", "N", "of all but the hidden matrices [--planned-steps]", SIZE, AT(aux_planned)},
 
     {"Validation and samples", "val-every", "N", "validate every N steps and at the end; 0: never [50]", SIZE,
      AT(val_every), .may_change = true},
@@ -175,17 +183,18 @@ static bool is_named(HyperId id, const char *prefix)
 
 static void add_fields(const Option *row)
 {
+    static const Kind kinds[] = {[GPT_SIZE] = SIZE, [GPT_CHOICE] = CHOICE, [GPT_NUMBER] = REAL};
+    static const char *const arguments[] = {[GPT_SIZE] = NULL, [GPT_CHOICE] = "NAME", [GPT_NUMBER] = "X"};
     for (size_t i = 0; i < GPT_FIELDS; i++) {
         const GptField *f = &gpt_fields[i];
-        if (f->choices != NULL && f->choices[1] == NULL) /* a choice of one is none */
-            continue;
         table[option_count++] = (Option){.name = f->option,
-                                         .argument = f->choices == NULL ? f->symbol : "NAME",
+                                         .argument = arguments[f->kind] != NULL ? arguments[f->kind] : f->symbol,
                                          .help = f->help,
-                                         .kind = f->choices == NULL ? SIZE : CHOICE,
+                                         .kind = kinds[f->kind],
                                          .offset = row->offset + f->offset,
                                          .choices = f->choices,
-                                         .least = 1,
+                                         .least = f->kind == GPT_SIZE ? 1 : f->least,
+                                         .most = f->kind == GPT_SIZE ? 0 : f->most,
                                          .set = offsetof(Options, overrides.set) + i * sizeof(bool)};
     }
 }
@@ -226,8 +235,10 @@ static void set_defaults(Options *o)
         .optim = {.rule = "muon", .averaging = {.nesterov_decay = 0.99, .tail_share = 0.6}},
         .clip = 1,
         .schedule = {.kind = SCHEDULE_WSD, .steps = 500, .warmup = 20, .cooldown = 0.4, .final = 0, .power = 1},
-        .aux_warmup = WARMUP_SAME,
+        .aux_warmup = STEPS_SAME,
+        .aux_planned = STEPS_SAME,
         .aux_cooldown = (double)NAN,
+        .aux_power = (double)NAN,
         .val_every = 50,
         .val_tokens = 65536,
         .target_loss = (double)NAN,
@@ -368,7 +379,7 @@ static const char *format_value(const Options *o, const Option *option, char *bu
         break;
     case REAL:
         hyper_format_number(*(const double *)place, buffer, size);
-        chosen = !isnan(*(const double *)place);
+        chosen = chosen && !isnan(*(const double *)place);
         break;
     case CHOICE:
         snprintf(buffer, size, "%s", option->choices[*(const int *)place]);
@@ -459,31 +470,7 @@ static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e
  * Presets
  */
 
-enum { PRESET_LIMIT = 1 << 16, PRESET_INDEX = 0 /* of --preset in the table */ };
-
-/* Takes one line of a preset, which it cuts into words in place. */
-static int take_line(Options *o, char *line, Error *e)
-{
-    static const char blanks[] = " \t\r";
-    bool negated;
-    line[strcspn(line, "#")] = '\0';
-    for (size_t n = strlen(line); n > 0 && strchr(blanks, line[n - 1]) != NULL; n--)
-        line[n - 1] = '\0';
-    char *name = line + strspn(line, blanks), *value = name + strcspn(name, blanks);
-    if (*name == '\0')
-        return 0;
-    if (*value != '\0')
-        *value++ = '\0';
-    value += strspn(value, blanks);
-    const Option *option = find_option(name, strlen(name), &negated);
-    if (option == NULL)
-        return unknown_option(name, e);
-    if (option == &table[PRESET_INDEX] || option->kind == FLAG)
-        return error_set(e, "--%s does not belong in a preset", name);
-    if (is_switch(option) != (*value == '\0'))
-        return error_set(e, is_switch(option) ? "--%s takes no value" : "--%s needs a value", name);
-    return set_value(o, option, is_switch(option) ? (negated ? "off" : "on") : value, e);
-}
+enum { PRESET_LIMIT = 1 << 16, PRESETS_DEEP = 8, PRESET_INDEX = 0 /* of --preset in the table */ };
 
 /* The text of a preset by name, or of a file; the caller frees it. */
 static int read_preset(const char *name, char **text, Error *e)
@@ -502,38 +489,101 @@ static int read_preset(const char *name, char **text, Error *e)
                      nearest.best[0] != '\0' ? "; did you mean " : "", nearest.best);
 }
 
-/* Takes the options of the preset that the command line names, if it does. */
-static int take_preset(Options *o, int argc, char *const *argv, Error *e)
+static int take_preset(Options *o, const char *name, int depth, Error *e);
+
+/* Keeps a copy of a preset's text as the option's value. */
+static int own_text(Options *o, const Option *option, const char *value, Error *e)
 {
-    const char *name = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--preset") == 0 && i + 1 < argc)
-            name = argv[i + 1];
-        else if (strncmp(argv[i], "--preset=", 9) == 0)
-            name = argv[i] + 9;
-    }
-    if (name == NULL)
+    char **place = &o->owned[option - table];
+    free(*place);
+    *place = strdup(value);
+    return *place == NULL ? error_set(e, "out of memory") : set_value(o, option, *place, e);
+}
+
+/* Another optimizer than a preset's leaves out what the preset sets for its own. */
+static void forget_rates(Options *o, const char *rule)
+{
+    if (strcmp(rule, o->optim.rule) != 0)
+        o->optim.hyper = (OptimHyper){0};
+}
+
+/* Takes one line of a preset, which it cuts into words in place. */
+static int take_line(Options *o, char *line, int depth, Error *e)
+{
+    static const char blanks[] = " \t\r";
+    bool negated;
+    line[strcspn(line, "#")] = '\0';
+    for (size_t n = strlen(line); n > 0 && strchr(blanks, line[n - 1]) != NULL; n--)
+        line[n - 1] = '\0';
+    char *name = line + strspn(line, blanks), *value = name + strcspn(name, blanks);
+    if (*name == '\0')
         return 0;
-    char **text = &o->owned[PRESET_INDEX];
-    if (read_preset(name, text, e) != 0)
+    if (*value != '\0')
+        *value++ = '\0';
+    value += strspn(value, blanks);
+    const Option *option = find_option(name, strlen(name), &negated);
+    if (option == NULL)
+        return unknown_option(name, e);
+    if (option->kind == FLAG)
+        return error_set(e, "--%s does not belong in a preset", name);
+    if (is_switch(option) != (*value == '\0'))
+        return error_set(e, is_switch(option) ? "--%s takes no value" : "--%s needs a value", name);
+    if (option == &table[PRESET_INDEX])
+        return take_preset(o, value, depth + 1, e);
+    if (option->kind == TEXT && strcmp(option->name, "optimizer") == 0)
+        forget_rates(o, value);
+    if (option->kind == TEXT)
+        return own_text(o, option, value, e);
+    return set_value(o, option, is_switch(option) ? (negated ? "off" : "on") : value, e);
+}
+
+/* Takes the options of a preset; a later line wins over an earlier one and over the presets that it names. */
+static int take_preset(Options *o, const char *name, int depth, Error *e)
+{
+    char *text;
+    Error fault;
+    int status = 0;
+    if (depth > PRESETS_DEEP)
+        return error_set(e, "--preset %s: presets name each other more than %d deep", name, PRESETS_DEEP);
+    if (read_preset(name, &text, e) != 0)
         return -1;
     size_t number = 1;
-    for (char *line = *text, *next; line != NULL; line = next, number++) {
-        Error fault;
+    for (char *line = text, *next; line != NULL && status == 0; line = next, number++) {
         next = strchr(line, '\n');
         if (next != NULL)
             *next++ = '\0';
-        if (take_line(o, line, &fault) != 0)
-            return error_set(e, "%s:%zu: %s", name, number, fault.text);
+        if (take_line(o, line, depth, &fault) != 0)
+            status = error_set(e, "%s:%zu: %s", name, number, fault.text);
     }
-    return 0;
+    free(text);
+    return status;
+}
+
+/* The value of an option that the command line gives, or NULL. */
+static const char *asked_value(const char *name, int argc, char *const *argv)
+{
+    const size_t length = strlen(name);
+    const char *value = NULL;
+    for (int i = 1; i < argc; i++) {
+        const char *argument = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";
+        if (strncmp(argument, name, length) != 0)
+            continue;
+        if (argument[length] == '\0' && i + 1 < argc)
+            value = argv[i + 1];
+        else if (argument[length] == '=')
+            value = argument + length + 1;
+    }
+    return value;
 }
 
 int options_parse(Options *o, int argc, char *const *argv, Error *e)
 {
     set_defaults(o);
-    if (take_preset(o, argc, argv, e) != 0)
+    const char *preset = asked_value("preset", argc, argv), *rule = asked_value("optimizer", argc, argv);
+    if (preset != NULL && take_preset(o, preset, 0, e) != 0)
         return -1;
+    if (rule != NULL)
+        forget_rates(o, rule);
     for (int i = 1; i < argc;)
         if (take_option(o, argc, argv, &i, e) != 0)
             return -1;

@@ -13,7 +13,7 @@
 enum { OPTIONS_MOST = 160 };
 
 #define SAMPLE_AT_END SIZE_MAX
-#define WARMUP_SAME SIZE_MAX
+#define STEPS_SAME SIZE_MAX
 
 /* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
 typedef struct Options {
@@ -23,12 +23,14 @@ typedef struct Options {
     GptOverrides overrides; /* of the preset */
     size_t batch_size;      /* 0: what fits */
     size_t total_batch;     /* tokens per step; 0: one micro-batch */
+    size_t first_batch;     /* tokens in the first step; 0: total_batch */
+    size_t batch_growth;    /* steps over which they grow to it */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;
     Schedule schedule;
-    size_t aux_warmup;   /* WARMUP_SAME: as in `schedule` */
-    double aux_cooldown; /* NAN: likewise */
+    size_t aux_warmup, aux_planned; /* STEPS_SAME: as in `schedule` */
+    double aux_cooldown, aux_power; /* NAN: likewise */
     size_t val_every, val_tokens;
     double target_loss;  /* NAN: none */
     size_t sample_every; /* SAMPLE_AT_END: at the end, for byte models */

@@ -145,12 +145,17 @@ static int resolve_model(Plan *p, Error *e)
             return -1;
     }
     p->setup.T = o->overrides.set[GPT_FIELD_T] ? o->overrides.values.T : c->T;
-    return gpt_config_check(c, e);
+    if (gpt_config_check(c, e) != 0)
+        return -1;
+    *c = gpt_resolve(c);
+    return 0;
 }
 
 static int check_auto_batch(const Plan *p, Error *e)
 {
     const size_t total = p->options.total_batch;
+    if (p->options.first_batch > 0)
+        return error_set(e, "--batch-size auto excludes --first-batch: give a number that divides it");
     if (total == 0)
         return error_set(e, "--batch-size auto needs --total-batch: a step must not depend on the machine's memory");
     if (total % p->setup.T != 0)
@@ -179,6 +184,39 @@ static int choose_batch(Plan *p, size_t optim_bytes, Error *e)
     return 0;
 }
 
+/* A batch that grows: from first to last a multiple of the first, which is one of micro-batches. */
+static int check_growth(const Plan *p, Error *e)
+{
+    const Options *o = &p->options;
+    const size_t micro = p->setup.B * p->setup.T;
+    if ((o->first_batch == 0) != (o->batch_growth == 0))
+        return error_set(e, "--first-batch and --batch-growth need each other");
+    if (o->first_batch > 0 && o->first_batch % micro != 0)
+        return error_set(e, "--first-batch %zu is not a multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
+                         o->first_batch, p->setup.B, p->setup.T, micro);
+    if (o->first_batch > 0 && p->tokens_per_step % o->first_batch != 0)
+        return error_set(e, "--total-batch %zu is not a multiple of --first-batch %zu", p->tokens_per_step,
+                         o->first_batch);
+    return 0;
+}
+
+size_t plan_tokens_of(const Plan *p, size_t step)
+{
+    const size_t first = p->options.first_batch, growth = p->options.batch_growth, all = p->tokens_per_step;
+    if (first == 0 || step >= growth)
+        return all;
+    return first * (1 + (all / first - 1) * step / growth);
+}
+
+uint64_t plan_tokens_before(const Plan *p, size_t step)
+{
+    const size_t growth = p->options.batch_growth < step ? p->options.batch_growth : step;
+    uint64_t tokens = (uint64_t)(step - growth) * p->tokens_per_step;
+    for (size_t i = 0; i < growth; i++)
+        tokens += plan_tokens_of(p, i);
+    return tokens;
+}
+
 static int resolve_batch(Plan *p, Error *e)
 {
     Options *o = &p->options;
@@ -193,6 +231,27 @@ static int resolve_batch(Plan *p, Error *e)
     p->micro_batches = total / micro;
     p->tokens_per_step = total;
     o->total_batch = total; /* recorded: a resumed run keeps it, whatever its --batch-size */
+    return check_growth(p, e);
+}
+
+/* The schedule of all but the hidden matrices is theirs but for what its own options say. */
+static int resolve_schedules(Plan *p, Error *e)
+{
+    const Options *o = &p->options;
+    Schedule *aux = &p->aux_schedule;
+    *aux = o->schedule;
+    if (o->aux_warmup != STEPS_SAME)
+        aux->warmup = o->aux_warmup;
+    if (o->aux_planned != STEPS_SAME)
+        aux->planned = o->aux_planned;
+    if (!isnan(o->aux_cooldown))
+        aux->cooldown = o->aux_cooldown;
+    if (!isnan(o->aux_power))
+        aux->power = o->aux_power;
+    if (o->schedule.planned > 0 && o->schedule.planned < o->schedule.steps)
+        return error_set(e, "--planned-steps %zu are fewer than --steps %zu", o->schedule.planned, o->schedule.steps);
+    if (aux->planned > 0 && aux->planned < aux->steps)
+        return error_set(e, "--aux-planned-steps %zu are fewer than --steps %zu", aux->planned, aux->steps);
     return 0;
 }
 
@@ -276,13 +335,8 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
         check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)
         return -1;
     const bool training = p->trains && !o->list_groups;
-    p->aux_schedule = o->schedule;
-    if (o->aux_warmup != WARMUP_SAME)
-        p->aux_schedule.warmup = o->aux_warmup;
-    if (!isnan(o->aux_cooldown))
-        p->aux_schedule.cooldown = o->aux_cooldown;
-    if (o->schedule.planned > 0 && o->schedule.planned < o->schedule.steps)
-        return error_set(e, "--planned-steps %zu are fewer than --steps %zu", o->schedule.planned, o->schedule.steps);
+    if (resolve_schedules(p, e) != 0)
+        return -1;
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");

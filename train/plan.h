@@ -16,8 +16,8 @@ typedef struct Plan {
     GptConfig config;
     Schedule aux_schedule;  /* of all but the hidden matrices */
     GptSetup setup;         /* B sequences of T tokens at once */
-    size_t micro_batches;   /* of B x T tokens, per step of this rank */
-    size_t tokens_per_step; /* of all ranks */
+    size_t micro_batches;   /* of B x T tokens, per step of this rank, once the batch has grown */
+    size_t tokens_per_step; /* of all ranks, likewise */
     Ranks ranks;
     bool trains;                          /* otherwise it evaluates and samples */
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
@@ -27,6 +27,10 @@ typedef struct Plan {
     char out[PATH_MOST];                  /* the run's directory, if it trains; run.c may add a number to a default */
     size_t memory_needed, memory_present; /* bytes on the device; present 0: unknown */
 } Plan;
+
+/* Tokens of step 0, 1, .., and of all steps before it. */
+size_t plan_tokens_of(const Plan *plan, size_t step);
+uint64_t plan_tokens_before(const Plan *plan, size_t step);
 
 /* Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them and leaves
  * the rest of the plan unmade. The strings of `asked` are borrowed; plan_free frees the plan's own. */

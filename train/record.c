@@ -32,7 +32,7 @@ int record_write(const Run *r, Error *e)
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
         char value[64];
         gpt_field_format(f, &r->plan->config, true, value, sizeof value);
-        fprintf(to, f->choices == NULL ? "%s\"%s\": %s" : "%s\"%s\": \"%s\"", f == gpt_fields ? "" : ", ", f->key,
+        fprintf(to, f->kind != GPT_CHOICE ? "%s\"%s\": %s" : "%s\"%s\": \"%s\"", f == gpt_fields ? "" : ", ", f->key,
                 value);
     }
     fprintf(to, "}");
@@ -141,6 +141,8 @@ void record_banner(Run *r)
     if (r->optim != NULL)
         banner_line("step", "%zu tokens: %zu x %zu sequences of %zu", p->tokens_per_step, p->micro_batches, p->setup.B,
                     p->setup.T);
+    if (r->optim != NULL && p->options.first_batch > 0)
+        banner_line("", "from %zu tokens, growing over %zu steps", p->options.first_batch, p->options.batch_growth);
     if (peak > 0)
         banner_line("peak", "%.0f TFLOP/s in %s", peak * 1e-12, gpt_dtype_names[p->setup.dtype]);
     else if (gpt_device_name() != NULL)

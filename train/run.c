@@ -38,7 +38,7 @@ static int check_state(const Run *r, Error *e)
     const Plan *p = r->plan;
     const CheckpointState *s = &r->state;
     const double target = p->options.target_loss;
-    if (s->step > SIZE_MAX / p->tokens_per_step || s->tokens != s->step * p->tokens_per_step ||
+    if (s->step > SIZE_MAX / p->tokens_per_step || s->tokens != plan_tokens_before(p, s->step) ||
         s->tokens % p->setup.T != 0 || s->loader_position != s->tokens / p->setup.T)
         return error_set(e, "%s: step %zu, %llu tokens and data position %llu do not fit steps of %zu tokens",
                          p->checkpoint, s->step, (unsigned long long)s->tokens, (unsigned long long)s->loader_position,
@@ -235,14 +235,14 @@ static bool checkpoint_due(const Run *r)
 /* Loss and gradients of the step's micro-batches. False if data could not be read, or after a signal. */
 static bool accumulate(Run *r, double *data_seconds, Error *e)
 {
-    const size_t B = r->plan->setup.B;
-    for (size_t i = 0; i < r->plan->micro_batches; i++) {
+    const size_t B = r->plan->setup.B, T = r->plan->setup.T, total = plan_tokens_of(r->plan, r->state.step);
+    for (size_t i = 0; i < total / (B * T); i++) {
         const double t0 = clock_seconds();
         if (stop_signal() != 0 || loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
             return false;
         *data_seconds += clock_seconds() - t0;
-        gpt_forward(r->gpt, r->inputs, B, r->plan->setup.T);
-        gpt_backward(r->gpt, r->targets, 1.0 / (double)r->plan->tokens_per_step, i == 0);
+        gpt_forward(r->gpt, r->inputs, B, T);
+        gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
     }
     return true;
 }
@@ -251,7 +251,7 @@ static bool accumulate(Run *r, double *data_seconds, Error *e)
  * the parameters are then those of the last whole step. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
-    const size_t step = r->state.step, total = r->plan->tokens_per_step;
+    const size_t step = r->state.step, total = plan_tokens_of(r->plan, step);
     const bool diagnose = due(r->plan->options.diagnose, step + 1);
     if (diagnose)
         diagnose_before(r->diagnosis);

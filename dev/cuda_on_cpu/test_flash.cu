@@ -1,9 +1,13 @@
 /*
- * Tests of flash attention (gpt/cuda/flash.cuh) against plain loops in double, for every width of head, sequences of one and of several
- * tiles, whole and ragged, and one split or several. On the CPU every test runs with its threads in forward, in reverse
- * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
+ * Tests of both attentions (gpt/cuda/flash.cuh, gpt/cuda/attention.cuh) against plain loops in double, for every width
+ * of head, heads of queries that share keys or have their own, sequences of one and of several tiles, whole and ragged,
+ * and one split or several. On the CPU every test runs with its threads in forward, in reverse and in random order, and
+ * the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
+ *
+ * attention.cu is included, and stands for its object in this program.
  */
 #include "base/cuda.cuh"
+#include "gpt/cuda/attention.cu"
 #include "gpt/cuda/flash.cuh"
 
 #include <cmath>
@@ -23,11 +27,13 @@ using bf16 = __nv_bfloat16;
 static const double BF16 = 1.0 / (1 << 8), FP32 = 1.0 / (1 << 24);
 enum { GUARDS = 64 };
 
+/* splits: of flash attention's backward pass; its forward pass then runs with groups of 2 heads. CHOSEN: what
+ * flash_forward and flash_backward choose. PLAIN: not flash attention, but that in fp32. */
+enum : size_t { CHOSEN = 0, PLAIN = 99 };
 struct Sizes {
-    size_t B, T, NH, HS;
-    size_t
-        splits; /* of the backward pass, and groups of 2 heads in the forward; 0: what flash_forward and flash_backward choose */
-    size_t C() const { return NH * HS; }
+    size_t B, T, NH, KVH, HS, splits;
+    float scale = 0; /* 0: 1/sqrt(HS) */
+    AttentionShape shape() const { return {B, T, NH, KVH, HS, scale != 0 ? scale : 1 / sqrtf(float(HS))}; }
 };
 
 /* n elements on the device between guards, which the destructor looks at; all of it is NaN at first. */
@@ -66,35 +72,49 @@ template <class T> struct Guarded {
     }
 };
 
-static std::vector<bf16> random_bf16(size_t n, unsigned seed)
+static void set(bf16 *x, float to) { *x = __float2bfloat16_rn(to); }
+static void set(float *x, float to) { *x = to; }
+static double value(bf16 x) { return double(__bfloat162float(x)); }
+static double value(float x) { return double(x); }
+
+template <class X> static std::vector<X> random_numbers(size_t n, unsigned seed)
 {
     std::mt19937 generator(seed);
     std::normal_distribution<float> normal;
-    std::vector<bf16> v(n);
-    for (bf16 &x : v)
-        x = __float2bfloat16_rn(normal(generator));
+    std::vector<X> v(n);
+    for (X &x : v)
+        set(&x, normal(generator));
     return v;
 }
 
-static double value(bf16 x) { return double(__bfloat162float(x)); }
+template <class X> static std::vector<double> values(const std::vector<X> &x)
+{
+    std::vector<double> v(x.size());
+    for (size_t i = 0; i < v.size(); i++)
+        v[i] = value(x[i]);
+    return v;
+}
 
-/* One head in double: every array (T,HS) but those said to be (T,T) or (T). */
-struct Head {
-    size_t T, HS;
+/* A head of queries and the head of keys that it reads, in double: every array (T,HS) but those said to be (T,T) or
+ * (T). */
+struct Judge {
+    size_t T, HS, share; /* share: heads of queries that read this head of keys */
     double scale;
+    double operand, result; /* the part of itself by which rounding may move an operand of a product, and a result */
     std::vector<double> q, k, v, dout;
     std::vector<double> P;              /* (T,T) */
     std::vector<double> lse, s_error;   /* (T); the error that fp32 may put into a score of the row */
     std::vector<double> att, att_error; /* and the error that the kernel may make */
-    std::vector<double> dq, dk, dv, dq_error, dk_error, dv_error;
+    std::vector<double> dq, dq_error;
+    std::vector<double> dk, dv, dk_error, dv_error; /* sums over the heads of queries */
 };
 
-static std::vector<double> part_of(const std::vector<bf16> &x, size_t T, size_t HS, size_t at, size_t stride)
+static std::vector<double> part_of(const std::vector<double> &x, size_t T, size_t HS, size_t at, size_t stride)
 {
     std::vector<double> part(T * HS);
     for (size_t t = 0; t < T; t++)
         for (size_t c = 0; c < HS; c++)
-            part[t * HS + c] = value(x[at + t * stride + c]);
+            part[t * HS + c] = x[at + t * stride + c];
     return part;
 }
 
@@ -111,11 +131,12 @@ static double dot(const double *x, const double *y, size_t n, double *size)
 }
 
 /*
- * The bounds: every sum is in fp32, of at most HS or T terms, and so wrong by at most (terms FP32) of its terms'
- * absolute values. A score's error e, of s_error, makes a probability wrong by the part e, its normaliser too; 2^x adds
- * 4 FP32. As operands, probabilities are rounded to bf16 once, and results once.
+ * The bounds: every sum is in fp32, of at most HS, T or, over the heads that share keys, T share terms, and so wrong by
+ * at most (terms FP32) of its terms' absolute values. A score's error e, of s_error, makes a probability wrong by the
+ * part e, its normaliser too; an exponential adds 4 FP32. Flash attention rounds probabilities to bf16 once, as
+ * operands, and results once; the fp32 attention rounds results to fp32.
  */
-static void forward(Head *h)
+static void forward(Judge *h)
 {
     const size_t T = h->T, HS = h->HS;
     h->P.assign(T * T, 0);
@@ -139,162 +160,290 @@ static void forward(Head *h)
             p[j] /= sum;
             for (size_t c = 0; c < HS; c++) {
                 h->att[i * HS + c] += p[j] * h->v[j * HS + c];
-                h->att_error[i * HS + c] += (BF16 + 2 * part) * p[j] * fabs(h->v[j * HS + c]);
+                h->att_error[i * HS + c] += (h->operand + 2 * part) * p[j] * fabs(h->v[j * HS + c]);
             }
         }
         for (size_t c = 0; c < HS; c++)
-            h->att_error[i * HS + c] += BF16 * fabs(h->att[i * HS + c]);
+            h->att_error[i * HS + c] += h->result * fabs(h->att[i * HS + c]);
     }
 }
 
-/* Beside what holds for the forward pass: dS is rounded to bf16 as an operand. given: att, as the forward pass rounded
- * it, is an input. */
-static void backward(Head *h, const std::vector<double> &given)
+/* Beside what holds for the forward pass: dS is an operand too. given: att, as the forward pass rounded it, is an
+ * input. dk and dv go on from the previous head of queries. */
+static void backward(Judge *h, const std::vector<double> &given)
 {
     const size_t T = h->T, HS = h->HS;
-    for (std::vector<double> *x : {&h->dq, &h->dk, &h->dv, &h->dq_error, &h->dk_error, &h->dv_error})
-        x->assign(T * HS, 0);
+    const double sum = FP32 * double(T), shared_sum = sum * double(h->share);
+    h->dq.assign(T * HS, 0);
+    h->dq_error.assign(T * HS, 0);
     for (size_t i = 0; i < T; i++) {
         double delta_size, size;
         const double *dout = &h->dout[i * HS], delta = dot(dout, &given[i * HS], HS, &delta_size);
         const double part = 2 * h->s_error[i] + FP32 * (double(T) + 8 + 2 * fabs(h->lse[i]));
         for (size_t j = 0; j <= i; j++) {
             const double p = h->P[i * T + j], dp = dot(dout, &h->v[j * HS], HS, &size), ds = p * (dp - delta);
-            const double ds_error = (BF16 + 2 * part) * fabs(ds) + FP32 * (double(HS) + 2) * p * (size + delta_size);
+            const double p_error = (h->operand + 2 * part) * p;
+            const double ds_error =
+                (h->operand + 2 * part) * fabs(ds) + FP32 * (double(HS) + 2) * p * (size + delta_size);
             for (size_t c = 0; c < HS; c++) {
                 const double q = h->scale * h->q[i * HS + c], k = h->scale * h->k[j * HS + c];
                 h->dv[j * HS + c] += p * dout[c];
-                h->dv_error[j * HS + c] += (BF16 + 2 * part) * p * fabs(dout[c]);
+                h->dv_error[j * HS + c] += (p_error + (shared_sum - sum) * p) * fabs(dout[c]); /* part has the first */
                 h->dq[i * HS + c] += ds * k;
-                h->dq_error[i * HS + c] += (ds_error + FP32 * double(T) * fabs(ds)) * fabs(k);
+                h->dq_error[i * HS + c] += (ds_error + sum * fabs(ds)) * fabs(k);
                 h->dk[j * HS + c] += ds * q;
-                h->dk_error[j * HS + c] += (ds_error + FP32 * double(T) * fabs(ds)) * fabs(q);
+                h->dk_error[j * HS + c] += (ds_error + shared_sum * fabs(ds)) * fabs(q);
             }
         }
     }
-    for (size_t x = 0; x < T * HS; x++) {
-        h->dq_error[x] += BF16 * fabs(h->dq[x]);
-        h->dk_error[x] += BF16 * fabs(h->dk[x]);
-        h->dv_error[x] += BF16 * fabs(h->dv[x]);
-    }
+    for (size_t x = 0; x < T * HS; x++)
+        h->dq_error[x] += h->result * fabs(h->dq[x]);
 }
 
 /* Products of two errors are not counted above: the bounds are 1% wider. */
-static void check_part(const std::vector<bf16> &got, size_t at, size_t stride, const std::vector<double> &want,
-                       const std::vector<double> &error, const Head &h, const char *what)
+static void check_part(const std::vector<double> &got, size_t at, size_t stride, const std::vector<double> &want,
+                       const std::vector<double> &error, const Judge &h, const char *what)
 {
     for (size_t t = 0; t < h.T; t++)
         for (size_t c = 0; c < h.HS; c++)
-            if (!check_close(value(got[at + t * stride + c]), want[t * h.HS + c], 1.01 * error[t * h.HS + c], what))
+            if (!check_close(got[at + t * stride + c], want[t * h.HS + c], 1.01 * error[t * h.HS + c], what))
                 return;
 }
 
 struct Results {
-    std::vector<bf16> att, dqkv;
+    std::vector<double> att, dqkv;
     std::vector<float> lse;
 };
 
-static Results run(const Sizes &s, const std::vector<bf16> &qkv, const std::vector<bf16> &datt)
+static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const bf16 *qkv, const bf16 *datt,
+                        float *scratch)
 {
-    const size_t R = s.B * s.T, C = s.C();
-    size_t floats = flash_scratch(s.B, s.T, C, s.NH);
-    if (s.splits != 0) /* not what flash_scratch is for: a slab of dQ a split */
-        floats = s.B * s.NH * (s.T + 63) / 64 * 64 * (2 + s.splits * 128) + 4096;
-    const Guarded<bf16> d_qkv(qkv, "qkv"), d_datt(datt, "datt"), att(R * C, "att"), dqkv(3 * R * C, "dqkv");
-    const Guarded<float> lse(R * s.NH, "lse"), scratch(floats, "the scratch");
-    if (s.splits == 0) {
-        flash_forward(0, att.p(), lse.p(), d_qkv.p(), s.B, s.T, C, s.NH);
-        flash_backward(0, dqkv.p(), d_datt.p(), d_qkv.p(), att.p(), lse.p(), scratch.p(), s.B, s.T, C, s.NH);
+    if (s.splits == CHOSEN) {
+        flash_forward(0, att, lse, qkv, s.shape());
+        flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape());
     } else {
-        flash::forward(0, att.p(), lse.p(), d_qkv.p(), s.B, s.T, C, s.NH, 2);
-        flash::backward(0, dqkv.p(), d_datt.p(), d_qkv.p(), att.p(), lse.p(), scratch.p(), s.B, s.T, C, s.NH, s.splits);
+        flash::forward(0, att, lse, qkv, s.shape(), 2);
+        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), s.splits);
     }
-    check_same_bits(d_qkv.read().data(), qkv.data(), qkv.size() * sizeof(bf16), "qkv, which is only read");
-    return {att.read(), dqkv.read(), lse.read()};
 }
 
-static void check_results(const Sizes &s, const Results &got, const std::vector<bf16> &qkv,
-                          const std::vector<bf16> &datt)
+static void run_kernels(const Sizes &s, float *att, float *lse, float *dqkv, const float *qkv, const float *datt,
+                        float *scratch)
 {
-    const size_t T = s.T, HS = s.HS, C = s.C();
-    for (size_t head = 0; head < s.B * s.NH; head++) {
-        const size_t row = head / s.NH * T, column = head % s.NH * HS, at = row * 3 * C + column;
-        Head h = {};
-        h.T = T;
-        h.HS = HS;
-        h.scale = 1 / sqrt(double(HS));
-        h.q = part_of(qkv, T, HS, at, 3 * C);
-        h.k = part_of(qkv, T, HS, at + C, 3 * C);
-        h.v = part_of(qkv, T, HS, at + 2 * C, 3 * C);
-        h.dout = part_of(datt, T, HS, row * C + column, C);
+    attention_fp32_forward(0, att, lse, qkv, s.shape());
+    attention_fp32_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape());
+}
+
+static size_t scratch_floats(const Sizes &s)
+{
+    if (s.splits == PLAIN)
+        return attention_fp32_scratch(s.shape());
+    if (s.splits == CHOSEN)
+        return flash_scratch(s.shape());
+    return s.B * s.NH * (s.T + 63) / 64 * 64 * (2 + s.splits * 128) + 4096; /* a slab of dQ a split */
+}
+
+template <class X> static Results run(const Sizes &s, const std::vector<X> &qkv, const std::vector<X> &datt)
+{
+    const size_t R = s.B * s.T;
+    const Guarded<X> d_qkv(qkv, "qkv"), d_datt(datt, "datt"), att(datt.size(), "att"), dqkv(qkv.size(), "dqkv");
+    const Guarded<float> lse(R * s.NH, "lse"), scratch(scratch_floats(s), "the scratch");
+    run_kernels(s, att.p(), lse.p(), dqkv.p(), d_qkv.p(), d_datt.p(), scratch.p());
+    check_same_bits(d_qkv.read().data(), qkv.data(), qkv.size() * sizeof(X), "qkv, which is only read");
+    return {values(att.read()), values(dqkv.read()), lse.read()};
+}
+
+/* One head of keys of a batch's sequence b, and the heads of queries that read it. */
+static void check_key_head(const Sizes &s, size_t b, size_t key_head, const Results &got,
+                           const std::vector<double> &qkv, const std::vector<double> &datt)
+{
+    const AttentionShape shape = s.shape();
+    const size_t T = s.T, HS = s.HS, C = attention_width(shape), S = attention_row(shape), row = b * T;
+    const size_t k_at = row * S + (s.NH + key_head) * HS, v_at = k_at + s.KVH * HS;
+    Judge h = {};
+    h.T = T;
+    h.HS = HS;
+    h.share = s.NH / s.KVH;
+    h.scale = double(shape.scale);
+    h.operand = s.splits == PLAIN ? 0 : BF16;
+    h.result = s.splits == PLAIN ? FP32 : BF16;
+    h.k = part_of(qkv, T, HS, k_at, S);
+    h.v = part_of(qkv, T, HS, v_at, S);
+    for (std::vector<double> *x : {&h.dk, &h.dv, &h.dk_error, &h.dv_error})
+        x->assign(T * HS, 0);
+    for (size_t head = 0; head < s.NH; head++) {
+        if (head / h.share != key_head)
+            continue;
+        const size_t q_at = row * S + head * HS, at = row * C + head * HS;
+        h.q = part_of(qkv, T, HS, q_at, S);
+        h.dout = part_of(datt, T, HS, at, C);
         forward(&h);
-        backward(&h, part_of(got.att, T, HS, row * C + column, C));
+        backward(&h, part_of(got.att, T, HS, at, C));
         for (size_t i = 0; i < T; i++)
-            check_close(double(got.lse[head * T + i]), h.lse[i], h.s_error[i] + FP32 * (double(T) + 8 + fabs(h.lse[i])),
-                        "lse");
-        check_part(got.att, row * C + column, C, h.att, h.att_error, h, "att");
-        check_part(got.dqkv, at, 3 * C, h.dq, h.dq_error, h, "dq");
-        check_part(got.dqkv, at + C, 3 * C, h.dk, h.dk_error, h, "dk");
-        check_part(got.dqkv, at + 2 * C, 3 * C, h.dv, h.dv_error, h, "dv");
+            check_close(double(got.lse[(b * s.NH + head) * T + i]), h.lse[i],
+                        h.s_error[i] + FP32 * (double(T) + 8 + fabs(h.lse[i])), "lse");
+        check_part(got.att, at, C, h.att, h.att_error, h, "att");
+        check_part(got.dqkv, q_at, S, h.dq, h.dq_error, h, "dq");
     }
+    for (size_t x = 0; x < T * HS; x++) {
+        h.dk_error[x] += h.result * fabs(h.dk[x]);
+        h.dv_error[x] += h.result * fabs(h.dv[x]);
+    }
+    check_part(got.dqkv, k_at, S, h.dk, h.dk_error, h, "dk");
+    check_part(got.dqkv, v_at, S, h.dv, h.dv_error, h, "dv");
 }
 
 static const Sizes all_sizes[] = {
-    {1, 1, 1, 8, 0},    {2, 37, 3, 8, 0},   {1, 150, 2, 16, 0},  {1, 150, 5, 16, 1},  {2, 64, 1, 24, 0},
-    {1, 65, 2, 24, 0},  {1, 200, 2, 32, 0}, {1, 129, 1, 32, 1},  {1, 1, 3, 64, 0},    {2, 65, 2, 64, 0},
-    {1, 128, 1, 64, 0}, {1, 200, 2, 64, 0}, {1, 200, 1, 64, 1},  {1, 300, 1, 64, 2},  {1, 300, 1, 64, 1},
-    {2, 37, 2, 72, 0},  {1, 150, 1, 72, 1}, {1, 65, 2, 80, 0},   {1, 200, 1, 80, 2},  {1, 64, 1, 96, 0},
-    {1, 150, 2, 96, 0}, {2, 65, 1, 128, 1}, {1, 200, 1, 128, 0}, {1, 150, 1, 128, 2}, {1, 1, 1, 128, 0},
+    {1, 1, 1, 1, 8, CHOSEN},
+    {2, 37, 3, 3, 8, CHOSEN},
+    {1, 150, 2, 2, 16, CHOSEN},
+    {1, 150, 5, 5, 16, 1},
+    {2, 64, 1, 1, 24, CHOSEN},
+    {1, 65, 2, 2, 24, CHOSEN},
+    {1, 200, 2, 2, 32, CHOSEN},
+    {1, 129, 1, 1, 32, 1},
+    {1, 1, 3, 3, 64, CHOSEN},
+    {2, 65, 2, 2, 64, CHOSEN},
+    {1, 128, 1, 1, 64, CHOSEN},
+    {1, 200, 2, 2, 64, CHOSEN},
+    {1, 200, 1, 1, 64, 1},
+    {1, 300, 1, 1, 64, 2},
+    {1, 300, 1, 1, 64, 1},
+    {2, 37, 2, 2, 72, CHOSEN},
+    {1, 150, 1, 1, 72, 1},
+    {1, 65, 2, 2, 80, CHOSEN},
+    {1, 200, 1, 1, 80, 2},
+    {1, 64, 1, 1, 96, CHOSEN},
+    {1, 150, 2, 2, 96, CHOSEN},
+    {2, 65, 1, 1, 128, 1},
+    {1, 200, 1, 1, 128, CHOSEN},
+    {1, 150, 1, 1, 128, 2},
+    {1, 1, 1, 1, 128, CHOSEN},
+    /* heads of queries that share keys */
+    {2, 157, 6, 1, 8, 2, 0.12f},
+    {1, 301, 6, 2, 8, 1},
+    {2, 37, 6, 3, 8, CHOSEN, 0.12f},
+    {1, 157, 6, 6, 8, CHOSEN, 0.12f},
+    {1, 301, 6, 1, 24, 2},
+    {2, 129, 6, 2, 24, CHOSEN, 0.12f},
+    {1, 259, 6, 3, 24, 1, 0.12f},
+    {1, 37, 4, 1, 32, 1, 0.12f},
+    {1, 301, 6, 1, 64, 1, 0.12f},
+    {2, 157, 6, 2, 64, CHOSEN},
+    {1, 301, 6, 3, 64, 2, 0.12f},
+    {1, 301, 6, 3, 64, CHOSEN},
+    {2, 65, 6, 6, 64, 1, 0.12f},
+    {1, 1, 6, 2, 64, CHOSEN, 0.12f},
+    {1, 157, 6, 1, 96, 3},
+    {2, 65, 6, 2, 96, 1, 0.12f},
+    {1, 131, 6, 3, 96, 2, 0.12f},
+    {2, 37, 6, 6, 96, CHOSEN, 0.12f},
+    {1, 199, 6, 1, 128, 2, 0.12f},
+    {2, 67, 6, 2, 128, CHOSEN},
+    {1, 157, 6, 3, 128, 1, 0.12f},
+    {1, 65, 6, 6, 128, 2, 0.12f},
+    /* in fp32 */
+    {1, 1, 3, 3, 8, PLAIN},
+    {2, 37, 6, 1, 8, PLAIN, 0.12f},
+    {1, 65, 6, 3, 24, PLAIN},
+    {2, 33, 5, 5, 24, PLAIN, 0.12f},
+    {1, 97, 6, 2, 64, PLAIN, 0.12f},
+    {1, 64, 4, 2, 64, PLAIN},
+    {2, 31, 6, 1, 96, PLAIN},
+    {1, 67, 4, 2, 96, PLAIN, 0.12f},
+    {1, 65, 4, 1, 128, PLAIN, 0.12f},
+    {2, 37, 2, 2, 128, PLAIN},
+    {1, 37, 6, 2, 5, PLAIN}, /* widths that only it takes */
+    {1, 1, 2, 1, 1, PLAIN},
 };
 static size_t current;
 
 /* What the first order gave. */
 static std::map<size_t, Results> first_results;
 
-static void test_sizes(void)
+template <class X> static void test_in(const Sizes &s)
 {
-    const Sizes s = all_sizes[current];
-    const size_t R = s.B * s.T, C = s.C();
-    check(flash_takes(s.HS), "heads of %zu channels are taken", s.HS);
-    const std::vector<bf16> qkv = random_bf16(3 * R * C, unsigned(2 * current)),
-                            datt = random_bf16(R * C, unsigned(2 * current + 1));
+    const AttentionShape shape = s.shape();
+    const size_t R = s.B * s.T;
+    const std::vector<X> qkv = random_numbers<X>(R * attention_row(shape), unsigned(2 * current)),
+                         datt = random_numbers<X>(R * attention_width(shape), unsigned(2 * current + 1));
     const Results got = run(s, qkv, datt);
     const auto first = first_results.find(current);
     if (first == first_results.end()) {
-        check_results(s, got, qkv, datt);
+        for (size_t b = 0; b < s.B; b++)
+            for (size_t key_head = 0; key_head < s.KVH; key_head++)
+                check_key_head(s, b, key_head, got, values(qkv), values(datt));
         first_results[current] = got;
         return;
     }
     const Results &want = first->second;
-    check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(bf16), "att in another order");
+    check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(double), "att in another order");
     check_same_bits(got.lse.data(), want.lse.data(), got.lse.size() * sizeof(float), "lse in another order");
-    check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(bf16), "dqkv in another order");
+    check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv in another order");
 }
 
-/* A NaN among the keys reaches the queries from it on, and no others; not a number is lost on the way. */
-static void test_nan(void)
+static void test_sizes(void)
 {
-    const Sizes s = {1, 70, 1, 16, 0};
-    std::vector<bf16> qkv = random_bf16(3 * s.T * s.C(), 1), datt = random_bf16(s.T * s.C(), 2);
-    qkv[66 * 3 * s.C() + s.C() + 3] = __float2bfloat16_rn(NAN);
+    const Sizes &s = all_sizes[current];
+    if (s.splits == PLAIN) {
+        check(attention_fp32_takes(s.HS), "heads of %zu channels are taken in fp32", s.HS);
+        test_in<float>(s);
+    } else {
+        check(flash_takes(s.HS), "heads of %zu channels are taken", s.HS);
+        test_in<bf16>(s);
+    }
+}
+
+/* A NaN among the keys reaches the queries from it on, of the heads that read these keys, and no others; not a number
+ * is lost on the way. */
+template <class X> static void test_nan_in(const Sizes &s)
+{
+    const size_t C = attention_width(s.shape()), S = attention_row(s.shape());
+    std::vector<X> qkv = random_numbers<X>(s.T * S, 1), datt = random_numbers<X>(s.T * C, 2);
+    set(&qkv[66 * S + C + s.HS + 3], NAN); /* in the second head of keys */
     const Results got = run(s, qkv, datt);
     for (size_t t = 0; t < s.T; t++)
-        for (size_t c = 0; c < s.C(); c++)
-            check(std::isnan(value(got.att[t * s.C() + c])) == (t >= 66), "query %zu and the NaN in key 66", t);
+        for (size_t c = 0; c < C; c++) {
+            const size_t head = c / s.HS;
+            const bool reads = t >= 66 && head / (s.NH / s.KVH) == 1;
+            check(std::isnan(got.att[t * C + c]) == reads, "query %zu of head %zu and the NaN in key 66", t, head);
+        }
+}
+
+static void test_nan(void)
+{
+    test_nan_in<bf16>({1, 70, 2, 2, 16, CHOSEN});
+    test_nan_in<bf16>({1, 70, 6, 3, 16, CHOSEN});
+    test_nan_in<float>({1, 70, 6, 3, 16, PLAIN});
 }
 
 /* What is enough for a batch is enough for smaller and for shorter ones, which may be cut into more parts. */
 static void test_scratch(void)
 {
-    for (size_t HS : {16, 64, 96, 128})
-        for (size_t B : {1, 40, 43, 60, 128})
-            for (size_t T : {1, 128, 1000, 2048})
-                for (size_t b : {size_t(1), B / 2 + 1, B})
-                    for (size_t t : {size_t(1), T / 2 + 1, T})
-                        check(flash_scratch(b, t, 12 * HS, 12) <= flash_scratch(B, T, 12 * HS, 12),
-                              "HS %zu: B %zu, T %zu need more scratch than B %zu, T %zu", HS, b, t, B, T);
+    for (size_t KVH : {1, 2, 6, 12})
+        for (size_t HS : {16, 64, 96, 128})
+            for (size_t B : {1, 40, 43, 60, 128, 800})
+                for (size_t T : {1, 128, 1000, 2048})
+                    for (size_t b : {size_t(1), B / 2 + 1, B})
+                        for (size_t t : {size_t(1), T / 2 + 1, T})
+                            check(flash_scratch({b, t, 12, KVH, HS, 1}) <= flash_scratch({B, T, 12, KVH, HS, 1}),
+                                  "HS %zu, KVH %zu: B %zu, T %zu need more scratch than B %zu, T %zu", HS, KVH, b, t, B,
+                                  T);
     for (size_t HS : {0, 4, 12, 130, 136})
         check(!flash_takes(HS), "heads of %zu channels are not taken", HS);
+}
+
+/* So many heads of queries that each would be left whole, had each its own keys; flash_scratch is enough for them. */
+static void test_many_heads(void)
+{
+    const Sizes s = {117, 129, 6, 1, 8, CHOSEN};
+    const size_t R = s.B * s.T, C = attention_width(s.shape()), S = attention_row(s.shape());
+    const std::vector<bf16> qkv = random_numbers<bf16>(R * S, 1), datt = random_numbers<bf16>(R * C, 2);
+    const Results got = run(s, qkv, datt);
+    for (double x : got.dqkv)
+        if (!check(!std::isnan(x), "dqkv has a NaN"))
+            return;
+    check_key_head(s, s.B - 1, 0, got, values(qkv), values(datt));
 }
 
 static void run_tests(const std::string &order)
@@ -302,8 +451,11 @@ static void run_tests(const std::string &order)
     for (current = 0; current < sizeof all_sizes / sizeof *all_sizes; current++) {
         const Sizes &s = all_sizes[current];
         char name[128];
-        snprintf(name, sizeof name, "B %zu, T %zu, %zu heads of %zu, splits %zu%s", s.B, s.T, s.NH, s.HS, s.splits,
-                 order.c_str());
+        const std::string how = s.splits == PLAIN    ? "fp32"
+                                : s.splits == CHOSEN ? "flash"
+                                                     : "flash, splits " + std::to_string(s.splits);
+        snprintf(name, sizeof name, "%s: B %zu, T %zu, %zu heads of %zu on %zu, scale %.3f%s", how.c_str(), s.B, s.T,
+                 s.NH, s.HS, s.KVH, double(s.shape().scale), order.c_str());
         check_run(name, test_sizes);
     }
     check_run(("a NaN" + order).c_str(), test_nan);
@@ -312,6 +464,7 @@ static void run_tests(const std::string &order)
 int main()
 {
     check_run("what it takes, and scratch", test_scratch);
+    check_run("scratch for many heads of queries that share keys", test_many_heads);
 #ifdef CUDA_ON_CPU
     emu::set_order(emu::FORWARD);
     run_tests(" (forward)");

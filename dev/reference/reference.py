@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes a reference file: what PyTorch computes for a small GPT-2, for test_gpt to compare a twin with.
+"""Makes a reference file: what PyTorch computes for a small GPT, for test_gpt to compare a twin with.
 
-The model is written out in plain PyTorch modules. A file (safetensors, F32) holds, under the Hugging Face names and
-in the Hugging Face layout (the four matrices of a block are stored fan-in x fan-out):
+The model is that of model.py, in plain PyTorch modules. A file (safetensors, F32) holds, under the Hugging Face names
+and in the Hugging Face layout (the matrices of a block are stored fan-in x fan-out):
 
     param.<name>                      the random parameters, exact in fp32
     tokens, targets                   one batch (B, T), I32; a target of -1 is left out of the loss
-    residual.0 .. residual.L          what each block reads, (B, T, C); residual.L is what the final LayerNorm reads
+    residual.0 .. residual.L          what each block reads, (B, T, C); residual.L is what the final norm reads
     logits                            (B, T, V)
     loss                              mean cross-entropy in nats over the targets that count
     grad.<name>                       gradients of that mean
@@ -18,10 +18,10 @@ and, for K = 0 .. N-1 steps of each optimizer O = adamw, muon, from param.<name>
     step.K.O.grad.<name>              its gradients, where PyTorch's own trajectory stands at that step
     after.O.<name>                    the parameters after N updates
 
-The metadata hold the configuration, every hyperparameter and the command. adamw is torch.optim.AdamW on every
-tensor, decay on matrices and embeddings only. muon is torch.optim.Muon on the blocks' matrices, with q, k and v as
-three matrices, and AdamW as above on the rest. torch.optim.Muon iterates Newton-Schulz in bf16; here that one
-function is replaced by the same iteration in the precision of its input.
+The metadata hold the configuration, every hyperparameter and the command. adamw is torch.optim.AdamW on every tensor,
+decay on matrices, embeddings and the head only. muon is torch.optim.Muon on the blocks' matrices, with q, k and v as
+three matrices and the halves of a gated MLP as two, and AdamW as above on the rest. torch.optim.Muon iterates
+Newton-Schulz in bf16; here that one function is replaced by the same iteration in the precision of its input.
 
 Everything, updates included, is computed in fp64 from the fp32 parameters and rounded to fp32 when stored, because
 the best judge is one whose own error is too small to see. Plain fp32 PyTorch lies within about 1e-6 of each
@@ -30,17 +30,27 @@ tensor's scale of it, which is printed as a self-check. With --fp32 the file hol
 With --bf16 the metadata also hold, as bf16.<name>, how far PyTorch's own bf16 (torch.autocast) is from these values,
 |got - want| / |want| of each tensor (of the loss: the root mean square over the positions, relative to the mean loss).
 
-The files that the tests use:
+The files that the tests use, without "python dev/reference/reference.py dev/tests/reference_" before each and
+".safetensors" after its first word:
 
-    python dev/reference/reference.py dev/tests/reference_tiny.safetensors --positions 13 --ignore
-    python dev/reference/reference.py dev/tests/reference_bf16.safetensors --heads 2 --width 32 --vocab 67 --seq-len 37 \
-        --batch 2 --steps 0 --ignore --bf16
-    python dev/reference/reference.py dev/tests/reference_relu2.safetensors --activation relu2 --layers 1 --heads 2 \
-        --width 16 --batch 2 --steps 0 --bf16, and the same of gelu (exact) and silu
+    tiny --most-positions 13 --ignore
+    bf16 --heads 2 --width 32 --vocab 67 --seq-len 37 --batch 2 --steps 0 --ignore --bf16
+    gelu --activation gelu-exact --layers 1 --heads 2 --width 16 --batch 2 --steps 0 --bf16; so are relu2 and silu
+    llama --norm rmsnorm --positions rotary --activation swiglu --attention-bias none --mlp-bias off --head untied \
+        --layers 1 --heads 4 --kv-heads 2 --width 16 --vocab 23 --seq-len 10 --batch 2 --steps 0 --bf16
+    track3 --norm rmsnorm --positions rotary-half --qk-norm on --attention-scale .12 --activation relu2 \
+        --head untied-bias --softcap sqrt --embed-norm on --norm-eps 1.1920929e-07 \
+        --layers 1 --heads 2 --width 16 --vocab 17 --seq-len 10 --batch 2 --steps 0 --bf16
+    modern --norm rmsnorm-no-gain --positions rotary --rotary-base 500 --qk-norm on --activation relu2 \
+        --attention-bias none --mlp-bias off \
+        --layers 1 --heads 2 --width 16 --vocab 31 --most-positions 14 --batch 2 --steps 0 --ignore --bf16
+    odd --norm layernorm-no-bias --norm-eps 1e-3 --positions none --qk-norm gain --attention-bias qkv \
+        --mlp-bias off --head untied --softcap tanh --softcap-limit 4 \
+        --layers 2 --heads 3 --kv-heads 1 --width 15 --mlp-width 23 --vocab 23 --seq-len 7 --batch 2 --steps 0 --bf16
+    steps, with the first line of llama, --heads 4 --kv-heads 2 --width 8 --vocab 29 --seq-len 9 --batch 2 --steps 4
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -48,82 +58,20 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import torch.optim._muon as torch_muon
+from model import FIELDS, TRANSPOSED, Gpt, key_bias_is_void, parts, resolve, stored
 from safetensors.torch import save_file
 
-CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 IGNORED = -1
 MUON_EPS = 1e-7  # floor of the norm in Newton-Schulz
 
-# --- The model ---
-
-
-class Attention(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.c_attn = nn.Linear(width, 3 * width)
-        self.c_proj = nn.Linear(width, width)
-
-    def forward(self, x):
-        B, T, C = x.shape
-        q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in self.c_attn(x).split(C, dim=2))
-        scores = q @ k.transpose(2, 3) / math.sqrt(C // self.heads)
-        future = torch.ones(T, T, dtype=torch.bool).triu(1)
-        weights = scores.masked_fill(future, -math.inf).softmax(dim=3)
-        return self.c_proj((weights @ v).transpose(1, 2).reshape(B, T, C))
-
-
-# By their names in config.json
-ACTIVATIONS = {"gelu_new": lambda x: F.gelu(x, approximate="tanh"), "gelu": F.gelu, "relu2": lambda x: F.relu(x).square(),
-               "silu": F.silu}
-
-
-class Mlp(nn.Module):
-    def __init__(self, width, activation):
-        super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x):
-        return self.c_proj(self.activation(self.c_fc(x)))
-
-
-class Block(nn.Module):
-    def __init__(self, width, heads, activation):
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(width, eps=1e-5)
-        self.attn = Attention(width, heads)
-        self.ln_2 = nn.LayerNorm(width, eps=1e-5)
-        self.mlp = Mlp(width, activation)
-
-    def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class Gpt2(nn.Module):
-    def __init__(self, o):
-        super().__init__()
-        self.wte = nn.Embedding(o.vocab, o.width)
-        self.wpe = nn.Embedding(o.positions, o.width)
-        self.h = nn.ModuleList(Block(o.width, o.heads, o.activation) for _ in range(o.layers))
-        self.ln_f = nn.LayerNorm(o.width, eps=1e-5)
-
-    def forward(self, tokens):
-        """Logits and the residual stream before each block and before the final LayerNorm."""
-        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
-        residuals = [x]
-        for block in self.h:
-            x = block(x)
-            residuals.append(x)
-        return F.linear(self.ln_f(x), self.wte.weight), residuals
+# --- The parameters and the loss ---
 
 
 @torch.no_grad()
-def draw_parameters(model, layers, generator):
+def draw_parameters(model, generator):
     """Like GPT-2's, but matrices N(0, 1/fan_in) instead of N(0, 0.02^2) and no bias zero, no gain one: every
     parameter then has a gradient that a comparison can see."""
+    layers = model.config["n_layer"]
     for name, p in model.named_parameters():
         p.normal_(generator=generator)
         if p.ndim == 2:
@@ -132,7 +80,7 @@ def draw_parameters(model, layers, generator):
                 p.mul_((2 * layers) ** -0.5)
         else:
             p.mul_(0.1)
-            if ".ln_" in "." + name and name.endswith("weight"):
+            if name.endswith("weight"):  # a gain
                 p.add_(1)
 
 
@@ -159,8 +107,8 @@ class Optimizer:
 
     def __init__(self, name, model, o):
         self.model = model
-        self.pieces = []  # (fused parameter, q, k, v)
-        hidden = {k: p for k, p in model.named_parameters() if name == "muon" and k.endswith(CONV1D)}
+        self.pieces = []  # (fused parameter, its matrices)
+        hidden = {k: p for k, p in model.named_parameters() if name == "muon" and k.endswith(TRANSPOSED)}
         rest = [(k, p) for k, p in model.named_parameters() if k not in hidden]
         groups = [
             {"params": [p for _, p in rest if p.ndim == 2], "weight_decay": o.adamw_weight_decay},
@@ -172,13 +120,14 @@ class Optimizer:
             self.rules.append(self.make_muon([self.split(k, p) for k, p in hidden.items()], o))
 
     def split(self, name, p):
-        """[p], or q, k and v of a fused p: parameters of their own that share p's memory, so that an update in
-        place reaches the model; step() hands them their thirds of p's gradient."""
-        if not name.endswith("c_attn.weight"):
+        """[p], or the matrices in a fused p: parameters of their own that share p's memory, so that an update in
+        place reaches the model; step() hands them their parts of p's gradient."""
+        rows = parts(name, self.model.config)
+        if rows is None:
             return [p]
-        thirds = [nn.Parameter(third) for third in p.detach().chunk(3)]
-        self.pieces.append((p, thirds))
-        return thirds
+        pieces = [nn.Parameter(piece) for piece in p.detach().split(rows)]
+        self.pieces.append((p, pieces))
+        return pieces
 
     @staticmethod
     def make_muon(lists, o):
@@ -188,9 +137,9 @@ class Optimizer:
             adjust_lr_fn="original")
 
     def step(self):
-        for p, thirds in self.pieces:
-            for third, grad in zip(thirds, p.grad.chunk(3)):
-                third.grad = grad.clone()
+        for p, pieces in self.pieces:
+            for piece, grad in zip(pieces, p.grad.split([len(piece) for piece in pieces])):
+                piece.grad = grad.clone()
         for rule in self.rules:
             rule.step()
 
@@ -224,7 +173,7 @@ def values(model):
 
 def rebuild(params, o):
     dtype = next(iter(params.values())).dtype
-    model = Gpt2(o).to(dtype)
+    model = Gpt(o.config).to(dtype)
     model.load_state_dict(params)
     return model
 
@@ -240,11 +189,16 @@ def evaluate(params, tokens, targets, o):
     return out | {f"grad.{k}": p.grad.clone() for k, p in model.named_parameters()}
 
 
-def distance(name, got, want):
-    """|got - want| / |want|; without the key bias's gradient, which is zero but for rounding."""
+def is_void(name, c):
+    """Whether the key's part of this tensor is a gradient that is zero but for rounding."""
+    return name.startswith("grad") and name.endswith("c_attn.bias") and key_bias_is_void(c)
+
+
+def distance(name, got, want, c):
+    """|got - want| / |want|; without the key bias's gradient where that is zero."""
     got, want = got.double(), want.double()
-    if name.startswith("grad") and name.endswith("c_attn.bias"):
-        got, want = (torch.cat([x.chunk(3)[0], x.chunk(3)[2]]) for x in (got, want))
+    if is_void(name, c):
+        got, want = (torch.cat(x.split(parts(name, c))[::2]) for x in (got, want))
     return ((got - want).norm() / want.norm()).item()
 
 
@@ -256,7 +210,8 @@ def bf16_errors(params, judged, tokens, targets, o):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = evaluate(params, tokens, targets, o)
         losses = each_loss(rounded["logits"]).double()
-    errors = {f"bf16.{k}": distance(k, rounded[k], t) for k, t in judged.items() if k not in ("loss", "residual.0")}
+    errors = {f"bf16.{k}": distance(k, rounded[k], t, o.config) for k, t in judged.items()
+              if k not in ("loss", "residual.0")}
     difference = (losses - each_loss(judged["logits"]))[targets.flatten() != IGNORED]
     errors["bf16.loss"] = (difference.square().mean().sqrt() / judged["loss"]).item()
     for key, error in errors.items():
@@ -265,7 +220,7 @@ def bf16_errors(params, judged, tokens, targets, o):
 
 
 def draw_batch(o, generator):
-    rows = torch.randint(o.vocab, (o.batch, o.seq_len + 1), generator=generator)
+    rows = torch.randint(o.config["vocab_size"], (o.batch, o.seq_len + 1), generator=generator)
     tokens, targets = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
     if o.ignore:
         out = torch.rand(targets.shape, generator=generator) < o.ignore
@@ -278,7 +233,7 @@ def draw_batch(o, generator):
 def in_file_layout(name, tensor):
     if not torch.is_floating_point(tensor):
         return tensor.to(torch.int32).contiguous()
-    if name.endswith(CONV1D):
+    if name.endswith(TRANSPOSED):
         tensor = tensor.T
     return tensor.to(torch.float32).contiguous()
 
@@ -286,13 +241,15 @@ def in_file_layout(name, tensor):
 # --- The self-check ---
 
 
-def worst(name, got, want):
-    """max|got - want| / max|want|; of q, k and v apart, the key's bias gradient on the scale of the query's."""
-    parts = zip(got.chunk(3), want.chunk(3)) if "c_attn" in name else [(got, want)]
-    parts = [((g.double() - w.double()).abs().max().item(), w.abs().max().item()) for g, w in parts]
-    if name.endswith("c_attn.bias") and name.startswith("grad"):
-        parts[1] = (parts[1][0], parts[0][1])
-    return max(error / scale if scale else float(error > 0) for error, scale in parts)
+def worst(name, got, want, c):
+    """max|got - want| / max|want|; of the parts of fused tensors apart, a key bias's gradient that is zero on the scale
+    of the query's."""
+    rows = parts(name, c)
+    pairs = zip(got.split(rows), want.split(rows)) if rows else [(got, want)]
+    errors = [((g.double() - w.double()).abs().max().item(), w.abs().max().item()) for g, w in pairs]
+    if is_void(name, c):
+        errors[1] = (errors[1][0], errors[0][1])
+    return max(error / scale if scale else float(error > 0) for error, scale in errors)
 
 
 def kind(name):
@@ -300,11 +257,11 @@ def kind(name):
     return ".".join(parts)
 
 
-def print_errors(title, got, want):
+def print_errors(title, got, want, c):
     print(title)
     kinds = {}
     for name, tensor in want.items():
-        kinds[kind(name)] = max(kinds.get(kind(name), 0.0), worst(name, got[name], tensor))
+        kinds[kind(name)] = max(kinds.get(kind(name), 0.0), worst(name, got[name], tensor, c))
     for name, error in kinds.items():
         print(f"  {name:32} {error:.1e}")
 
@@ -316,19 +273,31 @@ def single(tensors):
 # --- The command ---
 
 
+def add_model_options(p):
+    """--layers and all others of model.py's FIELDS, each under its key in config.json."""
+    usual = {"n_layer": 2, "n_head": 3, "n_embd": 12, "vocab_size": 37}
+    for option, key, kind, words in FIELDS:
+        if isinstance(kind, dict):
+            p.add_argument(f"--{option}", dest=key, choices=kind, default=next(iter(kind)), help=words)
+        else:
+            words += " (T unless given)" if key == "n_positions" else ""
+            p.add_argument(f"--{option}", dest=key, type=kind, default=usual.get(key, 0), metavar="N", help=words)
+
+
+def config_of(o):
+    """The model's part of the options, as in config.json."""
+    values = ((key, kind, getattr(o, key)) for _, key, kind, _ in FIELDS)
+    return {key: kind[value] if isinstance(kind, dict) else value for key, kind, value in values}
+
+
 def options():
     p = argparse.ArgumentParser(
-        description="Makes a reference file for test_gpt: GPT-2 in plain PyTorch, its logits, gradients and N "
+        description="Makes a reference file for test_gpt: a GPT in plain PyTorch, its logits, gradients and N "
         "optimizer steps, computed in fp64.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("out", type=Path, metavar="OUT", help="the safetensors file to write")
-    p.add_argument("--layers", type=int, default=2)
-    p.add_argument("--heads", type=int, default=3, help="divide the width")
-    p.add_argument("--width", type=int, default=12)
-    p.add_argument("--vocab", type=int, default=37)
-    p.add_argument("--activation", choices=ACTIVATIONS, default="gelu_new", help="of the MLP")
+    add_model_options(p)
     p.add_argument("--seq-len", type=int, default=11, metavar="T", help="length of the batch's sequences")
-    p.add_argument("--positions", type=int, help="positions the model has, at least T (default: T)")
     p.add_argument("--batch", type=int, default=3, metavar="B", help="sequences in the batch")
     p.add_argument("--steps", type=int, default=10, metavar="N", help="optimizer steps; 0 leaves them out")
     p.add_argument("--seed", type=int, default=1)
@@ -348,26 +317,34 @@ def options():
     p.add_argument("--muon-weight-decay", type=float, default=0.05)
     p.add_argument("--muon-ns-steps", type=int, default=5)
     o = p.parse_args()
-    o.positions = o.positions or o.seq_len
-    if o.width % o.heads:
-        p.error(f"--heads {o.heads} do not divide --width {o.width}")
+    o.n_positions = o.n_positions or o.seq_len
     if o.seq_len == 1 and o.steps:
         p.error("--seq-len 1 wants --steps 0: a lone position gives q and k no gradient, and Muon would scale noise")
-    if o.positions < o.seq_len:
-        p.error(f"--positions {o.positions} are fewer than --seq-len {o.seq_len}")
+    if o.n_positions < o.seq_len:
+        p.error(f"--most-positions {o.n_positions} are fewer than --seq-len {o.seq_len}")
+    try:
+        o.config = resolve(config_of(o))
+    except ValueError as error:
+        p.error(str(error))
     return o
 
 
+def as_text(value):
+    """As the C program writes it."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.15g}" if float(f"{value:.15g}") == value else f"{value:.17g}"
+
+
 def metadata(o, with_gradients):
-    config = {"n_layer": o.layers, "n_head": o.heads, "n_embd": o.width, "vocab_size": o.vocab,
-              "n_positions": o.positions, "activation_function": o.activation, "B": o.batch, "T": o.seq_len, "N": o.steps, "seed": o.seed,
+    config = {"B": o.batch, "T": o.seq_len, "N": o.steps, "seed": o.seed,
               "step_gradients": int(with_gradients), "computed_in": "fp32" if o.fp32 else "fp64",
               "adamw.lr": o.adamw_lr, "adamw.beta1": o.adamw_beta1, "adamw.beta2": o.adamw_beta2,
               "adamw.eps": o.adamw_eps, "adamw.weight_decay": o.adamw_weight_decay,
               "muon.lr": o.muon_lr, "muon.momentum": o.muon_momentum, "muon.weight_decay": o.muon_weight_decay,
               "muon.eps": MUON_EPS, "muon.ns_steps": o.muon_ns_steps, "torch": torch.__version__.split("+")[0],
               "command": "python dev/reference/reference.py " + " ".join(sys.argv[1:])}
-    return {k: str(v) for k, v in config.items()}
+    return {k: as_text(v) for k, v in (stored(o.config) | config).items()}
 
 
 def steps_of(name, start, batches, o, with_gradients):
@@ -379,7 +356,8 @@ def steps_of(name, start, batches, o, with_gradients):
         if with_gradients:
             out |= {f"step.{i}.{name}.grad.{k}": g for k, g in grads[i].items()}
     fed = train(name, single(start), batches, o, fed=grads)[2]
-    print_errors(f"{name}: fp32 fed the same gradients, after {o.steps} steps, of each tensor's scale", fed, after)
+    print_errors(f"{name}: fp32 fed the same gradients, after {o.steps} steps, of each tensor's scale", fed, after,
+                 o.config)
     return out
 
 
@@ -387,8 +365,8 @@ def main():
     o = options()
     torch_muon._zeropower_via_newtonschulz = newton_schulz
     generator = torch.Generator().manual_seed(o.seed)
-    model = Gpt2(o)
-    draw_parameters(model, o.layers, generator)
+    model = Gpt(o.config)
+    draw_parameters(model, generator)
     params = values(model)
     start = params if o.fp32 else {k: t.double() for k, t in params.items()}
 
@@ -397,7 +375,7 @@ def main():
     judged = evaluate(start, out["tokens"], out["targets"], o)
     print_errors("fp32 against fp64, of each tensor's scale",
                  evaluate(params, out["tokens"], out["targets"], o),
-                 evaluate({k: t.double() for k, t in params.items()}, out["tokens"], out["targets"], o))
+                 evaluate({k: t.double() for k, t in params.items()}, out["tokens"], out["targets"], o), o.config)
     out |= judged
 
     batches = [draw_batch(o, generator) for _ in range(o.steps)]

@@ -97,7 +97,7 @@ static int read_config(Reference *ref, Error *e)
     size_t gradients;
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
         const char *text = safetensors_metadata(ref->file, f->key);
-        if (text == NULL && f->choices != NULL) /* the classic one */
+        if (text == NULL && !(f->kind == GPT_SIZE && f->least > 0)) /* the classic one */
             continue;
         if (text == NULL || gpt_field_restore(f, text, &ref->config) != 0)
             return error_set(e, "\"%s\" of its metadata is %s", f->key, text == NULL ? "missing" : text);
@@ -106,6 +106,7 @@ static int read_config(Reference *ref, Error *e)
         metadata_size(ref, "N", &ref->steps, e) != 0 || metadata_size(ref, "step_gradients", &gradients, e) != 0 ||
         gpt_config_check(&ref->config, e) != 0)
         return -1;
+    ref->config = gpt_resolve(&ref->config);
     ref->step_gradients = gradients != 0;
     if (ref->B == 0 || ref->T == 0 || ref->T > ref->config.T)
         return error_set(e, "B = %zu sequences of T = %zu tokens do not suit a model of %zu positions", ref->B, ref->T,

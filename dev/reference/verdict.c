@@ -42,19 +42,40 @@ double max_error(const float *got, const float *want, size_t n)
 
 double relative_difference(double got, double want) { return fabs(got - want) / fabs(want); }
 
-static bool is_fused_qkv(const Tensor *t) { return strstr(t->name, ".attn.c_attn.") != NULL; }
+/* The matrices, or their biases, that a tensor consists of: their elements and names. */
+typedef struct Parts {
+    size_t count, sizes[3];
+    const char *names[3];
+    bool has_void_key; /* the second is a key bias that adds the same to all scores of a query, which softmax ignores */
+} Parts;
 
-void row_compare_tensor(Row *row, const Tensor *t, const float *got, const float *want, Bound bound)
+static Parts parts_of(const GptConfig *c, const Tensor *t)
 {
-    const size_t parts = is_fused_qkv(t) ? 3 : 1, n = tensor_size(t) / parts;
-    for (size_t i = 0; i < parts; i++) {
+    const size_t n = tensor_size(t), keys = n / gpt_qkv_width(c) * gpt_key_width(c);
+    if (strstr(t->name, ".attn.c_attn.") != NULL)
+        return (Parts){3,
+                       {n - 2 * keys, keys, keys},
+                       {" (q)", " (k)", " (v)"},
+                       t->role == ROLE_BIAS && c->qk_norm == GPT_QK_NORM_OFF && gpt_rotary_size(c, 1) == 0};
+    if (strstr(t->name, ".attn.c_kv.") != NULL)
+        return (Parts){2, {n / 2, n / 2}, {" (k)", " (v)"}, false};
+    if (strstr(t->name, ".mlp.c_fc.") != NULL && gpt_is_gated(c))
+        return (Parts){2, {n / 2, n / 2}, {" (gate)", " (up)"}, false};
+    return (Parts){1, {n}, {""}, false};
+}
+
+void row_compare_tensor(Row *row, const GptConfig *c, const Tensor *t, const float *got, const float *want, Bound bound)
+{
+    const Parts parts = parts_of(c, t);
+    size_t at = 0;
+    for (size_t i = 0; i < parts.count; at += parts.sizes[i++]) {
         char name[sizeof row->worst];
-        snprintf(name, sizeof name, parts == 3 ? "%s (%c)" : "%s", t->name, "qkv"[i]);
-        const bool key_bias = parts == 3 && i == 1 && t->role == ROLE_BIAS;
-        double scale = max_abs(want + (key_bias ? 0 : i * n), n);
+        snprintf(name, sizeof name, "%s%s", t->name, parts.names[i]);
+        double scale =
+            parts.has_void_key && i == 1 ? max_abs(want, parts.sizes[0]) : max_abs(want + at, parts.sizes[i]);
         if (scale == 0)
-            scale = max_abs(want, parts * n);
-        row_record_error(row, name, max_error(got + i * n, want + i * n, n), scale,
+            scale = max_abs(want, tensor_size(t));
+        row_record_error(row, name, max_error(got + at, want + at, parts.sizes[i]), scale,
                          bound.of_scale + bound.absolute / scale);
     }
 }
@@ -72,11 +93,11 @@ double distance(const float *got, const float *want, size_t n, size_t out, size_
     return sqrt(difference / norm);
 }
 
-double tensor_distance(const Tensor *t, const float *got, const float *want)
+double tensor_distance(const GptConfig *c, const Tensor *t, const float *got, const float *want)
 {
-    const size_t n = tensor_size(t), third = n / 3;
-    const bool has_key_bias = is_fused_qkv(t) && t->role == ROLE_BIAS;
-    return distance(got, want, n, has_key_bias ? third : n, has_key_bias ? 2 * third : n);
+    const Parts parts = parts_of(c, t);
+    const size_t n = tensor_size(t), key = parts.sizes[0];
+    return distance(got, want, n, parts.has_void_key ? key : n, parts.has_void_key ? key + parts.sizes[1] : n);
 }
 
 void verdict_head(void) { printf("%-30s %-32s %9s %9s\n", "quantity", "worst", "error", "bound"); }

@@ -2,7 +2,7 @@
 #define DEV_REFERENCE_VERDICT_H
 
 #include "base/error.h"
-#include "base/tensor.h"
+#include "gpt/gpt.h"
 
 #include <stddef.h>
 
@@ -25,9 +25,11 @@ typedef struct Bound {
     double of_scale, absolute;
 } Bound;
 
-/* Compares a tensor, in memory layout; q, k and v each on its own scale but for the key bias, on the query's. A tensor
- * that should be all zeros (q and k where T = 1) is held against the scale of the three. */
-void row_compare_tensor(Row *row, const Tensor *t, const float *got, const float *want, Bound bound);
+/* Compares a tensor, in memory layout; the matrices that it consists of (q, k and v; the halves of a gated MLP) each on its
+ * own scale, but for a key bias that no score sees: on the query's. What should be all zeros (q and k where T = 1) is held
+ * against the scale of the whole. */
+void row_compare_tensor(Row *row, const GptConfig *config, const Tensor *t, const float *got, const float *want,
+                        Bound bound);
 
 /* --- Distances --- */
 
@@ -41,8 +43,8 @@ double relative_difference(double got, double want);
 /* |got - want| / |want|, Euclidean, without the elements from `out` up to `in`. */
 double distance(const float *got, const float *want, size_t n, size_t out, size_t in);
 
-/* Of a tensor, the key bias left out: what its noise does to it changes nothing else. */
-double tensor_distance(const Tensor *t, const float *got, const float *want);
+/* Of a tensor, a key bias that no score sees left out: what its noise does to it changes nothing else. */
+double tensor_distance(const GptConfig *config, const Tensor *t, const float *got, const float *want);
 
 /* --- Verdicts: a printed line each --- */
 

@@ -1,11 +1,16 @@
 /*
- * write_reference FILE L NH C V T B: writes a reference file for test_gpt, of a random model of any size, by the CPU's
- * twin, which PyTorch has judged. So that larger and odder models than the committed one can be held against the GPU's,
- * where no PyTorch is: loss, residuals, logits and gradients, but no optimizer steps.
+ * Writes a reference file for test_gpt by the CPU's twin, which PyTorch has judged: loss, residuals, logits and gradients,
+ * but no optimizer steps.
+ *
+ * write_reference FILE L NH C V T B [KEY=VALUE]...: of a random model of any size and kind, so that larger and odder models
+ * than the committed ones can be held against the GPU's twin where no PyTorch is.
+ *
+ * write_reference FILE DIR T B: of a checkpoint's weights, for dev/reference/huggingface.py to compare.
  */
 #include "base/random.h"
 #include "files/safetensors.h"
 #include "gpt/gpt.h"
+#include "train/checkpoint.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,28 +33,31 @@ static void *allocate(size_t n, size_t size)
 
 typedef struct Model {
     GptConfig config;
-    size_t B, R;
+    size_t B, T, R;
     Gpt *gpt;
     const GptTable *table;
     int32_t *tokens, *targets;
     float loss;
 } Model;
 
-/* Parameters far from their initialisation, so that every term of every gradient counts. */
-static void draw(Model *m)
+static void draw_batch(Model *m, Random *random)
 {
-    Random random = random_make(7, 0);
+    for (size_t i = 0; i < m->R; i++) {
+        m->tokens[i] = (int32_t)random_below(random, m->config.V);
+        m->targets[i] = i % 7 == 3 ? -1 : (int32_t)random_below(random, m->config.V); /* some are left out */
+    }
+}
+
+/* Parameters far from their initialisation, so that every term of every gradient counts. */
+static void draw_parameters(Model *m, Random *random)
+{
     for (const Tensor *t = m->table->tensors; t < m->table->tensors + m->table->count; t++) {
         const double std = t->role == ROLE_HIDDEN_MATRIX ? 1.5 / sqrt((double)t->cols) : 0.3;
         float *x = allocate(tensor_size(t), sizeof *x);
         for (size_t i = 0; i < tensor_size(t); i++)
-            x[i] = (float)((t->role == ROLE_GAIN ? 1 : 0) + std * random_normal(&random));
+            x[i] = (float)((t->role == ROLE_GAIN ? 1 : 0) + std * random_normal(random));
         gpt_write(m->gpt, GPT_PARAMS, t, x);
         free(x);
-    }
-    for (size_t i = 0; i < m->R; i++) {
-        m->tokens[i] = (int32_t)random_below(&random, m->config.V);
-        m->targets[i] = i % 7 == 3 ? -1 : (int32_t)random_below(&random, m->config.V); /* some are left out */
     }
 }
 
@@ -58,7 +66,7 @@ static void compute(Model *m)
     size_t counted = 0;
     for (size_t i = 0; i < m->R; i++)
         counted += m->targets[i] >= 0;
-    gpt_forward(m->gpt, m->tokens, m->B, m->config.T);
+    gpt_forward(m->gpt, m->tokens, m->B, m->T);
     gpt_backward(m->gpt, m->targets, 1.0 / (double)counted, true);
     m->loss = (float)(gpt_loss_sum(m->gpt) / (double)counted);
 }
@@ -102,7 +110,7 @@ static void put_tensor(Output *out, const Model *m, GptArena arena, const char *
 
 static void put_all(Output *out, const Model *m)
 {
-    const size_t T = m->config.T, C = m->config.C, V = m->config.V;
+    const size_t T = m->T, C = m->config.C, V = m->config.V;
     float *rows = allocate(m->R * (C > V ? C : V), sizeof *rows);
     put(out, "tokens", DTYPE_I32, m->B, T, m->tokens);
     put(out, "targets", DTYPE_I32, m->B, T, m->targets);
@@ -128,7 +136,7 @@ static void write_file(const char *path, const Model *m)
     enum { OWN = 4 };
     char values[GPT_FIELDS][64], T[24], B[24];
     const char *metadata[GPT_FIELDS + OWN][2] = {{"T", T}, {"B", B}, {"N", "0"}, {"step_gradients", "0"}};
-    snprintf(T, sizeof T, "%zu", m->config.T);
+    snprintf(T, sizeof T, "%zu", m->T);
     snprintf(B, sizeof B, "%zu", m->B);
     for (size_t i = 0; i < GPT_FIELDS; i++) {
         gpt_field_format(&gpt_fields[i], &m->config, true, values[i], sizeof values[i]);
@@ -158,30 +166,59 @@ static bool set_field(GptConfig *config, const char *assignment)
     return false;
 }
 
+/* A whole number from 1 to 2^20, or 0. */
+static size_t read_size(const char *text)
+{
+    char *end = NULL;
+    const unsigned long n = strtoul(text, &end, 10);
+    return *end == '\0' && n <= 1 << 20 ? n : 0;
+}
+
+static int usage(const char *name)
+{
+    fprintf(stderr,
+            "usage: %s FILE LAYERS HEADS WIDTH VOCABULARY LENGTH BATCH [KEY=VALUE as in config.json]...\n"
+            "       %s FILE DIR LENGTH BATCH\n",
+            name, name);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
-    size_t n[6] = {0};
-    bool valid = argc >= 8;
-    for (int i = 0; i < 6 && valid; i++) {
-        char *end = NULL;
-        n[i] = strtoul(argv[2 + i], &end, 10);
-        valid = *end == '\0' && n[i] > 0 && n[i] <= 1 << 20;
-    }
-    Model m = {.config = {.L = n[0], .NH = n[1], .C = n[2], .V = n[3], .T = n[4]}, .B = n[5], .R = n[4] * n[5]};
+    const bool of_checkpoint = argc == 5;
+    Model m = {0};
     Error e;
-    for (int i = 8; i < argc && valid; i++)
-        valid = set_field(&m.config, argv[i]);
-    if (!valid) {
-        fprintf(stderr, "usage: %s FILE LAYERS HEADS WIDTH VOCABULARY LENGTH BATCH [KEY=VALUE as in config.json]...\n",
-                argv[0]);
-        return 2;
+    if (argc != 5 && argc < 8)
+        return usage(argv[0]);
+    m.B = read_size(argv[of_checkpoint ? 4 : 7]);
+    if (of_checkpoint) {
+        if (checkpoint_read_config(argv[2], &m.config, &e) != 0)
+            fail(e.text);
+        m.T = read_size(argv[3]);
+    } else {
+        m.config = (GptConfig){.L = read_size(argv[2]),
+                               .NH = read_size(argv[3]),
+                               .C = read_size(argv[4]),
+                               .V = read_size(argv[5]),
+                               .T = read_size(argv[6])};
+        for (int i = 8; i < argc; i++)
+            if (!set_field(&m.config, argv[i]))
+                return usage(argv[0]);
+        m.T = m.config.T;
     }
-    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.config.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
+    m.R = m.B * m.T;
+    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
         fail(e.text);
+    m.config = *gpt_config(m.gpt);
     m.table = gpt_table(m.gpt);
     m.tokens = allocate(m.R, sizeof *m.tokens);
     m.targets = allocate(m.R, sizeof *m.targets);
-    draw(&m);
+    Random random = random_make(7, 0);
+    if (!of_checkpoint)
+        draw_parameters(&m, &random);
+    else if (checkpoint_read_model(argv[2], m.gpt, &e) != 0)
+        fail(e.text);
+    draw_batch(&m, &random);
     compute(&m);
     write_file(argv[1], &m);
     free(m.tokens);

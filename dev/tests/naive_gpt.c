@@ -8,15 +8,17 @@
 
 /* One sequence on its way through the model. */
 typedef struct Naive {
-    const GptConfig *config;
+    const GptConfig *config; /* resolved */
     const GptTable *table;
     const double *params;
-    size_t T;
+    size_t T, HS, KVC; /* its tokens; channels of a head, and of all heads' keys */
 } Naive;
 
+/* NULL if the model has no such parameter. */
 static const double *tensor(const Naive *n, const char *name)
 {
-    return n->params + gpt_table_find(n->table, name)->offset;
+    const Tensor *t = gpt_table_find(n->table, name);
+    return t != NULL ? n->params + t->offset : NULL;
 }
 
 static const double *layer_tensor(const Naive *n, size_t layer, const char *name)
@@ -26,17 +28,27 @@ static const double *layer_tensor(const Naive *n, size_t layer, const char *name
     return tensor(n, full);
 }
 
-static void layernorm(double *out, const double *x, const double *gain, const double *bias, size_t T, size_t C)
+/* One row; gain and bias may be NULL. */
+static void norm_row(const GptConfig *c, double *out, const double *x, const double *gain, const double *bias)
 {
-    for (size_t t = 0; t < T; t++) {
-        double mean = 0, variance = 0;
-        for (size_t i = 0; i < C; i++)
-            mean += x[t * C + i] / (double)C;
-        for (size_t i = 0; i < C; i++)
-            variance += (x[t * C + i] - mean) * (x[t * C + i] - mean) / (double)C;
-        for (size_t i = 0; i < C; i++)
-            out[t * C + i] = (x[t * C + i] - mean) / sqrt(variance + 1e-5) * gain[i] + bias[i];
+    const bool is_centred = c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS;
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < c->C && is_centred; i++)
+        mean += x[i] / (double)c->C;
+    for (size_t i = 0; i < c->C; i++)
+        square += (x[i] - mean) * (x[i] - mean) / (double)c->C;
+    for (size_t i = 0; i < c->C; i++) {
+        out[i] = (x[i] - mean) / sqrt(square + c->norm_eps);
+        out[i] *= gain != NULL ? gain[i] : 1;
+        out[i] += bias != NULL ? bias[i] : 0;
     }
+}
+
+/* x and out are (T,C), and may be the same. */
+static void norm(const Naive *n, double *out, const double *x, const double *gain, const double *bias)
+{
+    for (size_t t = 0; t < n->T; t++)
+        norm_row(n->config, out + t * n->config->C, x + t * n->config->C, gain, bias);
 }
 
 /* out (T,OC) = x (T,C) weight (OC,C)^T + bias, which may be NULL. */
@@ -53,38 +65,110 @@ static void linear(double *out, const double *x, const double *weight, const dou
     }
 }
 
-/* Position t of head h looks at positions 0 .. t. qkv (T,3C), out (T,C), p (T). */
-static void attend(double *out, const double *qkv, double *p, size_t t, size_t h, size_t C, size_t HS)
+/* Queries (T,C), keys and values (T,KVC) of ln1 (T,C). */
+static void project(const Naive *n, size_t layer, const double *ln1, double *q, double *k, double *v)
 {
-    const double *q = qkv + t * 3 * C + h * HS;
+    const size_t T = n->T, C = n->config->C, KVC = n->KVC;
+    const double *all = layer_tensor(n, layer, "attn.c_attn.weight"),
+                 *bias = layer_tensor(n, layer, "attn.c_attn.bias");
+    const double *qw = all != NULL ? all : layer_tensor(n, layer, "attn.c_q.weight");
+    const double *kw = all != NULL ? all + C * C : layer_tensor(n, layer, "attn.c_kv.weight");
+    const double *vw = kw + KVC * C;
+    linear(q, ln1, qw, bias, T, C, C);
+    linear(k, ln1, kw, bias != NULL ? bias + C : NULL, T, C, KVC);
+    linear(v, ln1, vw, bias != NULL ? bias + C + KVC : NULL, T, C, KVC);
+    for (size_t i = 0; i < T * KVC; i++)
+        v[i] *= n->config->value_scale;
+}
+
+/* RMSNorm of one head's query or key (HS). */
+static void norm_head(const Naive *n, double *x, const double *gain)
+{
+    double square = 0;
+    for (size_t i = 0; i < n->HS; i++)
+        square += x[i] * x[i] / (double)n->HS;
+    for (size_t i = 0; i < n->HS; i++)
+        x[i] *= (gain != NULL ? gain[i] : 1) / sqrt(square + n->config->norm_eps);
+}
+
+/* Radians per position of pair i of a head's channels. */
+static double frequency(const Naive *n, size_t i)
+{
+    const double base = n->config->rotary_base, turned = (double)n->HS / 4;
+    if (n->config->positions == GPT_ROTARY)
+        return pow(base, -2 * (double)i / (double)n->HS);
+    if (i == 0)
+        return -1;
+    return (double)i < turned ? -pow(base, -(double)i / (turned - 1)) : 0;
+}
+
+/* One head's query or key (HS) of position t. */
+static void rotate(const Naive *n, double *x, size_t t)
+{
+    const size_t half = n->HS / 2;
+    for (size_t i = 0; i < half; i++) {
+        const double angle = (double)t * frequency(n, i), first = x[i], second = x[i + half];
+        x[i] = first * cos(angle) - second * sin(angle);
+        x[i + half] = second * cos(angle) + first * sin(angle);
+    }
+}
+
+/* What happens to all heads' queries or keys (T,heads*HS) before they meet. */
+static void prepare(const Naive *n, double *x, size_t heads, const double *gain)
+{
+    const GptPositions positions = n->config->positions;
+    for (size_t t = 0; t < n->T; t++) {
+        for (size_t h = 0; h < heads; h++) {
+            double *head = x + (t * heads + h) * n->HS;
+            if (n->config->qk_norm != GPT_QK_NORM_OFF)
+                norm_head(n, head, gain);
+            if (positions == GPT_ROTARY || positions == GPT_ROTARY_HALF)
+                rotate(n, head, t);
+        }
+    }
+}
+
+/* Position t of one head looks at positions 0 .. t. q and out are its own (HS); k and v are the head's of position 0,
+ * at a stride of KVC. p (T) is scratch. */
+static void attend(const Naive *n, double *out, const double *q, const double *k, const double *v, double *p, size_t t)
+{
     double maximum = (double)-INFINITY, sum = 0;
     for (size_t s = 0; s <= t; s++) {
-        const double *k = qkv + s * 3 * C + C + h * HS;
         p[s] = 0;
-        for (size_t i = 0; i < HS; i++)
-            p[s] += q[i] * k[i] / sqrt((double)HS);
+        for (size_t i = 0; i < n->HS; i++)
+            p[s] += q[i] * k[s * n->KVC + i] * n->config->attention_scale;
         maximum = fmax(maximum, p[s]);
     }
     for (size_t s = 0; s <= t; s++)
         sum += p[s] = exp(p[s] - maximum);
-    for (size_t i = 0; i < HS; i++) {
-        double *o = &out[t * C + h * HS + i];
-        *o = 0;
+    for (size_t i = 0; i < n->HS; i++) {
+        out[i] = 0;
         for (size_t s = 0; s <= t; s++)
-            *o += p[s] / sum * qkv[s * 3 * C + 2 * C + h * HS + i];
+            out[i] += p[s] / sum * v[s * n->KVC + i];
     }
 }
 
-static void attention(double *out, const double *qkv, size_t T, size_t C, size_t NH)
+/* att (T,C) from the normalised input of the layer, ln1 (T,C). */
+static void attention(const Naive *n, size_t layer, double *att, const double *ln1)
 {
-    double *p = make_doubles(T);
-    for (size_t t = 0; t < T; t++)
-        for (size_t h = 0; h < NH; h++)
-            attend(out, qkv, p, t, h, C, C / NH);
+    const size_t T = n->T, C = n->config->C, NH = n->config->NH, KVH = n->config->KVH, HS = n->HS;
+    double *q = make_doubles(T * C), *k = make_doubles(T * n->KVC), *v = make_doubles(T * n->KVC), *p = make_doubles(T);
+    project(n, layer, ln1, q, k, v);
+    prepare(n, q, NH, layer_tensor(n, layer, "attn.q_norm.weight"));
+    prepare(n, k, KVH, layer_tensor(n, layer, "attn.k_norm.weight"));
+    for (size_t t = 0; t < T; t++) {
+        for (size_t h = 0; h < NH; h++) {
+            const size_t of_query = t * C + h * HS, of_key = h / (NH / KVH) * HS;
+            attend(n, att + of_query, q + of_query, k + of_key, v + of_key, p, t);
+        }
+    }
+    free(q);
+    free(k);
+    free(v);
     free(p);
 }
 
-static double activation(GptActivation which, double x)
+static double nonlinearity(GptActivation which, double x)
 {
     switch (which) {
     case GPT_GELU_EXACT:
@@ -92,10 +176,30 @@ static double activation(GptActivation which, double x)
     case GPT_RELU2:
         return x > 0 ? x * x : 0;
     case GPT_SILU:
+    case GPT_SWIGLU:
         return x / (1 + exp(-x));
     default:
         return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
     }
+}
+
+/* y (T,C) from ln2 (T,C). */
+static void mlp(const Naive *n, size_t layer, double *y, const double *ln2)
+{
+    const size_t T = n->T, C = n->config->C, F = n->config->F;
+    const bool is_gated = n->config->activation == GPT_SWIGLU;
+    const size_t wide = is_gated ? 2 * F : F;
+    double *fc = make_doubles(T * wide), *act = make_doubles(T * F);
+    linear(fc, ln2, layer_tensor(n, layer, "mlp.c_fc.weight"), layer_tensor(n, layer, "mlp.c_fc.bias"), T, C, wide);
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < F; i++) {
+            act[t * F + i] = nonlinearity(n->config->activation, fc[t * wide + i]);
+            act[t * F + i] *= is_gated ? fc[t * wide + F + i] : 1;
+        }
+    }
+    linear(y, act, layer_tensor(n, layer, "mlp.c_proj.weight"), layer_tensor(n, layer, "mlp.c_proj.bias"), T, F, C);
+    free(fc);
+    free(act);
 }
 
 static void add(double *x, const double *y, size_t n)
@@ -104,44 +208,60 @@ static void add(double *x, const double *y, size_t n)
         x[i] += y[i];
 }
 
-/* x (T,C) goes through one layer; normed (T,C), wide (T,4C) and y (T,C) are scratch. */
-static void block(const Naive *n, size_t layer, double *x, double *normed, double *wide, double *y)
+/* x (T,C) goes through one layer; normed, att and y (T,C) are scratch. */
+static void block(const Naive *n, size_t layer, double *x, double *normed, double *att, double *y)
 {
     const size_t T = n->T, C = n->config->C;
-    layernorm(normed, x, layer_tensor(n, layer, "ln_1.weight"), layer_tensor(n, layer, "ln_1.bias"), T, C);
-    linear(wide, normed, layer_tensor(n, layer, "attn.c_attn.weight"), layer_tensor(n, layer, "attn.c_attn.bias"), T, C,
-           3 * C);
-    attention(normed, wide, T, C, n->config->NH);
-    linear(y, normed, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C,
-           C);
+    norm(n, normed, x, layer_tensor(n, layer, "ln_1.weight"), layer_tensor(n, layer, "ln_1.bias"));
+    attention(n, layer, att, normed);
+    linear(y, att, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C, C);
     add(x, y, T * C);
 
-    layernorm(normed, x, layer_tensor(n, layer, "ln_2.weight"), layer_tensor(n, layer, "ln_2.bias"), T, C);
-    linear(wide, normed, layer_tensor(n, layer, "mlp.c_fc.weight"), layer_tensor(n, layer, "mlp.c_fc.bias"), T, C,
-           4 * C);
-    for (size_t i = 0; i < T * 4 * C; i++)
-        wide[i] = activation(n->config->activation, wide[i]);
-    linear(y, wide, layer_tensor(n, layer, "mlp.c_proj.weight"), layer_tensor(n, layer, "mlp.c_proj.bias"), T, 4 * C,
-           C);
+    norm(n, normed, x, layer_tensor(n, layer, "ln_2.weight"), layer_tensor(n, layer, "ln_2.bias"));
+    mlp(n, layer, y, normed);
     add(x, y, T * C);
+}
+
+static void embed(const Naive *n, const int32_t *tokens, double *x)
+{
+    const size_t C = n->config->C;
+    const double *wte = tensor(n, "wte.weight"), *wpe = tensor(n, "wpe.weight");
+    for (size_t t = 0; t < n->T; t++)
+        for (size_t i = 0; i < C; i++)
+            x[t * C + i] = wte[(size_t)tokens[t] * C + i] + (wpe != NULL ? wpe[t * C + i] : 0);
+    if (n->config->embed_norm == GPT_EMBED_NORM_ON)
+        norm(n, x, x, tensor(n, "ln_e.weight"), tensor(n, "ln_e.bias"));
+}
+
+static double capped(const GptConfig *config, double z)
+{
+    const double limit = config->softcap_limit;
+    switch (config->softcap) {
+    case GPT_SOFTCAP_TANH:
+        return limit * tanh(z / limit);
+    case GPT_SOFTCAP_SQRT:
+        return limit * z / sqrt(z * z + limit * limit);
+    default:
+        return z;
+    }
 }
 
 static void sequence_logits(const Naive *n, const int32_t *tokens, double *logits)
 {
-    const size_t T = n->T, C = n->config->C;
-    const double *wte = tensor(n, "wte.weight"), *wpe = tensor(n, "wpe.weight");
-    double *x = make_doubles(T * C), *normed = make_doubles(T * C), *wide = make_doubles(T * 4 * C);
+    const size_t T = n->T, C = n->config->C, V = n->config->V;
+    const double *head = tensor(n, n->config->head == GPT_TIED ? "wte.weight" : "lm_head.weight");
+    double *x = make_doubles(T * C), *normed = make_doubles(T * C), *att = make_doubles(T * C);
     double *y = make_doubles(T * C);
-    for (size_t t = 0; t < T; t++)
-        for (size_t i = 0; i < C; i++)
-            x[t * C + i] = wte[(size_t)tokens[t] * C + i] + wpe[t * C + i];
+    embed(n, tokens, x);
     for (size_t layer = 0; layer < n->config->L; layer++)
-        block(n, layer, x, normed, wide, y);
-    layernorm(normed, x, tensor(n, "ln_f.weight"), tensor(n, "ln_f.bias"), T, C);
-    linear(logits, normed, wte, NULL, T, C, n->config->V);
+        block(n, layer, x, normed, att, y);
+    norm(n, normed, x, tensor(n, "ln_f.weight"), tensor(n, "ln_f.bias"));
+    linear(logits, normed, head, tensor(n, "lm_head.bias"), T, C, V);
+    for (size_t i = 0; i < T * V; i++)
+        logits[i] = capped(n->config, logits[i]);
     free(x);
     free(normed);
-    free(wide);
+    free(att);
     free(y);
 }
 
@@ -157,11 +277,12 @@ static double cross_entropy(const double *logits, int32_t target, size_t V)
     return maximum + log(sum) - logits[target];
 }
 
-double naive_gpt_loss(const GptConfig *config, const GptTable *table, const double *params, const int32_t *tokens,
+double naive_gpt_loss(const GptConfig *unresolved, const GptTable *table, const double *params, const int32_t *tokens,
                       const int32_t *targets, size_t B, size_t T, double *logits)
 {
-    const Naive n = {.config = config, .table = table, .params = params, .T = T};
-    const size_t V = config->V;
+    const GptConfig config = gpt_resolve(unresolved);
+    const size_t HS = config.C / config.NH, V = config.V;
+    const Naive n = {&config, table, params, T, HS, config.KVH * HS};
     double *own = make_doubles(T * V), loss = 0;
     for (size_t b = 0; b < B; b++) {
         double *here = logits != NULL ? logits + b * T * V : own;

@@ -4,10 +4,10 @@
 #include "gpt/gpt.h"
 
 /*
- * GPT-2 a second time, in double and as naively as can be: the judge of train_gpt.c's forward pass and, by finite
- * differences, of its backward pass. params is an arena of table->arena_size doubles laid out by the table.
- * Tokens and targets are (B,T). Returns the sum of cross-entropies over the positions whose target is not negative;
- * logits (B,T,V) are written when not NULL.
+ * The model a second time, with every option, in double and as naively as can be: the judge of train_gpt.c's forward
+ * pass and, by finite differences, of its backward pass. The configuration need not be resolved. params is an arena of
+ * table->arena_size doubles laid out by the table. Tokens and targets are (B,T). Returns the sum of cross-entropies
+ * over the positions whose target is not negative; logits (B,T,V) are written when not NULL.
  */
 double naive_gpt_loss(const GptConfig *config, const GptTable *table, const double *params, const int32_t *tokens,
                       const int32_t *targets, size_t B, size_t T, double *logits);

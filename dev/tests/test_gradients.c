@@ -38,6 +38,7 @@ static double typical(const Tensor *t, size_t C)
     switch (t->role) {
     case ROLE_TOKEN_EMBEDDING:
     case ROLE_POSITION_EMBEDDING:
+    case ROLE_HEAD:
         return 0.4;
     case ROLE_HIDDEN_MATRIX:
         return 1.2 / sqrt((double)C);
@@ -48,7 +49,7 @@ static double typical(const Tensor *t, size_t C)
 
 static Case case_make(GptConfig config, size_t B, size_t T, size_t ignore_every)
 {
-    Case c = {.config = config, .B = B, .T = T};
+    Case c = {.config = gpt_resolve(&config), .B = B, .T = T};
     Error e;
     if (gpt_create(&config, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &c.gpt, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
@@ -116,36 +117,48 @@ static double normalise(double *x, size_t n)
     return sqrt(squares);
 }
 
-/* The gradient of the key bias is 0 in theory (it shifts all of a query's scores alike): what is found there is
- * rounding of the sizes that the query's and the value's gradients have. With a single token the query's is 0 in theory
- * too. */
-static void check_key_bias(const char *name, const float *grad, size_t C, double bound)
+/* Whether the gradient of element i is 0 in theory, as it is where the key bias shifts all of a query's scores alike:
+ * everywhere but behind a norm, whose divisor differs from key to key, and in channels that positions rotate. */
+static bool vanishes(const GptConfig *c, const Tensor *t, size_t i)
 {
-    const double queries = norm_of(grad, C), keys = norm_of(grad + C, C), values = norm_of(grad + 2 * C, C);
-    check(keys <= bound * (queries + values) * sqrt((double)C), "%s: the key bias' gradient is %g, the query's %g",
-          name, keys, queries);
+    const size_t HS = gpt_head_size(c);
+    if (strstr(t->name, "c_attn.bias") == NULL || i < c->C || i >= c->C + gpt_key_width(c))
+        return false;
+    if (c->qk_norm != GPT_QK_NORM_OFF || c->positions == GPT_ROTARY)
+        return false;
+    return c->positions != GPT_ROTARY_HALF || i % HS % (HS / 2) >= HS / 4;
+}
+
+/* What is found where the gradient vanishes is rounding of the sizes that the query's and the value's gradients have.
+ * (With a single token the query's is 0 in theory too.) */
+static void check_vanishing(const Case *c, const Tensor *t, const float *grad, double bound)
+{
+    double squares = 0;
+    for (size_t i = 0; i < tensor_size(t); i++)
+        squares += vanishes(&c->config, t, i) ? (double)grad[i] * (double)grad[i] : 0;
+    const double length = norm_of(grad, tensor_size(t));
+    check(sqrt(squares) <= bound * length * sqrt((double)c->config.C),
+          "%s: the gradient is %g where it vanishes in theory, %g in all", t->name, sqrt(squares), length);
 }
 
 /* Along the gradient itself, which shows any error in size, and along random directions. */
 static void check_tensor(const Case *c, const Tensor *t, double bound)
 {
     enum { DIRECTIONS = 3 };
-    const size_t n = tensor_size(t), C = c->config.C;
+    const size_t n = tensor_size(t);
     float *grad = make_floats(n);
     double *direction = make_doubles(n);
     gpt_read(c->gpt, GPT_GRADS, t, grad);
     const double length = norm_of(grad, n);
-    const bool has_keys = strstr(t->name, "c_attn.bias") != NULL;
     check(length > 0, "%s: the gradient is zero", t->name);
-    if (has_keys)
-        check_key_bias(t->name, grad, C, bound);
+    check_vanishing(c, t, grad, bound);
     for (size_t k = 0; k < DIRECTIONS; k++) {
         Random random = random_make(k, t->offset);
         double want = 0;
-        for (size_t i = 0; i < n; i++)
-            direction[i] = k == 0 ? (double)grad[i] : random_normal(&random);
-        if (has_keys)
-            memset(direction + C, 0, C * sizeof *direction);
+        for (size_t i = 0; i < n; i++) {
+            const double x = k == 0 ? (double)grad[i] : random_normal(&random);
+            direction[i] = vanishes(&c->config, t, i) ? 0 : x;
+        }
         normalise(direction, n);
         for (size_t i = 0; i < n; i++)
             want += direction[i] * (double)grad[i];
@@ -184,6 +197,27 @@ static void check_case(const Case *c)
         check_tensor(c, &c->table->tensors[i], gradient_bound(c->config.L));
 }
 
+/* Logits of every row. Their error is below that of the residual stream, some 12 L + 6 operations of 4 U each, times
+ * the length of a row of the head and sqrt(C), the length of a normalised row. A softcap's slope is at most 1. */
+static void check_logits(const Case *c)
+{
+    const size_t rows = c->B * c->T, V = c->config.V;
+    const double bound = (12 * (double)c->config.L + 6) * 4 * U * (double)c->config.C * 0.4;
+    double *want = make_doubles(rows * V);
+    float *got = make_floats(V), *expected = make_floats(V);
+    naive_gpt_loss(&c->config, c->table, c->params, c->tokens, c->targets, c->B, c->T, want);
+    gpt_forward(c->gpt, c->tokens, c->B, c->T);
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t v = 0; v < V; v++)
+            expected[v] = (float)want[row * V + v];
+        gpt_logits(c->gpt, row, got);
+        check_all_close(got, expected, V, bound, "logits");
+    }
+    free(want);
+    free(got);
+    free(expected);
+}
+
 static void test_odd_sizes(void)
 {
     Case c = case_make((GptConfig){.T = 13, .V = 37, .L = 2, .NH = 3, .C = 24}, 2, 13, 0);
@@ -191,15 +225,145 @@ static void test_odd_sizes(void)
     case_free(&c);
 }
 
-/* Every nonlinearity of the MLP. */
-static void test_activations(void)
+/* Models with options. Weights are as in case_make, so that scores and logits are a few units: attention_scale stays
+ * about as usual, and limits of the logits are not far below them, lest rounding be amplified (see gradient_bound). */
+typedef struct OptionCase {
+    const char *name;
+    GptConfig config;
+} OptionCase;
+
+/* clang-format off */
+#define SMALL .T = 7, .V = 19, .L = 2, .NH = 2, .C = 12
+#define QUARTERS .T = 7, .V = 19, .L = 2, .NH = 2, .C = 16
+#define FOUR_HEADS .T = 7, .V = 19, .L = 2, .NH = 4, .C = 20
+#define NO_BIASES .attention_bias = GPT_ATTENTION_BIAS_NONE, .mlp_bias = GPT_MLP_BIAS_OFF
+
+/* Every choice but the first, and every number and size, alone or with the one option that it needs. */
+static const OptionCase alone[] = {
+    {"rotary", {SMALL, .positions = GPT_ROTARY}},
+    {"rotary-base 30", {QUARTERS, .positions = GPT_ROTARY, .rotary_base = 30}},
+    {"rotary-half", {QUARTERS, .positions = GPT_ROTARY_HALF}},
+    {"rotary-half, heads of 4", {.T = 7, .V = 19, .L = 2, .NH = 3, .C = 12, .positions = GPT_ROTARY_HALF}},
+    {"rotary-half, heads of 12, rotary-base 30",
+     {.T = 7, .V = 19, .L = 2, .NH = 2, .C = 24, .positions = GPT_ROTARY_HALF, .rotary_base = 30}},
+    {"no positions", {SMALL, .positions = GPT_NO_POSITIONS}},
+    {"layernorm-no-bias", {SMALL, .norm = GPT_LAYERNORM_NO_BIAS}},
+    {"rmsnorm", {SMALL, .norm = GPT_RMSNORM}},
+    {"rmsnorm-no-gain", {SMALL, .norm = GPT_RMSNORM_NO_GAIN}},
+    {"norm-eps 0.1", {SMALL, .norm_eps = 0.1}},
+    {"embed-norm", {SMALL, .embed_norm = GPT_EMBED_NORM_ON}},
+    {"kv-heads 1 of 4", {FOUR_HEADS, .KVH = 1}},
+    {"kv-heads 2 of 4", {FOUR_HEADS, .KVH = 2}},
+    {"kv-heads 4 of 4", {FOUR_HEADS, .KVH = 4}},
+    {"qk-norm", {SMALL, .qk_norm = GPT_QK_NORM_ON}},
+    {"qk-norm gain", {SMALL, .qk_norm = GPT_QK_NORM_GAIN}},
+    {"attention-scale 0.3", {SMALL, .attention_scale = 0.3}},
+    {"value-scale 0.4", {SMALL, .value_scale = 0.4}},
+    {"attention-bias qkv", {SMALL, .attention_bias = GPT_ATTENTION_BIAS_QKV}},
+    {"attention-bias none", {SMALL, .attention_bias = GPT_ATTENTION_BIAS_NONE}},
+    {"mlp-width 17", {SMALL, .F = 17}},
+    {"gelu-exact", {SMALL, .activation = GPT_GELU_EXACT}},
+    {"relu2", {SMALL, .activation = GPT_RELU2}},
+    {"silu", {SMALL, .activation = GPT_SILU}},
+    {"swiglu", {SMALL, .activation = GPT_SWIGLU}},
+    {"swiglu, mlp-width 17", {SMALL, .activation = GPT_SWIGLU, .F = 17}},
+    {"no MLP biases", {SMALL, .mlp_bias = GPT_MLP_BIAS_OFF}},
+    {"untied head", {SMALL, .head = GPT_UNTIED}},
+    {"untied head with bias", {SMALL, .head = GPT_UNTIED_BIAS}},
+    {"softcap tanh", {SMALL, .softcap = GPT_SOFTCAP_TANH}},
+    {"softcap tanh, limit 3", {SMALL, .softcap = GPT_SOFTCAP_TANH, .softcap_limit = 3}},
+    {"softcap sqrt", {SMALL, .softcap = GPT_SOFTCAP_SQRT}},
+    {"softcap sqrt, limit 3", {SMALL, .softcap = GPT_SOFTCAP_SQRT, .softcap_limit = 3}},
+};
+
+/* Options that meet in the same place. */
+static const OptionCase together[] = {
+    {"rotary, qk-norm gain, kv-heads 1 of 3",
+     {.T = 11, .V = 37, .L = 2, .NH = 3, .C = 18, .KVH = 1, .positions = GPT_ROTARY, .qk_norm = GPT_QK_NORM_GAIN}},
+    {"rotary, kv-heads 2 of 4, attention-bias qkv",
+     {.T = 9, .V = 23, .L = 2, .NH = 4, .C = 24, .KVH = 2, .positions = GPT_ROTARY,
+      .attention_bias = GPT_ATTENTION_BIAS_QKV}},
+    {"rotary, qk-norm, value-scale 0.4, kv-heads 2 of 4",
+     {.T = 9, .V = 23, .L = 2, .NH = 4, .C = 16, .KVH = 2, .positions = GPT_ROTARY, .qk_norm = GPT_QK_NORM_ON,
+      .value_scale = 0.4}},
+    {"rotary-half, kv-heads 2 of 4",
+     {.T = 9, .V = 23, .L = 2, .NH = 4, .C = 16, .KVH = 2, .positions = GPT_ROTARY_HALF}},
+    {"rotary-half, qk-norm, attention-scale 0.12",
+     {QUARTERS, .positions = GPT_ROTARY_HALF, .qk_norm = GPT_QK_NORM_ON, .attention_scale = 0.12}},
+    {"rotary-half, qk-norm gain, kv-heads 3 of 6, attention-scale 0.3",
+     {.T = 10, .V = 19, .L = 2, .NH = 6, .C = 24, .KVH = 3, .positions = GPT_ROTARY_HALF, .qk_norm = GPT_QK_NORM_GAIN,
+      .attention_scale = 0.3}},
+    {"qk-norm gain, norm-eps 0.1, kv-heads 1 of 3, heads of 5",
+     {.T = 8, .V = 19, .L = 2, .NH = 3, .C = 15, .KVH = 1, .qk_norm = GPT_QK_NORM_GAIN, .norm_eps = 0.1}},
+    {"qk-norm, no positions, no attention biases, heads of 7",
+     {.T = 8, .V = 19, .L = 2, .NH = 3, .C = 21, .qk_norm = GPT_QK_NORM_ON, .positions = GPT_NO_POSITIONS,
+      .attention_bias = GPT_ATTENTION_BIAS_NONE}},
+    {"no positions, kv-heads 2 of 6, heads of 3",
+     {.T = 8, .V = 19, .L = 2, .NH = 6, .C = 18, .KVH = 2, .positions = GPT_NO_POSITIONS}},
+    {"softcap tanh, untied head with bias, C=13",
+     {.T = 7, .V = 37, .L = 2, .NH = 1, .C = 13, .head = GPT_UNTIED_BIAS, .softcap = GPT_SOFTCAP_TANH,
+      .softcap_limit = 4}},
+    {"softcap sqrt, untied head with bias, C=11",
+     {.T = 7, .V = 37, .L = 2, .NH = 1, .C = 11, .head = GPT_UNTIED_BIAS, .softcap = GPT_SOFTCAP_SQRT,
+      .softcap_limit = 4}},
+    {"rmsnorm, no biases, embed-norm", {SMALL, .norm = GPT_RMSNORM, .embed_norm = GPT_EMBED_NORM_ON, NO_BIASES}},
+    {"rmsnorm-no-gain, no biases, embed-norm",
+     {SMALL, .norm = GPT_RMSNORM_NO_GAIN, .embed_norm = GPT_EMBED_NORM_ON, NO_BIASES}},
+    {"layernorm-no-bias, embed-norm, norm-eps 0.1, untied head",
+     {SMALL, .norm = GPT_LAYERNORM_NO_BIAS, .embed_norm = GPT_EMBED_NORM_ON, .norm_eps = 0.1, .head = GPT_UNTIED}},
+    {"as Llama",
+     {.T = 13, .V = 37, .L = 2, .NH = 4, .C = 24, .KVH = 2, .positions = GPT_ROTARY, .norm = GPT_RMSNORM,
+      .norm_eps = 1e-6, NO_BIASES, .F = 19, .activation = GPT_SWIGLU, .head = GPT_UNTIED}},
+    {"as modded-nanogpt",
+     {.T = 13, .V = 37, .L = 2, .NH = 3, .C = 24, .positions = GPT_ROTARY_HALF, .norm = GPT_RMSNORM,
+      .norm_eps = 1.2e-7, .embed_norm = GPT_EMBED_NORM_ON, .qk_norm = GPT_QK_NORM_ON, .attention_scale = 0.12,
+      .activation = GPT_RELU2, .head = GPT_UNTIED_BIAS, .softcap = GPT_SOFTCAP_SQRT, .softcap_limit = 15}},
+};
+/* clang-format on */
+
+/* Another backward pass on top of the first: twice the gradients. */
+static void check_accumulation(const Case *c)
 {
-    for (int i = 0; i < GPT_ACTIVATION_COUNT; i++) {
-        Case c =
-            case_make((GptConfig){.T = 7, .V = 19, .L = 2, .NH = 2, .C = 12, .activation = (GptActivation)i}, 2, 7, 0);
-        check_case(&c);
-        case_free(&c);
+    const size_t n = c->table->arena_size;
+    float *once = make_floats(n), *twice = make_floats(n);
+    gpt_forward(c->gpt, c->tokens, c->B, c->T);
+    gpt_backward(c->gpt, c->targets, 1, true);
+    for (size_t i = 0; i < c->table->count; i++)
+        gpt_read(c->gpt, GPT_GRADS, &c->table->tensors[i], once + c->table->tensors[i].offset);
+    gpt_forward(c->gpt, c->tokens, c->B, c->T);
+    gpt_backward(c->gpt, c->targets, 1, false);
+    for (size_t i = 0; i < c->table->count; i++) {
+        const Tensor *t = &c->table->tensors[i];
+        gpt_read(c->gpt, GPT_GRADS, t, twice + t->offset);
+        const double length = norm_of(once + t->offset, tensor_size(t));
+        for (size_t k = t->offset; k < t->offset + tensor_size(t); k++)
+            twice[k] -= 2 * once[k];
+        const double off = norm_of(twice + t->offset, tensor_size(t));
+        check(off <= gradient_bound(c->config.L) * length, "%s: twice the gradient is off by %g of %g", t->name, off,
+              length);
     }
+    free(once);
+    free(twice);
+}
+
+static const OptionCase *option_case;
+
+static void test_option_case(void)
+{
+    Error e;
+    if (!check(gpt_config_check(&option_case->config, &e) == 0, "%s", e.text))
+        return;
+    Case c = case_make(option_case->config, 2, option_case->config.T, 5);
+    check_case(&c);
+    check_logits(&c);
+    check_accumulation(&c);
+    case_free(&c);
+}
+
+static void run_option_cases(const OptionCase *cases, size_t count)
+{
+    for (option_case = cases; option_case < cases + count; option_case++)
+        check_run(option_case->name, test_option_case);
 }
 
 /* Sequences shorter than the model's: the rest of the position embedding has no gradient. */
@@ -218,17 +382,27 @@ static void test_short_sequences(void)
 /* More queries than one block of attention holds (64). */
 static void test_long_sequences(void)
 {
-    Case c = case_make((GptConfig){.T = 70, .V = 23, .L = 2, .NH = 2, .C = 12}, 1, 70, 0);
-    check_case(&c);
-    case_free(&c);
+    const GptConfig classic = {.T = 70, .V = 23, .L = 2, .NH = 2, .C = 12};
+    GptConfig modern = classic;
+    modern.KVH = 1, modern.positions = GPT_ROTARY, modern.qk_norm = GPT_QK_NORM_GAIN;
+    for (int i = 0; i < 2; i++) {
+        Case c = case_make(i == 0 ? classic : modern, 1, 70, 0);
+        check_case(&c);
+        case_free(&c);
+    }
 }
 
 /* More rows than the classifier takes at once (512), some of them without a target. */
 static void test_many_rows(void)
 {
-    Case c = case_make((GptConfig){.T = 61, .V = 11, .L = 1, .NH = 2, .C = 8}, 9, 61, 0);
-    check_case(&c);
-    case_free(&c);
+    const GptConfig classic = {.T = 61, .V = 11, .L = 1, .NH = 2, .C = 8};
+    GptConfig modern = classic;
+    modern.head = GPT_UNTIED_BIAS, modern.softcap = GPT_SOFTCAP_SQRT, modern.embed_norm = GPT_EMBED_NORM_ON;
+    for (int i = 0; i < 2; i++) {
+        Case c = case_make(i == 0 ? classic : modern, 9, 61, 7);
+        check_case(&c);
+        case_free(&c);
+    }
 }
 
 static void test_least(void)
@@ -260,25 +434,10 @@ static void test_ignored_targets(void)
     case_free(&c);
 }
 
-/* Logits of every row. Their error is below that of the residual stream, some 12 L + 6 operations of 4 U each, times
- * the length of a row of wte and sqrt(C), the length of a normalised row. */
 static void test_logits(void)
 {
     Case c = case_make((GptConfig){.T = 70, .V = 37, .L = 2, .NH = 3, .C = 24}, 2, 70, 0);
-    const size_t rows = c.B * c.T, V = c.config.V;
-    double *want = make_doubles(rows * V);
-    float *got = make_floats(V), *expected = make_floats(V);
-    naive_gpt_loss(&c.config, c.table, c.params, c.tokens, c.targets, c.B, c.T, want);
-    gpt_forward(c.gpt, c.tokens, c.B, c.T);
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t v = 0; v < V; v++)
-            expected[v] = (float)want[row * V + v];
-        gpt_logits(c.gpt, row, got);
-        check_all_close(got, expected, V, (12 * 2 + 6) * 4 * U * 24 * 0.4, "logits");
-    }
-    free(want);
-    free(got);
-    free(expected);
+    check_logits(&c);
     case_free(&c);
 }
 
@@ -286,7 +445,8 @@ int main(void)
 {
     threads_set(1); /* so small, others would only wait */
     check_run("odd sizes", test_odd_sizes);
-    check_run("activations", test_activations);
+    run_option_cases(alone, sizeof alone / sizeof *alone);
+    run_option_cases(together, sizeof together / sizeof *together);
     check_run("sequences shorter than the model's", test_short_sequences);
     check_run("sequences beyond one block of queries", test_long_sequences);
     check_run("rows beyond one block of the classifier", test_many_rows);

@@ -19,18 +19,23 @@ enum {
     OWN_CHANNELS = ATTENTION_HEAD_MOST / ROW_THREADS
 };
 
-/* One head as a block of the grid (B x NH, tiles) sees it. */
-struct Head {
-    const float *q, *k, *v; /* (T,HS) at stride 3C */
-    size_t T, HS, C, at;    /* at: of the head in a (B,T,C) array */
-    float scale;            /* 1/sqrt(HS) */
+/* With the widths of rows, which kernels would work out again and again. */
+struct Shape : AttentionShape {
+    size_t C, S;
+    Shape(const AttentionShape &s) : AttentionShape(s), C(attention_width(s)), S(attention_row(s)) {}
 };
 
-__device__ Head head_of(const float *qkv, size_t T, size_t C, size_t NH)
+/* One of the B NH heads of queries, and the head of keys and values that it reads. */
+struct Head {
+    const float *q, *k, *v; /* (T,HS) at stride S */
+    size_t at;              /* of the head in a (B,T,C) array */
+};
+
+__device__ Head head_of(const float *qkv, size_t head, const Shape &s)
 {
-    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
-    const float *q = qkv + b * T * 3 * C + h * HS;
-    return {q, q + C, q + 2 * C, T, HS, C, b * T * C + h * HS, 1.0f / sqrtf((float)HS)};
+    const size_t b = head / s.NH, h = head % s.NH;
+    const float *row = qkv + b * s.T * s.S, *k = row + s.C + h / (s.NH / s.KVH) * s.HS;
+    return {row + h * s.HS, k, k + s.KVH * s.HS, b * s.T * s.C + h * s.HS};
 }
 
 /* A tile of rows first .. of x, `stride` floats apart, into shared memory (TILE, HS+1); zeros past the end. */
@@ -82,26 +87,26 @@ size_t attention_shared(size_t tiles, size_t squares, size_t HS)
 }
 
 __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_forward_kernel(float *att, float *lse, const float *qkv, size_t T, size_t C, size_t NH)
+    attention_forward_kernel(float *att, float *lse, const float *qkv, Shape s)
 {
     float *q = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    const Head head = head_of(qkv, blockIdx.x, s);
+    const size_t T = s.T, HS = s.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *k = q + tile, *v = k + tile, *p = v + tile;
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
     float *p_row = p + row * (TILE + 1);
     float acc[OWN_CHANNELS] = {}, maximum = -INFINITY, sum = 0;
-    load_tile(q, head.q, first, T, HS, 3 * C);
+    load_tile(q, head.q, first, T, HS, s.S);
     for (size_t key = 0; key <= first; key += TILE) {
         __syncthreads(); /* the previous round's tiles are read */
-        load_tile(k, head.k, key, T, HS, 3 * C);
-        load_tile(v, head.v, key, T, HS, 3 * C);
+        load_tile(k, head.k, key, T, HS, s.S);
+        load_tile(v, head.v, key, T, HS, s.S);
         __syncthreads();
         float scores[OWN_SCORES], highest = -INFINITY;
 #pragma unroll
         for (size_t own = 0; own < OWN_SCORES; own++) {
             const size_t j = quarter + own * ROW_THREADS;
-            scores[own] = key + j <= query ? head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS) : -INFINITY;
+            scores[own] = key + j <= query ? s.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS) : -INFINITY;
             highest = fmaxf(highest, scores[own]);
         }
         const float new_maximum = fmaxf(maximum, quad_max(highest)), fade = expf(maximum - new_maximum);
@@ -121,20 +126,20 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         accumulate(acc, p_row, v, HS);
     }
     if (query < T) {
-        store_row(att + head.at, query, C, HS, acc, 1.0f / sum);
+        store_row(att + head.at, query, s.C, HS, acc, 1.0f / sum);
         if (quarter == 0)
             lse[(size_t)blockIdx.x * T + query] = maximum + logf(sum);
     }
 }
 
 /* delta (B,NH,T) = rowsum(datt att). One warp per row of a head. */
-__global__ void attention_delta_kernel(float *delta, const float *datt, const float *att, size_t T, size_t C, size_t NH)
+__global__ void attention_delta_kernel(float *delta, const float *datt, const float *att, Shape s)
 {
     const size_t t = (size_t)blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    const size_t b = blockIdx.x / NH, h = blockIdx.x % NH, HS = C / NH;
+    const size_t b = blockIdx.x / s.NH, h = blockIdx.x % s.NH, T = s.T, HS = s.HS;
     if (t >= T)
         return;
-    const size_t at = (b * T + t) * C + h * HS;
+    const size_t at = (b * T + t) * s.C + h * HS;
     float sum = 0;
     for (size_t c = lane; c < HS; c += 32)
         sum += datt[at + c] * att[at + c];
@@ -145,28 +150,27 @@ __global__ void attention_delta_kernel(float *delta, const float *datt, const fl
 
 /* A block of queries against all keys up to them: dQ = scale dS K. */
 __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
-                        size_t T, size_t C, size_t NH)
+    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta, Shape s)
 {
     float *q = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    const Head head = head_of(qkv, blockIdx.x, s);
+    const size_t T = s.T, HS = s.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *dout = q + tile, *k = dout + tile, *v = k + tile, *ds = v + tile;
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
     const float lse_row = query < T ? lse[(size_t)blockIdx.x * T + query] : 0.0f;
     const float delta_row = query < T ? delta[(size_t)blockIdx.x * T + query] : 0.0f;
     float *ds_row = ds + row * (TILE + 1), acc[OWN_CHANNELS] = {};
-    load_tile(q, head.q, first, T, HS, 3 * C);
-    load_tile(dout, datt + head.at, first, T, HS, C);
+    load_tile(q, head.q, first, T, HS, s.S);
+    load_tile(dout, datt + head.at, first, T, HS, s.C);
     for (size_t key = 0; key <= first; key += TILE) {
         __syncthreads();
-        load_tile(k, head.k, key, T, HS, 3 * C);
-        load_tile(v, head.v, key, T, HS, 3 * C);
+        load_tile(k, head.k, key, T, HS, s.S);
+        load_tile(v, head.v, key, T, HS, s.S);
         __syncthreads();
 #pragma unroll
         for (size_t own = 0; own < OWN_SCORES; own++) {
             const size_t j = quarter + own * ROW_THREADS;
-            const float score = head.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS);
+            const float score = s.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS);
             const float p = key + j <= query && query < T ? expf(score - lse_row) : 0.0f;
             ds_row[j] = p * (dot(dout + row * (HS + 1), v + j * (HS + 1), HS) - delta_row);
         }
@@ -174,44 +178,47 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         accumulate(acc, ds_row, k, HS);
     }
     if (query < T)
-        store_row(dqkv + (head.q - qkv), query, 3 * C, HS, acc, head.scale);
+        store_row(dqkv + (head.q - qkv), query, s.S, HS, acc, s.scale);
 }
 
-/* A block of keys against all queries from them on: dV = P^T datt, dK = scale dS^T Q. */
+/* A block of keys against all queries from them on, of one after another of the heads that read them: dV = P^T datt,
+ * dK = scale dS^T Q. The grid: B KVH heads of keys. */
 __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
-                         size_t T, size_t C, size_t NH)
+                         Shape s)
 {
     float *k = dynamic_shared<float>();
-    const Head head = head_of(qkv, T, C, NH);
-    const size_t HS = head.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
+    const size_t share = s.NH / s.KVH, first_head = blockIdx.x * share;
+    const Head keys = head_of(qkv, first_head, s);
+    const size_t T = s.T, HS = s.HS, tile = TILE * (HS + 1), first = (size_t)blockIdx.y * TILE;
     float *v = k + tile, *q = v + tile, *dout = q + tile, *p = dout + tile, *ds = p + TILE * (TILE + 1);
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, key = first + row;
     float *p_row = p + row * (TILE + 1), *ds_row = ds + row * (TILE + 1);
     float dk[OWN_CHANNELS] = {}, dv[OWN_CHANNELS] = {};
-    load_tile(k, head.k, first, T, HS, 3 * C);
-    load_tile(v, head.v, first, T, HS, 3 * C);
-    for (size_t query = first; query < T; query += TILE) {
-        __syncthreads();
-        load_tile(q, head.q, query, T, HS, 3 * C);
-        load_tile(dout, datt + head.at, query, T, HS, C);
-        __syncthreads();
+    load_tile(k, keys.k, first, T, HS, s.S);
+    load_tile(v, keys.v, first, T, HS, s.S);
+    for (size_t h = 0; h < share; h++)
+        for (size_t query = first; query < T; query += TILE) {
+            __syncthreads();
+            load_tile(q, keys.q + h * HS, query, T, HS, s.S);
+            load_tile(dout, datt + keys.at + h * HS, query, T, HS, s.C);
+            __syncthreads();
 #pragma unroll
-        for (size_t own = 0; own < OWN_SCORES; own++) {
-            const size_t i = quarter + own * ROW_THREADS, at = query + i;
-            const bool visible = key <= at && at < T;
-            const float score = head.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
-            p_row[i] = visible ? expf(score - lse[(size_t)blockIdx.x * T + at]) : 0.0f;
-            const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
-            ds_row[i] = visible ? p_row[i] * (dp - delta[(size_t)blockIdx.x * T + at]) : 0.0f;
+            for (size_t own = 0; own < OWN_SCORES; own++) {
+                const size_t i = quarter + own * ROW_THREADS, at = query + i, stat = (first_head + h) * T + at;
+                const bool visible = key <= at && at < T;
+                const float score = s.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
+                p_row[i] = visible ? expf(score - lse[stat]) : 0.0f;
+                const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
+                ds_row[i] = visible ? p_row[i] * (dp - delta[stat]) : 0.0f;
+            }
+            __syncwarp();
+            accumulate(dv, p_row, dout, HS);
+            accumulate(dk, ds_row, q, HS);
         }
-        __syncwarp();
-        accumulate(dv, p_row, dout, HS);
-        accumulate(dk, ds_row, q, HS);
-    }
     if (key < T) {
-        store_row(dqkv + (head.k - qkv), key, 3 * C, HS, dk, head.scale);
-        store_row(dqkv + (head.v - qkv), key, 3 * C, HS, dv, 1);
+        store_row(dqkv + (keys.k - qkv), key, s.S, HS, dk, s.scale);
+        store_row(dqkv + (keys.v - qkv), key, s.S, HS, dv, 1);
     }
 }
 
@@ -221,34 +228,28 @@ bool attention_fp32_takes(size_t HS) { return HS <= ATTENTION_HEAD_MOST; }
 
 size_t attention_fp32_shared(size_t HS) { return attention_shared(4, 2, HS); }
 
-void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, size_t B, size_t T, size_t C,
-                            size_t NH)
+void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, const AttentionShape &s)
 {
-    const size_t shared = attention_shared(3, 1, C / NH);
+    const size_t shared = attention_shared(3, 1, s.HS);
     cuda_allow_shared(attention_forward_kernel, shared);
-    cuda_launch(attention_forward_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, TILE)), ATTENTION_THREADS, shared,
-                stream, att, lse, qkv, T, C, NH);
+    cuda_launch(attention_forward_kernel, dim3((unsigned)(s.B * s.NH), cuda_blocks(s.T, TILE)), ATTENTION_THREADS,
+                shared, stream, att, lse, qkv, Shape(s));
 }
 
-size_t attention_fp32_scratch(size_t B, size_t T, size_t C, size_t NH)
-{
-    (void)C;
-    return B * NH * T;
-}
+size_t attention_fp32_scratch(const AttentionShape &s) { return s.B * s.NH * s.T; }
 
 /* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
  * dQ = scale dS K,  dK = scale dS^T Q. */
 void attention_fp32_backward(cudaStream_t stream, float *dqkv, const float *datt, const float *qkv, const float *att,
-                             const float *lse, float *scratch, size_t B, size_t T, size_t C, size_t NH)
+                             const float *lse, float *scratch, const AttentionShape &s)
 {
-    const dim3 grid((unsigned)(B * NH), cuda_blocks(T, TILE));
-    const size_t dq_shared = attention_shared(4, 1, C / NH), dkv_shared = attention_fp32_shared(C / NH);
+    const unsigned heads = (unsigned)(s.B * s.NH), key_heads = (unsigned)(s.B * s.KVH), tiles = cuda_blocks(s.T, TILE);
+    const size_t dq_shared = attention_shared(4, 1, s.HS), dkv_shared = attention_fp32_shared(s.HS);
     cuda_allow_shared(attention_dq_kernel, dq_shared);
     cuda_allow_shared(attention_dkv_kernel, dkv_shared);
-    cuda_launch(attention_delta_kernel, dim3((unsigned)(B * NH), cuda_blocks(T, 8)), 256, 0, stream, scratch, datt, att,
-                T, C, NH);
-    cuda_launch(attention_dq_kernel, grid, ATTENTION_THREADS, dq_shared, stream, dqkv, datt, qkv, lse, scratch, T, C,
-                NH);
-    cuda_launch(attention_dkv_kernel, grid, ATTENTION_THREADS, dkv_shared, stream, dqkv, datt, qkv, lse, scratch, T, C,
-                NH);
+    cuda_launch(attention_delta_kernel, dim3(heads, cuda_blocks(s.T, 8)), 256, 0, stream, scratch, datt, att, Shape(s));
+    cuda_launch(attention_dq_kernel, dim3(heads, tiles), ATTENTION_THREADS, dq_shared, stream, dqkv, datt, qkv, lse,
+                scratch, Shape(s));
+    cuda_launch(attention_dkv_kernel, dim3(key_heads, tiles), ATTENTION_THREADS, dkv_shared, stream, dqkv, datt, qkv,
+                lse, scratch, Shape(s));
 }

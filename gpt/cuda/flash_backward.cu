@@ -1,12 +1,12 @@
 /*
  * The backward pass of flash attention. With P the probabilities and S the scaled scores:
- *     dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS).
+ *     dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),  dQ = scale dS K,  dK = scale dS^T Q.
  *
- * A block takes a head, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16 OWN keys
- * of a tile: their K and V operands and dK and dV sums stay in registers while tiles of queries stream past. S^T and
- * dP^T are computed for STEP queries at a time and, rounded, are A operands of dV and dK as they are. dS^T goes through
- * shared memory for dQ, whose sums continue in the scratch from key tile to key tile: each thread reads back what it
- * wrote itself.
+ * A block takes a head of keys, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16
+ * OWN keys of a tile: their K and V operands and dK and dV sums stay in registers while tiles of queries stream past,
+ * of one after another of the heads that read these keys. S^T and dP^T are computed for STEP queries at a time and,
+ * rounded, are A operands of dV and dK as they are. dS^T goes through shared memory for dQ, whose sums continue in the
+ * scratch from key tile to key tile: each thread reads back what it wrote itself.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 
@@ -30,19 +30,19 @@ template <int HEAD> struct Backward {
     static_assert(SHARED <= SHARED_MOST && DQ_VECTORS <= ZEROS, "");
 };
 
-/* A tile of queries. Its index among all heads' tiles is that of its block, in kernels with a tile per block. */
+/* A tile of queries of one head. Its index among all heads' tiles is that of its block, in kernels with a tile per
+ * block. */
 template <int HEAD> struct Tile {
     size_t head, row; /* row: of the batch, where the sequence begins */
-    int i, first, column, HS;
-    __device__ Tile(unsigned index, int T, int C, int NH)
+    int i, first, column;
+    __device__ Tile(unsigned index, const Shape &shape)
     {
-        const int tiles = (T + Backward<HEAD>::QUERIES - 1) / Backward<HEAD>::QUERIES;
+        const int tiles = (shape.T + Backward<HEAD>::QUERIES - 1) / Backward<HEAD>::QUERIES;
         head = index / tiles;
         i = (int)(index % tiles);
         first = i * Backward<HEAD>::QUERIES;
-        HS = C / NH;
-        row = (size_t)(index / tiles / NH) * T;
-        column = (int)(index / tiles % NH) * HS;
+        row = (size_t)(index / tiles / shape.NH) * shape.T;
+        column = (int)(index / tiles % shape.NH) * shape.HS;
     }
 };
 
@@ -50,18 +50,18 @@ template <int HEAD> struct Tile {
  * for Q and datt, add nothing. 8 lanes per row. */
 template <int HEAD>
 __global__ void __launch_bounds__(THREADS)
-    stats_kernel(float *stats, const bf16 *datt, const bf16 *att, const float *lse, int T, int C, int NH)
+    stats_kernel(float *stats, const bf16 *datt, const bf16 *att, const float *lse, Shape shape)
 {
     constexpr int QUERIES = Backward<HEAD>::QUERIES;
-    const Tile<HEAD> tile(blockIdx.x, T, C, NH);
-    const int lane = threadIdx.x % 8;
+    const Tile<HEAD> tile(blockIdx.x, shape);
+    const int lane = threadIdx.x % 8, T = shape.T;
     float *to = stats + (size_t)blockIdx.x * 2 * QUERIES;
 #pragma unroll
     for (int r = threadIdx.x / 8; r < QUERIES; r += THREADS / 8) {
         const int query = tile.first + r;
-        const size_t at = (tile.row + query) * C + tile.column;
+        const size_t at = (tile.row + query) * shape.C + tile.column;
         float delta = 0;
-        for (int c = lane * 8; query < T && c < tile.HS; c += 64) {
+        for (int c = lane * 8; query < T && c < shape.HS; c += 64) {
             const uint4 d = *reinterpret_cast<const uint4 *>(datt + at + c);
             const uint4 a = *reinterpret_cast<const uint4 *>(att + at + c);
             const uint32_t pairs[4][2] = {{d.x, a.x}, {d.y, a.y}, {d.z, a.z}, {d.w, a.w}};
@@ -202,23 +202,23 @@ __device__ __forceinline__ void write_dq(float4 *to, const float (&dq)[W::DQ_ROW
 
 /* dq, complete, to its rows of dqkv from query `first` on */
 template <class W>
-__device__ __forceinline__ void finish_dq(bf16 *to, int first, int T, int HS, size_t stride,
+__device__ __forceinline__ void finish_dq(bf16 *to, int first, const Shape &shape,
                                           const float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4])
 {
     const int warp = threadIdx.x / 32;
 #pragma unroll
     for (int m = 0; m < W::DQ_ROWS / 16; m++)
-        store_sums(to, first + warp / 2 * W::DQ_ROWS + m * 16, warp % 2 * W::DQ_COLUMNS, T, HS, stride, dq[m],
-                   1.0f / sqrtf((float)HS));
+        store_sums(to, first + warp / 2 * W::DQ_ROWS + m * 16, warp % 2 * W::DQ_COLUMNS, shape.T, shape.HS, shape.S,
+                   dq[m], shape.scale);
 }
 
 /* Starts to load a tile of queries, its datt and its stats into a stage. */
 template <class W>
 __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf16 *dout, const float *stats, int i,
-                                           int T, int C, int HS)
+                                           const Shape &shape)
 {
-    load_tile<W::QUERIES, W::WIDTH>(stage, q, i * W::QUERIES, T, HS, 3 * C);
-    load_tile<W::QUERIES, W::WIDTH>(stage + W::QUERIES * W::LD, dout, i * W::QUERIES, T, HS, C);
+    load_tile<W::QUERIES, W::WIDTH>(stage, q, i * W::QUERIES, shape.T, shape.HS, shape.S);
+    load_tile<W::QUERIES, W::WIDTH>(stage + W::QUERIES * W::LD, dout, i * W::QUERIES, shape.T, shape.HS, shape.C);
     if (threadIdx.x < W::STATS / 8)
         cp_async16(stage + 2 * W::QUERIES * W::LD + threadIdx.x * 8,
                    stats + (size_t)i * 2 * W::QUERIES + threadIdx.x * 4);
@@ -226,27 +226,28 @@ __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf1
 }
 
 template <int HEAD>
-__global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt,
-                                                              const bf16 *qkv, const float *stats, int T, int C, int NH)
+__global__ void __launch_bounds__(THREADS, 2)
+    backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt, const bf16 *qkv, const float *stats, Shape shape)
 {
     using W = Backward<HEAD>;
     bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, HS = C / NH;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, T = shape.T, HS = shape.HS, share = shape.share;
     const int tiles = (T + W::QUERIES - 1) / W::QUERIES, splits = gridDim.y, own = warp * 16 * W::OWN;
-    const int stride = 3 * C;
-    const size_t head = blockIdx.x, at = (size_t)(blockIdx.x / NH) * T, column = blockIdx.x % NH * HS;
-    const bf16 *q = qkv + at * stride + column, *dout = datt + at * C + column;
-    bf16 *dq_out = dqkv + at * stride + column;
+    const int KVH = shape.NH / share, key_head = blockIdx.x % KVH;
+    /* the batch's first row; the first of the heads of queries, among the batch's, and among all */
+    const size_t at = (size_t)(blockIdx.x / KVH) * T, column = key_head * share * HS, head = blockIdx.x * (size_t)share;
+    const bf16 *q = qkv + at * shape.S + column, *dout = datt + at * shape.C + column;
+    const bf16 *keys = qkv + at * shape.S + shape.C + key_head * HS;
+    bf16 *dq_out = dqkv + at * shape.S + column, *dkeys = dqkv + (keys - qkv);
     stats += head * tiles * 2 * W::QUERIES;
-    dq_scratch += (blockIdx.y * (size_t)gridDim.x + head) * tiles * W::DQ_VECTORS + threadIdx.x;
-    const float scale = 1.0f / sqrtf((float)HS);
+    dq_scratch += (blockIdx.y * (size_t)gridDim.x * share + head) * tiles * W::DQ_VECTORS + threadIdx.x;
 
     for (int j = blockIdx.y; j * W::KEYS < T; j += splits) {
         const int first_key = j * W::KEYS;
         __syncthreads(); /* the previous key tile has been read */
-        load_tile<W::KEYS, HEAD>(sk, q + C, first_key, T, HS, stride);
-        load_tile<W::KEYS, HEAD>(stages + W::STAGE, q + 2 * C, first_key, T, HS, stride);
-        load_stage<W>(stages, q, dout, stats, 2 * j, T, C, HS);
+        load_tile<W::KEYS, HEAD>(sk, keys, first_key, T, HS, shape.S);
+        load_tile<W::KEYS, HEAD>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
+        load_stage<W>(stages, q, dout, stats, 2 * j, shape);
         cp_async_wait<0>();
         __syncthreads();
         uint32_t k[W::OWN][HEAD / 16][4], v[W::OWN][HEAD / 16][4];
@@ -259,13 +260,15 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
             }
         float dk[W::OWN][HEAD / 8][4] = {}, dv[W::OWN][HEAD / 8][4] = {};
 
-        for (int i = 2 * j; i < tiles; i++) {
-            const bf16 *sq = stages + i % 2 * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
+        for (int h = 0, i = 2 * j, stage = 0; h < share; stage ^= 1) { /* h: which of the heads of queries */
+            const bf16 *sq = stages + stage * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
             const float *sstats = reinterpret_cast<const float *>(sdout + W::QUERIES * W::LD);
             cp_async_wait<0>();
             __syncthreads(); /* the tile is loaded; the other stage and the previous dS have been read */
-            if (i + 1 < tiles)
-                load_stage<W>(stages + (i + 1) % 2 * W::STAGE, q, dout, stats, i + 1, T, C, HS);
+            const int next_i = i + 1 < tiles ? i + 1 : 2 * j, next_h = i + 1 < tiles ? h : h + 1;
+            if (next_h < share)
+                load_stage<W>(stages + (stage ^ 1) * W::STAGE, q + next_h * HS, dout + next_h * HS,
+                              stats + (size_t)next_h * tiles * 2 * W::QUERIES, next_i, shape);
             const bool half = i == 2 * j; /* the second half of the keys is in the future */
             if (!half || own < W::KEYS / 2)
 #pragma unroll 1
@@ -276,7 +279,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
                     scores_backward<W>(s, dp, k, v, sq + step * W::LD, sdout + step * W::LD);
 #pragma unroll
                     for (int m = 0; m < W::OWN; m++) {
-                        probabilities<W::STEP / 8, W::QUERIES>(s[m], dp[m], sstats + step, scale * LOG2E,
+                        probabilities<W::STEP / 8, W::QUERIES>(s[m], dp[m], sstats + step, shape.scale * LOG2E,
                                                                key + 16 * W::OWN - 1 > query, key + m * 16 + lane / 4,
                                                                query);
 #pragma unroll
@@ -295,7 +298,7 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
                 }
 
             float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
-            float4 *dq_tile = dq_scratch + (size_t)i * W::DQ_VECTORS;
+            float4 *dq_tile = dq_scratch + ((size_t)h * tiles + i) * W::DQ_VECTORS;
             read_dq<W>(dq, j < splits ? zeros : dq_tile); /* in flight during the barrier */
             __syncthreads();
             const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
@@ -303,25 +306,25 @@ __global__ void __launch_bounds__(THREADS, 2) backward_kernel(bf16 *dqkv, float4
             for (int part = 0; part < (half ? 1 : 2); part++)
                 add_dq<W>(dq, ds_rows + part * (W::KEYS / 2) * W::DS_LD, k_columns + part * (W::KEYS / 2) * W::LD);
             if (splits == 1 && j == i / 2)
-                finish_dq<W>(dq_out, i * W::QUERIES, T, HS, stride, dq);
+                finish_dq<W>(dq_out + h * HS, i * W::QUERIES, shape, dq);
             else
                 write_dq<W>(dq_tile, dq);
+            h = next_h, i = next_i;
         }
 #pragma unroll
         for (int m = 0; m < W::OWN; m++) {
-            store_sums(dq_out + C, first_key + own + m * 16, 0, T, HS, stride, dk[m], scale);
-            store_sums(dq_out + 2 * C, first_key + own + m * 16, 0, T, HS, stride, dv[m], 1.0f);
+            store_sums(dkeys, first_key + own + m * 16, 0, T, HS, shape.S, dk[m], shape.scale);
+            store_sums(dkeys + KVH * HS, first_key + own + m * 16, 0, T, HS, shape.S, dv[m], 1.0f);
         }
     }
 }
 
 /* dq: the sum of the splits that touched the tile, in order. */
 template <int HEAD>
-__global__ void __launch_bounds__(THREADS)
-    sum_dq_kernel(bf16 *dqkv, const float4 *dq_scratch, int T, int C, int NH, int splits)
+__global__ void __launch_bounds__(THREADS) sum_dq_kernel(bf16 *dqkv, const float4 *dq_scratch, Shape shape, int splits)
 {
     using W = Backward<HEAD>;
-    const Tile<HEAD> tile(blockIdx.x, T, C, NH);
+    const Tile<HEAD> tile(blockIdx.x, shape);
     float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], more[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
     const float4 *from = dq_scratch + (size_t)blockIdx.x * W::DQ_VECTORS + threadIdx.x;
     read_dq<W>(dq, from);
@@ -336,10 +339,11 @@ __global__ void __launch_bounds__(THREADS)
                 for (int r = 0; r < 4; r++)
                     dq[m][n][r] += more[m][n][r];
     }
-    finish_dq<W>(dqkv + tile.row * 3 * C + tile.column, tile.first, T, tile.HS, 3 * (size_t)C, dq);
+    finish_dq<W>(dqkv + tile.row * shape.S + tile.column, tile.first, shape, dq);
 }
 
-/* Parts into which the backward pass cuts a head of T keys: enough blocks, but at least a tile per part. */
+/* Parts into which the backward pass cuts each of `heads` heads of T keys: enough blocks, but at least a tile per
+ * part. */
 static size_t splits_for(size_t heads, size_t T, size_t KEYS)
 {
     const size_t tiles = (T + KEYS - 1) / KEYS, wanted = (BLOCKS_WANTED + heads - 1) / heads;
@@ -347,46 +351,47 @@ static size_t splits_for(size_t heads, size_t T, size_t KEYS)
 }
 
 void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
-              float *scratch, size_t B, size_t T, size_t C, size_t NH, size_t splits)
+              float *scratch, const AttentionShape &s, size_t splits)
 {
-    with_width<Backward>(C / NH, [&](auto sizes) {
+    with_width<Backward>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
-        const size_t heads = B * NH, tiles = (T + W::QUERIES - 1) / W::QUERIES;
-        float4 *dq_scratch = reinterpret_cast<float4 *>(scratch + heads * tiles * 2 * W::QUERIES);
-        const unsigned all_tiles = (unsigned)(heads * tiles);
+        const Shape shape(s);
+        const size_t all_tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
+        float4 *dq_scratch = reinterpret_cast<float4 *>(scratch + all_tiles * 2 * W::QUERIES);
         cuda_allow_shared(backward_kernel<W::WIDTH>, W::SHARED);
-        cuda_launch(stats_kernel<W::WIDTH>, all_tiles, THREADS, 0, stream, scratch, datt, att, lse, T, C, NH);
-        const dim3 grid((unsigned)heads, (unsigned)splits);
+        cuda_launch(stats_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, scratch, datt, att, lse, shape);
+        const dim3 grid((unsigned)(s.B * s.KVH), (unsigned)splits);
         cuda_launch(backward_kernel<W::WIDTH>, grid, THREADS, W::SHARED, stream, dqkv, dq_scratch, datt, qkv, scratch,
-                    T, C, NH);
+                    shape);
         if (splits > 1)
-            cuda_launch(sum_dq_kernel<W::WIDTH>, all_tiles, THREADS, 0, stream, dqkv, dq_scratch, T, C, NH, splits);
+            cuda_launch(sum_dq_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, dqkv, dq_scratch, shape,
+                        splits);
     });
 }
 
 } // namespace flash
 
-size_t flash_scratch(size_t B, size_t T, size_t C, size_t NH)
+size_t flash_scratch(const AttentionShape &s)
 {
     size_t floats = 0;
-    flash::with_width<flash::Backward>(C / NH, [&](auto sizes) {
+    flash::with_width<flash::Backward>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
-        const size_t rows = (T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
-        size_t parts = B * NH; /* of all heads; fewer heads may need more */
-        for (size_t heads = NH; heads <= B * NH && heads < flash::BLOCKS_WANTED; heads += NH) {
-            const size_t here = heads * flash::splits_for(heads, T, W::KEYS);
+        const size_t rows = (s.T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
+        size_t parts = s.B * s.NH; /* of all heads of queries; smaller batches may need more */
+        for (size_t B = 1; B <= s.B && B * s.KVH < flash::BLOCKS_WANTED; B++) {
+            const size_t here = B * s.NH * flash::splits_for(B * s.KVH, s.T, W::KEYS);
             parts = here > parts ? here : parts;
         }
-        floats = rows * (2 * B * NH + parts * W::WIDTH);
+        floats = rows * (2 * s.B * s.NH + parts * W::WIDTH);
     });
     return floats;
 }
 
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
-                    const __nv_bfloat16 *att, const float *lse, float *scratch, size_t B, size_t T, size_t C, size_t NH)
+                    const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s)
 {
     size_t splits = 1;
     flash::with_width<flash::Backward>(
-        C / NH, [&](auto sizes) { splits = flash::splits_for(B * NH, T, decltype(sizes)::KEYS); });
-    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, B, T, C, NH, splits);
+        s.HS, [&](auto sizes) { splits = flash::splits_for(s.B * s.KVH, s.T, decltype(sizes)::KEYS); });
+    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, splits);
 }

@@ -117,17 +117,18 @@ __device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned he
 
 template <int HEAD>
 __global__ void __launch_bounds__(THREADS, 2)
-    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, int T, int C, int NH, unsigned heads, unsigned group)
+    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape, unsigned heads, unsigned group)
 {
     using F = Forward<HEAD>;
     bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, HS = C / NH;
-    const int stride = 3 * C;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int T = shape.T, HS = shape.HS, C = shape.C, NH = shape.NH, stride = shape.S;
     unsigned head;
     int tile;
     find_work(&head, &tile, heads, group, (T + F::QUERIES - 1) / F::QUERIES);
     const size_t batch_row = (size_t)(head / NH) * T, column = head % NH * HS;
-    const bf16 *q = qkv + batch_row * stride + column, *k = q + C, *v = k + C;
+    const bf16 *row_of_qkv = qkv + batch_row * stride, *q = row_of_qkv + column;
+    const bf16 *k = row_of_qkv + C + head % NH / shape.share * HS, *v = k + NH / shape.share * HS;
     const int first = tile * F::QUERIES, row = first + warp * 32; /* the block's, the warp's */
     const int key_tiles = (min(T, first + F::QUERIES) + F::KEYS - 1) / F::KEYS;
 
@@ -147,7 +148,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         }
     }
 
-    const float scale = 1.0f / sqrtf((float)HS);
+    const float scale = shape.scale;
     float acc[2][HEAD / 8][4] = {}, sum[2][2] = {};
     float maximum[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
     for (int j = 0; j < key_tiles; j++) {
@@ -192,23 +193,23 @@ __global__ void __launch_bounds__(THREADS, 2)
         }
 }
 
-void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, size_t B, size_t T, size_t C, size_t NH,
-             size_t group)
+void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s, size_t group)
 {
-    with_width<Forward>(C / NH, [&](auto sizes) {
+    with_width<Forward>(s.HS, [&](auto sizes) {
         using F = decltype(sizes);
-        const unsigned blocks = cuda_blocks(T, F::QUERIES) * (unsigned)(B * NH);
+        const unsigned heads = (unsigned)(s.B * s.NH), blocks = cuda_blocks(s.T, F::QUERIES) * heads;
         cuda_allow_shared(forward_kernel<F::WIDTH>, F::SHARED);
-        cuda_launch(forward_kernel<F::WIDTH>, blocks, THREADS, F::SHARED, stream, att, lse, qkv, T, C, NH, B * NH,
+        cuda_launch(forward_kernel<F::WIDTH>, blocks, THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads,
                     group);
     });
 }
 
 } // namespace flash
 
-void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, size_t B, size_t T,
-                   size_t C, size_t NH)
+void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
+                   const AttentionShape &s)
 {
-    const size_t bytes = 2 * T * (C / NH) * sizeof(__nv_bfloat16); /* of a head's keys and values */
-    flash::forward(stream, att, lse, qkv, B, T, C, NH, bytes < flash::CACHED_BYTES ? flash::CACHED_BYTES / bytes : 1);
+    const size_t bytes = 2 * s.T * s.HS * sizeof(__nv_bfloat16); /* of a head's keys and values */
+    const size_t cached = bytes < flash::CACHED_BYTES ? flash::CACHED_BYTES / bytes : 1;
+    flash::forward(stream, att, lse, qkv, s, cached * (s.NH / s.KVH));
 }

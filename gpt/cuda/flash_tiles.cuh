@@ -24,6 +24,18 @@ using bf16 = __nv_bfloat16;
 enum { WARPS = 4, THREADS = 32 * WARPS };
 enum { SHARED_MOST = 99 * 1024 }; /* bytes that a block may have on every GPU since sm_80 */
 
+/* AttentionShape for a kernel: a sequence's sizes in int, the strides of rows, and the heads of queries that share a
+ * head of keys. */
+struct Shape {
+    int T, HS, NH, C, S, share;
+    float scale;
+    explicit Shape(const AttentionShape &s)
+        : T((int)s.T), HS((int)s.HS), NH((int)s.NH), C((int)attention_width(s)), S((int)attention_row(s)),
+          share((int)(s.NH / s.KVH)), scale(s.scale)
+    {
+    }
+};
+
 /* Loads rows first .. first + ROWS - 1 of x (T,HS), `stride` apart; zeros past the end. */
 template <int ROWS, int WIDTH>
 __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, int first, int T, int HS, int stride)

@@ -75,25 +75,26 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
         const Weights<float> dw = grads_of(on->g, 0);
         embedding_backward(on->g, &dw, on->g->dresidual, &on->g->config, on->g->B, on->g->T, true);
     });
-    add("layernorm forward", 1, 6 * RC + 8 * s.R, [=] {
+    add("norm forward", 1, 6 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
         const Weights<float> p = params_of(on->g, 0);
-        layernorm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, p.ln1w, p.ln1b, R(), C());
+        norm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(on->g, p.ln1w, p.ln1b),
+                           R(), C());
     });
-    add("sum and layernorm forward", 2 * s.L, 12 * RC + 8 * s.R, [=] {
+    add("sum and norm forward", 2 * s.L, 12 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
         const Weights<float> p = params_of(on->g, 0);
-        layernorm_forward<bf16>(on->g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual,
-                                (const bf16 *)on->g->narrow, p.ln2w, p.ln2b, R(), C());
+        norm_forward<bf16>(on->g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual,
+                           (const bf16 *)on->g->narrow, norm_of(on->g, p.ln2w, p.ln2b), R(), C());
     });
-    add("layernorm backward", 2 * s.L + 1, 16 * RC + 8 * s.R, [=] {
+    add("norm backward", 2 * s.L + 1, 16 * RC + 8 * s.R, [=] {
         Gpt *g = on->g;
         const Activations<bf16> a = layer_of(g);
         const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
-        layernorm_backward<bf16>(g,
-                                 {g->dresidual, (bf16 *)g->dresidual_rounded, (const bf16 *)g->narrow, a.residual_mid,
-                                  a.ln2_mean, a.ln2_rstd, p.ln2w, false},
-                                 dw.ln2w, dw.ln2b, dw.attprojb, R(), C(), true);
+        norm_backward<bf16>(g,
+                            {g->dresidual, (bf16 *)g->dresidual_rounded, (const bf16 *)g->narrow, a.residual_mid,
+                             a.ln2_mean, a.ln2_rstd, norm_of(g, p.ln2w, p.ln2b), false},
+                            dw.ln2w, dw.ln2b, dw.attprojb, R(), C(), true);
     });
     add("bias backward, 4C", s.L, 8 * RC,
         [=] { bias_backward(on->g, grads_of(on->g, 0).fcb, (const bf16 *)on->g->wide, R(), 4 * C(), true); });
@@ -101,15 +102,45 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
         [=] { bias_backward(on->g, grads_of(on->g, 0).qkvb, (const bf16 *)on->g->wide, R(), 3 * C(), true); });
     add("gelu once more", 0, 16 * RC, [=] {
         const Activations<bf16> a = layer_of(on->g);
-        activation_forward(on->g, a.act, (const bf16 *)a.fc, R() * 4 * C());
+        activation_forward(on->g, a.act, a.fc, R(), 4 * C());
     });
     add("bias and gelu apart", 0, 24 * RC, [=] {
         const Activations<bf16> a = layer_of(on->g);
-        apply_epilogue(on->g, a.fc, params_of(on->g, 0).fcb, a.act, (const bf16 *)NULL, R(), 4 * C());
+        apply_epilogue(on->g, a.fc, 4 * C(), params_of(on->g, 0).fcb, a.act, (const bf16 *)NULL, R(), 4 * C());
     });
     add("gelu slope apart", 0, 24 * RC, [=] {
         const Activations<bf16> a = layer_of(on->g);
-        apply_epilogue(on->g, (bf16 *)on->g->wide, NULL, (bf16 *)NULL, (const bf16 *)a.fc, R(), 4 * C());
+        apply_epilogue(on->g, (bf16 *)on->g->wide, 4 * C(), NULL, (bf16 *)NULL, (const bf16 *)a.fc, R(), 4 * C());
+    });
+    /* Of a model that has them; here with what lies in the buffers for angles and roots. */
+    const auto heads = [=] {
+        const GptConfig &c = on->g->config;
+        return Heads{on->g->T,
+                     0,
+                     (unsigned)c.NH,
+                     (unsigned)c.KVH,
+                     (unsigned)gpt_head_size(&c),
+                     true,
+                     1e-5f,
+                     1,
+                     on->g->residual_final,
+                     NULL,
+                     NULL,
+                     on->g->partial_sums,
+                     NULL};
+    };
+    const auto grid = [=] { return dim3(2 * (unsigned)on->g->config.NH, (unsigned)parts_of(R())); };
+    add("q and k: norm and rotary", 0, 8 * RC, [=] {
+        with_head_pack(&on->g->config, [&](auto N) {
+            cuda_launch(heads_forward_kernel<N, bf16>, grid(), 32 * HEAD_WARPS, 0, on->g->stream, layer_of(on->g).qkv,
+                        heads(), R());
+        });
+    });
+    add("q and k: their gradients", 0, 12 * RC, [=] {
+        with_head_pack(&on->g->config, [&](auto N) {
+            cuda_launch(heads_backward_kernel<N, bf16>, grid(), 32 * HEAD_WARPS, 0, on->g->stream, (bf16 *)on->g->wide,
+                        (const bf16 *)layer_of(on->g).qkv, (float *)NULL, heads(), R());
+        });
     });
     const auto entropy = [=](bool backward) {
         Gpt *g = on->g;
@@ -143,7 +174,7 @@ static void add_attention(std::vector<Row> *rows, const Sizes &s, const Subject 
     rows->push_back({"fp32 attention backward", 0, 32 * RC + lse, 5 * product, FP32_CORES, 0, [=] {
                          const Gpt *g = on->g;
                          attention_fp32_backward(g->stream, on->dqkv, on->att, on->qkv, on->att, on->lse, on->scratch,
-                                                 g->B, g->T, g->config.C, g->config.NH);
+                                                 attention_shape(&g->config, g->B, g->T));
                      }});
 }
 
@@ -152,7 +183,7 @@ struct Map {
     const char *name;
     size_t IC, OC;
     bf16 *inp = NULL, *out = NULL, *gelu = NULL, *weight = NULL;
-    const bf16 *bias = NULL, *slope_of = NULL; /* slope_of: of the GELU before inp */
+    const bf16 *bias = NULL;
     const float *bias_fp32 = NULL;
     float *dweight = NULL;
 };
@@ -166,10 +197,10 @@ static std::vector<Map> list_maps(const GptConfig &c, const Gpt *g)
     const Weights<bf16> w = weights_of_layer(g);
     const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
     bf16 *narrow = (bf16 *)g->narrow;
-    return {{"qkv", C, 3 * C, a.ln1, a.qkv, NULL, w.qkvw, w.qkvb, NULL, p.qkvb, dw.qkvw},
-            {"attproj", C, C, a.att, narrow, NULL, w.attprojw, w.attprojb, NULL, p.attprojb, dw.attprojw},
-            {"fc", C, 4 * C, a.ln2, a.fc, a.act, w.fcw, w.fcb, NULL, p.fcb, dw.fcw},
-            {"fcproj", 4 * C, C, a.act, narrow, NULL, w.fcprojw, w.fcprojb, a.fc, p.fcprojb, dw.fcprojw}};
+    return {{"qkv", C, 3 * C, a.ln1, a.qkv, NULL, w.qkvw, w.qkvb, p.qkvb, dw.qkvw},
+            {"attproj", C, C, a.att, narrow, NULL, w.attprojw, w.attprojb, p.attprojb, dw.attprojw},
+            {"fc", C, 4 * C, a.ln2, a.fc, a.act, w.fcw, w.fcb, p.fcb, dw.fcw},
+            {"fcproj", 4 * C, C, a.act, narrow, NULL, w.fcprojw, w.fcprojb, p.fcprojb, dw.fcprojw}};
 }
 
 static void add_map(std::vector<Row> *rows, const Sizes &s, const Map &map, Gpt *g)
@@ -180,21 +211,24 @@ static void add_map(std::vector<Row> *rows, const Sizes &s, const Map &map, Gpt 
     const std::string name = map.name;
     rows->push_back({name + (is_fc ? " + bias, gelu" : " + bias"), s.L,
                      moved + 2 * IC * OC + (is_fc ? 2 * s.R * OC : 0), flops, TENSOR_CORES, 0, [=] {
-                         linear_forward<bf16>(g, map.out, map.gelu, map.inp, {map.weight, map.bias, map.bias_fp32},
-                                              g->B * g->T, map.IC, map.OC);
+                         linear_forward<bf16>(g, map.out, map.OC, map.gelu, map.inp,
+                                              {map.weight, map.bias, map.bias_fp32}, g->B * g->T, map.IC, map.OC);
                      }});
     /* gradients of the wide side lie in wide, of the narrow side in dresidual_rounded or narrow */
     rows->push_back({name + (is_fcproj ? " input's gradient, gelu" : " input's gradient"), s.L,
                      moved + 2 * IC * OC + (is_fcproj ? 2 * s.R * IC : 0), flops, TENSOR_CORES, 0, [=] {
                          bf16 *dres = (bf16 *)g->dresidual_rounded, *wide = (bf16 *)g->wide;
-                         linear_backward_input(g, is_fcproj ? wide : (bf16 *)g->narrow,
-                                               (const bf16 *)(map.OC > g->config.C ? wide : dres),
-                                               (const bf16 *)map.weight, map.slope_of, g->B * g->T, map.IC, map.OC);
+                         if (is_fcproj)
+                             fc_backward(g, wide, (const bf16 *)dres, layer_of(g), weights_of_layer(g), g->B * g->T);
+                         else
+                             linear_backward_input(g, (bf16 *)g->narrow,
+                                                   (const bf16 *)(map.OC > g->config.C ? wide : dres), map.OC,
+                                                   (const bf16 *)map.weight, g->B * g->T, map.IC, map.OC, true);
                      }});
     rows->push_back({name + " weight's gradient", s.L, moved + 8 * IC * OC, flops, TENSOR_CORES, 0, [=] {
                          const bf16 *dout = (const bf16 *)(map.OC > g->config.C ? g->wide : g->dresidual_rounded);
-                         linear_backward_weight(g, map.dweight, dout, (const bf16 *)map.inp, g->B * g->T, map.IC,
-                                                map.OC, false);
+                         linear_backward_weight(g, map.dweight, dout, map.OC, (const bf16 *)map.inp, g->B * g->T,
+                                                map.IC, map.OC, false);
                      }});
 }
 
@@ -251,7 +285,7 @@ static Subject make_subject(const Options &o, size_t B)
     s.att = (float *)allocate(R * C * sizeof(float));
     s.lse = (float *)allocate(R * o.config.NH * sizeof(float));
     s.dqkv = (float *)allocate(3 * R * C * sizeof(float));
-    s.scratch = (float *)allocate(attention_fp32_scratch(B, o.T, C, o.config.NH) * sizeof(float));
+    s.scratch = (float *)allocate(attention_fp32_scratch(attention_shape(gpt_config(s.g), B, o.T)) * sizeof(float));
     return s;
 }
 

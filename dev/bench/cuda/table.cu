@@ -17,7 +17,7 @@ static double floor_of(const Row &row, const Ceilings &c)
 
 static bool is_bound_by_memory(const Row &row, const Ceilings &c) { return floor_of(row, c) == row.bytes / c.copy; }
 
-/* "layernorm forward" -> "layernorm_forward" */
+/* "norm forward" -> "norm_forward" */
 static std::string as_word(std::string name)
 {
     name.erase(std::remove_if(name.begin(), name.end(), [](char c) { return strchr(",'+", c) != NULL; }), name.end());

@@ -76,7 +76,7 @@ presets() {
     printf 'lr 0.1\nlearning 3\n' > bad
     expect 2 train --preset ./bad
     says_all "./bad:2: there is no option --learning" err
-    for line in 'lr' 'nesterov on' 'steps many' 'preset record-1' 'resume'; do
+    for line in 'lr' 'nesterov on' 'steps many' 'preset record-l' 'preset ./bad' 'resume'; do
         printf '\n%s\n' "$line" > bad
         expect 2 train --preset ./bad
         says "./bad:2: --" err

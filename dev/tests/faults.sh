@@ -12,6 +12,8 @@ done | tar cf - -T - | tar xf - -C "$tree" || exit 1
 cd "$tree" || exit 1
 export OMP_NUM_THREADS=1 CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=1
 passed=0 failed=0
+models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
+    dev/tests/reference_modern.safetensors dev/tests/reference_odd.safetensors"
 
 # Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
 # CUDA twin on the CPU against references, or its optimizers against the judges.
@@ -20,7 +22,7 @@ check() {
     case $1 in
     gpt)
         make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
-        set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors ;;
+        set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors $models ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
             build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
@@ -29,7 +31,7 @@ check() {
             build/write_reference build/vocab.safetensors 1 1 8 5003 3 1 || return 9
         set -- build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors dev/tests/reference_gelu.safetensors \
             dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors build/odd.safetensors \
-            build/few.safetensors build/rows.safetensors build/vocab.safetensors ;;
+            build/few.safetensors build/rows.safetensors build/vocab.safetensors $models ;;
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
         set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
@@ -69,11 +71,11 @@ noticed() { # test, file, sed expression
 
 # Test | file | sed expression. Neighbours share a file, which is then compiled once a row.
 cat > table <<'TABLE'
-gpt | train_gpt.c | s/token\[i\] + place\[i\]/token[i] + 0.999f * place[i]/
-gpt | train_gpt.c | s/w->wpe + (position + r % T) \* C/w->wpe + (position + (r + 1) % T) * C/
+gpt | train_gpt.c | s/+= w->wpe\[(position/+= 0.999f * w->wpe[(position/
+gpt | train_gpt.c | s/wpe\[(position + r % T) \* C/wpe[(position + (r + 1) % T) * C/
 gpt | train_gpt.c | s/token\[i\] += dout\[r \* C + i0 + i\]/token[i] = dout[r * C + i0 + i]/
 gpt | train_gpt.c | s/place\[i\] += dout\[(b \* T + t) \* C + i\]/place[i] += dout[t * C + i]/
-gpt | train_gpt.c | s/inverse_C + GPT_LAYERNORM_EPS/inverse_C + 1e-3f/
+gpt | train_gpt.c | s/inverse_C + norm.eps/inverse_C + 1e-3f/
 gpt | train_gpt.c | s/(xr\[i\] - m) \* s \* gain\[i\] + bias\[i\]/(xr[i] - m) * s * gain[i]/
 gpt | train_gpt.c | s/- xhat \* mean_d_xhat/- 0 * mean_d_xhat/
 gpt | train_gpt.c | s/(d - mean_d - xhat/(d - 0 * mean_d - xhat/
@@ -81,6 +83,31 @@ gpt | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xh
 gpt | train_gpt.c | s/bias_sum\[i\] += dout_r\[i\]/bias_sum[i] += d/
 gpt | gpt/gpt.h | s/GPT_GELU_CUBE 0.044715f/GPT_GELU_CUBE 0.0444f/
 gpt | train_gpt.c | s/(1.0f - t \* t)/(1.0f - t)/
+gpt | train_gpt.c | s/norm.centred ? C : 0/C/
+gpt | train_gpt.c | s/mean_d = norm.centred ? sum_d \* inverse_C : 0/mean_d = sum_d * inverse_C/
+gpt | train_gpt.c | s/back ? -rotary\[2 \* i + 1\]/back ? rotary[2 * i + 1]/
+gpt | train_gpt.c | s/rotary_at(g, position + r % T)/rotary_at(g, r % T)/
+gpt | train_gpt.c | s/squares \/ (float)HS + eps/squares \/ (float)HS/
+gpt | train_gpt.c | s/dx\[i\] \* gain\[i\] - hat\[i\] \* (sum/dx[i] * gain[i] - 0 * hat[i] * (sum/
+gpt | train_gpt.c | s/h < g->config.NH ? w->qgain : w->kgain/w->qgain/
+gpt | train_gpt.c | s/h \/ (c->NH \/ c->KVH) \* HS/h % c->KVH * HS/
+gpt | train_gpt.c | s/keys == T \&\& first_head/keys == T/
+gpt | train_gpt.c | s/if (h == 0)$/if (0)/
+gpt | train_gpt.c | s/d\[i\] \*= up\[i\];//
+gpt | train_gpt.c | s/slopes\[i\] = 1.0f - t \* t/slopes[i] = 1.0f/
+gpt | train_gpt.c | s/slopes\[i\] = share \* root/slopes[i] = share/
+gpt | train_gpt.c | s/bias_backward(dw.headb, .*;//
+gpt | train_gpt.c | s/if (first \&\& c->head != GPT_TIED)/if (0)/
+gpt | train_gpt.c | s/norm_of(g, w.embedw, w.embedb), R, C, first/norm_of(g, w.lnfw, w.lnfb), R, C, first/
+gpt | gpt/gpt_table.c | s/return (double)i >= turned/return (double)i > turned/
+gradients | train_gpt.c | s/const float factor = (float)c->value_scale/const float factor = 1/
+families | train/families.c | s/n < 3 ? whole/n < 2 ? whole/
+families | train/families.c | s/same = strcmp(want, got) == 0/same = true/
+families | train/families.c | s/part->offset += at;//
+families | train/families.c | s/strcmp(shown(type), "default") != 0/0/
+families | train/families.c | s/size != (double)gpt_head_size(c))$/0)/
+model | gpt/gpt_table.c | s/uniform ? sqrt(3)/uniform ? 3/
+model | gpt/gpt_init.c | s/s->fcproj \* s->std \/ sqrt((double)c->F)/s->fcproj * usual/
 gradients | train_gpt.c | s/x < 0.0f ? 0.0f : 2.0f \* x/2.0f * x/
 gradients | train_gpt.c | s/s \* (1.0f + x \* (1.0f - s))/s * (1.0f + x)/
 gradients | train_gpt.c | s/GPT_NORMAL_DENSITY \* vexpf(-0.5f/GPT_NORMAL_DENSITY * vexpf(-0.4f/
@@ -90,11 +117,11 @@ gpt | train_gpt.c | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
 gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
 gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
-gpt | train_gpt.c | s/sum\[i\] += dout\[r \* n + i\]/sum[i] = dout[r * n + i]/
-gpt | train_gpt.c | s/residual\[o\] + (out\[o\] + ep->bias\[o\])/residual[o] + out[o]/
-gpt | train_gpt.c | s/out\[o\] = residual\[o\] + (out/out[o] = 0 * residual[o] + (out/
+gpt | train_gpt.c | s/sum\[i\] += dout\[r \* ld + i\]/sum[i] = dout[r * ld + i]/
+gpt | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias, cols)/
+gpt | train_gpt.c | s/add(out, ep->residual + r \* ep->ld + o0, cols)/(void)0/
 gpt | train_gpt.c | s/dxr\[i\] += s \* (d/dxr[i] = s * (d/
-gpt | train_gpt.c | s/1.0f \/ sqrtf((float)HS)/1.0f \/ (float)HS/
+gpt | train_gpt.c | s/.scale = (float)c->attention_scale/.scale = 1.01f * (float)c->attention_scale/
 gpt | train_gpt.c | s/visible = query + i + 1/visible = keys/
 gpt | train_gpt.c | s/maximum + logf(sum)/maximum/
 gpt | train_gpt.c | s/p_i\[j\] \* (ds_i\[j\] - dot)/p_i[j] * ds_i[j]/
@@ -104,9 +131,9 @@ gpt | train_gpt.c | s/product(keys, HS, n, 1, /product(keys, HS, n, 1.01f, /
 gpt | train_gpt.c | s/row\[target\] -= scale/row[target] -= 0.99f * scale/
 gpt | train_gpt.c | s/factor = scale \/ sum/factor = 1.01f * scale \/ sum/
 gpt | train_gpt.c | s/(double)maximum + log((double)sum)/log((double)sum)/
-gpt | train_gpt.c | s/g->dresidual, g->tokens, &g->config/g->dnorm, g->tokens, \&g->config/
+gpt | train_gpt.c | s/\*dembedded = g->dresidual/*dembedded = g->dnorm/
 gpt | train_gpt.c | s/head_scores(&head, scores, position, 1, keys)/head_scores(\&head, scores, 0, 1, keys)/
-gradients | train_gpt.c | s/add = keys == T ? 0.0f : 1.0f/add = 0.0f/
+gradients | train_gpt.c | s/add = keys == T \&\& first_head ? 0.0f : 1.0f/add = 0.0f/
 gradients | train_gpt.c | s/first && r0 == 0/first/
 gradients | train_gpt.c | s/for (size_t query = 0; query < T; query += QUERIES)/for (size_t query = 0; query < QUERIES; query += QUERIES)/
 gradients | train_gpt.c | s/b < (t < T ? B : 0)/b < (t + 1 < T ? B : 0)/
@@ -237,26 +264,35 @@ emulated | train_gpt.cu | s/first += ROWS, turn/first += ROWS + 1, turn/
 emulated | train_gpt.cu | s/mean_d += warp_sums\[turn\]/mean_d += warp_sums[0]/
 emulated | train_gpt.cu | s/sum += partial\[part \* stride\]/sum = partial[part * stride]/
 emulated | train_gpt.cu | s/if (group > 0 || i >= n)/if (group > 1 || i >= n)/
-emulated | train_gpt.cu | s/v\[j \* 3 \* C + c\], out)/v[j * 3 * C], out)/
+emulated | train_gpt.cu | s/v\[j \* S + c\], out)/v[j * S], out)/
 emulated | train_gpt.cu | s/(j == at ? scale : 0.0f)/(j == at ? 0.99f * scale : 0.0f)/
 emulated | train_gpt.cu | s/block_sum(sum \* exp2_approx((highest - maximum) \* LOG2E))/block_sum(sum)/
 emulated | train_gpt.cu | s/fmaf(sum, exp2_approx((highest - most) \* LOG2E), added)/sum + added/
 emulated | train_gpt.cu | s/x\[j\] = i + j < V ? x\[j\] : -INFINITY/x[j] = i + j < V ? x[j] : 0/
 emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
-emulated | train_gpt.cu | s/first \&\& r0 == 0 ? 0.0f/first ? 0.0f/
+emulated | train_gpt.cu | s/overwrite = first \&\& r0 == 0/overwrite = first/
 emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
-emulated | train_gpt.cu | s/layernorm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) &/
+emulated | train_gpt.cu | s/norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) \&/
 emulated | train_gpt.cu | s/    activation_forward<X>(g, a.act/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/
-emulated | gpt/cuda/attention.cu | s/key + j <= query ? head.scale/key + j < query + 2 ? head.scale/
+emulated | train_gpt.cu | s/norm.centred ? warp_sum(total)/true ? warp_sum(total)/
+emulated | train_gpt.cu | s/rotate(dx, rotary, HS, -1)/rotate(dx, rotary, HS, 1)/
+emulated | train_gpt.cu | s/heads.position + r % heads.T/r % heads.T/
+emulated | train_gpt.cu | s/return s \* (v - w \* mean)/return s * v/
+emulated | train_gpt.cu | s/dup\[j\] = dact\[j\] \* activation/dup[j] = dact[j] + 0 * activation/
+emulated | train_gpt.cu | s/x\[j\] \*= slope\[j\];//
+emulated | train_gpt.cu | s/if (first \&\& c->head != GPT_TIED)/if (0)/
+emulated | train_gpt.cu | s/c->KVH \* parts, HS, first/c->KVH * parts \/ 2, HS, first/
+emulated | train_gpt.cu | s/key_head = s.NH + h \/ (s.NH \/ s.KVH)/key_head = s.NH + h % s.KVH/
+emulated | gpt/cuda/attention.cu | s/key + j <= query ? s.scale/key + j < query + 2 ? s.scale/
 emulated | gpt/cuda/attention.cu | s/sum = sum \* fade + quad_sum(added)/sum = sum + quad_sum(added)/
 emulated | gpt/cuda/attention.cu | s/acc\[own\] \*= fade;/acc[own] *= 1;/
 emulated | gpt/cuda/attention.cu | s/maximum + logf(sum)/maximum/
-emulated | gpt/cuda/attention.cu | s/load_tile(v, head.v, key, T, HS, 3 \* C);/load_tile(v, head.v, key + 1, T, HS, 3 * C);/
+emulated | gpt/cuda/attention.cu | s/load_tile(v, head.v, key, T, HS, s.S);/load_tile(v, head.v, key + 1, T, HS, s.S);/
 emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the previous round's tiles are read \*\///
 emulated | gpt/cuda/attention.cu | s/^        __syncwarp();$//
 emulated | gpt/cuda/attention.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
-emulated | gpt/cuda/attention.cu | s/3 \* C, HS, dk, head.scale/3 * C, HS, dk, 1/
+emulated | gpt/cuda/attention.cu | s/s.S, HS, dk, s.scale/s.S, HS, dk, 1/
 emulated | base/cuda.cuh | s/warp_reduce(lane < warps ? parts\[lane\] : nothing)/warp_reduce(parts[lane])/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
@@ -295,10 +331,10 @@ loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
 loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
 checkpoint | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
-checkpoint | train/checkpoint.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
-checkpoint | train/checkpoint.c | s/if (!met\[i\])/if (0)/
-checkpoint | train/checkpoint.c | s/if (met\[t - table->tensors\])/if (0)/
-checkpoint | train/checkpoint.c | s/{"n_inner", inner},//
+checkpoint | train/weights.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
+checkpoint | train/weights.c | s/if (!met\[i\])/if (0)/
+checkpoint | train/weights.c | s/if (met\[t - l->tensors\])/if (0)/
+checkpoint | train/families.c | s/{"scale_attn_weights", "true"},//
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
@@ -344,10 +380,10 @@ optim | optim/optim.c | s/g->aux ? optim->aux_factor : optim->lr_factor/optim->l
 optim_groups | optim/groups.c | s/\&config->vector_hyper, "vector-"/\&config->embed_hyper, "vector-"/
 schedule | train/schedule.c | s/pow(left \/ decay_steps, power)/left \/ decay_steps/
 schedule | train/schedule.c | s/s->planned > 0 ? s->planned : s->steps/s->steps/
-cli:presets | train/options.c | s/option == &table\[PRESET_INDEX\] || option->kind == FLAG/option == NULL/
-cli:presets | train/options.c | s/if (take_preset(o, argc, argv, e) != 0)/if (0)/
+cli:presets | train/options.c | s/if (depth > PRESETS_DEEP)/if (depth > 1000)/
+cli:presets | train/options.c | s/if (preset != NULL \&\& take_preset/if (0 \&\& take_preset/
 cli:presets | train/options.c | s/line\[strcspn(line, "#")\] = .\\0.;//
-cli:--aux-cooldown | train/plan.c | s/p->aux_schedule.cooldown = o->aux_cooldown;//
+cli:--aux-cooldown | train/plan.c | s/aux->cooldown = o->aux_cooldown;//
 cli:data shards, overwritten with other | train/corpus.c | s/same_text(a, b, "hash")/1/
 cli:data shards, moved and named | train/corpus.c | s/!same_text(a, b, "name") ? b : moved/moved/
 cli:data text, overwritten | train/run.c | s/status = corpus_compare(r->data, identity, &r->notes, e);/status = 0;/
@@ -356,7 +392,7 @@ cli:survives: a checkpoint of another | train/checkpoint.c | s/recorded != (uint
 checkpoint | train/checkpoint.c | s/steps\[i\] != (long long)state->best_step/1/
 checkpoint | train/checkpoint.c | s/!(next.val_loss >= next.best_loss)/next.val_loss < next.best_loss/
 checkpoint | train/checkpoint.c | s/optim_steps_done(optim) != state->step/0/
-cli:weights that are not finite | train/checkpoint.c | s/!isfinite(scratch\[i\])/0/
+cli:weights that are not finite | train/weights.c | s/!isfinite(l->scratch\[i\])/0/
 cli:a target that was met | train/run.c | s/s->val_loss <= target/0/
 cli:resuming with other --steps | train/run.c | s/schedule_factor(&before, r->state.step) == schedule_factor(now, r->state.step)/1/
 cli:when position is | train/run.c | s/s->loader_position != s->tokens/0 != s->tokens % p->setup.T \&\& s->loader_position != s->tokens/

@@ -100,6 +100,18 @@ static void test_refused(void)
         {{.T = 8, .V = SIZE_MAX / 8, .L = 1, .NH = 1, .C = 8}, "--vocab"},
         {{.T = 8, .V = 8, .L = SIZE_MAX, .NH = 1, .C = 8}, "--layers"},
         {{.T = 8, .V = 8, .L = 1, .NH = 1, .C = SIZE_MAX / 2 + 1}, "--width"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 4, .C = 8, .KVH = 3}, "--kv-heads 3"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .KVH = 4}, "--kv-heads 4"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 6, .positions = GPT_ROTARY}, "--positions rotary"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 12, .positions = GPT_ROTARY_HALF}, "multiple of 4"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .rotary_base = 100}, "--positions learned"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .positions = GPT_ROTARY, .rotary_base = 0.5}, "--rotary-base"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .softcap_limit = 15}, "--softcap none"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .softcap = GPT_SOFTCAP_TANH, .softcap_limit = -1},
+         "--softcap-limit"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .attention_scale = (double)NAN}, "--attention-scale"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .norm_eps = 2}, "--norm-eps"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .F = (size_t)1 << 40}, "--mlp-width"},
     };
     const GptConfig good = {.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -248,6 +260,81 @@ static void test_statistics(void)
     gpt_free(gpt);
 }
 
+/* Standard deviations by the records' descriptions, for a width of 96 and an MLP of 200; 0: all zeros. */
+typedef struct Scheme {
+    GptInit init;
+    bool uniform;
+    double wte, qkv, attproj, fc, fcproj, head, bias; /* bias: of queries, keys, values and the MLP's first matrix */
+} Scheme;
+
+/* Uniform within sqrt(3) standard deviations, and nearly up to there. */
+static void check_drawn(const Tensor *t, const float *x, double std, bool uniform)
+{
+    double largest = 0;
+    for (size_t i = 0; i < tensor_size(t); i++)
+        largest = fmax(largest, fabs((double)x[i]));
+    if (std == 0)
+        check(largest == 0, "%s has %g", t->name, largest);
+    else
+        check_statistics(t, x, 0, std);
+    if (std > 0 && uniform && tensor_size(t) > 1000)
+        check(largest <= 1.0000001 * sqrt(3) * std && largest > 0.99 * sqrt(3) * std, "%s reaches %g", t->name,
+              largest);
+    if (std > 0 && !uniform && tensor_size(t) > 1000)
+        check(largest > 2.5 * std, "%s reaches only %g", t->name, largest);
+}
+
+static void check_scheme(const Scheme *s)
+{
+    const GptConfig config = {
+        .T = 8, .V = 300, .L = 2, .NH = 4, .C = 96, .F = 200, .head = GPT_UNTIED_BIAS, .init = s->init};
+    Gpt *gpt = make_model(&config);
+    gpt_init(gpt, 1);
+    for (size_t i = 0; i < gpt_table(gpt)->count; i++) {
+        const Tensor *t = &gpt_table(gpt)->tensors[i];
+        float *x = make_floats(tensor_size(t));
+        const bool drawn_bias = strstr(t->name, "c_attn.bias") != NULL || strstr(t->name, "c_fc.bias") != NULL;
+        gpt_read(gpt, GPT_PARAMS, t, x);
+        if (strcmp(t->name, "wte.weight") == 0)
+            check_drawn(t, x, s->wte, s->uniform && s->wte < 1);
+        else if (strstr(t->name, "c_attn.weight") != NULL)
+            check_drawn(t, x, s->qkv, s->uniform);
+        else if (strstr(t->name, "attn.c_proj.weight") != NULL)
+            check_drawn(t, x, s->attproj, s->uniform);
+        else if (strstr(t->name, "c_fc.weight") != NULL)
+            check_drawn(t, x, s->fc, s->uniform);
+        else if (strstr(t->name, "mlp.c_proj.weight") != NULL)
+            check_drawn(t, x, s->fcproj, s->uniform);
+        else if (strcmp(t->name, "lm_head.weight") == 0)
+            check_drawn(t, x, s->head, s->uniform);
+        else if (t->role == ROLE_BIAS)
+            check_drawn(t, x, drawn_bias ? s->bias : 0, s->uniform);
+        else if (t->role == ROLE_GAIN)
+            check(x[0] == 1 && x[t->cols - 1] == 1, "%s is not 1", t->name);
+        free(x);
+    }
+    gpt_free(gpt);
+}
+
+static void test_schemes(void)
+{
+    /* PyTorch's uniform draw within 1/sqrt(fan-in), and track 3's variance of 0.33 / fan-in */
+    const double torch = 1 / sqrt(3 * 96.), torch_wide = 1 / sqrt(3 * 200.), gauss = sqrt(0.33 / 96);
+    const Scheme schemes[] = {
+        {GPT_INIT_GPT2, false, .02, .02, .01, .02, .01, .02, 0},
+        {GPT_INIT_NORMAL, false, .02, .02, .02, .02, .02, .02, 0},
+        {GPT_INIT_RECORD_2, true, torch, torch, torch, torch, torch_wide, torch, 0},
+        {GPT_INIT_RECORD_5, true, torch, torch, 0, torch, 0, torch, 0},
+        {GPT_INIT_TRACK3, false, 1, gauss, 0, gauss, 0, 0, 0},
+        {GPT_INIT_TRACK3_P, true, 1, torch, 0, torch, 0, 0, torch},
+        {GPT_INIT_TRACK3_H, true, 1, torch, 1.25 * torch, 1.5 * torch, 3 * torch_wide, 0, torch},
+        {GPT_INIT_TRACK3_HG, false, 1, gauss, 1.25 * gauss, 1.5 * gauss, 3 * sqrt(0.33 / 200), gauss, 0},
+    };
+    check(sizeof schemes / sizeof *schemes == GPT_INIT_COUNT, "an initialisation is missing here");
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        check_scheme(&schemes[i]);
+}
+
 static float *initialised(const GptConfig *config, uint64_t seed, size_t threads)
 {
     const size_t before = threads_count();
@@ -338,6 +425,7 @@ int main(void)
     check_run("the table's layout", test_table);
     check_run("the table's rows", test_rows);
     check_run("initial statistics", test_statistics);
+    check_run("the records' initialisations", test_schemes);
     check_run("seeds and threads", test_seeds);
     check_run("memory grows linearly", test_memory_growth);
     check_run("memory counts every array", test_memory_least);

@@ -7,8 +7,12 @@
 # make bench          speed and memory, next to PyTorch's if it is installed
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
+# make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
+# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
+# make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
+# make ladder TEXT=book.txt   the records at nano size, in order, rates swept, in runs/ladder
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
@@ -226,9 +230,13 @@ $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJ
 	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/bench_models: $(BUILD)/dev/bench/bench_models.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/write_batches: $(BUILD)/dev/reference/write_batches.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/lab: $(LAB:%.c=$(BUILD)/%.o) $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
@@ -290,12 +298,28 @@ bench: $(BUILD)/bench
 bench-optim: $(BUILD)/bench_optim
 	$(BUILD)/bench_optim
 
+bench-models: $(BUILD)/bench_models
+	$(BUILD)/bench_models
+
 bench-contention: $(PROGRAMS)
 	dev/bench/contention.sh $(BIN)/train_gpt
 
 # Without nvcc there is nothing to time, but the emulated program still counts.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
 	NVCC='$(NVCC)' dev/bench/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
+
+# SHARDS: GPT-2 tokens, which are not part of the project.
+curves: $(BIN)/train_gpt_cpu $(BUILD)/write_batches
+	dev/reference/curves.sh '$(SHARDS)'
+
+ladder: $(PROGRAMS)
+	@[ -n "$(TEXT)" ] || { echo "make ladder TEXT=book.txt: a text to train on"; exit 2; }
+	dev/ladder/ladder.py '$(TEXT)'
+
+huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
+	@mkdir -p $(BUILD)/huggingface
+	python=$$(dev/python.sh torch transformers safetensors) && \
+	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BUILD)/huggingface
 
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
@@ -326,7 +350,7 @@ debug:
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul write_reference orthogonalisation)
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
 	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
@@ -347,5 +371,5 @@ help:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention reference judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models huggingface curves ladder reference judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

@@ -50,7 +50,11 @@ static int compare_with_file(Reference *ref, GptArena arena, const Tensor *t, co
 
 /* --- Loss, activations, gradients --- */
 
-static void forward(Reference *ref) { gpt_forward(ref->gpt, ref->tokens, ref->B, ref->T); }
+static void forward(Reference *ref)
+{
+    gpt_dropout(ref->gpt, ref->dropout);
+    gpt_forward(ref->gpt, ref->tokens, ref->B, ref->T);
+}
 
 static double backward(Reference *ref)
 {
@@ -192,6 +196,7 @@ static int compare_accumulation(Reference *ref, const Comparison *c, Row *row, E
 
     poison_gradients(ref);
     for (size_t b = 0; b < ref->B; b++) {
+        gpt_dropout(ref->gpt, (GptDropout){ref->dropout.p, ref->dropout.key, b});
         gpt_forward(ref->gpt, ref->tokens + b * ref->T, 1, ref->T);
         gpt_backward(ref->gpt, ref->targets + b * ref->T, 1.0 / (double)ref->counted, b == 0);
     }
@@ -566,8 +571,12 @@ static int compare_recomputed(Reference *ref, const Comparison *c, Row *row, Err
     for (const Tensor *t = ref->table->tensors; t < ref->table->tensors + ref->table->count; t++)
         gpt_read(plain, GPT_GRADS, t, ref->kept + t->offset);
     for (GptRecompute recompute = GPT_RECOMPUTE_CHEAP; recompute < GPT_RECOMPUTES && failed == 0; recompute++) {
-        const GptSetup setup = {
-            .B = ref->B, .T = ref->T, .mode = GPT_TRAINING, .dtype = ref->dtype, .recompute = recompute};
+        const GptSetup setup = {.B = ref->B,
+                                .T = ref->T,
+                                .mode = GPT_TRAINING,
+                                .dtype = ref->dtype,
+                                .recompute = recompute,
+                                .dropout = ref->dropout.p > 0};
         if (gpt_create(&ref->config, &setup, &ref->gpt, e) != 0)
             failed = -1;
         if (failed == 0)
@@ -618,6 +627,11 @@ static const Comparison rounded_comparisons[] = {
 /* NULL, or why this file cannot serve a comparison. */
 static const char *reason_to_skip(const Reference *ref, const Comparison *c)
 {
+    const bool infers = c->run == compare_inference || c->run == compare_decode ||
+                        c->run == compare_decode_after_prompt || c->run == compare_decode_recomputing ||
+                        c->run == compare_rounded_decode;
+    if (infers && ref->dropout.p > 0)
+        return "the file's logits are those of training with dropout";
     if (c->rule != NULL && ref->steps == 0)
         return "the file has no optimizer steps";
     if (c->run == compare_fed_updates && !ref->step_gradients)

@@ -14,6 +14,7 @@
 #include "base/matmul.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "gpt/dropout.h"
 #include "gpt/gpt.h"
 #include "gpt/vmath.h"
 
@@ -55,6 +56,7 @@ struct Gpt {
     int32_t *tokens; /* (R) of the last gpt_forward */
     double loss_sum; /* over the gpt_backward calls since `first` */
     GptTimes times;
+    GptDropout dropout;
 
     float *params, *grads;
     Activations acts;                                /* of layer 0; each buffer holds the layers in order */
@@ -69,6 +71,7 @@ struct Gpt {
     /* backward only */
     float *dresidual, *dnorm, *datt; /* (R,C) */
     float *dqkv, *dfc;               /* (R,S) (R,F) or (R,2F) */
+    float *ddropped;                 /* (R,C) dresidual without what dropout has left out; with dropout only */
     float *partial_sums;             /* (PARTS, partial_width) */
     float *softcap_slopes;           /* (threads, Vp) */
 };
@@ -140,6 +143,51 @@ static void bias_backward(float *dbias, const float *dout, size_t ld, size_t row
                 sum[i] += dout[r * ld + i];
     }
     add_parts(dbias, partial, n, first);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Dropout
+ */
+
+static Dropout dropout_of(const Gpt *g, size_t layer, int site)
+{
+    const double p = g->dropout.p;
+    const size_t rows = site == DROPOUT_ATTENTION ? g->config.NH * g->T : g->T; /* of a sequence */
+    return (Dropout){.key = dropout_site_key(g->dropout.key, layer, site),
+                     .first_row = (size_t)g->dropout.first_sequence * rows,
+                     .threshold = (uint32_t)(p * 0x1p32),
+                     .scale = (float)(1 / (1 - p))};
+}
+
+/* x (n) *= the factors of columns column .. of a row */
+static void drop(const Dropout *d, size_t row, size_t column, float *x, size_t n)
+{
+    const uint64_t bits = dropout_row(d, row);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        x[i] *= dropout_factor(d, bits, (uint32_t)(column + i));
+}
+
+/* to (R,C) = from, times the factors; they may be the same. */
+static void drop_rows(const Gpt *g, float *to, const float *from, size_t layer, int site)
+{
+    const Dropout d = dropout_of(g, layer, site);
+    const size_t C = g->config.C;
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < g->B * g->T; r++) {
+        if (to != from)
+            memcpy(to + r * C, from + r * C, C * sizeof *to);
+        drop(&d, r, 0, to + r * C, C);
+    }
+}
+
+/* The gradient of what a half of a layer adds to the residual stream. */
+static const float *branch_gradient(const Gpt *g, size_t layer, int site)
+{
+    if (g->dropout.p == 0)
+        return g->dresidual;
+    drop_rows(g, g->ddropped, g->dresidual, layer, site);
+    return g->ddropped;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -399,8 +447,9 @@ static void gate_backward(GptActivation activation, float *d, float *dup, const 
 typedef struct Epilogue {
     float *out; /* (rows, ..) the product */
     size_t ld;
-    const float *bias;     /* added */
-    const float *residual; /* (rows, ..) added */
+    const float *bias;      /* added */
+    const Dropout *dropout; /* its factors multiply */
+    const float *residual;  /* (rows, ..) added */
     GptActivation activation;
     float *act; /* (rows,F) activation(out) */
     size_t F;
@@ -422,6 +471,8 @@ static void epilogue_forward(void *context, size_t batch, size_t r0, size_t o0, 
         float *out = ep->out + r * ep->ld + o0;
         if (ep->bias != NULL)
             add(out, ep->bias + o0, cols);
+        if (ep->dropout != NULL)
+            drop(ep->dropout, r, o0, out, cols);
         if (ep->residual != NULL)
             add(out, ep->residual + r * ep->ld + o0, cols);
         if (ep->act != NULL && ep->half == 0)
@@ -612,9 +663,11 @@ typedef struct Head {
     const float *q, *k, *v; /* (T,HS) at stride S */
     size_t T, HS, C, S;
     float scale;
+    Dropout dropout;    /* of its probabilities */
+    size_t dropout_row; /* of the first query */
 } Head;
 
-static Head head_of(const Gpt *g, const float *qkv, size_t T, size_t b, size_t h)
+static Head head_of(const Gpt *g, size_t layer, const float *qkv, size_t T, size_t b, size_t h)
 {
     const GptConfig *c = &g->config;
     const size_t HS = gpt_head_size(c), S = gpt_qkv_width(c);
@@ -626,7 +679,9 @@ static Head head_of(const Gpt *g, const float *qkv, size_t T, size_t b, size_t h
                   .HS = HS,
                   .C = c->C,
                   .S = S,
-                  .scale = (float)c->attention_scale};
+                  .scale = (float)c->attention_scale,
+                  .dropout = dropout_of(g, layer, DROPOUT_ATTENTION),
+                  .dropout_row = (b * c->NH + h) * T};
 }
 
 /* scores (n,keys) = scale q (n,HS) k (keys,HS)^T */
@@ -681,6 +736,8 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             const size_t visible = query + i + 1;
             const float sum = exp_scores(row, visible, &maximum);
             memset(row + visible, 0, (keys - visible) * sizeof *row);
+            if (head->dropout.threshold > 0)
+                drop(&head->dropout, head->dropout_row + query + i, 0, row, visible);
             lse[query + i] = maximum + logf(sum);
             inverse_sum[i] = 1.0f / sum;
         }
@@ -691,19 +748,20 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
     }
 }
 
-static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv, size_t B, size_t T)
+static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse, const float *qkv, size_t B, size_t T)
 {
     const size_t C = g->config.C, NH = g->config.NH, HS = C / NH;
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
     for (size_t bh = 0; bh < B * NH; bh++) {
         const size_t b = bh / NH, h = bh % NH;
-        const Head head = head_of(g, qkv, T, b, h);
+        const Head head = head_of(g, layer, qkv, T, b, h);
         head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
                      g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
     }
 }
 
-/* With P the probabilities and Z the scaled scores:  dV = P^T datt,  dP = datt V^T,  dZ = P (dP - rowsum(datt att)),
+/* With P the probabilities, Z the scaled scores and M dropout's factors:  dV = (M P)^T datt,  dP = M (datt V^T),
+ * dZ = P (dP - rowsum(datt att)),
  * dQ = scale dZ K,  dK = scale dZ^T Q.  Blocks of queries run from the last, which sees all keys and so overwrites
  * dK and dV (of the first head that they serve), to the first; the others accumulate. scratch (2,QUERIES,T). */
 static void head_backward(const Head *head, float *dq, float *dk, float *dv, bool first_head, const float *datt,
@@ -725,11 +783,15 @@ static void head_backward(const Head *head, float *dq, float *dk, float *dv, boo
 #pragma omp simd reduction(+ : dot)
             for (size_t j = 0; j < HS; j++)
                 dot += datt_i[j] * att_i[j];
+            if (head->dropout.threshold > 0)
+                drop(&head->dropout, head->dropout_row + query + i, 0, ds_i, visible);
 #pragma omp simd
             for (size_t j = 0; j < visible; j++) {
                 p_i[j] = vexpf(p_i[j] - lse_i);
                 ds_i[j] = p_i[j] * (ds_i[j] - dot);
             }
+            if (head->dropout.threshold > 0)
+                drop(&head->dropout, head->dropout_row + query + i, 0, p_i, visible);
             memset(p_i + visible, 0, (keys - visible) * sizeof *p_i);
             memset(ds_i + visible, 0, (keys - visible) * sizeof *ds_i);
         }
@@ -740,14 +802,14 @@ static void head_backward(const Head *head, float *dq, float *dk, float *dv, boo
     }
 }
 
-static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations *a)
+static void attention_backward(const Gpt *g, size_t layer, float *dqkv, const float *datt, const Activations *a)
 {
     const size_t B = g->B, T = g->T, C = g->config.C, NH = g->config.NH, KVH = g->config.KVH, group = NH / KVH;
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)g->threads)
     for (size_t i = 0; i < B * KVH; i++) {
         for (size_t j = 0; j < group; j++) {
             const size_t b = i / KVH, h = i % KVH * group + j;
-            const Head head = head_of(g, a->qkv, T, b, h);
+            const Head head = head_of(g, layer, a->qkv, T, b, h);
             const size_t at = b * T * C + h * head.HS;
             head_backward(&head, dqkv + (head.q - a->qkv), dqkv + (head.k - a->qkv), dqkv + (head.v - a->qkv), j == 0,
                           datt + at, a->att + at, a->att_lse + (b * NH + h) * T,
@@ -762,7 +824,7 @@ static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t 
     const size_t C = g->config.C, NH = g->config.NH, HS = C / NH, keys = position + 1;
 #pragma omp parallel for schedule(static) num_threads((int)g->threads)
     for (size_t h = 0; h < NH; h++) {
-        const Head head = head_of(g, qkv, keys, 0, h);
+        const Head head = head_of(g, 0, qkv, keys, 0, h);
         float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;
         head_scores(&head, scores, position, 1, keys);
         const float inverse_sum = 1.0f / exp_scores(scores, keys, &maximum);
@@ -958,6 +1020,8 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
     const size_t C = g->config.C;
     const Weights w = weights_of(g, g->params, layer);
     const Activations a = activations_of(g, layer, row);
+    const Dropout attproj = dropout_of(g, layer, DROPOUT_ATTPROJ), mlp = dropout_of(g, layer, DROPOUT_MLP);
+    const bool drops = g->dropout.p > 0 && !decode;
     float *out = residual_after(g, layer, row);
     norm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, norm_of(g, w.ln1w, w.ln1b), rows, C);
     qkv_forward(g, a.qkv, a.ln1, &w, rows);
@@ -965,13 +1029,19 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
     if (decode)
         attention_decode(g, a.att, activations_of(g, layer, 0).qkv, row);
     else
-        attention_forward(g, a.att, a.att_lse, a.qkv, g->B, g->T);
+        attention_forward(g, layer, a.att, a.att_lse, a.qkv, g->B, g->T);
     linear_forward(a.att, w.attprojw, rows, C, C,
-                   &(Epilogue){.out = a.residual_mid, .ld = C, .bias = w.attprojb, .residual = a.residual});
+                   &(Epilogue){.out = a.residual_mid,
+                               .ld = C,
+                               .bias = w.attprojb,
+                               .dropout = drops ? &attproj : NULL,
+                               .residual = a.residual});
     norm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, norm_of(g, w.ln2w, w.ln2b), rows, C);
     fc_forward(g, &a, &w, rows);
-    linear_forward(a.act, w.fcprojw, rows, g->config.F, C,
-                   &(Epilogue){.out = out, .ld = C, .bias = w.fcprojb, .residual = a.residual_mid});
+    linear_forward(
+        a.act, w.fcprojw, rows, g->config.F, C,
+        &(Epilogue){
+            .out = out, .ld = C, .bias = w.fcprojb, .dropout = drops ? &mlp : NULL, .residual = a.residual_mid});
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
@@ -982,9 +1052,10 @@ static void block_backward(Gpt *g, size_t layer, bool first)
     const Activations a = activations_of(g, layer, 0);
     float *dres = g->dresidual, *dnorm = g->dnorm, *parts = g->partial_sums;
 
-    fc_backward(g, g->dfc, dres, &a, &w, R);
-    linear_backward_weight(dw.fcprojw, dres, C, a.act, R, F, C, first);
-    bias_backward(dw.fcprojb, dres, C, R, C, first, parts);
+    const float *dmlp = branch_gradient(g, layer, DROPOUT_MLP);
+    fc_backward(g, g->dfc, dmlp, &a, &w, R);
+    linear_backward_weight(dw.fcprojw, dmlp, C, a.act, R, F, C, first);
+    bias_backward(dw.fcprojb, dmlp, C, R, C, first, parts);
 
     linear_backward_input(dnorm, g->dfc, fc_width, w.fcw, R, C, fc_width, true);
     linear_backward_weight(dw.fcw, g->dfc, fc_width, a.ln2, R, C, fc_width, first);
@@ -992,11 +1063,12 @@ static void block_backward(Gpt *g, size_t layer, bool first)
     norm_backward(dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, norm_of(g, w.ln2w, w.ln2b), R,
                   C, first, parts);
 
-    linear_backward_input(g->datt, dres, C, w.attprojw, R, C, C, true);
-    linear_backward_weight(dw.attprojw, dres, C, a.att, R, C, C, first);
-    bias_backward(dw.attprojb, dres, C, R, C, first, parts);
+    const float *dattproj = branch_gradient(g, layer, DROPOUT_ATTPROJ);
+    linear_backward_input(g->datt, dattproj, C, w.attprojw, R, C, C, true);
+    linear_backward_weight(dw.attprojw, dattproj, C, a.att, R, C, C, first);
+    bias_backward(dw.attprojb, dattproj, C, R, C, first, parts);
 
-    attention_backward(g, g->dqkv, g->datt, &a);
+    attention_backward(g, layer, g->dqkv, g->datt, &a);
     heads_backward(g, g->dqkv, &a, &w, &dw, first);
 
     qkv_backward(g, dnorm, g->dqkv, a.ln1, &w, &dw, R, first);
@@ -1011,6 +1083,8 @@ static void stem_backward(Gpt *g, bool first)
     const size_t R = g->B * g->T, C = c->C;
     const Weights w = weights_of(g, g->params, 0), dw = weights_of(g, g->grads, 0);
     const float *dembedded = g->dresidual;
+    if (g->dropout.p > 0)
+        drop_rows(g, g->dresidual, g->dresidual, 0, DROPOUT_EMBEDDING);
     if (c->embed_norm == GPT_EMBED_NORM_ON) {
         memset(g->dnorm, 0, R * C * sizeof *g->dnorm);
         norm_backward(g->dnorm, dw.embedw, dw.embedb, g->dresidual, g->embedded, g->embedded_mean, g->embedded_rstd,
@@ -1032,10 +1106,18 @@ void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
     g->T = T;
     memcpy(g->tokens, tokens, R * sizeof *tokens);
     stem_forward(g, tokens, 0, R, T);
+    if (g->dropout.p > 0)
+        drop_rows(g, g->acts.residual, g->acts.residual, 0, DROPOUT_EMBEDDING);
     for (size_t layer = 0; layer < g->config.L; layer++)
         block_forward(g, layer, 0, R, false);
     norm_forward(g->lnf, g->lnf_mean, g->lnf_rstd, g->residual_final, norm_of(g, w.lnfw, w.lnfb), R, C);
     g->times.forward += clock_seconds() - begin;
+}
+
+void gpt_dropout(Gpt *g, GptDropout dropout)
+{
+    assert(dropout.p == 0 || (g->setup.dropout && dropout.p > 0 && dropout.p < 1));
+    g->dropout = dropout;
 }
 
 double gpt_loss(Gpt *g, const int32_t *targets)
@@ -1154,6 +1236,7 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
         {&g->datt, R * C, "gradients of activations"},
         {&g->dqkv, R * (double)gpt_qkv_width(c), "gradients of activations"},
         {&g->dfc, R * (double)gpt_fc_width(c), "gradients of activations"},
+        {&g->ddropped, g->setup.dropout ? R * C : 0, "gradients of activations"},
         {&g->partial_sums, PARTS * (double)partial_width(c), "partial sums"},
         {&g->softcap_slopes, capped * (double)gpt_padded_vocab(c), "slopes of logits"},
     };

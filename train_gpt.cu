@@ -83,6 +83,8 @@ struct Gpt {
     Replay replay;   /* of whole passes, as CUDA graphs */
     Stopwatch stopwatch;
     int32_t *host_tokens; /* (R) of the last gpt_forward */
+    GptDropout dropout;
+    uint64_t *dropout_pass; /* (2) its key and first sequence, of the last gpt_forward */
 
     int32_t *tokens, *targets; /* (R) */
     int32_t *row_order;        /* (R) rows by token, see embedding_backward */
@@ -107,7 +109,7 @@ struct Gpt {
 
     /* backward only */
     float *dresidual;        /* (R,C) */
-    void *dresidual_rounded; /* (R,C) the same in X */
+    void *dresidual_rounded; /* (R,C) the same in X, without what dropout has left out of the branch below */
     void *wide;              /* (R,S) and (R, F or 2F) gradients */
     float *att_scratch;      /* see attention_backward */
     float *partial_sums;     /* partial_floats */
@@ -148,6 +150,59 @@ static size_t classifier_rows(const GptConfig *c)
 {
     const size_t fit = CLASSIFIER_FLOATS / gpt_padded_vocab(c);
     return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Dropout (gpt/dropout.h)
+ */
+
+static uint32_t dropout_threshold(const Gpt *g) { return (uint32_t)(g->dropout.p * 0x1p32); }
+static float dropout_scale(const Gpt *g) { return (float)(1 / (1 - g->dropout.p)); }
+
+/* A site whose rows are those of the batch. threshold 0: nothing is dropped, and pass is not read. */
+struct DropoutSite {
+    const uint64_t *pass;
+    size_t layer, T;
+    int site;
+    uint32_t threshold;
+    float scale;
+};
+
+static DropoutSite dropout_site(const Gpt *g, size_t layer, int site)
+{
+    return {g->dropout_pass, layer, g->T, site, dropout_threshold(g), dropout_scale(g)};
+}
+
+static DropoutSite no_dropout() { return {NULL, 0, 0, 0, 0, 1}; }
+
+__device__ static Dropout dropout_of(const DropoutSite &s)
+{
+    return {dropout_site_key(s.pass[0], s.layer, s.site), (size_t)s.pass[1] * s.T, s.threshold, s.scale};
+}
+
+/* Calls f with whether the site drops anything, as a std::bool_constant. */
+template <class F> static void with_dropout(const DropoutSite &s, F f)
+{
+    if (s.threshold > 0)
+        f(std::true_type());
+    else
+        f(std::false_type());
+}
+
+/* x (gridDim.x, C) *= the factors */
+__global__ static void drop_kernel(float *x, DropoutSite site, size_t C)
+{
+    const Dropout d = dropout_of(site);
+    const uint64_t bits = dropout_row(&d, blockIdx.x);
+    for (size_t i = threadIdx.x; i < C; i += blockDim.x)
+        x[blockIdx.x * C + i] *= dropout_factor(&d, bits, (uint32_t)i);
+}
+
+static void drop_embedding(const Gpt *g, float *x)
+{
+    if (g->dropout.p > 0)
+        cuda_launch(drop_kernel, (unsigned)(g->B * g->T), THREADS, 0, g->stream, x,
+                    dropout_site(g, 0, DROPOUT_EMBEDDING), g->config.C);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -449,18 +504,22 @@ static unsigned norm_warps(size_t C)
     return warps;
 }
 
-template <int N, class X>
+template <int N, bool DROP, class X>
 __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
-                                           Norm norm, size_t rows, size_t C)
+                                           DropoutSite site, Norm norm, size_t rows, size_t C)
 {
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
     float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
     if (r >= rows)
         return;
+    const Dropout drop = DROP ? dropout_of(site) : Dropout();
+    const uint64_t bits = DROP ? dropout_row(&drop, r) : 0;
     for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane touches only its own elements */
         load(v, x + r * C + i);
         if (delta != NULL) {
             load(w, delta + r * C + i);
+            for (int j = 0; j < N && DROP; j++)
+                w[j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
             for (int j = 0; j < N; j++)
                 v[j] += w[j];
             store(sum + r * C + i, v);
@@ -490,28 +549,31 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
     }
 }
 
-/* Of x or, given a delta, of sum = x + delta, which is also written. */
+/* Of x or, given a delta, of sum = x + delta, which is also written; what `site` drops of delta is left out. */
 template <class X>
 static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
-                         Norm norm, size_t rows, size_t C)
+                         const DropoutSite &site, Norm norm, size_t rows, size_t C)
 {
     const unsigned warps = norm_warps(C);
     const size_t shared = warps * C * sizeof(float);
     with_pack(C, [&](auto N) {
-        cuda_allow_shared(norm_forward_kernel<N, X>, shared);
-        cuda_launch(norm_forward_kernel<N, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out, mean, rstd,
-                    sum, x, delta, norm, rows, C);
+        with_dropout(site, [&](auto DROP) {
+            cuda_allow_shared(norm_forward_kernel<N, DROP, X>, shared);
+            cuda_launch(norm_forward_kernel<N, DROP, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out,
+                        mean, rstd, sum, x, delta, site, norm, rows, C);
+        });
     });
 }
 
 /* What norm_backward reads and writes. */
 template <class X> struct NormBackward {
     float *dx;     /* (rows,C) accumulated, or overwritten if `first_term` */
-    X *rounded;    /* (rows,C) the new dx in X; NULL if X is float */
+    X *rounded;    /* (rows,C) the new dx in X, times the factors of `below`; NULL: not wanted */
     const X *dout; /* (rows,C) */
     const float *x, *mean, *rstd;
     Norm norm;
     bool first_term;
+    DropoutSite below; /* of the branch that ends where dx is */
 };
 
 /* Most threads of a block of norm_backward_kernel, and packs of columns that each has in wide rows. */
@@ -522,7 +584,7 @@ template <int N> constexpr int norm_wide_packs() { return N == 8 ? 4 : 16; }
  * A block takes the rows of a part, two at a time unless they are wide; a thread takes PACKS packs of N columns and
  * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
  */
-template <int N, int PACKS, class X>
+template <int N, int PACKS, bool DROP, class X>
 __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_THREADS)
     norm_backward_kernel(NormBackward<X> l, float *partial, size_t rows, size_t C)
 {
@@ -530,6 +592,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
     __shared__ float warp_sums[2][ROWS][2][32]; /* alternating, so that one barrier per turn is enough */
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const size_t end = part_end(rows);
+    const Dropout drop = DROP ? dropout_of(l.below) : Dropout();
     float gain[PACKS][N] = {}, gain_sum[PACKS][N] = {}, bias_sum[PACKS][N] = {}, dx_sum[PACKS][N] = {};
     const auto column = [&](int pack) { return ((size_t)pack * blockDim.x + threadIdx.x) * N; };
 #pragma unroll
@@ -581,6 +644,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
 #pragma unroll
         for (int k = 0; k < ROWS; k++) {
             const size_t r = first + k;
+            const uint64_t bits = DROP ? dropout_row(&drop, r) : 0;
             float mean_d = 0, mean_d_xhat = 0;
             for (unsigned w = 0; w < warps; w++) {
                 mean_d += warp_sums[turn][k][0][w];
@@ -598,9 +662,14 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
                     dx[k][p][j] += rstd[k] * (d[k][p][j] * gain[p][j] - mean_d - x * mean_d_xhat);
                     gain_sum[p][j] += d[k][p][j] * x;
                     bias_sum[p][j] += d[k][p][j];
-                    dx_sum[p][j] += dx[k][p][j];
                 }
                 store(l.dx + r * C + column(p), dx[k][p]);
+#pragma unroll
+                for (int j = 0; j < N; j++) {
+                    if (DROP)
+                        dx[k][p][j] *= dropout_factor(&drop, bits, (uint32_t)(column(p) + j));
+                    dx_sum[p][j] += dx[k][p][j];
+                }
                 if (l.rounded != NULL)
                     store(l.rounded + r * C + column(p), dx[k][p]);
             }
@@ -617,16 +686,16 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
     }
 }
 
-template <int N, class X>
+template <int N, bool DROP, class X>
 static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t parts, size_t rows, size_t C)
 {
     constexpr int WIDE = norm_wide_packs<N>();
     const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, 32);
     const dim3 grid(1, (unsigned)parts);
     if (threads <= NORM_THREADS)
-        cuda_launch(norm_backward_kernel<N, 1, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
+        cuda_launch(norm_backward_kernel<N, 1, DROP, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
     else
-        cuda_launch(norm_backward_kernel<N, WIDE, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
+        cuda_launch(norm_backward_kernel<N, WIDE, DROP, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
                     g->partial_sums, rows, C);
 }
 
@@ -638,7 +707,9 @@ static void norm_backward(const Gpt *g, const NormBackward<X> &l, float *dgain, 
                           size_t rows, size_t C, bool first)
 {
     const size_t parts = parts_of(rows);
-    with_pack(C, [&](auto N) { launch_norm_backward<N>(g, l, parts, rows, C); });
+    with_pack(C, [&](auto N) {
+        with_dropout(l.below, [&](auto DROP) { launch_norm_backward<N, DROP>(g, l, parts, rows, C); });
+    });
     add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
 }
 
@@ -1192,26 +1263,31 @@ static AttentionShape attention_shape(const GptConfig *c, size_t B, size_t T)
     return {B, T, c->NH, c->KVH, gpt_head_size(c), (float)c->attention_scale};
 }
 
-static void attention_forward(const Gpt *g, float *att, float *lse, const float *qkv)
+static AttentionDropout attention_drop(const Gpt *g, size_t layer)
 {
-    attention_fp32_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T));
+    return {g->dropout_pass, layer, dropout_threshold(g), dropout_scale(g)};
 }
 
-static void attention_forward(const Gpt *g, bf16 *att, float *lse, const bf16 *qkv)
+static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse, const float *qkv)
 {
-    flash_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T));
+    attention_fp32_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
 }
 
-static void attention_backward(const Gpt *g, float *dqkv, const float *datt, const Activations<float> *a)
+static void attention_forward(const Gpt *g, size_t layer, bf16 *att, float *lse, const bf16 *qkv)
+{
+    flash_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
+}
+
+static void attention_backward(const Gpt *g, size_t layer, float *dqkv, const float *datt, const Activations<float> *a)
 {
     attention_fp32_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch,
-                            attention_shape(&g->config, g->B, g->T));
+                            attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
 }
 
-static void attention_backward(const Gpt *g, bf16 *dqkv, const bf16 *datt, const Activations<bf16> *a)
+static void attention_backward(const Gpt *g, size_t layer, bf16 *dqkv, const bf16 *datt, const Activations<bf16> *a)
 {
     flash_backward(g->stream, dqkv, datt, a->qkv, a->att, a->att_lse, g->att_scratch,
-                   attention_shape(&g->config, g->B, g->T));
+                   attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
 }
 
 /* Floats of att_scratch. */
@@ -1529,20 +1605,22 @@ template <class X> static void block_forward(Gpt *g, size_t layer, size_t row, s
     if (decode)
         attention_decode(g, a.att, activations_of<X>(g, layer, 0).qkv, row);
     else
-        attention_forward(g, a.att, a.att_lse, a.qkv);
+        attention_forward(g, layer, a.att, a.att_lse, a.qkv);
     linear_forward<X>(g, delta, C, none, a.att, {w.attprojw, w.attprojb, p.attprojb}, rows, C, C);
-    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta, norm_of(g, p.ln2w, p.ln2b),
-                    rows, C);
+    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual, delta,
+                    decode ? no_dropout() : dropout_site(g, layer, DROPOUT_ATTPROJ), norm_of(g, p.ln2w, p.ln2b), rows,
+                    C);
     fc_forward(g, a, w, p, rows);
     if (again)
         return;
     const NextNorm<X> next = norm_after<X>(g, layer, row);
     linear_forward<X>(g, delta, C, none, a.act, {w.fcprojw, w.fcprojb, p.fcprojb}, rows, g->config.F, C);
-    norm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta, next.norm, rows, C);
+    norm_forward<X>(g, next.out, next.mean, next.rstd, next.residual, a.residual_mid, delta,
+                    decode ? no_dropout() : dropout_site(g, layer, DROPOUT_MLP), next.norm, rows, C);
 }
 
 /* Tokens on the device -> residual stream, ln1 of layer 0. */
-template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, size_t T)
+template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, size_t T, bool decode)
 {
     const size_t C = g->config.C;
     const Weights<float> p = params_of(g, 0);
@@ -1551,11 +1629,14 @@ template <class X> static void stem_forward(Gpt *g, size_t row, size_t rows, siz
         float *embedded = g->embedded + row * C;
         embedding_forward(g, embedded, g->tokens, &p, rows, T, row, C);
         norm_forward<float>(g, a.residual, g->embedded_mean + row, g->embedded_rstd + row, NULL, embedded, NULL,
-                            norm_of(g, p.embedw, p.embedb), rows, C);
+                            no_dropout(), norm_of(g, p.embedw, p.embedb), rows, C);
     } else {
         embedding_forward(g, a.residual, g->tokens, &p, rows, T, row, C);
     }
-    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(g, p.ln1w, p.ln1b), rows, C);
+    if (!decode)
+        drop_embedding(g, a.residual);
+    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, no_dropout(), norm_of(g, p.ln1w, p.ln1b),
+                    rows, C);
 }
 
 /* Recomputes what the forward pass has not kept of layer `layer`. */
@@ -1566,19 +1647,27 @@ template <class X> static void recompute(Gpt *g, size_t layer)
     const Activations<X> a = activations_of<X>(g, layer, 0);
     if (g->setup.recompute == GPT_RECOMPUTE_NOTHING || layer + 1 == g->config.L) /* the last layer's are still there */
         return;
-    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(g, p.ln1w, p.ln1b), R, C);
+    norm_forward<X>(g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, no_dropout(), norm_of(g, p.ln1w, p.ln1b),
+                    R, C);
     if (g->setup.recompute == GPT_RECOMPUTE_LAYERS) {
         block_forward<X>(g, layer, 0, R, false, true);
         return;
     }
-    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, norm_of(g, p.ln2w, p.ln2b), R, C);
+    norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL, a.residual_mid, NULL, no_dropout(),
+                    norm_of(g, p.ln2w, p.ln2b), R, C);
     activation_forward<X>(g, a.act, a.fc, R, g->config.F);
 }
 
-/* Where dresidual is rounded to; NULL if it is in X already. */
+/* Where dresidual is rounded to, and loses what dropout left out; NULL if neither is needed. */
 template <class X> static X *rounded_apart(const Gpt *g)
 {
-    return std::is_same<X, float>::value ? NULL : (X *)g->dresidual_rounded;
+    return g->dresidual_rounded == g->dresidual ? NULL : (X *)g->dresidual_rounded;
+}
+
+/* The dropout of the branch that was added to the stream before layer `layer`'s first norm reads it. */
+static DropoutSite branch_before(const Gpt *g, size_t layer)
+{
+    return layer > 0 ? dropout_site(g, layer - 1, DROPOUT_MLP) : no_dropout();
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
@@ -1600,19 +1689,19 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     bias_backward(g, dw.fcb, wide, R, fc_width, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
-                      norm_of(g, p.ln2w, p.ln2b), false},
+                      norm_of(g, p.ln2w, p.ln2b), false, dropout_site(g, layer, DROPOUT_ATTPROJ)},
                      dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
     linear_backward_input<X>(g, narrow, dres, C, w.attprojw, R, C, C, true);
     linear_backward_weight<X>(g, dw.attprojw, dres, C, a.att, R, C, C, first);
 
-    attention_backward(g, wide, narrow, &a);
+    attention_backward(g, layer, wide, narrow, &a);
     heads_backward(g, wide, a, p, dw, first);
 
     qkv_backward(g, narrow, (const X *)wide, (const X *)a.ln1, w, dw, R, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd,
-                      norm_of(g, p.ln1w, p.ln1b), false},
+                      norm_of(g, p.ln1w, p.ln1b), false, branch_before(g, layer)},
                      dw.ln1w, dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
 }
 
@@ -1622,10 +1711,11 @@ static void stem_backward(Gpt *g, bool first)
     const GptConfig *c = &g->config;
     const size_t C = c->C, R = g->B * g->T;
     const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
+    drop_embedding(g, g->dresidual);
     if (c->embed_norm == GPT_EMBED_NORM_ON)
         norm_backward<float>(g,
                              {g->dresidual, NULL, g->dresidual, g->embedded, g->embedded_mean, g->embedded_rstd,
-                              norm_of(g, p.embedw, p.embedb), true},
+                              norm_of(g, p.embedw, p.embedb), true, no_dropout()},
                              dw.embedw, dw.embedb, NULL, R, C, first);
     if (first && c->head != GPT_TIED)
         CUDA_CHECK(cudaMemsetAsync(dw.wte, 0, c->V * C * sizeof *dw.wte, g->stream));
@@ -1635,7 +1725,7 @@ static void stem_backward(Gpt *g, bool first)
 template <class X> static void forward(Gpt *g)
 {
     const size_t R = g->B * g->T;
-    stem_forward<X>(g, 0, R, g->T);
+    stem_forward<X>(g, 0, R, g->T, false);
     for (size_t layer = 0; layer < g->config.L; layer++)
         block_forward<X>(g, layer, 0, R, false, false);
 }
@@ -1647,7 +1737,7 @@ template <class X> static void backward(Gpt *g, float scale, bool first)
     classifier<X>(g, scale, true, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
-                      g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), true},
+                      g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), true, branch_before(g, L)},
                      dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
     for (size_t layer = L; layer-- > 0;)
         block_backward<X>(g, layer, first);
@@ -1662,14 +1752,15 @@ template <class X> static void run_pass(Gpt *g, Pass pass, float scale, bool fir
     uint32_t scale_bits;
     memcpy(&scale_bits, &scale, sizeof scale_bits);
     stopwatch_begin(&g->stopwatch, g->stream, pass);
-    replay(&g->replay, g->stream, ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u}, [&] {
-        if (pass == FORWARD)
-            forward<X>(g);
-        else if (pass == LOSS)
-            classifier<X>(g, 0, false, true);
-        else
-            backward<X>(g, scale, first);
-    });
+    replay(&g->replay, g->stream,
+           ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u, dropout_threshold(g)}, [&] {
+               if (pass == FORWARD)
+                   forward<X>(g);
+               else if (pass == LOSS)
+                   classifier<X>(g, 0, false, true);
+               else
+                   backward<X>(g, scale, first);
+           });
     stopwatch_end(&g->stopwatch, g->stream);
 }
 
@@ -1690,11 +1781,19 @@ void gpt_forward(Gpt *g, const int32_t *tokens, size_t B, size_t T)
     memcpy(g->host_tokens, tokens, B * T * sizeof *tokens);
     staging_open(&g->staging);
     memcpy(staging_take(&g->staging, g->tokens, B * T), tokens, B * T * sizeof *tokens);
+    const uint64_t pass[2] = {g->dropout.key, g->dropout.first_sequence};
+    memcpy(staging_take(&g->staging, (int32_t *)g->dropout_pass, 4), pass, sizeof pass);
     staging_send(&g->staging, g->stream);
     with_type(g, [&](auto x) {
         round_weights<decltype(x)>(g);
         run_pass<decltype(x)>(g, FORWARD, 0, false);
     });
+}
+
+void gpt_dropout(Gpt *g, GptDropout dropout)
+{
+    assert(dropout.p == 0 || (g->setup.dropout && dropout.p > 0 && dropout.p < 1));
+    g->dropout = dropout;
 }
 
 static void stage_targets(Gpt *g, const int32_t *targets)
@@ -1765,7 +1864,7 @@ void gpt_decode(Gpt *g, int32_t token, size_t position, float *logits)
     with_type(g, [&](auto x) {
         typedef decltype(x) X;
         round_weights<X>(g);
-        stem_forward<X>(g, position, 1, 1);
+        stem_forward<X>(g, position, 1, 1, true);
         for (size_t layer = 0; layer < g->config.L; layer++)
             block_forward<X>(g, layer, position, 1, true, false);
         logits_of_row<X>(g, position, logits);
@@ -1796,10 +1895,10 @@ typedef struct Buffer {
     const char *what;
 } Buffer;
 
-/* Integers in transit at once: targets, row_order, runs of both kinds. */
+/* Integers in transit at once: targets, row_order, runs of both kinds; or tokens and dropout's pass. */
 static size_t staging_capacity(const GptConfig *c, size_t rows)
 {
-    return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows);
+    return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows) + 4;
 }
 
 /* Every device array of a Gpt whose config, setup and table are set. */
@@ -1853,12 +1952,13 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     integers(&g->tokens, R);
     integers(&g->targets, R);
     list.push_back({(void **)&g->losses, R * sizeof(double), "losses"});
+    list.push_back({(void **)&g->dropout_pass, 2 * sizeof(uint64_t), "dropout"});
     list.push_back({(void **)&g->loss_sums, 2 * sizeof(double), "losses"});
     if (s->mode != GPT_TRAINING)
         return list;
     floats(&g->grads, arena, "the gradients");
     floats(&g->dresidual, R * C, "gradients of activations");
-    if (is_bf16)
+    if (is_bf16 || s->dropout)
         elements(&g->dresidual_rounded, R * C, "gradients of activations");
     elements(&g->wide, R * (double)std::max(gpt_qkv_width(c), gpt_fc_width(c)), "gradients of activations");
     floats(&g->att_scratch, attention_scratch(c, s), "gradients of attention");
@@ -1935,7 +2035,8 @@ static int make_buffers(Gpt *g, Error *e)
     }
     if (g->setup.dtype != GPT_BF16) {
         g->weights = g->params;
-        g->dresidual_rounded = g->dresidual;
+        if (!g->setup.dropout)
+            g->dresidual_rounded = g->dresidual;
     }
     CUDA_CHECK(cudaMemsetAsync(g->params, 0, arena, g->stream)); /* the vocabulary's padding stays 0 */
     if (g->grads != NULL)

@@ -2,15 +2,6 @@
 
 #include <math.h>
 
-uint64_t random_mix(uint64_t x)
-{
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 Random random_make(uint64_t seed, uint64_t stream)
 {
     uint64_t x = random_mix(seed + 0x9e3779b97f4a7c15u) ^ random_mix(stream * 0xd1342543de82ef95u + 1);

@@ -1,6 +1,8 @@
 #ifndef BASE_RANDOM_H
 #define BASE_RANDOM_H
 
+#include "base/hd.h"
+
 #include <stdint.h>
 
 /*
@@ -20,6 +22,13 @@ double random_uniform(Random *r);                 /* uniform on [0, 1), 53 bits 
 double random_normal(Random *r);                  /* N(0, 1), Box-Muller; draws two uniforms */
 
 /* splitmix64's output function: a bijection of 64 bits that scatters its input. */
-uint64_t random_mix(uint64_t x);
+HD static inline uint64_t random_mix(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
 
 #endif

@@ -364,6 +364,7 @@ typedef struct GptSetup {
     GptMode mode;
     GptDtype dtype;
     GptRecompute recompute;
+    bool dropout; /* room for what gpt_dropout needs */
 } GptSetup;
 
 /* Refuses micro-batches that are empty, too large to count, or longer than the model's longest sequence. */
@@ -391,6 +392,18 @@ void gpt_write(Gpt *gpt, GptArena arena, const Tensor *tensor, const float *from
 
 /* Draws every parameter as its row says; the same for any number of threads. */
 void gpt_init(Gpt *gpt, uint64_t seed);
+
+/*
+ * Dropout in gpt_forward and gpt_backward from now on, of the embedding, of attention's probabilities and of what layers
+ * add to the residual stream, as in GPT-2. p: share that is dropped, below 1; 0: none, as after gpt_create. The masks are a
+ * function of key and place, see gpt/dropout.h; first_sequence: of the next batch, counted within the step. gpt_decode has
+ * none.
+ */
+typedef struct GptDropout {
+    double p;
+    uint64_t key, first_sequence;
+} GptDropout;
+void gpt_dropout(Gpt *gpt, GptDropout dropout);
 
 /* Runs the blocks over tokens (B,T), each below V, and keeps the activations for gpt_loss, gpt_logits, gpt_backward. */
 void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);

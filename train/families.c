@@ -39,14 +39,19 @@ struct Family {
     bool split; /* queries, keys, values, gates are tensors of their own; nothing is transposed */
 };
 
-#define SPLIT_KEYS                                                                                  \
-    {"num_hidden_layers", GPT_FIELD_L, NULL}, {"num_attention_heads", GPT_FIELD_NH, NULL},          \
-        {"hidden_size", GPT_FIELD_C, NULL}, {"vocab_size", GPT_FIELD_V, NULL},                      \
-        {"max_position_embeddings", GPT_FIELD_T, NULL}, {"num_key_value_heads", GPT_FIELD_KVH, ""}, \
-        {"intermediate_size", GPT_FIELD_F, NULL}, {"rms_norm_eps", GPT_FIELD_norm_eps, "1e-6"},     \
-    {                                                                                               \
-        "rope_theta", GPT_FIELD_rotary_base, "10000"                                                \
-    }
+/* clang-format off */
+#define SPLIT_KEYS \
+    {"num_hidden_layers", GPT_FIELD_L, NULL}, \
+    {"num_attention_heads", GPT_FIELD_NH, NULL}, \
+    {"hidden_size", GPT_FIELD_C, NULL}, \
+    {"vocab_size", GPT_FIELD_V, NULL}, \
+    {"max_position_embeddings", GPT_FIELD_T, NULL}, \
+    {"num_key_value_heads", GPT_FIELD_KVH, ""}, \
+    {"intermediate_size", GPT_FIELD_F, NULL}, \
+    {"rms_norm_eps", GPT_FIELD_norm_eps, "1e-6"}, \
+    {"rope_theta", GPT_FIELD_rotary_base, "10000"}, \
+    {"initialization", GPT_FIELD_init, ""}
+/* clang-format on */
 
 static const Family families[] = {
     {.model_type = "gpt2",
@@ -59,7 +64,8 @@ static const Family families[] = {
               {"n_positions", GPT_FIELD_T, NULL},
               {"n_inner", GPT_FIELD_F, ""},
               {"activation_function", GPT_FIELD_activation, "gelu_new"},
-              {"layer_norm_epsilon", GPT_FIELD_norm_eps, ""}},
+              {"layer_norm_epsilon", GPT_FIELD_norm_eps, ""},
+              {"initialization", GPT_FIELD_init, ""}},
      .switches = {{"tie_word_embeddings", GPT_FIELD_head, "tied", "untied", true}},
      .facts = {{"initializer_range", "0.02"}, {"attn_pdrop", "0.0"}, {"embd_pdrop", "0.0"}, {"resid_pdrop", "0.0"}},
      .wanted = {{"scale_attn_weights", "true"},
@@ -113,7 +119,6 @@ static bool fits(const Family *family, const GptConfig *config)
 {
     GptConfig c = family->base;
     bool same = family->split || !gpt_is_gated(config);
-    same = copy_field(&c, config, GPT_FIELD_init) && same; /* no class's files say it */
     for (const Key *k = family->keys; k->key != NULL; k++)
         same = copy_field(&c, config, k->field) && same;
     for (const Switch *s = family->switches; s->key != NULL; s++) {

@@ -54,6 +54,9 @@ static const Option rows[] = {
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a checkpoint's directory [nano]",
      TEXT, AT(model)},
     {.kind = FIELDS, .offset = AT(overrides.values)},
+    {NULL, "dropout", "P",
+     "share of embeddings, attention probabilities and what layers add that training leaves out [0]", REAL, AT(dropout),
+     .least = 0, .most = 0.99},
 
     {"Batch", "batch-size", "B", "sequences per micro-batch; auto: as many as fit in memory [8]", SIZE, AT(batch_size),
      .least = 1, .may_change = true, .zero = "auto"},

@@ -21,7 +21,8 @@ typedef struct Options {
     const char *train, *val, *text;
     const char *model;
     GptOverrides overrides; /* of the preset */
-    size_t batch_size;      /* 0: what fits */
+    double dropout;
+    size_t batch_size; /* 0: what fits */
     size_t total_batch;     /* tokens per step; 0: one micro-batch */
     size_t first_batch;     /* tokens in the first step; 0: total_batch */
     size_t batch_growth;    /* steps over which they grow to it */

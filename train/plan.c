@@ -330,6 +330,7 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     p->trains = o->schedule.steps > 0;
     p->setup.mode = p->trains ? GPT_TRAINING : GPT_INFERENCE;
     p->setup.recompute = o->recompute;
+    p->setup.dropout = o->dropout > 0 && p->trains;
     o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
     if (resolve_model(p, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
         check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)

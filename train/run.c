@@ -1,6 +1,7 @@
 #include "train/run_private.h"
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "files/files.h"
 #include "train/peak.h"
 #include "train/stop.h"
@@ -232,17 +233,23 @@ static bool checkpoint_due(const Run *r)
             (o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes));
 }
 
+/* Of the masks in a step. */
+static uint64_t dropout_key(uint64_t seed, size_t step) { return random_mix(random_mix(seed + 0x64726f70) + step); }
+
 /* Loss and gradients of the step's micro-batches. False if data could not be read, or after a signal. */
 static bool accumulate(Run *r, double *data_seconds, Error *e)
 {
+    const Options *o = &r->plan->options;
     const size_t B = r->plan->setup.B, T = r->plan->setup.T, total = plan_tokens_of(r->plan, r->state.step);
     for (size_t i = 0; i < total / (B * T); i++) {
         const double t0 = clock_seconds();
         if (stop_signal() != 0 || loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
             return false;
         *data_seconds += clock_seconds() - t0;
+        gpt_dropout(r->gpt, (GptDropout){o->dropout, dropout_key(o->seed, r->state.step), i * B});
         gpt_forward(r->gpt, r->inputs, B, T);
         gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
+        gpt_dropout(r->gpt, (GptDropout){0}); /* neither validation nor samples have any */
     }
     return true;
 }

@@ -1,8 +1,8 @@
 /*
  * Tests of both attentions (gpt/cuda/flash.cuh, gpt/cuda/attention.cuh) against plain loops in double, for every width
  * of head, heads of queries that share keys or have their own, sequences of one and of several tiles, whole and ragged,
- * and one split or several. On the CPU every test runs with its threads in forward, in reverse and in random order, and
- * the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
+ * one split or several, without dropout and with it. On the CPU every test runs with its threads in forward, in reverse
+ * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
  *
  * attention.cu is included, and stands for its object in this program.
  */
@@ -32,9 +32,20 @@ enum { GUARDS = 64 };
 enum : size_t { CHOSEN = 0, PLAIN = 99 };
 struct Sizes {
     size_t B, T, NH, KVH, HS, splits;
-    float scale = 0; /* 0: 1/sqrt(HS) */
+    float scale = 0;  /* 0: 1/sqrt(HS) */
+    double p = 0;     /* of dropout */
+    size_t first = 0; /* number of the first sequence */
     AttentionShape shape() const { return {B, T, NH, KVH, HS, scale != 0 ? scale : 1 / sqrtf(float(HS))}; }
 };
+
+/* Dropout's key and layer; the rest is of the sizes. */
+static const uint64_t KEY = 0x0123456789abcdef;
+static const size_t LAYER = 3;
+
+static AttentionDropout dropout_of(const Sizes &s, const uint64_t *pass)
+{
+    return {pass, LAYER, uint32_t(s.p * 4294967296.0), 1 / (1 - float(s.p))};
+}
 
 /* n elements on the device between guards, which the destructor looks at; all of it is NaN at first. */
 template <class T> struct Guarded {
@@ -102,7 +113,7 @@ struct Judge {
     double scale;
     double operand, result; /* the part of itself by which rounding may move an operand of a product, and a result */
     std::vector<double> q, k, v, dout;
-    std::vector<double> P;              /* (T,T) */
+    std::vector<double> P, factors;     /* (T,T); factors: dropout's, or empty */
     std::vector<double> lse, s_error;   /* (T); the error that fp32 may put into a score of the row */
     std::vector<double> att, att_error; /* and the error that the kernel may make */
     std::vector<double> dq, dq_error;
@@ -130,11 +141,19 @@ static double dot(const double *x, const double *y, size_t n, double *size)
     return sum;
 }
 
+/* What dropout multiplies element (i,j) of P with. */
+static double factor(const Judge &h, size_t i, size_t j) { return h.factors.empty() ? 1 : h.factors[i * h.T + j]; }
+
 /*
  * The bounds: every sum is in fp32, of at most HS, T or, over the heads that share keys, T share terms, and so wrong by
  * at most (terms FP32) of its terms' absolute values. A score's error e, of s_error, makes a probability wrong by the
  * part e, its normaliser too; an exponential adds 4 FP32. Flash attention rounds probabilities to bf16 once, as
  * operands, and results once; the fp32 attention rounds results to fp32.
+ *
+ * Dropout comes after the normaliser, which knows nothing of it. A factor m, 0 or 1/(1-p), makes a probability, and
+ * every error above that is a part of it, m times as large; the product m P is rounded once more, by FP32. It makes dP
+ * and its error m times as large too, but a fused multiply-add subtracts delta, without a rounding of m dP. In dS, P
+ * itself has no factor.
  */
 static void forward(Judge *h)
 {
@@ -155,12 +174,13 @@ static void forward(Judge *h)
         for (size_t j = 0; j <= i; j++)
             sum += p[j] = exp(p[j] - most);
         h->lse[i] = most + log(sum);
-        const double part = 2 * h->s_error[i] + FP32 * (double(T) + 8);
+        const double part = 2 * h->s_error[i] + FP32 * (double(T) + 8), again = h->factors.empty() ? 0 : FP32;
         for (size_t j = 0; j <= i; j++) {
             p[j] /= sum;
+            const double mp = factor(*h, i, j) * p[j];
             for (size_t c = 0; c < HS; c++) {
-                h->att[i * HS + c] += p[j] * h->v[j * HS + c];
-                h->att_error[i * HS + c] += (h->operand + 2 * part) * p[j] * fabs(h->v[j * HS + c]);
+                h->att[i * HS + c] += mp * h->v[j * HS + c];
+                h->att_error[i * HS + c] += (h->operand + 2 * part + again) * mp * fabs(h->v[j * HS + c]);
             }
         }
         for (size_t c = 0; c < HS; c++)
@@ -173,7 +193,7 @@ static void forward(Judge *h)
 static void backward(Judge *h, const std::vector<double> &given)
 {
     const size_t T = h->T, HS = h->HS;
-    const double sum = FP32 * double(T), shared_sum = sum * double(h->share);
+    const double sum = FP32 * double(T), shared_sum = sum * double(h->share), again = h->factors.empty() ? 0 : FP32;
     h->dq.assign(T * HS, 0);
     h->dq_error.assign(T * HS, 0);
     for (size_t i = 0; i < T; i++) {
@@ -181,14 +201,15 @@ static void backward(Judge *h, const std::vector<double> &given)
         const double *dout = &h->dout[i * HS], delta = dot(dout, &given[i * HS], HS, &delta_size);
         const double part = 2 * h->s_error[i] + FP32 * (double(T) + 8 + 2 * fabs(h->lse[i]));
         for (size_t j = 0; j <= i; j++) {
-            const double p = h->P[i * T + j], dp = dot(dout, &h->v[j * HS], HS, &size), ds = p * (dp - delta);
-            const double p_error = (h->operand + 2 * part) * p;
+            const double p = h->P[i * T + j], m = factor(*h, i, j), mp = m * p;
+            const double dp = m * dot(dout, &h->v[j * HS], HS, &size), ds = p * (dp - delta);
+            const double p_error = (h->operand + 2 * part + again) * mp;
             const double ds_error =
-                (h->operand + 2 * part) * fabs(ds) + FP32 * (double(HS) + 2) * p * (size + delta_size);
+                (h->operand + 2 * part) * fabs(ds) + FP32 * (double(HS) + 2) * p * (m * size + delta_size);
             for (size_t c = 0; c < HS; c++) {
                 const double q = h->scale * h->q[i * HS + c], k = h->scale * h->k[j * HS + c];
-                h->dv[j * HS + c] += p * dout[c];
-                h->dv_error[j * HS + c] += (p_error + (shared_sum - sum) * p) * fabs(dout[c]); /* part has the first */
+                h->dv[j * HS + c] += mp * dout[c];
+                h->dv_error[j * HS + c] += (p_error + (shared_sum - sum) * mp) * fabs(dout[c]); /* part has the first */
                 h->dq[i * HS + c] += ds * k;
                 h->dq_error[i * HS + c] += (ds_error + sum * fabs(ds)) * fabs(k);
                 h->dk[j * HS + c] += ds * q;
@@ -216,22 +237,22 @@ struct Results {
 };
 
 static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const bf16 *qkv, const bf16 *datt,
-                        float *scratch)
+                        float *scratch, const AttentionDropout &drop)
 {
     if (s.splits == CHOSEN) {
-        flash_forward(0, att, lse, qkv, s.shape());
-        flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape());
+        flash_forward(0, att, lse, qkv, s.shape(), drop);
+        flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
     } else {
-        flash::forward(0, att, lse, qkv, s.shape(), 2);
-        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), s.splits);
+        flash::forward(0, att, lse, qkv, s.shape(), drop, 2);
+        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, s.splits);
     }
 }
 
 static void run_kernels(const Sizes &s, float *att, float *lse, float *dqkv, const float *qkv, const float *datt,
-                        float *scratch)
+                        float *scratch, const AttentionDropout &drop)
 {
-    attention_fp32_forward(0, att, lse, qkv, s.shape());
-    attention_fp32_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape());
+    attention_fp32_forward(0, att, lse, qkv, s.shape(), drop);
+    attention_fp32_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
 }
 
 static size_t scratch_floats(const Sizes &s)
@@ -248,9 +269,26 @@ template <class X> static Results run(const Sizes &s, const std::vector<X> &qkv,
     const size_t R = s.B * s.T;
     const Guarded<X> d_qkv(qkv, "qkv"), d_datt(datt, "datt"), att(datt.size(), "att"), dqkv(qkv.size(), "dqkv");
     const Guarded<float> lse(R * s.NH, "lse"), scratch(scratch_floats(s), "the scratch");
-    run_kernels(s, att.p(), lse.p(), dqkv.p(), d_qkv.p(), d_datt.p(), scratch.p());
+    const Guarded<uint64_t> pass({KEY, s.first}, "the pass");
+    run_kernels(s, att.p(), lse.p(), dqkv.p(), d_qkv.p(), d_datt.p(), scratch.p(),
+                dropout_of(s, s.p > 0 ? pass.p() : nullptr));
     check_same_bits(d_qkv.read().data(), qkv.data(), qkv.size() * sizeof(X), "qkv, which is only read");
     return {values(att.read()), values(dqkv.read()), lse.read()};
+}
+
+/* (T,T) of a head of queries of a batch's sequence b; without dropout none. */
+static std::vector<double> factors_of(const Sizes &s, size_t b, size_t head)
+{
+    if (s.p == 0)
+        return {};
+    const AttentionDropout of = dropout_of(s, nullptr);
+    const Dropout d = {dropout_site_key(KEY, LAYER, DROPOUT_ATTENTION), s.first * s.NH * s.T, of.threshold, of.scale};
+    std::vector<double> factors(s.T * s.T);
+    for (size_t i = 0; i < s.T; i++)
+        for (size_t j = 0; j < s.T; j++)
+            factors[i * s.T + j] =
+                double(dropout_factor(&d, dropout_row(&d, (b * s.NH + head) * s.T + i), uint32_t(j)));
+    return factors;
 }
 
 /* One head of keys of a batch's sequence b, and the heads of queries that read it. */
@@ -277,6 +315,7 @@ static void check_key_head(const Sizes &s, size_t b, size_t key_head, const Resu
         const size_t q_at = row * S + head * HS, at = row * C + head * HS;
         h.q = part_of(qkv, T, HS, q_at, S);
         h.dout = part_of(datt, T, HS, at, C);
+        h.factors = factors_of(s, b, head);
         forward(&h);
         backward(&h, part_of(got.att, T, HS, at, C));
         for (size_t i = 0; i < T; i++)
@@ -355,6 +394,23 @@ static const Sizes all_sizes[] = {
     {2, 37, 2, 2, 128, PLAIN},
     {1, 37, 6, 2, 5, PLAIN}, /* widths that only it takes */
     {1, 1, 2, 1, 1, PLAIN},
+    /* with dropout */
+    {2, 37, 3, 3, 8, CHOSEN, 0, 0.2, 5},
+    {1, 301, 4, 2, 24, 3, 0.12f, 0.9, 1},
+    {1, 150, 2, 1, 32, 1, 0, 0.2},
+    {2, 131, 4, 2, 64, CHOSEN, 0.12f, 0.2, 7},
+    {1, 301, 2, 1, 64, 3, 0, 0.9, 1000003},
+    {1, 1, 3, 1, 64, 1, 0, 0.9, 2},
+    {1, 259, 2, 2, 64, 1, 0.12f, 0.2, 1},
+    {1, 157, 6, 2, 80, 1, 0.12f, 0.9, 3},
+    {2, 197, 2, 1, 96, 3, 0, 0.2, 11},
+    {1, 199, 4, 2, 128, 3, 0.12f, 0.2, 9},
+    {2, 67, 3, 1, 128, 1, 0, 0.9, 4},
+    {2, 37, 6, 2, 8, PLAIN, 0.12f, 0.2, 5},
+    {1, 97, 4, 1, 64, PLAIN, 0, 0.9, 1000003},
+    {2, 65, 2, 2, 96, PLAIN, 0.12f, 0.2},
+    {1, 33, 4, 2, 128, PLAIN, 0, 0.9, 3},
+    {1, 37, 6, 3, 5, PLAIN, 0, 0.2, 2},
 };
 static size_t current;
 
@@ -454,8 +510,11 @@ static void run_tests(const std::string &order)
         const std::string how = s.splits == PLAIN    ? "fp32"
                                 : s.splits == CHOSEN ? "flash"
                                                      : "flash, splits " + std::to_string(s.splits);
-        snprintf(name, sizeof name, "%s: B %zu, T %zu, %zu heads of %zu on %zu, scale %.3f%s", how.c_str(), s.B, s.T,
-                 s.NH, s.HS, s.KVH, double(s.shape().scale), order.c_str());
+        char dropout[48] = "";
+        if (s.p > 0)
+            snprintf(dropout, sizeof dropout, ", dropout %.1f from sequence %zu", s.p, s.first);
+        snprintf(name, sizeof name, "%s: B %zu, T %zu, %zu heads of %zu on %zu, scale %.3f%s%s", how.c_str(), s.B, s.T,
+                 s.NH, s.HS, s.KVH, double(s.shape().scale), dropout, order.c_str());
         check_run(name, test_sizes);
     }
     check_run(("a NaN" + order).c_str(), test_nan);

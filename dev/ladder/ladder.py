@@ -25,18 +25,20 @@ DIVERGED = 3  # train_gpt's exit status
 
 
 def rates_of(preset):
-    """The preset's own rates, as --list-groups has them: of the hidden matrices and, if another, of the embeddings."""
+    """The preset's own rates, as --list-groups has them: of the hidden matrices and, if another option sets it, of the
+    embeddings."""
     listing = subprocess.run(["./train_gpt", "--preset", preset, "--list-groups", "--device", "cpu"],
                              capture_output=True, text=True, check=True).stdout
-    found = {}
+    found, rules = {}, {}
     for line in listing.splitlines():
         words = line.split()
         if line.startswith("group "):
             group = words[1].rstrip(":")
+            rules[group] = words[2]
         elif words[0].startswith("lr="):
             found.setdefault(group, float(words[0][3:]))
     rates = {"lr": found["hidden"]}
-    if found["embed"] != found["hidden"]:
+    if rules["embed"] != rules["hidden"] or found["embed"] != found["hidden"]:
         rates["embed-lr" if "track3" in preset else "aux-lr"] = found["embed"]
     return rates
 

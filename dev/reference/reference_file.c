@@ -108,6 +108,10 @@ static int read_config(Reference *ref, Error *e)
         return -1;
     ref->config = gpt_resolve(&ref->config);
     ref->step_gradients = gradients != 0;
+    if (safetensors_metadata(ref->file, "dropout") != NULL &&
+        (reference_number(ref, "dropout", &ref->dropout.p, e) != 0 || !(ref->dropout.p > 0 && ref->dropout.p < 1)))
+        return error_set(e, "\"dropout\" of its metadata is no share");
+    ref->dropout.key = REFERENCE_DROPOUT_KEY;
     if (ref->B == 0 || ref->T == 0 || ref->T > ref->config.T)
         return error_set(e, "B = %zu sequences of T = %zu tokens do not suit a model of %zu positions", ref->B, ref->T,
                          ref->config.T);
@@ -128,7 +132,8 @@ int reference_open(const char *path, Reference *ref, Error *e)
 {
     if (safetensors_open(path, &ref->file, e) != 0 || read_config(ref, e) != 0)
         return -1;
-    const GptSetup setup = {.B = ref->B, .T = ref->T, .mode = GPT_TRAINING, .dtype = ref->dtype};
+    const GptSetup setup = {
+        .B = ref->B, .T = ref->T, .mode = GPT_TRAINING, .dtype = ref->dtype, .dropout = ref->dropout.p > 0};
     if (gpt_create(&ref->config, &setup, &ref->gpt, e) != 0)
         return -1;
     ref->table = gpt_table(ref->gpt);

@@ -19,12 +19,16 @@ typedef struct Reference {
     GptRecompute recompute; /* of models without gradients */
     size_t B, T, steps;
     bool step_gradients;
+    GptDropout dropout; /* of the forward and the backward pass */
     Gpt *gpt;
     const GptTable *table;
     int32_t *tokens, *targets; /* (B,T) */
     size_t counted;            /* targets that are not left out */
     float *got, *want, *file_layout, *kept;
 } Reference;
+
+/* Of every file with dropout. */
+enum { REFERENCE_DROPOUT_KEY = 12345 };
 
 /* Opens a file that reference.py or write_reference made and creates the model; ref->dtype is the caller's, all else
  * zero. The caller calls reference_close, also after a failure. */

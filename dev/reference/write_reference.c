@@ -3,11 +3,12 @@
  * but no optimizer steps.
  *
  * write_reference FILE L NH C V T B [KEY=VALUE]...: of a random model of any size and kind, so that larger and odder models
- * than the committed ones can be held against the GPU's twin where no PyTorch is.
+ * than the committed ones can be held against the GPU's twin where no PyTorch is. dropout=P among the keys: with dropout.
  *
  * write_reference FILE DIR T B: of a checkpoint's weights, for dev/reference/huggingface.py to compare.
  */
 #include "base/random.h"
+#include "dev/reference/reference_file.h"
 #include "files/safetensors.h"
 #include "gpt/gpt.h"
 #include "train/checkpoint.h"
@@ -34,6 +35,7 @@ static void *allocate(size_t n, size_t size)
 typedef struct Model {
     GptConfig config;
     size_t B, T, R;
+    GptDropout dropout;
     Gpt *gpt;
     const GptTable *table;
     int32_t *tokens, *targets;
@@ -66,6 +68,7 @@ static void compute(Model *m)
     size_t counted = 0;
     for (size_t i = 0; i < m->R; i++)
         counted += m->targets[i] >= 0;
+    gpt_dropout(m->gpt, m->dropout);
     gpt_forward(m->gpt, m->tokens, m->B, m->T);
     gpt_backward(m->gpt, m->targets, 1.0 / (double)counted, true);
     m->loss = (float)(gpt_loss_sum(m->gpt) / (double)counted);
@@ -134,8 +137,9 @@ static void put_all(Output *out, const Model *m)
 static void write_file(const char *path, const Model *m)
 {
     enum { OWN = 4 };
-    char values[GPT_FIELDS][64], T[24], B[24];
-    const char *metadata[GPT_FIELDS + OWN][2] = {{"T", T}, {"B", B}, {"N", "0"}, {"step_gradients", "0"}};
+    char values[GPT_FIELDS][64], T[24], B[24], dropout[32];
+    const size_t count = GPT_FIELDS + OWN + (m->dropout.p > 0);
+    const char *metadata[GPT_FIELDS + OWN + 1][2] = {{"T", T}, {"B", B}, {"N", "0"}, {"step_gradients", "0"}};
     snprintf(T, sizeof T, "%zu", m->T);
     snprintf(B, sizeof B, "%zu", m->B);
     for (size_t i = 0; i < GPT_FIELDS; i++) {
@@ -143,12 +147,14 @@ static void write_file(const char *path, const Model *m)
         metadata[OWN + i][0] = gpt_fields[i].key;
         metadata[OWN + i][1] = values[i];
     }
+    snprintf(dropout, sizeof dropout, "%.17g", m->dropout.p);
+    metadata[GPT_FIELDS + OWN][0] = "dropout";
+    metadata[GPT_FIELDS + OWN][1] = dropout;
     const size_t most = 4 + m->config.L + 1 + 2 * m->table->count;
     Output out = {.specs = allocate(most, sizeof *out.specs), .names = allocate(most, sizeof *out.names)};
     Error e;
     put_all(&out, m);
-    if (safetensors_create(path, out.specs, out.count, (const char *const(*)[2])metadata, GPT_FIELDS + OWN, &out.writer,
-                           &e) != 0)
+    if (safetensors_create(path, out.specs, out.count, (const char *const(*)[2])metadata, count, &out.writer, &e) != 0)
         fail(e.text);
     put_all(&out, m);
     if (safetensors_finish(out.writer, NULL, &e) != 0)
@@ -157,12 +163,16 @@ static void write_file(const char *path, const Model *m)
     free(out.names);
 }
 
-static bool set_field(GptConfig *config, const char *assignment)
+static bool set_field(Model *m, const char *assignment)
 {
     const size_t length = strcspn(assignment, "=");
+    if (strncmp(assignment, "dropout=", 8) == 0) {
+        m->dropout = (GptDropout){.p = strtod(assignment + 8, NULL), .key = REFERENCE_DROPOUT_KEY};
+        return m->dropout.p > 0 && m->dropout.p < 1;
+    }
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++)
         if (strlen(f->key) == length && strncmp(f->key, assignment, length) == 0 && assignment[length] == '=')
-            return gpt_field_restore(f, assignment + length + 1, config) == 0;
+            return gpt_field_restore(f, assignment + length + 1, &m->config) == 0;
     return false;
 }
 
@@ -202,12 +212,12 @@ int main(int argc, char **argv)
                                .V = read_size(argv[5]),
                                .T = read_size(argv[6])};
         for (int i = 8; i < argc; i++)
-            if (!set_field(&m.config, argv[i]))
+            if (!set_field(&m, argv[i]))
                 return usage(argv[0]);
         m.T = m.config.T;
     }
     m.R = m.B * m.T;
-    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.T, .mode = GPT_TRAINING}, &m.gpt, &e) != 0)
+    if (gpt_create(&m.config, &(GptSetup){.B = m.B, .T = m.T, .mode = GPT_TRAINING, .dropout = true}, &m.gpt, &e) != 0)
         fail(e.text);
     m.config = *gpt_config(m.gpt);
     m.table = gpt_table(m.gpt);

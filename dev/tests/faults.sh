@@ -101,6 +101,16 @@ gpt | train_gpt.c | s/if (first \&\& c->head != GPT_TIED)/if (0)/
 gpt | train_gpt.c | s/norm_of(g, w.embedw, w.embedb), R, C, first/norm_of(g, w.lnfw, w.lnfb), R, C, first/
 gpt | gpt/gpt_table.c | s/return (double)i >= turned/return (double)i > turned/
 gradients | train_gpt.c | s/const float factor = (float)c->value_scale/const float factor = 1/
+gradients | train_gpt.c | s/drop_rows(g, g->dresidual, g->dresidual, 0, DROPOUT_EMBEDDING)/(void)0/
+gradients | train_gpt.c | s/query + i, 0, ds_i, visible/query + i + 1, 0, ds_i, visible/
+gradients | train_gpt.c | s/drops ? &mlp : NULL/drops ? \&attproj : NULL/
+gradients | train_gpt.c | s/dattproj = branch_gradient(g, layer, DROPOUT_ATTPROJ)/dattproj = g->dresidual/
+dropout | train_gpt.c | s/(size_t)g->dropout.first_sequence \* rows/0/
+dropout | gpt/dropout.h | s/layer \* DROPOUT_SITES/layer/
+dropout | gpt/dropout.h | s/first_row + row + 1/first_row + 1/
+cli:--dropout in training | train/run.c | s/gpt_dropout(r->gpt, (GptDropout){0});//
+cli:--first-batch | train/plan.c | s/first \* (1 + (all/first * (2 + (all/
+cli:--aux-cooldown-power | train/plan.c | s/aux->power = o->aux_power;//
 families | train/families.c | s/n < 3 ? whole/n < 2 ? whole/
 families | train/families.c | s/same = strcmp(want, got) == 0/same = true/
 families | train/families.c | s/part->offset += at;//

@@ -1,6 +1,7 @@
 #include "dev/tests/naive_gpt.h"
 
 #include "dev/tests/fixtures.h"
+#include "gpt/dropout.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +13,24 @@ typedef struct Naive {
     const GptTable *table;
     const double *params;
     size_t T, HS, KVC; /* its tokens; channels of a head, and of all heads' keys */
+    GptDropout dropout;
+    size_t sequence; /* its number in the step */
 } Naive;
+
+/* Dropout's factor of a channel (or key) in row `row` of the sequence's `rows`. */
+static double kept(const Naive *n, size_t layer, int site, size_t rows, size_t row, size_t column)
+{
+    const double p = n->dropout.p;
+    const Dropout d = {dropout_site_key(n->dropout.key, layer, site), n->sequence * rows, (uint32_t)(p * 0x1p32), 1};
+    return p == 0 ? 1 : (double)dropout_factor(&d, dropout_row(&d, row), (uint32_t)column) / (1 - p);
+}
+
+static void drop_rows(const Naive *n, size_t layer, int site, double *x)
+{
+    const size_t C = n->config->C;
+    for (size_t i = 0; i < n->T * C; i++)
+        x[i] *= kept(n, layer, site, n->T, i / C, i % C);
+}
 
 /* NULL if the model has no such parameter. */
 static const double *tensor(const Naive *n, const char *name)
@@ -128,9 +146,10 @@ static void prepare(const Naive *n, double *x, size_t heads, const double *gain)
     }
 }
 
-/* Position t of one head looks at positions 0 .. t. q and out are its own (HS); k and v are the head's of position 0,
+/* Position t of head h looks at positions 0 .. t. q and out are its own (HS); k and v are the head's of position 0,
  * at a stride of KVC. p (T) is scratch. */
-static void attend(const Naive *n, double *out, const double *q, const double *k, const double *v, double *p, size_t t)
+static void attend(const Naive *n, size_t layer, size_t h, double *out, const double *q, const double *k,
+                   const double *v, double *p, size_t t)
 {
     double maximum = (double)-INFINITY, sum = 0;
     for (size_t s = 0; s <= t; s++) {
@@ -141,6 +160,8 @@ static void attend(const Naive *n, double *out, const double *q, const double *k
     }
     for (size_t s = 0; s <= t; s++)
         sum += p[s] = exp(p[s] - maximum);
+    for (size_t s = 0; s <= t; s++)
+        p[s] *= kept(n, layer, DROPOUT_ATTENTION, n->config->NH * n->T, h * n->T + t, s);
     for (size_t i = 0; i < n->HS; i++) {
         out[i] = 0;
         for (size_t s = 0; s <= t; s++)
@@ -159,7 +180,7 @@ static void attention(const Naive *n, size_t layer, double *att, const double *l
     for (size_t t = 0; t < T; t++) {
         for (size_t h = 0; h < NH; h++) {
             const size_t of_query = t * C + h * HS, of_key = h / (NH / KVH) * HS;
-            attend(n, att + of_query, q + of_query, k + of_key, v + of_key, p, t);
+            attend(n, layer, h, att + of_query, q + of_query, k + of_key, v + of_key, p, t);
         }
     }
     free(q);
@@ -215,10 +236,12 @@ static void block(const Naive *n, size_t layer, double *x, double *normed, doubl
     norm(n, normed, x, layer_tensor(n, layer, "ln_1.weight"), layer_tensor(n, layer, "ln_1.bias"));
     attention(n, layer, att, normed);
     linear(y, att, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C, C);
+    drop_rows(n, layer, DROPOUT_ATTPROJ, y);
     add(x, y, T * C);
 
     norm(n, normed, x, layer_tensor(n, layer, "ln_2.weight"), layer_tensor(n, layer, "ln_2.bias"));
     mlp(n, layer, y, normed);
+    drop_rows(n, layer, DROPOUT_MLP, y);
     add(x, y, T * C);
 }
 
@@ -231,6 +254,7 @@ static void embed(const Naive *n, const int32_t *tokens, double *x)
             x[t * C + i] = wte[(size_t)tokens[t] * C + i] + (wpe != NULL ? wpe[t * C + i] : 0);
     if (n->config->embed_norm == GPT_EMBED_NORM_ON)
         norm(n, x, x, tensor(n, "ln_e.weight"), tensor(n, "ln_e.bias"));
+    drop_rows(n, 0, DROPOUT_EMBEDDING, x);
 }
 
 static double capped(const GptConfig *config, double z)
@@ -277,15 +301,16 @@ static double cross_entropy(const double *logits, int32_t target, size_t V)
     return maximum + log(sum) - logits[target];
 }
 
-double naive_gpt_loss(const GptConfig *unresolved, const GptTable *table, const double *params, const int32_t *tokens,
-                      const int32_t *targets, size_t B, size_t T, double *logits)
+double naive_gpt_loss(const GptConfig *unresolved, const GptTable *table, const double *params, GptDropout dropout,
+                      const int32_t *tokens, const int32_t *targets, size_t B, size_t T, double *logits)
 {
     const GptConfig config = gpt_resolve(unresolved);
     const size_t HS = config.C / config.NH, V = config.V;
-    const Naive n = {&config, table, params, T, HS, config.KVH * HS};
+    Naive n = {&config, table, params, T, HS, config.KVH * HS, dropout, 0};
     double *own = make_doubles(T * V), loss = 0;
     for (size_t b = 0; b < B; b++) {
         double *here = logits != NULL ? logits + b * T * V : own;
+        n.sequence = dropout.first_sequence + b;
         sequence_logits(&n, tokens + b * T, here);
         for (size_t t = 0; t < T; t++)
             loss += cross_entropy(here + t * V, targets[b * T + t], V);

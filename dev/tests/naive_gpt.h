@@ -9,7 +9,7 @@
  * table->arena_size doubles laid out by the table. Tokens and targets are (B,T). Returns the sum of cross-entropies
  * over the positions whose target is not negative; logits (B,T,V) are written when not NULL.
  */
-double naive_gpt_loss(const GptConfig *config, const GptTable *table, const double *params, const int32_t *tokens,
-                      const int32_t *targets, size_t B, size_t T, double *logits);
+double naive_gpt_loss(const GptConfig *config, const GptTable *table, const double *params, GptDropout dropout,
+                      const int32_t *tokens, const int32_t *targets, size_t B, size_t T, double *logits);
 
 #endif

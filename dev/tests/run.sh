@@ -94,6 +94,8 @@ vocab.safetensors 1 1 8 5003 3 1
 exact.safetensors 2 2 24 31 7 3 activation_function=gelu
 relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
 silu.safetensors 1 2 10 31 5 3 activation_function=silu
+dropout.safetensors 2 3 24 31 13 3 dropout=0.3
+dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_encoding=rotary embedding_norm=on qk_norm=gain
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"

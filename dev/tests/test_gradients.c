@@ -31,6 +31,7 @@ typedef struct Case {
     double *params; /* the same as the model's */
     int32_t *tokens, *targets;
     double loss;
+    GptDropout dropout;
 } Case;
 
 static double typical(const Tensor *t, size_t C)
@@ -51,7 +52,7 @@ static Case case_make(GptConfig config, size_t B, size_t T, size_t ignore_every)
 {
     Case c = {.config = gpt_resolve(&config), .B = B, .T = T};
     Error e;
-    if (gpt_create(&config, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &c.gpt, &e) != 0) {
+    if (gpt_create(&config, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING, .dropout = true}, &c.gpt, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
@@ -75,7 +76,7 @@ static Case case_make(GptConfig config, size_t B, size_t T, size_t ignore_every)
         c.tokens[i] = (int32_t)random_below(&random, config.V);
         c.targets[i] = ignore_every != 0 && i % ignore_every == 0 ? -1 : (int32_t)random_below(&random, config.V);
     }
-    c.loss = naive_gpt_loss(&config, c.table, c.params, c.tokens, c.targets, B, T, NULL);
+    c.loss = naive_gpt_loss(&config, c.table, c.params, c.dropout, c.tokens, c.targets, B, T, NULL);
     return c;
 }
 
@@ -100,7 +101,8 @@ static double difference(const Case *c, const Tensor *t, const double *direction
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < n; i++)
             p[i] = before[i] + (side == 0 ? h : -h) * direction[i];
-        loss[side] = naive_gpt_loss(&c->config, c->table, c->params, c->tokens, c->targets, c->B, c->T, NULL);
+        loss[side] =
+            naive_gpt_loss(&c->config, c->table, c->params, c->dropout, c->tokens, c->targets, c->B, c->T, NULL);
     }
     memcpy(p, before, n * sizeof *p);
     free(before);
@@ -205,7 +207,7 @@ static void check_logits(const Case *c)
     const double bound = (12 * (double)c->config.L + 6) * 4 * U * (double)c->config.C * 0.4;
     double *want = make_doubles(rows * V);
     float *got = make_floats(V), *expected = make_floats(V);
-    naive_gpt_loss(&c->config, c->table, c->params, c->tokens, c->targets, c->B, c->T, want);
+    naive_gpt_loss(&c->config, c->table, c->params, c->dropout, c->tokens, c->targets, c->B, c->T, want);
     gpt_forward(c->gpt, c->tokens, c->B, c->T);
     for (size_t row = 0; row < rows; row++) {
         for (size_t v = 0; v < V; v++)
@@ -366,6 +368,37 @@ static void run_option_cases(const OptionCase *cases, size_t count)
         check_run(option_case->name, test_option_case);
 }
 
+/* The masks of the two sides are the same function of place; where they are applied, and the chain rule through them, is
+ * what is judged. */
+static void test_dropout(void)
+{
+    static const GptConfig configs[] = {
+        {.T = 13, .V = 37, .L = 2, .NH = 3, .C = 24},
+        {.T = 70,
+         .V = 23,
+         .L = 1,
+         .NH = 4,
+         .C = 16,
+         .KVH = 2,
+         .positions = GPT_ROTARY,
+         .embed_norm = GPT_EMBED_NORM_ON},
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        Case c = case_make(configs[i], 2, configs[i].T, 0);
+        c.dropout = (GptDropout){.p = 0.3, .key = 5 + i, .first_sequence = 4};
+        const double without = c.loss;
+        c.loss = naive_gpt_loss(&c.config, c.table, c.params, c.dropout, c.tokens, c.targets, c.B, c.T, NULL);
+        check(fabs(c.loss - without) > 1e-3 * without, "dropout changes nothing");
+        gpt_dropout(c.gpt, c.dropout);
+        check_case(&c);
+        check_logits(&c);
+        gpt_dropout(c.gpt, (GptDropout){0});
+        gpt_forward(c.gpt, c.tokens, c.B, c.T);
+        check_close(gpt_loss(c.gpt, c.targets), without, 1e-6 * without, "the loss after dropout is over");
+        case_free(&c);
+    }
+}
+
 /* Sequences shorter than the model's: the rest of the position embedding has no gradient. */
 static void test_short_sequences(void)
 {
@@ -447,6 +480,7 @@ int main(void)
     check_run("odd sizes", test_odd_sizes);
     run_option_cases(alone, sizeof alone / sizeof *alone);
     run_option_cases(together, sizeof together / sizeof *together);
+    check_run("dropout", test_dropout);
     check_run("sequences shorter than the model's", test_short_sequences);
     check_run("sequences beyond one block of queries", test_long_sequences);
     check_run("rows beyond one block of the classifier", test_many_rows);

@@ -86,8 +86,22 @@ size_t attention_shared(size_t tiles, size_t squares, size_t HS)
     return (tiles * TILE * (HS + 1) + squares * TILE * (TILE + 1)) * sizeof(float);
 }
 
+/* The bits of the thread's row of queries. */
+__device__ uint64_t row_bits(const AttentionDropout &drop, const Shape &s, size_t row)
+{
+    const Dropout d = attention_dropout(drop, s.NH, s.T);
+    return dropout_row(&d, row);
+}
+
+__device__ float factor_of(const AttentionDropout &drop, uint64_t row, size_t key)
+{
+    const Dropout d = {0, 0, drop.threshold, drop.scale};
+    return dropout_factor(&d, row, (uint32_t)key);
+}
+
+template <bool DROP>
 __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_forward_kernel(float *att, float *lse, const float *qkv, Shape s)
+    attention_forward_kernel(float *att, float *lse, const float *qkv, Shape s, AttentionDropout drop)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, blockIdx.x, s);
@@ -95,6 +109,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     float *k = q + tile, *v = k + tile, *p = v + tile;
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
     float *p_row = p + row * (TILE + 1);
+    const uint64_t bits = DROP ? row_bits(drop, s, blockIdx.x * T + query) : 0;
     float acc[OWN_CHANNELS] = {}, maximum = -INFINITY, sum = 0;
     load_tile(q, head.q, first, T, HS, s.S);
     for (size_t key = 0; key <= first; key += TILE) {
@@ -114,7 +129,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
 #pragma unroll
         for (size_t own = 0; own < OWN_SCORES; own++) {
             const float weight = expf(scores[own] - new_maximum);
-            p_row[quarter + own * ROW_THREADS] = weight;
+            const size_t j = quarter + own * ROW_THREADS;
+            p_row[j] = DROP ? weight * factor_of(drop, bits, key + j) : weight;
             added += weight;
         }
         sum = sum * fade + quad_sum(added);
@@ -149,8 +165,10 @@ __global__ void attention_delta_kernel(float *delta, const float *datt, const fl
 }
 
 /* A block of queries against all keys up to them: dQ = scale dS K. */
+template <bool DROP>
 __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta, Shape s)
+    attention_dq_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta, Shape s,
+                        AttentionDropout drop)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, blockIdx.x, s);
@@ -159,6 +177,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     const size_t row = threadIdx.x / ROW_THREADS, quarter = threadIdx.x % ROW_THREADS, query = first + row;
     const float lse_row = query < T ? lse[(size_t)blockIdx.x * T + query] : 0.0f;
     const float delta_row = query < T ? delta[(size_t)blockIdx.x * T + query] : 0.0f;
+    const uint64_t bits = DROP ? row_bits(drop, s, blockIdx.x * T + query) : 0;
     float *ds_row = ds + row * (TILE + 1), acc[OWN_CHANNELS] = {};
     load_tile(q, head.q, first, T, HS, s.S);
     load_tile(dout, datt + head.at, first, T, HS, s.C);
@@ -172,7 +191,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
             const size_t j = quarter + own * ROW_THREADS;
             const float score = s.scale * dot(q + row * (HS + 1), k + j * (HS + 1), HS);
             const float p = key + j <= query && query < T ? expf(score - lse_row) : 0.0f;
-            ds_row[j] = p * (dot(dout + row * (HS + 1), v + j * (HS + 1), HS) - delta_row);
+            const float dp = dot(dout + row * (HS + 1), v + j * (HS + 1), HS);
+            ds_row[j] = p * (DROP ? fmaf(factor_of(drop, bits, key + j), dp, -delta_row) : dp - delta_row);
         }
         __syncwarp();
         accumulate(acc, ds_row, k, HS);
@@ -183,9 +203,10 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
 
 /* A block of keys against all queries from them on, of one after another of the heads that read them: dV = P^T datt,
  * dK = scale dS^T Q. The grid: B KVH heads of keys. */
+template <bool DROP>
 __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_dkv_kernel(float *dqkv, const float *datt, const float *qkv, const float *lse, const float *delta,
-                         Shape s)
+                         Shape s, AttentionDropout drop)
 {
     float *k = dynamic_shared<float>();
     const size_t share = s.NH / s.KVH, first_head = blockIdx.x * share;
@@ -203,6 +224,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
             load_tile(q, keys.q + h * HS, query, T, HS, s.S);
             load_tile(dout, datt + keys.at + h * HS, query, T, HS, s.C);
             __syncthreads();
+            /* of the lane's query of the tile; the warp needs them all */
+            const uint64_t lane_bits = DROP ? row_bits(drop, s, (first_head + h) * T + query + threadIdx.x % TILE) : 0;
 #pragma unroll
             for (size_t own = 0; own < OWN_SCORES; own++) {
                 const size_t i = quarter + own * ROW_THREADS, at = query + i, stat = (first_head + h) * T + at;
@@ -210,7 +233,12 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
                 const float score = s.scale * dot(q + i * (HS + 1), k + row * (HS + 1), HS);
                 p_row[i] = visible ? expf(score - lse[stat]) : 0.0f;
                 const float dp = dot(dout + i * (HS + 1), v + row * (HS + 1), HS);
-                ds_row[i] = visible ? p_row[i] * (dp - delta[stat]) : 0.0f;
+                if (DROP) {
+                    const float factor = factor_of(drop, __shfl_sync(0xffffffffu, lane_bits, (int)i), key);
+                    ds_row[i] = visible ? p_row[i] * fmaf(factor, dp, -delta[stat]) : 0.0f;
+                    p_row[i] *= factor;
+                } else
+                    ds_row[i] = visible ? p_row[i] * (dp - delta[stat]) : 0.0f;
             }
             __syncwarp();
             accumulate(dv, p_row, dout, HS);
@@ -228,28 +256,33 @@ bool attention_fp32_takes(size_t HS) { return HS <= ATTENTION_HEAD_MOST; }
 
 size_t attention_fp32_shared(size_t HS) { return attention_shared(4, 2, HS); }
 
-void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, const AttentionShape &s)
+void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, const AttentionShape &s,
+                            const AttentionDropout &drop)
 {
     const size_t shared = attention_shared(3, 1, s.HS);
-    cuda_allow_shared(attention_forward_kernel, shared);
-    cuda_launch(attention_forward_kernel, dim3((unsigned)(s.B * s.NH), cuda_blocks(s.T, TILE)), ATTENTION_THREADS,
-                shared, stream, att, lse, qkv, Shape(s));
+    const auto kernel = drop.threshold ? attention_forward_kernel<true> : attention_forward_kernel<false>;
+    cuda_allow_shared(kernel, shared);
+    cuda_launch(kernel, dim3((unsigned)(s.B * s.NH), cuda_blocks(s.T, TILE)), ATTENTION_THREADS, shared, stream, att,
+                lse, qkv, Shape(s), drop);
 }
 
 size_t attention_fp32_scratch(const AttentionShape &s) { return s.B * s.NH * s.T; }
 
 /* With P the probabilities and S the scaled scores:  dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),
- * dQ = scale dS K,  dK = scale dS^T Q. */
+ * dQ = scale dS K,  dK = scale dS^T Q. Dropout multiplies the elements of P in dV, and those of dP, by its factors; the
+ * sum of a row of dP P is then still rowsum(datt att). */
 void attention_fp32_backward(cudaStream_t stream, float *dqkv, const float *datt, const float *qkv, const float *att,
-                             const float *lse, float *scratch, const AttentionShape &s)
+                             const float *lse, float *scratch, const AttentionShape &s, const AttentionDropout &drop)
 {
     const unsigned heads = (unsigned)(s.B * s.NH), key_heads = (unsigned)(s.B * s.KVH), tiles = cuda_blocks(s.T, TILE);
     const size_t dq_shared = attention_shared(4, 1, s.HS), dkv_shared = attention_fp32_shared(s.HS);
-    cuda_allow_shared(attention_dq_kernel, dq_shared);
-    cuda_allow_shared(attention_dkv_kernel, dkv_shared);
+    const auto dq_kernel = drop.threshold ? attention_dq_kernel<true> : attention_dq_kernel<false>;
+    const auto dkv_kernel = drop.threshold ? attention_dkv_kernel<true> : attention_dkv_kernel<false>;
+    cuda_allow_shared(dq_kernel, dq_shared);
+    cuda_allow_shared(dkv_kernel, dkv_shared);
     cuda_launch(attention_delta_kernel, dim3(heads, cuda_blocks(s.T, 8)), 256, 0, stream, scratch, datt, att, Shape(s));
-    cuda_launch(attention_dq_kernel, dim3(heads, tiles), ATTENTION_THREADS, dq_shared, stream, dqkv, datt, qkv, lse,
-                scratch, Shape(s));
-    cuda_launch(attention_dkv_kernel, dim3(key_heads, tiles), ATTENTION_THREADS, dkv_shared, stream, dqkv, datt, qkv,
-                lse, scratch, Shape(s));
+    cuda_launch(dq_kernel, dim3(heads, tiles), ATTENTION_THREADS, dq_shared, stream, dqkv, datt, qkv, lse, scratch,
+                Shape(s), drop);
+    cuda_launch(dkv_kernel, dim3(key_heads, tiles), ATTENTION_THREADS, dkv_shared, stream, dqkv, datt, qkv, lse,
+                scratch, Shape(s), drop);
 }

@@ -14,35 +14,38 @@
  * qkv, dqkv (B,T,S): q, k and v side by side, head h of each at columns h HS ...; att, datt (B,T,C); lse (B,NH,T) the
  * natural logarithm of the softmax's denominator, maximum included. For S, C and the heads see AttentionShape. T >= 1;
  * every array begins at a multiple of 16 bytes. Sums are in fp32; probabilities and dS are rounded to bf16 as operands
- * of products. Results are bit-reproducible. Calls only launch kernels on the stream, so a graph can capture them.
+ * of products. Dropout must be the same in both passes. Results are bit-reproducible. Calls only launch kernels on the
+ * stream, so a graph can capture them.
  */
 
 /* Heads of a multiple of 8 channels, at most 128. */
 inline bool flash_takes(size_t HS) { return HS >= 8 && HS <= 128 && HS % 8 == 0; }
 
-/* att = softmax(scale q k^T, over the keys up to the query's own) v; and lse. */
+/* att = dropout(softmax(scale q k^T, over the keys up to the query's own)) v; and lse. */
 void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
-                   const AttentionShape &s);
+                   const AttentionShape &s, const AttentionDropout &drop);
 
 /* Floats of scratch that flash_backward needs for these sizes, and for any smaller B or T. */
 size_t flash_scratch(const AttentionShape &s);
 
 /* dqkv, from datt, the gradient of att, and the inputs and outputs of flash_forward. */
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
-                    const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s);
+                    const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
+                    const AttentionDropout &drop);
 
 /* The same with a given partition of the work, which the functions above choose from the sizes; for tests. */
 namespace flash {
 
 /* flash_forward with `group` heads of queries whose blocks are neighbours, so that they share the L2 cache. */
 void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
-             size_t group);
+             const AttentionDropout &drop, size_t group);
 
 /* flash_backward with each head's keys cut into `splits` parts, at most as many as there are tiles of keys (of 128 where
  * HS <= 64, else of 64). Floats of scratch: B NH rows (2 + splits WIDTH), with rows T rounded up to half a tile and
  * WIDTH HS rounded up to 32, 64, 96 or 128. */
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
-              const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s, size_t splits);
+              const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
+              const AttentionDropout &drop, size_t splits);
 
 } // namespace flash
 

@@ -1,6 +1,8 @@
 /*
  * The backward pass of flash attention. With P the probabilities and S the scaled scores:
  *     dV = P^T datt,  dP = datt V^T,  dS = P (dP - rowsum(datt att)),  dQ = scale dS K,  dK = scale dS^T Q.
+ * Dropout multiplies the elements of P in dV, and those of dP, by its factors; the sum of a row of dP P is then still
+ * rowsum(datt att).
  *
  * A block takes a head of keys, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16
  * OWN keys of a tile: their K and V operands and dK and dV sums stay in registers while tiles of queries stream past,
@@ -25,6 +27,9 @@ template <int HEAD> struct Backward {
     /* In bf16 elements: a stage is Q, datt and two fp32 per query; V arrives through the second stage. */
     static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
     static constexpr size_t SHARED = (KEYS * LD + 2 * STAGE + KEYS * DS_LD) * sizeof(bf16);
+    /* Dropout: then, 16-byte aligned, two stages' bits of rows, and a Dropout. */
+    static constexpr size_t SHARED_DROP = SHARED + 2 * QUERIES * sizeof(uint64_t) + sizeof(Dropout);
+    static_assert(SHARED % 16 == 0 && SHARED_DROP <= SHARED_MOST, "");
     /* dQ of a tile: 2 x 2 warps. */
     static constexpr int DQ_ROWS = QUERIES / 2, DQ_COLUMNS = WIDTH / 2, DQ_VECTORS = QUERIES * WIDTH / 4;
     static_assert(SHARED <= SHARED_MOST && DQ_VECTORS <= ZEROS, "");
@@ -103,21 +108,31 @@ __device__ __forceinline__ void scores_backward(float (&s)[W::OWN][W::STEP / 8][
         }
 }
 
-/* s becomes P, dp becomes dS, for 16 keys from key + lane / 4 on and queries from `query` on, whose stats are given. */
-template <int N, int QUERIES>
-__device__ __forceinline__ void probabilities(float (&s)[N][4], float (&dp)[N][4], const float *stats, float scale,
+/* s becomes P, with DROP times dropout's factors, and dp becomes dS, for 16 keys from key + lane / 4 on and queries
+ * from `query` on, whose stats and, with DROP, rows' bits are given. */
+template <bool DROP, int QUERIES, int N>
+__device__ __forceinline__ void probabilities(float (&s)[N][4], float (&dp)[N][4], const float *stats,
+                                              const uint64_t *rows, const AttentionDropout &drop, float scale,
                                               bool hides, int key, int query)
 {
+    const Dropout d = {0, 0, drop.threshold, drop.scale};
     const int t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < N; n++) {
         const float2 lse = *reinterpret_cast<const float2 *>(stats + n * 8 + 2 * t);
         const float2 delta = *reinterpret_cast<const float2 *>(stats + QUERIES + n * 8 + 2 * t);
+        const uint4 bits = DROP ? *reinterpret_cast<const uint4 *>(rows + n * 8 + 2 * t) : uint4();
+        const uint64_t row[2] = {bits.x | (uint64_t)bits.y << 32, bits.z | (uint64_t)bits.w << 32};
 #pragma unroll
         for (int r = 0; r < 4; r++) {
             const float p = exp2_approx(fmaf(s[n][r], scale, r % 2 ? -lse.y : -lse.x));
             s[n][r] = hides && key + r / 2 * 8 > query + n * 8 + 2 * t + r % 2 ? 0.0f : p;
-            dp[n][r] = s[n][r] * (dp[n][r] - (r % 2 ? delta.y : delta.x));
+            if (DROP) {
+                const float factor = dropout_factor(&d, row[r % 2], key + r / 2 * 8);
+                dp[n][r] = s[n][r] * fmaf(factor, dp[n][r], r % 2 ? -delta.y : -delta.x);
+                s[n][r] *= factor;
+            } else
+                dp[n][r] = s[n][r] * (dp[n][r] - (r % 2 ? delta.y : delta.x));
         }
     }
 }
@@ -225,9 +240,17 @@ __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf1
     cp_async_commit();
 }
 
-template <int HEAD>
+/* The bits of a tile of queries' rows, of which the first is `row` after d's. */
+template <class W> __device__ __forceinline__ void load_rows(uint64_t *rows, const Dropout &d, size_t row)
+{
+    if (threadIdx.x < W::QUERIES)
+        rows[threadIdx.x] = dropout_row(&d, row + threadIdx.x);
+}
+
+template <int HEAD, bool DROP>
 __global__ void __launch_bounds__(THREADS, 2)
-    backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt, const bf16 *qkv, const float *stats, Shape shape)
+    backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt, const bf16 *qkv, const float *stats, Shape shape,
+                    AttentionDropout drop)
 {
     using W = Backward<HEAD>;
     bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
@@ -239,6 +262,12 @@ __global__ void __launch_bounds__(THREADS, 2)
     const bf16 *q = qkv + at * shape.S + column, *dout = datt + at * shape.C + column;
     const bf16 *keys = qkv + at * shape.S + shape.C + key_head * HS;
     bf16 *dq_out = dqkv + at * shape.S + column, *dkeys = dqkv + (keys - qkv);
+    uint64_t *rows = reinterpret_cast<uint64_t *>(sds + W::KEYS * W::DS_LD);
+    Dropout *dropout = reinterpret_cast<Dropout *>(rows + 2 * W::QUERIES); /* here, for want of registers */
+    if (DROP && threadIdx.x == 0) {
+        *dropout = attention_dropout(drop, shape.NH, T);
+        dropout->first_row += head * T;
+    }
     stats += head * tiles * 2 * W::QUERIES;
     dq_scratch += (blockIdx.y * (size_t)gridDim.x * share + head) * tiles * W::DQ_VECTORS + threadIdx.x;
 
@@ -248,6 +277,8 @@ __global__ void __launch_bounds__(THREADS, 2)
         load_tile<W::KEYS, HEAD>(sk, keys, first_key, T, HS, shape.S);
         load_tile<W::KEYS, HEAD>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
         load_stage<W>(stages, q, dout, stats, 2 * j, shape);
+        if (DROP)
+            load_rows<W>(rows, *dropout, 2 * j * W::QUERIES);
         cp_async_wait<0>();
         __syncthreads();
         uint32_t k[W::OWN][HEAD / 16][4], v[W::OWN][HEAD / 16][4];
@@ -266,9 +297,12 @@ __global__ void __launch_bounds__(THREADS, 2)
             cp_async_wait<0>();
             __syncthreads(); /* the tile is loaded; the other stage and the previous dS have been read */
             const int next_i = i + 1 < tiles ? i + 1 : 2 * j, next_h = i + 1 < tiles ? h : h + 1;
-            if (next_h < share)
+            if (next_h < share) {
                 load_stage<W>(stages + (stage ^ 1) * W::STAGE, q + next_h * HS, dout + next_h * HS,
                               stats + (size_t)next_h * tiles * 2 * W::QUERIES, next_i, shape);
+                if (DROP)
+                    load_rows<W>(rows + (stage ^ 1) * W::QUERIES, *dropout, (size_t)next_h * T + next_i * W::QUERIES);
+            }
             const bool half = i == 2 * j; /* the second half of the keys is in the future */
             if (!half || own < W::KEYS / 2)
 #pragma unroll 1
@@ -279,9 +313,9 @@ __global__ void __launch_bounds__(THREADS, 2)
                     scores_backward<W>(s, dp, k, v, sq + step * W::LD, sdout + step * W::LD);
 #pragma unroll
                     for (int m = 0; m < W::OWN; m++) {
-                        probabilities<W::STEP / 8, W::QUERIES>(s[m], dp[m], sstats + step, shape.scale * LOG2E,
-                                                               key + 16 * W::OWN - 1 > query, key + m * 16 + lane / 4,
-                                                               query);
+                        probabilities<DROP, W::QUERIES>(s[m], dp[m], sstats + step, rows + stage * W::QUERIES + step,
+                                                        drop, shape.scale * LOG2E, key + 16 * W::OWN - 1 > query,
+                                                        key + m * 16 + lane / 4, query);
 #pragma unroll
                         for (int n = 0; n < W::STEP / 16; n++)
                             pack_a(a[m][n], s[m][2 * n], s[m][2 * n + 1]);
@@ -351,18 +385,19 @@ static size_t splits_for(size_t heads, size_t T, size_t KEYS)
 }
 
 void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
-              float *scratch, const AttentionShape &s, size_t splits)
+              float *scratch, const AttentionShape &s, const AttentionDropout &drop, size_t splits)
 {
     with_width<Backward>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
         const Shape shape(s);
         const size_t all_tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
         float4 *dq_scratch = reinterpret_cast<float4 *>(scratch + all_tiles * 2 * W::QUERIES);
-        cuda_allow_shared(backward_kernel<W::WIDTH>, W::SHARED);
+        const auto kernel = drop.threshold ? backward_kernel<W::WIDTH, true> : backward_kernel<W::WIDTH, false>;
+        const size_t shared = drop.threshold ? W::SHARED_DROP : W::SHARED;
+        cuda_allow_shared(kernel, shared);
         cuda_launch(stats_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, scratch, datt, att, lse, shape);
         const dim3 grid((unsigned)(s.B * s.KVH), (unsigned)splits);
-        cuda_launch(backward_kernel<W::WIDTH>, grid, THREADS, W::SHARED, stream, dqkv, dq_scratch, datt, qkv, scratch,
-                    shape);
+        cuda_launch(kernel, grid, THREADS, shared, stream, dqkv, dq_scratch, datt, qkv, scratch, shape, drop);
         if (splits > 1)
             cuda_launch(sum_dq_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, dqkv, dq_scratch, shape,
                         splits);
@@ -388,10 +423,11 @@ size_t flash_scratch(const AttentionShape &s)
 }
 
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
-                    const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s)
+                    const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
+                    const AttentionDropout &drop)
 {
     size_t splits = 1;
     flash::with_width<flash::Backward>(
         s.HS, [&](auto sizes) { splits = flash::splits_for(s.B * s.KVH, s.T, decltype(sizes)::KEYS); });
-    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, splits);
+    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, splits);
 }

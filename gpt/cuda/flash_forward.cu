@@ -86,6 +86,20 @@ __device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&acc)[M][4
     }
 }
 
+/* Drops out of p, whose rows have the bits `rows` and which begins at column `key`. */
+template <int N>
+__device__ __forceinline__ void drop_out(float (&p)[N][4], const uint64_t (&rows)[2], int key,
+                                         const AttentionDropout &drop)
+{
+    const Dropout d = {0, 0, drop.threshold, drop.scale};
+    const int column = key + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+            p[n][r] *= dropout_factor(&d, rows[r / 2], column + n * 8 + r % 2);
+}
+
 /* acc (32 queries, 8 M channels) += p v, p (32 queries, 8 N keys) */
 template <int LD, int N, int M>
 __device__ __forceinline__ void add_values(float (&acc)[2][M][4], const float (&p)[2][N][4], const bf16 *sv)
@@ -115,9 +129,9 @@ __device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned he
     *tile = tiles - 1 - (int)(i / here);
 }
 
-template <int HEAD>
-__global__ void __launch_bounds__(THREADS, 2)
-    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape, unsigned heads, unsigned group)
+template <int HEAD, bool DROP>
+__global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape,
+                                                             unsigned heads, unsigned group, AttentionDropout drop)
 {
     using F = Forward<HEAD>;
     bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
@@ -148,6 +162,15 @@ __global__ void __launch_bounds__(THREADS, 2)
         }
     }
 
+    uint64_t rows[2][2] = {}; /* what dropout knows of the lane's queries */
+    if (DROP) {
+        const Dropout d = attention_dropout(drop, NH, T);
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                rows[m][half] = dropout_row(&d, (size_t)head * T + row + m * 16 + half * 8 + lane / 4);
+    }
     const float scale = shape.scale;
     float acc[2][HEAD / 8][4] = {}, sum[2][2] = {};
     float maximum[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
@@ -175,6 +198,10 @@ __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
             for (int half = 0; half < 2; half++)
                 softmax_step(s[m], acc[m], half, maximum[m][half], sum[m][half], scale * LOG2E);
+        if (DROP) {
+            drop_out(s[0], rows[0], key, drop);
+            drop_out(s[1], rows[1], key, drop);
+        }
         add_values<F::LD>(acc, s, sv);
     }
 
@@ -193,23 +220,24 @@ __global__ void __launch_bounds__(THREADS, 2)
         }
 }
 
-void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s, size_t group)
+void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
+             const AttentionDropout &drop, size_t group)
 {
     with_width<Forward>(s.HS, [&](auto sizes) {
         using F = decltype(sizes);
         const unsigned heads = (unsigned)(s.B * s.NH), blocks = cuda_blocks(s.T, F::QUERIES) * heads;
-        cuda_allow_shared(forward_kernel<F::WIDTH>, F::SHARED);
-        cuda_launch(forward_kernel<F::WIDTH>, blocks, THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads,
-                    group);
+        const auto kernel = drop.threshold ? forward_kernel<F::WIDTH, true> : forward_kernel<F::WIDTH, false>;
+        cuda_allow_shared(kernel, F::SHARED);
+        cuda_launch(kernel, blocks, THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads, group, drop);
     });
 }
 
 } // namespace flash
 
 void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
-                   const AttentionShape &s)
+                   const AttentionShape &s, const AttentionDropout &drop)
 {
     const size_t bytes = 2 * s.T * s.HS * sizeof(__nv_bfloat16); /* of a head's keys and values */
     const size_t cached = bytes < flash::CACHED_BYTES ? flash::CACHED_BYTES / bytes : 1;
-    flash::forward(stream, att, lse, qkv, s, cached * (s.NH / s.KVH));
+    flash::forward(stream, att, lse, qkv, s, drop, cached * (s.NH / s.KVH));
 }

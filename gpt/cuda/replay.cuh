@@ -10,7 +10,7 @@
  * Work that recurs in the same shape, submitted as one CUDA graph instead of hundreds of launches. What differs between
  * calls must lie in device memory; what is passed by value belongs in the key.
  */
-using ReplayKey = std::array<size_t, 5>;
+using ReplayKey = std::array<size_t, 6>;
 
 struct Replay {
     enum { KEYS_MOST = 16 };                     /* further shapes are launched kernel by kernel */

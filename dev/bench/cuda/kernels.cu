@@ -78,14 +78,14 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
     add("norm forward", 1, 6 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
         const Weights<float> p = params_of(on->g, 0);
-        norm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, norm_of(on->g, p.ln1w, p.ln1b),
-                           R(), C());
+        norm_forward<bf16>(on->g, a.ln1, a.ln1_mean, a.ln1_rstd, NULL, a.residual, NULL, no_dropout(),
+                           norm_of(on->g, p.ln1w, p.ln1b), R(), C());
     });
     add("sum and norm forward", 2 * s.L, 12 * RC + 8 * s.R, [=] {
         const Activations<bf16> a = layer_of(on->g);
         const Weights<float> p = params_of(on->g, 0);
         norm_forward<bf16>(on->g, a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, a.residual,
-                           (const bf16 *)on->g->narrow, norm_of(on->g, p.ln2w, p.ln2b), R(), C());
+                           (const bf16 *)on->g->narrow, no_dropout(), norm_of(on->g, p.ln2w, p.ln2b), R(), C());
     });
     add("norm backward", 2 * s.L + 1, 16 * RC + 8 * s.R, [=] {
         Gpt *g = on->g;
@@ -93,7 +93,7 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
         const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
         norm_backward<bf16>(g,
                             {g->dresidual, (bf16 *)g->dresidual_rounded, (const bf16 *)g->narrow, a.residual_mid,
-                             a.ln2_mean, a.ln2_rstd, norm_of(g, p.ln2w, p.ln2b), false},
+                             a.ln2_mean, a.ln2_rstd, norm_of(g, p.ln2w, p.ln2b), false, no_dropout()},
                             dw.ln2w, dw.ln2b, dw.attprojb, R(), C(), true);
     });
     add("bias backward, 4C", s.L, 8 * RC,
@@ -163,18 +163,18 @@ static void add_attention(std::vector<Row> *rows, const Sizes &s, const Subject 
     const double RC = s.R * s.C, product = s.R * s.T * s.C, lse = 4 * s.R * s.NH;
     rows->push_back({"flash forward", s.L, 8 * RC + lse, 2 * product, TENSOR_CORES, 0, [=] {
                          const Activations<bf16> a = layer_of(on->g);
-                         attention_forward(on->g, a.att, a.att_lse, (const bf16 *)a.qkv);
+                         attention_forward(on->g, 0, a.att, a.att_lse, (const bf16 *)a.qkv);
                      }});
     rows->push_back({"flash backward", s.L, 16 * RC + lse, 5 * product, TENSOR_CORES, 0, [=] {
                          const Activations<bf16> a = layer_of(on->g);
-                         attention_backward(on->g, (bf16 *)on->g->wide, (const bf16 *)on->g->narrow, &a);
+                         attention_backward(on->g, 0, (bf16 *)on->g->wide, (const bf16 *)on->g->narrow, &a);
                      }});
     rows->push_back({"fp32 attention forward", 0, 16 * RC + lse, 2 * product, FP32_CORES, 0,
-                     [=] { attention_forward(on->g, on->att, on->lse, (const float *)on->qkv); }});
+                     [=] { attention_forward(on->g, 0, on->att, on->lse, (const float *)on->qkv); }});
     rows->push_back({"fp32 attention backward", 0, 32 * RC + lse, 5 * product, FP32_CORES, 0, [=] {
                          const Gpt *g = on->g;
                          attention_fp32_backward(g->stream, on->dqkv, on->att, on->qkv, on->att, on->lse, on->scratch,
-                                                 attention_shape(&g->config, g->B, g->T));
+                                                 attention_shape(&g->config, g->B, g->T), attention_drop(g, 0));
                      }});
 }
 

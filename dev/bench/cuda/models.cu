@@ -28,7 +28,10 @@ size_t count_distinct(std::vector<int32_t> tokens)
     return (size_t)(std::unique(tokens.begin(), tokens.end()) - tokens.begin());
 }
 
-static GptSetup setup_of(const Options &o, size_t B) { return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING}; }
+static GptSetup setup_of(const Options &o, size_t B)
+{
+    return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING, false};
+}
 
 Optim *make_optim(const char *rule, const GptTable *table, const Arenas *arenas)
 {

@@ -107,6 +107,21 @@ adamw                       | 'adamw' is not an option                 | 2
 --steps many                | --steps;many                             | 2
 --threads 100000            | --threads;100000                         | 2
 --heads 3                   | --heads 3;--width 16                     | 2
+--positions rotary --heads 16 --width 16   | --positions rotary;multiple of 2;--heads 16 | 2
+--positions rotary-half --heads 8 --width 16 | multiple of 4 | 2
+--rotary-base 500                          | --rotary-base;--positions learned | 2
+--positions rotary --rotary-base 0         | --rotary-base | 2
+--kv-heads 3                               | --kv-heads 3;--heads 2 | 2
+--softcap-limit 15                         | --softcap-limit;--softcap none | 2
+--softcap tanh --softcap-limit 0           | --softcap-limit | 2
+--attention-scale 0                        | --attention-scale | 2
+--norm-eps -1                              | --norm-eps | 2
+--norm batchnorm                           | --norm;'batchnorm';rmsnorm | 2
+--mlp-width 0                              | --mlp-width | 2
+--dropout 1                                | --dropout | 2
+--first-batch 64                           | --batch-growth | 2
+--first-batch 100 --batch-growth 2         | --first-batch 100;micro-batch | 2
+--aux-planned-steps 1                      | --aux-planned-steps 1 | 2
 --total-batch 100           | --total-batch 100;128                    | 2
 --batch-size 9007199254740992 | --batch-size;too large                 | 2
 --batch-size 100000000      | out of memory;--batch-size               | 1

@@ -45,14 +45,16 @@ run_test "closed output: nothing strays into the run's files" closed_output
 
 helps() {
     expect 0 "$gpt" --help
-    for option in preset list-presets train val text model layers heads width vocab seq-len activation batch-size total-batch recompute optimizer aux-optimizer \
+    for option in preset list-presets train val text model layers heads width vocab seq-len positions rotary-base norm \
+        norm-eps embed-norm kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
+        softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay clip list-groups \
-        steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown val-every val-tokens target-loss sample-every sample-tokens prompt \
+        steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown aux-cooldown-power aux-planned-steps val-every val-tokens target-loss sample-every sample-tokens prompt \
         temperature top-k out checkpoint-every keep resume seed threads device dtype help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done

@@ -155,8 +155,8 @@ static Dropout dropout_of(const Gpt *g, size_t layer, int site)
     const size_t rows = site == DROPOUT_ATTENTION ? g->config.NH * g->T : g->T; /* of a sequence */
     return (Dropout){.key = dropout_site_key(g->dropout.key, layer, site),
                      .first_row = (size_t)g->dropout.first_sequence * rows,
-                     .threshold = (uint32_t)(p * 0x1p32),
-                     .scale = (float)(1 / (1 - p))};
+                     .threshold = dropout_threshold(p),
+                     .scale = dropout_scale(p)};
 }
 
 /* x (n) *= the factors of columns column .. of a row */
@@ -283,7 +283,7 @@ static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
     const GptConfig *c = &g->config;
     return (Norm){.gain = gain != NULL ? gain : g->neutral,
                   .bias = bias != NULL ? bias : g->neutral + c->C,
-                  .centred = c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS,
+                  .centred = gpt_is_centred(c),
                   .eps = (float)c->norm_eps};
 }
 
@@ -560,12 +560,6 @@ static float head_norm(float *x, float *hat, const float *gain, size_t HS, float
     return s;
 }
 
-/* Whether attention reads anything but what the products give. */
-static bool changes_qkv(const GptConfig *c)
-{
-    return c->qk_norm != GPT_QK_NORM_OFF || gpt_rotary_size(c, 1) > 0 || c->value_scale != 1;
-}
-
 /* row (S): of qkv or of dqkv */
 static void scale_values(const GptConfig *c, float *row)
 {
@@ -577,7 +571,7 @@ static void scale_values(const GptConfig *c, float *row)
 /* The angles of a position; NULL: nothing is turned. */
 static const float *rotary_at(const Gpt *g, size_t position)
 {
-    return gpt_rotary_size(&g->config, 1) > 0 ? g->rotary + position * gpt_head_size(&g->config) : NULL;
+    return gpt_is_rotary(&g->config) ? g->rotary + position * gpt_head_size(&g->config) : NULL;
 }
 
 /* On `rows` rows, of which the first is at `position` of its sequence. */
@@ -585,7 +579,7 @@ static void heads_forward(const Gpt *g, const Activations *a, const Weights *w, 
 {
     const GptConfig *c = &g->config;
     const size_t heads = c->NH + c->KVH, HS = gpt_head_size(c), S = gpt_qkv_width(c);
-    if (!changes_qkv(c))
+    if (!gpt_changes_qkv(c))
         return;
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
@@ -623,7 +617,7 @@ static void heads_backward(const Gpt *g, float *dqkv, const Activations *a, cons
     const GptConfig *c = &g->config;
     const size_t R = g->B * g->T, heads = c->NH + c->KVH, HS = gpt_head_size(c), S = gpt_qkv_width(c);
     float *gain_parts = g->partial_sums, *turned = g->partial_sums + 2 * PARTS * HS;
-    if (!changes_qkv(c))
+    if (!gpt_changes_qkv(c))
         return;
     memset(gain_parts, 0, 2 * PARTS * HS * sizeof *gain_parts);
 #pragma omp parallel for schedule(static)

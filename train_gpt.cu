@@ -50,6 +50,15 @@ enum { OLDEST_DEVICE = 7, OLDEST_TENSOR = 8 }; /* compute capability: Turing; Am
 
 } // namespace
 
+/* Calls f with `value`, one of 0 .. COUNT - 1, as a std::integral_constant. */
+template <int COUNT, class F> static void with_constant(int value, F f)
+{
+    if (value == COUNT - 1)
+        f(std::integral_constant<int, COUNT - 1>());
+    else if constexpr (COUNT > 1)
+        with_constant<COUNT - 1>(value, f);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Views of the arenas
  */
@@ -156,9 +165,6 @@ static size_t classifier_rows(const GptConfig *c)
  * Dropout (gpt/dropout.h)
  */
 
-static uint32_t dropout_threshold(const Gpt *g) { return (uint32_t)(g->dropout.p * 0x1p32); }
-static float dropout_scale(const Gpt *g) { return (float)(1 / (1 - g->dropout.p)); }
-
 /* A site whose rows are those of the batch. threshold 0: nothing is dropped, and pass is not read. */
 struct DropoutSite {
     const uint64_t *pass;
@@ -170,7 +176,7 @@ struct DropoutSite {
 
 static DropoutSite dropout_site(const Gpt *g, size_t layer, int site)
 {
-    return {g->dropout_pass, layer, g->T, site, dropout_threshold(g), dropout_scale(g)};
+    return {g->dropout_pass, layer, g->T, site, dropout_threshold(g->dropout.p), dropout_scale(g->dropout.p)};
 }
 
 static DropoutSite no_dropout() { return {NULL, 0, 0, 0, 0, 1}; }
@@ -483,7 +489,7 @@ struct Norm {
 static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
 {
     const GptConfig *c = &g->config;
-    return {gain, bias, c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS, (float)c->norm_eps};
+    return {gain, bias, gpt_is_centred(c), (float)c->norm_eps};
 }
 
 /* x (N) = from (N), or `otherwise` if there is none */
@@ -784,15 +790,7 @@ template <int F> __device__ static float activation_slope(float x)
 /* Calls f with the model's activation as a std::integral_constant. */
 template <class F> static void with_activation(const Gpt *g, F f)
 {
-    switch (g->config.activation) {
-#define CASE(constant, ...) \
-    case constant:          \
-        return f(std::integral_constant<int, constant>());
-        GPT_ACTIVATIONS(CASE)
-#undef CASE
-    case GPT_ACTIVATION_COUNT:
-        break;
-    }
+    with_constant<GPT_ACTIVATION_COUNT>(g->config.activation, f);
 }
 
 template <int F, int N, class X> __global__ static void activation_kernel(X *act, const X *fc, size_t n)
@@ -1040,7 +1038,7 @@ static Heads heads_of(const Gpt *g, const Activations<X> &a, const Weights<float
             c->qk_norm != GPT_QK_NORM_OFF,
             (float)c->norm_eps,
             (float)c->value_scale,
-            gpt_rotary_size(c, 1) > 0 ? g->rotary : NULL,
+            gpt_is_rotary(c) ? g->rotary : NULL,
             w.qgain,
             w.kgain,
             a.qk_rstd,
@@ -1204,12 +1202,6 @@ __global__ static void __launch_bounds__(32 * HEAD_WARPS)
         partial[((size_t)h * gridDim.y + blockIdx.y) * HS + threadIdx.x] = total;
 }
 
-/* Whether attention reads anything but what the products give. */
-static bool changes_qkv(const GptConfig *c)
-{
-    return c->qk_norm != GPT_QK_NORM_OFF || gpt_rotary_size(c, 1) > 0 || c->value_scale != 1;
-}
-
 /* Heads that are not left alone. */
 static unsigned changed_heads(const GptConfig *c) { return (unsigned)(c->NH + (c->value_scale != 1 ? 2 : 1) * c->KVH); }
 
@@ -1227,7 +1219,7 @@ static void heads_forward(const Gpt *g, const Activations<X> &a, const Weights<f
                           size_t position)
 {
     const GptConfig *c = &g->config;
-    if (!changes_qkv(c))
+    if (!gpt_changes_qkv(c))
         return;
     with_head_pack(c, [&](auto N) {
         cuda_launch(heads_forward_kernel<N, X>, dim3(changed_heads(c), (unsigned)parts_of(rows)), 32 * HEAD_WARPS, 0,
@@ -1241,7 +1233,7 @@ static void heads_backward(const Gpt *g, X *dqkv, const Activations<X> &a, const
 {
     const GptConfig *c = &g->config;
     const size_t R = g->B * g->T, parts = parts_of(R), HS = gpt_head_size(c);
-    if (!changes_qkv(c))
+    if (!gpt_changes_qkv(c))
         return;
     with_head_pack(c, [&](auto N) {
         cuda_launch(heads_backward_kernel<N, X>, dim3(changed_heads(c), (unsigned)parts), 32 * HEAD_WARPS, 0, g->stream,
@@ -1265,7 +1257,7 @@ static AttentionShape attention_shape(const GptConfig *c, size_t B, size_t T)
 
 static AttentionDropout attention_drop(const Gpt *g, size_t layer)
 {
-    return {g->dropout_pass, layer, dropout_threshold(g), dropout_scale(g)};
+    return {g->dropout_pass, layer, dropout_threshold(g->dropout.p), dropout_scale(g->dropout.p)};
 }
 
 static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse, const float *qkv)
@@ -1357,15 +1349,7 @@ template <int CAP> __device__ static float softcap_slope(float z, float limit)
 /* Calls f with the model's softcap as a std::integral_constant. */
 template <class F> static void with_softcap(const Gpt *g, F f)
 {
-    switch (g->config.softcap) {
-#define CASE(constant, ...) \
-    case constant:          \
-        return f(std::integral_constant<int, constant>());
-        GPT_SOFTCAPS(CASE)
-#undef CASE
-    case GPT_SOFTCAP_COUNT:
-        break;
-    }
+    with_constant<GPT_SOFTCAP_COUNT>(g->config.softcap, f);
 }
 
 /* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
@@ -1753,7 +1737,7 @@ template <class X> static void run_pass(Gpt *g, Pass pass, float scale, bool fir
     memcpy(&scale_bits, &scale, sizeof scale_bits);
     stopwatch_begin(&g->stopwatch, g->stream, pass);
     replay(&g->replay, g->stream,
-           ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u, dropout_threshold(g)}, [&] {
+           ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u, dropout_threshold(g->dropout.p)}, [&] {
                if (pass == FORWARD)
                    forward<X>(g);
                else if (pass == LOSS)

@@ -24,6 +24,10 @@ typedef struct Dropout {
     float scale;
 } Dropout;
 
+/* Of a share p that is dropped, from 0 to below 1. */
+static inline uint32_t dropout_threshold(double p) { return (uint32_t)(p * 0x1p32); }
+static inline float dropout_scale(double p) { return (float)(1 / (1 - p)); }
+
 HD static inline uint64_t dropout_site_key(uint64_t pass_key, size_t layer, int site)
 {
     return random_mix(pass_key ^ random_mix(layer * DROPOUT_SITES + (size_t)site + 1));

@@ -206,6 +206,21 @@ static inline size_t gpt_key_width(const GptConfig *c) { return c->KVH * gpt_hea
 static inline size_t gpt_qkv_width(const GptConfig *c) { return c->C + 2 * gpt_key_width(c); }
 static inline size_t gpt_fc_width(const GptConfig *c) { return (gpt_is_gated(c) ? 2 : 1) * c->F; }
 
+/* Whether queries and keys are rotated; whether norms subtract the mean; whether attention reads anything but what its
+ * products give. */
+static inline bool gpt_is_rotary(const GptConfig *c)
+{
+    return c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF;
+}
+static inline bool gpt_is_centred(const GptConfig *c)
+{
+    return c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS;
+}
+static inline bool gpt_changes_qkv(const GptConfig *c)
+{
+    return c->qk_norm != GPT_QK_NORM_OFF || gpt_is_rotary(c) || c->value_scale != 1;
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * gpt_table.c: its parameters
  */

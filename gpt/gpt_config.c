@@ -119,7 +119,7 @@ int gpt_config_check(const GptConfig *c, Error *e)
         if (check_range(f, c, e) != 0)
             return -1;
     const char *const positions = positions_names[c->positions];
-    const bool rotary = c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF;
+    const bool rotary = gpt_is_rotary(c);
     const size_t turned = c->positions == GPT_ROTARY_HALF ? 4 : 2;
     if (c->C % c->NH != 0)
         return error_set(e, "the heads (--heads %zu) do not divide the width (--width %zu)", c->NH, c->C);
@@ -140,7 +140,6 @@ int gpt_config_check(const GptConfig *c, Error *e)
 GptConfig gpt_resolve(const GptConfig *config)
 {
     GptConfig c = *config;
-    const bool rotary = c.positions == GPT_ROTARY || c.positions == GPT_ROTARY_HALF;
     if (c.KVH == 0)
         c.KVH = c.NH;
     if (c.F == 0)
@@ -151,7 +150,7 @@ GptConfig gpt_resolve(const GptConfig *config)
         c.attention_scale = (double)(1.0f / sqrtf((float)gpt_head_size(&c))); /* in fp32, as both twins compute */
     if (c.value_scale == 0)
         c.value_scale = 1;
-    if (rotary && c.rotary_base == 0)
+    if (gpt_is_rotary(&c) && c.rotary_base == 0)
         c.rotary_base = c.positions == GPT_ROTARY ? 10000 : 1024;
     if (c.softcap != GPT_SOFTCAP_NONE && c.softcap_limit == 0)
         c.softcap_limit = 15;

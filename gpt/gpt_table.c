@@ -119,10 +119,7 @@ void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *t
     }
 }
 
-size_t gpt_rotary_size(const GptConfig *c, size_t T)
-{
-    return c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF ? T * gpt_head_size(c) : 0;
-}
+size_t gpt_rotary_size(const GptConfig *c, size_t T) { return gpt_is_rotary(c) ? T * gpt_head_size(c) : 0; }
 
 /* Radians from one position to the next, of pair i of a head's channels. */
 static double rotary_frequency(const GptConfig *c, size_t i)
@@ -136,7 +133,7 @@ static double rotary_frequency(const GptConfig *c, size_t i)
 void gpt_rotary_fill(const GptConfig *c, size_t T, float *to)
 {
     const size_t pairs = gpt_head_size(c) / 2;
-    for (size_t t = 0; t < T && gpt_rotary_size(c, T) > 0; t++) {
+    for (size_t t = 0; t < T && gpt_is_rotary(c); t++) {
         for (size_t i = 0; i < pairs; i++) {
             const double angle = (double)t * rotary_frequency(c, i);
             to[2 * (t * pairs + i)] = (float)cos(angle);

@@ -4,7 +4,6 @@
 #include "files/files.h"
 #include "files/json_file.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -64,7 +64,7 @@ static const Option rows[] = {
      .least = 1},
     {NULL, "first-batch", "TOKENS", "tokens in the first step, which grow to --total-batch [--total-batch]", SIZE,
      AT(first_batch), .least = 1},
-    {NULL, "batch-growth", "N", "steps over which they grow", SIZE, AT(batch_growth), .least = 1},
+    {NULL, "batch-growth", "N", "steps over which they grow", SIZE, AT(batch_growth), .least = 1, .most = 1 << 24},
     {NULL, "recompute", "WHAT", "recompute nothing, cheap (LayerNorm, GELU) or layers, to save GPU memory [nothing]",
      CHOICE, AT(recompute), gpt_recompute_names, .may_change = true},
 

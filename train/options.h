@@ -22,10 +22,10 @@ typedef struct Options {
     const char *model;
     GptOverrides overrides; /* of the preset */
     double dropout;
-    size_t batch_size; /* 0: what fits */
-    size_t total_batch;     /* tokens per step; 0: one micro-batch */
-    size_t first_batch;     /* tokens in the first step; 0: total_batch */
-    size_t batch_growth;    /* steps over which they grow to it */
+    size_t batch_size;   /* 0: what fits */
+    size_t total_batch;  /* tokens per step; 0: one micro-batch */
+    size_t first_batch;  /* tokens in the first step; 0: total_batch */
+    size_t batch_growth; /* steps over which they grow to it */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;
@@ -49,8 +49,8 @@ typedef struct Options {
     char *owned[OPTIONS_MOST]; /* strings that options_free frees */
 } Options;
 
-/* Defaults, overridden by the preset's options (train/presets.h), and these by the arguments argv[1] .. argv[argc-1]. Errors name the option or value, and for an unknown
- * option the nearest known one. The strings of argv are borrowed. */
+/* Defaults, overridden by the preset's options (train/presets.h), and these by the arguments argv[1] .. argv[argc-1].
+ * Errors name the option or value, and for an unknown option the nearest known one. The strings of argv are borrowed. */
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);
 

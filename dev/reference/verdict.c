@@ -56,7 +56,7 @@ static Parts parts_of(const GptConfig *c, const Tensor *t)
         return (Parts){3,
                        {n - 2 * keys, keys, keys},
                        {" (q)", " (k)", " (v)"},
-                       t->role == ROLE_BIAS && c->qk_norm == GPT_QK_NORM_OFF && gpt_rotary_size(c, 1) == 0};
+                       t->role == ROLE_BIAS && c->qk_norm == GPT_QK_NORM_OFF && !gpt_is_rotary(c)};
     if (strstr(t->name, ".attn.c_kv.") != NULL)
         return (Parts){2, {n / 2, n / 2}, {" (k)", " (v)"}, false};
     if (strstr(t->name, ".mlp.c_fc.") != NULL && gpt_is_gated(c))

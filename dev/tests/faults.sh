@@ -344,7 +344,7 @@ checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) !
 checkpoint | train/weights.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
 checkpoint | train/weights.c | s/if (!met\[i\])/if (0)/
 checkpoint | train/weights.c | s/if (met\[t - l->tensors\])/if (0)/
-checkpoint | train/families.c | s/{"scale_attn_weights", "true"},//
+families | train/families.c | s/{"scale_attn_weights", "true"},//
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/

@@ -61,12 +61,12 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
-tensor_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors"
-models="$tensor_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
+bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors"
+models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
-emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $tensor_models
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $bf16_models
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors

@@ -13,7 +13,7 @@ enum { ROWS = 1000, COLUMNS = 1000 };
 
 static Dropout site(uint64_t key, size_t layer, int which, double p)
 {
-    return (Dropout){dropout_site_key(key, layer, which), 0, (uint32_t)(p * 0x1p32), (float)(1 / (1 - p))};
+    return (Dropout){dropout_site_key(key, layer, which), 0, dropout_threshold(p), dropout_scale(p)};
 }
 
 static bool kept(const Dropout *d, size_t row, size_t column)

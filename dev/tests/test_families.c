@@ -170,7 +170,7 @@ static void check_edits(const GptConfig *config, const Edit *edits, size_t count
     size_t size;
     uint64_t hash;
     Error e;
-    in_folder("edited.json", path);
+    in_folder("config.json", path);
     must(family_write_config(path, config, &hash, &e), &e);
     must(files_read_all(path, sizeof edited, &text, &size, &e), &e);
     for (size_t i = 0; i < count; i++) {
@@ -190,6 +190,41 @@ static void check_edits(const GptConfig *config, const Edit *edits, size_t count
                   "%s: status %d, %s", edits[i].to, status, e.text);
     }
     free(text);
+}
+
+static void test_gpt2(void)
+{
+    static const Edit edits[] = {
+        {"gelu_new", "gelu_pytorch_tanh", NULL},
+        {"gelu_new", "gelu", NULL},
+        {"gelu_new", "relu2", NULL},
+        {"gelu_new", "swish", NULL},
+        {"\"n_inner\": 16", "\"n_inner\": null", NULL},
+        {"  \"n_inner\": 16,\n", "", NULL},
+        {"\"n_inner\": 16", "\"n_inner\": 17", NULL},
+        {"1e-05", "1e-06", NULL},
+        {"embeddings\": true", "embeddings\": false", NULL},
+        {"\"gelu_new\"", "\"relu\"", "activation_function"},
+        {"\"n_inner\": 16", "\"n_inner\": 16.5", "n_inner"},
+        {"embeddings\": true", "embeddings\": 1", "tie_word_embeddings"},
+        {"\"gpt2\"", "\"gptj\"", "model_type"},
+        {"1e-05", "-1e-05", "layer_norm_epsilon"},
+        {"1e-05", "\"1e-05\"", "layer_norm_epsilon"},
+        {"\"n_head\": 2", "\"n_head\": 3", "heads"},
+        {"\"n_head\": 2", "\"n_head\": 0", "heads"},
+        {"\"n_layer\": 2", "\"n_layers\": 2", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": 2.5", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": -2", "n_layer"},
+        {"\"n_layer\": 2", "\"n_layer\": 2, \"n_layer\": 2", "n_layer"},
+        {"\"n_embd\": 4", "\"n_embd\": \"4\"", "n_embd"},
+        {"\"n_embd\": 4", "\"n_embd\": 18446744073709551615", "n_embd (--width)"},
+        {"\"vocab_size\": 11", "\"vocab_size\": 18446744073709551616", "vocab_size"},
+        {"{", "{\"scale_attn_by_inverse_layer_idx\": true,", "scale_attn_by_inverse_layer_idx"},
+        {"{", "{\"scale_attn_weights\": false,", "scale_attn_weights"},
+        {"{", "{\"add_cross_attention\": true,", "add_cross_attention"},
+        {"}", "", "config.json"},
+    };
+    check_edits(&(GptConfig){.L = 2, .NH = 2, .C = 4, .V = 11, .T = 8}, edits, sizeof edits / sizeof *edits);
 }
 
 static void test_llama(void)
@@ -236,6 +271,7 @@ int main(void)
     check_run("config.json and back", test_configs);
     check_run("weights and back", test_weights);
     check_run("the parts of Llama's tensors", test_parts);
+    check_run("config.json of GPT-2's, edited", test_gpt2);
     check_run("config.json of Llama's, edited", test_llama);
     check_run("config.json of our own, edited", test_own);
     folder_end();

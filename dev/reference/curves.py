@@ -7,9 +7,13 @@
 curves.sh calls it. FOLDER/<preset> holds: start, a run of one step at rate 0, for the initial parameters; run, the run
 to hold against; batches.safetensors, its batches. Optimizers, rates, schedules, initialisations and architectures are
 written here from the records' descriptions, not from our C code. `train` first checks the initial parameters and the
-architecture. `draw` exits with 1 unless every step of every curve is within 1e-3 of PyTorch's.
+architecture. `draw` exits with 1 unless every step of every curve is within BOUND of PyTorch's.
 
-A name with a + is its record with the one change that its preset documents, to show that nothing else differs.
+A name with a + is its record with our warmup, where that is not the record's, to show that nothing else differs. The
+name without it may then be further away.
+
+Track 3 has the wider bound: where the head begins at zero, fp32 drifts from double sooner, by about 1e-5 in 30 steps
+against 1e-7. That bound does not see a weight decay of 0.001, or a beta2 of 0.9 for 0.95.
 """
 
 import argparse
@@ -26,7 +30,7 @@ from safetensors.torch import load_file
 
 import model as own
 
-BOUND = 1e-3
+BOUND, TRACK3_BOUND = 1e-6, 1e-3  # of the relative difference
 WARMUP = 5  # steps, where the record has a warmup; curves.sh gives train_gpt the same
 
 # --- Schedules: the rate's factor in 0-based step s of T, as each record's formula has it ---
@@ -147,7 +151,7 @@ def hyperball(w, u, lr, n):
     w.copy_(p * moved / moved.norm().clamp(min=1e-10))
 
 
-# --- Initialisations: (kind, width, layers, fan-in) -> distribution; kinds are those of kind_of() ---
+# --- Initialisations: (kind, layers, fan-in) -> distribution; kinds are those of kind_of() ---
 
 PROJECTIONS = ("attn.c_proj", "mlp.c_proj", "head")
 
@@ -203,14 +207,14 @@ def track3_hg_init(kind, layers, fan_in):
 
 # --- The records ---
 
-# What config.json must say: keys that a family shares. C width, L layers, H channels of a head.
+# What config.json must say: keys that a family shares. Of functions, what they make of its sizes.
 SPEEDRUN = {"position_encoding": "rotary", "rope_theta": 1e4, "norm": "rmsnorm-no-gain", "layer_norm_epsilon": 1e-6,
             "embedding_norm": "off", "qk_norm": "off", "attention_bias": "none", "mlp_bias": "off", "head": "tied",
             "attention_scale": lambda c: (c["n_embd"] / c["n_head"]) ** -0.5, "n_inner": lambda c: 4 * c["n_embd"],
             "value_scale": lambda c: (2 * c["n_layer"]) ** -0.5, "activation_function": "gelu",
             "logit_softcap": "none", "vocab_size": 50257}
-MODERN = SPEEDRUN | {"layer_norm_epsilon": 2.0 ** -23, "qk_norm": "on", "value_scale": 1, "activation_function": "relu2",
-                     "vocab_size": 50304}
+MODERN = SPEEDRUN | {"layer_norm_epsilon": 2.0 ** -23, "qk_norm": "on", "value_scale": 1,
+                     "activation_function": "relu2", "vocab_size": 50304}
 BENCHMARK = MODERN | {"position_encoding": "rotary-half", "rope_theta": 1024, "norm": "rmsnorm", "embedding_norm": "on",
                       "attention_bias": "all", "mlp_bias": "on", "head": "untied-bias", "attention_scale": 0.12,
                       "logit_softcap": "sqrt", "logit_softcap_limit": 15}
@@ -237,7 +241,8 @@ OLD_AUX = aux(0.3, 1 / 320, 0.01, 0)
 EARLY = {"direction": early_muon, "apply": decoupled, "lr": 0.00036, "mu": 0.95, "scaled": True}
 SIMPLE = {"direction": muon, "apply": decoupled, "mu": 0.95, "ns": TRACK3}
 
-# matrices: AdamW's numbers, or those of a direction of our own; tables: of all else; schedule of the matrices, of the rest
+# matrices: AdamW's numbers, or those of a direction above; tables: those of all else; schedule: of both, unless there
+# is an aux_schedule
 RECORDS = {
     "record-1": dict(config=GPT2, init=gpt2_init, matrices=adamw(6e-4, 0.9, 0.95, 1e-8, 0.1),
                      tables=everywhere(adamw(6e-4, 0.9, 0.95, 1e-8, 0.1)), clip=1, schedule=llmc_cosine),
@@ -254,8 +259,8 @@ RECORDS = {
     "track3-adamw": dict(config=BENCHMARK, init=track3_p_init, matrices=adamw(0.0015, 0.9, 0.95, 1e-10, 0.1),
                          tables=OLD_AUX, schedule=cooldown(0.7, WARMUP)),
     "track3-adamh": dict(config=BENCHMARK, init=track3_h_init, tables=OLD_AUX, schedule=adamh_schedule,
-                         matrices={"direction": adam, "apply": hyperball, "lr": 0.018, "b1": 0.9, "b2": 0.95, "eps": 1e-8},
-                         aux_schedule=cooldown(0.4)),
+                         matrices={"direction": adam, "apply": hyperball, "lr": 0.018, "b1": 0.9, "b2": 0.95,
+                                   "eps": 1e-8}, aux_schedule=cooldown(0.4)),
     "track3-muonh": dict(config=BENCHMARK, init=track3_hg_init, matrices=SIMPLE | {"apply": hyperball, "lr": 0.018},
                          tables=aux(0.91, 0.0064, 0.0195, 0.001), schedule=cooldown(1), aux_schedule=cooldown(0.85)),
     "track3-normuon": dict(config=BENCHMARK, init=track3_g_init, tables=OLD_AUX, schedule=cooldown(0.7),
@@ -273,8 +278,8 @@ RECORDS = {
                        tables=everywhere(adamw(1e-3, 0.9, 0.95, 1e-8, 0.1)), clip=1, schedule=warmdown(0.4, WARMUP)),
 }
 RECORDS["record-6"] = RECORDS["record-5"]
-RECORDS["nanogpt-cpu+"] = RECORDS["nanogpt-cpu"] | {"schedule": nanogpt_cosine_ours}
 RECORDS["track3-adamh+"] = RECORDS["track3-adamh"] | {"schedule": adamh_schedule_ours}
+RECORDS["nanogpt-cpu+"] = RECORDS["nanogpt-cpu"] | {"schedule": nanogpt_cosine_ours}
 
 # --- The model ---
 
@@ -328,7 +333,7 @@ def distribution_error(x, what, size):
     if what == "uniform" and (x.abs().max() > size * (1 + 1e-6) or x.abs().max() < size * (1 - 15 / n)):
         return f"bound {x.abs().max():.5g}, not {size:.5g}"
     if abs((x / std).pow(4).mean() - kurtosis) > 5 * math.sqrt((96 if what == "normal" else 5.76) / n):
-        return f"kurtosis {(x / std).pow(4).mean():.3g}, not {kurtosis}"
+        return f"fourth moment {(x / std).pow(4).mean():.3g}, not {kurtosis}"
     return None
 
 
@@ -359,7 +364,7 @@ def check_config(config, expected):
 
 
 class Matrices:
-    """The record's own rule on the hidden matrices, on each of those that are stacked by itself unless they were fused."""
+    """The record's own rule on the hidden matrices; of stacked ones on each by itself, unless the record fuses them."""
 
     def __init__(self, parameters, model, record):
         self.numbers, self.blocks = record["matrices"], []
@@ -449,9 +454,13 @@ def difference(ours, theirs):
     return max(abs(a / b - 1) if math.isfinite(a) and math.isfinite(b) else math.inf for a, b in zip(ours, theirs))
 
 
+def is_far(name, worst):
+    return not worst <= (TRACK3_BOUND if name.startswith("track3") else BOUND)
+
+
 def read_curves(folder):
     curves = {}
-    for name in RECORDS:
+    for name in sorted(RECORDS):
         if (folder / f"{name}.csv").exists():
             with open(folder / f"{name}.csv") as f:
                 curves[name] = [(int(row[1]), float(row[2]), float(row[3])) for row in csv.reader(f)]
@@ -491,9 +500,9 @@ def draw(folder):
         for name, rows in curves.items():
             writer.writerows((name, *row) for row in rows)
             worst = difference(*list(zip(*rows))[1:])
-            if worst > BOUND and f"{name}+" not in curves:
+            if is_far(name, worst) and f"{name}+" not in curves:
                 failed.append(name)
-            print(f"{name:18} {worst:.1e}{'' if worst <= BOUND else '  above the bound'}")
+            print(f"{name:18} {worst:.1e}{'  above the bound' if is_far(name, worst) else ''}")
     draw_curves(curves, folder / "curves.png")
     return failed
 
@@ -510,7 +519,7 @@ def main():
         return
     failed = draw(folder)
     if failed:
-        sys.exit(f"FAIL: {', '.join(failed)}: more than {BOUND:.0e} from PyTorch")
+        sys.exit(f"FAIL: {', '.join(failed)}: further than the bound from PyTorch")
 
 
 if __name__ == "__main__":

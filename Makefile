@@ -314,7 +314,7 @@ curves: $(BIN)/train_gpt_cpu $(BUILD)/write_batches
 
 ladder: $(PROGRAMS)
 	@[ -n "$(TEXT)" ] || { echo "make ladder TEXT=book.txt: a text to train on"; exit 2; }
-	dev/ladder/ladder.py '$(TEXT)'
+	python=$$(dev/python.sh --find matplotlib || echo python3) && "$$python" dev/ladder/ladder.py '$(TEXT)'
 
 huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
 	@mkdir -p $(BUILD)/huggingface

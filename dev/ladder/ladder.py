@@ -134,12 +134,14 @@ class Ladder:
         for i, r in enumerate(self.rows):
             losses = [float(x) for x in r["losses"].split()]
             axes.plot([i] * len(losses), losses, "o", color="tab:blue", alpha=0.5)
-            axes.annotate(r["val_loss"], (i, float(r["val_loss"])), xytext=(8, -3), textcoords="offset points")
-        axes.plot(range(len(names)), [float(r["val_loss"]) for r in self.rows], "-", color="tab:blue")
+            axes.annotate(r["val_loss"], (i, max(losses)), xytext=(0, 7), textcoords="offset points", ha="center")
+        steps = [float(r["val_loss"]) for r in self.rows if r["preset"].startswith("record")]
+        axes.plot(range(len(steps)), steps, "-", color="tab:blue", alpha=0.6)
         axes.set_xticks(range(len(names)), names, rotation=20)
-        axes.set_xlim(-0.4, len(names) - 0.2)
+        axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_ylabel("validation loss, nats per byte")
         axes.set_title("The records' steps at nano size, rates swept, each dot a seed")
+        axes.margins(y=0.12)
         axes.grid(axis="y", alpha=0.3)
         figure.tight_layout()
         figure.savefig(Path(self.options.out) / "ladder.png", dpi=110)

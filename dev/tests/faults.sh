@@ -13,7 +13,7 @@ cd "$tree" || exit 1
 export OMP_NUM_THREADS=1 CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=1
 passed=0 failed=0
 models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
-    dev/tests/reference_modern.safetensors dev/tests/reference_odd.safetensors"
+    dev/tests/reference_modern.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
 # Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
 # CUDA twin on the CPU against references, or its optimizers against the judges.
@@ -128,7 +128,8 @@ gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
 gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
 gpt | train_gpt.c | s/sum\[i\] += dout\[r \* ld + i\]/sum[i] = dout[r * ld + i]/
-gpt | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias, cols)/
+gpt | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias + o0, cols - 1)/
+gradients | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias, cols)/
 gpt | train_gpt.c | s/add(out, ep->residual + r \* ep->ld + o0, cols)/(void)0/
 gpt | train_gpt.c | s/dxr\[i\] += s \* (d/dxr[i] = s * (d/
 gpt | train_gpt.c | s/.scale = (float)c->attention_scale/.scale = 1.01f * (float)c->attention_scale/

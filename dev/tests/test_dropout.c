@@ -62,6 +62,18 @@ static void test_shares(void)
     }
 }
 
+/* No two places of a model share their masks. */
+static void test_sites(void)
+{
+    enum { LAYERS = 50, ALL = LAYERS * DROPOUT_SITES };
+    for (int i = 0; i < ALL; i++)
+        for (int j = 0; j < i; j++)
+            check(dropout_site_key(7, (size_t)(i / DROPOUT_SITES), i % DROPOUT_SITES) !=
+                      dropout_site_key(7, (size_t)(j / DROPOUT_SITES), j % DROPOUT_SITES),
+                  "layer %d, site %d and layer %d, site %d", i / DROPOUT_SITES, i % DROPOUT_SITES, j / DROPOUT_SITES,
+                  j % DROPOUT_SITES);
+}
+
 /* Loss and gradients of a step of 4 sequences. */
 static double run_step(const GptConfig *config, size_t B, size_t threads, float *grads)
 {
@@ -120,6 +132,7 @@ static void test_places(void)
 int main(void)
 {
     check_run("shares and independence", test_shares);
+    check_run("sites", test_sites);
     check_run("micro-batches and threads", test_places);
     return check_summary();
 }

@@ -78,19 +78,27 @@ static int check_steps(const OptimConfig *config, const OptimHyper *h, const cha
     return 0;
 }
 
+/* The rule that --embed-optimizer or --head-optimizer names for this kind alone, or NULL. */
+static const char *own_rule(const OptimConfig *config, Kind kind)
+{
+    return kind == KIND_EMBED ? config->embed_rule : kind == KIND_HEAD ? config->head_rule : NULL;
+}
+
 static int resolve_group(const OptimConfig *config, Kind kind, double sensitivity, OptimGroup *g, Error *e)
 {
     const OptimRule *matrix_rule = find_rule(config->rule, e), *rule = matrix_rule;
     if (rule == NULL)
         return -1;
-    const bool aux = kind != KIND_HIDDEN;
-    if (aux && config->aux_rule != NULL)
+    const bool aux = kind != KIND_HIDDEN, own = own_rule(config, kind) != NULL;
+    if (own)
+        rule = find_rule(own_rule(config, kind), e);
+    else if (aux && config->aux_rule != NULL)
         rule = find_rule(config->aux_rule, e);
     else if (aux && matrix_rule->matrices_only)
         rule = &optim_adamw;
     if (rule == NULL)
         return -1;
-    if (aux && rule->matrices_only)
+    if (aux && !own && rule->matrices_only)
         return error_set(e, "--aux-optimizer %s serves hidden matrices only", rule->name);
     if (sensitivity == 1)
         snprintf(g->name, sizeof g->name, "%s", kind_names[kind]);
@@ -102,7 +110,7 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     g->hyper = rule->defaults;
     if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
         return -1;
-    if (aux && overlay(rule, &g->hyper, &config->aux_hyper, "aux-", e) != 0)
+    if (aux && !own && overlay(rule, &g->hyper, &config->aux_hyper, "aux-", e) != 0)
         return -1;
     if (kind == KIND_EMBED && overlay(rule, &g->hyper, &config->embed_hyper, "embed-", e) != 0)
         return -1;
@@ -119,7 +127,7 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
                          "the group %s has the learning rate %g after division by its --sensitivity; it must be a "
                          "number from 0 to %g",
                          g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
-    const char *prefix = aux && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
+    const char *prefix = aux && !own && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
     if (check_steps(config, &g->hyper, prefix, e) != 0)
         return -1;
     return rule->settle != NULL ? rule->settle(&g->hyper, prefix, e) : 0;
@@ -192,9 +200,11 @@ int groups_make(Optim *optim, const OptimConfig *config, Error *e)
             has_head = has_head || (first && kind == KIND_HEAD);
         }
     }
-    if (!has_head && is_any_set(&config->head_hyper))
+    if (!has_head && (config->head_rule != NULL || is_any_set(&config->head_hyper)))
         return error_set(e, "--head-%s: the head is tied to the token embedding, whose options begin with --embed-",
-                         config->head_hyper.at[HYPER_LR].set ? "lr" : "weight-decay");
+                         config->head_rule != NULL             ? "optimizer"
+                         : config->head_hyper.at[HYPER_LR].set ? "lr"
+                                                               : "weight-decay");
     return 0;
 }
 

@@ -15,10 +15,12 @@
  */
 
 typedef struct OptimConfig {
-    const char *rule;     /* for the hidden matrices */
-    const char *aux_rule; /* for the rest; NULL: the same rule if it takes any tensor, otherwise adamw */
-    OptimHyper hyper;     /* unset values take the rule's defaults */
-    OptimHyper aux_hyper; /* likewise, but where one rule serves all, `hyper` comes first */
+    const char *rule;                   /* for the hidden matrices */
+    const char *aux_rule;               /* for the rest; NULL: the same rule if it takes any tensor, otherwise adamw */
+    const char *embed_rule, *head_rule; /* for embeddings and for an untied head; NULL: as for the rest */
+    OptimHyper hyper;                   /* unset values take the rule's defaults */
+    OptimHyper
+        aux_hyper; /* likewise, but where one rule serves all, `hyper` comes first; not for embed_rule, head_rule */
     OptimHyper embed_hyper, head_hyper, vector_hyper; /* rate and weight decay only; they override aux_hyper's */
     const char *sensitivity;                          /* a list as in sensitivity.h, or NULL */
     OptimAveraging averaging;

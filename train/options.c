@@ -71,6 +71,8 @@ static const Option rows[] = {
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all other tensors [the same, or adamw if that takes only matrices]", TEXT,
      AT(optim.aux_rule)},
+    {NULL, "embed-optimizer", "NAME", "rule for the embeddings [--aux-optimizer]", TEXT, AT(optim.embed_rule)},
+    {NULL, "head-optimizer", "NAME", "rule for an untied head [--aux-optimizer]", TEXT, AT(optim.head_rule)},
     HYPER_ROW(HYPER_LR, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_CAUTIOUS, "", optim.hyper, NULL),

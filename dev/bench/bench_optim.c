@@ -67,6 +67,8 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "soap") == 0)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c),
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    if (strcmp(rule, "soap-h") == 0)
+        return (Work){factor_flops(r, c) + 3 * sides_flops(r, c), basis_flops(r) + basis_flops(c)};
     if (strcmp(rule, "soap-muon") == 0)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + ns, basis_flops(r) + basis_flops(c)};
     if (strcmp(rule, "kl-soap") == 0)

@@ -93,6 +93,8 @@ CASES = [
     ("dion lr=.1 weight-decay=.1 momentum=.95 rank=0", FLAT),
     ("dion lr=.1 weight-decay=.1 momentum=.9 rank=2", FLAT),
     ("dion lr=.1 weight-decay=.5 momentum=.9 rank=2 cautious=on", FACTORS),
+    ("rownorm lr=.1 weight-decay=0 momentum=.95", MATRIX),
+    ("rownorm lr=.05 weight-decay=.5 momentum=.8 nesterov=on cautious=on", MATRIX),
     ("shampoo lr=.05 weight-decay=.2 beta1=.9 beta2=.95 eps=.1 sides=two refresh=1 graft=none", FLAT),
     ("shampoo lr=.05 weight-decay=.2 beta1=.9 beta2=.95 eps=.1 sides=two refresh=3 graft=adam", FLAT),
     ("shampoo lr=.05 weight-decay=.2 beta1=0 beta2=.9 eps=.05 sides=two refresh=3 graft=none bias-correction=off",
@@ -107,6 +109,8 @@ CASES = [
     ("soap-muon lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, DIAGONALISED),
     ("soap-muon lr=.1 weight-decay=.5 momentum=.9 nesterov=off beta2=.8 eps=.01 refresh=4 ns=track3 "
      "muon-scale=nuclear cautious=on", FACTORS, SINGULAR),
+    ("soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1", FACTORS, DIAGONALISED),
+    ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),
     ("kl-soap lr=.1 beta1=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),
     ("kl-soap lr=.05 beta1=.9 beta2=.8 eps=.01 refresh=3", FACTORS, SINGULAR),
 ]

@@ -35,6 +35,17 @@ GOLDEN = [
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
                    "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
+# Three steps of a 3x2 matrix, by the code of the track-3 entry: weights in units of 1e-7, from MATRIX_START with
+# MATRIX_GRADIENTS
+MATRIX_START = (1, -.5, .25, .75, -1, .5)
+MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
+MATRIX_GOLDEN = {
+    "soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1":
+        ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
+         (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
+         (8994952, -4148643, 313975, 7771670, -11769753, 3918556)),
+}
+
 # Pairs that walk the same path
 SAME = [
     ("sgd lr=.3 momentum=.9 momentum-form=ema", "sgd lr=.03 momentum=.9"),
@@ -65,11 +76,15 @@ def check_close(what, got, want, bound):
 
 
 def check_golden():
-    """Runs of one weight 1 with gradients 1, 2, -1, known to 7 digits, and a diagonal matrix."""
+    """Runs of one weight 1 with gradients 1, 2, -1, known to 7 digits, of a matrix, and a diagonal matrix."""
     gradients = np.array([1.0, 2.0, -1.0]).reshape(3, 1, 1)
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
+    start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
+    for text, want in MATRIX_GOLDEN.items():
+        got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
+        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 6e-8)
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)
@@ -159,6 +174,8 @@ def check_soap(p, gradients):
          "adamw lr=.1 weight-decay=0 beta1=.9 beta2=.8 eps=.1 eps-mode=uncorrected"),
         ("soap-muon lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1 refresh=99",
          "muon2 lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1"),
+        ("soap-h lr=.1 beta1=.9 beta2=.8 eps=.1 refresh=99",
+         "adamh lr=.1 beta1=.9 beta2=.8 eps=.1 bias-correction=off"),
         ("kl-soap lr=.1 beta1=.9 beta2=.8 eps=.1 refresh=99",
          "adamh lr=.1 beta1=.9 beta2=.8 eps=.1 bias-correction=off"),
     ]
@@ -185,6 +202,7 @@ def check_symmetry(p, gradients, random):
         "shampoo lr=.02 weight-decay=.2 beta1=.9 beta2=.9 eps=.1 refresh=2",
         "soap lr=.02 weight-decay=.1 beta1=.9 beta2=.9 eps=.1 refresh=2",
         "soap-muon lr=.02 weight-decay=.1 momentum=.9 beta2=.9 eps=.1 refresh=2",
+        "soap-h lr=.02 beta1=.9 beta2=.9 eps=.1 refresh=2",
         "kl-soap lr=.02 beta1=.9 beta2=.9 eps=.1",
     ]
     for text in texts:

@@ -198,6 +198,14 @@ def dion(s, g, t, h):
     return {"p": decayed_step(s["p"], math.sqrt(rows / cols) * p @ q.T, h), "b": b, "q": q}
 
 
+@judge("rownorm", "cautious=off nesterov=off", states=full("m"))
+def rownorm(s, g, t, h):
+    m = ema(h.momentum, s["m"], g)
+    u = (1 - h.momentum) * g + h.momentum * m if h.nesterov else m
+    lengths = np.sqrt((u * u).mean(axis=1, keepdims=True))
+    return {"p": decayed_step(s["p"], u / np.where(lengths > 0, lengths, 1), h), "m": m}
+
+
 # --- Shampoo ---
 
 
@@ -234,19 +242,23 @@ def shampoo(s, g, t, h):
     for side in sides_of(h, *g.shape):
         new[side] = ema(h.beta2, s[side], g @ g.T if side == "left" else g.T @ g)
         factor = h.disturb(new[side], side) if h.disturb else new[side]
-        new[side + "_root"] = root(factor / c2, h) if (t - 1) % h.refresh == 0 else s[side + "_root"]
+        due = t % h.refresh == 0 or (t == 1 and h.graft == "none")
+        new[side + "_root"] = root(factor / c2, h) if due else s[side + "_root"]
     mean = g
     if h.beta1:
         new["m"] = ema(h.beta1, s["m"], g)
         mean = new["m"] / c1
+    if h.graft == "adam":
+        new["v"] = ema(h.beta2, s["v"], g * g)
+        a = mean / (np.sqrt(new["v"] / c2) + 1e-10)
+        if t < h.refresh:
+            return {"p": decayed_step(s["p"], a, h)} | new
     d = mean
     if "left" in new:
         d = new["left_root"] @ d
     if "right" in new:
         d = d @ new["right_root"]
     if h.graft == "adam":
-        new["v"] = ema(h.beta2, s["v"], g * g)
-        a = mean / (np.sqrt(new["v"] / c2) + 1e-10)
         d = d * norm(a) / norm(d)
     return {"p": decayed_step(s["p"], d, h)} | new
 
@@ -319,6 +331,17 @@ def soap_muon(s, g, t, h):
     o = orthogonalised(even, h)
     p = decayed_step(s["p"], o * shape_factor(o, even, g, h), h)
     left, right = ema(h.beta2, s["left"], outer), ema(h.beta2, s["right"], inner)
+    if t % h.refresh == 0:
+        basis = refreshed(basis, left, right)
+    return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis
+
+
+@judge("soap-h", "refresh=1", states=soap_states)
+def soap_h(s, g, t, h):
+    left, right = ema(h.beta2, s["left"], g @ g.T), ema(h.beta2, s["right"], g.T @ g)
+    basis = bases_of(s) if t > 1 else {"left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
+    m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], into(basis, g) ** 2)
+    p = hyperball(s["p"], out_of(basis, into(basis, m) / (np.sqrt(v) + h.eps)), h)
     if t % h.refresh == 0:
         basis = refreshed(basis, left, right)
     return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis

@@ -199,7 +199,12 @@ judges | optim/rules/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
 judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5/SIDES_TWO ? -0.25 : -0.25/
 judges | optim/rules/shampoo.c | s/verb_rescale(batch->on, u, adam, own, 1, 1e-30);//
-judges | optim/rules/shampoo.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
+judges | optim/rules/shampoo.c | s/batch->t % refresh_of(batch) == 0/(batch->t - 1) % refresh_of(batch) == 0/
+judges | optim/rules/shampoo.c | s/ || batch->t >= refresh_of(batch)//
+rules_orthogonal | optim/rules/shampoo.c | s/batch->t >= refresh_of(batch)/batch->t > 0/
+rules_orthogonal | optim/rules/shampoo.c | s/ || (batch->t == 1 \&\& !is_grafted(batch))//
+judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
+judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
 judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
 judges | optim/rules/soap.c | s/    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//

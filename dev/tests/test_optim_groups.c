@@ -94,7 +94,27 @@ static void test_overrides(void)
     params_free(&p);
 }
 
-/* One rule for all inherits what is set for the matrices; the aux options come over it. */
+/* A rule of a group's own: it inherits from --optimizer where that is the same rule, never from --aux-. */
+static void test_own_rules(void)
+{
+    const OptimConfig config = {.rule = "muon",
+                                .embed_rule = "rownorm",
+                                .head_rule = "muon",
+                                .hyper.at = {SET(MOMENTUM, .75)},
+                                .aux_hyper.at = {SET(LR, .5), SET(BETA1, .25)},
+                                .embed_hyper.at = {SET(LR, .125)},
+                                .head_hyper.at = {SET(WEIGHT_DECAY, .25)}};
+    Params p = make_params(true);
+    Optim *optim = make_optim(&config, &p);
+    expect_rule(optim, "embed", "rownorm", .125, 0);
+    expect_rule(optim, "head", "muon", .02, .25);
+    expect_rule(optim, "vector", "adamw", .5, 0);
+    const OptimGroupInfo head = group(optim, "head"), embed = group(optim, "embed");
+    check(value(&head, HYPER_MOMENTUM) == .75 && value(&embed, HYPER_MOMENTUM) == .95, "momentum of head and embed");
+    optim_free(optim);
+    params_free(&p);
+}
+
 /* Rates and decay of each group of the rest. */
 static void test_group_hypers(void)
 {
@@ -120,6 +140,7 @@ static void test_group_hypers(void)
     params_free(&p);
 }
 
+/* One rule for all inherits what is set for the matrices; the aux options come over it. */
 static void test_one_rule(void)
 {
     const OptimConfig config = {.rule = "adamw",
@@ -167,6 +188,10 @@ static void test_refused(void)
         {{.rule = "muon", .embed_hyper.at = {SET(LR, -2)}}, {"--embed-lr is -2", ""}},
         {{.rule = "muon", .hyper.at = {SET(NS, 99)}}, {"--ns is 99", ""}},
         {{.rule = "muon", .head_hyper.at = {SET(LR, .1)}}, {"--head-lr", "tied"}},
+        {{.rule = "muon", .head_rule = "muon"}, {"--head-optimizer", "tied"}},
+        {{.rule = "muon", .embed_rule = "adan"}, {"'adan'", "sgd, nesterov, adagrad"}},
+        {{.rule = "muon", .embed_rule = "rownorm", .aux_hyper.at = {SET(MOMENTUM, .5)}},
+         {"adamw does not use --aux-momentum", ""}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(MOMENTUM, 0)}}, {"--nesterov", "--momentum"}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(DAMPENING, .1)}}, {"--nesterov", "dampening"}},
     };
@@ -263,6 +288,7 @@ int main(void)
     check_run("defaults", test_defaults);
     check_run("overrides", test_overrides);
     check_run("rates and decay of groups", test_group_hypers);
+    check_run("rules of embedding and head", test_own_rules);
     check_run("one rule for all", test_one_rule);
     check_run("what is refused", test_refused);
     check_run("state: names, shapes, sizes", test_state);

@@ -66,6 +66,8 @@ static const StateSize sizes[] = {
      .whole = 2,
      .left = 2,
      .right = 2},
+    {{.rule = "soap-h"}, .whole = 2, .left = 2, .right = 2},
+    {{.rule = "rownorm"}, .whole = 1},
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
 };
 

@@ -134,7 +134,8 @@ static void test_graft(void)
     static const double s[] = {1, 1.5, 2, 2.5, 3, 3.5};
     float *g = make_matrix_of(s, 6, 6, 11, 110);
     const OptimConfig plain = {.rule = "shampoo", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(GRAFT, GRAFT_NONE)}};
-    const OptimConfig graft = {.rule = "shampoo", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(GRAFT, GRAFT_ADAM)}};
+    const OptimConfig graft = {.rule = "shampoo",
+                               .hyper.at = {SET(WEIGHT_DECAY, 0), SET(GRAFT, GRAFT_ADAM), SET(REFRESH, 1)}};
     float *direction = update_of(plain, g, 6, 11), *got = update_of(graft, g, 6, 11);
     const double length = norm_of(direction, 66);
     for (size_t i = 0; i < 66; i++)
@@ -146,22 +147,49 @@ static void test_graft(void)
     free(got);
 }
 
-/* Roots are renewed every third step, factors in each. */
+/* Roots are renewed every third step, factors in each; without grafting the first step has roots, too. */
 static void test_shampoo_refresh(void)
 {
-    const OptimConfig config = {.rule = "shampoo", .hyper.at = {SET(REFRESH, 3)}};
-    Run run;
-    run_begin(&run, &config, 6, 11, 12);
-    for (size_t t = 0; t < 7; t++) {
-        const OptimState root = state_of(run.optim, "left_root"), factor = state_of(run.optim, "left");
-        float *old_root = copy_floats(root.data, 36), *old_factor = copy_floats(factor.data, 36);
-        run_random_step(&run, 1, 110 + t);
-        check((memcmp(root.data, old_root, 36 * sizeof(float)) != 0) == (t % 3 == 0), "roots in step %zu", t);
-        check(memcmp(factor.data, old_factor, 36 * sizeof(float)) != 0, "the factor stays in step %zu", t);
-        free(old_root);
-        free(old_factor);
+    for (int graft = GRAFT_NONE; graft <= GRAFT_ADAM; graft++) {
+        const OptimConfig config = {.rule = "shampoo", .hyper.at = {SET(REFRESH, 3), SET(GRAFT, graft)}};
+        Run run;
+        run_begin(&run, &config, 6, 11, 12);
+        for (size_t t = 1; t <= 7; t++) {
+            const OptimState root = state_of(run.optim, "left_root"), factor = state_of(run.optim, "left");
+            float *old_root = copy_floats(root.data, 36), *old_factor = copy_floats(factor.data, 36);
+            run_random_step(&run, 1, 110 + t);
+            const bool renewed = memcmp(root.data, old_root, 36 * sizeof(float)) != 0;
+            check(renewed == (t % 3 == 0 || (t == 1 && graft == GRAFT_NONE)), "graft %d: roots in step %zu", graft, t);
+            check(memcmp(factor.data, old_factor, 36 * sizeof(float)) != 0, "the factor stays in step %zu", t);
+            free(old_root);
+            free(old_factor);
+        }
+        run_end(&run);
     }
-    run_end(&run);
+}
+
+/* Until it has roots, a grafted step is Adam's. */
+static void test_shampoo_begins_as_adam(void)
+{
+    const OptimConfig adam = {
+        .rule = "adam",
+        .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, 0), SET(BETA1, .9), SET(BETA2, .95), SET(EPS, 1e-10)}};
+    const OptimConfig shampoo = {.rule = "shampoo",
+                                 .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, 0), SET(BETA1, .9), SET(BETA2, .95),
+                                              SET(REFRESH, 4), SET(GRAFT, GRAFT_ADAM)}};
+    Run a, b;
+    run_begin(&a, &adam, 6, 11, 13);
+    run_begin(&b, &shampoo, 6, 11, 13);
+    for (size_t t = 1; t <= 4; t++) {
+        run_random_step(&a, 1, 120 + t);
+        run_random_step(&b, 1, 120 + t);
+        double most = 0;
+        for (size_t i = 0; i < 66; i++)
+            most = fmax(most, fabs((double)a.p.values[i] - (double)b.p.values[i]));
+        check(t < 4 ? most <= 16 * U : most > 1e-3, "step %zu: %g from Adam's", t, most);
+    }
+    run_end(&a);
+    run_end(&b);
 }
 
 /* With eps = 0 roots are pseudo-inverse: directions a factor has not seen do not move. The first gradient fills three
@@ -337,6 +365,7 @@ int main(void)
     check_run("Shampoo's damping", test_damping);
     check_run("Shampoo's grafting", test_graft);
     check_run("Shampoo's roots", test_shampoo_refresh);
+    check_run("Shampoo begins as Adam", test_shampoo_begins_as_adam);
     check_run("Shampoo's pseudo-inverse", test_shampoo_pseudo_inverse);
     check_run("Dion's step", test_dion_step);
     check_run("Dion's step is polar", test_dion_polar);

@@ -12,7 +12,7 @@
  * Bases
  */
 
-static const char *const soaps[] = {"soap", "soap-muon", "kl-soap"};
+static const char *const soaps[] = {"soap", "soap-muon", "soap-h", "kl-soap"};
 
 /* Elements of Q^T Q - I. Q is orthonormal in double; rounding each element to fp32 leaves 2 U. */
 static void check_orthonormal(const OptimState *basis, const char *what)
@@ -78,7 +78,8 @@ static void test_first_bases(void)
         check_diagonal(&left, &left_basis, rule);
         check_diagonal(&right, &right_basis, rule);
         const bool moved = memcmp(before, run.p.values, r * c * sizeof(float)) != 0;
-        check(moved == (strcmp(rule, "soap-muon") == 0), "%s in its first step: moved %d", rule, moved);
+        check(moved == (strcmp(rule, "soap-muon") == 0 || strcmp(rule, "soap-h") == 0),
+              "%s in its first step: moved %d", rule, moved);
         free(before);
         run_end(&run);
     }
@@ -127,11 +128,12 @@ static void check_refreshed(const char *rule, const OptimState *factor, const fl
     free(upper);
 }
 
-/* Steps, counted from 0, after which bases are renewed: every second call after the first; soap-muon counts all
- * calls. */
+/* Steps, counted from 0, after which bases are renewed: every second call after the first; soap-muon and
+ * soap-h count all calls. */
 static bool refreshes(const char *rule, size_t t)
 {
-    return strcmp(rule, "soap-muon") == 0 ? (t + 1) % 2 == 0 : t > 0 && t % 2 == 0;
+    const bool counts_all = strcmp(rule, "soap-muon") == 0 || strcmp(rule, "soap-h") == 0;
+    return counts_all ? (t + 1) % 2 == 0 : t > 0 && t % 2 == 0;
 }
 
 static void test_refresh(void)
@@ -177,11 +179,11 @@ static void average_gram(double *to, const double *x, bool right, size_t r, size
     free(gram);
 }
 
-/* Factors of soap, soap-muon and Shampoo: averages from zero. Sums of at most 11 products are wrong by 11 U of at most
+/* Factors of soap, soap-muon, soap-h and Shampoo: averages from zero. Sums of at most 11 products are wrong by 11 U of at most
  * |g|^2, below 150, and the averages by some more. */
 static void test_factors(void)
 {
-    static const char *const rules[] = {"soap", "soap-muon", "shampoo"};
+    static const char *const rules[] = {"soap", "soap-muon", "soap-h", "shampoo"};
     for (size_t k = 0; k < COUNT(rules); k++) {
         Run run;
         run_begin(&run, &(OptimConfig){.rule = rules[k], .hyper.at = {SET(BETA2, .75)}}, 6, 11, 34);

@@ -2,9 +2,10 @@
  * Shampoo (Gupta et al. 2018) with averages in place of sums:
  *   L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G;  M = b1 M + (1 - b1) G
  *   W = (1 - lr wd) W - lr (L + eps I)^p M (R + eps I)^p
- * with p = -1/4 on both sides, or p = -1/2 on the smaller side alone. Roots are recomputed every `refresh` steps,
- * starting with the first. Bias correction divides L and R by 1 - b2^t and M by 1 - b1^t. Grafting (Anil et al.
- * 2020) keeps the direction and takes the Frobenius norm of Adam's step.
+ * with p = -1/4 on both sides, or p = -1/2 on the smaller side alone. Bias correction divides L and R by 1 - b2^t and M
+ * by 1 - b1^t. Grafting (Anil et al. 2020) keeps the direction and takes the Frobenius norm of Adam's step. Roots are
+ * computed in step `refresh` and its multiples. Until then a grafted step is Adam's own, as in Meta's code (Shi et al.
+ * 2023), since roots of one gradient's factors say little of the next; without grafting roots begin in the first step.
  */
 #include "optim/rules/batch.h"
 
@@ -53,6 +54,15 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * (3 * rows * cols + 2) + (left > right ? left : right);
 }
 
+static bool is_grafted(const Batch *batch) { return batch->slots->state[V] != NULL; }
+
+static size_t refresh_of(const Batch *batch) { return (size_t)batch_hyper(batch, HYPER_REFRESH); }
+
+static bool roots_due(const Batch *batch)
+{
+    return batch->t % refresh_of(batch) == 0 || (batch->t == 1 && !is_grafted(batch));
+}
+
 /* One side's factor and, when due, its root. */
 static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
 {
@@ -64,7 +74,7 @@ static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
     if (factor.data == NULL)
         return;
     verb_gram_average(batch->on, g, right, beta2, 1 - beta2, factor);
-    if ((batch->t - 1) % (size_t)hyper(h, HYPER_REFRESH) != 0)
+    if (!roots_due(batch))
         return;
     const double corrected = hyper(h, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
     verb_root(batch->on, factor, corrected, hyper(h, HYPER_EPS), hyper(h, HYPER_SIDES) == SIDES_TWO ? -0.25 : -0.5,
@@ -86,15 +96,14 @@ static void first_moment(const Batch *batch, Mats g, Mats x)
         verb_scale(batch->on, mats_size(x), x.data, x.data, 1 / (1 - pow(beta1, (double)batch->t)));
 }
 
-/* norms (count) of Adam's step with the numerator x, which is overwritten. */
-static void adam_norms(const Batch *batch, Mats g, Mats x, float *norms)
+/* Adam's step from its numerator x, which it replaces. */
+static void adam_step(const Batch *batch, Mats g, Mats x)
 {
     const double beta2 = batch_hyper(batch, HYPER_BETA2);
     const double correction =
         batch_hyper(batch, HYPER_BIAS_CORRECTION) != 0 ? 1 / (1 - pow(beta2, (double)batch->t)) : 1;
     verb_precondition(batch->on, mats_size(x), x.data, batch_state(batch, V, g.rows, g.cols).data, g.data, beta2,
                       correction, GRAFT_EPS, 1);
-    verb_norms(batch->on, x, norms);
 }
 
 /* u = left_root x right_root, one of which may be absent; `between` holds the product in between. */
@@ -119,12 +128,14 @@ static void shampoo_batch(const Batch *batch)
     update_side(batch, g, false, scratch);
     update_side(batch, g, true, scratch);
     first_moment(batch, g, x);
-    if (batch->slots->state[V] == NULL) {
-        precondition(batch, x, g, u);
-    } else {
+    if (is_grafted(batch)) {
         verb_copy(batch->on, x, u);
-        adam_norms(batch, g, u, adam);
+        adam_step(batch, g, u);
+        verb_norms(batch->on, u, adam);
+    }
+    if (!is_grafted(batch) || batch->t >= refresh_of(batch))
         precondition(batch, x, g, u);
+    if (is_grafted(batch)) {
         verb_norms(batch->on, u, own);
         verb_rescale(batch->on, u, adam, own, 1, 1e-30);
     }

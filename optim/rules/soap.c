@@ -5,6 +5,7 @@
  *              followed by the decay (Vyas et al. 2024, as in the authors' code)
  *   soap-muon  Muon's momentum, divided in that basis by the root of its second moment, norm preserved, goes into
  *              Newton-Schulz (modded-nanogpt track 3)
+ *   soap-h     m averages G itself; the step rotates each matrix and keeps its norm (modded-nanogpt track 3)
  *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step rotates
  *              each matrix and keeps its norm (modded-nanogpt track 3)
  */
@@ -219,6 +220,42 @@ const OptimRule optim_soap_muon = {
     .states = {SOAP_STATES},
     .workspace = soap_muon_of_batch,
     .step = soap_muon_batch,
+};
+
+/* --------------------------------------------------------------------------------------------------------------
+ * soap-h
+ */
+
+static void soap_h_batch(const Batch *batch)
+{
+    const Soap s = soap_of(batch);
+    const size_t n = mats_size(s.g);
+    const double beta2 = batch_hyper(batch, HYPER_BETA2);
+    batch_gradients(batch, s.g);
+    average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
+    if (batch->t == 1)
+        first_bases(&s);
+    verb_momentum(batch->on, n, s.m.data, s.u.data, s.g.data, batch_hyper(batch, HYPER_BETA1), false, 1);
+    into_basis(&s, s.u, s.u);
+    into_basis(&s, s.g, s.x);
+    verb_precondition(batch->on, n, s.u.data, s.v.data, s.x.data, beta2, 1, batch_hyper(batch, HYPER_EPS), 1);
+    out_of_basis(&s, s.u, s.u);
+    batch_rotate(batch, s.u);
+    if (refresh_due(batch, batch->t))
+        renew_bases(&s, false);
+}
+
+const OptimRule optim_soap_h = {
+    .name = "soap-h",
+    .summary = "SOAP that rotates each matrix and keeps its norm",
+    .source = "modded-nanogpt track 3",
+    .matrices_only = true,
+    .keeps_norm = true,
+    .defaults.at = {HYPER_AT(LR, 0.018), HYPER_AT(BETA1, 0.95), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-8),
+                    HYPER_AT(REFRESH, 1), HYPER_AT(SPLIT_QKV, 1)},
+    .states = {SOAP_STATES},
+    .workspace = soap_of_batch,
+    .step = soap_h_batch,
 };
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to);
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
- * at most `most`. */
+ * at most `most`. s and x may be the same. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);
 
 #endif

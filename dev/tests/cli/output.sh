@@ -47,7 +47,7 @@ helps() {
     expect 0 "$gpt" --help
     for option in preset list-presets train val text model layers heads width vocab seq-len positions rotary-base norm \
         norm-eps embed-norm kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
-        softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
+        softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer embed-optimizer head-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
@@ -59,7 +59,7 @@ helps() {
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
     for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr signsgd signum lion muon spectral \
-        normuon muonh normuonh adamh muon2 dion shampoo soap soap-muon kl-soap jordan polar-express moonshot cosine 'Exit status'; do
+        normuon muonh normuonh adamh muon2 dion rownorm shampoo soap soap-muon soap-h kl-soap jordan polar-express moonshot cosine 'Exit status'; do
         says "$word" out
     done
     [ ! -s err ] || fail "stderr says $(head -n 1 err)"

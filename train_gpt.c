@@ -863,7 +863,7 @@ static void cross_entropy(const Gpt *g, float *logits, double *losses, const int
     const GptConfig *c = &g->config;
     const size_t V = c->V, Vp = gpt_padded_vocab(c);
     const bool slopes_wanted = backward && c->softcap != GPT_SOFTCAP_NONE;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads((int)g->threads)
     for (size_t r = 0; r < rows; r++) {
         float *row = logits + r * Vp, *slopes = slopes_wanted ? g->softcap_slopes + threads_index() * Vp : NULL;
         float maximum;
@@ -939,11 +939,12 @@ static void stem_forward(Gpt *g, const int32_t *tokens, size_t row, size_t rows,
 {
     const size_t C = g->config.C;
     const Weights w = weights_of(g, g->params, 0);
-    float *residual = activations_of(g, 0, row).residual, *embedded = g->embedded + row * C;
+    float *residual = activations_of(g, 0, row).residual;
     if (g->config.embed_norm == GPT_EMBED_NORM_OFF) {
         embedding_forward(residual, tokens, &w, rows, T, row, C);
         return;
     }
+    float *embedded = g->embedded + row * C;
     embedding_forward(embedded, tokens, &w, rows, T, row, C);
     norm_forward(residual, g->embedded_mean + row, g->embedded_rstd + row, embedded, norm_of(g, w.embedw, w.embedb),
                  rows, C);

@@ -274,8 +274,11 @@ static size_t parts_of(size_t rows)
     return parts < PARTS_MOST ? parts : (size_t)PARTS_MOST;
 }
 
-/* Floats of partial_sums: PARTS_MOST parts of 4C columns; sums of more columns are made of fewer parts. */
-static size_t partial_floats(const GptConfig *c) { return std::max(PARTS_MOST * 4 * c->C, gpt_padded_vocab(c)); }
+/* Floats of partial_sums: PARTS_MOST parts of 4C columns; sums of more columns are made of fewer parts, at least one. */
+static size_t partial_floats(const GptConfig *c)
+{
+    return std::max({PARTS_MOST * 4 * c->C, gpt_padded_vocab(c), gpt_fc_width(c), gpt_qkv_width(c)});
+}
 
 /* The first row and the end of part blockIdx.y of gridDim.y. */
 __device__ static size_t part_begin(size_t rows) { return rows * blockIdx.y / gridDim.y; }
@@ -879,7 +882,7 @@ template <class X> static void activation_forward(const Gpt *g, X *act, X *fc, s
         return;
     }
     with_activation(g, [&](auto A) {
-        with_pack(n, [&](auto N) {
+        with_pack(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
             cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act,
                         (const X *)fc, n);
         });

@@ -185,10 +185,12 @@ static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double
     return 0;
 }
 
+static const char *rate_or_decay(const OptimHyper *h) { return h->at[HYPER_LR].set ? "lr" : "weight-decay"; }
+
 /* One group for each kind and each of its sensitivities, in order of first appearance. */
 int groups_make(Optim *optim, const OptimConfig *config, Error *e)
 {
-    bool has_head = false;
+    bool present[KIND_COUNT] = {false};
     for (Kind kind = 0; kind < KIND_COUNT; kind++) {
         for (size_t i = 0; i < optim->tensor_count; i++) {
             const double sensitivity = sensitivity_of(config->sensitivity, optim->tensors[i].name);
@@ -197,14 +199,15 @@ int groups_make(Optim *optim, const OptimConfig *config, Error *e)
                 first = !belongs(optim, config, j, kind, sensitivity);
             if (first && make_group(optim, config, kind, sensitivity, e) != 0)
                 return -1;
-            has_head = has_head || (first && kind == KIND_HEAD);
+            present[kind] = present[kind] || first;
         }
     }
-    if (!has_head && (config->head_rule != NULL || is_any_set(&config->head_hyper)))
+    if (!present[KIND_HEAD] && (config->head_rule != NULL || is_any_set(&config->head_hyper)))
         return error_set(e, "--head-%s: the head is tied to the token embedding, whose options begin with --embed-",
-                         config->head_rule != NULL             ? "optimizer"
-                         : config->head_hyper.at[HYPER_LR].set ? "lr"
-                                                               : "weight-decay");
+                         config->head_rule != NULL ? "optimizer" : rate_or_decay(&config->head_hyper));
+    if (!present[KIND_VECTOR] && is_any_set(&config->vector_hyper))
+        return error_set(e, "--vector-%s: the model has neither gains nor biases",
+                         rate_or_decay(&config->vector_hyper));
     return 0;
 }
 

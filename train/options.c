@@ -65,8 +65,9 @@ static const Option rows[] = {
     {NULL, "first-batch", "TOKENS", "tokens in the first step, which grow to --total-batch [--total-batch]", SIZE,
      AT(first_batch), .least = 1},
     {NULL, "batch-growth", "N", "steps over which they grow", SIZE, AT(batch_growth), .least = 1, .most = 1 << 24},
-    {NULL, "recompute", "WHAT", "recompute nothing, cheap (LayerNorm, GELU) or layers, to save GPU memory [nothing]",
-     CHOICE, AT(recompute), gpt_recompute_names, .may_change = true},
+    {NULL, "recompute", "WHAT",
+     "recompute nothing, cheap (norms, nonlinearities) or layers, to save GPU memory [nothing]", CHOICE, AT(recompute),
+     gpt_recompute_names, .may_change = true},
 
     {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
     {NULL, "aux-optimizer", "NAME", "rule for all other tensors [the same, or adamw if that takes only matrices]", TEXT,
@@ -440,6 +441,8 @@ static int unknown_option(const char *name, Error *e)
     return error_set(e, "there is no option --%s; --help lists them all", name);
 }
 
+enum { PRESET_INDEX = 0 }; /* of --preset in the table */
+
 /* Takes the option at argv[*i], with its value, and moves *i past it. */
 static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e)
 {
@@ -467,15 +470,25 @@ static int take_option(Options *o, int argc, char *const *argv, int *i, Error *e
                              argument_of(option));
         value = argv[(*i)++];
     }
+    if (option == &table[PRESET_INDEX] && o->given[PRESET_INDEX])
+        return error_set(e, "--preset twice: of two presets, write a file with a line for each, preset NAME");
     o->given[option - table] = true;
     return set_value(o, option, value, e);
+}
+
+static int take_options(Options *o, int argc, char *const *argv, Error *e)
+{
+    for (int i = 1; i < argc;)
+        if (take_option(o, argc, argv, &i, e) != 0)
+            return -1;
+    return 0;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Presets
  */
 
-enum { PRESET_LIMIT = 1 << 16, PRESETS_DEEP = 8, PRESET_INDEX = 0 /* of --preset in the table */ };
+enum { PRESET_LIMIT = 1 << 16, PRESETS_DEEP = 8 };
 
 /* The text of a preset by name, or of a file; the caller frees it. */
 static int read_preset(const char *name, char **text, Error *e)
@@ -486,12 +499,19 @@ static int read_preset(const char *name, char **text, Error *e)
         *text = strdup(preset_text(name));
         return *text != NULL ? 0 : error_set(e, "out of memory");
     }
-    if (strchr(name, '/') != NULL || access(name, F_OK) == 0)
-        return files_read_all(name, PRESET_LIMIT, text, &size, e);
+    if (strchr(name, '/') != NULL || access(name, F_OK) == 0) {
+        if (files_read_all(name, PRESET_LIMIT, text, &size, e) != 0)
+            return -1;
+        if (strlen(*text) == size)
+            return 0;
+        free(*text);
+        return error_set(e, "%s: not a preset: it holds a NUL byte", name);
+    }
     for (size_t i = 0; preset_name(i) != NULL; i++)
         nearest_try(&nearest, preset_name(i));
-    return error_set(e, "--preset %s: neither a preset (--list-presets) nor a file%s%s", name,
-                     nearest.best[0] != '\0' ? "; did you mean " : "", nearest.best);
+    return error_set(e, "--preset %s: neither a preset (--list-presets) nor a file%s%s%s", name,
+                     nearest.best[0] != '\0' ? "; did you mean " : "", nearest.best,
+                     nearest.best[0] != '\0' ? "?" : "");
 }
 
 static int take_preset(Options *o, const char *name, int depth, Error *e);
@@ -512,16 +532,20 @@ static void forget_rates(Options *o, const char *rule)
         o->optim.hyper = (OptimHyper){0};
 }
 
-/* Takes one line of a preset, which it cuts into words in place. */
+static const char blanks[] = " \t\r";
+
+static void cut_blanks(char *text)
+{
+    for (size_t n = strlen(text); n > 0 && strchr(blanks, text[n - 1]) != NULL; n--)
+        text[n - 1] = '\0';
+}
+
+/* Takes one line of a preset, which it cuts into words in place. A comment may follow a value, unless that is a text. */
 static int take_line(Options *o, char *line, int depth, Error *e)
 {
-    static const char blanks[] = " \t\r";
     bool negated;
-    line[strcspn(line, "#")] = '\0';
-    for (size_t n = strlen(line); n > 0 && strchr(blanks, line[n - 1]) != NULL; n--)
-        line[n - 1] = '\0';
     char *name = line + strspn(line, blanks), *value = name + strcspn(name, blanks);
-    if (*name == '\0')
+    if (*name == '\0' || *name == '#')
         return 0;
     if (*value != '\0')
         *value++ = '\0';
@@ -529,6 +553,9 @@ static int take_line(Options *o, char *line, int depth, Error *e)
     const Option *option = find_option(name, strlen(name), &negated);
     if (option == NULL)
         return unknown_option(name, e);
+    if (option->kind != TEXT)
+        value[strcspn(value, "#")] = '\0';
+    cut_blanks(value);
     if (option->kind == FLAG)
         return error_set(e, "--%s does not belong in a preset", name);
     if (is_switch(option) != (*value == '\0'))
@@ -564,35 +591,20 @@ static int take_preset(Options *o, const char *name, int depth, Error *e)
     return status;
 }
 
-/* The value of an option that the command line gives, or NULL. */
-static const char *asked_value(const char *name, int argc, char *const *argv)
-{
-    const size_t length = strlen(name);
-    const char *value = NULL;
-    for (int i = 1; i < argc; i++) {
-        const char *argument = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";
-        if (strncmp(argument, name, length) != 0)
-            continue;
-        if (argument[length] == '\0' && i + 1 < argc)
-            value = argv[i + 1];
-        else if (argument[length] == '=')
-            value = argument + length + 1;
-    }
-    return value;
-}
-
 int options_parse(Options *o, int argc, char *const *argv, Error *e)
 {
     set_defaults(o);
-    const char *preset = asked_value("preset", argc, argv), *rule = asked_value("optimizer", argc, argv);
-    if (preset != NULL && take_preset(o, preset, 0, e) != 0)
+    if (take_options(o, argc, argv, e) != 0)
+        return -1;
+    if (o->preset == NULL)
+        return 0;
+    const char *preset = o->preset, *rule = options_gave(o, "optimizer") ? o->optim.rule : NULL;
+    set_defaults(o);
+    if (take_preset(o, preset, 0, e) != 0)
         return -1;
     if (rule != NULL)
         forget_rates(o, rule);
-    for (int i = 1; i < argc;)
-        if (take_option(o, argc, argv, &i, e) != 0)
-            return -1;
-    return 0;
+    return take_options(o, argc, argv, e);
 }
 
 bool options_gave(const Options *o, const char *name)

@@ -234,11 +234,31 @@ static int resolve_batch(Plan *p, Error *e)
     return check_growth(p, e);
 }
 
+/* Refuses what the command line asks of a schedule that has no use for it. */
+static int check_schedule(const Options *o, Error *e)
+{
+    static const struct {
+        const char *option;
+        bool in_linear; /* and in cosine */
+    } shapes[] = {{"cooldown", false},        {"cooldown-power", false},     {"final-lr", true},
+                  {"aux-cooldown", false},    {"aux-cooldown-power", false}, {"planned-steps", true},
+                  {"aux-planned-steps", true}};
+    const ScheduleKind kind = o->schedule.kind;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const bool used = kind == SCHEDULE_WSD || (shapes[i].in_linear && kind != SCHEDULE_CONSTANT);
+        if (!used && options_gave(o, shapes[i].option))
+            return error_set(e, "--%s does nothing in --schedule %s", shapes[i].option, schedule_names[kind]);
+    }
+    return 0;
+}
+
 /* The schedule of all but the hidden matrices is theirs but for what its own options say. */
 static int resolve_schedules(Plan *p, Error *e)
 {
     const Options *o = &p->options;
     Schedule *aux = &p->aux_schedule;
+    if (check_schedule(o, e) != 0)
+        return -1;
     *aux = o->schedule;
     if (o->aux_warmup != STEPS_SAME)
         aux->warmup = o->aux_warmup;
@@ -253,6 +273,27 @@ static int resolve_schedules(Plan *p, Error *e)
     if (aux->planned > 0 && aux->planned < aux->steps)
         return error_set(e, "--aux-planned-steps %zu are fewer than --steps %zu", aux->planned, aux->steps);
     return 0;
+}
+
+/* What the steps are too few for, and what a run without training leaves out. */
+static void note_unfinished(const Plan *p, Notes *notes)
+{
+    const Options *o = &p->options;
+    const size_t steps = o->schedule.steps, warmup = o->schedule.warmup, aux = p->aux_schedule.warmup;
+    if (!p->trains && (o->dropout > 0 || o->first_batch > 0))
+        notes_add(notes, "--steps 0 trains nothing: %s is not used", o->dropout > 0 ? "--dropout" : "--first-batch");
+    if (!p->trains || o->list_groups)
+        return;
+    if (warmup >= steps && warmup > 0)
+        notes_add(notes, "all of the %zu steps are warmup (--warmup %zu): the run ends at its highest learning rate",
+                  steps, warmup);
+    if (aux >= steps && aux > 0 && aux != warmup)
+        notes_add(notes, "all of the %zu steps are warmup of all but the hidden matrices (--aux-warmup %zu)", steps,
+                  aux);
+    if (o->first_batch > 0 && o->batch_growth >= steps)
+        notes_add(notes,
+                  "the batch grows over %zu steps (--batch-growth) and the run has %zu: it never reaches %zu tokens",
+                  o->batch_growth, steps, p->tokens_per_step);
 }
 
 static int check_samples(const Plan *p, Error *e)
@@ -347,9 +388,7 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
         return error_set(e, "--target-loss needs validation: --val, and --val-every and --val-tokens above 0");
     if (training && o->train != NULL && o->val == NULL)
         notes_add(notes, "without --val there is no validation loss");
-    if (training && o->schedule.warmup >= o->schedule.steps && o->schedule.warmup > 0)
-        notes_add(notes, "all of the %zu steps are warmup (--warmup %zu): the run ends at its highest learning rate",
-                  o->schedule.steps, o->schedule.warmup);
+    note_unfinished(p, notes);
     return training ? resolve_out(p, e) : 0;
 }
 

@@ -77,5 +77,6 @@ track3 track3-soaph --planned-steps 32 --aux-planned-steps $steps
 track3 track3-klsoaph
 track3 track3-spectral
 curve nanogpt-cpu "$text" 256 12 768 "--aux-lr 0" --warmup 6 # where the judge counts 5
+curve modula-gpt "$text" 256 12 768 "--embed-lr 0 --head-lr 0"
 curve llama-nano "$text" 256 4 256 "--aux-lr 0" --layers 2 --width 48 --heads 4 --kv-heads 2 --warmup 5
 "$python" dev/reference/curves.py draw $out

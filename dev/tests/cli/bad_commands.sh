@@ -50,6 +50,15 @@ adamw                       | 'adamw' is not an option                 | 2
 --head-lr 0.1               | --head-lr;tied                           | 2
 --head-weight-decay 0.1     | --head-weight-decay;tied                 | 2
 --vector-lr nan             | --vector-lr;nan                          | 2
+--schedule constant --cooldown 0.2        | --cooldown;--schedule constant      | 2
+--schedule constant --final-lr 0.2        | --final-lr;--schedule constant      | 2
+--schedule linear --cooldown-power 2      | --cooldown-power;--schedule linear  | 2
+--schedule cosine --aux-cooldown 0.3      | --aux-cooldown;--schedule cosine    | 2
+--norm rmsnorm-no-gain --attention-bias none --mlp-bias off --vector-lr 1 | --vector-lr;neither gains | 2
+--preset record-1-nano --preset nano      | --preset twice                      | 2
+--preset record-l-nano      | did you mean record-1-nano?              | 2
+--head-optimizer muon       | --head-optimizer;tied                    | 2
+--embed-optimizer adan      | 'adan';adamw                             | 2
 --cooldown-power 0          | --cooldown-power;0                       | 2
 --aux-cooldown 2            | --aux-cooldown;2                         | 2
 --planned-steps 1           | --planned-steps 1;--steps 2              | 2

@@ -44,6 +44,9 @@ train --model preset:nano --steps 1|0|from scratch|out
 train --model ./nano --steps 1|2|config.json|err
 train --steps 1|0|nano from scratch|out
 train --steps 2|0|all of the 2 steps are warmup|out
+train --steps 2 --warmup 0 --aux-warmup 9|0|warmup of all but the hidden matrices (--aux-warmup 9)|out
+train --steps 2 --total-batch 64 --first-batch 32 --batch-growth 9|0|--batch-growth;the run has 2|out
+"$gpt" --model "$model" --steps 0 --dropout 0.1 --sample-tokens 5|0|--dropout is not used|out
 shards --train "$work/good.bin" --steps 3|0|without --val there is no validation loss|out
 shards --text "$work/good.bin" --steps 1|1|good.bin;--train|err
 shards --train "$work/beyond.bin" --steps 1|1|300;--vocab|err
@@ -71,6 +74,12 @@ presets() {
     expect 0 train --preset ./mine --out own
     for word in '"lr": "0.25"' '"nesterov": "off"' '"steps": "3"'; do says "$word" own/run.json; done
     rm mine
+    printf '  # a text may hold the sign\nprompt Shelf #1 # of 2 \nsteps 1 # but numbers do not\n' > sign
+    expect 0 train --preset ./sign --out sign-run
+    says '"prompt": "Shelf #1 # of 2"' sign-run/run.json
+    printf 'lr 0.1\0001\nsteps 1\n' > zero
+    expect 2 train --preset ./zero
+    says "./zero: not a preset: it holds a NUL byte" err
     expect 0 resume --out own --steps 4
     says '"lr": "0.25"' own/run.json
     printf 'lr 0.1\nlearning 3\n' > bad

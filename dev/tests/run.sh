@@ -96,7 +96,7 @@ exact.safetensors 2 2 24 31 7 3 activation_function=gelu
 relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
 silu.safetensors 1 2 10 31 5 3 activation_function=silu
 dropout.safetensors 2 3 24 31 13 3 dropout=0.3
-modula.safetensors 3 4 64 31 20 3 dropout=0.2 norm=none residual_scale=0.75
+modula.safetensors 2 4 64 31 20 3 dropout=0.2 norm=none residual_scale=0.75 attention_scale=0.01
 dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_encoding=rotary embedding_norm=on qk_norm=gain
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors

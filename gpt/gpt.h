@@ -358,7 +358,7 @@ size_t gpt_table_largest(const GptTable *table);
 /* The row called `name` (with or without "transformer." before it), or NULL. */
 const Tensor *gpt_table_find(const GptTable *table, const char *name);
 
-/* Draws tensor `index` as its row says; the same for any number of threads. */
+/* Draws tensor `index` as its row says; the same for any number of threads. -1: out of memory. */
 int gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to, Error *e);
 
 /* N of the FLOP formula 6N + 12LCT: parameters of products; an embedding that is only looked up is none. */
@@ -413,7 +413,7 @@ typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
 void gpt_read(const Gpt *gpt, GptArena arena, const Tensor *tensor, float *to);
 void gpt_write(Gpt *gpt, GptArena arena, const Tensor *tensor, const float *from);
 
-/* Draws every parameter as its row says; the same for any number of threads. */
+/* Draws every parameter as its row says; the same for any number of threads. -1: out of memory. */
 int gpt_init(Gpt *gpt, uint64_t seed, Error *e);
 
 /*

@@ -118,9 +118,8 @@ families | train/families.c | s/strcmp(shown(type), "default") != 0/0/
 families | train/families.c | s/size != (double)gpt_head_size(c))$/0)/
 model | gpt/gpt_table.c | s/DRAW_UNIFORM ? sqrt(3)/DRAW_UNIFORM ? 3/
 model | gpt/gpt_table.c | s/rms \* sqrt((double)cols \/ squares)/rms/
-model | gpt/gpt_table.c | s/rows = t->rows \/ t->blocks, cols/rows = t->rows \/ 1, cols/
+model | gpt/gpt_table.c | s/orthogonalise(x + b \* n, rows/orthogonalise(x, rows/
 model | gpt/gpt_table.c | s/t->init.std \* sqrt((double)rows \/ (double)cols)/t->init.std/
-model | gpt/gpt_table.c | s/down = is_tall ? 1 : cols/down = is_tall ? cols : 1/
 model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
 model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
 model | gpt/gpt_init.c | s/8 \* 1.1289/8/

@@ -591,6 +591,23 @@ static int compare_recomputed(Reference *ref, const Comparison *c, Row *row, Err
     return failed;
 }
 
+/* --- Initial values --- */
+
+/* Every twin's are those of gpt_table_draw, bit for bit. */
+static int compare_init(Reference *ref, const Comparison *c, Row *row, Error *e)
+{
+    if (gpt_init(ref->gpt, 1, e) != 0)
+        return -1;
+    for (size_t i = 0; i < ref->table->count; i++) {
+        const Tensor *t = &ref->table->tensors[i];
+        if (gpt_table_draw(ref->table, i, 1, ref->want, e) != 0)
+            return -1;
+        gpt_read(ref->gpt, GPT_PARAMS, t, ref->got);
+        row_record(row, t->name, max_error(ref->got, ref->want, tensor_size(t)), c->bound);
+    }
+    return 0;
+}
+
 /* --- The table of comparisons --- */
 
 static const Comparison comparisons[] = {
@@ -612,6 +629,7 @@ static const Comparison comparisons[] = {
     {"muon, trained (no key bias)", "muon", 1e-3, compare_trained},
     {"gradients, recomputed", NULL, 0, compare_recomputed},
     {"logits, decoded, recomputing", NULL, 1e-5, compare_decode_recomputing},
+    {"initial values", NULL, 0, compare_init},
 };
 
 static const Comparison rounded_comparisons[] = {

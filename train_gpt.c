@@ -267,14 +267,22 @@ static void embedding_backward(const Weights *dw, const float *dout, const int32
     }
 }
 
+/* to (n) += factor from (n) */
+static void add(float *to, float factor, const float *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] += factor * from[i];
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + eps); RMSNorm (Zhang and Sennrich
- * 2019) is the same with 0 for the mean.
+ * 2019) is the same with 0 for the mean. Without a norm, out = x.
  */
 
 typedef struct Norm {
     const float *gain, *bias; /* (C) */
     bool centred;             /* LayerNorm */
+    bool none;
     float eps;
 } Norm;
 
@@ -284,6 +292,7 @@ static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
     return (Norm){.gain = gain != NULL ? gain : g->neutral,
                   .bias = bias != NULL ? bias : g->neutral + c->C,
                   .centred = gpt_is_centred(c),
+                  .none = c->norm == GPT_NORM_NONE,
                   .eps = (float)c->norm_eps};
 }
 
@@ -295,6 +304,10 @@ static void norm_forward(float *out, float *mean, float *rstd, const float *x, N
         const float *xr = x + r * C;
         float *out_r = out + r * C;
         float sum = 0, squares = 0;
+        if (norm.none) {
+            memcpy(out_r, xr, C * sizeof *out_r);
+            continue;
+        }
 #pragma omp simd reduction(+ : sum)
         for (size_t i = 0; i < (norm.centred ? C : 0); i++)
             sum += xr[i];
@@ -327,6 +340,10 @@ static void norm_backward(float *dx, float *dgain, float *dbias, const float *do
             const float m = mean[r], s = rstd[r];
             float *dxr = dx + r * C;
             float sum_d = 0, sum_d_xhat = 0;
+            if (norm.none) {
+                add(dxr, 1, dout_r, C);
+                continue;
+            }
 #pragma omp simd reduction(+ : sum_d, sum_d_xhat)
             for (size_t i = 0; i < C; i++) {
                 const float xhat = (xr[i] - m) * s, d = dout_r[i] * gain[i];
@@ -449,19 +466,14 @@ typedef struct Epilogue {
     size_t ld;
     const float *bias;      /* added */
     const Dropout *dropout; /* its factors multiply */
-    const float *residual;  /* (rows, ..) added */
+    const float *residual;  /* (rows, ..) added, times residual_scale */
+    float residual_scale;
     GptActivation activation;
     float *act; /* (rows,F) activation(out) */
     size_t F;
     const float *fc; /* (rows, ..) input of the activation whose slope multiplies out */
     size_t half;     /* 0: not gated */
 } Epilogue;
-
-static void add(float *to, const float *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        to[i] += from[i];
-}
 
 static void epilogue_forward(void *context, size_t batch, size_t r0, size_t o0, size_t rows, size_t cols)
 {
@@ -470,11 +482,11 @@ static void epilogue_forward(void *context, size_t batch, size_t r0, size_t o0, 
     for (size_t r = r0; r < r0 + rows; r++) {
         float *out = ep->out + r * ep->ld + o0;
         if (ep->bias != NULL)
-            add(out, ep->bias + o0, cols);
+            add(out, 1, ep->bias + o0, cols);
         if (ep->dropout != NULL)
             drop(ep->dropout, r, o0, out, cols);
         if (ep->residual != NULL)
-            add(out, ep->residual + r * ep->ld + o0, cols);
+            add(out, ep->residual_scale, ep->residual + r * ep->ld + o0, cols);
         if (ep->act != NULL && ep->half == 0)
             activation_forward(ep->activation, ep->act + r * ep->F + o0, out, cols);
         else if (ep->act != NULL)
@@ -1017,6 +1029,7 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
     const Activations a = activations_of(g, layer, row);
     const Dropout attproj = dropout_of(g, layer, DROPOUT_ATTPROJ), mlp = dropout_of(g, layer, DROPOUT_MLP);
     const bool drops = g->dropout.p > 0 && !decode;
+    const float residual_scale = (float)g->config.residual_scale;
     float *out = residual_after(g, layer, row);
     norm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.residual, norm_of(g, w.ln1w, w.ln1b), rows, C);
     qkv_forward(g, a.qkv, a.ln1, &w, rows);
@@ -1030,13 +1043,27 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
                                .ld = C,
                                .bias = w.attprojb,
                                .dropout = drops ? &attproj : NULL,
-                               .residual = a.residual});
+                               .residual = a.residual,
+                               .residual_scale = residual_scale});
     norm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.residual_mid, norm_of(g, w.ln2w, w.ln2b), rows, C);
     fc_forward(g, &a, &w, rows);
-    linear_forward(
-        a.act, w.fcprojw, rows, g->config.F, C,
-        &(Epilogue){
-            .out = out, .ld = C, .bias = w.fcprojb, .dropout = drops ? &mlp : NULL, .residual = a.residual_mid});
+    linear_forward(a.act, w.fcprojw, rows, g->config.F, C,
+                   &(Epilogue){.out = out,
+                               .ld = C,
+                               .bias = w.fcprojb,
+                               .dropout = drops ? &mlp : NULL,
+                               .residual = a.residual_mid,
+                               .residual_scale = residual_scale});
+}
+
+/* dresidual, the gradient of what half a layer has made of the stream, becomes the part of it that went past the half. */
+static void scale_dresidual(Gpt *g)
+{
+    const float factor = (float)g->config.residual_scale;
+    const size_t n = factor != 1 ? g->B * g->T * g->config.C : 0;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        g->dresidual[i] *= factor;
 }
 
 /* dresidual, the gradient of the layer's output, becomes that of its input. */
@@ -1055,6 +1082,7 @@ static void block_backward(Gpt *g, size_t layer, bool first)
     linear_backward_input(dnorm, g->dfc, fc_width, w.fcw, R, C, fc_width, true);
     linear_backward_weight(dw.fcw, g->dfc, fc_width, a.ln2, R, C, fc_width, first);
     bias_backward(dw.fcb, g->dfc, fc_width, R, fc_width, first, parts);
+    scale_dresidual(g);
     norm_backward(dres, dw.ln2w, dw.ln2b, dnorm, a.residual_mid, a.ln2_mean, a.ln2_rstd, norm_of(g, w.ln2w, w.ln2b), R,
                   C, first, parts);
 
@@ -1067,6 +1095,7 @@ static void block_backward(Gpt *g, size_t layer, bool first)
     heads_backward(g, g->dqkv, &a, &w, &dw, first);
 
     qkv_backward(g, dnorm, g->dqkv, a.ln1, &w, &dw, R, first);
+    scale_dresidual(g);
     norm_backward(dres, dw.ln1w, dw.ln1b, dnorm, a.residual, a.ln1_mean, a.ln1_rstd, norm_of(g, w.ln1w, w.ln1b), R, C,
                   first, parts);
 }
@@ -1329,10 +1358,12 @@ void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
     memcpy((arena == GPT_PARAMS ? g->params : g->grads) + t->offset, from, tensor_size(t) * sizeof *from);
 }
 
-void gpt_init(Gpt *g, uint64_t seed)
+int gpt_init(Gpt *g, uint64_t seed, Error *e)
 {
-    for (size_t i = 0; i < g->table.count; i++)
-        gpt_table_draw(&g->table, i, seed, g->params + g->table.tensors[i].offset);
+    int status = 0;
+    for (size_t i = 0; i < g->table.count && status == 0; i++)
+        status = gpt_table_draw(&g->table, i, seed, g->params + g->table.tensors[i].offset, e);
+    return status;
 }
 
 const char *gpt_device_name(void) { return NULL; }

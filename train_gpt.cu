@@ -480,19 +480,21 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
 
 /* --------------------------------------------------------------------------------------------------------------
  * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + eps); RMSNorm (Zhang and Sennrich
- * 2019) is the same with 0 for the mean. One warp per row.
+ * 2019) is the same with 0 for the mean. Without a norm, out = x: mean 0 and rstd 1, which have no gradients. One warp per
+ * row.
  */
 
 struct Norm {
     const float *gain, *bias; /* (C) NULL: 1, 0 */
     bool centred;             /* LayerNorm */
+    bool none;
     float eps;
 };
 
 static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
 {
     const GptConfig *c = &g->config;
-    return {gain, bias, gpt_is_centred(c), (float)c->norm_eps};
+    return {gain, bias, gpt_is_centred(c), c->norm == GPT_NORM_NONE, (float)c->norm_eps};
 }
 
 /* x (N) = from (N), or `otherwise` if there is none */
@@ -515,7 +517,7 @@ static unsigned norm_warps(size_t C)
 
 template <int N, bool DROP, class X>
 __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
-                                           DropoutSite site, Norm norm, size_t rows, size_t C)
+                                           float residual_scale, DropoutSite site, Norm norm, size_t rows, size_t C)
 {
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
     float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
@@ -530,7 +532,7 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
             for (int j = 0; j < N && DROP; j++)
                 w[j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
             for (int j = 0; j < N; j++)
-                v[j] += w[j];
+                v[j] = residual_scale * v[j] + w[j];
             store(sum + r * C + i, v);
         }
         for (int j = 0; j < N; j++)
@@ -543,7 +545,7 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
         for (int j = 0; j < N; j++)
             squares += (v[j] - m) * (v[j] - m);
     }
-    const float s = 1.0f / sqrtf(warp_sum(squares) / (float)C + norm.eps);
+    const float s = norm.none ? 1.0f : 1.0f / sqrtf(warp_sum(squares) / (float)C + norm.eps);
     for (size_t i = lane * N; i < C; i += 32 * N) {
         load(v, row + i);
         load_or(w, norm.gain, i, 1);
@@ -558,7 +560,7 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
     }
 }
 
-/* Of x or, given a delta, of sum = x + delta, which is also written; what `site` drops of delta is left out. */
+/* Of x or, given a delta, of sum = residual_scale x + delta, which is also written; what `site` drops of delta is left out. */
 template <class X>
 static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
                          const DropoutSite &site, Norm norm, size_t rows, size_t C)
@@ -569,19 +571,19 @@ static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *
         with_dropout(site, [&](auto DROP) {
             cuda_allow_shared(norm_forward_kernel<N, DROP, X>, shared);
             cuda_launch(norm_forward_kernel<N, DROP, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out,
-                        mean, rstd, sum, x, delta, site, norm, rows, C);
+                        mean, rstd, sum, x, delta, (float)g->config.residual_scale, site, norm, rows, C);
         });
     });
 }
 
 /* What norm_backward reads and writes. */
 template <class X> struct NormBackward {
-    float *dx;     /* (rows,C) accumulated, or overwritten if `first_term` */
+    float *dx;     /* (rows,C) multiplied by `keep`, then accumulated */
     X *rounded;    /* (rows,C) the new dx in X, times the factors of `below`; NULL: not wanted */
     const X *dout; /* (rows,C) */
     const float *x, *mean, *rstd;
     Norm norm;
-    bool first_term;
+    float keep;        /* 0: dx is overwritten */
     DropoutSite below; /* of the branch that ends where dx is */
 };
 
@@ -625,7 +627,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
                     continue;
                 load(d[k][p], l.dout + at);
                 load(xhat[k][p], l.x + at);
-                if (!l.first_term)
+                if (l.keep != 0)
                     load(dx[k][p], l.dx + at);
 #pragma unroll
                 for (int j = 0; j < N; j++)
@@ -660,7 +662,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
                 mean_d_xhat += warp_sums[turn][k][1][w];
             }
             mean_d = l.norm.centred ? mean_d / (float)C : 0.0f;
-            mean_d_xhat /= (float)C;
+            mean_d_xhat = l.norm.none ? 0.0f : mean_d_xhat / (float)C;
 #pragma unroll
             for (int p = 0; p < PACKS; p++) {
                 if (r >= end || column(p) >= C)
@@ -668,6 +670,7 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
 #pragma unroll
                 for (int j = 0; j < N; j++) {
                     const float x = xhat[k][p][j];
+                    dx[k][p][j] *= l.keep;
                     dx[k][p][j] += rstd[k] * (d[k][p][j] * gain[p][j] - mean_d - x * mean_d_xhat);
                     gain_sum[p][j] += d[k][p][j] * x;
                     bias_sum[p][j] += d[k][p][j];
@@ -708,7 +711,7 @@ static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t 
                     g->partial_sums, rows, C);
 }
 
-/* With xhat = (x - mean) rstd and d = dout gain:  dx += rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm has no
+/* With xhat = (x - mean) rstd and d = dout gain:  dx = keep dx + rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm has no
  * mean(d); dgain += sum of dout xhat, dbias += sum of dout, unless NULL.  dx is then the gradient of what the layer below added to the
  * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL: there is none. */
 template <class X>
@@ -1665,6 +1668,7 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     const Weights<X> w = weights_of(g, (X *)g->weights, layer);
     const Activations<X> a = activations_of<X>(g, layer, 0);
     const X *dres = (const X *)g->dresidual_rounded;
+    const float residual_scale = (float)g->config.residual_scale;
     X *narrow = (X *)g->narrow, *wide = (X *)g->wide;
     recompute<X>(g, layer);
 
@@ -1676,7 +1680,7 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     bias_backward(g, dw.fcb, wide, R, fc_width, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
-                      norm_of(g, p.ln2w, p.ln2b), false, dropout_site(g, layer, DROPOUT_ATTPROJ)},
+                      norm_of(g, p.ln2w, p.ln2b), residual_scale, dropout_site(g, layer, DROPOUT_ATTPROJ)},
                      dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
     linear_backward_input<X>(g, narrow, dres, C, w.attprojw, R, C, C, true);
@@ -1688,7 +1692,7 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     qkv_backward(g, narrow, (const X *)wide, (const X *)a.ln1, w, dw, R, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual, a.ln1_mean, a.ln1_rstd,
-                      norm_of(g, p.ln1w, p.ln1b), false, branch_before(g, layer)},
+                      norm_of(g, p.ln1w, p.ln1b), residual_scale, branch_before(g, layer)},
                      dw.ln1w, dw.ln1b, layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL, R, C, first);
 }
 
@@ -1702,7 +1706,7 @@ static void stem_backward(Gpt *g, bool first)
     if (c->embed_norm == GPT_EMBED_NORM_ON)
         norm_backward<float>(g,
                              {g->dresidual, NULL, g->dresidual, g->embedded, g->embedded_mean, g->embedded_rstd,
-                              norm_of(g, p.embedw, p.embedb), true, no_dropout()},
+                              norm_of(g, p.embedw, p.embedb), 0, no_dropout()},
                              dw.embedw, dw.embedb, NULL, R, C, first);
     if (first && c->head != GPT_TIED)
         CUDA_CHECK(cudaMemsetAsync(dw.wte, 0, c->V * C * sizeof *dw.wte, g->stream));
@@ -1724,7 +1728,7 @@ template <class X> static void backward(Gpt *g, float scale, bool first)
     classifier<X>(g, scale, true, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
-                      g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), true, branch_before(g, L)},
+                      g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), 0, branch_before(g, L)},
                      dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
     for (size_t layer = L; layer-- > 0;)
         block_backward<X>(g, layer, first);
@@ -2104,14 +2108,16 @@ void gpt_write(Gpt *g, GptArena arena, const Tensor *t, const float *from)
     g->params_version++;
 }
 
-void gpt_init(Gpt *g, uint64_t seed)
+int gpt_init(Gpt *g, uint64_t seed, Error *e)
 {
     for (size_t i = 0; i < g->table.count; i++) {
         const Tensor *t = &g->table.tensors[i];
         std::vector<float> p(tensor_size(t));
-        gpt_table_draw(&g->table, i, seed, p.data());
+        if (gpt_table_draw(&g->table, i, seed, p.data(), e) != 0)
+            return -1;
         gpt_write(g, GPT_PARAMS, t, p.data());
     }
+    return 0;
 }
 
 const char *gpt_device_name(void)

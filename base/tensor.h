@@ -16,10 +16,16 @@ typedef enum {
     ROLE_COUNT
 } TensorRole;
 
-/* A distribution of initial values: normal, or uniform with the same mean and standard deviation. */
+/*
+ * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation. Made of
+ * normal ones: rows of a root mean square of `std`; or blocks whose singular values are all std sqrt(fan-out / fan-in), so
+ * that none makes a vector's root mean square more than `std` times as large.
+ */
+typedef enum { DRAW_NORMAL, DRAW_UNIFORM, DRAW_EQUAL_ROWS, DRAW_ORTHOGONAL } TensorDraw;
+
 typedef struct TensorInit {
     double mean, std;
-    bool uniform;
+    TensorDraw draw;
 } TensorInit;
 
 /*

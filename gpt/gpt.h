@@ -35,12 +35,14 @@ extern "C" {
     A(GPT_ROTARY_HALF,  "rotary-half") \
     A(GPT_NO_POSITIONS, "none")
 
-/* LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019); without gain RMSNorm has no parameters. */
+/* LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019); without gain RMSNorm has no parameters. none: layers and the
+ * head read the residual stream as it is. */
 #define GPT_NORMS(A) \
     A(GPT_LAYERNORM,         "layernorm") \
     A(GPT_LAYERNORM_NO_BIAS, "layernorm-no-bias") \
     A(GPT_RMSNORM,           "rmsnorm") \
-    A(GPT_RMSNORM_NO_GAIN,   "rmsnorm-no-gain")
+    A(GPT_RMSNORM_NO_GAIN,   "rmsnorm-no-gain") \
+    A(GPT_NORM_NONE,         "none")
 
 #define GPT_EMBED_NORMS(A) \
     A(GPT_EMBED_NORM_OFF, "off") \
@@ -92,7 +94,8 @@ extern "C" {
     A(GPT_INIT_TRACK3,    "track3") \
     A(GPT_INIT_TRACK3_P,  "track3-p") \
     A(GPT_INIT_TRACK3_H,  "track3-h") \
-    A(GPT_INIT_TRACK3_HG, "track3-hg")
+    A(GPT_INIT_TRACK3_HG, "track3-hg") \
+    A(GPT_INIT_MODULA,    "modula")
 /* clang-format on */
 
 #define GPT_CONSTANT(constant, ...) constant,
@@ -128,6 +131,7 @@ typedef enum { GPT_INITS(GPT_CONSTANT) GPT_INIT_COUNT } GptInit;
     CHOICE( norm,            "norm",            "norm",                GptNorm, "of the residual stream, where a layer reads it") \
     NUMBER( norm_eps,        "norm-eps",        "layer_norm_epsilon",  1e-12, 1, "added to what norms divide by, under the root [1e-5]") \
     CHOICE( embed_norm,      "embed-norm",      "embedding_norm",      GptEmbedNorm, "norm of the embedding") \
+    NUMBER( residual_scale,  "residual-scale",  "residual_scale",      1e-6, 1, "factor of the residual stream, each time that a layer adds to it [1]") \
     SIZE(   KVH,             "kv-heads",        "num_key_value_heads", 0, 1 << 20, "heads of keys and values; each serves as many of --heads [--heads]") \
     CHOICE( qk_norm,         "qk-norm",         "qk_norm",             GptQkNorm, "RMSNorm of each head's queries and keys, without or with gain") \
     NUMBER( attention_scale, "attention-scale", "attention_scale",     1e-6, 1e6, "factor of the scores [1/sqrt(channels of a head)]") \
@@ -206,8 +210,8 @@ static inline size_t gpt_key_width(const GptConfig *c) { return c->KVH * gpt_hea
 static inline size_t gpt_qkv_width(const GptConfig *c) { return c->C + 2 * gpt_key_width(c); }
 static inline size_t gpt_fc_width(const GptConfig *c) { return (gpt_is_gated(c) ? 2 : 1) * c->F; }
 
-/* Whether queries and keys are rotated; whether norms subtract the mean; whether attention reads anything but what its
- * products give. */
+/* Whether queries and keys are rotated; whether norms subtract the mean; whether anything is normalised; whether attention
+ * reads anything but what its products give. */
 static inline bool gpt_is_rotary(const GptConfig *c)
 {
     return c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF;
@@ -215,6 +219,10 @@ static inline bool gpt_is_rotary(const GptConfig *c)
 static inline bool gpt_is_centred(const GptConfig *c)
 {
     return c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS;
+}
+static inline bool gpt_normalises(const GptConfig *c)
+{
+    return c->norm != GPT_NORM_NONE || c->qk_norm != GPT_QK_NORM_OFF;
 }
 static inline bool gpt_changes_qkv(const GptConfig *c)
 {
@@ -266,7 +274,7 @@ static inline bool gpt_changes_qkv(const GptConfig *c)
 #define GPT_IF_one_qkv (c->KVH == c->NH)
 #define GPT_IF_two_qkv (c->KVH != c->NH)
 #define GPT_IF_head (c->head != GPT_TIED)
-#define GPT_IF_gain (c->norm != GPT_RMSNORM_NO_GAIN)
+#define GPT_IF_gain (c->norm != GPT_RMSNORM_NO_GAIN && c->norm != GPT_NORM_NONE)
 #define GPT_IF_norm_bias (c->norm == GPT_LAYERNORM)
 #define GPT_IF_embed_gain (c->embed_norm == GPT_EMBED_NORM_ON && GPT_IF_gain)
 #define GPT_IF_embed_bias (c->embed_norm == GPT_EMBED_NORM_ON && GPT_IF_norm_bias)
@@ -350,8 +358,8 @@ size_t gpt_table_largest(const GptTable *table);
 /* The row called `name` (with or without "transformer." before it), or NULL. */
 const Tensor *gpt_table_find(const GptTable *table, const char *name);
 
-/* Draws tensor `index` as its row says; the same for any number of threads. */
-void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to);
+/* Draws tensor `index` as its row says; the same for any number of threads. -1: out of memory. */
+int gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to, Error *e);
 
 /* N of the FLOP formula 6N + 12LCT: parameters of products; an embedding that is only looked up is none. */
 size_t gpt_flop_parameters(const GptConfig *config);
@@ -405,8 +413,8 @@ typedef enum { GPT_PARAMS, GPT_GRADS } GptArena;
 void gpt_read(const Gpt *gpt, GptArena arena, const Tensor *tensor, float *to);
 void gpt_write(Gpt *gpt, GptArena arena, const Tensor *tensor, const float *from);
 
-/* Draws every parameter as its row says; the same for any number of threads. */
-void gpt_init(Gpt *gpt, uint64_t seed);
+/* Draws every parameter as its row says; the same for any number of threads. -1: out of memory. */
+int gpt_init(Gpt *gpt, uint64_t seed, Error *e);
 
 /*
  * Dropout in gpt_forward and gpt_backward from now on, of the embedding, of attention's probabilities and of what layers

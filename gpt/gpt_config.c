@@ -132,6 +132,10 @@ int gpt_config_check(const GptConfig *c, Error *e)
             positions, turned, c->C, c->NH, gpt_head_size(c));
     if (!rotary && c->rotary_base != 0)
         return error_set(e, "--rotary-base contradicts --positions %s: nothing is rotated", positions);
+    if (c->norm == GPT_NORM_NONE && c->embed_norm == GPT_EMBED_NORM_ON)
+        return error_set(e, "--embed-norm on contradicts --norm none: there is no norm for the embedding");
+    if (!gpt_normalises(c) && c->norm_eps != 0)
+        return error_set(e, "--norm-eps contradicts --norm none and --qk-norm off: nothing is normalised");
     if (c->softcap == GPT_SOFTCAP_NONE && c->softcap_limit != 0)
         return error_set(e, "--softcap-limit contradicts --softcap none: say tanh or sqrt");
     return 0;
@@ -144,8 +148,10 @@ GptConfig gpt_resolve(const GptConfig *config)
         c.KVH = c.NH;
     if (c.F == 0)
         c.F = gpt_is_gated(&c) ? (8 * c.C + 23) / 24 * 8 : 4 * c.C;
-    if (c.norm_eps == 0)
+    if (gpt_normalises(&c) && c.norm_eps == 0)
         c.norm_eps = 1e-5;
+    if (c.residual_scale == 0)
+        c.residual_scale = 1;
     if (c.attention_scale == 0)
         c.attention_scale = (double)(1.0f / sqrtf((float)gpt_head_size(&c))); /* in fp32, as both twins compute */
     if (c.value_scale == 0)

@@ -8,7 +8,7 @@
  * (the Gaussian one), p (PyTorch's), h and hg (for rules that keep a matrix's norm).
  */
 typedef struct Scheme {
-    bool uniform;
+    TensorDraw draw;
     double std, embedding, attproj, fc, fcproj, head; /* embedding: its own standard deviation; 0: as a matrix's */
     bool biases; /* of queries, keys, values and the MLP's first matrix: as its weights; otherwise 0 */
 } Scheme;
@@ -17,12 +17,12 @@ typedef struct Scheme {
 #define TRACK3 0.57445626465380284  /* sqrt(0.33) */
 
 static const Scheme schemes[GPT_INIT_COUNT] = {
-    [GPT_INIT_RECORD_2] = {true, PYTORCH, 0, 1, 1, 1, 1, false},
-    [GPT_INIT_RECORD_5] = {true, PYTORCH, 0, 0, 1, 0, 1, false},
-    [GPT_INIT_TRACK3] = {false, TRACK3, 1, 0, 1, 0, 0, false},
-    [GPT_INIT_TRACK3_P] = {true, PYTORCH, 1, 0, 1, 0, 0, true},
-    [GPT_INIT_TRACK3_H] = {true, PYTORCH, 1, 1.25, 1.5, 3, 0, true},
-    [GPT_INIT_TRACK3_HG] = {false, TRACK3, 1, 1.25, 1.5, 3, 1, false},
+    [GPT_INIT_RECORD_2] = {DRAW_UNIFORM, PYTORCH, 0, 1, 1, 1, 1, false},
+    [GPT_INIT_RECORD_5] = {DRAW_UNIFORM, PYTORCH, 0, 0, 1, 0, 1, false},
+    [GPT_INIT_TRACK3] = {DRAW_NORMAL, TRACK3, 1, 0, 1, 0, 0, false},
+    [GPT_INIT_TRACK3_P] = {DRAW_UNIFORM, PYTORCH, 1, 0, 1, 0, 0, true},
+    [GPT_INIT_TRACK3_H] = {DRAW_UNIFORM, PYTORCH, 1, 1.25, 1.5, 3, 0, true},
+    [GPT_INIT_TRACK3_HG] = {DRAW_NORMAL, TRACK3, 1, 1.25, 1.5, 3, 1, false},
 };
 
 /* N(0, 0.02^2), as most Hugging Face models; of gpt2 the projections added to the residual stream are smaller (Radford et
@@ -31,6 +31,31 @@ static TensorInit small_normal(const GptConfig *c, GptParameter k)
 {
     const bool residual = c->init == GPT_INIT_GPT2 && (k == GPT_attprojw || k == GPT_fcprojw);
     return (TensorInit){.std = residual ? 0.02 / sqrt(2.0 * (double)c->L) : 0.02};
+}
+
+/*
+ * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean squares.
+ * What it multiplies activations by is folded into the matrices: 1/3 after attention, 1/8 after each half of a layer, 1/1.1289
+ * after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/32 is 9/32 here; with the
+ * 1/8 goes a residual_scale of 7/8.
+ */
+static TensorInit modula(GptParameter k)
+{
+    switch (k) {
+    case GPT_wte:
+    case GPT_wpe:
+        return (TensorInit){.std = 1, .draw = DRAW_EQUAL_ROWS};
+    case GPT_qkvw:
+    case GPT_qw:
+    case GPT_kvw:
+        return (TensorInit){.std = 1.0 / 3, .draw = DRAW_ORTHOGONAL};
+    case GPT_attprojw:
+        return (TensorInit){.std = 1.0 / 8, .draw = DRAW_ORTHOGONAL};
+    case GPT_fcprojw:
+        return (TensorInit){.std = 1 / (8 * 1.1289), .draw = DRAW_ORTHOGONAL};
+    default:
+        return (TensorInit){.std = 1, .draw = DRAW_ORTHOGONAL};
+    }
 }
 
 TensorInit gpt_init_of(const GptConfig *c, GptParameter k)
@@ -46,22 +71,24 @@ TensorInit gpt_init_of(const GptConfig *c, GptParameter k)
     if (roles[k] == ROLE_GAIN)
         return (TensorInit){.mean = 1};
     if (roles[k] == ROLE_BIAS)
-        return (TensorInit){.std = s->biases && drawn ? usual : 0, .uniform = s->uniform};
+        return (TensorInit){.std = s->biases && drawn ? usual : 0, .draw = s->draw};
     if (c->init == GPT_INIT_GPT2 || c->init == GPT_INIT_NORMAL)
         return small_normal(c, k);
+    if (c->init == GPT_INIT_MODULA)
+        return modula(k);
     switch (k) {
     case GPT_wte:
     case GPT_wpe:
-        return (TensorInit){.std = s->embedding > 0 ? s->embedding : usual, .uniform = s->uniform && s->embedding == 0};
+        return s->embedding > 0 ? (TensorInit){.std = s->embedding} : (TensorInit){.std = usual, .draw = s->draw};
     case GPT_attprojw:
-        return (TensorInit){.std = s->attproj * usual, .uniform = s->uniform};
+        return (TensorInit){.std = s->attproj * usual, .draw = s->draw};
     case GPT_fcw:
-        return (TensorInit){.std = s->fc * usual, .uniform = s->uniform};
+        return (TensorInit){.std = s->fc * usual, .draw = s->draw};
     case GPT_fcprojw:
-        return (TensorInit){.std = s->fcproj * s->std / sqrt((double)c->F), .uniform = s->uniform};
+        return (TensorInit){.std = s->fcproj * s->std / sqrt((double)c->F), .draw = s->draw};
     case GPT_headw:
-        return (TensorInit){.std = s->head * usual, .uniform = s->uniform};
+        return (TensorInit){.std = s->head * usual, .draw = s->draw};
     default:
-        return (TensorInit){.std = usual, .uniform = s->uniform};
+        return (TensorInit){.std = usual, .draw = s->draw};
     }
 }

@@ -1,5 +1,6 @@
 #include "gpt/gpt.h"
 
+#include "base/qr.h"
 #include "base/random.h"
 
 #include <math.h>
@@ -101,11 +102,56 @@ const Tensor *gpt_table_find(const GptTable *table, const char *name)
 
 static double draw(Random *random, const TensorInit *init)
 {
-    const double x = init->uniform ? sqrt(3) * (2 * random_uniform(random) - 1) : random_normal(random);
+    const double x = init->draw == DRAW_UNIFORM ? sqrt(3) * (2 * random_uniform(random) - 1) : random_normal(random);
     return init->mean + init->std * x;
 }
 
-void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to)
+/* Rows of x (rows,cols) become as long as ones of the given root mean square. */
+static void equalise_rows(float *x, size_t rows, size_t cols, double rms)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        float *row = x + r * cols;
+        double squares = 0;
+        for (size_t i = 0; i < cols; i++)
+            squares += (double)row[i] * (double)row[i];
+        const double factor = rms * sqrt((double)cols / squares);
+        for (size_t i = 0; i < cols; i++)
+            row[i] = (float)(factor * (double)row[i]);
+    }
+}
+
+/* x (rows,cols) becomes scale Q, of Q R = x or, if x is wide, Q R = x^T transposed; q has rows cols doubles, then qr's. */
+static void orthogonalise(float *x, size_t rows, size_t cols, double scale, double *q)
+{
+    const bool is_tall = rows > cols;
+    const size_t longer = is_tall ? rows : cols, shorter = is_tall ? cols : rows;
+    const size_t down = is_tall ? 1 : cols, right = is_tall ? rows : 1; /* strides of q, whose columns are `longer` */
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            q[r * down + c * right] = (double)x[r * cols + c];
+    qr(q, longer, shorter, q + rows * cols);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            x[r * cols + c] = (float)(scale * q[r * down + c * right]);
+}
+
+static int orthogonalise_blocks(const Tensor *t, float *x, Error *e)
+{
+    const size_t rows = t->rows / t->blocks, cols = t->cols, n = rows * cols;
+    const size_t longer = rows > cols ? rows : cols, doubles = n + qr_work(longer, n / longer);
+    const double scale = t->init.std * sqrt((double)rows / (double)cols);
+    double *q = malloc(t->blocks * doubles * sizeof *q);
+    if (q == NULL)
+        return error_set(e, "out of memory for the initial values of %s", t->name);
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < t->blocks; b++)
+        orthogonalise(x + b * n, rows, cols, scale, q + b * doubles);
+    free(q);
+    return 0;
+}
+
+int gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to, Error *e)
 {
     enum { PIECE = 1 << 16 }; /* elements drawn from one random stream */
     const Tensor *t = &table->tensors[index];
@@ -117,6 +163,9 @@ void gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *t
         for (size_t i = begin; i < end; i++)
             to[i] = (float)draw(&random, &t->init);
     }
+    if (t->init.draw == DRAW_EQUAL_ROWS)
+        equalise_rows(to, t->rows, t->cols, t->init.std);
+    return t->init.draw == DRAW_ORTHOGONAL ? orthogonalise_blocks(t, to, e) : 0;
 }
 
 size_t gpt_rotary_size(const GptConfig *c, size_t T) { return gpt_is_rotary(c) ? T * gpt_head_size(c) : 0; }

@@ -29,8 +29,7 @@ static int make_model(Run *r, Error *e)
         return error_set(e, "out of memory for a batch of %zu x %zu tokens", B, T);
     if (p->weights != NULL)
         return checkpoint_read_model(p->weights, r->gpt, e);
-    gpt_init(r->gpt, p->options.seed);
-    return 0;
+    return gpt_init(r->gpt, p->options.seed, e);
 }
 
 /* Refuses a state that counts other steps than the plan's, and one with nothing left to do. */

@@ -199,9 +199,9 @@ static Trainer make_trainer(const Config *config, const char *optimizer)
     for (size_t i = 0; i < TEXT; i++)
         text[i] = (unsigned char)random_below(&random, 256);
     const LoaderConfig order = {.T = T, .seed = 1, .rank = 0, .world = 1};
-    if (gpt_create(&config->gpt, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &t.gpt, &e) != 0)
+    if (gpt_create(&config->gpt, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &t.gpt, &e) != 0 ||
+        gpt_init(t.gpt, 1, &e) != 0)
         fail(&e);
-    gpt_init(t.gpt, 1);
     const GptTable *table = gpt_table(t.gpt);
     const Arenas arenas = gpt_arenas(t.gpt);
     if (optim_create(&optim, table->tensors, table->count, &arenas, &t.optim, &e) != 0 ||

@@ -79,11 +79,11 @@ static Gpt *make_model(size_t size, size_t model)
     c.L = sizes[size].sizes.L;
     c.NH = sizes[size].sizes.NH;
     c.C = sizes[size].sizes.C;
-    if (gpt_create(&c, &(GptSetup){.B = sizes[size].B, .T = c.T, .mode = GPT_TRAINING}, &gpt, &e) != 0) {
+    if (gpt_create(&c, &(GptSetup){.B = sizes[size].B, .T = c.T, .mode = GPT_TRAINING}, &gpt, &e) != 0 ||
+        gpt_init(gpt, 1, &e) != 0) {
         fprintf(stderr, "bench_models: %s\n", e.text);
         exit(1);
     }
-    gpt_init(gpt, 1);
     return gpt;
 }
 

@@ -35,9 +35,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     config.L = config.NH = 1;
     config.C = config.T = 4;
     config.V = 5;
-    if (mkdtemp(run) == NULL || gpt_create(&config, &setup, &gpt, &e) != 0)
+    if (mkdtemp(run) == NULL || gpt_create(&config, &setup, &gpt, &e) != 0 || gpt_init(gpt, 1, &e) != 0)
         abort();
-    gpt_init(gpt, 1);
     const Arenas arenas = gpt_arenas(gpt);
     if (optim_create(&adamw, gpt_table(gpt)->tensors, gpt_table(gpt)->count, &arenas, &optim, &e) != 0)
         abort();

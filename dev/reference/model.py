@@ -41,9 +41,12 @@ FIELDS = (
     ("positions", "position_encoding", same("learned", "rotary", "rotary-half", "none"),
      "how tokens know their position"),
     ("rotary-base", "rope_theta", float, "base of rotary positions' wavelengths; 0: 10000, or 1024 of rotary-half"),
-    ("norm", "norm", same("layernorm", "layernorm-no-bias", "rmsnorm", "rmsnorm-no-gain"), "of the residual stream"),
+    ("norm", "norm", same("layernorm", "layernorm-no-bias", "rmsnorm", "rmsnorm-no-gain", "none"),
+     "of the residual stream"),
     ("norm-eps", "layer_norm_epsilon", float, "added to what norms divide by, under the root; 0: 1e-5"),
     ("embed-norm", "embedding_norm", same("off", "on"), "norm of the embedding"),
+    ("residual-scale", "residual_scale", float,
+     "factor of the residual stream, each time that a layer adds to it; 0: 1"),
     ("kv-heads", "num_key_value_heads", int, "heads of keys and values; 0: as many as heads"),
     ("qk-norm", "qk_norm", same("off", "on", "gain"), "RMSNorm of each head's queries and keys, without or with gain"),
     ("attention-scale", "attention_scale", float, "factor of the scores; 0: 1/sqrt(channels of a head)"),
@@ -57,7 +60,8 @@ FIELDS = (
      "the classifier: the token embedding or a matrix of its own"),
     ("softcap", "logit_softcap", same("none", "tanh", "sqrt"), "how logits are kept within their limit"),
     ("softcap-limit", "logit_softcap_limit", float, "bound of the logits; 0: 15"),
-    ("init", "initialization", same("gpt2", "normal", "record-2", "record-5", "track3", "track3-p", "track3-h", "track3-hg"),
+    ("init", "initialization",
+     same("gpt2", "normal", "record-2", "record-5", "track3", "track3-p", "track3-h", "track3-hg", "modula"),
      "what parameters are drawn from; a reference's are drawn otherwise"),
 )
 ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish": "silu"}
@@ -71,6 +75,10 @@ def is_rotary(c):
     return c["position_encoding"] in ("rotary", "rotary-half")
 
 
+def normalises(c):
+    return c["norm"] != "none" or c["qk_norm"] != "off"
+
+
 def is_gated(c):
     return c["activation_function"] == "swiglu"
 
@@ -80,7 +88,8 @@ def defaults(c):
     width = c["n_embd"]
     return {"num_key_value_heads": c["n_head"],
             "n_inner": -(-8 * width // 24) * 8 if is_gated(c) else 4 * width,
-            "layer_norm_epsilon": 1e-5,
+            "layer_norm_epsilon": 1e-5 if normalises(c) else 0.0,
+            "residual_scale": 1.0,
             "attention_scale": 1 / math.sqrt(head_size(c)),
             "value_scale": 1.0,
             "rope_theta": {"rotary": 10000.0, "rotary-half": 1024.0}.get(c["position_encoding"], 0.0),
@@ -98,6 +107,10 @@ def check(c):
         raise ValueError(f"{c['position_encoding']} positions need heads of a multiple of {multiple} channels")
     if c["rope_theta"] and not is_rotary(c):
         raise ValueError("a rotary base, but nothing is rotated")
+    if c["embedding_norm"] == "on" and c["norm"] == "none":
+        raise ValueError("a norm of the embedding, but no norm")
+    if c["layer_norm_epsilon"] and not normalises(c):
+        raise ValueError("an epsilon of norms, but nothing is normalised")
     if c["logit_softcap_limit"] and c["logit_softcap"] == "none":
         raise ValueError("a limit of the logits, but no softcap")
 
@@ -158,6 +171,8 @@ class RmsNorm(nn.Module):
 
 def make_norm(c):
     width, eps = c["n_embd"], c["layer_norm_epsilon"]
+    if c["norm"] == "none":
+        return nn.Identity()
     if c["norm"].startswith("layernorm"):
         return nn.LayerNorm(width, eps=eps, bias=c["norm"] == "layernorm")
     return RmsNorm(width, eps, gain=c["norm"] == "rmsnorm")
@@ -258,10 +273,11 @@ class Block(nn.Module):
         self.attn = Attention(c)
         self.ln_2 = make_norm(c)
         self.mlp = Mlp(c)
+        self.residual_scale = c["residual_scale"]
 
     def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
+        x = self.residual_scale * x + self.attn(self.ln_1(x))
+        return self.residual_scale * x + self.mlp(self.ln_2(x))
 
 
 def softcap(z, form, limit):

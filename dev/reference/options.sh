@@ -27,8 +27,10 @@ done <<'OPTIONS'
 --norm layernorm-no-bias
 --norm rmsnorm
 --norm rmsnorm-no-gain
+--norm none
 --norm-eps 0.1
 --embed-norm on
+--residual-scale 0.7
 --kv-heads 1
 --kv-heads 2
 --qk-norm on
@@ -51,5 +53,7 @@ done <<'OPTIONS'
 --positions rotary-half --qk-norm on --attention-scale 0.12
 --head untied-bias --softcap sqrt
 --norm rmsnorm --attention-bias none --mlp-bias off --embed-norm on
+--norm none --residual-scale 0.875
+--norm none --residual-scale 0.875 --positions rotary --attention-scale 0.2 --attention-bias none --mlp-bias off --head untied
 OPTIONS
 exit $status

@@ -47,6 +47,9 @@ The files that the tests use, without "python dev/reference/reference.py dev/tes
     odd --norm layernorm-no-bias --norm-eps 1e-3 --positions none --qk-norm gain --attention-bias qkv \
         --mlp-bias off --head untied --softcap tanh --softcap-limit 4 \
         --layers 2 --heads 3 --kv-heads 1 --width 15 --mlp-width 23 --vocab 23 --seq-len 7 --batch 2 --steps 0 --bf16
+    modula --norm none --residual-scale .875 --positions rotary --attention-scale .3 --attention-bias none \
+        --mlp-bias off --head untied --init modula \
+        --layers 2 --heads 1 --width 8 --mlp-width 16 --vocab 11 --seq-len 9 --batch 2 --steps 0 --bf16
     steps, with the first line of llama, --heads 4 --kv-heads 2 --width 8 --vocab 29 --seq-len 9 --batch 2 --steps 4
 """
 

@@ -17,6 +17,8 @@ modern="--norm rmsnorm-no-gain --positions rotary --rotary-base 500 --qk-norm on
     --attention-bias none --mlp-bias off --value-scale .6"
 odd="--norm layernorm-no-bias --norm-eps 1e-3 --positions none --qk-norm gain --attention-bias qkv \
     --mlp-bias off --head untied --softcap tanh --softcap-limit 4"
+modula="--norm none --residual-scale .875 --positions rotary --attention-scale .3 --attention-bias none --mlp-bias off \
+    --head untied --init modula"
 
 # The committed ones
 small="--batch 2 --steps 0 --bf16"
@@ -31,6 +33,7 @@ make_reference $out/modern.safetensors $modern --layers 1 --heads 2 --width 16 -
     $small --ignore
 make_reference $out/odd.safetensors $odd --layers 2 --heads 3 --kv-heads 1 --width 15 --mlp-width 23 --vocab 23 \
     --seq-len 7 $small
+make_reference $out/modula.safetensors $modula --layers 2 --heads 1 --width 8 --mlp-width 16 --vocab 11 --seq-len 9 $small
 make_reference $out/steps.safetensors $llama --heads 4 --kv-heads 2 --width 8 --vocab 29 --seq-len 9 --batch 2 --steps 4
 
 # Larger ones
@@ -42,6 +45,7 @@ make_reference $out/long_llama.safetensors $llama --heads 6 --kv-heads 2 --width
 make_reference $out/long_track3.safetensors $track3 --heads 3 --width 48 --vocab 301 --seq-len 150 --batch 2 --ignore
 make_reference $out/long_modern.safetensors $modern --heads 5 --width 80 --vocab 97 --seq-len 70
 make_reference $out/long_odd.safetensors $odd --heads 9 --kv-heads 3 --width 63 --mlp-width 101 --seq-len 65
+make_reference $out/long_modula.safetensors $modula --layers 4 --heads 4 --width 64 --vocab 97 --seq-len 70
 
 # In bf16: heads of a multiple of 8 channels, which the GPU's attention wants
 bf16="--steps 0 --bf16"
@@ -53,13 +57,14 @@ done
 make_reference $out/bf16_llama.safetensors $llama --heads 4 --kv-heads 2 --width 64 --vocab 97 --seq-len 70 $bf16
 make_reference $out/bf16_track3.safetensors $track3 --heads 3 --width 72 --vocab 97 --seq-len 70 $bf16
 make_reference $out/bf16_modern.safetensors $modern --heads 2 --width 128 --vocab 97 --seq-len 70 $bf16
+make_reference $out/bf16_modula.safetensors $modula --layers 4 --heads 4 --width 64 --vocab 97 --seq-len 70 $bf16
 make_reference $out/bf16_gain.safetensors $odd --heads 6 --kv-heads 2 --width 96 --vocab 97 --seq-len 70 $bf16
 
 ./test_gpt_cpu $out/*.safetensors || exit 1
 if [ -x build/emulated/test_gpt_cuda ]; then
     build/emulated/test_gpt_cuda --dtype bf16 $out/bf16*.safetensors || exit 1
 fi
-for file in tiny bf16 gelu relu2 silu llama track3 modern odd steps; do
+for file in tiny bf16 gelu relu2 silu llama track3 modern odd modula steps; do
     cp $out/$file.safetensors dev/tests/reference_$file.safetensors
     echo "dev/tests/reference_$file.safetensors is rebuilt"
 done

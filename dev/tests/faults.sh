@@ -13,7 +13,7 @@ cd "$tree" || exit 1
 export OMP_NUM_THREADS=1 CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=1
 passed=0 failed=0
 models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
-    dev/tests/reference_modern.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
+    dev/tests/reference_modern.safetensors dev/tests/reference_modula.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
 # Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
 # CUDA twin on the CPU against references, or its optimizers against the judges.
@@ -116,7 +116,15 @@ families | train/families.c | s/same = strcmp(want, got) == 0/same = true/
 families | train/families.c | s/part->offset += at;//
 families | train/families.c | s/strcmp(shown(type), "default") != 0/0/
 families | train/families.c | s/size != (double)gpt_head_size(c))$/0)/
-model | gpt/gpt_table.c | s/uniform ? sqrt(3)/uniform ? 3/
+model | gpt/gpt_table.c | s/DRAW_UNIFORM ? sqrt(3)/DRAW_UNIFORM ? 3/
+model | gpt/gpt_table.c | s/rms \* sqrt((double)cols \/ squares)/rms/
+model | gpt/gpt_table.c | s/orthogonalise(x + b \* n, rows/orthogonalise(x, rows/
+model | gpt/gpt_table.c | s/t->init.std \* sqrt((double)rows \/ (double)cols)/t->init.std/
+model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
+model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
+model | gpt/gpt_init.c | s/8 \* 1.1289/8/
+model | gpt/gpt_config.c | s/c->norm == GPT_NORM_NONE \&\& c->embed_norm/0 \&\& c->embed_norm/
+families | gpt/gpt_config.c | s/if (gpt_normalises(\&c) \&\& c.norm_eps == 0)/if (c.norm_eps == 0)/
 model | gpt/gpt_init.c | s/s->fcproj \* s->std \/ sqrt((double)c->F)/s->fcproj * usual/
 gradients | train_gpt.c | s/x < 0.0f ? 0.0f : 2.0f \* x/2.0f * x/
 gradients | train_gpt.c | s/s \* (1.0f + x \* (1.0f - s))/s * (1.0f + x)/
@@ -128,9 +136,15 @@ gpt | train_gpt.c | s/function##_slope(fc\[i\])/function##_slope(0.99f * fc[i])/
 gpt | train_gpt.c | s/product(rows, C, OC, 1, stored/product(rows, C, OC, 1.01f, stored/
 gpt | train_gpt.c | s/product(OC, C, rows, 1, /product(OC, C, rows, 1.01f, /
 gpt | train_gpt.c | s/sum\[i\] += dout\[r \* ld + i\]/sum[i] = dout[r * ld + i]/
-gpt | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias + o0, cols - 1)/
-gradients | train_gpt.c | s/add(out, ep->bias + o0, cols)/add(out, ep->bias, cols)/
-gpt | train_gpt.c | s/add(out, ep->residual + r \* ep->ld + o0, cols)/(void)0/
+gpt | train_gpt.c | s/add(out, 1, ep->bias + o0, cols)/add(out, 1, ep->bias + o0, cols - 1)/
+gradients | train_gpt.c | s/add(out, 1, ep->bias + o0, cols)/add(out, 1, ep->bias, cols)/
+gpt | train_gpt.c | s/add(out, ep->residual_scale, ep->residual + r \* ep->ld + o0, cols)/(void)0/
+gpt | train_gpt.c | s/add(out, ep->residual_scale, /add(out, 1, /
+gpt | train_gpt.c | s/\.residual = a\.residual_mid,/.residual = a.residual,/
+gpt | train_gpt.c | s/const float factor = (float)g->config.residual_scale/const float factor = 1/
+gradients | train_gpt.c | s/memcpy(out_r, xr, C \* sizeof \*out_r)/memcpy(out_r, xr, (C - 1) * sizeof *out_r)/
+gradients | train_gpt.c | s/add(dxr, 1, dout_r, C)/add(dxr, 2, dout_r, C)/
+gradients | train_gpt.c | s/g->dresidual\[i\] \*= factor;/g->dresidual[i] += factor;/
 gpt | train_gpt.c | s/dxr\[i\] += s \* (d/dxr[i] = s * (d/
 gpt | train_gpt.c | s/.scale = (float)c->attention_scale/.scale = 1.01f * (float)c->attention_scale/
 gpt | train_gpt.c | s/visible = query + i + 1/visible = keys/
@@ -270,7 +284,12 @@ emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
 emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
-emulated | train_gpt.cu | s/if (!l.first_term)/if (l.rounded == NULL || !l.first_term)/
+emulated | train_gpt.cu | s/if (l.keep != 0)/if (l.rounded == NULL || l.keep != 0)/
+emulated | train_gpt.cu | s/v\[j\] = residual_scale \* v\[j\] + w\[j\]/v[j] += w[j]/
+emulated | train_gpt.cu | s/dx\[k\]\[p\]\[j\] \*= l.keep;//
+emulated | train_gpt.cu | s/const float s = norm.none ? 1.0f : /const float s = /
+emulated | train_gpt.cu | s/l.norm.none ? 0.0f : mean_d_xhat/mean_d_xhat/
+emulated | train_gpt.cu | s/gpt_table_draw(\&g->table, i, seed,/gpt_table_draw(\&g->table, i, seed + 1,/
 emulated | train_gpt.cu | s/3.0f \* GPT_GELU_CUBE/2.0f * GPT_GELU_CUBE/
 emulated | train_gpt.cu | s/x < 0.0f ? 0.0f : 2.0f \* x/2.0f * x/
 emulated | train_gpt.cu | s/s \* fmaf(x, 1.0f - s, 1.0f)/s * fmaf(x, s, 1.0f)/

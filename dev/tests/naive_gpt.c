@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One sequence on its way through the model. */
 typedef struct Naive {
@@ -51,6 +52,10 @@ static void norm_row(const GptConfig *c, double *out, const double *x, const dou
 {
     const bool is_centred = c->norm == GPT_LAYERNORM || c->norm == GPT_LAYERNORM_NO_BIAS;
     double mean = 0, square = 0;
+    if (c->norm == GPT_NORM_NONE) {
+        memmove(out, x, c->C * sizeof *out);
+        return;
+    }
     for (size_t i = 0; i < c->C && is_centred; i++)
         mean += x[i] / (double)c->C;
     for (size_t i = 0; i < c->C; i++)
@@ -223,10 +228,11 @@ static void mlp(const Naive *n, size_t layer, double *y, const double *ln2)
     free(act);
 }
 
-static void add(double *x, const double *y, size_t n)
+/* The stream x (T,C) takes up what half a layer gives it, y (T,C). */
+static void add(const Naive *n, double *x, const double *y)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] += y[i];
+    for (size_t i = 0; i < n->T * n->config->C; i++)
+        x[i] = n->config->residual_scale * x[i] + y[i];
 }
 
 /* x (T,C) goes through one layer; normed, att and y (T,C) are scratch. */
@@ -237,12 +243,12 @@ static void block(const Naive *n, size_t layer, double *x, double *normed, doubl
     attention(n, layer, att, normed);
     linear(y, att, layer_tensor(n, layer, "attn.c_proj.weight"), layer_tensor(n, layer, "attn.c_proj.bias"), T, C, C);
     drop_rows(n, layer, DROPOUT_ATTPROJ, y);
-    add(x, y, T * C);
+    add(n, x, y);
 
     norm(n, normed, x, layer_tensor(n, layer, "ln_2.weight"), layer_tensor(n, layer, "ln_2.bias"));
     mlp(n, layer, y, normed);
     drop_rows(n, layer, DROPOUT_MLP, y);
-    add(x, y, T * C);
+    add(n, x, y);
 }
 
 static void embed(const Naive *n, const int32_t *tokens, double *x)

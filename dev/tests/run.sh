@@ -61,7 +61,8 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
-bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors"
+bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
+    dev/tests/reference_modula.safetensors"
 models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
@@ -95,6 +96,7 @@ exact.safetensors 2 2 24 31 7 3 activation_function=gelu
 relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
 silu.safetensors 1 2 10 31 5 3 activation_function=silu
 dropout.safetensors 2 3 24 31 13 3 dropout=0.3
+modula.safetensors 2 4 64 31 20 3 dropout=0.2 norm=none residual_scale=0.75 attention_scale=0.01
 dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_encoding=rotary embedding_norm=on qk_norm=gain
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors

@@ -83,11 +83,11 @@ static double run_step(const GptConfig *config, size_t B, size_t threads, float 
     Error e;
     const size_t T = config->T;
     int32_t tokens[ALL * 16], targets[ALL * 16];
-    if (gpt_create(config, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING, .dropout = true}, &gpt, &e) != 0) {
+    if (gpt_create(config, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING, .dropout = true}, &gpt, &e) != 0 ||
+        gpt_init(gpt, 3, &e) != 0) {
         check(false, "%s", e.text);
         return 0;
     }
-    gpt_init(gpt, 3);
     for (size_t i = 0; i < ALL * T; i++) {
         tokens[i] = (int32_t)(7 * i % config->V);
         targets[i] = (int32_t)(5 * i % config->V);

@@ -32,6 +32,13 @@ static const struct {
     {NULL, {LLAMA, NO_BIAS, .softcap = GPT_SOFTCAP_TANH}},
     {NULL, {LLAMA, NO_BIAS, .embed_norm = GPT_EMBED_NORM_ON}},
     {NULL, {LLAMA, NO_BIAS, .head = GPT_UNTIED_BIAS}},
+    {NULL, {LLAMA, NO_BIAS, .residual_scale = 0.5}},
+    {NULL, {LLAMA, NO_BIAS, .qk_norm = GPT_QK_NORM_GAIN, .residual_scale = 0.5}},
+    {NULL, {SIZES, .residual_scale = 0.875}},
+    {NULL, {SIZES, .norm = GPT_NORM_NONE}},
+    {NULL,
+     {SIZES, .positions = GPT_ROTARY, .norm = GPT_NORM_NONE, .residual_scale = 0.875, .attention_scale = 9. / 32,
+      NO_BIAS, .head = GPT_UNTIED, .init = GPT_INIT_MODULA}},
     {NULL, {SIZES, .KVH = 2}},
     {NULL, {SIZES, .positions = GPT_NO_POSITIONS}},
     {NULL, {SIZES, .norm = GPT_LAYERNORM_NO_BIAS}},
@@ -257,6 +264,8 @@ static void test_own(void)
         {"\"logit_softcap\": \"sqrt\"", "\"logit_softcap\": \"hard\"", "logit_softcap is hard"},
         {"\"position_encoding\": \"none\"", "\"position_encoding\": 3", "position_encoding"},
         {"\"qk_norm\": \"on\",", "", NULL},
+        {"\"residual_scale\": 1,", "", NULL},
+        {"\"residual_scale\": 1,", "\"residual_scale\": 2,", "residual-scale"},
         {"\"n_embd\": 32,", "", "n_embd"},
     };
     check_edits(

@@ -199,16 +199,31 @@ static void check_case(const Case *c)
         check_tensor(c, &c->table->tensors[i], gradient_bound(c->config.L));
 }
 
+/* The length of the longest row that the head reads: sqrt(C), if rows are normalised, else that of the stream. */
+static double length_read(const Case *c)
+{
+    const size_t C = c->config.C, n = c->B * c->T * C;
+    double longest = 0;
+    if (c->config.norm != GPT_NORM_NONE)
+        return sqrt((double)C);
+    float *x = make_floats(n);
+    gpt_residual(c->gpt, c->config.L, x);
+    for (size_t i = 0; i < n; i += C)
+        longest = fmax(longest, norm_of(x + i, C));
+    free(x);
+    return longest;
+}
+
 /* Logits of every row. Their error is below that of the residual stream, some 12 L + 6 operations of 4 U each, times
- * the length of a row of the head and sqrt(C), the length of a normalised row. A softcap's slope is at most 1. */
+ * the length of a row of the head and that of a row that it reads. A softcap's slope is at most 1. */
 static void check_logits(const Case *c)
 {
     const size_t rows = c->B * c->T, V = c->config.V;
-    const double bound = (12 * (double)c->config.L + 6) * 4 * U * (double)c->config.C * 0.4;
     double *want = make_doubles(rows * V);
     float *got = make_floats(V), *expected = make_floats(V);
     naive_gpt_loss(&c->config, c->table, c->params, c->dropout, c->tokens, c->targets, c->B, c->T, want);
     gpt_forward(c->gpt, c->tokens, c->B, c->T);
+    const double bound = (12 * (double)c->config.L + 6) * 4 * U * length_read(c) * 0.4 * sqrt((double)c->config.C);
     for (size_t row = 0; row < rows; row++) {
         for (size_t v = 0; v < V; v++)
             expected[v] = (float)want[row * V + v];
@@ -252,8 +267,10 @@ static const OptionCase alone[] = {
     {"layernorm-no-bias", {SMALL, .norm = GPT_LAYERNORM_NO_BIAS}},
     {"rmsnorm", {SMALL, .norm = GPT_RMSNORM}},
     {"rmsnorm-no-gain", {SMALL, .norm = GPT_RMSNORM_NO_GAIN}},
+    {"norm none", {SMALL, .norm = GPT_NORM_NONE}},
     {"norm-eps 0.1", {SMALL, .norm_eps = 0.1}},
     {"embed-norm", {SMALL, .embed_norm = GPT_EMBED_NORM_ON}},
+    {"residual-scale 0.7", {SMALL, .residual_scale = 0.7}},
     {"kv-heads 1 of 4", {FOUR_HEADS, .KVH = 1}},
     {"kv-heads 2 of 4", {FOUR_HEADS, .KVH = 2}},
     {"kv-heads 4 of 4", {FOUR_HEADS, .KVH = 4}},
@@ -313,6 +330,15 @@ static const OptionCase together[] = {
      {SMALL, .norm = GPT_RMSNORM_NO_GAIN, .embed_norm = GPT_EMBED_NORM_ON, NO_BIASES}},
     {"layernorm-no-bias, embed-norm, norm-eps 0.1, untied head",
      {SMALL, .norm = GPT_LAYERNORM_NO_BIAS, .embed_norm = GPT_EMBED_NORM_ON, .norm_eps = 0.1, .head = GPT_UNTIED}},
+    {"norm none, qk-norm gain, kv-heads 1 of 3, norm-eps 0.1",
+     {.T = 8, .V = 19, .L = 2, .NH = 3, .C = 15, .KVH = 1, .norm = GPT_NORM_NONE, .qk_norm = GPT_QK_NORM_GAIN,
+      .norm_eps = 0.1}},
+    {"residual-scale 0.3, embed-norm, swiglu, three layers",
+     {.T = 7, .V = 19, .L = 3, .NH = 2, .C = 12, .embed_norm = GPT_EMBED_NORM_ON, .residual_scale = 0.3,
+      .activation = GPT_SWIGLU}},
+    {"as modula's",
+     {.T = 13, .V = 37, .L = 3, .NH = 3, .C = 24, .positions = GPT_ROTARY, .norm = GPT_NORM_NONE,
+      .residual_scale = 0.875, .attention_scale = 0.2, NO_BIASES, .head = GPT_UNTIED}},
     {"as Llama",
      {.T = 13, .V = 37, .L = 2, .NH = 4, .C = 24, .KVH = 2, .positions = GPT_ROTARY, .norm = GPT_RMSNORM,
       .norm_eps = 1e-6, NO_BIASES, .F = 19, .activation = GPT_SWIGLU, .head = GPT_UNTIED}},
@@ -382,6 +408,7 @@ static void test_dropout(void)
          .KVH = 2,
          .positions = GPT_ROTARY,
          .embed_norm = GPT_EMBED_NORM_ON},
+        {.T = 9, .V = 23, .L = 2, .NH = 2, .C = 12, .norm = GPT_NORM_NONE, .residual_scale = 0.6},
     };
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
         Case c = case_make(configs[i], 2, configs[i].T, 0);

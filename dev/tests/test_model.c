@@ -112,6 +112,10 @@ static void test_refused(void)
         {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .attention_scale = (double)NAN}, "--attention-scale"},
         {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .norm_eps = 2}, "--norm-eps"},
         {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .F = (size_t)1 << 40}, "--mlp-width"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .norm = GPT_NORM_NONE, .embed_norm = GPT_EMBED_NORM_ON},
+         "--embed-norm on contradicts --norm none"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .norm = GPT_NORM_NONE, .norm_eps = 1e-6}, "--norm-eps contradicts"},
+        {{.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8, .residual_scale = 1.5}, "--residual-scale"},
     };
     const GptConfig good = {.T = 8, .V = 8, .L = 1, .NH = 2, .C = 8};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -214,11 +218,11 @@ static void test_rows(void)
  * Initialisation
  */
 
-static Gpt *make_model(const GptConfig *config)
+static Gpt *make_model(const GptConfig *config, uint64_t seed)
 {
     Gpt *gpt;
     Error e;
-    if (gpt_create(config, &(GptSetup){.B = 1, .T = 1}, &gpt, &e) != 0) {
+    if (gpt_create(config, &(GptSetup){.B = 1, .T = 1}, &gpt, &e) != 0 || gpt_init(gpt, seed, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
@@ -246,8 +250,7 @@ static void check_statistics(const Tensor *t, const float *x, double mean, doubl
 static void test_statistics(void)
 {
     const GptConfig config = {.T = 64, .V = 1111, .L = 3, .NH = 4, .C = 96};
-    Gpt *gpt = make_model(&config);
-    gpt_init(gpt, 1);
+    Gpt *gpt = make_model(&config, 1);
     for (size_t i = 0; i < gpt_table(gpt)->count; i++) {
         const Tensor *t = &gpt_table(gpt)->tensors[i];
         const bool residual = strstr(t->name, "c_proj.weight") != NULL;
@@ -288,8 +291,7 @@ static void check_scheme(const Scheme *s)
 {
     const GptConfig config = {
         .T = 8, .V = 300, .L = 2, .NH = 4, .C = 96, .F = 200, .head = GPT_UNTIED_BIAS, .init = s->init};
-    Gpt *gpt = make_model(&config);
-    gpt_init(gpt, 1);
+    Gpt *gpt = make_model(&config, 1);
     for (size_t i = 0; i < gpt_table(gpt)->count; i++) {
         const Tensor *t = &gpt_table(gpt)->tensors[i];
         float *x = make_floats(tensor_size(t));
@@ -330,19 +332,104 @@ static void test_schemes(void)
         {GPT_INIT_TRACK3_H, true, 1, torch, 1.25 * torch, 1.5 * torch, 3 * torch_wide, 0, torch},
         {GPT_INIT_TRACK3_HG, false, 1, gauss, 1.25 * gauss, 1.5 * gauss, 3 * sqrt(0.33 / 200), gauss, 0},
     };
-    check(sizeof schemes / sizeof *schemes == GPT_INIT_COUNT, "an initialisation is missing here");
+    check(sizeof schemes / sizeof *schemes + 1 == GPT_INIT_COUNT, "an initialisation is missing here"); /* and modula */
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
         check_scheme(&schemes[i]);
+}
+
+/* Whether the rows or, if they are fewer, the columns of x (rows,cols) are orthogonal to each other, and as long as the sum of
+ * squares says. Rounding to fp32 turns a product of two of them by less than 2^-23 of their lengths. */
+static void check_orthogonal(const char *name, const float *x, size_t rows, size_t cols, double length)
+{
+    const bool is_tall = rows > cols;
+    const size_t count = is_tall ? cols : rows, n = is_tall ? rows : cols, step = is_tall ? cols : 1;
+    double worst = 0;
+    for (size_t a = 0; a < count; a++) {
+        for (size_t b = 0; b <= a; b++) {
+            const float *xa = x + (is_tall ? a : a * cols), *xb = x + (is_tall ? b : b * cols);
+            double product = 0;
+            for (size_t i = 0; i < n; i++)
+                product += (double)xa[i * step] * (double)xb[i * step];
+            worst = fmax(worst, fabs(product / (length * length) - (a == b)));
+        }
+    }
+    check(worst <= 0x1p-23, "%s: products of its %s are off by %g", name, is_tall ? "columns" : "rows", worst);
+}
+
+/* modula's linear layer y = W x keeps root mean squares: W is sqrt(fan-out / fan-in) times a matrix with orthonormal rows or
+ * columns. Ours hold the constants of its model too. An element's variance is the squared length over the other count. */
+static void check_modula(const Tensor *t, const float *x)
+{
+    static const struct {
+        const char *kind;
+        double factor;
+    } factors[] = {{"attn.c_attn.weight", 1. / 3}, {"attn.c_q.weight", 1. / 3},          {"attn.c_kv.weight", 1. / 3},
+                   {"attn.c_proj.weight", .125},   {"mlp.c_proj.weight", .125 / 1.1289}, {"mlp.c_fc.weight", 1},
+                   {"lm_head.weight", 1}};
+    const size_t rows = t->rows / t->blocks, cols = t->cols, longer = rows > cols ? rows : cols;
+    double factor = 0;
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+        factor = strcmp(kind_of(t), factors[i].kind) == 0 ? factors[i].factor : factor;
+    const double length = factor * sqrt((double)rows / (double)cols);
+    if (!check(factor > 0, "%s is not among modula's", t->name))
+        return;
+    for (size_t b = 0; b < t->blocks; b++)
+        check_orthogonal(t->name, x + b * rows * cols, rows, cols, length);
+    check_statistics(t, x, 0, length / sqrt((double)longer));
+}
+
+/* Rows drawn from a normal distribution, then made as long as ones are whose elements are all 1. */
+static void check_equal_rows(const Tensor *t, const float *x)
+{
+    for (size_t r = 0; r < t->rows; r++) {
+        double squares = 0;
+        for (size_t i = 0; i < t->cols; i++)
+            squares += (double)x[r * t->cols + i] * (double)x[r * t->cols + i];
+        check_close(squares / (double)t->cols, 1, 0x1p-23, t->name);
+    }
+    check_statistics(t, x, 0, 1);
+}
+
+static void test_modula(void)
+{
+    static const GptConfig configs[] = {
+        {.T = 16, .V = 300, .L = 2, .NH = 4, .C = 96, .F = 200, .head = GPT_UNTIED_BIAS, .init = GPT_INIT_MODULA},
+        {.T = 8,
+         .V = 50,
+         .L = 1,
+         .NH = 6,
+         .C = 96,
+         .KVH = 2,
+         .F = 40,
+         .activation = GPT_SWIGLU,
+         .init = GPT_INIT_MODULA},
+        {.T = 8, .V = 61, .L = 1, .NH = 2, .C = 72, .head = GPT_UNTIED, .norm = GPT_RMSNORM, .init = GPT_INIT_MODULA},
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        Gpt *gpt = make_model(&configs[i], 1);
+        for (size_t k = 0; k < gpt_table(gpt)->count; k++) {
+            const Tensor *t = &gpt_table(gpt)->tensors[k];
+            float *x = make_floats(tensor_size(t));
+            gpt_read(gpt, GPT_PARAMS, t, x);
+            if (t->role == ROLE_TOKEN_EMBEDDING || t->role == ROLE_POSITION_EMBEDDING)
+                check_equal_rows(t, x);
+            else if (t->role == ROLE_GAIN || t->role == ROLE_BIAS)
+                check_statistics(t, x, t->role == ROLE_GAIN, 0);
+            else
+                check_modula(t, x);
+            free(x);
+        }
+        gpt_free(gpt);
+    }
 }
 
 static float *initialised(const GptConfig *config, uint64_t seed, size_t threads)
 {
     const size_t before = threads_count();
     threads_set(threads);
-    Gpt *gpt = make_model(config);
+    Gpt *gpt = make_model(config, seed);
     const GptTable *table = gpt_table(gpt);
     float *x = make_floats(table->arena_size);
-    gpt_init(gpt, seed);
     for (size_t i = 0; i < table->count; i++)
         gpt_read(gpt, GPT_PARAMS, &table->tensors[i], x + table->tensors[i].offset);
     gpt_free(gpt);
@@ -351,9 +438,9 @@ static float *initialised(const GptConfig *config, uint64_t seed, size_t threads
 }
 
 /* wte has more elements than one piece of initialisation (2^16). Each tensor has numbers of its own. */
-static void test_seeds(void)
+static void check_seeds(GptInit init)
 {
-    const GptConfig config = {.T = 8, .V = 5000, .L = 2, .NH = 2, .C = 32};
+    const GptConfig config = {.T = 8, .V = 5000, .L = 2, .NH = 2, .C = 32, .init = init};
     GptTable table = make_table(&config);
     const size_t bytes = table.arena_size * sizeof(float), fc0 = gpt_table_find(&table, "h.0.mlp.c_fc.weight")->offset;
     const size_t fc1 = gpt_table_find(&table, "h.1.mlp.c_fc.weight")->offset;
@@ -372,6 +459,12 @@ static void test_seeds(void)
     free(z);
     free(other);
     gpt_table_free(&table);
+}
+
+static void test_seeds(void)
+{
+    check_seeds(GPT_INIT_GPT2);
+    check_seeds(GPT_INIT_MODULA);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -426,6 +519,7 @@ int main(void)
     check_run("the table's rows", test_rows);
     check_run("initial statistics", test_statistics);
     check_run("the records' initialisations", test_schemes);
+    check_run("modula's initialisation", test_modula);
     check_run("seeds and threads", test_seeds);
     check_run("memory grows linearly", test_memory_growth);
     check_run("memory counts every array", test_memory_least);

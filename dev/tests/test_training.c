@@ -15,11 +15,10 @@ static Gpt *make_model(const GptConfig *config, size_t B, size_t T, GptMode mode
 {
     Gpt *gpt;
     Error e;
-    if (gpt_create(config, &(GptSetup){.B = B, .T = T, .mode = mode}, &gpt, &e) != 0) {
+    if (gpt_create(config, &(GptSetup){.B = B, .T = T, .mode = mode}, &gpt, &e) != 0 || gpt_init(gpt, 1, &e) != 0) {
         fprintf(stderr, "test: %s\n", e.text);
         exit(1);
     }
-    gpt_init(gpt, 1);
     return gpt;
 }
 

@@ -63,7 +63,7 @@ Gpt *make_gpt(const Options &o, size_t B)
     Gpt *g;
     Error e;
     check(gpt_create(&o.config, &setup, &g, &e), &e);
-    gpt_init(g, 1);
+    check(gpt_init(g, 1, &e), &e);
     return g;
 }
 

@@ -26,6 +26,8 @@ run_test "track 3's model" whole_way train_gpt --positions rotary-half --norm rm
     --qk-norm on --attention-scale 0.12 --activation relu2 --head untied-bias --softcap sqrt --init track3
 run_test "an odd one" whole_way train_gpt --positions none --norm layernorm-no-bias --kv-heads 1 --qk-norm gain \
     --attention-bias qkv --value-scale 0.5 --mlp-width 21 --softcap tanh --softcap-limit 4 --head untied
+run_test "modula's model" whole_way train_gpt --positions rotary --norm none --residual-scale 0.875 --attention-scale 0.3 \
+    --attention-bias none --mlp-bias off --head untied --init modula
 run_test "dropout: resumed and with more threads bit-equal" whole_way gpt2 --dropout 0.2
 
 drops() {

@@ -46,8 +46,9 @@ run_test "closed output: nothing strays into the run's files" closed_output
 helps() {
     expect 0 "$gpt" --help
     for option in preset list-presets train val text model layers heads width vocab seq-len positions rotary-base norm \
-        norm-eps embed-norm kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
-        softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer embed-optimizer head-optimizer \
+        norm-eps embed-norm residual-scale kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
+        softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
+        embed-optimizer head-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \

@@ -277,6 +277,84 @@ def modula_init(kind, layers, fan_in):
     return ("rows", 1) if kind == "embed" else ("orthogonal", 1)
 
 
+# --- modula's own model and training, which no option of ours is ---
+
+
+class Modula(torch.nn.Module):
+    """modula's hello-gpt, from a checkpoint of the preset, which keeps its constants within the matrices."""
+
+    def __init__(self, model):
+        super().__init__()
+        c, self.config = model.config, None
+        self.heads, self.layers = c["n_head"], c["n_layer"]
+        stored = {name: p.detach() for name, p in model.named_parameters()}
+        self.weights = torch.nn.ParameterDict()  # without dots in their names
+
+        def keep(name, weight):
+            self.weights[name] = torch.nn.Parameter(weight.clone())
+
+        keep("wte", stored["wte.weight"]), keep("lm_head", stored["lm_head.weight"])
+        for layer in range(self.layers):
+            h = f"h.{layer}."
+            for part, weight in zip("qkv", stored[h + "attn.c_attn.weight"].chunk(3)):
+                keep(f"{part}{layer}", 3 * weight)
+            keep(f"out{layer}", 8 * stored[h + "attn.c_proj.weight"])
+            keep(f"fc{layer}", stored[h + "mlp.c_fc.weight"])
+            keep(f"proj{layer}", 8 * 1.1289 * stored[h + "mlp.c_proj.weight"])
+
+    def rotate(self, x):  # (B, NH, T, HS)
+        half = x.shape[-1] // 2
+        angles = torch.arange(x.shape[-2])[:, None] * 10000.0 ** (-torch.arange(half, dtype=x.dtype) / half)
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), -1)
+
+    def attention(self, x, layer):
+        q, k, v = ((x @ self.weights[f"{part}{layer}"].T).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for part in "qkv")
+        scores = self.rotate(q) @ self.rotate(k).mT / q.shape[-1]
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        mixed = scores.masked_fill(future, -math.inf).softmax(-1) @ v
+        return mixed.transpose(1, 2).flatten(2) @ self.weights[f"out{layer}"].T / 3
+
+    def mlp(self, x, layer):
+        act = F.gelu(x @ self.weights[f"fc{layer}"].T, approximate="tanh") / 1.1289
+        return act @ self.weights[f"proj{layer}"].T
+
+    def forward(self, tokens):
+        x = self.weights["wte"][tokens]
+        for layer in range(self.layers):
+            x = 7 / 8 * x + 1 / 8 * self.attention(x, layer)
+            x = 7 / 8 * x + 1 / 8 * self.mlp(x, layer)
+        return x @ self.weights["lm_head"].T
+
+    def optimizers(self, record):
+        return [(record["schedule"], Dualised(self.weights))]
+
+
+class Dualised:
+    """modula's training: the average gradient's dual in the modular norm, each matrix by its share."""
+
+    def __init__(self, weights):
+        self.parts = [(p, self.share(name), name == "wte", {}) for name, p in weights.items()]
+
+    @staticmethod
+    def share(name):
+        """Of a mass of 1 for the embedding, 5 for all blocks and 1 for the head, over the sensitivity of what follows."""
+        matrix = 5 / 24 * 8 / 7  # each of 24 matrices, behind a residual weight of 1/8
+        return 1 / 7 if name in ("wte", "lm_head") else matrix * (3 if name[0] in "qkv" else 1)
+
+    @torch.no_grad()
+    def step(self, factor):
+        for p, share, is_table, state in self.parts:
+            m = ema(state, "m", p.grad, 0.95)
+            if is_table:
+                lengths = m.norm(dim=1, keepdim=True)
+                dual = m / torch.where(lengths > 0, lengths, 1) * math.sqrt(p.shape[1])
+            else:
+                dual = newton_schulz(m, MODULA) * math.sqrt(p.shape[0] / p.shape[1])
+            p.sub_(0.1 * factor * share * dual)
+
+
 # --- The records ---
 
 # What config.json must say: keys that a family shares. Of functions, what they make of its sizes.
@@ -292,8 +370,9 @@ BENCHMARK = MODERN | {"position_encoding": "rotary-half", "rope_theta": 1024, "n
                       "logit_softcap": "sqrt", "logit_softcap_limit": 15}
 NANOGPT = SPEEDRUN | {"position_encoding": "learned", "rope_theta": 0, "norm": "layernorm-no-bias", "value_scale": 1,
                       "layer_norm_epsilon": 1e-5, "vocab_size": 256}
-HELLO_GPT = NANOGPT | {"position_encoding": "rotary", "rope_theta": 1e4, "norm": "none", "residual_scale": 7 / 8,
-                       "attention_scale": 9 / 32, "activation_function": "gelu_new", "head": "untied"}
+HELLO_GPT = NANOGPT | {"position_encoding": "rotary", "rope_theta": 1e4, "norm": "none", "layer_norm_epsilon": 0,
+                       "residual_scale": 7 / 8, "attention_scale": 9 / 32, "activation_function": "gelu_new",
+                       "head": "untied"}
 GPT2 = {"model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "vocab_size": 50257}
 LLAMA = {"model_type": "llama", "hidden_act": "silu", "vocab_size": 256, "tie_word_embeddings": False}
 
@@ -397,81 +476,6 @@ def kind_of(name):
 def group_of(name, parameter):
     kind = kind_of(name)
     return "vector" if parameter.dim() == 1 else kind if kind in ("embed", "head") else "matrix"
-
-
-class Modula(torch.nn.Module):
-    """modula's hello-gpt, from a checkpoint of the preset, which keeps its constants within the matrices."""
-
-    def __init__(self, model):
-        super().__init__()
-        c, self.config = model.config, None
-        self.heads, self.layers = c["n_head"], c["n_layer"]
-        stored = {name: p.detach() for name, p in model.named_parameters()}
-        self.weights = torch.nn.ParameterDict()  # without dots in their names
-
-        def keep(name, weight):
-            self.weights[name] = torch.nn.Parameter(weight.clone())
-
-        keep("wte", stored["wte.weight"]), keep("lm_head", stored["lm_head.weight"])
-        for layer in range(self.layers):
-            h = f"h.{layer}."
-            for part, weight in zip("qkv", stored[h + "attn.c_attn.weight"].chunk(3)):
-                keep(f"{part}{layer}", 3 * weight)
-            keep(f"out{layer}", 8 * stored[h + "attn.c_proj.weight"])
-            keep(f"fc{layer}", stored[h + "mlp.c_fc.weight"])
-            keep(f"proj{layer}", 8 * 1.1289 * stored[h + "mlp.c_proj.weight"])
-
-    def rotate(self, x):  # (B, NH, T, HS)
-        half = x.shape[-1] // 2
-        angles = torch.arange(x.shape[-2])[:, None] * 10000.0 ** (-torch.arange(half, dtype=x.dtype) / half)
-        a, b = x.chunk(2, -1)
-        return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), -1)
-
-    def attention(self, x, layer):
-        q, k, v = ((x @ self.weights[f"{part}{layer}"].T).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for part in "qkv")
-        scores = self.rotate(q) @ self.rotate(k).mT / q.shape[-1]
-        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        mixed = scores.masked_fill(future, -math.inf).softmax(-1) @ v
-        return mixed.transpose(1, 2).flatten(2) @ self.weights[f"out{layer}"].T / 3
-
-    def mlp(self, x, layer):
-        act = F.gelu(x @ self.weights[f"fc{layer}"].T, approximate="tanh") / 1.1289
-        return act @ self.weights[f"proj{layer}"].T
-
-    def forward(self, tokens):
-        x = self.weights["wte"][tokens]
-        for layer in range(self.layers):
-            x = 7 / 8 * x + 1 / 8 * self.attention(x, layer)
-            x = 7 / 8 * x + 1 / 8 * self.mlp(x, layer)
-        return x @ self.weights["lm_head"].T
-
-    def optimizers(self, record):
-        return [(record["schedule"], Dualised(self.weights))]
-
-
-class Dualised:
-    """modula's training: the average gradient's dual in the modular norm, each matrix by its share."""
-
-    def __init__(self, weights):
-        self.parts = [(p, self.share(name), name == "wte", {}) for name, p in weights.items()]
-
-    @staticmethod
-    def share(name):
-        """Of a mass of 1 for the embedding, 5 for all blocks and 1 for the head, over the sensitivity of what follows."""
-        matrix = 5 / 24 * 8 / 7  # each of 24 matrices, behind a residual weight of 1/8
-        return 1 / 7 if name in ("wte", "lm_head") else matrix * (3 if name[0] in "qkv" else 1)
-
-    @torch.no_grad()
-    def step(self, factor):
-        for p, share, is_table, state in self.parts:
-            m = ema(state, "m", p.grad, 0.95)
-            if is_table:
-                lengths = m.norm(dim=1, keepdim=True)
-                dual = m / torch.where(lengths > 0, lengths, 1) * math.sqrt(p.shape[1])
-            else:
-                dual = newton_schulz(m, MODULA) * math.sqrt(p.shape[0] / p.shape[1])
-            p.sub_(0.1 * factor * share * dual)
 
 
 # --- Checks before training ---

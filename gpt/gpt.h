@@ -328,7 +328,7 @@ typedef struct GptTable {
     A(ln1,          X,     c->C,             GPT_RECOMPUTE_CHEAP)  /* (R,C) */ \
     A(ln1_mean,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
     A(ln1_rstd,     float, 1,                GPT_RECOMPUTES)       /* (R) */ \
-    A(qkv,          X,     gpt_qkv_width(c), GPT_RECOMPUTE_LAYERS) /* (R,C+2KVC) as attention reads them */ \
+    A(qkv,          X,     gpt_qkv_width(c), GPT_RECOMPUTE_LAYERS) /* (R,S) as attention reads them, S = C + 2 KVH HS */ \
     A(qk_hat,       X,     GPT_IF(qk_gain, c->C + gpt_key_width(c)), GPT_RECOMPUTE_LAYERS) /* normalised, before the gain */ \
     A(qk_rstd,      float, c->qk_norm != GPT_QK_NORM_OFF ? c->NH + c->KVH : 0, GPT_RECOMPUTE_LAYERS) /* (R,NH+KVH) */ \
     A(att,          X,     c->C,             GPT_RECOMPUTE_LAYERS) /* (R,C) */ \
@@ -377,7 +377,7 @@ typedef enum { GPT_FP32, GPT_TF32, GPT_BF16, GPT_DTYPES } GptDtype;
 extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 
 /* What the backward pass recomputes instead of reading from memory: nothing; the outputs of norms and activations; every
- * layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 GELU's output is
+ * layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 an activation's output is
  * recomputed from its rounded input). The CPU has only the first. */
 typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
 extern const char *const gpt_recompute_names[GPT_RECOMPUTES + 1]; /* ends with NULL */
@@ -460,7 +460,7 @@ void gpt_wait(Gpt *gpt);
 /* Logits (V) of position `row` of the B*T rows of the last gpt_forward. */
 void gpt_logits(Gpt *gpt, size_t row, float *logits);
 
-/* The residual stream (B*T, C) before block `layer`, 0 .. L; L is what the final LayerNorm reads. */
+/* The residual stream (B*T, C) before block `layer`, 0 .. L; L is what the final norm reads. */
 void gpt_residual(const Gpt *gpt, size_t layer, float *to);
 
 /* Generation: appends one token at `position` (< T of gpt_create) of a single sequence and writes the logits (V)

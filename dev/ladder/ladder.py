@@ -11,6 +11,7 @@ same command. Prints a table, and writes ladder.csv and, where matplotlib is, la
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import statistics
@@ -46,7 +47,14 @@ def rates_of(preset):
 class Ladder:
     def __init__(self, options):
         self.options = options
+        self.text = hashlib.sha256(Path(options.text).read_bytes()).hexdigest()
         self.rows = []
+
+    def origin(self, preset):
+        """What a result belongs to besides its name: the text, and the preset's options as they are now."""
+        listing = subprocess.run(["./train_gpt", "--preset", preset, "--list-groups", "--device", "cpu"],
+                                 capture_output=True, text=True, check=True).stdout
+        return {"text": self.text, "groups": hashlib.sha256(listing.encode()).hexdigest()}
 
     def loss(self, preset, rates, seed):
         """The final validation loss of a run; infinite if it diverged."""
@@ -54,7 +62,11 @@ class Ladder:
         result = Path(self.options.out) / f"{name}.json"
         if not result.exists():
             self.train(preset, rates, seed, Path(self.options.out) / name, result)
-        return json.loads(result.read_text())["val_loss"]
+        found, origin = json.loads(result.read_text()), self.origin(preset)
+        for what, now in origin.items():
+            if found.get(what) != now:
+                sys.exit(f"{result} is of another text or of other options ({what}): give another --out, or remove it")
+        return found["val_loss"]
 
     def train(self, preset, rates, seed, run, result):
         subprocess.run(["rm", "-rf", run], check=True)
@@ -70,7 +82,7 @@ class Ladder:
         if done.returncode == 0:
             with open(run / "metrics.csv") as file:
                 loss = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]][-1]
-        result.write_text(json.dumps({"preset": preset, **rates, "seed": seed, "val_loss": loss}))
+        result.write_text(json.dumps({"preset": preset, **rates, "seed": seed, "val_loss": loss, **self.origin(preset)}))
         subprocess.run(["rm", "-rf", run], check=True)
         print(f"{preset:20} {rates} seed {seed}: {loss:.4f}", file=sys.stderr, flush=True)
 

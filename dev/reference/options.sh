@@ -4,6 +4,7 @@
 out=build/options
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1
+make -s test_gpt_cpu || exit 1
 status=0
 
 worst() { # title: of test_gpt's table, whose columns are 30, 32 and 9 wide

@@ -1056,7 +1056,7 @@ static void block_forward(Gpt *g, size_t layer, size_t row, size_t rows, bool de
                                .residual_scale = residual_scale});
 }
 
-/* dresidual, the gradient of what half a layer has made of the stream, becomes the part of it that went past the half. */
+/* dresidual, the gradient of what half a layer leaves, becomes the part of it that goes past the half. */
 static void scale_dresidual(Gpt *g)
 {
     const float factor = (float)g->config.residual_scale;

@@ -480,8 +480,8 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
 
 /* --------------------------------------------------------------------------------------------------------------
  * LayerNorm (Ba et al. 2016): out = (x - mean) rstd gain + bias, rstd = 1/sqrt(var + eps); RMSNorm (Zhang and Sennrich
- * 2019) is the same with 0 for the mean. Without a norm, out = x: mean 0 and rstd 1, which have no gradients. One warp per
- * row.
+ * 2019) is the same with 0 for the mean. Without a norm, out = x: mean 0 and rstd 1, which have no gradients. One warp
+ * per row.
  */
 
 struct Norm {
@@ -560,7 +560,8 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
     }
 }
 
-/* Of x or, given a delta, of sum = residual_scale x + delta, which is also written; what `site` drops of delta is left out. */
+/* Of x or, given a delta, of sum = residual_scale x + delta, which is also written; what `site` drops of delta is left
+ * out. */
 template <class X>
 static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *sum, const float *x, const X *delta,
                          const DropoutSite &site, Norm norm, size_t rows, size_t C)
@@ -711,9 +712,10 @@ static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t 
                     g->partial_sums, rows, C);
 }
 
-/* With xhat = (x - mean) rstd and d = dout gain:  dx = keep dx + rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm has no
- * mean(d); dgain += sum of dout xhat, dbias += sum of dout, unless NULL.  dx is then the gradient of what the layer below added to the
- * residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL: there is none. */
+/* With xhat = (x - mean) rstd and d = dout gain: dx = keep dx + rstd (d - mean(d) - xhat mean(d xhat)), where RMSNorm
+ * has no mean(d); dgain += sum of dout xhat, dbias += sum of dout, unless NULL. dx is then the gradient of what the
+ * layer below added to the residual stream, so dbias_below, of that layer's last bias, += sum of dx; NULL: there is
+ * none. */
 template <class X>
 static void norm_backward(const Gpt *g, const NormBackward<X> &l, float *dgain, float *dbias, float *dbias_below,
                           size_t rows, size_t C, bool first)

@@ -17,9 +17,9 @@ typedef enum {
 } TensorRole;
 
 /*
- * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation. Made of
- * normal ones: rows of a root mean square of `std`; or blocks whose singular values are all std sqrt(fan-out / fan-in), so
- * that none makes a vector's root mean square more than `std` times as large.
+ * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation.
+ * Made of normal ones: rows of a root mean square of `std`; or blocks whose singular values are all std sqrt(fan-out /
+ * fan-in), so that none makes a vector's root mean square more than `std` times as large.
  */
 typedef enum { DRAW_NORMAL, DRAW_UNIFORM, DRAW_EQUAL_ROWS, DRAW_ORTHOGONAL } TensorDraw;
 

@@ -35,8 +35,8 @@ extern "C" {
     A(GPT_ROTARY_HALF,  "rotary-half") \
     A(GPT_NO_POSITIONS, "none")
 
-/* LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019); without gain RMSNorm has no parameters. none: layers and the
- * head read the residual stream as it is. */
+/* LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019); without gain RMSNorm has no parameters. none: layers
+ * and the head read the residual stream as it is. */
 #define GPT_NORMS(A) \
     A(GPT_LAYERNORM,         "layernorm") \
     A(GPT_LAYERNORM_NO_BIAS, "layernorm-no-bias") \
@@ -210,8 +210,8 @@ static inline size_t gpt_key_width(const GptConfig *c) { return c->KVH * gpt_hea
 static inline size_t gpt_qkv_width(const GptConfig *c) { return c->C + 2 * gpt_key_width(c); }
 static inline size_t gpt_fc_width(const GptConfig *c) { return (gpt_is_gated(c) ? 2 : 1) * c->F; }
 
-/* Whether queries and keys are rotated; whether norms subtract the mean; whether anything is normalised; whether attention
- * reads anything but what its products give. */
+/* Whether queries and keys are rotated; whether norms subtract the mean; whether anything is normalised; whether
+ * attention reads anything but what its products give. */
 static inline bool gpt_is_rotary(const GptConfig *c)
 {
     return c->positions == GPT_ROTARY || c->positions == GPT_ROTARY_HALF;

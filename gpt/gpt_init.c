@@ -34,10 +34,10 @@ static TensorInit small_normal(const GptConfig *c, GptParameter k)
 }
 
 /*
- * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean squares.
- * What it multiplies activations by is folded into the matrices: 1/3 after attention, 1/8 after each half of a layer, 1/1.1289
- * after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/32 is 9/32 here; with the
- * 1/8 goes a residual_scale of 7/8.
+ * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean
+ * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, 1/8 after each half of a
+ * layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/32
+ * is 9/32 here; with the 1/8 goes a residual_scale of 7/8.
  */
 static TensorInit modula(GptParameter k)
 {

@@ -121,7 +121,7 @@ static void equalise_rows(float *x, size_t rows, size_t cols, double rms)
     }
 }
 
-/* x (rows,cols) becomes scale Q, of Q R = x or, if x is wide, Q R = x^T transposed; q has rows cols doubles, then qr's. */
+/* x (rows,cols) becomes scale Q, of x = Q R or, if it is wide, x = R^T Q. q: rows cols doubles and qr_work. */
 static void orthogonalise(float *x, size_t rows, size_t cols, double scale, double *q)
 {
     const bool is_tall = rows > cols;

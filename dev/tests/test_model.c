@@ -337,8 +337,8 @@ static void test_schemes(void)
         check_scheme(&schemes[i]);
 }
 
-/* Whether the rows or, if they are fewer, the columns of x (rows,cols) are orthogonal to each other, and as long as the sum of
- * squares says. Rounding to fp32 turns a product of two of them by less than 2^-23 of their lengths. */
+/* Whether the rows or, if they are fewer, the columns of x (rows,cols) are orthogonal to each other and of the given
+ * length. Rounding to fp32 turns a product of two of them by less than 2^-23 of their lengths. */
 static void check_orthogonal(const char *name, const float *x, size_t rows, size_t cols, double length)
 {
     const bool is_tall = rows > cols;
@@ -356,8 +356,9 @@ static void check_orthogonal(const char *name, const float *x, size_t rows, size
     check(worst <= 0x1p-23, "%s: products of its %s are off by %g", name, is_tall ? "columns" : "rows", worst);
 }
 
-/* modula's linear layer y = W x keeps root mean squares: W is sqrt(fan-out / fan-in) times a matrix with orthonormal rows or
- * columns. Ours hold the constants of its model too. An element's variance is the squared length over the other count. */
+/* modula's linear layer y = W x keeps root mean squares: W is sqrt(fan-out / fan-in) times a matrix with orthonormal
+ * rows or columns. Ours hold the constants of its model too. An element's variance is the squared length over the other
+ * count. */
 static void check_modula(const Tensor *t, const float *x)
 {
     static const struct {

@@ -35,12 +35,13 @@ static TensorInit small_normal(const GptConfig *c, GptParameter k)
 
 /*
  * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean
- * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, 1/8 after each half of a
- * layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/32
- * is 9/32 here; with the 1/8 goes a residual_scale of 7/8.
+ * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, the share 1/(2L) of each half
+ * of a layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/HS
+ * is 9/HS here; with the share goes a residual_scale of 1 - 1/(2L).
  */
-static TensorInit modula(GptParameter k)
+static TensorInit modula(const GptConfig *c, GptParameter k)
 {
+    const double share = 1 / (2 * (double)c->L);
     switch (k) {
     case GPT_wte:
     case GPT_wpe:
@@ -50,9 +51,9 @@ static TensorInit modula(GptParameter k)
     case GPT_kvw:
         return (TensorInit){.std = 1.0 / 3, .draw = DRAW_ORTHOGONAL};
     case GPT_attprojw:
-        return (TensorInit){.std = 1.0 / 8, .draw = DRAW_ORTHOGONAL};
+        return (TensorInit){.std = share, .draw = DRAW_ORTHOGONAL};
     case GPT_fcprojw:
-        return (TensorInit){.std = 1 / (8 * 1.1289), .draw = DRAW_ORTHOGONAL};
+        return (TensorInit){.std = share / 1.1289, .draw = DRAW_ORTHOGONAL};
     default:
         return (TensorInit){.std = 1, .draw = DRAW_ORTHOGONAL};
     }
@@ -75,7 +76,7 @@ TensorInit gpt_init_of(const GptConfig *c, GptParameter k)
     if (c->init == GPT_INIT_GPT2 || c->init == GPT_INIT_NORMAL)
         return small_normal(c, k);
     if (c->init == GPT_INIT_MODULA)
-        return modula(k);
+        return modula(c, k);
     switch (k) {
     case GPT_wte:
     case GPT_wpe:

@@ -286,7 +286,7 @@ class Modula(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         c, self.config = model.config, None
-        self.heads, self.layers = c["n_head"], c["n_layer"]
+        self.heads, self.layers, self.share = c["n_head"], c["n_layer"], 1 / (2 * c["n_layer"])
         stored = {name: p.detach() for name, p in model.named_parameters()}
         self.weights = torch.nn.ParameterDict()  # without dots in their names
 
@@ -298,9 +298,9 @@ class Modula(torch.nn.Module):
             h = f"h.{layer}."
             for part, weight in zip("qkv", stored[h + "attn.c_attn.weight"].chunk(3)):
                 keep(f"{part}{layer}", 3 * weight)
-            keep(f"out{layer}", 8 * stored[h + "attn.c_proj.weight"])
+            keep(f"out{layer}", stored[h + "attn.c_proj.weight"] / self.share)
             keep(f"fc{layer}", stored[h + "mlp.c_fc.weight"])
-            keep(f"proj{layer}", 8 * 1.1289 * stored[h + "mlp.c_proj.weight"])
+            keep(f"proj{layer}", 1.1289 * stored[h + "mlp.c_proj.weight"] / self.share)
 
     def rotate(self, x):  # (B, NH, T, HS)
         half = x.shape[-1] // 2
@@ -323,8 +323,8 @@ class Modula(torch.nn.Module):
     def forward(self, tokens):
         x = self.weights["wte"][tokens]
         for layer in range(self.layers):
-            x = 7 / 8 * x + 1 / 8 * self.attention(x, layer)
-            x = 7 / 8 * x + 1 / 8 * self.mlp(x, layer)
+            x = (1 - self.share) * x + self.share * self.attention(x, layer)
+            x = (1 - self.share) * x + self.share * self.mlp(x, layer)
         return x @ self.weights["lm_head"].T
 
     def optimizers(self, record):
@@ -335,12 +335,12 @@ class Dualised:
     """modula's training: the average gradient's dual in the modular norm, each matrix by its share."""
 
     def __init__(self, weights):
-        self.parts = [(p, self.share(name), name == "wte", {}) for name, p in weights.items()]
+        self.parts = [(p, self.mass(name), name == "wte", {}) for name, p in weights.items()]
 
     @staticmethod
-    def share(name):
+    def mass(name):
         """Of a mass of 1 for the embedding, 5 for all blocks and 1 for the head, over the sensitivity of what follows."""
-        matrix = 5 / 24 * 8 / 7  # each of 24 matrices, behind a residual weight of 1/8
+        matrix = 5 / 24 * 8 / 7  # each of 24 matrices, over a residual weight of 1/8
         return 1 / 7 if name in ("wte", "lm_head") else matrix * (3 if name[0] in "qkv" else 1)
 
     @torch.no_grad()

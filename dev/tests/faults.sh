@@ -122,7 +122,8 @@ model | gpt/gpt_table.c | s/orthogonalise(x + b \* n, rows/orthogonalise(x, rows
 model | gpt/gpt_table.c | s/t->init.std \* sqrt((double)rows \/ (double)cols)/t->init.std/
 model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
 model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
-model | gpt/gpt_init.c | s/8 \* 1.1289/8/
+model | gpt/gpt_init.c | s/share \/ 1.1289/share/
+model | gpt/gpt_init.c | s/1 \/ (2 \* (double)c->L)/1.0 \/ 8/
 model | gpt/gpt_config.c | s/c->norm == GPT_NORM_NONE \&\& c->embed_norm/0 \&\& c->embed_norm/
 families | gpt/gpt_config.c | s/if (gpt_normalises(\&c) \&\& c.norm_eps == 0)/if (c.norm_eps == 0)/
 model | gpt/gpt_init.c | s/s->fcproj \* s->std \/ sqrt((double)c->F)/s->fcproj * usual/

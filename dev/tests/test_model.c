@@ -359,13 +359,14 @@ static void check_orthogonal(const char *name, const float *x, size_t rows, size
 /* modula's linear layer y = W x keeps root mean squares: W is sqrt(fan-out / fan-in) times a matrix with orthonormal
  * rows or columns. Ours hold the constants of its model too. An element's variance is the squared length over the other
  * count. */
-static void check_modula(const Tensor *t, const float *x)
+static void check_modula(const Tensor *t, const float *x, size_t L)
 {
-    static const struct {
+    const double half = .5 / (double)L; /* the share of each half of a layer */
+    const struct {
         const char *kind;
         double factor;
     } factors[] = {{"attn.c_attn.weight", 1. / 3}, {"attn.c_q.weight", 1. / 3},          {"attn.c_kv.weight", 1. / 3},
-                   {"attn.c_proj.weight", .125},   {"mlp.c_proj.weight", .125 / 1.1289}, {"mlp.c_fc.weight", 1},
+                   {"attn.c_proj.weight", half},   {"mlp.c_proj.weight", half / 1.1289}, {"mlp.c_fc.weight", 1},
                    {"lm_head.weight", 1}};
     const size_t rows = t->rows / t->blocks, cols = t->cols, longer = rows > cols ? rows : cols;
     double factor = 0;
@@ -417,7 +418,7 @@ static void test_modula(void)
             else if (t->role == ROLE_GAIN || t->role == ROLE_BIAS)
                 check_statistics(t, x, t->role == ROLE_GAIN, 0);
             else
-                check_modula(t, x);
+                check_modula(t, x, configs[i].L);
             free(x);
         }
         gpt_free(gpt);

@@ -13,6 +13,7 @@
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
 # make ladder TEXT=book.txt   the records at nano size, in order, rates swept, in runs/ladder
+# make tokenizer-judge TABLES=DIR   the tokenizer against tiktoken, with GPT-2's encoder.json and vocab.bpe in DIR
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
@@ -90,6 +91,9 @@ ifneq ($(BLAS),builtin)
   endif
 endif
 
+# A judge in the tests alone.
+PCRE2_LIBS := $(call probe,dev/probe_pcre2.c,-lpcre2-8,-lpcre2-8)
+
 ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 
 # The CUDA twin, compiled if there is an nvcc; its parts take the places of CPU_ONLY.
@@ -140,7 +144,7 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 all: $(PROGRAMS)
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -236,12 +240,18 @@ $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/encode_strings: $(BUILD)/dev/reference/encode_strings.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/write_batches: $(BUILD)/dev/reference/write_batches.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/lab: $(LAB:%.c=$(BUILD)/%.o) $(BUILD)/dev/tests/check.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_matmul: $(BUILD)/dev/bench/bench_matmul.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
+ifneq ($(PCRE2_LIBS),)
+$(BUILD)/dev/tests/test_gpt2_pattern.o: override CPPFLAGS += -DHAVE_PCRE2
+$(BUILD)/tests/test_gpt2_pattern: override LDLIBS := $(PCRE2_LIBS) $(LDLIBS)
+endif
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
@@ -324,6 +334,9 @@ huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
 
+tokenizer-judge: $(BUILD)/encode_strings
+	dev/reference/tokenizer.sh $(BUILD)/encode_strings '$(TABLES)'
+
 judges:
 	dev/reference/judges.sh
 
@@ -350,7 +363,7 @@ debug:
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches orthogonalisation)
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
 	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
@@ -371,5 +384,5 @@ help:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

@@ -1,12 +1,10 @@
 #include "base/text.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* text_utf8, which also finds the code point. */
-static size_t decode(const char *at, const char *end, uint32_t *code)
+size_t text_decode(const char *at, const char *end, uint32_t *code)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char lead = (unsigned char)*at;
@@ -29,7 +27,7 @@ static size_t decode(const char *at, const char *end, uint32_t *code)
 size_t text_utf8(const char *at, const char *end)
 {
     uint32_t code;
-    return decode(at, end, &code);
+    return text_decode(at, end, &code);
 }
 
 bool text_is_utf8(const char *text)
@@ -50,7 +48,7 @@ static bool is_control(uint32_t code)
 size_t text_printable(const char *at, const char *end)
 {
     uint32_t code;
-    const size_t bytes = decode(at, end, &code);
+    const size_t bytes = text_decode(at, end, &code);
     return bytes > 0 && !is_control(code) ? bytes : 0;
 }
 
@@ -61,7 +59,7 @@ size_t text_show(char *out, size_t capacity, const char *text)
     while (text < end) {
         char piece[4 * 4 + 1];
         uint32_t code;
-        const size_t valid = decode(text, end, &code), bytes = valid > 0 ? valid : 1;
+        const size_t valid = text_decode(text, end, &code), bytes = valid > 0 ? valid : 1;
         size_t length = bytes;
         memcpy(piece, text, bytes);
         if (valid == 0 || is_control(code))

@@ -3,10 +3,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Bytes of the well-formed UTF-8 sequence at `at`, which ends before `end`; 0 if there is none. Overlong forms,
  * surrogates and code points past U+10FFFF are malformed (RFC 3629). */
 size_t text_utf8(const char *at, const char *end);
+
+/* The same; *code becomes the code point where there is one, and is undefined otherwise. */
+size_t text_decode(const char *at, const char *end, uint32_t *code);
 
 /* Whether all of `text` is. */
 bool text_is_utf8(const char *text);

@@ -1,0 +1,283 @@
+#include "data/gpt2_pattern.h"
+#include "data/tokenizer_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK = 256,           /* pieces that are split at once */
+    FEW = 3,               /* ids of a cache entry */
+    SMALL = 15,            /* bytes of the longest piece that is a key by itself */
+    BUCKETS_LOG2 = 16,     /* of the cache of small pieces: 4 MiB */
+    LARGE_MOST = 256,      /* bytes of the longest piece that is cached at all */
+    LARGE_SLOTS = 1 << 15, /* of the cache of other pieces */
+    LARGE_WORDS = 1 << 20  /* of memory for their bytes and ids: 4 MiB */
+};
+
+static const char endoftext[] = "<|endoftext|>";
+
+/* A small piece and its ids, in half a cache line. The key is the bytes, zeros, and in its last byte their number. */
+typedef struct Entry {
+    uint64_t key[2];
+    int32_t ids[FEW];
+    uint32_t count; /* 0: unused; its key is that of no piece */
+} Entry;
+
+/* A new piece goes to the first place, what was there to the second, and what was there is forgotten. */
+typedef struct Bucket {
+    Entry entries[2];
+} Bucket;
+
+/* Another piece: in Encoder.words from `begin` on its ids and then its bytes. */
+typedef struct Slot {
+    uint64_t hash;
+    uint32_t begin;
+    uint16_t size, count; /* size 0: free */
+} Slot;
+
+struct Encoder {
+    const Tokenizer *t;
+    Bucket *buckets;
+    Slot *slots; /* open addressing, at most half of them used */
+    int32_t *words;
+    size_t slots_used, words_used;
+    BpeSpace space;
+};
+
+int encoder_create(const Tokenizer *t, Encoder **out, Error *e)
+{
+    Encoder *encoder = calloc(1, sizeof *encoder);
+    void *buckets = NULL;
+    const size_t bytes = sizeof(Bucket) << BUCKETS_LOG2;
+    if (encoder != NULL && posix_memalign(&buckets, sizeof(Bucket), bytes) == 0) {
+        memset(buckets, 0, bytes);
+        *encoder = (Encoder){.t = t,
+                             .buckets = buckets,
+                             .slots = calloc(LARGE_SLOTS, sizeof(Slot)),
+                             .words = malloc(LARGE_WORDS * sizeof(int32_t))};
+    }
+    if (encoder == NULL || encoder->slots == NULL || encoder->words == NULL) {
+        encoder_free(encoder);
+        return error_set(e, "out of memory for a tokenizer's cache");
+    }
+    *out = encoder;
+    return 0;
+}
+
+void encoder_free(Encoder *encoder)
+{
+    if (encoder == NULL)
+        return;
+    free(encoder->buckets);
+    free(encoder->slots);
+    free(encoder->words);
+    bpe_space_free(&encoder->space);
+    free(encoder);
+}
+
+/* Room for `more` ids. */
+static int reserve(TokenList *list, size_t more, Error *e)
+{
+    if (list->capacity - list->count >= more)
+        return 0;
+    const size_t capacity = list->count + more > 2 * list->capacity ? list->count + more : 2 * list->capacity;
+    int32_t *ids = capacity <= SIZE_MAX / sizeof *ids ? realloc(list->ids, capacity * sizeof *ids) : NULL;
+    if (ids == NULL)
+        return error_set(e, "out of memory for %zu tokens", capacity);
+    list->ids = ids;
+    list->capacity = capacity;
+    return 0;
+}
+
+/* --- keys and hashes --- */
+
+/* Eight bytes, the first in the lowest bits. */
+static uint64_t load(const char *from)
+{
+    const unsigned char *b = (const unsigned char *)from;
+    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
+           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
+}
+
+/* Of 1 to SMALL bytes. `room`: bytes that may be read. */
+static void make_key(const char *piece, size_t size, size_t room, uint64_t key[2])
+{
+    char copy[16] = {0};
+    if (room < 16)
+        piece = memcpy(copy, piece, size);
+    key[0] = load(piece);
+    key[1] = load(piece + 8);
+    if (size < 8) {
+        key[0] &= ((uint64_t)1 << 8 * size) - 1;
+        key[1] = 0;
+    } else
+        key[1] &= ((uint64_t)1 << 8 * (size - 8)) - 1;
+    key[1] |= (uint64_t)size << 56;
+}
+
+static Bucket *bucket_of(const Encoder *encoder, const uint64_t key[2])
+{
+    const uint64_t hash = key[0] * 0x9e3779b97f4a7c15 + key[1] * 0xc2b2ae3d27d4eb4f;
+    return &encoder->buckets[hash >> (64 - BUCKETS_LOG2)];
+}
+
+static uint64_t hash_of(const char *piece, size_t size)
+{
+    uint64_t hash = size;
+    for (; size >= 8; piece += 8, size -= 8)
+        hash = (hash ^ load(piece)) * 0x9e3779b97f4a7c15, hash ^= hash >> 32;
+    for (; size > 0; piece++, size--)
+        hash = (hash ^ (unsigned char)*piece) * 0xc2b2ae3d27d4eb4f, hash ^= hash >> 32;
+    return hash;
+}
+
+/* --- pieces that are not in the cache of small ones --- */
+
+static void remember_small(Encoder *encoder, const char *piece, size_t size, const int32_t *ids, size_t count)
+{
+    uint64_t key[2];
+    make_key(piece, size, size, key);
+    Bucket *bucket = bucket_of(encoder, key);
+    bucket->entries[1] = bucket->entries[0];
+    bucket->entries[0] = (Entry){.key = {key[0], key[1]}, .count = (uint32_t)count};
+    memcpy(bucket->entries[0].ids, ids, count * sizeof *ids);
+}
+
+/* The slot of the piece, or a free one. */
+static Slot *find_large(const Encoder *encoder, uint64_t hash, const char *piece, size_t size)
+{
+    size_t i = hash % LARGE_SLOTS;
+    for (; encoder->slots[i].size > 0; i = (i + 1) % LARGE_SLOTS) {
+        const Slot *slot = &encoder->slots[i];
+        if (slot->hash == hash && slot->size == size &&
+            memcmp(encoder->words + slot->begin + slot->count, piece, size) == 0)
+            break;
+    }
+    return &encoder->slots[i];
+}
+
+/* Where there is no room for the piece, all others are forgotten. */
+static void remember_large(Encoder *encoder, const char *piece, size_t size, const int32_t *ids, size_t count)
+{
+    const size_t words = count + (size + 3) / 4;
+    const uint64_t hash = hash_of(piece, size);
+    if (encoder->slots_used == LARGE_SLOTS / 2 || LARGE_WORDS - encoder->words_used < words) {
+        memset(encoder->slots, 0, LARGE_SLOTS * sizeof *encoder->slots);
+        encoder->slots_used = encoder->words_used = 0;
+    }
+    int32_t *to = encoder->words + encoder->words_used;
+    *find_large(encoder, hash, piece, size) =
+        (Slot){hash, (uint32_t)encoder->words_used, (uint16_t)size, (uint16_t)count};
+    memcpy(to, ids, count * sizeof *ids);
+    memcpy(to + count, piece, size);
+    encoder->words_used += words;
+    encoder->slots_used++;
+}
+
+/* Appends the ids of one piece. */
+static int encode_piece(Encoder *encoder, const char *piece, size_t size, TokenList *list, Error *e)
+{
+    size_t count;
+    if (size <= LARGE_MOST) {
+        const Slot *slot = find_large(encoder, hash_of(piece, size), piece, size);
+        if (slot->size > 0) {
+            if (reserve(list, slot->count, e) != 0)
+                return -1;
+            memcpy(list->ids + list->count, encoder->words + slot->begin, slot->count * sizeof *list->ids);
+            list->count += slot->count;
+            return 0;
+        }
+    }
+    if (reserve(list, size, e) != 0)
+        return -1;
+    int32_t *ids = list->ids + list->count;
+    for (size_t i = 0; i < size; i++)
+        ids[i] = encoder->t->byte_ids[(unsigned char)piece[i]];
+    if (bpe_apply(encoder->t->bpe, &encoder->space, ids, size, &count, e) != 0)
+        return -1;
+    if (size <= SMALL && count <= FEW)
+        remember_small(encoder, piece, size, ids, count);
+    else if (size <= LARGE_MOST)
+        remember_large(encoder, piece, size, ids, count);
+    list->count += count;
+    return 0;
+}
+
+/* --- text --- */
+
+/* Appends the ids of pieces that end at ends[0 .. n-1]. */
+static int encode_block(Encoder *encoder, const char *text, size_t size, size_t begin, const size_t *ends, size_t n,
+                        TokenList *list, Error *e)
+{
+    /* An entry is copied whole, its count too. */
+    if (reserve(list, FEW * n + 1, e) != 0)
+        return -1;
+    for (size_t i = 0; i < n; begin = ends[i++]) {
+        const size_t bytes = ends[i] - begin;
+        if (bytes <= SMALL) {
+            uint64_t key[2];
+            make_key(text + begin, bytes, size - begin, key);
+            const Entry *first = bucket_of(encoder, key)->entries, *second = first + 1;
+            const bool is_first = (first->key[0] == key[0]) & (first->key[1] == key[1]);
+            const bool is_second = (second->key[0] == key[0]) & (second->key[1] == key[1]);
+            if (is_first | is_second) {
+                const Entry *hit = is_first ? first : second;
+                memcpy(list->ids + list->count, hit->ids, sizeof(int32_t) * (FEW + 1));
+                list->count += hit->count;
+                continue;
+            }
+        }
+        if (encode_piece(encoder, text + begin, bytes, list, e) != 0 || reserve(list, FEW * (n - i) + 1, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int encode_ordinary(Encoder *encoder, const char *text, size_t size, TokenList *list, Error *e)
+{
+    size_t ends[BLOCK], n;
+    for (size_t at = 0; at < size; at = ends[n - 1]) {
+        n = gpt2_split(text, size, at, ends, BLOCK);
+        if (encode_block(encoder, text, size, at, ends, n, list, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The first "<|endoftext|>" from `at` on, or the end. */
+static const char *find_endoftext(const char *at, const char *end)
+{
+    const size_t n = sizeof endoftext - 1;
+    while ((size_t)(end - at) >= n && (at = memchr(at, '<', (size_t)(end - at) - n + 1)) != NULL) {
+        if (memcmp(at, endoftext, n) == 0)
+            return at;
+        at++;
+    }
+    return end;
+}
+
+static int encode_special(Encoder *encoder, const char *text, size_t size, TokenList *list, Error *e)
+{
+    const char *at = text, *end = text + size;
+    for (;;) {
+        const char *special = find_endoftext(at, end);
+        if (encode_ordinary(encoder, at, (size_t)(special - at), list, e) != 0)
+            return -1;
+        if (special == end)
+            return 0;
+        if (reserve(list, 1, e) != 0)
+            return -1;
+        list->ids[list->count++] = encoder->t->endoftext;
+        at = special + sizeof endoftext - 1;
+    }
+}
+
+int encoder_encode(Encoder *encoder, const char *text, size_t size, bool special, TokenList *list, Error *e)
+{
+    const size_t before = list->count;
+    const int status =
+        special ? encode_special(encoder, text, size, list, e) : encode_ordinary(encoder, text, size, list, e);
+    if (status != 0)
+        list->count = before;
+    return status;
+}

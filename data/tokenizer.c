@@ -170,6 +170,27 @@ int tokenizer_open(const char *path, Tokenizer **out, Error *e)
     return 0;
 }
 
+int tokenizer_of_bytes(Tokenizer **out, Error *e)
+{
+    enum { BYTES = 256 };
+    Tokenizer *t = calloc(1, sizeof *t);
+    if (t == NULL || (t->tokens = calloc(BYTES, sizeof *t->tokens)) == NULL || (t->bytes = malloc(BYTES)) == NULL ||
+        bpe_create(1, &t->bpe, e) != 0) {
+        tokenizer_close(t);
+        return error_set(e, "out of memory for a tokenizer");
+    }
+    t->V = BYTES;
+    t->endoftext = -1;
+    for (uint32_t i = 0; i < BYTES; i++) {
+        t->tokens[i] = (Token){.begin = i, .size = 1};
+        t->bytes[i] = (char)i;
+        t->byte_ids[i] = (int32_t)i;
+    }
+    t->hash = hash_of(t);
+    *out = t;
+    return 0;
+}
+
 void tokenizer_close(Tokenizer *t)
 {
     if (t == NULL)
@@ -179,6 +200,8 @@ void tokenizer_close(Tokenizer *t)
     bpe_free(t->bpe);
     free(t);
 }
+
+bool tokenizer_is_bytes(const Tokenizer *t) { return t->endoftext < 0; }
 
 size_t tokenizer_size(const Tokenizer *t) { return t->V; }
 

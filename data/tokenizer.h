@@ -32,10 +32,22 @@ typedef struct Tokenizer Tokenizer;
  * read or do not belong together, ids that are missing or double, a byte without a token, no <|endoftext|>.
  */
 int tokenizer_open(const char *path, Tokenizer **out, Error *e);
+/* The 256 bytes as tokens, without <|endoftext|>. */
+int tokenizer_of_bytes(Tokenizer **out, Error *e);
+
 void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
-size_t tokenizer_size(const Tokenizer *t); /* tokens in the vocabulary; ids are below it */
-int32_t tokenizer_endoftext(const Tokenizer *t);
+/*
+ * Writes the tokenizer into a directory as Hugging Face has it: vocab.json, merges.txt and tokenizer_config.json, which
+ * transformers' AutoTokenizer reads. Not for
+ * bytes alone, which transformers has no such tokenizer for. The directory must exist.
+ */
+int tokenizer_write(const Tokenizer *t, const char *directory, Error *e);
+
+bool tokenizer_is_bytes(const Tokenizer *t); /* made by tokenizer_of_bytes */
+
+size_t tokenizer_size(const Tokenizer *t);       /* tokens in the vocabulary; ids are below it */
+int32_t tokenizer_endoftext(const Tokenizer *t); /* -1: bytes have none */
 
 /* The same for tables that tokenize the same, whatever their files. */
 uint64_t tokenizer_hash(const Tokenizer *t);

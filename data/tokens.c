@@ -146,12 +146,11 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     return 0;
 }
 
-/* A set of one shard of bytes, of which it takes ownership. */
-static int make_bytes(const char *name, Shard shard, Tokens **out, Error *e)
+/* A set of one shard, of whose bytes it takes ownership. */
+static int make_one(const char *name, size_t V, Shard shard, Tokens **out, Error *e)
 {
     Tokens *t = NULL;
-    shard.width = 1;
-    if (make_empty(256, 1, &t, e) != 0) {
+    if (make_empty(V, 1, &t, e) != 0) {
         free(shard.bytes);
         return -1;
     }
@@ -161,6 +160,26 @@ static int make_bytes(const char *name, Shard shard, Tokens **out, Error *e)
     }
     *out = t;
     return 0;
+}
+
+static int make_bytes(const char *name, Shard shard, Tokens **out, Error *e)
+{
+    shard.width = 1;
+    return make_one(name, 256, shard, out, e);
+}
+
+int tokens_from_ids(const char *name, const int32_t *ids, size_t n, size_t V, Tokens **out, Error *e)
+{
+    if (n == 0)
+        return error_set(e, "%s: is empty", name);
+    unsigned char *bytes = malloc(n * TOKEN_BYTES);
+    if (bytes == NULL)
+        return error_set(e, "%s: out of memory for its %zu tokens", name, n);
+    for (size_t i = 0; i < n; i++) {
+        bytes[TOKEN_BYTES * i] = (unsigned char)ids[i];
+        bytes[TOKEN_BYTES * i + 1] = (unsigned char)(ids[i] >> 8);
+    }
+    return make_one(name, V, (Shard){.size = n, .width = TOKEN_BYTES, .bytes = bytes}, out, e);
 }
 
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e)

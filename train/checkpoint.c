@@ -422,12 +422,14 @@ int checkpoint_prune(const char *run, const CheckpointState *state, size_t keep,
     return status;
 }
 
-static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const CheckpointState *state,
-                       const char *data, Error *e)
+static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
+                       const CheckpointState *state, const char *data, Error *e)
 {
     uint64_t hashes[PARTS];
-    if (files_make_dirs(dir, e) != 0 || write_model(dir, gpt, hashes, e) != 0 ||
-        write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 || write_state(dir, state, data, hashes, e) != 0)
+    const bool tables = tokenizer != NULL && !tokenizer_is_bytes(tokenizer);
+    if (files_make_dirs(dir, e) != 0 || (tables && tokenizer_write(tokenizer, dir, e) != 0) ||
+        write_model(dir, gpt, hashes, e) != 0 || write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 ||
+        write_state(dir, state, data, hashes, e) != 0)
         return -1;
     return files_sync_dir(dir, e);
 }
@@ -446,8 +448,8 @@ static int put_in_place(const char *from, const char *to, Error *e)
     return rename(from, to) == 0 ? 0 : error_set(e, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
 }
 
-int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, CheckpointState *state, const char *data,
-                     Error *e)
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
+                     CheckpointState *state, const char *data, Error *e)
 {
     char name[STEP_NAME + 1], unfinished[STEP_NAME + 8], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
     CheckpointState next = *state;
@@ -460,7 +462,7 @@ int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, Checkp
     if (join(from, run, unfinished, e) != 0 || join(to, run, name, e) != 0 || join(latest, run, "latest", e) != 0 ||
         files_remove_tree(from, e) != 0)
         return -1;
-    if (write_parts(from, gpt, optim, &next, data, e) != 0 || put_in_place(from, to, e) != 0) {
+    if (write_parts(from, gpt, optim, tokenizer, &next, data, e) != 0 || put_in_place(from, to, e) != 0) {
         Error ignored;
         files_remove_tree(from, &ignored); /* a half-written one is useless, and the disk may be full */
         return -1;

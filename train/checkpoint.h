@@ -1,6 +1,7 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
+#include "data/tokenizer.h"
 #include "files/json.h"
 #include "gpt/gpt.h"
 #include "optim/optim.h"
@@ -24,10 +25,11 @@ typedef struct CheckpointState {
     size_t best_step;
 } CheckpointState;
 
-/* Writes <run>/step_NNNNNN atomically and points <run>/latest at it. `data`: the identity of the data, a JSON object
- * (train/corpus.h). Notes in the state whether it is the best so far. */
-int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, CheckpointState *state, const char *data,
-                     Error *e);
+/* Writes <run>/step_NNNNNN atomically and points <run>/latest at it. `tokenizer`: its tables go with the weights, unless it
+ * is NULL or bytes. `data`: the identity of the data, a JSON object (train/corpus.h). Notes in the state whether it is the
+ * best so far. */
+int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
+                     CheckpointState *state, const char *data, Error *e);
 
 /* Removes unfinished checkpoints and all but the best and the `keep` newest (0: keeps all). */
 int checkpoint_prune(const char *run, const CheckpointState *state, size_t keep, Error *e);

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "data/stories.h"
+#include "files/files.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,14 +11,15 @@
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
 enum { STORIES_BYTES = 10000000, STORIES_SEED = 1 };
 
-static bool has_shards(const Options *o) { return o->train != NULL || o->val != NULL; }
+static const size_t TEXT_MOST = (size_t)1 << 32; /* bytes that are encoded in memory; data/tokenize has no such limit */
 
-size_t corpus_vocab(const Options *o) { return has_shards(o) ? 0 : BYTE_VOCAB; }
+static bool has_shards(const Options *o) { return o->train != NULL || o->val != NULL; }
 
 /* The floor is that of the validation targets: all bytes of the held-out text but the first. */
 static int open_stories(const Options *o, Corpus *corpus, Error *e)
 {
     Stories stories;
+    corpus->name = "the built-in stories";
     if (stories_generate(STORIES_SEED, STORIES_BYTES, &stories, e) != 0)
         return -1;
     size_t split = 0;
@@ -45,21 +47,74 @@ static int open_shards(const Options *o, size_t V, Corpus *corpus, Error *e)
     return 0;
 }
 
-int corpus_open(const Options *o, size_t V, Corpus *corpus, Error *e)
+/* The end of the first nine tenths of the characters; a byte that continues one is none. */
+static size_t cut_of(const char *text, size_t size)
 {
-    int status;
-    *corpus = (Corpus){.vocab = corpus_vocab(o)};
-    if (!has_shards(o) && V < BYTE_VOCAB)
-        return error_set(e, "bytes need a vocabulary of at least %d; the model has %zu (--vocab)", (int)BYTE_VOCAB, V);
-    if (has_shards(o)) {
+    size_t characters = 0, at = 0;
+    for (size_t i = 0; i < size; i++)
+        characters += ((unsigned char)text[i] & 0xc0) != 0x80;
+    characters = characters / 10 * 9 + characters % 10 * 9 / 10;
+    for (; at < size && (characters > 0 || ((unsigned char)text[at] & 0xc0) == 0x80); at++)
+        characters -= ((unsigned char)text[at] & 0xc0) != 0x80;
+    return at;
+}
+
+/* A part of a text, which is a document: <|endoftext|> comes before it. */
+static int encode_part(const char *name, const Tokenizer *tokenizer, Encoder *encoder, const char *text, size_t size,
+                       Tokens **out, Error *e)
+{
+    static const char begin[] = "<|endoftext|>";
+    TokenList list = {0};
+    int status = encoder_encode(encoder, begin, sizeof begin - 1, true, &list, e);
+    if (status == 0)
+        status = encoder_encode(encoder, text, size, false, &list, e);
+    if (status == 0)
+        status = tokens_from_ids(name, list.ids, list.count, tokenizer_size(tokenizer), out, e);
+    free(list.ids);
+    return status;
+}
+
+static int encode_text(const char *path, const Tokenizer *tokenizer, Corpus *corpus, Error *e)
+{
+    char *text;
+    size_t size;
+    Encoder *encoder = NULL;
+    if (files_read_all(path, TEXT_MOST, &text, &size, e) != 0)
+        return -1;
+    const size_t cut = cut_of(text, size);
+    int status = size == 0 ? error_set(e, "%s: is empty", path) : encoder_create(tokenizer, &encoder, e);
+    if (status == 0)
+        status = encode_part(path, tokenizer, encoder, text, cut, &corpus->train, e);
+    if (status == 0)
+        status = encode_part(path, tokenizer, encoder, text + cut, size - cut, &corpus->val, e);
+    if (status == 0 && tokens_targets(corpus->val) == 0)
+        status = error_set(e, "%s: its last tenth, which is held out, is empty", path);
+    encoder_free(encoder);
+    free(text);
+    return status;
+}
+
+static int open_text(const Options *o, const Tokenizer *tokenizer, Corpus *corpus, Error *e)
+{
+    corpus->name = o->text;
+    if (tokenizer == NULL)
+        return error_set(e, "--text: the model's tokenizer is not known: give --tokenizer");
+    return tokenizer_is_bytes(tokenizer) ? tokens_from_text(o->text, &corpus->train, &corpus->val, e)
+                                         : encode_text(o->text, tokenizer, corpus, e);
+}
+
+int corpus_open(const Options *o, const Tokenizer *tokenizer, size_t V, bool training, Corpus *corpus, Error *e)
+{
+    int status = 0;
+    *corpus = (Corpus){.name = "none"};
+    if (has_shards(o))
         status = open_shards(o, V, corpus, e);
-    } else if (o->text != NULL) {
-        corpus->name = o->text;
-        status = tokens_from_text(o->text, &corpus->train, &corpus->val, e);
-    } else {
-        corpus->name = "the built-in stories";
+    else if (o->text != NULL)
+        status = open_text(o, tokenizer, corpus, e);
+    else if (tokenizer != NULL && tokenizer_is_bytes(tokenizer))
         status = open_stories(o, corpus, e);
-    }
+    else if (training)
+        status = error_set(e, "the built-in stories are for models of bytes: give --text, or --train and --val");
     if (status != 0)
         corpus_close(corpus);
     return status;

@@ -75,7 +75,8 @@ void note_validation(Run *r, double loss)
 int print_sample(Run *r, Error *e)
 {
     const Options *o = &r->plan->options;
-    const SampleConfig config = {.prompt = o->prompt,
+    const SampleConfig config = {.tokenizer = r->plan->tokenizer,
+                                 .prompt = o->prompt,
                                  .tokens = o->sample_tokens,
                                  .temperature = o->temperature,
                                  .top_k = o->top_k,
@@ -97,6 +98,6 @@ bool sample_due(const Run *r, bool last)
 {
     const size_t every = r->plan->options.sample_every;
     if (every == SAMPLE_AT_END)
-        return last && r->plan->config.V == BYTE_VOCAB;
+        return last && r->plan->tokenizer != NULL;
     return every > 0 && (last || r->state.step % every == 0);
 }

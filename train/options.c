@@ -49,7 +49,11 @@ static const Option rows[] = {
     {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train),
      .may_change = true},
     {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val), .may_change = true},
-    {NULL, "text", "FILE", "text to train on as bytes; last tenth is held out", TEXT, AT(text), .may_change = true},
+    {NULL, "text", "FILE", "text to train on; last tenth is held out", TEXT, AT(text), .may_change = true},
+    {NULL, "tokenizer", "NAME",
+     "what text is split into: bytes, gpt2 (from data/get tokenizer) or a file or directory of such tables [the "
+     "checkpoint's; otherwise bytes]",
+     TEXT, AT(tokenizer), .may_change = true},
 
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a checkpoint's directory [nano]",
      TEXT, AT(model)},
@@ -143,7 +147,7 @@ static const Option rows[] = {
     {NULL, "val-tokens", "N", "tokens to validate on, always the same [65536]", SIZE, AT(val_tokens)},
     {NULL, "target-loss", "X", "stop at a validation loss of at most X nats", REAL, AT(target_loss), .least = 0,
      .most = 1e30, .may_change = true},
-    {NULL, "sample-every", "N", "print a sample every N steps; 0: never [at the end, for byte models]", SIZE,
+    {NULL, "sample-every", "N", "print a sample every N steps; 0: never [at the end, if the tokenizer is known]", SIZE,
      AT(sample_every), .may_change = true},
     {NULL, "sample-tokens", "N", "tokens per sample [256]", SIZE, AT(sample_tokens), .may_change = true},
     {NULL, "prompt", "TEXT", "text that samples begin with", TEXT, AT(prompt), .may_change = true},

@@ -18,7 +18,7 @@ enum { OPTIONS_MOST = 160 };
 /* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
 typedef struct Options {
     const char *preset; /* a name or a path; NULL: none */
-    const char *train, *val, *text;
+    const char *train, *val, *text, *tokenizer;
     const char *model;
     GptOverrides overrides; /* of the preset */
     double dropout;
@@ -34,7 +34,7 @@ typedef struct Options {
     double aux_cooldown, aux_power; /* NAN: likewise */
     size_t val_every, val_tokens;
     double target_loss;  /* NAN: none */
-    size_t sample_every; /* SAMPLE_AT_END: at the end, for byte models */
+    size_t sample_every; /* SAMPLE_AT_END: at the end, if the tokenizer is known */
     size_t sample_tokens, top_k;
     const char *prompt;
     double temperature;

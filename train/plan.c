@@ -6,6 +6,7 @@
 #include "train/corpus.h"
 #include "train/run.h"
 #include "train/version.h"
+#include "train/vocabulary.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -113,6 +114,16 @@ static bool is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+static int check_vocabulary(const Plan *p, Error *e)
+{
+    const size_t V = p->config.V, size = p->tokenizer != NULL ? tokenizer_size(p->tokenizer) : 0;
+    if (size <= V)
+        return 0;
+    if (tokenizer_is_bytes(p->tokenizer))
+        return error_set(e, "bytes need a vocabulary of at least %zu; the model has %zu (--vocab)", size, V);
+    return error_set(e, "the tokenizer has %zu tokens and the model %zu (--vocab): it is another model's", size, V);
+}
+
 /* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of a resumed
  * run has been read already. A name that is both is refused: its user may expect other weights. */
 static int resolve_model(Plan *p, Error *e)
@@ -131,9 +142,11 @@ static int resolve_model(Plan *p, Error *e)
     p->weights = o->resume ? p->checkpoint : is_preset ? NULL : o->model;
     if (p->weights == NULL) {
         *c = preset;
-        if (corpus_vocab(o) != 0)
-            c->V = corpus_vocab(o);
         gpt_override(c, &o->overrides);
+        if (vocabulary_open(o, NULL, c->V, &p->tokenizer, e) != 0)
+            return -1;
+        if (p->tokenizer != NULL && !o->overrides.set[GPT_FIELD_V])
+            c->V = tokenizer_size(p->tokenizer);
     } else {
         if (!o->resume && !is_directory(o->model))
             return error_set(
@@ -141,14 +154,15 @@ static int resolve_model(Plan *p, Error *e)
                 o->model);
         if (!o->resume && (checkpoint_check_model(o->model, e) != 0 || checkpoint_read_config(o->model, c, e) != 0))
             return -1;
-        if (gpt_agrees(c, &o->overrides, p->weights, e) != 0)
+        if (gpt_agrees(c, &o->overrides, p->weights, e) != 0 ||
+            vocabulary_open(o, p->weights, c->V, &p->tokenizer, e) != 0)
             return -1;
     }
     p->setup.T = o->overrides.set[GPT_FIELD_T] ? o->overrides.values.T : c->T;
     if (gpt_config_check(c, e) != 0)
         return -1;
     *c = gpt_resolve(c);
-    return 0;
+    return check_vocabulary(p, e);
 }
 
 static int check_auto_batch(const Plan *p, Error *e)
@@ -299,12 +313,8 @@ static void note_unfinished(const Plan *p, Notes *notes)
 static int check_samples(const Plan *p, Error *e)
 {
     const Options *o = &p->options;
-    if (p->config.V == BYTE_VOCAB)
-        return 0;
-    if ((o->sample_every != SAMPLE_AT_END && o->sample_every > 0) || o->prompt[0] != '\0')
-        return error_set(e,
-                         "--sample-every and --prompt need a byte model (--vocab 256) for now; this one has %zu tokens",
-                         p->config.V);
+    if (p->tokenizer == NULL && ((o->sample_every != SAMPLE_AT_END && o->sample_every > 0) || o->prompt[0] != '\0'))
+        return error_set(e, "--sample-every and --prompt: the model's tokenizer is not known: give --tokenizer");
     return 0;
 }
 
@@ -419,4 +429,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     return check_memory(p, optim_bytes, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
-void plan_free(Plan *p) { options_free(&p->options); }
+void plan_free(Plan *p)
+{
+    tokenizer_close(p->tokenizer);
+    options_free(&p->options);
+}

@@ -2,6 +2,7 @@
 #define TRAIN_PLAN_H
 
 #include "base/ranks.h"
+#include "data/tokenizer.h"
 #include "train/notes.h"
 #include "train/options.h"
 
@@ -14,6 +15,7 @@ enum { PATH_MOST = 4096 };
 typedef struct Plan {
     Options options;
     GptConfig config;
+    Tokenizer *tokenizer;   /* of text; NULL: not known (train/vocabulary.h) */
     Schedule aux_schedule;  /* of all but the hidden matrices */
     GptSetup setup;         /* B sequences of T tokens at once */
     size_t micro_batches;   /* of B x T tokens, per step of this rank, once the batch has grown */

@@ -317,7 +317,7 @@ static int save(Run *r, Error *e)
     Error fault;
     const int synced = metrics_sync(&r->log, &fault); /* its rows before what counts on them */
     optim_show(r->optim);
-    const int status = checkpoint_write(r->out, r->gpt, r->optim, &r->state, r->data, e);
+    const int status = checkpoint_write(r->out, r->gpt, r->optim, r->plan->tokenizer, &r->state, r->data, e);
     optim_hide(r->optim);
     if (synced != 0)
         notes_add(&r->notes, "%s", fault.text); /* the next row ends the run */
@@ -500,7 +500,7 @@ static int evaluate_and_sample(Run *r, Error *e)
 static int run_inside(Run *r, Error *e)
 {
     const Plan *p = r->plan;
-    if (corpus_open(&p->options, p->config.V, &r->corpus, e) != 0) {
+    if (corpus_open(&p->options, p->tokenizer, p->config.V, p->trains, &r->corpus, e) != 0) {
         if (p->options.resume) {
             const Error cause = *e;
             error_set(e, "%s (where the data were moved, give their new place with --text, or --train and --val)",

@@ -8,42 +8,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BYTES = 256 };
+/* What a sample is made of and with. */
+typedef struct Sampler {
+    Gpt *gpt;
+    const SampleConfig *config;
+    size_t n, size;         /* tokens so far; ids that can be drawn */
+    int32_t *ids;           /* (n + config->tokens) */
+    float *logits, *sorted; /* (V), (size) */
+    double *weights;        /* (size) */
+    Random random;
+} Sampler;
 
-/* Zeroes the weights of all but the k likeliest; of equal ones the first stay. */
-static void keep_likeliest(double *weights, size_t k)
+static int by_falling(const void *a, const void *b)
 {
-    double left[BYTES] = {0};
-    for (size_t i = 0; i < k; i++) {
-        size_t best = 0;
-        for (size_t j = 1; j < BYTES; j++)
-            best = weights[j] > weights[best] ? j : best;
-        left[best] = weights[best];
-        weights[best] = 0;
-    }
-    memcpy(weights, left, sizeof left);
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
 }
 
-static int32_t draw(const float *logits, const SampleConfig *config, Random *random)
+/* Zeroes the weights of all but the k likeliest; of equal ones the first stay. */
+static void keep_likeliest(Sampler *s, size_t k)
 {
-    double weights[BYTES], sum = 0;
+    memcpy(s->sorted, s->logits, s->size * sizeof *s->sorted);
+    qsort(s->sorted, s->size, sizeof *s->sorted, by_falling);
+    const float least = s->sorted[k - 1];
+    size_t equal = 0; /* that stay */
+    while (equal < k && s->sorted[k - 1 - equal] == least)
+        equal++;
+    for (size_t i = 0; i < s->size; i++) {
+        const bool kept = s->logits[i] > least || (s->logits[i] == least && equal > 0);
+        equal -= kept && s->logits[i] == least;
+        if (!kept)
+            s->weights[i] = 0;
+    }
+}
+
+static int32_t draw(Sampler *s)
+{
+    const double temperature = s->config->temperature;
+    double sum = 0;
     size_t best = 0;
-    for (size_t i = 1; i < BYTES; i++)
-        best = logits[i] > logits[best] ? i : best;
-    if (config->temperature == 0)
+    for (size_t i = 1; i < s->size; i++)
+        best = s->logits[i] > s->logits[best] ? i : best;
+    if (temperature == 0)
         return (int32_t)best;
-    for (size_t i = 0; i < BYTES; i++)
-        weights[i] = exp(((double)logits[i] - (double)logits[best]) / config->temperature);
-    if (config->top_k > 0 && config->top_k < BYTES)
-        keep_likeliest(weights, config->top_k);
-    for (size_t i = 0; i < BYTES; i++)
-        sum += weights[i];
-    double at = random_uniform(random) * sum;
+    for (size_t i = 0; i < s->size; i++)
+        s->weights[i] = exp(((double)s->logits[i] - (double)s->logits[best]) / temperature);
+    if (s->config->top_k > 0 && s->config->top_k < s->size)
+        keep_likeliest(s, s->config->top_k);
+    for (size_t i = 0; i < s->size; i++)
+        sum += s->weights[i];
+    double at = random_uniform(&s->random) * sum;
     size_t last = best;
-    for (size_t i = 0; i < BYTES; i++) {
-        if (weights[i] > 0) {
+    for (size_t i = 0; i < s->size; i++) {
+        if (s->weights[i] > 0) {
             last = i;
-            at -= weights[i];
+            at -= s->weights[i];
             if (at < 0)
                 break;
         }
@@ -65,48 +84,101 @@ static void print_bytes(FILE *to, const char *bytes, size_t n)
     }
 }
 
-/* Feeds the model `n` tokens from position 0 on; the logits are those after the last. */
-static void prefill(Gpt *gpt, const int32_t *tokens, size_t n, float *logits)
+/* The text of n ids, as one: a character may be spread over several. */
+static int print_ids(FILE *to, const Tokenizer *tokenizer, const int32_t *ids, size_t n, Error *e)
 {
-    gpt_forward(gpt, tokens, 1, n);
-    gpt_logits(gpt, n - 1, logits);
+    char *text = NULL;
+    size_t length = 0;
+    FILE *whole = open_memstream(&text, &length);
+    int status = whole == NULL ? error_set(e, "out of memory for a sample") : 0;
+    for (size_t i = 0; i < n && status == 0; i++) {
+        const char *bytes;
+        size_t size;
+        status = tokenizer_token(tokenizer, ids[i], &bytes, &size, e);
+        if (status == 0)
+            fwrite(bytes, 1, size, whole);
+    }
+    if (whole != NULL && fclose(whole) != 0 && status == 0)
+        status = error_set(e, "out of memory for a sample");
+    if (status == 0)
+        print_bytes(to, text, length);
+    free(text);
+    return status;
+}
+
+/* Feeds the model `n` tokens from position 0 on; the logits are those after the last. */
+static void prefill(Sampler *s, size_t start, size_t n)
+{
+    gpt_forward(s->gpt, s->ids + start, 1, n);
+    gpt_logits(s->gpt, n - 1, s->logits);
+}
+
+/* Appends config->tokens ids, of a model with T positions. */
+static void generate(Sampler *s, size_t T)
+{
+    const size_t total = s->n + s->config->tokens;
+    size_t start = s->n > T ? s->n - T : 0; /* token at position 0 of the context */
+    prefill(s, start, s->n - start);
+    while (s->n < total && stop_signal() == 0) {
+        s->ids[s->n] = draw(s);
+        if (++s->n == total)
+            break;
+        if (s->n - 1 - start < T) {
+            gpt_decode(s->gpt, s->ids[s->n - 1], s->n - 1 - start, s->logits);
+        } else { /* the context is full: keep its later half */
+            start = s->n - (T + 1) / 2;
+            prefill(s, start, s->n - start);
+        }
+    }
+}
+
+/* The ids of the prompt. */
+static int encode_prompt(const SampleConfig *config, TokenList *list, Error *e)
+{
+    const bool empty = config->prompt[0] == '\0', bytes = tokenizer_is_bytes(config->tokenizer);
+    const char *text = !empty ? config->prompt : bytes ? "\n" : "<|endoftext|>";
+    Encoder *encoder;
+    if (encoder_create(config->tokenizer, &encoder, e) != 0)
+        return -1;
+    const int status = encoder_encode(encoder, text, strlen(text), empty && !bytes, list, e);
+    encoder_free(encoder);
+    return status;
+}
+
+static int make_room(Sampler *s, const TokenList *prompt, Error *e)
+{
+    const size_t total = prompt->count + s->config->tokens;
+    s->ids = malloc(total * sizeof *s->ids);
+    s->logits = malloc(gpt_config(s->gpt)->V * sizeof *s->logits);
+    s->sorted = malloc(s->size * sizeof *s->sorted);
+    s->weights = malloc(s->size * sizeof *s->weights);
+    if (s->ids == NULL || s->logits == NULL || s->sorted == NULL || s->weights == NULL)
+        return error_set(e, "out of memory for a sample of %zu tokens", s->config->tokens);
+    memcpy(s->ids, prompt->ids, prompt->count * sizeof *s->ids);
+    s->n = prompt->count;
+    return 0;
 }
 
 int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error *e)
 {
-    const char *prompt = config->prompt[0] != '\0' ? config->prompt : "\n";
-    const size_t length = strlen(prompt), total = length + config->tokens;
-    int32_t *tokens = malloc(total * sizeof *tokens);
-    float *logits = malloc(gpt_config(gpt)->V * sizeof *logits);
-    if (tokens == NULL || logits == NULL) {
-        free(tokens);
-        free(logits);
-        return error_set(e, "out of memory for a sample of %zu tokens", config->tokens);
+    Sampler s = {.gpt = gpt,
+                 .config = config,
+                 .size = tokenizer_size(config->tokenizer),
+                 .random = random_make(config->seed, config->stream)};
+    TokenList prompt = {0};
+    int status = encode_prompt(config, &prompt, e);
+    if (status == 0)
+        status = make_room(&s, &prompt, e);
+    if (status == 0) {
+        const size_t shown_from = config->prompt[0] != '\0' ? 0 : prompt.count;
+        generate(&s, T);
+        status = print_ids(to, config->tokenizer, s.ids + shown_from, s.n - shown_from, e);
+        fputs("\n", to);
     }
-    Random random = random_make(config->seed, config->stream);
-    for (size_t i = 0; i < length; i++)
-        tokens[i] = (unsigned char)prompt[i];
-    size_t start = length > T ? length - T : 0; /* token at position 0 of the context */
-    prefill(gpt, tokens + start, length - start, logits);
-    size_t n = length;
-    while (n < total && stop_signal() == 0) {
-        tokens[n] = draw(logits, config, &random);
-        if (++n == total)
-            break;
-        if (n - 1 - start < T) {
-            gpt_decode(gpt, tokens[n - 1], n - 1 - start, logits);
-        } else { /* the context is full: keep its later half */
-            start = n - (T + 1) / 2;
-            prefill(gpt, tokens + start, n - start, logits);
-        }
-    }
-    const size_t shown_from = config->prompt[0] != '\0' ? 0 : length;
-    char *bytes = (char *)tokens; /* byte i takes the place of token i / 4, which has been read */
-    for (size_t i = shown_from; i < n; i++)
-        bytes[i - shown_from] = (char)tokens[i];
-    print_bytes(to, bytes, n - shown_from);
-    fputs("\n", to);
-    free(tokens);
-    free(logits);
-    return 0;
+    free(prompt.ids);
+    free(s.ids);
+    free(s.logits);
+    free(s.sorted);
+    free(s.weights);
+    return status;
 }

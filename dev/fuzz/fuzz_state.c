@@ -41,7 +41,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     if (optim_create(&adamw, gpt_table(gpt)->tensors, gpt_table(gpt)->count, &arenas, &optim, &e) != 0)
         abort();
     optim_set_scalars(optim, (OptimScalars){.steps_done = 3, .tail_began = 0});
-    if (checkpoint_write(run, gpt, optim, &state, "{}", &e) != 0)
+    if (checkpoint_write(run, gpt, optim, NULL, &state, "{}", &e) != 0)
         abort();
     snprintf(checkpoint, sizeof checkpoint, "%s/step_000003", run);
     snprintf(state_path, sizeof state_path, "%s/state.json", checkpoint);

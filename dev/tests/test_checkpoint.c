@@ -105,7 +105,7 @@ static void save_state(const char *run, const Fixture *f, CheckpointState *state
     Error e;
     optim_set_scalars(f->optim, (OptimScalars){.steps_done = (double)state->step, .tail_began = NAN});
     must(files_make_dirs(at(run, ""), &e), &e);
-    must(checkpoint_write(at(run, ""), f->gpt, f->optim, state, data, &e), &e);
+    must(checkpoint_write(at(run, ""), f->gpt, f->optim, NULL, state, data, &e), &e);
     must(checkpoint_prune(at(run, ""), state, keep, &e), &e);
 }
 
@@ -156,7 +156,7 @@ static void test_round_trip(void)
     Error e;
     optim_set_scalars(from.optim, (OptimScalars){.steps_done = (double)(12), .tail_began = NAN});
     must(files_make_dirs(at("round", ""), &e), &e);
-    must(checkpoint_write(at("round", ""), from.gpt, from.optim, &state, data, &e), &e);
+    must(checkpoint_write(at("round", ""), from.gpt, from.optim, NULL, &state, data, &e), &e);
     find("round", dir);
     check(strcmp(dir, at("round", "step_000012")) == 0, "latest is %s", dir);
     must(checkpoint_read_model(dir, to.gpt, &e), &e);
@@ -446,7 +446,7 @@ static void test_write_fails(void)
     Error e;
     save("stuck", &f, 1, 1);
     write_text(at("stuck", "step_000002"), "in the way");
-    refused(checkpoint_write(at("stuck", ""), f.gpt, f.optim, &state, data, &e), &e, "step_000002",
+    refused(checkpoint_write(at("stuck", ""), f.gpt, f.optim, NULL, &state, data, &e), &e, "step_000002",
             "a file in the way");
     check(isnan(state.best_loss) && !exists(at("stuck", "step_000002.tmp")), "something of it is left");
     Error damage;

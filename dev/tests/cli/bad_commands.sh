@@ -135,8 +135,10 @@ adamw                       | 'adamw' is not an option                 | 2
 --batch-size 9007199254740992 | --batch-size;too large                 | 2
 --batch-size 100000000      | out of memory;--batch-size               | 1
 --width 1048576 --heads 1   | out of memory                            | 1
---vocab 100                 | 256;--vocab                              | 1
---prompt x --vocab 300      | --prompt;300                             | 2
+--vocab 100                 | 256;--vocab                              | 2
+--prompt x --vocab 300 --train x.bin | --prompt;--tokenizer             | 2
+--tokenizer gpt2            | data/get tokenizer                       | 2
+--tokenizer nowhere         | nowhere;cannot be opened                 | 2
 --out old                   | old exists;--resume                      | 2
 --resume                    | --resume needs --out                     | 2
 --resume --out none         | none                                     | 2

@@ -295,6 +295,8 @@ void safetensors_close(Safetensors *file)
     free(file);
 }
 
+const char *safetensors_path(const Safetensors *file) { return file->path; }
+
 size_t safetensors_count(const Safetensors *file) { return file->header.count; }
 
 const SafetensorsEntry *safetensors_entry(const Safetensors *file, size_t i) { return &file->header.entries[i]; }

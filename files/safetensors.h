@@ -56,6 +56,9 @@ typedef struct SafetensorsEntry {
 int safetensors_open(const char *path, Safetensors **file, Error *e);
 void safetensors_close(Safetensors *file);
 
+/* As it was opened; lives until safetensors_close. */
+const char *safetensors_path(const Safetensors *file);
+
 /* The tensors, in the order of their bytes in the file. */
 size_t safetensors_count(const Safetensors *file);
 const SafetensorsEntry *safetensors_entry(const Safetensors *file, size_t i);

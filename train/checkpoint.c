@@ -49,32 +49,28 @@ static int write_model(const char *dir, const Gpt *gpt, uint64_t hashes[PARTS], 
     return join(path, dir, part_names[MODEL], e) != 0 ? -1 : weights_write(path, gpt, &hashes[MODEL], e);
 }
 
-/* Directories that hold a model in another form. */
-static int refuse_other_forms(const char *dir, Error *e)
+static bool has(const char *dir, const char *name)
 {
-    static const char *const forms[][2] = {
-        {"model.safetensors.index.json", "its weights are in several files; in Python, model.save_pretrained(DIR, "
-                                         "max_shard_size=\"100GB\") writes one"},
-        {"pytorch_model.bin",
-         "its weights are pickled, as pytorch_model.bin; in Python, AutoModelForCausalLM.from_pretrained(DIR) and then "
-         "save_pretrained(DIR) write model.safetensors"}};
     char path[PATH_MOST];
-    if (join(path, dir, part_names[MODEL], e) != 0)
-        return -1;
-    if (access(path, F_OK) == 0)
-        return 0;
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (join(path, dir, forms[i][0], e) == 0 && access(path, F_OK) == 0)
-            return error_set(e, "%s: %s", dir, forms[i][1]);
-    return 0;
+    Error ignored;
+    return join(path, dir, name, &ignored) == 0 && access(path, F_OK) == 0;
 }
 
+/* Of the weights' file, or of the index of several; Hugging Face's libraries too look for one file first. */
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e)
 {
+    static const char index[] = "model.safetensors.index.json";
+    static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    const bool sharded = !has(dir, part_names[MODEL]) && has(dir, index);
     char path[PATH_MOST];
-    if (refuse_other_forms(dir, e) != 0 || join(path, dir, part_names[MODEL], e) != 0)
-        return -1;
-    return weights_read(path, gpt, e);
+    for (size_t i = 0; i < 2 && !sharded && !has(dir, part_names[MODEL]); i++)
+        if (has(dir, pickled[i]))
+            return error_set(e,
+                             "%s/%s: these weights are pickled, which only Python reads; it converts them by: from "
+                             "transformers import AutoModelForCausalLM; "
+                             "AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"%s-converted\")",
+                             dir, pickled[i], dir, dir);
+    return join(path, dir, sharded ? index : part_names[MODEL], e) != 0 ? -1 : weights_read(path, gpt, e);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -44,11 +44,10 @@ int checkpoint_check_model(const char *dir, Error *e);
 /* The content of state.json. The caller frees *state. */
 int checkpoint_read_json(const char *dir, Json **state, Error *e);
 
-/* Reads config.json; refuses models other than classic GPT-2. */
+/* Reads config.json; refuses what this program does not compute. */
 int checkpoint_read_config(const char *dir, GptConfig *config, Error *e);
 
-/* Reads model.safetensors (F32, F16, BF16; names with or without "transformer."; attention masks are skipped). Refuses
- * values that are not finite. */
+/* Reads model.safetensors or, where there is none, the files that model.safetensors.index.json names: see train/weights.h. */
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e);
 
 /* Reads optimizer.safetensors and state.json, which must agree with each other and with the directory's name. */

@@ -18,11 +18,11 @@ typedef struct Key {
     const char *otherwise;
 } Key;
 
-/* A choice that is a boolean in the family's files. */
+/* A field that is a boolean in the family's files. */
 typedef struct Switch {
     const char *key;
     GptFieldId field;
-    const char *when_true, *when_false; /* as gpt_field_format writes it */
+    const char *when_true, *when_false; /* as gpt_field_restore reads it; "0": the default of gpt_resolve */
     bool otherwise;
 } Switch;
 
@@ -65,12 +65,10 @@ static const Family families[] = {
               {"activation_function", GPT_FIELD_activation, "gelu_new"},
               {"layer_norm_epsilon", GPT_FIELD_norm_eps, ""},
               {"initialization", GPT_FIELD_init, ""}},
-     .switches = {{"tie_word_embeddings", GPT_FIELD_head, "tied", "untied", true}},
+     .switches = {{"tie_word_embeddings", GPT_FIELD_head, "tied", "untied", true},
+                  {"scale_attn_weights", GPT_FIELD_attention_scale, "0", "1", true}},
      .facts = {{"initializer_range", "0.02"}, {"attn_pdrop", "0.0"}, {"embd_pdrop", "0.0"}, {"resid_pdrop", "0.0"}},
-     .wanted = {{"scale_attn_weights", "true"},
-                {"scale_attn_by_inverse_layer_idx", "false"},
-                {"reorder_and_upcast_attn", "false"},
-                {"add_cross_attention", "false"}}},
+     .wanted = {{"scale_attn_by_inverse_layer_idx", "false"}, {"add_cross_attention", "false"}}},
     {.model_type = "llama",
      .class_name = "LlamaForCausalLM",
      .prefix = "model.",
@@ -114,18 +112,28 @@ static bool copy_field(GptConfig *to, const GptConfig *from, GptFieldId field)
     return gpt_field_restore(&gpt_fields[field], value, to) == 0;
 }
 
+/* Whether a field is what a switch makes of it. */
+static bool is_switched(const Switch *s, bool on, const GptConfig *config)
+{
+    const GptField *f = &gpt_fields[s->field];
+    GptConfig c = *config;
+    char want[64], got[64];
+    gpt_field_format(f, config, true, want, sizeof want);
+    gpt_field_restore(f, on ? s->when_true : s->when_false, &c);
+    c = gpt_resolve(&c);
+    gpt_field_format(f, &c, true, got, sizeof got);
+    return strcmp(want, got) == 0;
+}
+
 static bool fits(const Family *family, const GptConfig *config)
 {
     GptConfig c = family->base;
     bool same = family->split || !gpt_is_gated(config);
     for (const Key *k = family->keys; k->key != NULL; k++)
         same = copy_field(&c, config, k->field) && same;
-    for (const Switch *s = family->switches; s->key != NULL; s++) {
-        char value[64];
-        gpt_field_format(&gpt_fields[s->field], config, true, value, sizeof value);
-        same = same && (strcmp(value, s->when_true) == 0 || strcmp(value, s->when_false) == 0) &&
-               copy_field(&c, config, s->field);
-    }
+    for (const Switch *s = family->switches; s->key != NULL; s++)
+        same =
+            same && (is_switched(s, true, config) || is_switched(s, false, config)) && copy_field(&c, config, s->field);
     c = gpt_resolve(&c);
     for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS && same; f++) {
         char want[64], got[64];
@@ -245,11 +253,8 @@ static void write_keys(FILE *to, const Family *family, const GptConfig *c)
 {
     for (const Key *k = family->keys; k->key != NULL; k++)
         write_field(to, k->key, &gpt_fields[k->field], c);
-    for (const Switch *s = family->switches; s->key != NULL; s++) {
-        char value[64];
-        gpt_field_format(&gpt_fields[s->field], c, true, value, sizeof value);
-        fprintf(to, "  \"%s\": %s,\n", s->key, strcmp(value, s->when_true) == 0 ? "true" : "false");
-    }
+    for (const Switch *s = family->switches; s->key != NULL; s++)
+        fprintf(to, "  \"%s\": %s,\n", s->key, is_switched(s, true, c) ? "true" : "false");
     for (size_t i = 0; family->facts[i][0] != NULL; i++)
         fprintf(to, "  \"%s\": %s,\n", family->facts[i][0], family->facts[i][1]);
     if (family->split)

@@ -1,6 +1,6 @@
 #include "train/weights.h"
 
-#include "files/safetensors.h"
+#include "files/safetensors_set.h"
 #include "train/families.h"
 
 #include <math.h>
@@ -103,35 +103,47 @@ int weights_write(const char *path, const Gpt *gpt, uint64_t *hash, Error *e)
     return status;
 }
 
-/* Names in Hugging Face's files that are not parameters: attention masks, rotary frequencies, and the tied head, which
- * duplicates the token embedding. */
+/* Names in Hugging Face's files that are not parameters: attention masks and rotary frequencies. */
 static bool is_ignorable(const char *name)
 {
     const char *const ends[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (strlen(name) > strlen(ends[i]) && strcmp(name + strlen(name) - strlen(ends[i]), ends[i]) == 0)
             return true;
-    return strcmp(name, "lm_head.weight") == 0;
+    return false;
 }
 
-static int read_tensor(const char *path, Safetensors *file, const SafetensorsEntry *entry, const Tensor *t, Gpt *gpt,
-                       const Layout *l, Error *e)
+/* Where a tensor's elements are; zeroed: nowhere. */
+typedef struct Source {
+    Safetensors *file;
+    const SafetensorsEntry *entry;
+} Source;
+
+static int check_shape(const Source *from, const Tensor *t, Error *e)
 {
+    const SafetensorsEntry *entry = from->entry;
     const SafetensorsSpec want = spec_of(t, t->name);
     bool same = entry->rank == want.rank;
     for (size_t i = 0; i < want.rank && same; i++)
         same = entry->shape[i] == want.shape[i];
     if (!same && want.rank == 1)
-        return error_set(e, "%s: tensor %s must have shape [%zu]", path, entry->name, want.shape[0]);
+        return error_set(e, "%s: tensor %s must have shape [%zu]", safetensors_path(from->file), entry->name,
+                         want.shape[0]);
     if (!same)
-        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", path, entry->name, want.shape[0],
-                         want.shape[1]);
-    if (safetensors_read_f32(file, entry, l->scratch, e) != 0)
+        return error_set(e, "%s: tensor %s must have shape [%zu, %zu]", safetensors_path(from->file), entry->name,
+                         want.shape[0], want.shape[1]);
+    return 0;
+}
+
+static int read_tensor(const Source *from, const Tensor *t, Gpt *gpt, const Layout *l, Error *e)
+{
+    const SafetensorsEntry *entry = from->entry;
+    if (safetensors_read_f32(from->file, entry, l->scratch, e) != 0)
         return -1;
     for (size_t i = 0; i < entry->count; i++)
         if (!isfinite(l->scratch[i]))
-            return error_set(e, "%s: tensor %s holds %g: these weights are of no use", path, entry->name,
-                             (double)l->scratch[i]);
+            return error_set(e, "%s: tensor %s holds %g: these weights are of no use", safetensors_path(from->file),
+                             entry->name, (double)l->scratch[i]);
     float *memory = l->scratch;
     if (t->transposed) {
         memory = l->scratch + l->largest;
@@ -153,43 +165,94 @@ static const Tensor *find_tensor(const Layout *l, const char *name)
     return NULL;
 }
 
-/* Every tensor of the file goes to its place; every place must be filled once. */
-static int read_all(const char *path, Safetensors *file, Gpt *gpt, const Layout *l, bool *met, Error *e)
+static const Tensor *token_embedding(const Layout *l)
+{
+    const Tensor *t = l->tensors;
+    while (t->role != ROLE_TOKEN_EMBEDDING)
+        t++;
+    return t;
+}
+
+/*
+ * A tied head that is stored all the same must be the embedding. Where it is not, config.json and the weights contradict
+ * each other, and nobody but the user knows which is right: versions of transformers before 5 computed with the embedding,
+ * later ones with the stored head. Neither is done here silently; one word in config.json decides.
+ */
+static int check_tied_head(const Source *head, const Source *embedding, const Layout *l, Error *e)
+{
+    float *const got = l->scratch, *const want = l->scratch + l->largest;
+    const Tensor *t = token_embedding(l);
+    if (head->entry == NULL)
+        return 0;
+    if (check_shape(head, t, e) != 0 || safetensors_read_f32(head->file, head->entry, got, e) != 0 ||
+        safetensors_read_f32(embedding->file, embedding->entry, want, e) != 0)
+        return -1;
+    for (size_t i = 0; i < tensor_size(t); i++)
+        if (got[i] != want[i] && isfinite(want[i]))
+            return error_set(e,
+                             "%s: lm_head.weight differs from %s, but config.json ties them: set tie_word_embeddings "
+                             "to false there to use this head, or remove it from the file",
+                             safetensors_path(head->file), t->name);
+    return 0;
+}
+
+/* Finds the place of every tensor of a file. */
+static int place_tensors(Safetensors *file, const Layout *l, Source *sources, Source *tied_head, Error *e)
 {
     for (size_t i = 0; i < safetensors_count(file); i++) {
-        const SafetensorsEntry *entry = safetensors_entry(file, i);
-        const Tensor *t = find_tensor(l, entry->name);
-        if (t == NULL && is_ignorable(entry->name))
+        const Source source = {file, safetensors_entry(file, i)};
+        const char *path = safetensors_path(file), *name = source.entry->name;
+        const Tensor *t = find_tensor(l, name);
+        if (t == NULL && strcmp(name, "lm_head.weight") == 0) {
+            *tied_head = source;
+            continue;
+        }
+        if (t == NULL && is_ignorable(name))
             continue;
         if (t == NULL)
-            return error_set(e, "%s: this model has no tensor %s", path, entry->name);
-        if (met[t - l->tensors])
+            return error_set(e, "%s: this model has no tensor %s", path, name);
+        if (sources[t - l->tensors].entry != NULL)
             return error_set(e, "%s: tensor %s appears twice, with and without \"%s\"", path, t->name,
                              family_prefix(l->family));
-        met[t - l->tensors] = true;
-        if (read_tensor(path, file, entry, t, gpt, l, e) != 0)
+        sources[t - l->tensors] = source;
+        if (check_shape(&source, t, e) != 0)
             return -1;
     }
+    return 0;
+}
+
+/* Every place must be filled before the first is loaded. */
+static int read_all(const char *path, const SafetensorsSet *set, Gpt *gpt, const Layout *l, Source *sources, Error *e)
+{
+    Source tied_head = {0};
+    for (size_t i = 0; i < set->count; i++)
+        if (place_tensors(set->files[i], l, sources, &tied_head, e) != 0)
+            return -1;
     for (size_t i = 0; i < l->count; i++)
-        if (!met[i])
+        if (sources[i].entry == NULL)
             return error_set(e, "%s: tensor %s is missing", path, l->tensors[i].name);
+    if (check_tied_head(&tied_head, &sources[token_embedding(l) - l->tensors], l, e) != 0)
+        return -1;
+    for (size_t i = 0; i < l->count; i++)
+        if (read_tensor(&sources[i], &l->tensors[i], gpt, l, e) != 0)
+            return -1;
     return 0;
 }
 
 int weights_read(const char *path, Gpt *gpt, Error *e)
 {
-    Layout l;
-    Safetensors *file;
-    if (safetensors_open(path, &file, e) != 0)
-        return -1;
-    int status = layout_make(gpt, &l, e);
-    bool *met = calloc(l.count + 1, sizeof *met);
-    if (status == 0 && met == NULL)
+    Layout l = {0};
+    SafetensorsSet set;
+    Source *sources = NULL;
+    int status = safetensors_set_open(path, &set, e);
+    if (status == 0)
+        status = layout_make(gpt, &l, e);
+    if (status == 0 && (sources = calloc(l.count, sizeof *sources)) == NULL)
         status = error_set(e, "%s: out of memory", path);
     if (status == 0)
-        status = read_all(path, file, gpt, &l, met, e);
-    free(met);
+        status = read_all(path, &set, gpt, &l, sources, e);
+    free(sources);
     layout_free(&l);
-    safetensors_close(file);
+    safetensors_set_close(&set);
     return status;
 }

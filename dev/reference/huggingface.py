@@ -4,8 +4,10 @@
     python dev/reference/huggingface.py TRAIN_GPT WRITE_REFERENCE FOLDER
 
 For each class, a model that TRAIN_GPT has written is loaded by transformers, and a random one that transformers has
-written is loaded by us; WRITE_REFERENCE computes the logits of our side. Prints the largest difference of each, relative
-to the largest logit, and exits with 1 unless all are below 1e-4.
+written is loaded by us; WRITE_REFERENCE computes the logits of our side. Then come other forms in which transformers
+writes a model: several files, half types (against the same rounded weights in fp32), pickled weights (converted by the
+line that our refusal gives). Prints the largest difference of each, relative to the largest logit, and exits with
+1 unless all are below 1e-4.
 """
 
 import math
@@ -46,6 +48,19 @@ CASES = (
      "--head untied --softcap tanh --softcap-limit 4", None),
 )
 
+# Name, number type, configuration of a random GPT-2, options of save_pretrained
+SIZES = dict(n_embd=48, n_layer=2, n_head=3, vocab_size=97, n_positions=40)
+FORMS = (
+    ("fp16", torch.float16, {}, {}),
+    ("bf16", torch.bfloat16, {}, {}),
+    ("untied", torch.float32, dict(tie_word_embeddings=False), {}),
+    ("sharded", torch.float32, {}, dict(max_shard_size="60KB")),
+    ("sharded, bf16, untied", torch.bfloat16, dict(tie_word_embeddings=False), dict(max_shard_size="60KB")),
+    ("sharded, larger", torch.float32, dict(n_embd=96, n_inner=200), dict(max_shard_size="200KB")),
+    ("scores not scaled", torch.float32, dict(scale_attn_weights=False), {}),
+    ("scores upcast", torch.float32, dict(reorder_and_upcast_attn=True, attn_implementation="eager"), {}),
+)
+
 
 def run(*words):
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
@@ -76,6 +91,29 @@ def make_random(class_name, config):
     return model
 
 
+def read_forms(writer, folder):
+    """The difference of each form, by name."""
+    for name, dtype, config, how in FORMS:
+        out = Path(folder) / name.replace(" ", "-").replace(",", "")
+        run("rm", "-rf", out)
+        theirs = make_random("GPT2", SIZES | config).to(dtype)
+        theirs.save_pretrained(out, **how)
+        assert (len(list(out.glob("*.safetensors"))) > 1) == bool(how), sorted(out.iterdir())
+        yield name, difference(writer, out, out / "read.safetensors", theirs.float())
+    yield "pickled, converted", convert_pickled(writer, Path(folder) / "pickled")
+
+
+def convert_pickled(writer, out):
+    run("rm", "-rf", out, f"{out}-converted")
+    theirs = make_random("GPT2", SIZES)
+    theirs.save_pretrained(out)
+    (out / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), out / "pytorch_model.bin")
+    said = subprocess.run([writer, out / "none", out, "40", "2"], capture_output=True, text=True).stderr
+    exec(said[said.index("from transformers"):], {})
+    return difference(writer, f"{out}-converted", out / "read.safetensors", theirs)
+
+
 def main():
     program, writer, folder = sys.argv[1:4]
     transformers.logging.set_verbosity_error()
@@ -97,6 +135,9 @@ def main():
             errors.append(difference(writer, out / "theirs", out / "read.safetensors", theirs))
         print(f"{name:24} " + " ".join(f"{e:9.1e}" for e in errors))
         worst = max([worst, *errors])
+    for name, error in read_forms(writer, folder):
+        print(f"{name:24} {'':9} {error:9.1e}")
+        worst = max(worst, error)
     ok = worst <= BOUND
     print(f"{'ok' if ok else 'FAIL'}: the largest difference is {worst:.1e}, the bound {BOUND:.0e}")
     sys.exit(0 if ok else 1)

@@ -368,9 +368,15 @@ loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
 checkpoint | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 checkpoint | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
 checkpoint | train/weights.c | s/to\[j \* rows + i\] = from\[i \* cols + j\]/to[i * cols + j] = from[i * cols + j]/
-checkpoint | train/weights.c | s/if (!met\[i\])/if (0)/
-checkpoint | train/weights.c | s/if (met\[t - l->tensors\])/if (0)/
-families | train/families.c | s/{"scale_attn_weights", "true"},//
+checkpoint | train/weights.c | s/if (sources\[t - l->tensors\].entry != NULL)/if (0)/
+checkpoint | train/weights.c | s/if (got\[i\] != want\[i\] \&\& isfinite(want\[i\]))/if (0)/
+checkpoint | train/weights.c | s/if (sources\[i\].entry == NULL)/if (read_tensor(\&sources[i], \&l->tensors[i], gpt, l, e) != 0)/
+checkpoint | train/checkpoint.c | s/!has(dir, part_names\[MODEL\]) \&\& has(dir, index)/has(dir, index)/
+checkpoint | files/safetensors_set.c | s/if (strcmp(place, name_of(safetensors_path(file))) != 0)/if (0)/
+checkpoint | files/safetensors_set.c | s/if (strchr(name, ..*/if (0)/
+checkpoint | files/safetensors_set.c | s/if (find_file(set, name) != NULL)/if (0)/
+families | train/families.c | s/{"scale_attn_weights", GPT_FIELD_attention_scale, "0", "1", true}/{NULL}/
+families | train/families.c | s/on ? s->when_true : s->when_false, \&c);$/s->when_true, \&c);/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/

@@ -258,7 +258,7 @@ typedef struct Foreign {
     Dtype dtype;                                       /* DTYPE_F32 is not 0: set it */
     const char *missing, *doubled, *flipped, *renamed; /* of these tensors: left out, there under both names, with rows
                                                           and cols swapped, as "stranger" */
-    bool extras;                                       /* masks and an lm_head */
+    bool extras, other_head;                           /* masks and an lm_head, which is the embedding or is not */
 } Foreign;
 
 static uint16_t f16_of(float x)
@@ -305,6 +305,7 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
     const GptTable *table = gpt_table(gpt);
     static char names[TENSORS_MOST][96];
     SafetensorsSpec specs[TENSORS_MOST];
+    enum { MASKS = 64 + 4 };
     unsigned char *bytes = calloc(4 * table->parameters + 4096, 1);
     size_t n = 0, size = 0;
     Error e;
@@ -327,7 +328,9 @@ static void write_foreign(const char *folder, const Gpt *gpt, Foreign how)
             .name = "transformer.h.0.attn.bias", .dtype = DTYPE_BOOL, .rank = 4, .shape = {1, 1, 8, 8}};
         specs[n++] = (SafetensorsSpec){.name = "transformer.h.1.attn.masked_bias", .dtype = DTYPE_F32, .rank = 0};
         specs[n++] = (SafetensorsSpec){.name = "lm_head.weight", .dtype = DTYPE_F32, .rank = 2, .shape = {11, 4}};
-        size += 64 + 4 + 4 * 44;
+        size += MASKS;
+        size += encode_tensor(bytes + size, gpt, gpt_table_find(table, "wte.weight"), DTYPE_F32);
+        bytes[size - 1] ^= how.other_head ? 0x80 : 0; /* the sign of its last element */
     }
     SafetensorsWriter *writer;
     must(files_make_dirs(at(folder, ""), &e), &e);
@@ -357,6 +360,21 @@ static void test_foreign_files(void)
     }
 }
 
+/* Values that no file holds, to see what was loaded. */
+static void fill_untouched(const Fixture *f)
+{
+    for (size_t i = 0; i < gpt_table(f->gpt)->arena_size; i++)
+        gpt_arenas(f->gpt).params[i] = 1e6f;
+}
+
+static void check_untouched(const Fixture *f, const char *what)
+{
+    size_t touched = 0;
+    for (size_t i = 0; i < gpt_table(f->gpt)->arena_size; i++)
+        touched += gpt_arenas(f->gpt).params[i] != 1e6f;
+    check(touched == 0, "%s: %zu parameters were loaded", what, touched);
+}
+
 static void test_refused_models(void)
 {
     static const struct {
@@ -371,13 +389,18 @@ static void test_refused_models(void)
         {"an unknown tensor", "stranger", {.dtype = DTYPE_F32, .renamed = "ln_f.bias"}},
         {"a matrix that is not transposed", "[4, 12]", {.dtype = DTYPE_F32, .flipped = "h.0.attn.c_attn.weight"}},
         {"a transposed embedding", "[11, 4]", {.dtype = DTYPE_F32, .flipped = "wte.weight"}},
+        {"a tied head that is not the embedding",
+         "lm_head.weight differs from wte.weight",
+         {.dtype = DTYPE_BF16, .extras = true, .other_head = true}},
     };
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         const Fixture f = fixture_make(true);
         Error e;
         write_foreign("refused", f.gpt, faults[i].how);
+        fill_untouched(&f);
         refused(checkpoint_read_model(at("refused", ""), f.gpt, &e), &e, faults[i].word, faults[i].what);
         refused(checkpoint_read_model(at("refused", ""), f.gpt, &e), &e, "model.safetensors", faults[i].what);
+        check_untouched(&f, faults[i].what);
         fixture_free(f);
     }
 }
@@ -399,6 +422,141 @@ static char *replaced(const char *text, const char *from, const char *to)
 typedef struct Edit {
     const char *from, *to, *word;
 } Edit;
+
+/* --- several files and an index --- */
+
+enum { SHARDS = 3 };
+
+static void name_shard(size_t i, char name[64])
+{
+    snprintf(name, 64, "model-%05zu-of-%05d.safetensors", i + 1, SHARDS);
+}
+
+/* Writes the tensors i, i + 3, i + 6 .. of a file to a file of their own. */
+static void write_shard(const char *folder, const Safetensors *whole, const char *bytes, size_t i)
+{
+    SafetensorsSpec specs[TENSORS_MOST];
+    SafetensorsWriter *writer;
+    char name[64];
+    size_t n = 0;
+    Error e;
+    name_shard(i, name);
+    for (size_t k = i; k < safetensors_count(whole); k += SHARDS) {
+        const SafetensorsEntry *entry = safetensors_entry(whole, k);
+        specs[n] = (SafetensorsSpec){.name = entry->name, .dtype = entry->dtype, .rank = entry->rank};
+        memcpy(specs[n++].shape, entry->shape, sizeof entry->shape);
+    }
+    must(safetensors_create(at(folder, name), specs, n, NULL, 0, &writer, &e), &e);
+    for (size_t k = i; k < safetensors_count(whole); k += SHARDS) {
+        const SafetensorsEntry *entry = safetensors_entry(whole, k);
+        must(safetensors_append(writer, bytes + entry->begin, entry->end - entry->begin, &e), &e);
+    }
+    must(safetensors_finish(writer, NULL, &e), &e);
+}
+
+/* Divides <root>/<folder>/model.safetensors, as transformers does, and removes it. Returns the index, which the caller
+ * frees. */
+static char *divide(const char *folder)
+{
+    char *bytes, *index, name[64];
+    size_t size;
+    Safetensors *whole;
+    Error e;
+    must(files_read_all(at(folder, "model.safetensors"), 1 << 20, &bytes, &size, &e), &e);
+    must(safetensors_open(at(folder, "model.safetensors"), &whole, &e), &e);
+    for (size_t i = 0; i < SHARDS; i++)
+        write_shard(folder, whole, bytes, i);
+    FILE *to = open_memstream(&index, &size);
+    fprintf(to, "{\"metadata\": {\"total_size\": 99}, \"weight_map\": {");
+    for (size_t k = 0; k < safetensors_count(whole); k++) {
+        name_shard(k % SHARDS, name);
+        fprintf(to, "%s\n\"%s\": \"%s\"", k > 0 ? "," : "", safetensors_entry(whole, k)->name, name);
+    }
+    fprintf(to, "}}\n");
+    fclose(to);
+    safetensors_close(whole);
+    free(bytes);
+    must(remove(at(folder, "model.safetensors")), &(Error){"model.safetensors cannot be removed"});
+    write_text(at(folder, "model.safetensors.index.json"), index);
+    return index;
+}
+
+static void test_shards(void)
+{
+    static const Foreign ways[] = {{.dtype = DTYPE_F32}, {.dtype = DTYPE_BF16, .bare = true, .extras = true}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const Fixture from = fixture_make(true), to = fixture_make(false);
+        Error e;
+        write_foreign("shards", from.gpt, ways[i]);
+        free(divide("shards"));
+        if (check(checkpoint_read_model(at("shards", ""), to.gpt, &e) == 0, "way %zu: %s", i, e.text))
+            check_same_params(to.gpt, from.gpt);
+        fixture_free(from);
+        fixture_free(to);
+    }
+}
+
+static void test_refused_indexes(void)
+{
+#define FIRST "\"transformer.wte.weight\": "
+#define FILE_1 "\"model-00001-of-00003.safetensors\""
+    static const Edit edits[] = {
+        {FIRST FILE_1, FIRST "\"model-00009-of-00003.safetensors\"",
+         "model-00009-of-00003.safetensors: cannot be opened"},
+        {FIRST FILE_1, FIRST "\"model-00002-of-00003.safetensors\"", "model-00001-of-00003.safetensors: holds tensor"},
+        {FIRST FILE_1, FIRST "\"../model-00001-of-00003.safetensors\"",
+         "index.json: tensor \"transformer.wte.weight\""},
+        {FIRST FILE_1, FIRST "\"/etc/passwd\"", "no file of the same folder"},
+        {FIRST FILE_1, FIRST "\"..\"", "no file of the same folder"},
+        {FIRST FILE_1, FIRST "\"\"", "placed in no file"},
+        {FIRST FILE_1, FIRST "7", "placed in no file"},
+        {FIRST FILE_1 ",", "", "model-00001-of-00003.safetensors: holds tensor \"transformer.wte.weight\", which"},
+        {FIRST, "\"stranger\": " FILE_1 ", " FIRST, "00001-of-00003.safetensors: tensor \"stranger\" is missing"},
+        {FIRST, FIRST FILE_1 ", " FIRST, "index.json"},
+        {"weight_map", "weights", "index.json: has no object \"weight_map\""},
+        {"{\"metadata\"", "[\"metadata\"", "index.json"},
+        {"}}", "}", "index.json"},
+    };
+#undef FIRST
+#undef FILE_1
+    const Fixture f = fixture_make(true);
+    write_foreign("index", f.gpt, (Foreign){.dtype = DTYPE_F32});
+    char *index = divide("index");
+    fill_untouched(&f);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char *edited = replaced(index, edits[i].from, edits[i].to);
+        Error e;
+        write_text(at("index", "model.safetensors.index.json"), edited);
+        refused(checkpoint_read_model(at("index", ""), f.gpt, &e), &e, edits[i].word, edits[i].to);
+        check_untouched(&f, edits[i].to);
+        free(edited);
+    }
+    free(index);
+    fixture_free(f);
+}
+
+/* A model is one file, or several, or pickled; the first of these that is there counts. */
+static void test_forms(void)
+{
+    const Fixture from = fixture_make(true), to = fixture_make(false);
+    Error e;
+    write_foreign("forms", from.gpt, (Foreign){.dtype = DTYPE_F32});
+    write_text(at("forms", "model.safetensors.index.json"), "no index");
+    write_text(at("forms", "pytorch_model.bin"), "no weights");
+    must(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e);
+    check_same_params(to.gpt, from.gpt);
+    must(remove(at("forms", "model.safetensors")), &(Error){"model.safetensors cannot be removed"});
+    refused(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e, "index.json", "a broken index");
+    must(remove(at("forms", "model.safetensors.index.json")), &(Error){"the index cannot be removed"});
+    refused(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e, "pytorch_model.bin", "pickled weights");
+    refused(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e, ".save_pretrained(", "pickled weights");
+    must(rename(at("forms", "pytorch_model.bin"), at("forms", "pytorch_model.bin.index.json")), &(Error){"rename"});
+    refused(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e, ".save_pretrained(", "several pickled files");
+    must(remove(at("forms", "pytorch_model.bin.index.json")), &(Error){"it cannot be removed"});
+    refused(checkpoint_read_model(at("forms", ""), to.gpt, &e), &e, "model.safetensors: cannot be opened", "nothing");
+    fixture_free(from);
+    fixture_free(to);
+}
 
 /* --- the directory --- */
 
@@ -662,6 +820,9 @@ int main(void)
     check_run("config.json", test_config);
     check_run("files of others: names, masks, F16, BF16", test_foreign_files);
     check_run("refused tensors", test_refused_models);
+    check_run("several files and an index", test_shards);
+    check_run("refused indexes", test_refused_indexes);
+    check_run("one file, several, pickled ones", test_forms);
     check_run("keep", test_keep);
     check_run("the best", test_best);
     check_run("unfinished checkpoints", test_unfinished);

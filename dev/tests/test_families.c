@@ -22,6 +22,8 @@ static const struct {
     {"GPT2LMHeadModel", {SIZES}},
     {"GPT2LMHeadModel", {SIZES, .activation = GPT_RELU2, .F = 17, .head = GPT_UNTIED, .norm_eps = 1e-3}},
     {"GPT2LMHeadModel", {SIZES, .init = GPT_INIT_TRACK3}},
+    {"GPT2LMHeadModel", {SIZES, .attention_scale = 1}},
+    {NULL, {SIZES, .attention_scale = 0.5}},
     {"LlamaForCausalLM", {LLAMA, NO_BIAS, .head = GPT_UNTIED, .KVH = 2}},
     {"LlamaForCausalLM", {LLAMA, .rotary_base = 5e5, .norm_eps = 1e-6, .F = 40}},
     {"Qwen3ForCausalLM", {LLAMA, NO_BIAS, .qk_norm = GPT_QK_NORM_GAIN, .KVH = 1}},
@@ -227,11 +229,32 @@ static void test_gpt2(void)
         {"\"n_embd\": 4", "\"n_embd\": 18446744073709551615", "n_embd (--width)"},
         {"\"vocab_size\": 11", "\"vocab_size\": 18446744073709551616", "vocab_size"},
         {"{", "{\"scale_attn_by_inverse_layer_idx\": true,", "scale_attn_by_inverse_layer_idx"},
-        {"{", "{\"scale_attn_weights\": false,", "scale_attn_weights"},
+        {"{", "{\"reorder_and_upcast_attn\": true,", NULL}, /* in PyTorch's half types alone it changes anything */
+        {"weights\": true", "weights\": false", NULL},
+        {"weights\": true", "weights\": \"no\"", "scale_attn_weights"},
         {"{", "{\"add_cross_attention\": true,", "add_cross_attention"},
         {"}", "", "config.json"},
     };
     check_edits(&(GptConfig){.L = 2, .NH = 2, .C = 4, .V = 11, .T = 8}, edits, sizeof edits / sizeof *edits);
+}
+
+/* Scores that are not divided by the root of a head's channels are multiplied by 1. */
+static void test_unscaled(void)
+{
+    char path[128];
+    GptConfig scaled, unscaled;
+    Error e;
+    in_folder("config.json", path);
+    static const char sizes[] = "\"n_layer\": 1, \"n_head\": 2, \"n_embd\": 18, \"vocab_size\": 5, \"n_positions\": 8}";
+    char text[512];
+    snprintf(text, sizeof text, "{\"model_type\": \"gpt2\", \"scale_attn_weights\": false, %s", sizes);
+    must(files_write_atomic(path, text, strlen(text), &e), &e);
+    must(family_read_config(path, &unscaled, &e), &e);
+    snprintf(text, sizeof text, "{\"model_type\": \"gpt2\", %s", sizes);
+    must(files_write_atomic(path, text, strlen(text), &e), &e);
+    must(family_read_config(path, &scaled, &e), &e);
+    check(unscaled.attention_scale == 1, "unscaled: %g", unscaled.attention_scale);
+    check_close(scaled.attention_scale, 1.0 / 3, 1e-7, "scaled");
 }
 
 static void test_llama(void)
@@ -281,6 +304,7 @@ int main(void)
     check_run("weights and back", test_weights);
     check_run("the parts of Llama's tensors", test_parts);
     check_run("config.json of GPT-2's, edited", test_gpt2);
+    check_run("scale_attn_weights", test_unscaled);
     check_run("config.json of Llama's, edited", test_llama);
     check_run("config.json of our own, edited", test_own);
     folder_end();

@@ -155,6 +155,17 @@ static const Option rows[] = {
      .most = 1e6, .may_change = true},
     {NULL, "top-k", "N", "sample from the N likeliest tokens; 0: from all [0]", SIZE, AT(top_k), .may_change = true},
 
+    {"Evaluation", "eval", "LIST",
+     "hellaswag[=FILE] (from data/get hellaswag, or llm.c's .bin), shards=GLOB (nats a token, perplexity, bits a "
+     "byte), "
+     "or several with commas; at the end, into evals.csv too",
+     TEXT, AT(eval), .may_change = true},
+    {NULL, "eval-every", "N", "evaluate every N steps, too [0]", SIZE, AT(eval_every), .may_change = true},
+    {NULL, "loss-tables", "PREFIX",
+     "of --eval's shards at the end, the loss by position and by how often a token occurs in the training data: "
+     "PREFIX_position.csv, PREFIX_frequency.csv",
+     TEXT, AT(loss_tables), .may_change = true},
+
     {"Run", "out", "DIR", "directory of the run [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
     {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: by time alone [0]", SIZE, AT(checkpoint_every),
      .may_change = true},

@@ -38,6 +38,8 @@ typedef struct Options {
     size_t sample_tokens, top_k;
     const char *prompt;
     double temperature;
+    const char *eval, *loss_tables; /* NULL: none */
+    size_t eval_every;              /* 0: at the end */
     const char *out;
     size_t checkpoint_every, keep, diagnose;
     double checkpoint_minutes;

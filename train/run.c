@@ -157,6 +157,9 @@ static int open_out(Run *r, Error *e)
         if (o->diagnose > 0 && !options_gave(o, "diagnose"))
             note_gap(r, path, kept, o->diagnose);
     }
+    snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
+    if (o->resume && stat(path, &info) == 0 && metrics_drop_later(path, EVALS_HEADER, "", r->state.step, &kept, e) != 0)
+        return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
     if (metrics_open(&r->log, path, o->resume, r->state.step, &kept, e) != 0)
         return -1;
@@ -220,7 +223,7 @@ static bool pauses_after(const Run *r, size_t step)
 {
     const Options *o = &r->plan->options;
     return step == o->schedule.steps || due(o->val_every, step) || due(o->sample_every, step) ||
-           due(o->checkpoint_every, step) || due(o->diagnose, step);
+           due(o->checkpoint_every, step) || due(o->eval_every, step) || due(o->diagnose, step);
 }
 
 /* Whether a checkpoint is due after the last step, by its number or by time. */
@@ -374,6 +377,8 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
     const bool stop = last || stop_signal() != 0 || r->target_reached;
     if (status == RUN_DONE && (stop || checkpoint_due(r)))
         status = save(r, e);
+    if (status == RUN_DONE && stop_signal() == 0 && happened && tasks_due(r, last) && run_tasks(r, last, e) != 0)
+        status = RUN_FAILED;
     if (status == RUN_DONE && stop_signal() == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
         status = RUN_FAILED;
     return status;
@@ -494,6 +499,8 @@ static int evaluate_and_sample(Run *r, Error *e)
         printf("\n");
     }
     r->progress = progress_make(stdout, 0, 0, 0);
+    if (tasks_due(r, true) && run_tasks(r, true, e) != 0)
+        return RUN_FAILED;
     return sample_due(r, true) && print_sample(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
@@ -508,7 +515,7 @@ static int run_inside(Run *r, Error *e)
         }
         return RUN_FAILED;
     }
-    if (make_model(r, e) != 0)
+    if (tasks_open(p->options.eval, p->tokenizer, p->config.V, &r->tasks, e) != 0 || make_model(r, e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
         if (meet_checkpoint(r, e) != 0)
@@ -554,6 +561,7 @@ int run_main(const Options *o, Error *e)
     optim_free(r->optim);
     gpt_free(r->gpt);
     corpus_close(&r->corpus);
+    tasks_close(r->tasks);
     free(r->data);
     free(r->scratch);
     free(r->inputs);

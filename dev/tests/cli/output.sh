@@ -45,7 +45,7 @@ run_test "closed output: nothing strays into the run's files" closed_output
 
 helps() {
     expect 0 "$gpt" --help
-    for option in preset list-presets train val text tokenizer model layers heads width vocab seq-len positions rotary-base norm \
+    for option in preset list-presets eval eval-every loss-tables train val text tokenizer model layers heads width vocab seq-len positions rotary-base norm \
         norm-eps embed-norm residual-scale kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
         softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
         embed-optimizer head-optimizer \

@@ -1,8 +1,8 @@
 #!/bin/sh
 # options.sh: each option of the architecture alone, and some together, held against PyTorch: the worst error of the logits,
 # of the decoded logits and of any gradient, relative to the tensor's scale. In fp32 against fp64 by the CPU's twin; then the
-# GPU's, on a GPU or, without one, compiled for the CPU: in fp32 likewise, in bf16 as a multiple of the error that PyTorch
-# itself makes in bf16. A table in Markdown; files go to build/options.
+# GPU's, on a GPU or, without one, compiled for the CPU: in fp32 likewise, in bf16 |got - want| / |want|, which may be twice
+# PyTorch's own in bf16. A table in Markdown; files go to build/options.
 out=build/options
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1

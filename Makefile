@@ -9,6 +9,7 @@
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
 # make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
+# make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
@@ -321,6 +322,9 @@ huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
 	python=$$(dev/python.sh torch transformers safetensors) && \
 	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BUILD)/huggingface
 
+tensorboard: $(PROGRAMS) $(HELPERS)
+	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard
+
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
 
@@ -371,5 +375,5 @@ help:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models huggingface tensorboard curves ladder reference judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

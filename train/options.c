@@ -12,12 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER, FIELDS, HYPERS } Kind;
+typedef enum { TEXT, SIZE, REAL, FLAG, SWITCH, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
 /*
- * One option. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the offset. Two rows stand for
- * many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters that no other row of its prefix
- * names (with the prefix "aux-", those of rules that take any tensor).
+ * One option. FLAG and SWITCH are a bool and take no value: a FLAG is for one command alone, a SWITCH is recorded with the
+ * run and --no-<switch> turns it off. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the
+ * offset. Two rows stand for many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters that
+ * no other row of its prefix names (with the prefix "aux-", those of rules that take any tensor).
  */
 typedef struct Option {
     const char *section; /* of --help, where a new one begins */
@@ -160,6 +161,8 @@ static const Option rows[] = {
     {NULL, "diagnose", "N",
      "write spectra of weights, gradients and updates to diagnose.jsonl every N steps; 0: never [0]", SIZE,
      AT(diagnose), .may_change = true},
+    {NULL, "tensorboard", NULL, "write what metrics.csv has also as TensorBoard's event files, into --out [off]",
+     SWITCH, AT(tensorboard), .may_change = true},
     {NULL, "resume", NULL, "continue the run in --out from its last checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: as many as help [0]", SIZE, AT(threads), .most = THREADS_MOST,
@@ -274,7 +277,7 @@ static const char *option_name(const Option *option, char *buffer, size_t size)
 /* A switch takes no argument: --nesterov and --no-nesterov. */
 static bool is_switch(const Option *option)
 {
-    return option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH;
+    return option->kind == SWITCH || (option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH);
 }
 
 static int parse_size(const Option *option, const char *text, size_t *value, Error *e)
@@ -324,6 +327,12 @@ static int parse_choice(const Option *option, const char *text, void *place, Err
     return 0;
 }
 
+static int parse_switch(const Option *option, const char *text, bool *value, Error *e)
+{
+    *value = strcmp(text, "on") == 0;
+    return *value || strcmp(text, "off") == 0 ? 0 : error_set(e, "--%s is on or off, not '%s'", option->name, text);
+}
+
 /* Reads one value into o. `text` must outlive o. */
 static int set_value(Options *o, const Option *option, const char *text, Error *e)
 {
@@ -344,6 +353,8 @@ static int set_value(Options *o, const Option *option, const char *text, Error *
     case FLAG:
         *(bool *)place = true;
         return 0;
+    case SWITCH:
+        return parse_switch(option, text, place, e);
     case HYPER:
         if (hyper_parse(option->hyper, text, option->prefix, &value, e) != 0)
             return -1;
@@ -385,6 +396,9 @@ static const char *format_value(const Options *o, const Option *option, char *bu
     case REAL:
         hyper_format_number(*(const double *)place, buffer, size);
         chosen = chosen && !isnan(*(const double *)place);
+        break;
+    case SWITCH:
+        snprintf(buffer, size, "%s", *(const bool *)place ? "on" : "off");
         break;
     case CHOICE:
         snprintf(buffer, size, "%s", option->choices[*(const int *)place]);

@@ -41,6 +41,7 @@ typedef struct Options {
     const char *out;
     size_t checkpoint_every, keep, diagnose;
     double checkpoint_minutes;
+    bool tensorboard;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;
     bool resume, list_groups, list_presets, help, version;

@@ -374,6 +374,17 @@ tokens | data/tokens.c | s/sizeof \*out - width/sizeof *out - 2/
 tokens | data/tokens.c | s/file_bytes == s->file_bytes/file_bytes >= s->offset/
 tokens | data/tokens.c | s/HASH_BLOCKS - 1)/HASH_BLOCKS)/
 tokens | data/tokens.c | s/    if (!whole)/    if (0)/
+tfevents | base/crc32c.c | s/0x82f63b78/0xedb88320/
+tfevents | files/tfevents.c | s/crc >> 15/crc >> 16/
+tfevents | files/tfevents.c | s/value >= 0x80; value/value > 0x80; value/
+tfevents | files/tfevents.c | s/if (other >= \*seconds/if (other > *seconds/
+tfevents | files/tfevents.c | s/SIMPLE_VALUE = 2/SIMPLE_VALUE = 3/
+tfevents | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written/
+cli:--tensorboard writes | train/metrics.c | s/return resume ? tfevents_restart/return !resume ? tfevents_restart/
+cli:--tensorboard writes | train/metrics.c | s/last_step + 1, e) : 0/last_step, e) : 0/
+cli:--tensorboard writes | train/options.c | s/\*(const bool \*)place ? "on" : "off"/"on"/
+cli:an event file that cannot | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written || fflush(t->file) != 1/
+cli:a validation that fails | train/metrics.c | s/write_event(log, \&m, VAL_LOSS, 1, e)/metrics_write(log, \&m, e)/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
 hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
 hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/

@@ -26,7 +26,8 @@
 # make debug          build/debug/train_gpt_cpu, unoptimised, for a debugger
 # make compile_commands   writes compile_commands.json, for clangd
 # make format         clang-format 14 over the tree
-# make install        into PREFIX=/usr/local, below DESTDIR
+# make man            the manual page, build/share/man/man1/train_gpt.1
+# make install        into PREFIX=/usr/local, below DESTDIR: programs, manual page, completion for bash, zsh and fish
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
@@ -363,9 +364,23 @@ compile_commands:
 format:
 	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
 
-install: $(PROGRAMS)
-	install -d '$(DESTDIR)$(PREFIX)/bin'
+# What the program prints of its options, under $(BUILD)/share and PREFIX/share.
+PRINTED = man/man1/train_gpt.1 bash-completion/completions/train_gpt zsh/site-functions/_train_gpt \
+          fish/vendor_completions.d/train_gpt.fish
+man: $(BUILD)/share/man/man1/train_gpt.1
+$(BUILD)/share/man/%: PRINT = --man
+$(BUILD)/share/bash-completion/%: PRINT = --completion bash
+$(BUILD)/share/zsh/%: PRINT = --completion zsh
+$(BUILD)/share/fish/%: PRINT = --completion fish
+$(PRINTED:%=$(BUILD)/share/%): $(BIN)/train_gpt_cpu
+	@mkdir -p $(@D)
+	@echo "  PRINT $@"
+	@$(abspath $<) $(PRINT) > $@.new && mv $@.new $@
+
+install: $(PROGRAMS) $(PRINTED:%=$(BUILD)/share/%)
+	install -d '$(DESTDIR)$(PREFIX)/bin' $(foreach folder,$(dir $(PRINTED)),'$(DESTDIR)$(PREFIX)/share/$(folder)')
 	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
+	for file in $(PRINTED); do install -m 644 $(BUILD)/share/$$file '$(DESTDIR)$(PREFIX)/share/'$$file || exit 1; done
 
 clean:
 	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
@@ -373,7 +388,7 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface tensorboard curves ladder reference judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models huggingface tensorboard curves ladder reference judges stories fuzz headers debug compile_commands format man install clean help
 .SECONDARY:

@@ -15,10 +15,10 @@
 typedef enum { TEXT, SIZE, REAL, FLAG, SWITCH, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
 /*
- * One option. FLAG and SWITCH are a bool and take no value: a FLAG is for one command alone, a SWITCH is recorded with the
- * run and --no-<switch> turns it off. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the
- * offset. Two rows stand for many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters that
- * no other row of its prefix names (with the prefix "aux-", those of rules that take any tensor).
+ * One option. FLAG and SWITCH are a bool and take no value: a FLAG is for one command alone, a SWITCH is recorded with
+ * the run, and --no-<switch> turns it off. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at
+ * the offset. Two rows stand for many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters
+ * that no other row of its prefix names (with the prefix "aux-", those of rules that take any tensor).
  */
 typedef struct Option {
     const char *section; /* of --help, where a new one begins */

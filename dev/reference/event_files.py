@@ -1,4 +1,4 @@
-"""event_files.py RUN...: reads the event files of runs as TensorBoard does and compares every scalar with metrics.csv."""
+"""event_files.py RUN...: reads event files of runs as TensorBoard does, and compares every scalar with metrics.csv."""
 
 import csv
 import logging

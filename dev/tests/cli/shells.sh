@@ -3,9 +3,9 @@
 root=$(cd "$here/../../.." && pwd)
 
 # What --help lists, one a line: --lr, --nesterov, --no-nesterov.
-listed_options() { sed -n 's/^  \(--[a-z0-9-]*\), \(--[a-z0-9-]*\).*/\1\n\2/p; s/^  \(--[a-z0-9-]*\)\( .*\)*$/\1/p' "$1"; }
+listed_options() { sed -n 's/^  \(--[a-z0-9-]*\)\(, --[a-z0-9-]*\)\{0,1\}.*/\1\2/p' "$1" | tr -d ',' | tr ' ' '\n'; }
 
-# Calls the function that bash would, as for a Tab after these words; a line for each reply, and one for files or folders.
+# Calls the function that bash would for a Tab after these words; a line for each reply, and one for files or folders.
 cat > "$work/tab.bash" << 'END'
 compopt() { echo "($2)"; }
 . "$1"
@@ -107,17 +107,17 @@ installs() {
     bin=$(dirname "$gpt")
     # with the programs as they are, however they were built
     (unset MAKEFLAGS MFLAGS MAKELEVEL
-     expect 0 make -C "$root" install CUDA=no BIN="$bin" BUILD="$PWD/build" -o "$bin/train_gpt" -o "$bin/train_gpt_cpu" \
-         DESTDIR="$PWD/a place" PREFIX=/usr) || exit 1
+     expect 0 make -C "$root" install CUDA=no BIN="$bin" BUILD="$PWD/build" DESTDIR="$PWD/a place" PREFIX=/usr \
+         -o "$bin/train_gpt" -o "$bin/train_gpt_cpu") || exit 1
     (cd "a place/usr" && find . -type f | sort) > installed
-    for file in bin/train_gpt bin/train_gpt_cpu share/bash-completion/completions/train_gpt \
-        share/fish/vendor_completions.d/train_gpt.fish share/man/man1/train_gpt.1 share/zsh/site-functions/_train_gpt; do
+    bash=bash-completion/completions/train_gpt fish=fish/vendor_completions.d/train_gpt.fish
+    zsh=zsh/site-functions/_train_gpt page=man/man1/train_gpt.1
+    for file in bin/train_gpt bin/train_gpt_cpu share/$bash share/$fish share/$page share/$zsh; do
         echo "./$file"
     done > wanted
     same wanted installed
     share="a place/usr/share"
-    for each in "--completion bash:bash-completion/completions/train_gpt" "--completion zsh:zsh/site-functions/_train_gpt" \
-        "--completion fish:fish/vendor_completions.d/train_gpt.fish" "--man:man/man1/train_gpt.1"; do
+    for each in "--completion bash:$bash" "--completion zsh:$zsh" "--completion fish:$fish" "--man:$page"; do
         "a place/usr/bin/train_gpt" ${each%:*} > printed || fail "what was installed does not run"
         same printed "$share/${each#*:}"
         [ -z "$(find "$share/${each#*:}" -perm -100)" ] || fail "${each#*:} is executable"

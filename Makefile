@@ -9,6 +9,7 @@
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
 # make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
+# make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
@@ -26,7 +27,8 @@
 # make debug          build/debug/train_gpt_cpu, unoptimised, for a debugger
 # make compile_commands   writes compile_commands.json, for clangd
 # make format         clang-format 14 over the tree
-# make install        into PREFIX=/usr/local, below DESTDIR
+# make man            the manual page, build/share/man/man1/train_gpt.1
+# make install        into PREFIX=/usr/local, below DESTDIR: programs, manual page, completion for bash, zsh and fish
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
@@ -331,6 +333,9 @@ huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
 	python=$$(dev/python.sh torch transformers safetensors) && \
 	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BUILD)/huggingface
 
+tensorboard: $(PROGRAMS) $(HELPERS)
+	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard
+
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
 
@@ -372,9 +377,23 @@ compile_commands:
 format:
 	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
 
-install: $(PROGRAMS)
-	install -d '$(DESTDIR)$(PREFIX)/bin'
+# What the program prints of its options, under $(BUILD)/share and PREFIX/share.
+PRINTED = man/man1/train_gpt.1 bash-completion/completions/train_gpt zsh/site-functions/_train_gpt \
+          fish/vendor_completions.d/train_gpt.fish
+man: $(BUILD)/share/man/man1/train_gpt.1
+$(BUILD)/share/man/%: PRINT = --man
+$(BUILD)/share/bash-completion/%: PRINT = --completion bash
+$(BUILD)/share/zsh/%: PRINT = --completion zsh
+$(BUILD)/share/fish/%: PRINT = --completion fish
+$(PRINTED:%=$(BUILD)/share/%): $(BIN)/train_gpt_cpu
+	@mkdir -p $(@D)
+	@echo "  PRINT $@"
+	@$(abspath $<) $(PRINT) > $@.new && mv $@.new $@
+
+install: $(PROGRAMS) $(PRINTED:%=$(BUILD)/share/%)
+	install -d '$(DESTDIR)$(PREFIX)/bin' $(foreach folder,$(dir $(PRINTED)),'$(DESTDIR)$(PREFIX)/share/$(folder)')
 	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
+	for file in $(PRINTED); do install -m 644 $(BUILD)/share/$$file '$(DESTDIR)$(PREFIX)/share/'$$file || exit 1; done
 
 clean:
 	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
@@ -382,7 +401,7 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

@@ -194,6 +194,9 @@ void gpt_describe(const GptConfig *config, char *to, size_t size);
 /* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 if there is no such preset. */
 int gpt_preset(const char *name, GptConfig *config);
 
+/* The name of preset i = 0, 1, ..., NULL after the last. */
+const char *gpt_preset_name(size_t i);
+
 /* Refuses values out of range, sizes that do not divide each other, and fields that contradict each other. */
 int gpt_config_check(const GptConfig *config, Error *e);
 

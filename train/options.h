@@ -4,6 +4,7 @@
 #include "files/json.h"
 #include "gpt/gpt.h"
 #include "optim/optim.h"
+#include "train/completion.h"
 #include "train/notes.h"
 #include "train/schedule.h"
 
@@ -15,7 +16,8 @@ enum { OPTIONS_MOST = 160 };
 #define SAMPLE_AT_END SIZE_MAX
 #define STEPS_SAME SIZE_MAX
 
-/* The command line, from one table (options.c) that also prints --help, records a run and checks a resumed one. */
+/* The command line, from one table (options.c) that also records a run, checks a resumed one, and is
+ * what --help, the manual page (manual.h) and the completion of shells (completion.h) are printed from. */
 typedef struct Options {
     const char *preset; /* a name or a path; NULL: none */
     const char *train, *val, *text, *tokenizer;
@@ -43,9 +45,12 @@ typedef struct Options {
     const char *out;
     size_t checkpoint_every, keep, diagnose;
     double checkpoint_minutes;
+    bool tensorboard;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;
-    bool resume, list_groups, list_presets, help, version;
+    bool resume, list_groups, list_presets, man, help, version;
+    CompletionShell completion;
+    bool completes; /* --completion was given */
 
     bool given[OPTIONS_MOST];  /* by index in the table */
     char *owned[OPTIONS_MOST]; /* strings that options_free frees */
@@ -59,8 +64,25 @@ void options_free(Options *o);
 /* Whether the command line named the option. */
 bool options_gave(const Options *o, const char *name);
 
-/* Prints the table. */
-void options_help(FILE *to);
+/* The names of --device, NULL after the last. */
+extern const char *const options_devices[];
+
+/* What the table says of an option. All strings but the name have static storage. */
+typedef struct OptionInfo {
+    const char *section; /* where a new one begins, else NULL */
+    char name[64];
+    const char *argument; /* a word for the value: "N", "FILE", "NAME|DIR", "GLOB"; NULL: it takes none */
+    const char *help;
+    const char *const *choices; /* where `help` leaves them out, else NULL; NULL after the last */
+    bool is_switch;             /* there is --no-<name> too */
+} OptionInfo;
+
+/* Options 0 .. options_count() - 1, in the order of --help. */
+size_t options_count(void);
+OptionInfo options_info(size_t i);
+
+/* Word k = 0, 1, .. that the value of option i may be, whatever else it may be; NULL after the last. */
+const char *options_word(size_t i, size_t k);
 
 /* Writes {"name": value, ...} for every option with a value; one left to its rule or preset has none. */
 void options_write(const Options *o, FILE *to);

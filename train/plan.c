@@ -18,9 +18,10 @@ enum { RECORD_LIMIT = 1 << 20 };
 
 static int check_device_name(const Options *o, Error *e)
 {
-    return strcmp(o->device, "auto") == 0 || strcmp(o->device, "cpu") == 0 || strcmp(o->device, "cuda") == 0
-               ? 0
-               : error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
+    for (const char *const *name = options_devices; *name != NULL; name++)
+        if (strcmp(o->device, *name) == 0)
+            return 0;
+    return error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
 }
 
 /* What the command line asks for; a resumed run may continue on another device. */

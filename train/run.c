@@ -165,6 +165,8 @@ static int open_out(Run *r, Error *e)
         return -1;
     if (o->resume)
         note_gap(r, path, kept, 1);
+    if (o->tensorboard && metrics_open_events(&r->log, r->out, o->resume, r->state.step, e) != 0)
+        return -1;
     return record_write(r, e);
 }
 

@@ -400,6 +400,26 @@ tokens | data/tokens.c | s/sizeof \*out - width/sizeof *out - 2/
 tokens | data/tokens.c | s/file_bytes == s->file_bytes/file_bytes >= s->offset/
 tokens | data/tokens.c | s/HASH_BLOCKS - 1)/HASH_BLOCKS)/
 tokens | data/tokens.c | s/    if (!whole)/    if (0)/
+tfevents | base/crc32c.c | s/0x82f63b78/0xedb88320/
+tfevents | files/tfevents.c | s/crc >> 15/crc >> 16/
+tfevents | files/tfevents.c | s/value >= 0x80; value/value > 0x80; value/
+tfevents | files/tfevents.c | s/if (other >= \*seconds/if (other > *seconds/
+tfevents | files/tfevents.c | s/SIMPLE_VALUE = 2/SIMPLE_VALUE = 3/
+tfevents | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written/
+cli:--tensorboard writes | train/metrics.c | s/return resume ? tfevents_restart/return !resume ? tfevents_restart/
+cli:--tensorboard writes | train/metrics.c | s/last_step + 1, e) : 0/last_step, e) : 0/
+cli:--tensorboard writes | train/options.c | s/\*(const bool \*)place ? "on" : "off"/"on"/
+cli:an event file that cannot | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written || fflush(t->file) != 1/
+cli:a validation that fails | train/metrics.c | s/write_event(log, \&m, VAL_LOSS, 1, e)/metrics_write(log, \&m, e)/
+cli:bash completes | train/completion.c | s/"%s--%s --no-%s" : "%s--%s"/"%s--%s" : "%s--%s"/
+cli:bash completes | train/completion.c | s/takes_file(&o) || takes_folder(&o))$/takes_file(\&o))/
+cli:bash completes | train/completion.c | s/    elif \[\[ $before == = \]\]/    elif false/
+cli:bash completes | train/options.c | s/option->zero != NULL \&\& k-- == 0/option->zero != NULL \&\& k == 0 \&\& option->kind == SIZE/
+cli:zsh and fish | train/completion.c | s/print_fish_option(i, "no-", to)/print_fish_option(i, "", to)/
+cli:zsh and fish | train/completion.c | s/print_zsh_option(i, "no-", to)/(void)i/
+cli:the manual page | train/manual.c | s/roff_line(to, "", help)/roff_line(to, "", o->help)/
+cli:the manual page | train/manual.c | s/\.TH TRAIN_GPT 1/.TL TRAIN_GPT 1/
+cli:make install | Makefile | s/zsh\/%: PRINT = --completion zsh/zsh\/%: PRINT = --completion bash/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
 hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
 hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/

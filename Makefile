@@ -8,7 +8,7 @@
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
-# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
+# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
 # make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
@@ -22,6 +22,7 @@
 # make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
 # make stories        writes the built-in corpus to stories.txt
+# make convert_llmc   ./convert_llmc, between llm.c's model files and Hugging Face directories
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
 # make debug          build/debug/train_gpt_cpu, unoptimised, for a debugger
@@ -125,7 +126,7 @@ NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibas
 EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas \
            -Idev/cuda_on_cpu/include -I. $(OPENMP)
 
-MAINS    = train/main.c train/launch.c data/make_stories.c
+MAINS    = train/main.c train/launch.c train/convert_llmc.c data/make_stories.c
 ROOMS    = base files data gpt optim optim/rules optim/verbs train
 SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
@@ -137,7 +138,7 @@ HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/nu
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
-REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
+REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
 LAB      = $(wildcard dev/lab/*.c)
 # Among these, kernels.cu includes train_gpt.cu.
 BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
@@ -232,6 +233,8 @@ $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %
 	$(LINK_EMULATED)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
+$(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
@@ -254,6 +257,7 @@ ifneq ($(PCRE2_LIBS),)
 $(BUILD)/dev/tests/test_gpt2_pattern.o: override CPPFLAGS += -DHAVE_PCRE2
 $(BUILD)/tests/test_gpt2_pattern: override LDLIBS := $(PCRE2_LIBS) $(LDLIBS)
 endif
+$(BUILD)/tests/test_llmc: $(BUILD)/dev/reference/llmc_state.o
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
@@ -275,7 +279,7 @@ WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULA
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
-      $(BUILD)/write_reference $(HELPERS)
+      $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
@@ -328,10 +332,10 @@ ladder: $(PROGRAMS)
 	@[ -n "$(TEXT)" ] || { echo "make ladder TEXT=book.txt: a text to train on"; exit 2; }
 	python=$$(dev/python.sh --find matplotlib || echo python3) && "$$python" dev/ladder/ladder.py '$(TEXT)'
 
-huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
+huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc
 	@mkdir -p $(BUILD)/huggingface
 	python=$$(dev/python.sh torch transformers safetensors) && \
-	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BUILD)/huggingface
+	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc $(BUILD)/huggingface
 
 tensorboard: $(PROGRAMS) $(HELPERS)
 	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard
@@ -367,7 +371,7 @@ debug:
 	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
-COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc) $(TESTS) \
            $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
@@ -396,7 +400,8 @@ install: $(PROGRAMS) $(PRINTED:%=$(BUILD)/share/%)
 	for file in $(PRINTED); do install -m 644 $(BUILD)/share/$$file '$(DESTDIR)$(PREFIX)/share/'$$file || exit 1; done
 
 clean:
-	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
+	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda \
+	       make_stories convert_llmc
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'

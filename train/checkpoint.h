@@ -50,6 +50,9 @@ int checkpoint_read_config(const char *dir, GptConfig *config, Error *e);
 /* Reads model.safetensors or, where there is none, the files that model.safetensors.index.json names: see train/weights.h. */
 int checkpoint_read_model(const char *dir, Gpt *gpt, Error *e);
 
+/* Writes config.json and model.safetensors into a directory, which is made if it is not there. */
+int checkpoint_write_model(const char *dir, const Gpt *gpt, Error *e);
+
 /* Reads optimizer.safetensors and state.json, which must agree with each other and with the directory's name. */
 int checkpoint_read_state(const char *dir, Optim *optim, CheckpointState *state, Error *e);
 

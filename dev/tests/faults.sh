@@ -15,7 +15,7 @@ passed=0 failed=0
 models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
     dev/tests/reference_modern.safetensors dev/tests/reference_modula.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
-# Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
+# Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
 # CUDA twin on the CPU against references, or its optimizers against the judges.
 # Status 9: it does not build.
 check() {
@@ -23,6 +23,9 @@ check() {
     gpt)
         make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
         set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors $models ;;
+    gpt-llmc)
+        make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
+        set -- ./test_gpt_cpu --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
             build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
@@ -39,7 +42,7 @@ check() {
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
     cli:*)
-        make -s CUDA=no all build/harness build/failing.so > build.log 2>&1 || return 9
+        make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
     *)
         make -s CUDA=no "build/tests/test_$1" > build.log 2>&1 || return 9
@@ -377,6 +380,24 @@ checkpoint | files/safetensors_set.c | s/if (strchr(name, ..*/if (0)/
 checkpoint | files/safetensors_set.c | s/if (find_file(set, name) != NULL)/if (0)/
 families | train/families.c | s/{"scale_attn_weights", GPT_FIELD_attention_scale, "0", "1", true}/{NULL}/
 families | train/families.c | s/on ? s->when_true : s->when_false, \&c);$/s->when_true, \&c);/
+llmc | train/llmc.c | s/GPT_ln1w, GPT_ln1b/GPT_ln1b, GPT_ln1w/
+llmc | train/llmc.c | s/order\[i\] == GPT_wte ? v->padded_vocab/order[i] == GPT_wte ? v->config->V/
+llmc | train/llmc.c | s/(uint32_t)halves\[i\] << 16/(uint32_t)halves[i] << 15/
+llmc | train/llmc.c | s/bf16_element(x\[done + i\])/x[done + i]/
+llmc | train/llmc.c | s/m->file.size == want/m->file.size >= want/
+llmc | train/llmc.c | s/if (check_classic(path, c, e) != 0)/if (0)/
+llmc | train/llmc.c | s/memset(x + n, 0/memset(x + n, 1/
+llmc | train/llmc.c | s/if (header\[AT_PADDED\] < header\[AT_V\])/if (0)/
+llmc | train/llmc.c | s/if (!isfinite(x\[i\]))/if (0)/
+llmc | train/llmc.c | s/if (!isfinite(rounded))/if (0)/
+llmc | dev/reference/llmc_state.c | s/s->T \* s->V \* sizeof/s->T * (s->V + 1) * sizeof/
+llmc | dev/reference/llmc_state.c | s/(size_t)header\[AT_T\] > model->config.T/0/
+gpt-llmc | train/llmc.c | s/GPT_ln2w, GPT_ln2b/GPT_ln2b, GPT_ln2w/
+gpt-llmc | dev/reference/reference_file.c | s/strcmp(prefix, "grad.") == 0/0/
+gpt-llmc | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xhat/
+gpt-llmc | train_gpt.c | s/wpe\[(position + r % T) \* C/wpe[(position + (r + 1) % T) * C/
+cli:convert_llmc | train/convert_llmc.c | s/exit_status == 0 \&\& lstat(c.to, \&found) == 0/0/
+cli:convert_llmc | train/convert_llmc.c | s/is_directory(c->from) \&\& c->version == 0/0/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/

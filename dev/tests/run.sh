@@ -66,6 +66,7 @@ bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.sa
 models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $bf16_models
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
@@ -109,6 +110,7 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
+run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo

@@ -24,12 +24,12 @@ static const char *const characters[] = {
     "\xff", "\xc3", "\xe5\xa1", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80",
 };
 /* clang-format on */
-enum { CHARACTERS = sizeof characters / sizeof *characters, VALID = CHARACTERS - 7, MOST = 64 };
+enum { CHARACTERS = sizeof characters / sizeof *characters, VALID = CHARACTERS - 7, MOST = 250 /* characters: several blocks of 64 bytes */ };
 
 /* Up to `most` of the first `pool` characters, with runs; returns its bytes. */
 static size_t make_text(Random *r, size_t pool, char out[4 * MOST])
 {
-    size_t size = 0, left = random_below(r, MOST + 1);
+    size_t size = 0, left = random_below(r, random_below(r, 4) == 0 ? MOST + 1 : 40);
     while (left > 0) {
         const char *character = characters[random_below(r, pool)];
         const size_t length = strlen(character);

@@ -138,15 +138,16 @@ static uint64_t low_bits(size_t n) { return ((uint64_t)1 << n) - 1; }
 enum { KNOWN = BLOCK - 4 /* places of a block in which a contraction that begins there also ends */ };
 
 /* The places of a block where pieces begin, as bits, and how many of its places that decides: fewer where a byte above ASCII
- * stands, as the class of the next character decides too. `fresh`: a piece begins at the first. */
+ * stands. `fresh`: a piece begins at the first, which has no bit. */
 static uint64_t starts_in_block(const char *at, const char *end, bool fresh, size_t *known, bool *ascii)
 {
     uint64_t starts, apostrophes, wide;
     find_starts((const unsigned char *)at, &starts, &apostrophes, &wide);
     starts |= fresh;
+    wide &= low_bits(KNOWN + 1); /* the class of the next character decides too */
     *ascii = wide == 0;
-    *known = wide == 0 ? KNOWN : (size_t)__builtin_ctzll(wide);
-    *known -= wide != 0 && *known > 0;
+    *known = *ascii ? KNOWN : (size_t)__builtin_ctzll(wide);
+    *known -= !*ascii && *known > 0;
     for (uint64_t left = starts & apostrophes & low_bits(*known); left != 0; left &= left - 1) {
         const size_t i = (size_t)__builtin_ctzll(left), n = contraction(at + i, end);
         if (n == 0)

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
 enum { STORIES_BYTES = 10000000, STORIES_SEED = 1 };
@@ -34,6 +35,20 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
         status = tokens_from_bytes("stories (val)", stories.text + begin, held_out, &corpus->val, e);
     stories_free(&stories);
     return status;
+}
+
+/* Names the command that brings what a preset counts on. */
+static int check_fetched(const char *path, Error *e)
+{
+    static const char *const names[] = {"fineweb10B", "tinyshakespeare"};
+    char folder[64];
+    for (size_t i = 0; path != NULL && i < sizeof names / sizeof *names; i++) {
+        const int length = snprintf(folder, sizeof folder, "data/%s/", names[i]);
+        if (strncmp(path, folder, (size_t)length) == 0 && access(folder, F_OK) != 0)
+            return error_set(e, "%s: there is no %s; data/get %s brings it, or name other data", path, folder,
+                             names[i]);
+    }
+    return 0;
 }
 
 static int open_shards(const Options *o, size_t V, Corpus *corpus, Error *e)
@@ -107,6 +122,8 @@ int corpus_open(const Options *o, const Tokenizer *tokenizer, size_t V, bool tra
 {
     int status = 0;
     *corpus = (Corpus){.name = "none"};
+    if (check_fetched(o->train, e) != 0 || check_fetched(o->val, e) != 0 || check_fetched(o->text, e) != 0)
+        return -1;
     if (has_shards(o))
         status = open_shards(o, V, corpus, e);
     else if (o->text != NULL)

@@ -50,8 +50,8 @@ static const Option rows[] = {
      TEXT, AT(preset), .word = preset_name},
     {NULL, "list-presets", NULL, "print the presets' names, and exit", FLAG, AT(list_presets)},
 
-    {"Data", "train", "GLOB", "token shards to train on; without data options, the built-in stories", TEXT, AT(train),
-     .may_change = true},
+    {"Data", "train", "GLOB", "token shards to train on, or stories: the built-in ones, as without data options", TEXT,
+     AT(train), .may_change = true},
     {NULL, "val", "GLOB", "token shards to validate on", TEXT, AT(val), .may_change = true},
     {NULL, "text", "FILE", "text to train on; last tenth is held out", TEXT, AT(text), .may_change = true},
     {NULL, "tokenizer", "NAME",
@@ -570,6 +570,20 @@ static void forget_rates(Options *o, const char *rule)
         o->optim.hyper = (OptimHyper){0};
 }
 
+/* Other data than a preset's take the place of all of its data. */
+static void forget_data(Options *o) { o->train = o->val = o->text = NULL; }
+
+/* The built-in stories are what no data option names. */
+static int resolve_stories(Options *o, Error *e)
+{
+    if (o->train == NULL || strcmp(o->train, "stories") != 0)
+        return 0;
+    if (o->val != NULL)
+        return error_set(e, "--train stories excludes --val: they hold out their own last tenth");
+    o->train = NULL;
+    return 0;
+}
+
 static const char blanks[] = " \t\r";
 
 static void cut_blanks(char *text)
@@ -602,6 +616,8 @@ static int take_line(Options *o, char *line, int depth, Error *e)
         return take_preset(o, value, depth + 1, e);
     if (option->kind == TEXT && strcmp(option->name, "optimizer") == 0)
         forget_rates(o, value);
+    if (option->kind == TEXT && (strcmp(option->name, "train") == 0 || strcmp(option->name, "text") == 0))
+        forget_data(o);
     if (option->kind == TEXT)
         return own_text(o, option, value, e);
     return set_value(o, option, is_switch(option) ? (negated ? "off" : "on") : value, e);
@@ -635,14 +651,17 @@ int options_parse(Options *o, int argc, char *const *argv, Error *e)
     if (take_options(o, argc, argv, e) != 0)
         return -1;
     if (o->preset == NULL)
-        return 0;
+        return resolve_stories(o, e);
     const char *preset = o->preset, *rule = options_gave(o, "optimizer") ? o->optim.rule : NULL;
+    const bool has_data = options_gave(o, "train") || options_gave(o, "text");
     set_defaults(o);
     if (take_preset(o, preset, 0, e) != 0)
         return -1;
     if (rule != NULL)
         forget_rates(o, rule);
-    return take_options(o, argc, argv, e);
+    if (has_data)
+        forget_data(o);
+    return take_options(o, argc, argv, e) != 0 ? -1 : resolve_stories(o, e);
 }
 
 bool options_gave(const Options *o, const char *name)

@@ -79,7 +79,8 @@ emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
-# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them; and other
+# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them, MLPs wider than
+# all partial sums; and other
 # nonlinearities.
 wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
@@ -93,6 +94,8 @@ done <<'MODELS'
 one.safetensors 1 1 8 5 1 1
 rows.safetensors 1 1 8 5 65 64
 vocab.safetensors 1 1 8 5003 3 1
+wide.safetensors 1 1 8 5 3 1 n_inner=17000
+gated.safetensors 1 1 8 5 3 1 n_inner=9000 activation_function=swiglu
 exact.safetensors 2 2 24 31 7 3 activation_function=gelu
 relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
 silu.safetensors 1 2 10 31 5 3 activation_function=silu

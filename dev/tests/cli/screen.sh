@@ -95,6 +95,33 @@ presets() {
 }
 run_test "presets: names, files, and the command line over them" presets
 
+preset_data() {
+    tiny="$size $batch --total-batch 128"
+    changes_nothing 1 "$gpt" --preset track3-muon $tiny
+    says_all "data/fineweb10B/fineweb_train_*.bin: there is no data/fineweb10B/;data/get fineweb10B brings it" err
+    changes_nothing 1 "$gpt" --preset nanogpt-cpu $tiny
+    says_all "data/tinyshakespeare/input.txt;data/get tinyshakespeare brings it" err
+    for preset in record-3 track3-muon; do
+        expect 0 "$gpt" --preset $preset $tiny --steps 1 --text "$work/story.txt" --out $preset-text
+        says "data      $work/story.txt" out
+        expect 0 "$gpt" --preset $preset $tiny --steps 1 --train "$work/good.bin" --out $preset-train
+        says "without --val there is no validation loss" out
+        expect 0 "$gpt" --preset $preset-nano $tiny --steps 1 --out $preset-nano
+        says "data      the built-in stories" out
+        grep -q '"train":' $preset-nano/run.json && fail "the stories are shards: $(cat $preset-nano/run.json)"
+    done
+    printf 'preset track3-muon\ntext %s\n' "$work/story.txt" > mine
+    expect 0 "$gpt" --preset ./mine $tiny --steps 1 --out mine-text
+    says "data      $work/story.txt" out
+    expect 0 "$gpt" --preset ./mine $tiny --steps 1 --train stories --out mine-stories
+    says "data      the built-in stories" out
+    expect 0 shards --steps 1 --train stories --out stories
+    says "data      the built-in stories" out
+    expect 2 shards --steps 1 --train stories --val "$work/good.bin"
+    says "--train stories excludes --val" err
+}
+run_test "presets: their data, and other data in its place" preset_data
+
 short_val() {
     shard 20240520 1 1 1 7 > one.bin
     expect 1 shards --train "$work/good.bin" --val one.bin --steps 3 --out run

@@ -79,9 +79,8 @@ emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
-# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them, MLPs wider than
-# all partial sums; and other
-# nonlinearities.
+# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them, MLPs wider
+# than all partial sums; and other nonlinearities.
 wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
     "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))

@@ -124,6 +124,18 @@ model | gpt/gpt_table.c | s/rms \* sqrt((double)cols \/ squares)/rms/
 model | gpt/gpt_table.c | s/orthogonalise(x + b \* n, rows/orthogonalise(x, rows/
 model | gpt/gpt_table.c | s/t->init.std \* sqrt((double)rows \/ (double)cols)/t->init.std/
 model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
+tasks | train/tasks.c | s/begin + k + 1 >= row->context/begin + k >= row->context/
+tasks | train/tasks.c | s/const double mean = s\[k\] \/ (double)targets_of(&rows\[k\], T);/const double mean = s[k];/
+tasks | train/tasks.c | s/begin = row->length - 1 - inputs;/begin = 0;/
+tasks | train/tasks.c | s/loss_tables_add(tables, i % T,/loss_tables_add(tables, i % (T - 1),/
+tasks | train/tasks.c | s/sum \/ log(2) \/ (double)bytes/sum \/ log(2) \/ (double)targets \/ 2/
+tasks | train/loss_tables.c | s/for (; count > 0; count \/= 2)/for (; count > 1; count \/= 2)/
+tasks | train/loss_tables.c | s/classes\[class\].count += t->tokens\[i\].count/classes[class].count += 1/
+choices | data/choices.c | s/spaced\[0\] = ' ';/spaced[0] = '_';/
+choices | data/choices.c | s/label >= endings->count/label > endings->count/
+choices | data/choices.c | s/at == size ? 0/at <= size ? 0/
+tokenizer_write | data/tokenizer_write.c | s/byte == 0xad ? 0x143u/byte == 0xad ? 0x142u/
+tokenizer_write | data/tokenizer_write.c | s/json && (code == '"'/json \&\& (code == '!'/
 model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
 model | gpt/gpt_init.c | s/share \/ 1.1289/share/
 model | gpt/gpt_init.c | s/1 \/ (2 \* (double)c->L)/1.0 \/ 8/

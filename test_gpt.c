@@ -4,8 +4,8 @@
  *
  * Compares the twin of the model that this program is linked with against reference files, made with PyTorch in fp64 by
  * dev/reference/reference.py: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon.
- * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds. Or against llm.c's
- * gpt2_124M.bin and gpt2_124M_debug_state.bin, in fp32: loss, logits, gradients and generation.
+ * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds. Or against
+ * llm.c's gpt2_124M.bin and gpt2_124M_debug_state.bin, in fp32: loss, logits, gradients and generation.
  *
  * Errors are the largest over a tensor's elements, relative to the tensor's scale, max|reference|. The fused q, k and v
  * are three tensors here, since their scales differ. The gradient of the key bias, where keys are neither rotated nor
@@ -174,8 +174,8 @@ static int compare_logits(Reference *ref, const Comparison *c, Row *row, Error *
     return compare_logits_of(ref, ref->gpt, c, row, e);
 }
 
-/* llm.c's gradients are those of PyTorch in fp32, which for a random model of GPT-2's size (124M, 4 x 64 tokens) lie within
- * 4.1e-6 of fp64's. */
+/* llm.c's gradients are those of PyTorch in fp32, which for a random model of GPT-2's size (124M, 4 x 64 tokens) lie
+ * within 4.1e-6 of fp64's. */
 static const double LLMC_ERROR = 5e-6;
 
 static int compare_gradients(Reference *ref, const Comparison *c, Row *row, Error *e)

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Multiple-choice items, as those of HellaSwag (Zellers et al. 2019): a context and its possible endings, one of which is
- * right. Each ending is a row of tokens, the context's first.
+ * Multiple-choice items, as those of HellaSwag (Zellers et al. 2019): a context and its possible endings, one of which
+ * is right. Each ending is a row of tokens, the context's first.
  */
 typedef struct ChoiceRow {
     size_t begin, context, length; /* in Choices.tokens; tokens of the context, and in all */

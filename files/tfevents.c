@@ -23,7 +23,8 @@ typedef struct Message {
 
 enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 }; /* wire types */
 
-/* The numbers of the fields: of Event; of Summary and its Value (tensorflow/core/framework/summary.proto), SessionLog. */
+/* The numbers of the fields: of Event; of Summary and its Value (tensorflow/core/framework/summary.proto),
+ * SessionLog. */
 enum { WALL_TIME = 1, STEP = 2, FILE_VERSION = 3, SUMMARY = 5, SESSION_LOG = 7 };
 enum { VALUE = 1, TAG = 1, SIMPLE_VALUE = 2, STATUS = 1, START = 1 };
 

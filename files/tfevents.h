@@ -9,8 +9,8 @@
 
 /*
  * Event files as TensorBoard reads them: scalars by tag and step, each step an event with its wall-clock time. An event
- * is a protocol buffer (Event in tensorflow/core/util/event.proto) in the frame of a TFRecord, and is in the file, though
- * not yet flushed to disk, when a function returns; readers ignore the last one where a crash has cut it.
+ * is a protocol buffer (Event in tensorflow/core/util/event.proto) in the frame of a TFRecord, and is in the file,
+ * though not yet flushed to disk, when a function returns; readers ignore the last one where a crash has cut it.
  */
 
 /* An open file. Zeroed: none; the functions then do nothing. */

@@ -505,8 +505,8 @@ static bool can_be_judged(const char *dir, Error *e)
     return true;
 }
 
-/* Whether everything in a checkpoint is what was written: 0, -1 if it is damaged, or CANNOT_BE_JUDGED. Puts its path into
- * `dir`. */
+/* Whether everything in a checkpoint is what was written: 0, -1 if it is damaged, or CANNOT_BE_JUDGED. Puts its path
+ * into `dir`. */
 static int check_whole(const char *run, long long step, char *dir, Error *e)
 {
     char name[STEP_NAME];

@@ -7,8 +7,8 @@
 typedef enum CompletionShell { COMPLETION_BASH, COMPLETION_ZSH, COMPLETION_FISH, COMPLETION_SHELLS } CompletionShell;
 extern const char *const completion_shells[COMPLETION_SHELLS + 1];
 
-/* Prints a script for a shell, made from the table of options, to be sourced or to be installed where the shell looks. It
- * completes options, the names of rules, presets and choices, and files and folders where the value is one. */
+/* Prints a script for a shell, made from the table of options, to be sourced or to be installed where the shell looks.
+ * It completes options, the names of rules, presets and choices, and files and folders where the value is one. */
 void completion_print(CompletionShell shell, FILE *to);
 
 #endif

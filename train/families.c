@@ -10,8 +10,8 @@
 
 enum { JSON_LIMIT = 1 << 24 };
 
-/* A field of the configuration under the family's key. otherwise: its value where the key is absent or null; NULL: the key
- * must be there; "": the default of gpt_resolve. */
+/* A field of the configuration under the family's key. otherwise: its value where the key is absent or null; NULL: the
+ * key must be there; "": the default of gpt_resolve. */
 typedef struct Key {
     const char *key;
     GptFieldId field;
@@ -437,8 +437,8 @@ static const GptField *field_of_key(const char *key)
     return NULL;
 }
 
-/* Our own files have every field, resolved, and nothing that this version does not know. A field that the model has no use
- * for is 0. */
+/* Our own files have every field, resolved, and nothing that this version does not know. A field that the model has no
+ * use for is 0. */
 static int read_own(const char *path, const Json *json, GptConfig *c, Error *e)
 {
     for (const Json *member = json->first; member != NULL; member = member->next)

@@ -4,14 +4,14 @@
 #include "gpt/gpt.h"
 
 /*
- * llm.c's files (github.com/karpathy/llm.c, train_gpt2.py): 256 int32 of header, the first a magic number and the second a
- * version, then arrays without gaps, all little-endian. What has a value for each parameter has them in llm.c's order, of
- * all layers before the next parameter, matrices fan-out x fan-in, and the token embedding with rows up to a padded
- * vocabulary, a multiple of 128.
+ * llm.c's files (github.com/karpathy/llm.c, train_gpt2.py): 256 int32 of header, the first a magic number and the
+ * second a version, then arrays without gaps, all little-endian. What has a value for each parameter has them in
+ * llm.c's order, of all layers before the next parameter, matrices fan-out x fan-in, and the token embedding with rows
+ * up to a padded vocabulary, a multiple of 128.
  *
- * A model (write_model there) is magic 20240326, version 3 (fp32) or 5 (bf16), header[2..7] = T, V, L, NH, C and the padded
- * vocabulary, and its parameters. It can only be a classic GPT-2: all other fields of the configuration are at their
- * defaults.
+ * A model (write_model there) is magic 20240326, version 3 (fp32) or 5 (bf16), header[2..7] = T, V, L, NH, C and the
+ * padded vocabulary, and its parameters. It can only be a classic GPT-2: all other fields of the configuration are at
+ * their defaults.
  */
 enum { LLMC_HEADER = 256 };
 
@@ -22,7 +22,8 @@ typedef struct LlmcFile {
     int32_t header[LLMC_HEADER];
 } LlmcFile;
 
-/* Opens a file that begins with `magic`; `what` it is, for messages. The caller calls llmc_close, also after a failure. */
+/* Opens a file that begins with `magic`; `what` it is, for messages. The caller calls llmc_close, also after a
+ * failure. */
 int llmc_open(const char *path, int32_t magic, const char *what, LlmcFile *file, Error *e);
 void llmc_close(LlmcFile *file);
 

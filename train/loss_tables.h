@@ -17,9 +17,10 @@ void loss_tables_free(LossTables *t); /* NULL is fine */
 void loss_tables_add(LossTables *t, size_t position, int32_t token, double loss);
 
 /*
- * Writes <prefix>_position.csv (position, targets, loss) and <prefix>_frequency.csv (occurrences from, to; tokens of that
- * kind in the vocabulary; targets, loss), classes of occurrences being 0, 1, 2-3, 4-7, ... `training` are counted for the
- * second, the first LOSS_TABLES_COUNTED of them; with NULL the targets themselves are. Replaces files of those names.
+ * Writes <prefix>_position.csv (position, targets, loss) and <prefix>_frequency.csv (occurrences from, to; tokens of
+ * that kind in the vocabulary; targets, loss), classes of occurrences being 0, 1, 2-3, 4-7, ... `training` are counted
+ * for the second, the first LOSS_TABLES_COUNTED of them; with NULL the targets themselves are. Replaces files of those
+ * names.
  */
 enum { LOSS_TABLES_COUNTED = 1 << 27 };
 int loss_tables_write(const LossTables *t, const char *prefix, const Tokens *training, Error *e);

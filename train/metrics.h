@@ -28,9 +28,9 @@ typedef struct MetricsLog {
 } MetricsLog;
 
 /* A log of lines that each begin with `prefix`, their step and a comma, after `first_line`: drops the lines after step
- * `last_step`, which a resumed run writes again, and what follows a damaged line. *kept is the step of the last line left,
- * -1 if there is none: a crash may have taken lines that were never flushed to disk, even all of them. Errors: a file that
- * cannot be read or begins otherwise. */
+ * `last_step`, which a resumed run writes again, and what follows a damaged line. *kept is the step of the last line
+ * left, -1 if there is none: a crash may have taken lines that were never flushed to disk, even all of them. Errors: a
+ * file that cannot be read or begins otherwise. */
 int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, long long *kept,
                        Error *e);
 

@@ -592,7 +592,8 @@ static void cut_blanks(char *text)
         text[n - 1] = '\0';
 }
 
-/* Takes one line of a preset, which it cuts into words in place. A comment may follow a value, unless that is a text. */
+/* Takes one line of a preset, which it cuts into words in place. A comment may follow a value, unless that is a
+ * text. */
 static int take_line(Options *o, char *line, int depth, Error *e)
 {
     bool negated;

@@ -57,7 +57,8 @@ typedef struct Options {
 } Options;
 
 /* Defaults, overridden by the preset's options (train/presets.h), and these by the arguments argv[1] .. argv[argc-1].
- * Errors name the option or value, and for an unknown option the nearest known one. The strings of argv are borrowed. */
+ * Errors name the option or value, and for an unknown option the nearest known one. The strings of argv are
+ * borrowed. */
 int options_parse(Options *o, int argc, char *const *argv, Error *e);
 void options_free(Options *o);
 
@@ -87,9 +88,9 @@ const char *options_word(size_t i, size_t k);
 /* Writes {"name": value, ...} for every option with a value; one left to its rule or preset has none. */
 void options_write(const Options *o, FILE *to);
 
-/* Takes from the record of a run (by options_write) every option that the command line did not give, and notes which the
- * record lacks. Those that were given and that may not change in a resumed run must agree with the record; the error names
- * both values. A record of an unknown option is refused. */
+/* Takes from the record of a run (by options_write) every option that the command line did not give, and notes which
+ * the record lacks. Those that were given and that may not change in a resumed run must agree with the record; the
+ * error names both values. A record of an unknown option is refused. */
 int options_resume(Options *o, const Json *record, Notes *notes, Error *e);
 
 #endif

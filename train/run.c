@@ -117,7 +117,8 @@ static int make_training(Run *r, Error *e)
     return loader_create(r->corpus.train, &config, r->state.loader_position, p->setup.B, &r->loader, e);
 }
 
-/* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the name. */
+/* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the
+ * name. */
 static int make_out(Run *r, Error *e)
 {
     const Plan *p = r->plan;
@@ -258,8 +259,8 @@ static bool accumulate(Run *r, double *data_seconds, Error *e)
     return true;
 }
 
-/* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED;
- * the parameters are then those of the last whole step. */
+/* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or
+ * RUN_DIVERGED; the parameters are then those of the last whole step. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, total = plan_tokens_of(r->plan, step);

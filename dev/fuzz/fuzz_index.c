@@ -1,5 +1,5 @@
-/* A libFuzzer entry for the index of several safetensors files, beside two whole ones: it is refused with a sentence that
- * names a file of the folder, or the files that it names hold what it says. */
+/* A libFuzzer entry for the index of several safetensors files, beside two whole ones: it is refused with a sentence
+ * that names a file of the folder, or the files that it names hold what it says. */
 #include "files/files.h"
 #include "files/json_file.h"
 #include "files/safetensors_set.h"

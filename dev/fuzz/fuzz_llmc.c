@@ -1,5 +1,5 @@
-/* A libFuzzer entry for llm.c's model files: whatever the bytes, they are refused with a sentence that names the file, or
- * every parameter can be read. */
+/* A libFuzzer entry for llm.c's model files: whatever the bytes, they are refused with a sentence that names the file,
+ * or every parameter can be read. */
 #include "train/llmc.h"
 
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #include "train/llmc.h"
 
 /*
- * llm.c's debug state (write_state in its train_gpt2.py), what PyTorch computes for a batch with the model of a model file:
- * magic 20240327, version 2, header[2..3] = B, T; then tokens and targets (B,T) int32, and in fp32 logits (B,T,V), the mean
- * loss, and the gradient of every parameter, in the model file's order and with its padding.
+ * llm.c's debug state (write_state in its train_gpt2.py), what PyTorch computes for a batch with the model of a model
+ * file: magic 20240327, version 2, header[2..3] = B, T; then tokens and targets (B,T) int32, and in fp32 logits
+ * (B,T,V), the mean loss, and the gradient of every parameter, in the model file's order and with its padding.
  */
 typedef struct LlmcState {
     LlmcFile file;

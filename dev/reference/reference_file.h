@@ -11,7 +11,8 @@
 
 /*
  * What a reference file holds and a model of its configuration, with the file's parameters loaded before every
- * comparison. Instead of one file there may be two of llm.c's, which hold less. `got`, `want` and `file_layout` are scratch for the largest tensor; `kept` is one for a whole arena.
+ * comparison. Instead of one file there may be two of llm.c's, which hold less. `got`, `want` and `file_layout` are
+ * scratch for the largest tensor; `kept` is one for a whole arena.
  */
 typedef struct Reference {
     Safetensors *file; /* NULL: llm.c's */

@@ -62,9 +62,9 @@ static void test_lines(void)
     choices_free(&c);
 }
 
-/* The same items by llm.c's description: 256 int32, of which the first are magic, version, items, most bytes of an item;
- * then 16-bit numbers, an item being 65535, its bytes, number, label, endings, and the context and each ending behind
- * their lengths. */
+/* The same items by llm.c's description: 256 int32, of which the first are magic, version, items, most bytes of an
+ * item; then 16-bit numbers, an item being 65535, its bytes, number, label, endings, and the context and each ending
+ * behind their lengths. */
 static size_t write_binary(unsigned char *to)
 {
     static const int first[] = {65535, 30, 0, 1, 2, 2, 'a', 'b', 2, ' ', 'c', 3, ' ', 'd', 'e'};

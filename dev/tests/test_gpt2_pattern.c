@@ -110,8 +110,8 @@ static void test_no_utf8(void)
         }
 }
 
-/* In any text: a cut leaves the pieces as they are, pieces come in batches of any size, and there is a cut wherever there
- * is white space behind something else. */
+/* In any text: a cut leaves the pieces as they are, pieces come in batches of any size, and there is a cut wherever
+ * there is white space behind something else. */
 static void test_cuts(void)
 {
     Random r = random_make(3, 0);

@@ -1,4 +1,5 @@
-/* llm.c's files: where every value lies, rounding to bf16, and what is refused. dev/reference/llmc.py has written others. */
+/* llm.c's files: where every value lies, rounding to bf16, and what is refused. dev/reference/llmc.py has written
+ * others. */
 #include "dev/reference/llmc_state.h"
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"

@@ -105,8 +105,8 @@ static void write_items(const char *path)
     free(text);
 }
 
-/* The choice between endings with the smallest sum and the smallest mean, each ending's tokens one after the other. In a
- * row that is longer than the context the task keeps the last T inputs for all its targets. */
+/* The choice between endings with the smallest sum and the smallest mean, each ending's tokens one after the other. In
+ * a row that is longer than the context the task keeps the last T inputs for all its targets. */
 static void test_choices(void)
 {
     char path[128], list[160], csv[1024], shown[1024];

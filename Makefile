@@ -8,9 +8,10 @@
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
-# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
+# make huggingface judge    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
 # make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
+# make judge MODEL=DIR SHARD=FILE   your checkpoint on your tokens, against transformers: logits, gradients, decoding
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
 # make ladder TEXT=book.txt   the records at nano size, in order, rates swept, in runs/ladder
@@ -340,6 +341,12 @@ huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc
 tensorboard: $(PROGRAMS) $(HELPERS)
 	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard
 
+judge: $(BIN)/test_gpt_cpu $(BUILD)/write_reference
+	@[ -n "$(MODEL)" ] && [ -n "$(SHARD)" ] || { echo "make judge MODEL=DIR SHARD=FILE: a checkpoint and tokens"; exit 2; }
+	python=$$(dev/python.sh torch numpy safetensors transformers) && \
+	"$$python" dev/reference/judge.py --model '$(MODEL)' --shard '$(SHARD)' $(BUILD)/judge.safetensors
+	$(BIN)/test_gpt_cpu $(BUILD)/judge.safetensors
+
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
 
@@ -408,5 +415,6 @@ help:
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format tensorboard man install clean help
+        bench-contention bench-models huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
+        headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

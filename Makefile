@@ -91,6 +91,10 @@ ifneq ($(BLAS),builtin)
   endif
 endif
 
+# What data/tokenize can decompress.
+ZLIB_LIBS := $(call probe,dev/probe_zlib.c,-lz,-lz)
+ZSTD_LIBS := $(call probe,dev/probe_zstd.c,-lzstd,-lzstd)
+
 # A judge in the tests alone.
 PCRE2_LIBS := $(call probe,dev/probe_pcre2.c,-lpcre2-8,-lpcre2-8)
 
@@ -125,7 +129,8 @@ EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextr
 
 MAINS    = train/main.c train/launch.c data/make_stories.c
 ROOMS    = base files data gpt optim optim/rules optim/verbs train
-SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard $(ROOMS:%=%/*.c)))
+TOKENIZE = $(wildcard data/tokenize.c data/tokenize_*.c)
+SOURCES  = train_gpt.c $(filter-out $(MAINS) $(TOKENIZE),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu $(if $(HAVE_NVCC),$(BIN)/train_gpt_cuda)
 SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
@@ -141,10 +146,10 @@ LAB      = $(wildcard dev/lab/*.c)
 BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(BIN)/data/tokenize
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -228,6 +233,11 @@ $(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_g
 	$(LINK_CUDA)
 $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
+$(BUILD)/data/tokenize_stream.o: override CPPFLAGS += $(if $(ZLIB_LIBS),-DHAVE_ZLIB) $(if $(ZSTD_LIBS),-DHAVE_ZSTD)
+$(BIN)/data/tokenize: override LDLIBS := $(ZLIB_LIBS) $(ZSTD_LIBS) $(LDLIBS)
+$(BIN)/data/tokenize: $(TOKENIZE:%.c=$(BUILD)/%.o) $(OBJECTS)
+	@mkdir -p $(@D)
+	$(LINK)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
@@ -273,7 +283,7 @@ WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULA
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
-      $(BUILD)/write_reference $(HELPERS)
+      $(BIN)/data/tokenize $(BUILD)/write_reference $(HELPERS)
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
@@ -362,7 +372,7 @@ debug:
 	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
-COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories data/tokenize) $(TESTS) \
            $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
@@ -372,12 +382,12 @@ compile_commands:
 format:
 	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
 
-install: $(PROGRAMS)
+install: $(PROGRAMS) $(BIN)/data/tokenize
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
 
 clean:
-	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
+	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories data/tokenize
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'

@@ -311,9 +311,10 @@ int journal_read(TokenizeRun *run, bool *found, Error *e)
     int status;
     if (*found) {
         status = json_file_read_sealed(path, JOURNAL_MOST, &json, e);
-        if (status == 0)
+        if (status == 0) {
             status = take_journal(run, json, path, e);
-        json_free(json);
+            json_free(json);
+        }
     } else {
         status = refuse_existing(run, "manifest.json", "is finished and is not overwritten", e);
         for (size_t i = 0; status == 0 && i < SETS; i++) {

@@ -8,6 +8,7 @@
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
+# make bench-tokenizer TABLES=DIR TEXT=FILE   the tokenizer's speed on a text and on code, next to others'
 # make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
@@ -246,6 +247,8 @@ $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_
 	$(LINK)
 $(BUILD)/bench_models: $(BUILD)/dev/bench/bench_models.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/bench_tokenizer: $(BUILD)/dev/bench/bench_tokenizer.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/write_reference: $(BUILD)/dev/reference/write_reference.o $(OBJECTS)
@@ -321,6 +324,9 @@ bench-optim: $(BUILD)/bench_optim
 bench-models: $(BUILD)/bench_models
 	$(BUILD)/bench_models
 
+bench-tokenizer: $(BUILD)/bench_tokenizer
+	dev/bench/bench_tokenizer.sh $(BUILD)/bench_tokenizer '$(TABLES)' '$(TEXT)'
+
 bench-contention: $(PROGRAMS)
 	dev/bench/contention.sh $(BIN)/train_gpt
 
@@ -373,7 +379,7 @@ debug:
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories data/tokenize) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models bench_tokenizer write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
 	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
@@ -394,5 +400,5 @@ help:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models bench-tokenizer huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format install clean help
 .SECONDARY:

@@ -8,7 +8,8 @@
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
-# make huggingface judge    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
+# make bench-tokenizer TABLES=DIR TEXT=FILE   the tokenizer's speed on a text and on code, next to others'
+# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
 # make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
 # make judge MODEL=DIR SHARD=FILE   your checkpoint on your tokens, against transformers: logits, gradients, decoding
@@ -95,6 +96,10 @@ ifneq ($(BLAS),builtin)
   endif
 endif
 
+# What data/tokenize can decompress.
+ZLIB_LIBS := $(call probe,dev/probe_zlib.c,-lz,-lz)
+ZSTD_LIBS := $(call probe,dev/probe_zstd.c,-lzstd,-lzstd)
+
 # A judge in the tests alone.
 PCRE2_LIBS := $(call probe,dev/probe_pcre2.c,-lpcre2-8,-lpcre2-8)
 
@@ -129,7 +134,8 @@ EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextr
 
 MAINS    = train/main.c train/launch.c train/convert_llmc.c data/make_stories.c
 ROOMS    = base files data gpt optim optim/rules optim/verbs train
-SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard $(ROOMS:%=%/*.c)))
+TOKENIZE = $(wildcard data/tokenize.c data/tokenize_*.c)
+SOURCES  = train_gpt.c $(filter-out $(MAINS) $(TOKENIZE),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu $(if $(HAVE_NVCC),$(BIN)/train_gpt_cuda)
 SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
@@ -145,10 +151,10 @@ LAB      = $(wildcard dev/lab/*.c)
 BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(BIN)/data/tokenize
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -232,6 +238,11 @@ $(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_g
 	$(LINK_CUDA)
 $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
+$(BUILD)/data/tokenize_stream.o: override CPPFLAGS += $(if $(ZLIB_LIBS),-DHAVE_ZLIB) $(if $(ZSTD_LIBS),-DHAVE_ZSTD)
+$(BIN)/data/tokenize: override LDLIBS := $(ZLIB_LIBS) $(ZSTD_LIBS) $(LDLIBS)
+$(BIN)/data/tokenize: $(TOKENIZE:%.c=$(BUILD)/%.o) $(OBJECTS)
+	@mkdir -p $(@D)
+	$(LINK)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
@@ -241,6 +252,8 @@ $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJ
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_models: $(BUILD)/dev/bench/bench_models.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/bench_tokenizer: $(BUILD)/dev/bench/bench_tokenizer.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
@@ -280,7 +293,7 @@ WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULA
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
-      $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)
+      $(BIN)/data/tokenize $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
@@ -317,6 +330,9 @@ bench-optim: $(BUILD)/bench_optim
 
 bench-models: $(BUILD)/bench_models
 	$(BUILD)/bench_models
+
+bench-tokenizer: $(BUILD)/bench_tokenizer
+	dev/bench/bench_tokenizer.sh $(BUILD)/bench_tokenizer '$(TABLES)' '$(TEXT)'
 
 bench-contention: $(PROGRAMS)
 	dev/bench/contention.sh $(BIN)/train_gpt
@@ -378,8 +394,9 @@ debug:
 	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
-COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc data/tokenize) $(TESTS) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models bench_tokenizer) \
+           $(addprefix $(BUILD)/,write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
 	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
@@ -408,13 +425,13 @@ install: $(PROGRAMS) $(PRINTED:%=$(BUILD)/share/%)
 
 clean:
 	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda \
-	       make_stories convert_llmc
+	       make_stories convert_llmc data/tokenize
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
+        bench-contention bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
         headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

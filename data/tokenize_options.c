@@ -14,9 +14,10 @@ static const double FRACTION = 0.01;
 
 static const char help[] = "Turns text into shards of tokens to train on, with GPT-2's tokenizer.\n"
                            "\n"
-                           "  data/tokenize book.txt --tokenizer gpt2/ --out shards/book\n"
-                           "  data/tokenize pile/ --tokenizer gpt2/ --out shards/pile\n"
-                           "  data/tokenize a.jsonl.zst b.jsonl.gz --tokenizer gpt2/ --out shards/web\n"
+                           "  data/get tokenizer                       GPT-2's tables, once\n"
+                           "  data/tokenize book.txt --out shards/book\n"
+                           "  data/tokenize pile/ --out shards/pile\n"
+                           "  data/tokenize a.jsonl.zst b.jsonl.gz --out shards/web\n"
                            "  ./train_gpt --train 'shards/web_train_*.bin' --val 'shards/web_val_*.bin' \\\n"
                            "              --model gpt2\n"
                            "\n"
@@ -28,10 +29,9 @@ static const char help[] = "Turns text into shards of tokens to train on, with G
                            "                           and below, also with .gz or .zst, in the order of\n"
                            "                           their names; not what begins with a dot\n"
                            "  --field NAME             of the JSON object in a line, the document [text]\n"
-                           "  --tokenizer PATH         a folder with encoder.json and vocab.bpe, or\n"
-                           "                           vocab.json and merges.txt, or a *.tiktoken file;\n"
-                           "                           or one of these files. GPT-2's are on Hugging Face,\n"
-                           "                           openai-community/gpt2\n"
+                           "  --tokenizer PATH         gpt2, or a folder with encoder.json and vocab.bpe,\n"
+                           "                           or vocab.json and merges.txt, or a *.tiktoken file;\n"
+                           "                           or one of these files [gpt2]\n"
                            "\n"
                            "What it writes:\n"
                            "  --out PREFIX             PREFIX_train_000000.bin and so on, PREFIX_val_*.bin,\n"
@@ -125,9 +125,6 @@ static int check_whole(const TokenizeOptions *o, Error *e)
         return error_set(e, "--out PREFIX is missing: the beginning of the shards' names");
     if (o->out[strlen(o->out) - 1] == '/')
         return error_set(e, "--out %s: names a folder; add the beginning of the shards' names", o->out);
-    if (o->tokenizer == NULL)
-        return error_set(e, "--tokenizer PATH is missing: GPT-2's encoder.json and vocab.bpe, or vocab.json and "
-                            "merges.txt, as in openai-community/gpt2 on Hugging Face");
     if (strcmp(o->tokenizer, "bytes") == 0)
         return error_set(e, "--tokenizer bytes: bytes need no shards, and have no token between documents; "
                             "./train_gpt --text FILE trains on them");
@@ -137,7 +134,7 @@ static int check_whole(const TokenizeOptions *o, Error *e)
 int tokenize_options_parse(TokenizeOptions *o, int argc, char **argv, Error *e)
 {
     bool has_split = false, only_paths = false;
-    *o = (TokenizeOptions){.field = "text", .shard_tokens = SHARD_TOKENS, .fraction = FRACTION};
+    *o = (TokenizeOptions){.tokenizer = "gpt2", .field = "text", .shard_tokens = SHARD_TOKENS, .fraction = FRACTION};
     o->paths = malloc((size_t)argc * sizeof *o->paths);
     if (o->paths == NULL)
         return error_set(e, "out of memory");

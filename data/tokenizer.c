@@ -115,9 +115,15 @@ static int read_file(Tokenizer *t, const char *path, Error *e)
                      path, ranks_suffix);
 }
 
+/* Where data/get puts GPT-2's tables. */
+static const char gpt2_name[] = "gpt2", gpt2_tables[] = "data/tokenizer";
+
 static int read_path(Tokenizer *t, const char *path, Error *e)
 {
     struct stat found;
+    if (strcmp(path, gpt2_name) == 0 && stat(path = gpt2_tables, &found) != 0)
+        return error_set(e, "--tokenizer %s: its tables are not in %s; data/get tokenizer brings them", gpt2_name,
+                         gpt2_tables);
     if (stat(path, &found) != 0)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     if (!S_ISDIR(found.st_mode))

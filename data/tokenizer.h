@@ -20,7 +20,8 @@
 typedef struct Tokenizer Tokenizer;
 
 /*
- * Reads the tables at `path`, a directory or one of the files. In a directory the first of these that is there counts:
+ * Reads the tables at `path`, a directory or one of the files, or "gpt2", those that data/get tokenizer brings. In a
+ * directory the first of these that is there counts:
  *
  *     encoder.json with vocab.bpe      as OpenAI published them
  *     vocab.json with merges.txt       the same, by Hugging Face's names

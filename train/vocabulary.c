@@ -4,9 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where data/get puts GPT-2's tables. */
-static const char gpt2_tables[] = "data/tokenizer";
-
 /* Whether a checkpoint's directory has a tokenizer. */
 static bool has_tables(const char *directory)
 {
@@ -22,11 +19,7 @@ static int open_named(const char *name, Tokenizer **out, Error *e)
 {
     if (strcmp(name, "bytes") == 0)
         return tokenizer_of_bytes(out, e);
-    if (strcmp(name, "gpt2") != 0)
-        return tokenizer_open(name, out, e);
-    if (access(gpt2_tables, F_OK) != 0)
-        return error_set(e, "--tokenizer gpt2: its tables are not in %s; data/get tokenizer brings them", gpt2_tables);
-    return tokenizer_open(gpt2_tables, out, e);
+    return tokenizer_open(name, out, e);
 }
 
 int vocabulary_open(const Options *o, const char *weights, size_t V, Tokenizer **out, Error *e)

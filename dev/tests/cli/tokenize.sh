@@ -39,7 +39,7 @@ run_table "tokenize refuses" refuses_tokenize <<'TABLE'
 --tokenizer "$vocabulary" --out x                       | no files to tokenize              | 2
 "$work/story.txt" --tokenizer "$vocabulary"             | --out PREFIX is missing           | 2
 "$work/story.txt" --tokenizer "$vocabulary" --out x/    | names a folder                    | 2
-"$work/story.txt" --out x                               | --tokenizer PATH is missing;vocab.bpe | 2
+"$work/story.txt" --out x                               | --tokenizer gpt2;data/get tokenizer | 1
 "$work/story.txt" --tokenizer bytes --out x             | bytes need no shards;--text       | 2
 "$work/story.txt" --tokeniser a --out x                 | --tokeniser;did you mean --tokenizer | 2
 "$work/story.txt" --out                                 | --out needs a value               | 2

@@ -352,7 +352,8 @@ ladder: $(PROGRAMS)
 huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc
 	@mkdir -p $(BUILD)/huggingface
 	python=$$(dev/python.sh torch transformers safetensors) && \
-	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc $(BUILD)/huggingface
+	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc $(BUILD)/huggingface && \
+	"$$python" dev/reference/evaluate.py $(BIN)/train_gpt_cpu $(BUILD)/evaluate
 
 tensorboard: $(PROGRAMS) $(HELPERS)
 	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard

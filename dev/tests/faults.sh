@@ -136,6 +136,10 @@ choices | data/choices.c | s/label >= endings->count/label > endings->count/
 choices | data/choices.c | s/at == size ? 0/at <= size ? 0/
 tokenizer_write | data/tokenizer_write.c | s/byte == 0xad ? 0x143u/byte == 0xad ? 0x142u/
 tokenizer_write | data/tokenizer_write.c | s/json && (code == '"'/json \&\& (code == '!'/
+cli:evaluations of a resumed | train/vocabulary.c | s/ .. (o->tokenizer == NULL || o->resume)/ \&\& o->tokenizer == NULL/
+cli:evaluations of a resumed | train/run.c | s/metrics_drop_later(path, EVALS_HEADER, "", r->state.step, &kept, e) != 0/false/
+cli:somebody | train/checkpoint.c | s/const bool tables = .*;/const bool tables = false;/
+cli:somebody | train/corpus.c | s/characters -= ((unsigned char)text/characters -= 2 * ((unsigned char)text/
 model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
 model | gpt/gpt_init.c | s/share \/ 1.1289/share/
 model | gpt/gpt_init.c | s/1 \/ (2 \* (double)c->L)/1.0 \/ 8/

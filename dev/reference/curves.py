@@ -76,7 +76,7 @@ def adamh_schedule_ours(s, T):
 
 
 def soap_h_schedule(s, T):
-    """A power of what is left of a plan of 3,200 steps, of which the entry takes 3,125; here of 32, of which 30."""
+    """A power of what is left of a plan of 3,200 steps, of which the entry takes 3,125; here of two more than it takes."""
     return (1 - s / (T + 2)) ** 1.25
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# curves.sh SHARDS [NAME...]: trains small models by the presets (all, or those named), 30 steps each, and PyTorch by
+# curves.sh SHARDS [NAME...]: trains small models by the presets (all, or those named), 50 steps each, and PyTorch by
 # the records that they follow, from the same parameters and on the same batches; curves.py says how. SHARDS are GPT-2
 # tokens, as a glob. Presets of bytes read the file in $TEXT [README.md]. Everything goes to build/curves.
 shards=$1
@@ -11,7 +11,7 @@ shift
 wanted=${*:-all}
 text=${TEXT:-README.md}
 out=build/curves
-steps=30
+steps=50
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 python=$(dev/python.sh torch numpy safetensors matplotlib transformers) || exit 1
 mkdir -p $out || exit 1
@@ -73,7 +73,7 @@ track3 track3-normuon
 track3 track3-normuonh
 track3 track3-muon2
 track3 track3-shampoo
-track3 track3-soaph --planned-steps 32 --aux-planned-steps $steps
+track3 track3-soaph --planned-steps $((steps + 2)) --aux-planned-steps $steps
 track3 track3-klsoaph
 track3 track3-spectral
 curve nanogpt-cpu "$text" 256 12 768 "--aux-lr 0" --warmup 6 # where the judge counts 5

@@ -280,6 +280,8 @@ offline() {
     says_all "data/get: 127.0.0.1:9 cannot be reached (it cannot be connected to): try another mirror or download" err
     says "$gone/huggingface.co/datasets/kjj0/fineweb10B-gpt2/resolve/main/$val by hand to d/$val" err
     [ "$(wc -l < err)" -eq 1 ] || fail "not one sentence: $(cat err)"
+    expect 1 "$get" tinyshakespeare --to f --base $gone
+    says_all "127.0.0.1:9 cannot be reached (it cannot be connected to): ;by hand to f/input.txt" err
     (unset DATA_MIRROR; export https_proxy=$gone HTTPS_PROXY=$gone; expect 1 "$get" fineweb10B 1 --to e) || exit 1
     says_all "huggingface.co cannot be reached;--base;https://huggingface.co/datasets/kjj0/;by hand to e/$val" err
     leaves e ""

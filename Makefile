@@ -8,8 +8,11 @@
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
-# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways
+# make bench-tokenizer TABLES=DIR TEXT=FILE   the tokenizer's speed on a text and on code, next to others'
+# make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
+# make tensorboard    event files read by TensorBoard, against metrics.csv
 # make bench-contention   what busy neighbours on the cores cost a step, by how OpenMP's threads wait
+# make judge MODEL=DIR SHARD=FILE   your checkpoint on your tokens, against transformers: logits, gradients, decoding
 # make reference      rebuilds the PyTorch reference files and diffs the model against them
 # make curves SHARDS='shards/*.bin'   small runs of the presets next to PyTorch's, loss by loss: build/curves/curves.png
 # make ladder TEXT=book.txt   the records at nano size, in order, rates swept, in runs/ladder
@@ -21,12 +24,14 @@
 # make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
 # make stories        writes the built-in corpus to stories.txt
+# make convert_llmc   ./convert_llmc, between llm.c's model files and Hugging Face directories
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
 # make headers        compiles each header alone
 # make debug          build/debug/train_gpt_cpu, unoptimised, for a debugger
 # make compile_commands   writes compile_commands.json, for clangd
 # make format         clang-format 14 over the tree
-# make install        into PREFIX=/usr/local, below DESTDIR
+# make man            the manual page, build/share/man/man1/train_gpt.1
+# make install        into PREFIX=/usr/local, below DESTDIR: programs, manual page, completion for bash, zsh and fish
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
@@ -91,6 +96,10 @@ ifneq ($(BLAS),builtin)
   endif
 endif
 
+# What data/tokenize can decompress.
+ZLIB_LIBS := $(call probe,dev/probe_zlib.c,-lz,-lz)
+ZSTD_LIBS := $(call probe,dev/probe_zstd.c,-lzstd,-lzstd)
+
 # A judge in the tests alone.
 PCRE2_LIBS := $(call probe,dev/probe_pcre2.c,-lpcre2-8,-lpcre2-8)
 
@@ -123,9 +132,10 @@ NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibas
 EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas \
            -Idev/cuda_on_cpu/include -I. $(OPENMP)
 
-MAINS    = train/main.c train/launch.c data/make_stories.c
+MAINS    = train/main.c train/launch.c train/convert_llmc.c data/make_stories.c
 ROOMS    = base files data gpt optim optim/rules optim/verbs train
-SOURCES  = train_gpt.c $(filter-out $(MAINS),$(wildcard $(ROOMS:%=%/*.c)))
+TOKENIZE = $(wildcard data/tokenize.c data/tokenize_*.c)
+SOURCES  = train_gpt.c $(filter-out $(MAINS) $(TOKENIZE),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 PROGRAMS = $(BIN)/train_gpt $(BIN)/train_gpt_cpu $(if $(HAVE_NVCC),$(BIN)/train_gpt_cuda)
 SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
@@ -135,16 +145,16 @@ HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/nu
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
-REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o verdict.o)
+REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
 LAB      = $(wildcard dev/lab/*.c)
 # Among these, kernels.cu includes train_gpt.cu.
 BENCH_CUDA = $(wildcard dev/bench/cuda/*.cu)
 TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildcard dev/tests/*.c)))
 
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(BIN)/data/tokenize
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -228,13 +238,22 @@ $(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_g
 	$(LINK_CUDA)
 $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
 	$(LINK_EMULATED)
+$(BUILD)/data/tokenize_stream.o: override CPPFLAGS += $(if $(ZLIB_LIBS),-DHAVE_ZLIB) $(if $(ZSTD_LIBS),-DHAVE_ZSTD)
+$(BIN)/data/tokenize: override LDLIBS := $(ZLIB_LIBS) $(ZSTD_LIBS) $(LDLIBS)
+$(BIN)/data/tokenize: $(TOKENIZE:%.c=$(BUILD)/%.o) $(OBJECTS)
+	@mkdir -p $(@D)
+	$(LINK)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
+	$(LINK)
+$(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_models: $(BUILD)/dev/bench/bench_models.o $(OBJECTS)
+	$(LINK)
+$(BUILD)/bench_tokenizer: $(BUILD)/dev/bench/bench_tokenizer.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/orthogonalisation: $(BUILD)/dev/orthogonalisation/compare.o $(OBJECTS)
 	$(LINK)
@@ -252,6 +271,7 @@ ifneq ($(PCRE2_LIBS),)
 $(BUILD)/dev/tests/test_gpt2_pattern.o: override CPPFLAGS += -DHAVE_PCRE2
 $(BUILD)/tests/test_gpt2_pattern: override LDLIBS := $(PCRE2_LIBS) $(LDLIBS)
 endif
+$(BUILD)/tests/test_llmc: $(BUILD)/dev/reference/llmc_state.o
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK)
@@ -273,7 +293,7 @@ WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULA
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
-      $(BUILD)/write_reference $(HELPERS)
+      $(BIN)/data/tokenize $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
@@ -311,6 +331,9 @@ bench-optim: $(BUILD)/bench_optim
 bench-models: $(BUILD)/bench_models
 	$(BUILD)/bench_models
 
+bench-tokenizer: $(BUILD)/bench_tokenizer
+	dev/bench/bench_tokenizer.sh $(BUILD)/bench_tokenizer '$(TABLES)' '$(TEXT)'
+
 bench-contention: $(PROGRAMS)
 	dev/bench/contention.sh $(BIN)/train_gpt
 
@@ -326,10 +349,19 @@ ladder: $(PROGRAMS)
 	@[ -n "$(TEXT)" ] || { echo "make ladder TEXT=book.txt: a text to train on"; exit 2; }
 	python=$$(dev/python.sh --find matplotlib || echo python3) && "$$python" dev/ladder/ladder.py '$(TEXT)'
 
-huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference
+huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc
 	@mkdir -p $(BUILD)/huggingface
 	python=$$(dev/python.sh torch transformers safetensors) && \
-	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BUILD)/huggingface
+	"$$python" dev/reference/huggingface.py $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc $(BUILD)/huggingface
+
+tensorboard: $(PROGRAMS) $(HELPERS)
+	dev/python.sh tensorboard > /dev/null && HELPERS=$(BUILD) dev/tests/cli.sh $(BIN)/train_gpt TensorBoard
+
+judge: $(BIN)/test_gpt_cpu $(BUILD)/write_reference
+	@[ -n "$(MODEL)" ] && [ -n "$(SHARD)" ] || { echo "make judge MODEL=DIR SHARD=FILE: a checkpoint and tokens"; exit 2; }
+	python=$$(dev/python.sh torch numpy safetensors transformers) && \
+	"$$python" dev/reference/judge.py --model '$(MODEL)' --shard '$(SHARD)' $(BUILD)/judge.safetensors
+	$(BIN)/test_gpt_cpu $(BUILD)/judge.safetensors
 
 reference: $(BIN)/test_gpt_cpu $(if $(HAVE_CXX),$(BUILD)/emulated/test_gpt_cuda)
 	dev/reference/reference.sh
@@ -362,8 +394,9 @@ debug:
 	@$(MAKE) --no-print-directory BUILD=build/debug BIN=build/debug CFLAGS='-g -O0 -march=native' CUDA=no SAN=0 all
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
-COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models write_reference write_batches encode_strings orthogonalisation)
+COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc data/tokenize) $(TESTS) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models bench_tokenizer) \
+           $(addprefix $(BUILD)/,write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
 	  sed -n 's|.* -c \([^ ]*\.c\) -o [^ ]*$$|{"directory": "$(CURDIR)", "file": "\1", "command": "&"},|p' | \
@@ -372,17 +405,33 @@ compile_commands:
 format:
 	git ls-files '*.c' '*.h' '*.cu' '*.cuh' ':!dev/cuda_on_cpu/include' | xargs clang-format -i
 
-install: $(PROGRAMS)
-	install -d '$(DESTDIR)$(PREFIX)/bin'
+# What the program prints of its options, under $(BUILD)/share and PREFIX/share.
+PRINTED = man/man1/train_gpt.1 bash-completion/completions/train_gpt zsh/site-functions/_train_gpt \
+          fish/vendor_completions.d/train_gpt.fish
+man: $(BUILD)/share/man/man1/train_gpt.1
+$(BUILD)/share/man/%: PRINT = --man
+$(BUILD)/share/bash-completion/%: PRINT = --completion bash
+$(BUILD)/share/zsh/%: PRINT = --completion zsh
+$(BUILD)/share/fish/%: PRINT = --completion fish
+$(PRINTED:%=$(BUILD)/share/%): $(BIN)/train_gpt_cpu
+	@mkdir -p $(@D)
+	@echo "  PRINT $@"
+	@$(abspath $<) $(PRINT) > $@.new && mv $@.new $@
+
+install: $(PROGRAMS) $(PRINTED:%=$(BUILD)/share/%)
+	install -d '$(DESTDIR)$(PREFIX)/bin' $(foreach folder,$(dir $(PRINTED)),'$(DESTDIR)$(PREFIX)/share/$(folder)')
 	install $(PROGRAMS) '$(DESTDIR)$(PREFIX)/bin'
+	for file in $(PRINTED); do install -m 644 $(BUILD)/share/$$file '$(DESTDIR)$(PREFIX)/share/'$$file || exit 1; done
 
 clean:
-	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda make_stories
+	rm -rf build compile_commands.json train_gpt train_gpt_cpu train_gpt_cuda test_gpt_cpu test_gpt_cuda \
+	       make_stories convert_llmc data/tokenize
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models huggingface curves ladder reference tokenizer-judge judges stories fuzz headers debug compile_commands format install clean help
+        bench-contention bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
+        headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

@@ -1,9 +1,11 @@
 /*
  * test_gpt [--dtype fp32|tf32|bf16] FILE...
+ * test_gpt --llmc MODEL.bin STATE.bin
  *
  * Compares the twin of the model that this program is linked with against reference files, made with PyTorch in fp64 by
  * dev/reference/reference.py: loss, residual stream, logits, gradients, generation, and N steps of AdamW and Muon.
- * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds.
+ * Prints a line per quantity with its worst tensor, and exits with 1 unless all lie within their bounds. Or against
+ * llm.c's gpt2_124M.bin and gpt2_124M_debug_state.bin, in fp32: loss, logits, gradients and generation.
  *
  * Errors are the largest over a tensor's elements, relative to the tensor's scale, max|reference|. The fused q, k and v
  * are three tensors here, since their scales differ. The gradient of the key bias, where keys are neither rotated nor
@@ -172,13 +174,18 @@ static int compare_logits(Reference *ref, const Comparison *c, Row *row, Error *
     return compare_logits_of(ref, ref->gpt, c, row, e);
 }
 
+/* llm.c's gradients are those of PyTorch in fp32, which for a random model of GPT-2's size (124M, 4 x 64 tokens) lie
+ * within 4.1e-6 of fp64's. */
+static const double LLMC_ERROR = 5e-6;
+
 static int compare_gradients(Reference *ref, const Comparison *c, Row *row, Error *e)
 {
+    const Bound bound = {.of_scale = c->bound + (ref->file == NULL ? LLMC_ERROR : 0)};
     poison_gradients(ref);
     forward(ref);
     backward(ref);
     for (const Tensor *t = ref->table->tensors; t < ref->table->tensors + ref->table->count; t++)
-        if (compare_with_file(ref, GPT_GRADS, t, "grad.", (Bound){.of_scale = c->bound}, row, e) != 0)
+        if (compare_with_file(ref, GPT_GRADS, t, "grad.", bound, row, e) != 0)
             return -1;
     return 0;
 }
@@ -648,6 +655,8 @@ static const char *reason_to_skip(const Reference *ref, const Comparison *c)
     const bool infers = c->run == compare_inference || c->run == compare_decode ||
                         c->run == compare_decode_after_prompt || c->run == compare_decode_recomputing ||
                         c->run == compare_rounded_decode;
+    if (ref->file == NULL && c->run == compare_residuals)
+        return "llm.c's state has no residual stream";
     if (infers && ref->dropout.p > 0)
         return "the file's logits are those of training with dropout";
     if (c->rule != NULL && ref->steps == 0)
@@ -675,11 +684,12 @@ static void run(Reference *ref, const Comparison *c, Tally *tally)
         verdict_row(c->title, &row, tally);
 }
 
-static void diff_file(const char *path, GptDtype dtype, Tally *tally)
+/* state: of llm.c's model at path; NULL: path is a reference file. */
+static void diff_file(const char *path, const char *state, GptDtype dtype, Tally *tally)
 {
     Reference ref = {.dtype = dtype};
     Error e;
-    if (reference_open(path, &ref, &e) != 0) {
+    if ((state != NULL ? reference_open_llmc(path, state, &ref, &e) : reference_open(path, &ref, &e)) != 0) {
         printf("%s\n  %s  FAIL\n", path, e.text);
         tally->failed++;
     } else {
@@ -698,20 +708,25 @@ static void diff_file(const char *path, GptDtype dtype, Tally *tally)
 int main(int argc, char **argv)
 {
     GptDtype dtype = GPT_FP32;
+    Tally tally = {0};
     int first = 1;
+    if (argc == 4 && strcmp(argv[1], "--llmc") == 0) {
+        diff_file(argv[2], argv[3], GPT_FP32, &tally);
+        return verdict_summary(&tally);
+    }
     if (argc > 2 && strcmp(argv[1], "--dtype") == 0) {
         for (dtype = 0; dtype < GPT_DTYPES && strcmp(argv[2], gpt_dtype_names[dtype]) != 0;)
             dtype++;
         first = 3;
     }
-    if (argc <= first || dtype == GPT_DTYPES) {
+    if (argc <= first || dtype == GPT_DTYPES || strcmp(argv[first], "--llmc") == 0) {
         fprintf(stderr,
-                "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference/reference.py\n",
-                argv[0]);
+                "usage: %s [--dtype fp32|tf32|bf16] FILE...   reference files made by dev/reference/reference.py\n"
+                "       %s --llmc MODEL.bin STATE.bin         a model and a debug state of llm.c\n",
+                argv[0], argv[0]);
         return 2;
     }
-    Tally tally = {0};
     for (int i = first; i < argc; i++)
-        diff_file(argv[i], dtype, &tally);
+        diff_file(argv[i], NULL, dtype, &tally);
     return verdict_summary(&tally);
 }

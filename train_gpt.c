@@ -1,11 +1,11 @@
 /*
- * GPT-2 on the CPU, and the architectures of gpt/gpt.h that came after it: forward and backward of every layer, in fp32,
- * with OpenMP and one matrix product (base/matmul.h).
+ * GPT-2 on the CPU, and the architectures of gpt/gpt.h that came after it: forward and backward of every layer, in
+ * fp32, with OpenMP and one matrix product (base/matmul.h).
  *
  * Sizes, throughout: B sequences of T tokens, R = B*T rows; L layers, NH heads of size HS = C/NH, KVH heads of keys and
  * values, width C, MLP width F, vocabulary V; S = C + 2 KVH HS channels of queries, keys and values (3C in GPT-2).
- * Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias. The gradient of x
- * is called dx.
+ * Matrices are row-major; a linear layer of OC outputs has weights (OC, C): out = inp weight^T + bias. The gradient of
+ * x is called dx.
  *
  * Results do not depend on the number of threads: every loop below either writes each element in one iteration or
  * sums over PARTS fixed parts of the rows, which are added in order.
@@ -459,8 +459,8 @@ static void gate_backward(GptActivation activation, float *d, float *dup, const 
  * Linear layers. The elementwise epilogue of a product is applied tile by tile, while the tile is in cache.
  */
 
-/* What happens to the product's rows, `ld` apart; steps whose array is NULL are skipped. Of a gated MLP the other half of
- * the channels is `half` further in each row. */
+/* What happens to the product's rows, `ld` apart; steps whose array is NULL are skipped. Of a gated MLP the other half
+ * of the channels is `half` further in each row. */
 typedef struct Epilogue {
     float *out; /* (rows, ..) the product */
     size_t ld;
@@ -534,9 +534,8 @@ static void linear_backward_weight(float *dweight, const float *dout, size_t ldd
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv has
- * NH heads of queries, then KVH of keys; then the values, which may have a factor.
- */
+ * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv
+ * has NH heads of queries, then KVH of keys; then the values, which may have a factor. */
 
 /* Turns the pairs (i, i + pairs) of a head by the angles of a position, or back. */
 static void rotate(float *x, const float *rotary, size_t pairs, bool back)
@@ -621,8 +620,8 @@ static void head_norm_backward(float *dx, float *gain_sum, const float *hat, con
         dx[i] = rstd * (dx[i] * gain[i] - hat[i] * (sum / (float)HS));
 }
 
-/* dqkv (R,S) in place, from the gradients of what attention read to those of the products. A normalised head without gain
- * is found by turning what attention read back. */
+/* dqkv (R,S) in place, from the gradients of what attention read to those of the products. A normalised head without
+ * gain is found by turning what attention read back. */
 static void heads_backward(const Gpt *g, float *dqkv, const Activations *a, const Weights *w, const Weights *dw,
                            bool first)
 {
@@ -663,8 +662,8 @@ static void heads_backward(const Gpt *g, float *dqkv, const Activations *a, cons
  * FlashAttention (Dao et al. 2022).
  */
 
-/* One head of queries in one sequence, with the head of keys and values that serves it and its neighbours (Ainslie et al.
- * 2023). */
+/* One head of queries in one sequence, with the head of keys and values that serves it and its neighbours (Ainslie et
+ * al. 2023). */
 typedef struct Head {
     const float *q, *k, *v; /* (T,HS) at stride S */
     size_t T, HS, C, S;
@@ -991,8 +990,8 @@ static void qkv_backward(const Gpt *g, float *dln1, const float *dqkv, const flo
     bias_backward(dw->qkvb, dqkv, S, rows, S, first, g->partial_sums);
 }
 
-/* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C). A gated MLP's second half comes first: the first half's epilogue
- * reads it. */
+/* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C). A gated MLP's second half comes first: the first half's
+ * epilogue reads it. */
 static void fc_forward(const Gpt *g, const Activations *a, const Weights *w, size_t rows)
 {
     const size_t C = g->config.C, F = g->config.F, ld = gpt_fc_width(&g->config), half = ld - F;

@@ -274,7 +274,8 @@ static size_t parts_of(size_t rows)
     return parts < PARTS_MOST ? parts : (size_t)PARTS_MOST;
 }
 
-/* Floats of partial_sums: PARTS_MOST parts of 4C columns; sums of more columns are made of fewer parts, at least one. */
+/* Floats of partial_sums: PARTS_MOST parts of 4C columns; sums of more columns are made of fewer parts, at least
+ * one. */
 static size_t partial_floats(const GptConfig *c)
 {
     return std::max({PARTS_MOST * 4 * c->C, gpt_padded_vocab(c), gpt_fc_width(c), gpt_qkv_width(c)});
@@ -925,8 +926,8 @@ __global__ static void epilogue_kernel(X *out, size_t ld, const float *bias, X *
         store(act + i, value);
 }
 
-/* out (rows,OC), at stride ld, += bias (OC), then times the activation's slope at slope_of (rows,OC), then act = activation(out);
- * NULL steps are skipped. */
+/* out (rows,OC), at stride ld, += bias (OC), then times the activation's slope at slope_of (rows,OC), then act =
+ * activation(out); NULL steps are skipped. */
 template <class X>
 static void apply_epilogue(const Gpt *g, X *out, size_t ld, const float *bias, X *act, const X *slope_of, size_t rows,
                            size_t OC)
@@ -1016,10 +1017,10 @@ static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, size_t
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv has
- * NH heads of queries, then KVH of keys, then KVH of values, which may have a factor. A warp takes a head of a row; a lane
- * takes N neighbours i, and N at i + half, with half = HS/2 rounded up. It is one pass over queries and keys, in place.
- */
+ * Queries and keys: RMSNorm of each head (Dehghani et al. 2023), then rotary positions (Su et al. 2021). A row of qkv
+ * has NH heads of queries, then KVH of keys, then KVH of values, which may have a factor. A warp takes a head of a row;
+ * a lane takes N neighbours i, and N at i + half, with half = HS/2 rounded up. It is one pass over queries and keys, in
+ * place. */
 
 enum { HEAD_PAIRS_MOST = 64, HEAD_WARPS = 8 }; /* HS is at most 128 */
 
@@ -1159,9 +1160,9 @@ __global__ static void __launch_bounds__(32 * HEAD_WARPS) heads_forward_kernel(X
     }
 }
 
-/* dqkv in place, from the gradients of what attention read to those of the products: with d = dx gain,
- * rstd (d - hat mean(d hat)). partial (heads, parts, HS): sums of dx hat. A normalised head without gain is found by turning
- * what attention read back. */
+/* dqkv in place, from the gradients of what attention read to those of the products: with d = dx gain, rstd (d - hat
+ * mean(d hat)). partial (heads, parts, HS): sums of dx hat. A normalised head without gain is found by turning what
+ * attention read back. */
 template <int N, class X>
 __global__ static void __launch_bounds__(32 * HEAD_WARPS)
     heads_backward_kernel(X *dqkv, const X *qkv, float *partial, Heads heads, size_t rows)
@@ -1415,7 +1416,8 @@ __global__ static void cross_entropy_kernel(X *logits, double *losses, const int
 }
 
 /* Rows of logits (rows, Vp), before their cap -> losses (rows); with `backward` the logits become their gradients,
- * scale (softmax - onehot(target)) times the cap's slope, and those of the vocabulary's padding 0. A negative target has loss 0 and gradient 0. */
+ * scale (softmax - onehot(target)) times the cap's slope, and those of the vocabulary's padding 0. A negative target
+ * has loss 0 and gradient 0. */
 template <class X>
 static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t *targets, size_t rows,
                           const GptConfig *c, float scale, bool backward)
@@ -1500,7 +1502,8 @@ template <class X> static void logits_of_row(Gpt *g, size_t row, float *logits)
  * The whole model
  */
 
-/* The outputs and parameters of the norm that reads the stream after layer `layer`: the next layer's, or the final one. */
+/* The outputs and parameters of the norm that reads the stream after layer `layer`: the next layer's, or the final
+ * one. */
 template <class X> struct NextNorm {
     X *out;
     float *mean, *rstd, *residual;

@@ -5,7 +5,8 @@
 
 enum { NEAREST_MOST = 64 };
 
-/* For "did you mean": of the names tried, the one with the least edit distance to a misspelt word; "" if all are far. */
+/* For "did you mean": of the names tried, the one with the least edit distance to a misspelt word; "" if all are
+ * far. */
 typedef struct Nearest {
     const char *word; /* borrowed */
     char best[NEAREST_MOST];

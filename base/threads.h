@@ -22,8 +22,8 @@ enum { THREADS_MOST = 128 };
  * may use by its affinity and its control groups' quota, rounded up. At most THREADS_MOST. */
 void threads_choose(void);
 
-/* Lowers what threads_choose chose where the work between two waits of a program, `work` FLOPs, is too little for so many;
- * dev/bench/contention.sh shows it. */
+/* Lowers what threads_choose chose where the work between two waits of a program, `work` FLOPs, is too little for so
+ * many; dev/bench/contention.sh shows it. */
 void threads_suit(double work);
 
 /* Why there are as many, where that is not simply the number of CPUs: "CPU quota 0.5"; otherwise "". Static storage. */

@@ -8,9 +8,9 @@ enum {
     BLOCK = 256,           /* pieces that are split at once */
     FEW = 3,               /* ids of a cache entry */
     SMALL = 15,            /* bytes of the longest piece that is a key by itself */
-    BUCKETS_LOG2 = 16,     /* of the cache of small pieces: 4 MiB */
+    BUCKETS_LOG2 = 17,     /* of the cache of small pieces: 4 MiB */
     LARGE_MOST = 256,      /* bytes of the longest piece that is cached at all */
-    LARGE_SLOTS = 1 << 15, /* of the cache of other pieces */
+    LARGE_SLOTS = 1 << 17, /* of the cache of other pieces */
     LARGE_WORDS = 1 << 20  /* of memory for their bytes and ids: 4 MiB */
 };
 
@@ -99,6 +99,15 @@ static uint64_t load(const char *from)
            (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
 }
 
+/* A mask of the lowest `bytes` bytes; all from 8 on. */
+static uint64_t low_bytes(size_t bytes)
+{
+    static const uint64_t masks[SMALL + 1] = {
+        0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, UINT64_MAX, UINT64_MAX,
+        UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    return masks[bytes];
+}
+
 /* Of 1 to SMALL bytes. `room`: bytes that may be read. */
 static void make_key(const char *piece, size_t size, size_t room, uint64_t key[2])
 {
@@ -107,12 +116,8 @@ static void make_key(const char *piece, size_t size, size_t room, uint64_t key[2
         piece = memcpy(copy, piece, size);
     key[0] = load(piece);
     key[1] = load(piece + 8);
-    if (size < 8) {
-        key[0] &= ((uint64_t)1 << 8 * size) - 1;
-        key[1] = 0;
-    } else
-        key[1] &= ((uint64_t)1 << 8 * (size - 8)) - 1;
-    key[1] |= (uint64_t)size << 56;
+    key[0] &= low_bytes(size);
+    key[1] = (key[1] & low_bytes(size > 8 ? size - 8 : 0)) | (uint64_t)size << 56;
 }
 
 static Bucket *bucket_of(const Encoder *encoder, const uint64_t key[2])
@@ -205,29 +210,37 @@ static int encode_piece(Encoder *encoder, const char *piece, size_t size, TokenL
 
 /* --- text --- */
 
+typedef struct Lookup {
+    uint64_t key[2];
+    const Bucket *bucket;
+} Lookup;
+
 /* Appends the ids of pieces that end at ends[0 .. n-1]. */
 static int encode_block(Encoder *encoder, const char *text, size_t size, size_t begin, const size_t *ends, size_t n,
                         TokenList *list, Error *e)
 {
+    Lookup lookups[BLOCK];
+    for (size_t i = 0, at = begin; i < n; at = ends[i++]) {
+        Lookup *l = &lookups[i];
+        const size_t bytes = ends[i] - at;
+        make_key(text + at, bytes <= SMALL ? bytes : 0, size - at, l->key);
+        l->bucket = bucket_of(encoder, l->key);
+        __builtin_prefetch(l->bucket);
+    }
     /* An entry is copied whole, its count too. */
     if (reserve(list, FEW * n + 1, e) != 0)
         return -1;
     for (size_t i = 0; i < n; begin = ends[i++]) {
-        const size_t bytes = ends[i] - begin;
-        if (bytes <= SMALL) {
-            uint64_t key[2];
-            make_key(text + begin, bytes, size - begin, key);
-            const Entry *first = bucket_of(encoder, key)->entries, *second = first + 1;
-            const bool is_first = (first->key[0] == key[0]) & (first->key[1] == key[1]);
-            const bool is_second = (second->key[0] == key[0]) & (second->key[1] == key[1]);
-            if (is_first | is_second) {
-                const Entry *hit = is_first ? first : second;
-                memcpy(list->ids + list->count, hit->ids, sizeof(int32_t) * (FEW + 1));
-                list->count += hit->count;
-                continue;
-            }
-        }
-        if (encode_piece(encoder, text + begin, bytes, list, e) != 0 || reserve(list, FEW * (n - i) + 1, e) != 0)
+        const uint64_t *key = lookups[i].key;
+        const Entry *first = lookups[i].bucket->entries, *second = first + 1;
+        const bool is_first = (first->key[0] == key[0]) & (first->key[1] == key[1]);
+        const bool is_second = (second->key[0] == key[0]) & (second->key[1] == key[1]);
+        const Entry *hit = is_first ? first : second;
+        if ((is_first | is_second) & (hit->count > 0)) {
+            memcpy(list->ids + list->count, hit->ids, sizeof(int32_t) * (FEW + 1));
+            list->count += hit->count;
+        } else if (encode_piece(encoder, text + begin, ends[i] - begin, list, e) != 0 ||
+                   reserve(list, FEW * (n - i) + 1, e) != 0)
             return -1;
     }
     return 0;

@@ -40,38 +40,10 @@ static Class class_at(const char *at, const char *end, size_t *bytes)
     return unicode_class_blocks[unicode_class_numbers[code / 256]][code % 256 / 4] >> 2 * (code % 4) & 3;
 }
 
-/* Eight bytes, the first in the lowest bits. */
-static uint64_t load(const char *from)
-{
-    const unsigned char *b = (const unsigned char *)from;
-    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
-           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
-}
-
-/* How many of eight bytes, from the first on, are ASCII letters. Each byte is examined in its own eight bits: with its
- * case bit set and its highest bit clear, adding 0x80 - 'a' sets the highest bit from 'a' on, 0x7f - 'z' past 'z'. */
-static size_t letters_of(uint64_t bytes)
-{
-    const uint64_t ones = 0x0101010101010101, high = 0x80 * ones;
-    const uint64_t lower = (bytes | 0x20 * ones) & ~high;
-    const uint64_t is_letter = (lower + (0x80 - 'a') * ones) & ~(lower + (0x7f - 'z') * ones) & ~bytes & high;
-    return is_letter == high ? 8 : (size_t)__builtin_ctzll(is_letter ^ high) / 8;
-}
-
-static const char *end_of_letters(const char *at, const char *end)
-{
-    size_t n = 8;
-    for (; end - at >= 8 && n == 8; at += n)
-        n = letters_of(load(at));
-    return at;
-}
-
 /* The end of the characters of one class from `at` on. */
 static const char *end_of_run(const char *at, const char *end, Class class)
 {
     for (;;) {
-        if (class == LETTER)
-            at = end_of_letters(at, end);
         while (at < end && byte_classes[(unsigned char)*at] == class)
             at++;
         size_t bytes;
@@ -114,19 +86,104 @@ static const char *end_of_piece(const char *at, const char *end)
     return class == SPACE ? end_of_space(at, end) : end_of_run(start, end, class);
 }
 
+/* --- 64 bytes at once --- */
+
+enum { BLOCK = 64 };
+
+/* Eight bytes, the first in the lowest bits. */
+static uint64_t load(const uint8_t *b)
+{
+    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
+           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
+}
+
+/* Bit i is flag i, which is 0 or 1. Eight flags at a time: the factor moves flag j, at bit 8j of a product, to bit 56 +
+ * j, and no two of its terms meet. */
+static uint64_t pack(const uint8_t flags[BLOCK])
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < BLOCK; i += 8)
+        bits |= (load(flags + i) * 0x0102040810204080) >> 56 << i;
+    return bits;
+}
+
+/* Of 64 bytes and the one before and the one after them, all ASCII: the places where pieces begin, but for
+ * contractions; apostrophes; and bytes above ASCII. The loops are ones that compilers vectorise. */
+static void find_starts(const unsigned char *b, uint64_t *starts, uint64_t *apostrophes, uint64_t *wide)
+{
+    enum { L = 1, N = 2, S = 4 };
+    uint8_t class[BLOCK + 2], start[BLOCK], apostrophe[BLOCK], above[BLOCK];
+    for (size_t i = 0; i < BLOCK + 2; i++) {
+        const uint8_t c = b[i - 1];
+        class[i] = (uint8_t)(((uint8_t)((c | 0x20) - 'a') < 26 ? L : 0) | ((uint8_t)(c - '0') < 10 ? N : 0) |
+                             ((c == ' ') | ((uint8_t)(c - '\t') < 5) ? S : 0));
+    }
+    for (size_t i = 0; i < BLOCK; i++) {
+        const uint8_t before = class[i], c = class[i + 1], after = class[i + 2];
+        /* the first and the last of white space; what follows a character of another class that is no space */
+        start[i] = ((c == S) & ((before != S) | (after != S))) | ((c != S) & (c != before) & (b[i - 1] != ' '));
+    }
+    for (size_t i = 0; i < BLOCK; i++) {
+        apostrophe[i] = b[i] == '\'';
+        above[i] = b[i] >> 7;
+    }
+    *starts = pack(start);
+    *apostrophes = pack(apostrophe);
+    *wide = pack(above);
+}
+
+/* Bits 0 to n - 1, n < 64. */
+static uint64_t low_bits(size_t n) { return ((uint64_t)1 << n) - 1; }
+
+enum { KNOWN = BLOCK - 4 /* places of a block in which a contraction that begins there also ends */ };
+
+/* The places of a block where pieces begin, as bits, and how many of its places that decides: fewer where a byte above
+ * ASCII stands. `fresh`: a piece begins at the first, which has no bit. */
+static uint64_t starts_in_block(const char *at, const char *end, bool fresh, size_t *known, bool *ascii)
+{
+    uint64_t starts, apostrophes, wide;
+    find_starts((const unsigned char *)at, &starts, &apostrophes, &wide);
+    starts |= fresh;
+    wide &= low_bits(KNOWN + 1); /* the class of the next character decides too */
+    *ascii = wide == 0;
+    *known = *ascii ? KNOWN : (size_t)__builtin_ctzll(wide);
+    *known -= !*ascii && *known > 0;
+    for (uint64_t left = starts & apostrophes & low_bits(*known); left != 0; left &= left - 1) {
+        const size_t i = (size_t)__builtin_ctzll(left), n = contraction(at + i, end);
+        if (n == 0)
+            continue;
+        starts = (starts & ~(low_bits(n - 1) << (i + 1))) | (uint64_t)1 << (i + n);
+        *known = i + n < *known ? *known : i + n + 1;
+    }
+    return starts & low_bits(*known) & ~(uint64_t)fresh;
+}
+
 size_t gpt2_split(const char *text, size_t size, size_t begin, size_t *ends, size_t most)
 {
-    const char *at = text + begin, *end = text + size;
+    const char *piece = text + begin, *end = text + size; /* the piece that has begun, */
+    const char *at = piece;                               /* and from where on its end may be */
     size_t n = 0;
-    for (; at < end && n < most; n++) {
-        at = end_of_piece(at, end);
-        ends[n] = (size_t)(at - text);
+    while (piece < end && n < most) {
+        bool ascii = false;
+        if (at > text && end - at > BLOCK && (unsigned char)*at < 0x80) {
+            size_t known;
+            uint64_t starts = starts_in_block(at, end, at == piece, &known, &ascii);
+            for (; starts != 0 && n < most; starts &= starts - 1) {
+                piece = at + __builtin_ctzll(starts);
+                ends[n++] = (size_t)(piece - text);
+            }
+            at = piece + 1 == at + known ? piece : at + known; /* what stands there may be above ASCII */
+        }
+        if (!ascii && n < most) {
+            at = piece = end_of_piece(piece, end);
+            ends[n++] = (size_t)(piece - text);
+        }
     }
     return n;
 }
 
-/* Whether the character that ends before `end`, at or after `begin`, is white space. A byte that leads a character is no
- * part of another, so the well-formed character that ends there is the one that reading forward meets. */
+/* Whether the character that ends before `end`, at or after `begin`, is white space. A byte that leads a character is
+ * no part of another, so the well-formed character that ends there is the one that reading forward meets. */
 static bool ends_in_space(const char *begin, const char *end)
 {
     for (size_t n = 1; n <= 4 && n <= (size_t)(end - begin); n++) {

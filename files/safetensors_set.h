@@ -15,8 +15,8 @@ typedef struct SafetensorsSet {
 } SafetensorsSet;
 
 /* Opens the file at `path` or, if its name ends with ".index.json", the files that this index names, which must hold
- * exactly the tensors that it places in them. A file in another folder is refused. The caller calls safetensors_set_close,
- * also after a failure. Errors name the file at fault. */
+ * exactly the tensors that it places in them. A file in another folder is refused. The caller calls
+ * safetensors_set_close, also after a failure. Errors name the file at fault. */
 int safetensors_set_open(const char *path, SafetensorsSet *set, Error *e);
 
 /* Does nothing to a zeroed one. */

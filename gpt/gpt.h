@@ -26,9 +26,9 @@ extern "C" {
  * The first of each is classic GPT-2's (Radford et al. 2019).
  */
 /* clang-format off */
-/* How tokens know their position. Rotary (Su et al. 2021): channel i of a head's q and k is paired with i + HS/2 and turned
- * by position x base^(-2i/HS), as in Llama; half: as in modded-nanogpt, the first HS/4 pairs by
- * -position x base^(-i/(HS/4 - 1)), the others not at all. */
+/* How tokens know their position. Rotary (Su et al. 2021): channel i of a head's q and k is paired with i + HS/2 and
+ * turned by position x base^(-2i/HS), as in Llama; half: as in modded-nanogpt, the first HS/4 pairs by -position x
+ * base^(-i/(HS/4 - 1)), the others not at all. */
 #define GPT_POSITION_FORMS(A) \
     A(GPT_LEARNED,      "learned") \
     A(GPT_ROTARY,       "rotary") \
@@ -48,7 +48,8 @@ extern "C" {
     A(GPT_EMBED_NORM_OFF, "off") \
     A(GPT_EMBED_NORM_ON,  "on")
 
-/* RMSNorm of each head's q and k, before any rotation (Dehghani et al. 2023); gain: HS of q and HS of k, as in Qwen3. */
+/* RMSNorm of each head's q and k, before any rotation (Dehghani et al. 2023); gain: HS of q and HS of k, as in
+ * Qwen3. */
 #define GPT_QK_NORMS(A) \
     A(GPT_QK_NORM_OFF,  "off") \
     A(GPT_QK_NORM_ON,   "on") \
@@ -63,9 +64,9 @@ extern "C" {
     A(GPT_MLP_BIAS_ON,  "on") \
     A(GPT_MLP_BIAS_OFF, "off")
 
-/* The MLP's nonlinearity. Then come another name for it in config.json, its function in both twins (<function>_slope is the
- * derivative), and whether it is applied to one half of the MLP's channels and multiplies the other. GELU is its tanh form,
- * as in GPT-2; the squared ReLU is that of So et al. 2021 (Primer), SwiGLU that of Shazeer 2020. */
+/* The MLP's nonlinearity. Then come another name for it in config.json, its function in both twins (<function>_slope is
+ * the derivative), and whether it is applied to one half of the MLP's channels and multiplies the other. GELU is its
+ * tanh form, as in GPT-2; the squared ReLU is that of So et al. 2021 (Primer), SwiGLU that of Shazeer 2020. */
 #define GPT_ACTIVATIONS(A) \
     A(GPT_GELU,       "gelu",       "gelu_new", "gelu_pytorch_tanh", gelu,       false) \
     A(GPT_GELU_EXACT, "gelu-exact", "gelu",     "gelu_python",       gelu_exact, false) \
@@ -112,10 +113,10 @@ typedef enum { GPT_INITS(GPT_CONSTANT) GPT_INIT_COUNT } GptInit;
 #undef GPT_CONSTANT
 
 /*
- * Every field of a model's configuration. From this list come GptConfig and the table gpt_fields, which drives the options
- * that override a preset, the refusal of options that contradict a checkpoint, config.json, run.json, the banner and the
- * metadata of reference files. A configuration of the first five alone is classic GPT-2: 0 is the default of all others,
- * which gpt_resolve fills in.
+ * Every field of a model's configuration. From this list come GptConfig and the table gpt_fields, which drives the
+ * options that override a preset, the refusal of options that contradict a checkpoint, config.json, run.json, the
+ * banner and the metadata of reference files. A configuration of the first five alone is classic GPT-2: 0 is the
+ * default of all others, which gpt_resolve fills in.
  *
  *          member           option             key in config.json     least  most  help
  */
@@ -185,7 +186,8 @@ int gpt_agrees(const GptConfig *config, const GptOverrides *overrides, const cha
 /* A field's value as the option takes it, or with `stored` as config.json has it (without quotes). */
 void gpt_field_format(const GptField *field, const GptConfig *config, bool stored, char *to, size_t size);
 
-/* Sets a field from what gpt_field_format writes with `stored`; -1 if not a number of its kind or one of the choices. */
+/* Sets a field from what gpt_field_format writes with `stored`; -1 if not a number of its kind or one of the
+ * choices. */
 int gpt_field_restore(const GptField *field, const char *text, GptConfig *config);
 
 /* "L=5 NH=4 C=128 V=256 T=256", and whatever is not as these five alone would have it. */
@@ -194,11 +196,14 @@ void gpt_describe(const GptConfig *config, char *to, size_t size);
 /* A preset's configuration: "nano", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl". -1 if there is no such preset. */
 int gpt_preset(const char *name, GptConfig *config);
 
+/* The name of preset i = 0, 1, ..., NULL after the last. */
+const char *gpt_preset_name(size_t i);
+
 /* Refuses values out of range, sizes that do not divide each other, and fields that contradict each other. */
 int gpt_config_check(const GptConfig *config, Error *e);
 
-/* The configuration with every 0 that stands for a default replaced by it (unless no part of the model uses the field). What
- * is declared `inline` below, and rotary positions, want it resolved; everything else does it itself. */
+/* The configuration with every 0 that stands for a default replaced by it (unless no part of the model uses the field).
+ * What is declared `inline` below, and rotary positions, want it resolved; everything else does it itself. */
 GptConfig gpt_resolve(const GptConfig *config);
 
 /* Whether the MLP has two halves, one of which multiplies the other. */
@@ -341,7 +346,8 @@ typedef struct GptTable {
     A(act,          X,     c->F,             GPT_RECOMPUTE_CHEAP)  /* (R,F) after it */
 /* clang-format on */
 
-/* Floats of the table of rotary positions: cosine and sine of each of T positions and half a head's channels (T,HS/2,2). */
+/* Floats of the table of rotary positions: cosine and sine of each of T positions and half a head's channels
+ * (T,HS/2,2). */
 size_t gpt_rotary_size(const GptConfig *config, size_t T);
 void gpt_rotary_fill(const GptConfig *config, size_t T, float *to);
 
@@ -376,9 +382,9 @@ typedef enum { GPT_INFERENCE, GPT_TRAINING } GptMode; /* inference has no gradie
 typedef enum { GPT_FP32, GPT_TF32, GPT_BF16, GPT_DTYPES } GptDtype;
 extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 
-/* What the backward pass recomputes instead of reading from memory: nothing; the outputs of norms and activations; every
- * layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 an activation's output is
- * recomputed from its rounded input). The CPU has only the first. */
+/* What the backward pass recomputes instead of reading from memory: nothing; the outputs of norms and activations;
+ * every layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 an
+ * activation's output is recomputed from its rounded input). The CPU has only the first. */
 typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
 extern const char *const gpt_recompute_names[GPT_RECOMPUTES + 1]; /* ends with NULL */
 
@@ -417,10 +423,10 @@ void gpt_write(Gpt *gpt, GptArena arena, const Tensor *tensor, const float *from
 int gpt_init(Gpt *gpt, uint64_t seed, Error *e);
 
 /*
- * Dropout in gpt_forward and gpt_backward from now on, of the embedding, of attention's probabilities and of what layers
- * add to the residual stream, as in GPT-2. p: share that is dropped, below 1; 0: none, as after gpt_create. The masks are a
- * function of key and place, see gpt/dropout.h; first_sequence: of the next batch, counted within the step. gpt_decode has
- * none.
+ * Dropout in gpt_forward and gpt_backward from now on, of the embedding, of attention's probabilities and of what
+ * layers add to the residual stream, as in GPT-2. p: share that is dropped, below 1; 0: none, as after gpt_create. The
+ * masks are a function of key and place, see gpt/dropout.h; first_sequence: of the next batch, counted within the step.
+ * gpt_decode has none.
  */
 typedef struct GptDropout {
     double p;
@@ -434,7 +440,8 @@ void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);
 /* Sum over the positions of cross-entropy in nats; targets (B,T), a negative one is left out of the sum. */
 double gpt_loss(Gpt *gpt, const int32_t *targets);
 
-/* The cross-entropy of each of the B*T positions (0 where the target is negative) of the last gpt_loss or gpt_backward. */
+/* The cross-entropy of each of the B*T positions (0 where the target is negative) of the last gpt_loss or
+ * gpt_backward. */
 void gpt_losses(const Gpt *gpt, double *to);
 
 /* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, overwriting it.

@@ -30,6 +30,8 @@ int gpt_preset(const char *name, GptConfig *config)
     return -1;
 }
 
+const char *gpt_preset_name(size_t i) { return i < sizeof presets / sizeof *presets ? presets[i].name : NULL; }
+
 /* --------------------------------------------------------------------------------------------------------------
  * The fields. Bounds are beyond any model this program could hold; below them no product of sizes overflows 64 bits.
  */

@@ -4,8 +4,8 @@
 
 /*
  * Where a matrix's standard deviation is `std` / sqrt(fan-in), times a factor by its place; 1/sqrt(3) and uniform is
- * PyTorch's own. record-N are those of modded-nanogpt's speedrun, track3 of the entries of its optimizer benchmark: most
- * (the Gaussian one), p (PyTorch's), h and hg (for rules that keep a matrix's norm).
+ * PyTorch's own. record-N are those of modded-nanogpt's speedrun, track3 of the entries of its optimizer benchmark:
+ * most (the Gaussian one), p (PyTorch's), h and hg (for rules that keep a matrix's norm).
  */
 typedef struct Scheme {
     TensorDraw draw;
@@ -25,8 +25,8 @@ static const Scheme schemes[GPT_INIT_COUNT] = {
     [GPT_INIT_TRACK3_HG] = {DRAW_NORMAL, TRACK3, 1, 1.25, 1.5, 3, 1, false},
 };
 
-/* N(0, 0.02^2), as most Hugging Face models; of gpt2 the projections added to the residual stream are smaller (Radford et
- * al. 2019, section 2.3). */
+/* N(0, 0.02^2), as most Hugging Face models; of gpt2 the projections added to the residual stream are smaller (Radford
+ * et al. 2019, section 2.3). */
 static TensorInit small_normal(const GptConfig *c, GptParameter k)
 {
     const bool residual = c->init == GPT_INIT_GPT2 && (k == GPT_attprojw || k == GPT_fcprojw);
@@ -35,9 +35,9 @@ static TensorInit small_normal(const GptConfig *c, GptParameter k)
 
 /*
  * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean
- * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, the share 1/(2L) of each half
- * of a layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale of 1/HS
- * is 9/HS here; with the share goes a residual_scale of 1 - 1/(2L).
+ * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, the share 1/(2L) of each
+ * half of a layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale
+ * of 1/HS is 9/HS here; with the share goes a residual_scale of 1 - 1/(2L).
  */
 static TensorInit modula(const GptConfig *c, GptParameter k)
 {

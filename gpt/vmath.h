@@ -6,8 +6,9 @@
 #include <string.h>
 
 /*
- * expf, tanhf and erff without branches, tables or calls, so that compilers vectorise loops over them (`#pragma omp simd`, no
- * fast-math). Scalar and vector code give the same bits. Worst-case errors are measured in dev/tests/test_vmath.c.
+ * expf, tanhf and erff without branches, tables or calls, so that compilers vectorise loops over them (`#pragma omp
+ * simd`, no fast-math). Scalar and vector code give the same bits. Worst-case errors are measured in
+ * dev/tests/test_vmath.c.
  */
 
 /* Rounds once where the machine has the instruction; elsewhere fmaf would be a slow call. */

@@ -49,7 +49,8 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
 /* A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
  * that look ahead; lr_factor, the schedule's factor of the hidden matrices' learning rates, and aux_factor, that of all
- * others, hold for the whole step. optim_step updates all groups from there, with gradients times grad_scale (clipping); the parameters are then its result. */
+ * others, hold for the whole step. optim_step updates all groups from there, with gradients times grad_scale
+ * (clipping); the parameters are then its result. */
 void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 

@@ -49,6 +49,12 @@ static int write_model(const char *dir, const Gpt *gpt, uint64_t hashes[PARTS], 
     return join(path, dir, part_names[MODEL], e) != 0 ? -1 : weights_write(path, gpt, &hashes[MODEL], e);
 }
 
+int checkpoint_write_model(const char *dir, const Gpt *gpt, Error *e)
+{
+    uint64_t hashes[PARTS];
+    return files_make_dirs(dir, e) != 0 || write_model(dir, gpt, hashes, e) != 0 ? -1 : 0;
+}
+
 static bool has(const char *dir, const char *name)
 {
     char path[PATH_MOST];
@@ -499,8 +505,8 @@ static bool can_be_judged(const char *dir, Error *e)
     return true;
 }
 
-/* Whether everything in a checkpoint is what was written: 0, -1 if it is damaged, or CANNOT_BE_JUDGED. Puts its path into
- * `dir`. */
+/* Whether everything in a checkpoint is what was written: 0, -1 if it is damaged, or CANNOT_BE_JUDGED. Puts its path
+ * into `dir`. */
 static int check_whole(const char *run, long long step, char *dir, Error *e)
 {
     char name[STEP_NAME];

@@ -3,8 +3,10 @@
 #include "train/sample.h"
 #include "train/stop.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 bool can_validate(const Run *r) { return r->corpus.val != NULL && r->plan->options.val_tokens > 0; }
 
@@ -70,6 +72,51 @@ void note_validation(Run *r, double loss)
     s->val_loss = loss;
     s->val_step = s->step;
     s->val_seconds = s->seconds;
+}
+
+bool tasks_due(const Run *r, bool last)
+{
+    const size_t every = r->plan->options.eval_every;
+    return tasks_count(r->tasks) > 0 && (last || (every > 0 && r->state.step % every == 0));
+}
+
+static int run_tasks_into(Run *r, FILE *csv, LossTables *tables, Error *e)
+{
+    const Plan *p = r->plan;
+    if (r->optim != NULL)
+        optim_show(r->optim);
+    int status = tasks_run(r->tasks, r->gpt, &p->setup, r->state.step, stdout, csv, tables, e);
+    if (r->optim != NULL)
+        optim_hide(r->optim);
+    fflush(stdout);
+    if (status == 0 && tables != NULL && stop_signal() == 0)
+        status = loss_tables_write(tables, p->options.loss_tables, r->corpus.train, e);
+    return status;
+}
+
+int run_tasks(Run *r, bool last, Error *e)
+{
+    LossTables *tables = NULL;
+    FILE *csv = NULL;
+    char path[PATH_MOST + 16];
+    snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
+    progress_break(&r->progress);
+    if (r->plan->trains && (csv = fopen(path, "a")) == NULL)
+        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    if (csv != NULL && ftell(csv) == 0)
+        fputs(EVALS_HEADER, csv);
+    int status = 0;
+    if (last && r->plan->options.loss_tables != NULL)
+        status = loss_tables_create(r->plan->setup.T, r->plan->config.V, &tables, e);
+    if (status == 0)
+        status = run_tasks_into(r, csv, tables, e);
+    loss_tables_free(tables);
+    if (csv != NULL) {
+        const bool failed = fflush(csv) != 0 || ferror(csv) || fsync(fileno(csv)) != 0;
+        if ((fclose(csv) != 0 || failed) && status == 0)
+            status = error_set(e, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    return status;
 }
 
 int print_sample(Run *r, Error *e)

@@ -10,8 +10,8 @@
 
 enum { JSON_LIMIT = 1 << 24 };
 
-/* A field of the configuration under the family's key. otherwise: its value where the key is absent or null; NULL: the key
- * must be there; "": the default of gpt_resolve. */
+/* A field of the configuration under the family's key. otherwise: its value where the key is absent or null; NULL: the
+ * key must be there; "": the default of gpt_resolve. */
 typedef struct Key {
     const char *key;
     GptFieldId field;
@@ -35,7 +35,8 @@ struct Family {
     Switch switches[SWITCHES_MOST];
     const char *facts[FACTS_MOST][2];  /* keys and JSON values that are written */
     const char *wanted[FACTS_MOST][2]; /* that must hold where they are present */
-    bool split; /* queries, keys, values, gates are tensors of their own; nothing is transposed */
+    bool split;      /* queries, keys, values, gates are tensors of their own; nothing is transposed */
+    double head_dim; /* channels of a head where the file does not say; 0: the width by the heads */
 };
 
 /* clang-format off */
@@ -78,7 +79,7 @@ static const Family families[] = {
                   {"attention_bias", GPT_FIELD_attention_bias, "all", "none", false},
                   {"mlp_bias", GPT_FIELD_mlp_bias, "on", "off", false}},
      .facts = {{"hidden_act", "\"silu\""}, {"attention_dropout", "0.0"}, {"initializer_range", "0.02"}},
-     .wanted = {{"hidden_act", "silu"}, {"pretraining_tp", "1"}},
+     .wanted = {{"hidden_act", "\"silu\""}, {"pretraining_tp", "1"}},
      .split = true},
     {.model_type = "qwen3",
      .class_name = "Qwen3ForCausalLM",
@@ -88,11 +89,12 @@ static const Family families[] = {
               .activation = GPT_SWIGLU,
               .qk_norm = GPT_QK_NORM_GAIN,
               .mlp_bias = GPT_MLP_BIAS_OFF},
+     .head_dim = 128,
      .keys = {SPLIT_KEYS},
      .switches = {{"tie_word_embeddings", GPT_FIELD_head, "tied", "untied", false},
                   {"attention_bias", GPT_FIELD_attention_bias, "all", "none", false}},
      .facts = {{"hidden_act", "\"silu\""}, {"attention_dropout", "0.0"}, {"initializer_range", "0.02"}},
-     .wanted = {{"hidden_act", "silu"}, {"use_sliding_window", "false"}},
+     .wanted = {{"hidden_act", "\"silu\""}, {"use_sliding_window", "false"}},
      .split = true},
     {.model_type = "train_gpt", .prefix = "transformer."},
 };
@@ -285,12 +287,15 @@ int family_write_config(const char *path, const GptConfig *config, uint64_t *has
     return status;
 }
 
-/* A value as shown in messages. */
-static const char *shown(const Json *value)
+/* A value as shown in messages, in `buffer`. */
+static const char *shown(const Json *value, char buffer[64])
 {
     if (value->type == JSON_BOOL)
         return value->boolean ? "true" : "false";
-    return value->text != NULL ? value->text : "a list or object";
+    if (value->text == NULL)
+        return value->type == JSON_NULL ? "null" : "a list or object";
+    snprintf(buffer, 64, value->type == JSON_STRING ? "\"%.60s\"" : "%.60s", value->text);
+    return buffer;
 }
 
 static bool is_absent(const Json *value) { return value == NULL || value->type == JSON_NULL; }
@@ -298,104 +303,206 @@ static bool is_absent(const Json *value) { return value == NULL || value->type =
 /* What must hold for the weights to mean what train_gpt computes. */
 static int check_wanted(const char *path, const Json *json, const Family *family, Error *e)
 {
+    char is[64];
     for (size_t i = 0; family->wanted[i][0] != NULL; i++) {
         const char *key = family->wanted[i][0], *want = family->wanted[i][1];
         const Json *value = json_get(json, key);
-        if (!is_absent(value) && strcmp(shown(value), want) != 0)
-            return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value), want);
+        if (!is_absent(value) && strcmp(shown(value, is), want) != 0)
+            return error_set(e, "%s: %s is %s; only %s is supported", path, key, shown(value, is), want);
     }
     return 0;
 }
 
 /* Rotary positions may stand in an object of their own, and be stretched in ways that are not supported. */
-static int check_rotary(const char *path, const Json *json, Error *e)
+static int check_rotary_object(const char *path, const char *key, const Json *object, Error *e)
 {
-    static const char *const objects[] = {"rope_scaling", "rope_parameters"};
-    for (size_t i = 0; i < 2; i++) {
-        const Json *object = json_get(json, objects[i]), *type = json_get(object, "rope_type");
-        if (is_absent(object))
+    char is[64];
+    const Json *type = json_get(object, "rope_type");
+    if (is_absent(object))
+        return 0;
+    if (object->type != JSON_OBJECT)
+        return error_set(e, "%s: %s is %s, which is not an object", path, key, shown(object, is));
+    if (type == NULL)
+        type = json_get(object, "type");
+    if (type != NULL && strcmp(shown(type, is), "\"default\"") != 0)
+        return error_set(e, "%s: %s of type %s is not supported", path, key, shown(type, is));
+    return 0;
+}
+
+/* The rotary base stands at one of three places; *value is NULL if it is at none. */
+static int find_rotary_base(const char *path, const Json *json, const Json **value, Error *e)
+{
+    static const char *const objects[] = {"rope_scaling", "rope_parameters", NULL};
+    const char *where = NULL;
+    *value = NULL;
+    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
+        const Json *place = objects[i] != NULL ? json_get(json, objects[i]) : json;
+        if (objects[i] != NULL && check_rotary_object(path, objects[i], place, e) != 0)
+            return -1;
+        const Json *found = is_absent(place) ? NULL : json_get(place, "rope_theta");
+        if (is_absent(found))
             continue;
-        if (type == NULL)
-            type = json_get(object, "type");
-        if (type != NULL && strcmp(shown(type), "default") != 0)
-            return error_set(e, "%s: %s of type %s is not supported", path, objects[i], shown(type));
+        if (*value != NULL && ((*value)->type != found->type || (*value)->number != found->number))
+            return error_set(e, "%s: rope_theta of %s is not that of %s", path, where,
+                             objects[i] != NULL ? objects[i] : "the file itself");
+        *value = found;
+        where = objects[i];
     }
+    return 0;
+}
+
+/* Layers whose attention sees less than everything before. */
+static int check_layer_types(const char *path, const Json *json, Error *e)
+{
+    char is[64];
+    const Json *types = json_get(json, "layer_types");
+    for (const Json *type = is_absent(types) ? NULL : types->first; type != NULL; type = type->next)
+        if (strcmp(shown(type, is), "\"full_attention\"") != 0)
+            return error_set(e, "%s: layer_types has %s; only \"full_attention\" is supported", path, shown(type, is));
     return 0;
 }
 
 /* Heads may have another size than the width divided by their number. */
 static int check_head_size(const char *path, const Json *json, const Family *family, const GptConfig *c, Error *e)
 {
+    char is[64];
     const Json *value = json_get(json, "head_dim");
-    const bool qwen = c->qk_norm == GPT_QK_NORM_GAIN;
-    double size = qwen ? 128 : (double)gpt_head_size(c); /* where it is absent */
+    double size = family->head_dim > 0 ? family->head_dim : (double)gpt_head_size(c); /* where it is absent */
     if (family->split && !is_absent(value) && !json_number(value, &size))
-        return error_set(e, "%s: head_dim is %s, which is not a number", path, shown(value));
+        return error_set(e, "%s: head_dim is %s, which is not a number", path, shown(value, is));
     if (family->split && size != (double)gpt_head_size(c))
         return error_set(e, "%s: head_dim is %g; only hidden_size / num_attention_heads = %zu is supported", path, size,
                          gpt_head_size(c));
     return 0;
 }
 
+/* Whether the field's number is one that its option takes: a 0 in a file is no default. */
+static bool is_in_range(const GptField *f, const GptConfig *c)
+{
+    const char *member = (const char *)c + f->offset;
+    const double number = f->kind == GPT_SIZE ? (double)*(const size_t *)member : *(const double *)member;
+    return f->kind == GPT_CHOICE ||
+           (number >= (f->kind == GPT_SIZE && f->least < 1 ? 1 : f->least) && number <= f->most);
+}
+
 static int read_key(const char *path, const Json *json, const Key *k, GptConfig *c, Error *e)
 {
+    char is[64];
     const GptField *f = &gpt_fields[k->field];
     const Json *value = json_get(json, k->key);
-    if (is_absent(value) && k->field == GPT_FIELD_rotary_base)
-        value = json_get(json_get(json, "rope_parameters"), k->key);
+    if (strcmp(k->key, "rope_theta") == 0 && find_rotary_base(path, json, &value, e) != 0)
+        return -1;
     if (is_absent(value)) {
         if (k->otherwise == NULL)
             return error_set(e, "%s: \"%s\" is missing", path, k->key);
         return *k->otherwise == '\0' ? 0 : gpt_field_restore(f, k->otherwise, c);
     }
-    if (value->type == (f->kind == GPT_CHOICE ? JSON_STRING : JSON_NUMBER) && gpt_field_restore(f, value->text, c) == 0)
-        return 0;
-    return error_set(e, "%s: %s is %s, which is %s", path, k->key, shown(value),
-                     f->kind == GPT_SIZE     ? "not a whole number"
-                     : f->kind == GPT_NUMBER ? "not a number"
-                                             : "not supported");
+    if (value->type != (f->kind == GPT_CHOICE ? JSON_STRING : JSON_NUMBER) || gpt_field_restore(f, value->text, c) != 0)
+        return error_set(e, "%s: %s is %s, which is %s", path, k->key, shown(value, is),
+                         f->kind == GPT_SIZE     ? "not a whole number"
+                         : f->kind == GPT_NUMBER ? "not a number"
+                                                 : "not supported");
+    if (!is_in_range(f, c))
+        return error_set(e, "%s: %s is %s; it must be from %g to %.15g", path, k->key, shown(value, is),
+                         f->kind == GPT_SIZE && f->least < 1 ? 1 : f->least, f->most);
+    return 0;
 }
 
 static int read_switch(const char *path, const Json *json, const Switch *s, GptConfig *c, Error *e)
 {
+    char is[64];
     const Json *value = json_get(json, s->key);
     if (!is_absent(value) && value->type != JSON_BOOL)
-        return error_set(e, "%s: %s is %s, which is not true or false", path, s->key, shown(value));
+        return error_set(e, "%s: %s is %s, which is not true or false", path, s->key, shown(value, is));
     const bool is_true = is_absent(value) ? s->otherwise : value->boolean;
     return gpt_field_restore(&gpt_fields[s->field], is_true ? s->when_true : s->when_false, c);
 }
 
+/* Keys of our own files that are no fields. */
+static bool is_remark(const char *key)
+{
+    static const char *const remarks[] = {"architectures", "model_type", "torch_dtype", "dtype",
+                                          "transformers_version"};
+    for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
+        if (strcmp(key, remarks[i]) == 0)
+            return true;
+    return false;
+}
+
+static const GptField *field_of_key(const char *key)
+{
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++)
+        if (strcmp(key, f->key) == 0)
+            return f;
+    return NULL;
+}
+
+/* Our own files have every field, resolved, and nothing that this version does not know. A field that the model has no
+ * use for is 0. */
+static int read_own(const char *path, const Json *json, GptConfig *c, Error *e)
+{
+    for (const Json *member = json->first; member != NULL; member = member->next)
+        if (field_of_key(member->key) == NULL && !is_remark(member->key))
+            return error_set(e, "%s: %s is unknown; was it written by a later train_gpt?", path, member->key);
+    for (size_t i = 0; i < GPT_FIELDS; i++) {
+        const Json *value = json_get(json, gpt_fields[i].key);
+        const bool idle = value != NULL && value->type == JSON_NUMBER && value->number == 0;
+        const char *otherwise = i == GPT_FIELD_residual_scale ? "" : NULL; /* older files had none */
+        if (!idle && read_key(path, json, &(Key){gpt_fields[i].key, (GptFieldId)i, otherwise}, c, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* That no field which the model uses was left at 0. */
+static int check_idle(const char *path, const Json *json, const GptConfig *c, Error *e)
+{
+    for (const GptField *f = gpt_fields; f < gpt_fields + GPT_FIELDS; f++) {
+        const Json *value = json_get(json, f->key);
+        char now[64];
+        gpt_field_format(f, c, true, now, sizeof now);
+        if (value != NULL && value->type == JSON_NUMBER && value->number == 0 && strcmp(now, "0") != 0)
+            return error_set(e, "%s: %s is 0, and the model needs it", path, f->key);
+    }
+    return 0;
+}
+
+/* NULL: unknown. Older files of ours, which were GPT-2's, named none. */
 static const Family *find_family(const Json *json)
 {
-    const char *type = json_string(json_get(json, "model_type"));
-    for (const Family *family = families; family < families + FAMILIES; family++)
-        if (type != NULL && strcmp(type, family->model_type) == 0)
+    const Json *type = json_get(json, "model_type");
+    for (const Family *family = families; family < families + FAMILIES && !is_absent(type); family++)
+        if (json_string(type) != NULL && strcmp(json_string(type), family->model_type) == 0)
             return family;
-    return type == NULL ? families : NULL; /* older files of ours had none */
+    return is_absent(type) ? families : NULL;
 }
 
 static int read_fields(const char *path, const Json *json, GptConfig *c, Error *e)
 {
+    char is[64];
+    Error fault;
+    if (json->type != JSON_OBJECT)
+        return error_set(e, "%s: is no object", path);
     const Family *family = find_family(json);
     if (family == NULL)
         return error_set(e, "%s: model_type is %s; only gpt2, llama, qwen3 and train_gpt are supported", path,
-                         shown(json_get(json, "model_type")));
+                         shown(json_get(json, "model_type"), is));
     *c = family->base;
     int status = check_wanted(path, json, family, e);
+    if (status == 0 && family->split)
+        status = check_layer_types(path, json, e);
     for (const Key *k = family->keys; k->key != NULL && status == 0; k++)
         status = read_key(path, json, k, c, e);
     for (const Switch *s = family->switches; s->key != NULL && status == 0; s++)
         status = read_switch(path, json, s, c, e);
-    for (size_t i = 0; i < GPT_FIELDS && is_own(family) && status == 0; i++) {
-        const bool must = gpt_fields[i].kind == GPT_SIZE && gpt_fields[i].least > 0;
-        status = read_key(path, json, &(Key){gpt_fields[i].key, (GptFieldId)i, must ? NULL : ""}, c, e);
-    }
-    Error fault;
+    if (status == 0 && is_own(family))
+        status = read_own(path, json, c, e);
     if (status == 0 && gpt_config_check(c, &fault) != 0)
         status = error_set(e, "%s: %s", path, fault.text);
-    if (status == 0 && family->split && check_rotary(path, json, e) != 0)
-        status = -1;
-    return status == 0 ? check_head_size(path, json, family, c, e) : status;
+    if (status != 0)
+        return status;
+    *c = gpt_resolve(c);
+    return is_own(family) ? check_idle(path, json, c, e) : check_head_size(path, json, family, c, e);
 }
 
 int family_read_config(const char *path, GptConfig *config, Error *e)
@@ -404,8 +511,6 @@ int family_read_config(const char *path, GptConfig *config, Error *e)
     if (json_file_read(path, JSON_LIMIT, &json, e) != 0)
         return -1;
     const int status = read_fields(path, json, config, e);
-    if (status == 0)
-        *config = gpt_resolve(config);
     json_free(json);
     return status;
 }

@@ -5,8 +5,8 @@
 
 /*
  * Models by the class of Hugging Face's transformers that computes the same: what their config.json says, and how their
- * tensors are cut and named in model.safetensors. A model that no class fits has a model_type of its own, "train_gpt", with
- * every field of the configuration written out; dev/reference/model.py reads it into PyTorch.
+ * tensors are cut and named in model.safetensors. A model that no class fits has a model_type of its own, "train_gpt",
+ * with every field of the configuration written out; dev/reference/model.py reads it into PyTorch.
  */
 typedef struct Family Family;
 
@@ -16,7 +16,8 @@ const Family *family_of(const GptConfig *config);
 /* "GPT2LMHeadModel", for messages; NULL: our own. */
 const char *family_class(const Family *family);
 
-/* What precedes the names of tensors in files, but for the head's: "transformer." or "model.". Readers take both forms. */
+/* What precedes the names of tensors in files, but for the head's: "transformer." or "model.". Readers take both
+ * forms. */
 const char *family_prefix(const Family *family);
 
 /* The tensors as files hold them: names without prefix, and offsets in the arena. The caller frees *tensors. */

@@ -1,6 +1,8 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
 #include "base/threads.h"
 #include "gpt/gpt.h"
+#include "train/completion.h"
+#include "train/manual.h"
 #include "train/presets.h"
 #include "train/run.h"
 #include "train/version.h"
@@ -40,7 +42,11 @@ int main(int argc, char **argv)
     if (options_parse(&options, argc, argv, &error) != 0)
         status = RUN_WRONG_COMMAND;
     else if (options.help)
-        options_help(stdout);
+        manual_help(stdout);
+    else if (options.man)
+        manual_page(stdout);
+    else if (options.completes)
+        completion_print(options.completion, stdout);
     else if (options.list_presets)
         presets_list(stdout);
     else if (options.version)

@@ -12,21 +12,22 @@
 static const struct {
     const char *name;
     size_t offset;
+    const char *tag; /* in TensorBoard, which has the step with each event */
 } columns[] = {
     {"step", offsetof(Metrics, step)},
-    {"tokens", offsetof(Metrics, tokens)},
-    {"seconds", offsetof(Metrics, seconds)},
-    {"train_loss", offsetof(Metrics, train_loss)},
-    {"val_loss", offsetof(Metrics, val_loss)},
-    {"lr", offsetof(Metrics, lr)},
-    {"grad_norm", offsetof(Metrics, grad_norm)},
-    {"tokens_per_second", offsetof(Metrics, tokens_per_second)},
-    {"data_ms", offsetof(Metrics, data_ms)},
-    {"forward_ms", offsetof(Metrics, forward_ms)},
-    {"backward_ms", offsetof(Metrics, backward_ms)},
-    {"optimizer_ms", offsetof(Metrics, optimizer_ms)},
+    {"tokens", offsetof(Metrics, tokens), "progress/tokens"},
+    {"seconds", offsetof(Metrics, seconds), "progress/seconds"},
+    {"train_loss", offsetof(Metrics, train_loss), "train/loss"},
+    {"val_loss", offsetof(Metrics, val_loss), "val/loss"},
+    {"lr", offsetof(Metrics, lr), "lr"},
+    {"grad_norm", offsetof(Metrics, grad_norm), "grad_norm"},
+    {"tokens_per_second", offsetof(Metrics, tokens_per_second), "tokens_per_second"},
+    {"data_ms", offsetof(Metrics, data_ms), "time/data_ms"},
+    {"forward_ms", offsetof(Metrics, forward_ms), "time/forward_ms"},
+    {"backward_ms", offsetof(Metrics, backward_ms), "time/backward_ms"},
+    {"optimizer_ms", offsetof(Metrics, optimizer_ms), "time/optimizer_ms"},
 };
-enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, LINE_MOST = 512 };
+enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, STEP = 0, VAL_LOSS = 4, LINE_MOST = 512 };
 
 static const char *header(void)
 {
@@ -137,25 +138,56 @@ int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_ste
     return 0;
 }
 
+int metrics_open_events(MetricsLog *log, const char *dir, bool resume, size_t last_step, Error *e)
+{
+    if (tfevents_open(&log->events, dir, e) != 0)
+        return -1;
+    return resume ? tfevents_restart(&log->events, last_step + 1, e) : 0;
+}
+
+static double column_value(const Metrics *m, size_t column)
+{
+    uint64_t integer;
+    double real;
+    memcpy(&integer, (const char *)m + columns[column].offset, sizeof integer);
+    memcpy(&real, (const char *)m + columns[column].offset, sizeof real);
+    return column < INTEGERS ? (double)integer : real;
+}
+
 static void write_row(FILE *file, const Metrics *m)
 {
     for (size_t i = 0; i < COLUMNS; i++) {
-        uint64_t integer;
-        double real;
-        memcpy(&integer, (const char *)m + columns[i].offset, sizeof integer);
-        memcpy(&real, (const char *)m + columns[i].offset, sizeof real);
+        const double value = column_value(m, i);
         if (i < INTEGERS)
-            fprintf(file, "%llu", (unsigned long long)integer);
-        else if (!isnan(real))
-            fprintf(file, "%.9g", real);
+            fprintf(file, "%.0f", value); /* below 2^53 */
+        else if (!isnan(value))
+            fprintf(file, "%.9g", value);
         fputc(i + 1 < COLUMNS ? ',' : '\n', file);
     }
 }
 
-int metrics_write(MetricsLog *log, const Metrics *m, Error *e)
+static int append_row(MetricsLog *log, const Metrics *m, Error *e)
 {
     write_row(log->file, m);
     return fflush(log->file) != 0 || ferror(log->file) ? fail_to_write(log, e) : 0;
+}
+
+/* An event of the columns from `first` on, `count` of them, that were measured. */
+static int write_event(MetricsLog *log, const Metrics *m, size_t first, size_t count, Error *e)
+{
+    TfScalar scalars[COLUMNS];
+    size_t n = 0;
+    for (size_t i = first; i < first + count; i++) {
+        const double value = column_value(m, i);
+        if (!isnan(value))
+            scalars[n++] = (TfScalar){columns[i].tag, value};
+    }
+    return tfevents_write(&log->events, m->step, scalars, n, e);
+}
+
+int metrics_write(MetricsLog *log, const Metrics *m, Error *e)
+{
+    return append_row(log, m, e) != 0 ? -1 : write_event(log, m, STEP + 1, COLUMNS - STEP - 1, e);
 }
 
 /* A row as write_row wrote it: its numbers come back to the last digit written. */
@@ -182,17 +214,19 @@ int metrics_amend(MetricsLog *log, double val_loss, Error *e)
     m.val_loss = val_loss;
     if (fflush(log->file) != 0 || ftruncate(fileno(log->file), log->last) != 0 || fseek(log->file, 0, SEEK_END) != 0)
         return fail_to_write(log, e);
-    return metrics_write(log, &m, e);
+    return append_row(log, &m, e) != 0 ? -1 : write_event(log, &m, VAL_LOSS, 1, e);
 }
 
 int metrics_sync(MetricsLog *log, Error *e)
 {
-    return fflush(log->file) != 0 || ferror(log->file) || fsync(fileno(log->file)) != 0 ? fail_to_write(log, e) : 0;
+    return fflush(log->file) != 0 || ferror(log->file) || fsync(fileno(log->file)) != 0
+               ? fail_to_write(log, e)
+               : tfevents_sync(&log->events, e);
 }
 
 int metrics_close(MetricsLog *log, Error *e)
 {
-    int status = 0;
+    int status = tfevents_close(&log->events, e);
     const bool failed = log->file != NULL && ferror(log->file);
     if ((log->file != NULL && fclose(log->file) != 0) || failed)
         status = fail_to_write(log, e);

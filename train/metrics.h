@@ -2,6 +2,7 @@
 #define TRAIN_METRICS_H
 
 #include "base/error.h"
+#include "files/tfevents.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,22 +19,27 @@ typedef struct Metrics {
     double optimizer_ms; /* on a GPU, still busy when the row is written, the previous step's */
 } Metrics;
 
-/* metrics.csv: one row per step. */
+/* metrics.csv: one row per step; and the same as events for TensorBoard, if they are wanted. */
 typedef struct MetricsLog {
     FILE *file;
     char *path;
     long last; /* in a resumed log, where the row of its last step begins; -1: it has none */
+    TfEvents events;
 } MetricsLog;
 
 /* A log of lines that each begin with `prefix`, their step and a comma, after `first_line`: drops the lines after step
- * `last_step`, which a resumed run writes again, and what follows a damaged line. *kept is the step of the last line left,
- * -1 if there is none: a crash may have taken lines that were never flushed to disk, even all of them. Errors: a file that
- * cannot be read or begins otherwise. */
+ * `last_step`, which a resumed run writes again, and what follows a damaged line. *kept is the step of the last line
+ * left, -1 if there is none: a crash may have taken lines that were never flushed to disk, even all of them. Errors: a
+ * file that cannot be read or begins otherwise. */
 int metrics_drop_later(const char *path, const char *first_line, const char *prefix, size_t last_step, long long *kept,
                        Error *e);
 
 /* Opens `path`; a new file gets its header. On resume the rows after `last_step` are dropped, with *kept as above. */
 int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_step, long long *kept, Error *e);
+
+/* Writes each row from now on also as an event into a new file in `dir`. On resume TensorBoard forgets what it knows of
+ * steps after `last_step`, as the rows are dropped. */
+int metrics_open_events(MetricsLog *log, const char *dir, bool resume, size_t last_step, Error *e);
 int metrics_write(MetricsLog *log, const Metrics *m, Error *e);
 
 /* Gives the last row of a resumed log, if it has one, a validation loss. */

@@ -12,25 +12,27 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum { TEXT, SIZE, REAL, FLAG, CHOICE, HYPER, FIELDS, HYPERS } Kind;
+typedef enum { TEXT, SIZE, REAL, FLAG, SWITCH, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
 /*
- * One option. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at the offset. Two rows stand for
- * many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters that no other row of its prefix
- * names (with the prefix "aux-", those of rules that take any tensor).
+ * One option. FLAG and SWITCH are a bool and take no value: a FLAG is for one command alone, a SWITCH is recorded with
+ * the run, and --no-<switch> turns it off. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at
+ * the offset. Two rows stand for many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters
+ * that no other row of its prefix names (with the prefix "aux-", those of rules that take any tensor).
  */
 typedef struct Option {
     const char *section; /* of --help, where a new one begins */
     const char *name, *argument, *help;
     Kind kind;
     size_t offset;
-    const char *const *choices;
+    const char *const *choices;    /* CHOICE; TEXT, which may be one of these */
+    const char *(*word)(size_t i); /* TEXT, which may be one of these: for i = 0, 1, ..; NULL after the last */
     HyperId hyper;
     const char *prefix; /* HYPER: "", "aux-", "embed-", "head-", "vector-" */
     double least, most; /* REAL; SIZE, where most 0 is no limit */
     bool may_change;    /* in a resumed run */
     size_t set;         /* offset of the flag that notes it; 0: none */
-    const char *zero;   /* SIZE: the word for 0 */
+    const char *zero;   /* SIZE: the word for 0; TEXT: one more choice */
 } Option;
 
 #define AT(field) offsetof(Options, field)
@@ -39,11 +41,13 @@ typedef struct Option {
         .help = note, .kind = HYPER, .offset = AT(field), .hyper = id, .prefix = pre \
     }
 
+const char *const options_devices[] = {"auto", "cpu", "cuda", NULL};
+
 static const Option rows[] = {
     {"Preset", "preset", "NAME|FILE",
      "options of a published run, from a list or a file; the command line overrides them, another --optimizer also "
      "their rates for the hidden matrices",
-     TEXT, AT(preset)},
+     TEXT, AT(preset), .word = preset_name},
     {NULL, "list-presets", NULL, "print the presets' names, and exit", FLAG, AT(list_presets)},
 
     {"Data", "train", "GLOB", "token shards to train on, or stories: the built-in ones, as without data options", TEXT,
@@ -56,7 +60,7 @@ static const Option rows[] = {
      TEXT, AT(tokenizer), .may_change = true},
 
     {"Model", "model", "NAME|DIR", "nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a checkpoint's directory [nano]",
-     TEXT, AT(model)},
+     TEXT, AT(model), .word = gpt_preset_name},
     {.kind = FIELDS, .offset = AT(overrides.values)},
     {NULL, "dropout", "P",
      "share of embeddings, attention probabilities and what layers add that training leaves out [0]", REAL, AT(dropout),
@@ -73,11 +77,14 @@ static const Option rows[] = {
      "recompute nothing, cheap (norms, nonlinearities) or layers, to save GPU memory [nothing]", CHOICE, AT(recompute),
      gpt_recompute_names, .may_change = true},
 
-    {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule)},
+    {"Optimizer", "optimizer", "NAME", "rule for the hidden matrices [muon]", TEXT, AT(optim.rule),
+     .word = optim_rule_name},
     {NULL, "aux-optimizer", "NAME", "rule for all other tensors [the same, or adamw if that takes only matrices]", TEXT,
-     AT(optim.aux_rule)},
-    {NULL, "embed-optimizer", "NAME", "rule for the embeddings [--aux-optimizer]", TEXT, AT(optim.embed_rule)},
-    {NULL, "head-optimizer", "NAME", "rule for an untied head [--aux-optimizer]", TEXT, AT(optim.head_rule)},
+     AT(optim.aux_rule), .word = optim_rule_name},
+    {NULL, "embed-optimizer", "NAME", "rule for the embeddings [--aux-optimizer]", TEXT, AT(optim.embed_rule),
+     .word = optim_rule_name},
+    {NULL, "head-optimizer", "NAME", "rule for an untied head [--aux-optimizer]", TEXT, AT(optim.head_rule),
+     .word = optim_rule_name},
     HYPER_ROW(HYPER_LR, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "", optim.hyper, NULL),
     HYPER_ROW(HYPER_CAUTIOUS, "", optim.hyper, NULL),
@@ -155,6 +162,17 @@ static const Option rows[] = {
      .most = 1e6, .may_change = true},
     {NULL, "top-k", "N", "sample from the N likeliest tokens; 0: from all [0]", SIZE, AT(top_k), .may_change = true},
 
+    {"Evaluation", "eval", "LIST",
+     "hellaswag[=FILE] (from data/get hellaswag, or llm.c's .bin), shards=GLOB (nats a token, perplexity, bits a "
+     "byte), "
+     "or several with commas; at the end, into evals.csv too",
+     TEXT, AT(eval), .may_change = true},
+    {NULL, "eval-every", "N", "evaluate every N steps, too [0]", SIZE, AT(eval_every), .may_change = true},
+    {NULL, "loss-tables", "PREFIX",
+     "of --eval's shards at the end, the loss by position and by how often a token occurs in the training data: "
+     "PREFIX_position.csv, PREFIX_frequency.csv",
+     TEXT, AT(loss_tables), .may_change = true},
+
     {"Run", "out", "DIR", "directory of the run [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},
     {NULL, "checkpoint-every", "N", "steps between checkpoints; 0: by time alone [0]", SIZE, AT(checkpoint_every),
      .may_change = true},
@@ -165,13 +183,18 @@ static const Option rows[] = {
     {NULL, "diagnose", "N",
      "write spectra of weights, gradients and updates to diagnose.jsonl every N steps; 0: never [0]", SIZE,
      AT(diagnose), .may_change = true},
+    {NULL, "tensorboard", NULL, "write what metrics.csv has also as TensorBoard's event files, into --out [off]",
+     SWITCH, AT(tensorboard), .may_change = true},
     {NULL, "resume", NULL, "continue the run in --out from its last checkpoint", FLAG, AT(resume)},
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: as many as help [0]", SIZE, AT(threads), .most = THREADS_MOST,
      .may_change = true},
-    {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), .may_change = true},
+    {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), options_devices, .may_change = true},
     {NULL, "dtype", "NAME", "of products: fp32, tf32 or bf16; the CPU has only fp32 [auto: bf16 if the GPU has it]",
-     TEXT, AT(dtype), .may_change = true},
+     TEXT, AT(dtype), gpt_dtype_names, .may_change = true, .zero = "auto"},
+    {NULL, "completion", "SHELL", "print a script that lets a shell complete options, and exit", CHOICE, AT(completion),
+     completion_shells, .set = offsetof(Options, completes)},
+    {NULL, "man", NULL, "print the manual page for man, and exit", FLAG, AT(man)},
     {NULL, "help", NULL, "print this and exit", FLAG, AT(help)},
     {NULL, "version", NULL, "print the version and exit", FLAG, AT(version)},
 };
@@ -279,7 +302,7 @@ static const char *option_name(const Option *option, char *buffer, size_t size)
 /* A switch takes no argument: --nesterov and --no-nesterov. */
 static bool is_switch(const Option *option)
 {
-    return option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH;
+    return option->kind == SWITCH || (option->kind == HYPER && hyper_info[option->hyper].kind == HYPER_SWITCH);
 }
 
 static int parse_size(const Option *option, const char *text, size_t *value, Error *e)
@@ -329,6 +352,12 @@ static int parse_choice(const Option *option, const char *text, void *place, Err
     return 0;
 }
 
+static int parse_switch(const Option *option, const char *text, bool *value, Error *e)
+{
+    *value = strcmp(text, "on") == 0;
+    return *value || strcmp(text, "off") == 0 ? 0 : error_set(e, "--%s is on or off, not '%s'", option->name, text);
+}
+
 /* Reads one value into o. `text` must outlive o. */
 static int set_value(Options *o, const Option *option, const char *text, Error *e)
 {
@@ -349,6 +378,8 @@ static int set_value(Options *o, const Option *option, const char *text, Error *
     case FLAG:
         *(bool *)place = true;
         return 0;
+    case SWITCH:
+        return parse_switch(option, text, place, e);
     case HYPER:
         if (hyper_parse(option->hyper, text, option->prefix, &value, e) != 0)
             return -1;
@@ -390,6 +421,9 @@ static const char *format_value(const Options *o, const Option *option, char *bu
     case REAL:
         hyper_format_number(*(const double *)place, buffer, size);
         chosen = chosen && !isnan(*(const double *)place);
+        break;
+    case SWITCH:
+        snprintf(buffer, size, "%s", *(const bool *)place ? "on" : "off");
         break;
     case CHOICE:
         snprintf(buffer, size, "%s", option->choices[*(const int *)place]);
@@ -558,7 +592,8 @@ static void cut_blanks(char *text)
         text[n - 1] = '\0';
 }
 
-/* Takes one line of a preset, which it cuts into words in place. A comment may follow a value, unless that is a text. */
+/* Takes one line of a preset, which it cuts into words in place. A comment may follow a value, unless that is a
+ * text. */
 static int take_line(Options *o, char *line, int depth, Error *e)
 {
     bool negated;
@@ -644,51 +679,48 @@ void options_free(Options *o)
     *o = (Options){0};
 }
 
-/* Prints `left` and, in columns 30 to 80 of as many lines as it takes, the help and the choices unless NULL. */
-static void help_row(FILE *to, const char *left, const char *help, const char *const *choices)
+/* --------------------------------------------------------------------------------------------------------------
+ * The table, for those who print it
+ */
+
+size_t options_count(void)
 {
-    char text[512]; /* no row is longer */
-    int column = 28, n = snprintf(text, sizeof text, "%s%s", help, choices != NULL ? ":" : "");
-    for (; choices != NULL && *choices != NULL; choices++)
-        n += snprintf(text + n, sizeof text - (size_t)n, " %s", *choices);
-    fprintf(to, strlen(left) <= 26 ? "  %-26s%s" : "  %s\n%28s", left, "");
-    for (char *word = strtok(text, " "); word != NULL; word = strtok(NULL, " ")) {
-        column += (int)strlen(word) + 1;
-        fprintf(to, column > 80 ? "\n%29s%s" : "%s %s", "", word);
-        column = column > 80 ? 29 + (int)strlen(word) : column;
-    }
-    fprintf(to, "\n");
+    if (option_count == 0)
+        list_options();
+    return option_count;
 }
 
-void options_help(FILE *to)
+/* The names of its choices, or NULL. */
+static const char *const *choices_of(const Option *option)
 {
-    fprintf(to, "Trains a small GPT-2 and compares optimizers.\n\n"
-                "  ./train_gpt                                     Muon on the built-in stories\n"
-                "  ./train_gpt --optimizer adamw --lr 3e-3         the same with AdamW\n"
-                "  ./train_gpt --train 'shards/train_*.bin' --val 'shards/val_*.bin' --model gpt2\n"
-                "  ./train_gpt --resume --out runs/x               continue a stopped run\n"
-                "  ./train_gpt --model runs/x/step_000500 --steps 0 --prompt 'Once'    sample\n");
-    for (size_t i = 0; i < option_count; i++) {
-        const Option *option = &table[i];
-        const HyperInfo *info = option->kind == HYPER ? &hyper_info[option->hyper] : NULL;
-        char buffer[64], left[160];
-        if (option->section != NULL)
-            fprintf(to, "\n%s:\n", option->section);
-        const char *name = option_name(option, buffer, sizeof buffer);
-        if (is_switch(option))
-            snprintf(left, sizeof left, "--%s, --no-%s", name, name);
-        else
-            snprintf(left, sizeof left, "--%s%s%s", name, argument_of(option) != NULL ? " " : "",
-                     argument_of(option) != NULL ? argument_of(option) : "");
-        help_row(to, left, option->help != NULL ? option->help : info->help,
-                 info != NULL       ? info->choices
-                 : option->set != 0 ? option->choices
-                                    : NULL);
-    }
-    fprintf(to, "\nOptimizers (--list-groups shows their default rates):\n");
-    for (size_t i = 0; optim_rule_name(i) != NULL; i++)
-        help_row(to, optim_rule_name(i), optim_rule_summary(i), NULL);
-    fprintf(to, "\nExit status: 0 done, 1 failed, 2 wrong command, 3 diverged, 128 + N on signal N.\n");
+    return option->kind == HYPER ? hyper_info[option->hyper].choices : option->choices;
+}
+
+OptionInfo options_info(size_t i)
+{
+    const Option *option = &table[i];
+    const bool tells = option->kind != HYPER && option->set == 0; /* the help has the choices in its own words */
+    OptionInfo info = {.section = option->section,
+                       .argument = argument_of(option),
+                       .help = option->help != NULL ? option->help : hyper_info[option->hyper].help,
+                       .choices = tells ? NULL : choices_of(option),
+                       .is_switch = is_switch(option)};
+    char buffer[sizeof info.name];
+    snprintf(info.name, sizeof info.name, "%s", option_name(option, buffer, sizeof buffer));
+    return info;
+}
+
+const char *options_word(size_t i, size_t k)
+{
+    const Option *option = &table[i];
+    const char *const *choices = choices_of(option);
+    if (option->zero != NULL && k-- == 0)
+        return option->zero;
+    if (option->word != NULL)
+        return option->word(k);
+    while (choices != NULL && *choices != NULL && k > 0)
+        choices++, k--;
+    return choices != NULL ? *choices : NULL;
 }
 
 /* --------------------------------------------------------------------------------------------------------------

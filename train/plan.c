@@ -18,9 +18,10 @@ enum { RECORD_LIMIT = 1 << 20 };
 
 static int check_device_name(const Options *o, Error *e)
 {
-    return strcmp(o->device, "auto") == 0 || strcmp(o->device, "cpu") == 0 || strcmp(o->device, "cuda") == 0
-               ? 0
-               : error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
+    for (const char *const *name = options_devices; *name != NULL; name++)
+        if (strcmp(o->device, *name) == 0)
+            return 0;
+    return error_set(e, "--device must be auto, cpu or cuda, not '%s'", o->device);
 }
 
 /* What the command line asks for; a resumed run may continue on another device. */
@@ -392,6 +393,10 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");
+    if (o->eval == NULL && (o->eval_every > 0 || o->loss_tables != NULL))
+        return error_set(e, "--%s needs --eval", o->eval_every > 0 ? "eval-every" : "loss-tables");
+    if (o->loss_tables != NULL && strstr(o->eval, "shards=") == NULL)
+        return error_set(e, "--loss-tables needs --eval shards=GLOB");
     if (training && o->train == NULL && o->val != NULL)
         return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
     if (training && !isnan(o->target_loss) && !validates)

@@ -4,9 +4,9 @@
 #include "train/metrics.h"
 
 /*
- * A step's line on the screen. On a terminal each overwrites the last, except that lines with a validation loss stay, and
- * what matters least is left out where the line is too narrow. Elsewhere the first and the last step and every validation
- * get a line, and others when none was written for ten seconds; metrics.csv has every step.
+ * A step's line on the screen. On a terminal each overwrites the last, except that lines with a validation loss stay,
+ * and what matters least is left out where the line is too narrow. Elsewhere the first and the last step and every
+ * validation get a line, and others when none was written for ten seconds; metrics.csv has every step.
  */
 typedef struct Progress {
     FILE *to;

@@ -63,8 +63,8 @@ int record_write(const Run *r, Error *e)
     return status;
 }
 
-/* Prints a line of the banner: its label in 10 columns, then the text, as printable characters. On a terminal it is broken
- * between words to fit. */
+/* Prints a line of the banner: its label in 10 columns, then the text, as printable characters. On a terminal it is
+ * broken between words to fit. */
 __attribute__((format(printf, 2, 3))) static void banner_line(const char *label, const char *format, ...)
 {
     char raw[2048], text[4096];

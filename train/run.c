@@ -117,7 +117,8 @@ static int make_training(Run *r, Error *e)
     return loader_create(r->corpus.train, &config, r->state.loader_position, p->setup.B, &r->loader, e);
 }
 
-/* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the name. */
+/* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the
+ * name. */
 static int make_out(Run *r, Error *e)
 {
     const Plan *p = r->plan;
@@ -157,11 +158,16 @@ static int open_out(Run *r, Error *e)
         if (o->diagnose > 0 && !options_gave(o, "diagnose"))
             note_gap(r, path, kept, o->diagnose);
     }
+    snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
+    if (o->resume && stat(path, &info) == 0 && metrics_drop_later(path, EVALS_HEADER, "", r->state.step, &kept, e) != 0)
+        return -1;
     snprintf(path, sizeof path, "%s/metrics.csv", r->out);
     if (metrics_open(&r->log, path, o->resume, r->state.step, &kept, e) != 0)
         return -1;
     if (o->resume)
         note_gap(r, path, kept, 1);
+    if (o->tensorboard && metrics_open_events(&r->log, r->out, o->resume, r->state.step, e) != 0)
+        return -1;
     return record_write(r, e);
 }
 
@@ -220,7 +226,7 @@ static bool pauses_after(const Run *r, size_t step)
 {
     const Options *o = &r->plan->options;
     return step == o->schedule.steps || due(o->val_every, step) || due(o->sample_every, step) ||
-           due(o->checkpoint_every, step) || due(o->diagnose, step);
+           due(o->checkpoint_every, step) || due(o->eval_every, step) || due(o->diagnose, step);
 }
 
 /* Whether a checkpoint is due after the last step, by its number or by time. */
@@ -253,8 +259,8 @@ static bool accumulate(Run *r, double *data_seconds, Error *e)
     return true;
 }
 
-/* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or RUN_DIVERGED;
- * the parameters are then those of the last whole step. */
+/* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or
+ * RUN_DIVERGED; the parameters are then those of the last whole step. */
 static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, total = plan_tokens_of(r->plan, step);
@@ -374,6 +380,8 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
     const bool stop = last || stop_signal() != 0 || r->target_reached;
     if (status == RUN_DONE && (stop || checkpoint_due(r)))
         status = save(r, e);
+    if (status == RUN_DONE && stop_signal() == 0 && happened && tasks_due(r, last) && run_tasks(r, last, e) != 0)
+        status = RUN_FAILED;
     if (status == RUN_DONE && stop_signal() == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
         status = RUN_FAILED;
     return status;
@@ -494,6 +502,8 @@ static int evaluate_and_sample(Run *r, Error *e)
         printf("\n");
     }
     r->progress = progress_make(stdout, 0, 0, 0);
+    if (tasks_due(r, true) && run_tasks(r, true, e) != 0)
+        return RUN_FAILED;
     return sample_due(r, true) && print_sample(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
@@ -508,7 +518,7 @@ static int run_inside(Run *r, Error *e)
         }
         return RUN_FAILED;
     }
-    if (make_model(r, e) != 0)
+    if (tasks_open(p->options.eval, p->tokenizer, p->config.V, &r->tasks, e) != 0 || make_model(r, e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
         if (meet_checkpoint(r, e) != 0)
@@ -554,6 +564,7 @@ int run_main(const Options *o, Error *e)
     optim_free(r->optim);
     gpt_free(r->gpt);
     corpus_close(&r->corpus);
+    tasks_close(r->tasks);
     free(r->data);
     free(r->scratch);
     free(r->inputs);

@@ -9,6 +9,7 @@
 #include "train/plan.h"
 #include "train/progress.h"
 #include "train/run.h"
+#include "train/tasks.h"
 
 /* A run in progress: run.c is its loop, record.c its records, evaluate.c validation and samples. */
 typedef struct Run {
@@ -16,7 +17,8 @@ typedef struct Run {
     Notes notes;
     char out[PATH_MOST]; /* its directory */
     Corpus corpus;
-    char *data; /* the identity of the corpus, as JSON */
+    Tasks *tasks; /* --eval */
+    char *data;   /* the identity of the corpus, as JSON */
     Gpt *gpt;
     Optim *optim;         /* NULL: it does not train */
     Diagnosis *diagnosis; /* or NULL */
@@ -44,6 +46,9 @@ void record_summary(const Run *r);
 
 /* --- evaluate.c --- */
 
+#define EVALS_FILE "evals.csv" /* in the run's directory */
+#define EVALS_HEADER "step,task,measure,value\n"
+
 bool can_validate(const Run *r);
 
 /* Mean cross-entropy over the validation targets, in nats, of the parameters as they stand;
@@ -59,7 +64,12 @@ bool validation_due(const Run *r);
 /* Notes a validation loss; at the first crossing of --target-loss reports where, interpolating between validations. */
 void note_validation(Run *r, double loss);
 
-/* Byte models print a sample at the end unless told otherwise. */
+/* --eval: whether its tasks are due, and running them on the weights that optim_show puts in their place; `last`: with
+ * the tables of losses. Error: the log cannot be written, those of tasks_run. */
+bool tasks_due(const Run *r, bool last);
+int run_tasks(Run *r, bool last, Error *e);
+
+/* Models whose tokenizer is known print a sample at the end unless told otherwise. */
 bool sample_due(const Run *r, bool last);
 int print_sample(Run *r, Error *e);
 

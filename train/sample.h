@@ -15,9 +15,9 @@ typedef struct SampleConfig {
     uint64_t seed, stream;
 } SampleConfig;
 
-/* Samples text (V at least the tokenizer's size; ids beyond are never drawn) and writes prompt and continuation; control
- * characters and invalid UTF-8 are shown as '?'. A signal (train/stop.h) cuts it short. T: positions that the activations
- * hold. */
+/* Samples text (V at least the tokenizer's size; ids beyond are never drawn) and writes prompt and continuation;
+ * control characters and invalid UTF-8 are shown as '?'. A signal (train/stop.h) cuts it short. T: positions that the
+ * activations hold. */
 int sample_print(Gpt *gpt, size_t T, const SampleConfig *config, FILE *to, Error *e);
 
 #endif

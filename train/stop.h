@@ -2,9 +2,10 @@
 #define TRAIN_STOP_H
 
 /*
- * Signals that ask a run to save and end: from the terminal (SIGINT, SIGHUP when it is closed), from schedulers (SIGTERM,
- * SIGXCPU, SIGUSR1, SIGUSR2), and SIGPIPE, when nobody reads the output any more. One that the parent ignores, as nohup
- * does with SIGHUP, stays ignored. The second SIGINT, or the second SIGTERM, ends the program at once.
+ * Signals that ask a run to save and end: from the terminal (SIGINT, SIGHUP when it is closed), from schedulers
+ * (SIGTERM, SIGXCPU, SIGUSR1, SIGUSR2), and SIGPIPE, when nobody reads the output any more. One that the parent
+ * ignores, as nohup does with SIGHUP, stays ignored. The second SIGINT, or the second SIGTERM, ends the program at
+ * once.
  */
 void stop_catch(void);
 

@@ -174,9 +174,9 @@ static const Tensor *token_embedding(const Layout *l)
 }
 
 /*
- * A tied head that is stored all the same must be the embedding. Where it is not, config.json and the weights contradict
- * each other, and nobody but the user knows which is right: versions of transformers before 5 computed with the embedding,
- * later ones with the stored head. Neither is done here silently; one word in config.json decides.
+ * A tied head that is stored all the same must be the embedding. Where it is not, config.json and the weights
+ * contradict each other, and nobody but the user knows which is right: versions of transformers before 5 computed with
+ * the embedding, later ones with the stored head. Neither is done here silently; one word in config.json decides.
  */
 static int check_tied_head(const Source *head, const Source *embedding, const Layout *l, Error *e)
 {

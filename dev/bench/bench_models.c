@@ -1,7 +1,7 @@
 /*
- * What architectures cost: forward and backward pass of the records' models beside classic GPT-2 of the same size, in FLOPs
- * of products and attention per second. Rounds alternate, so that all meet the same machine; medians and their ratio to
- * classic's.
+ * What architectures cost: forward and backward pass of the records' models beside classic GPT-2 of the same size, in
+ * FLOPs of products and attention per second. Rounds alternate, so that all meet the same machine; medians and their
+ * ratio to classic's.
  *
  *   bench_models [--rounds N] [SIZE]      SIZE: nano or gpt2; otherwise both
  */

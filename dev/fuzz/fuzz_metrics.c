@@ -1,5 +1,5 @@
-/* libFuzzer entry for metrics.csv: whatever a crash or a hand left of it, it is refused with a sentence, or continued, and
- * then holds rows of steps up to the one resumed from and the new row. */
+/* libFuzzer entry for metrics.csv: whatever a crash or a hand left of it, it is refused with a sentence, or continued,
+ * and then holds rows of steps up to the one resumed from and the new row. */
 #include "train/metrics.h"
 
 #include <stdlib.h>

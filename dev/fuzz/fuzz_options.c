@@ -1,6 +1,6 @@
 /*
- * libFuzzer entry for train/options.c: a command line, an argument a line, is refused with a sentence, or read; what it says
- * is then recorded, and a command line that resumes takes the same from that record.
+ * libFuzzer entry for train/options.c: a command line, an argument a line, is refused with a sentence, or read; what it
+ * says is then recorded, and a command line that resumes takes the same from that record.
  */
 #include "train/options.h"
 

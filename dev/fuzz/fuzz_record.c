@@ -1,4 +1,5 @@
-/* libFuzzer entry for run.json: whatever its options, they are refused with a sentence, or adopted and can be recorded. */
+/* libFuzzer entry for run.json: whatever its options, they are refused with a sentence, or adopted and can be
+ * recorded. */
 #include "files/json.h"
 #include "train/options.h"
 

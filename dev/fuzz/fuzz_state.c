@@ -1,5 +1,5 @@
-/* libFuzzer entry for state.json, in an otherwise whole checkpoint of a tiny model: it is refused with a sentence, or read
- * as a state that agrees with the optimizer's file. */
+/* libFuzzer entry for state.json, in an otherwise whole checkpoint of a tiny model: it is refused with a sentence, or
+ * read as a state that agrees with the optimizer's file. */
 #include "files/files.h"
 #include "train/checkpoint.h"
 

@@ -55,6 +55,20 @@ safetensors)
     safetensors '{"i":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},
 "u":{"dtype":"U16","shape":[1],"data_offsets":[8,10]}}' 10 > seed_integers
     ;;
+index)
+    printf '{"metadata":{"total_size":12},"weight_map":{"x":"a.safetensors","y":"a.safetensors","z":"b.safetensors"}}' > seed_both
+    printf '{"weight_map":{"z":"b.safetensors"}}' > seed_one
+    ;;
+llmc)
+    model() { # version, bytes of a value; without the part of the header that fuzz_llmc.c adds
+        for n in 20240326 "$1" 2 3 1 1 2 3; do # T V L NH C Vp
+            little_endian "$n" 4
+        done
+        head -c $(((3 * 2 + 2 * 2 + 12 * 2 * 2 + 13 * 2 + 2 * 2) * $2)) /dev/zero
+    }
+    model 3 4 > seed_fp32
+    model 5 2 > seed_bf16
+    ;;
 stories)
     for n in 1 2 3; do
         rm -f "seed_$n"

@@ -1,24 +1,28 @@
 #!/usr/bin/env python3
 """Holds checkpoints against Hugging Face's transformers, both ways, and our own model type against model.py.
 
-    python dev/reference/huggingface.py TRAIN_GPT WRITE_REFERENCE FOLDER
+    python dev/reference/huggingface.py TRAIN_GPT WRITE_REFERENCE CONVERT_LLMC FOLDER
 
 For each class, a model that TRAIN_GPT has written is loaded by transformers, and a random one that transformers has
 written is loaded by us; WRITE_REFERENCE computes the logits of our side. Then come other forms in which transformers
 writes a model: several files, half types (against the same rounded weights in fp32), pickled weights (converted by the
-line that our refusal gives). Prints the largest difference of each, relative to the largest logit, and exits with
-1 unless all are below 1e-4.
+line that our refusal gives), and llm.c's files, between which and directories CONVERT_LLMC converts; and models that
+went from transformers to us, were trained for 20 steps, and went back. Prints the largest difference of each, relative to
+the largest logit, and exits with 1 unless all are below 1e-4.
 """
 
 import math
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+import llmc
 import model as own
 
 BOUND = 1e-4
@@ -114,8 +118,66 @@ def convert_pickled(writer, out):
     return difference(writer, f"{out}-converted", out / "read.safetensors", theirs)
 
 
+def train_theirs(program, writer, folder):
+    """Name and differences of a GPT-2 that transformers wrote in each type: as we read it, and after 20 steps of ours as
+    transformers reads it."""
+    shard = folder / "tokens.bin"
+    tokens = torch.randint(97, (4000,), generator=torch.Generator().manual_seed(1)).tolist()
+    shard.write_bytes(struct.pack("<256i", 20240520, 1, len(tokens), *[0] * 253) + struct.pack("<4000H", *tokens))
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        name = f"trained from {str(dtype).removeprefix('torch.')}"
+        out = folder / name.replace(" ", "-")
+        run("rm", "-rf", out)
+        theirs = make_random("GPT2", SIZES).to(dtype)
+        theirs.save_pretrained(out / "theirs")
+        run(program, "--model", out / "theirs", "--train", shard, "--val", shard, "--steps", 20, "--batch-size", 4,
+            "--out", out / "run")
+        written = out / "run" / "step_000020"
+        with safe_open(written / "model.safetensors", "pt") as file:
+            assert file.metadata() == {"format": "pt"}, file.metadata()
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(written).eval()
+        moved = max((a - b).abs().max().item() for a, b in zip(loaded.parameters(), theirs.float().parameters()))
+        assert moved > 1e-3, "20 steps have changed nothing"
+        yield (name, difference(writer, written, out / "written.safetensors", loaded),
+               difference(writer, out / "theirs", out / "read.safetensors", theirs.float()))
+
+
+def in_llmc_layout(model):
+    """The parameters of transformers' GPT-2 by our names, matrices fan-out x fan-in."""
+    return {k.removeprefix("transformer."): t.T if k.endswith(own.TRANSPOSED) else t
+            for k, t in model.named_parameters()}
+
+
+@torch.no_grad()
+def from_llmc(path, config):
+    tensors, heads = llmc.read_model(path)
+    assert heads == config.n_head, heads
+    model = transformers.GPT2LMHeadModel(config).eval()
+    for name, p in in_llmc_layout(model).items():
+        p.copy_(tensors[name])
+    return model
+
+
+def convert_llmc(writer, converter, folder):
+    """Name and differences of what we write and read, in each of llm.c's number types."""
+    for dtype in llmc.VERSIONS:
+        out = folder / f"llmc-{dtype}"
+        run("rm", "-rf", out)
+        out.mkdir()
+        theirs = make_random("GPT2", SIZES)
+        theirs.save_pretrained(out / "theirs")
+        run(converter, "--dtype", dtype, out / "theirs", out / "written.bin")
+        written = from_llmc(out / "written.bin", theirs.config)
+        if dtype == "bf16":
+            theirs = theirs.bfloat16().float()
+        llmc.write_model(out / "theirs.bin", in_llmc_layout(theirs), theirs.config.n_head, dtype)
+        run(converter, out / "theirs.bin", out / "read")
+        yield (f"llm.c, {dtype}", *(difference(writer, out / "read", out / "read.safetensors", m)
+                                    for m in (written, theirs)))
+
+
 def main():
-    program, writer, folder = sys.argv[1:4]
+    program, writer, converter, folder = sys.argv[1:5]
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     worst = 0.0
@@ -138,6 +200,9 @@ def main():
     for name, error in read_forms(writer, folder):
         print(f"{name:24} {'':9} {error:9.1e}")
         worst = max(worst, error)
+    for name, *errors in [*train_theirs(program, writer, Path(folder)), *convert_llmc(writer, converter, Path(folder))]:
+        print(f"{name:24} " + " ".join(f"{e:9.1e}" for e in errors))
+        worst = max([worst, *errors])
     ok = worst <= BOUND
     print(f"{'ok' if ok else 'FAIL'}: the largest difference is {worst:.1e}, the bound {BOUND:.0e}")
     sys.exit(0 if ok else 1)

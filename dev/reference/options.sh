@@ -1,24 +1,35 @@
 #!/bin/sh
-# options.sh: each option of the architecture alone, held against PyTorch in fp64: the worst error of the logits, of the
-# decoded logits and of any gradient, relative to the tensor's scale. A table in Markdown; files go to build/options.
+# options.sh: each option of the architecture alone, and some together, held against PyTorch: the worst error of the logits,
+# of the decoded logits and of any gradient, relative to the tensor's scale. In fp32 against fp64 by the CPU's twin; then the
+# GPU's, on a GPU or, without one, compiled for the CPU: in fp32 likewise, in bf16 |got - want| / |want|, which may be twice
+# PyTorch's own in bf16. A table in Markdown; files go to build/options.
 out=build/options
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1
-make -s test_gpt_cpu || exit 1
+cuda=./test_gpt_cuda
+[ -e /dev/nvidia0 ] || cuda=build/emulated/test_gpt_cuda
+make -s test_gpt_cpu ${cuda#./} || exit 1
 status=0
 
-worst() { # title: of test_gpt's table, whose columns are 30, 32 and 9 wide
-    awk -v title="$1" '{ name = substr($0, 1, 30); sub(/ *$/, "", name) } name == title { print $(NF - 2) }' $out/table
+# row TABLE TITLE: its error; of test_gpt's table, whose columns are 30, 32 and 9 wide
+row() {
+    awk -v title="$2" '{ name = substr($0, 1, 30); sub(/ *$/, "", name) } name == title { print $(NF - 2) }' "$1"
 }
 
-printf '| options | logits | decoded | gradients | worst gradient |\n|---|---|---|---|---|\n'
+printf '| options | logits | decoded | gradients | worst gradient | GPU gradients | GPU bf16 logits | gradients |\n'
+printf '|---|---|---|---|---|---|---|---|\n'
 while read -r options; do
     # shellcheck disable=SC2086 # several words
     "$python" dev/reference/reference.py $out/one.safetensors --layers 2 --heads 4 --width 32 --vocab 37 --seq-len 13 \
-        --batch 2 --steps 0 $options > $out/log 2>&1 || { cat $out/log; exit 1; }
-    ./test_gpt_cpu $out/one.safetensors > $out/table || status=1
-    printf '| `%s` | %s | %s | %s | %s |\n' "${options:-(classic)}" "$(worst logits)" "$(worst 'logits, decoded')" \
-        "$(worst gradients)" "$(awk '/^gradients  / { print substr($0, 32, 32) }' $out/table | sed 's/ *$//')"
+        --batch 2 --steps 0 --bf16 $options > $out/log 2>&1 || { cat $out/log; exit 1; }
+    ./test_gpt_cpu $out/one.safetensors > $out/cpu || status=1
+    $cuda --dtype fp32 $out/one.safetensors > $out/fp32 || status=1
+    $cuda --dtype bf16 $out/one.safetensors > $out/bf16 || status=1
+    grep -hE 'FAIL|no .* in bf16' $out/cpu $out/fp32 $out/bf16 >&2
+    printf '| `%s` | %s | %s | %s | %s | %s | %s | %s |\n' "${options:-(classic)}" "$(row $out/cpu logits)" \
+        "$(row $out/cpu 'logits, decoded')" "$(row $out/cpu gradients)" \
+        "$(awk '/^gradients  / { print substr($0, 32, 32) }' $out/cpu | sed 's/ *$//')" "$(row $out/fp32 gradients)" \
+        "$(row $out/bf16 logits)" "$(row $out/bf16 gradients)"
 done <<'OPTIONS'
 
 --positions rotary

@@ -36,6 +36,9 @@ make_reference $out/odd.safetensors $odd --layers 2 --heads 3 --kv-heads 1 --wid
 make_reference $out/modula.safetensors $modula --layers 2 --heads 1 --width 8 --mlp-width 16 --vocab 11 --seq-len 9 $small
 make_reference $out/steps.safetensors $llama --heads 4 --kv-heads 2 --width 8 --vocab 29 --seq-len 9 --batch 2 --steps 4
 
+echo "== llmc.py"
+"$python" dev/reference/llmc.py $out/llmc_model.bin $out/llmc_state.bin || exit 1
+
 # Larger ones
 make_reference $out/uneven.safetensors --layers 3 --heads 5 --width 80 --vocab 301 --seq-len 37 --batch 3
 make_reference $out/long.safetensors --layers 2 --heads 3 --width 48 --vocab 97 --seq-len 150 --batch 5 --ignore
@@ -61,6 +64,7 @@ make_reference $out/bf16_modula.safetensors $modula --layers 4 --heads 4 --width
 make_reference $out/bf16_gain.safetensors $odd --heads 6 --kv-heads 2 --width 96 --vocab 97 --seq-len 70 $bf16
 
 ./test_gpt_cpu $out/*.safetensors || exit 1
+./test_gpt_cpu --llmc $out/llmc_model.bin $out/llmc_state.bin || exit 1
 if [ -x build/emulated/test_gpt_cuda ]; then
     build/emulated/test_gpt_cuda --dtype bf16 $out/bf16*.safetensors || exit 1
 fi
@@ -68,3 +72,5 @@ for file in tiny bf16 gelu relu2 silu llama track3 modern odd modula steps; do
     cp $out/$file.safetensors dev/tests/reference_$file.safetensors
     echo "dev/tests/reference_$file.safetensors is rebuilt"
 done
+cp $out/llmc_model.bin $out/llmc_state.bin dev/tests/
+echo "dev/tests/llmc_model.bin and llmc_state.bin are rebuilt"

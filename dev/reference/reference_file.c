@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int read_i32(Reference *ref, const char *name, int32_t *to, Error *e)
 {
@@ -16,14 +17,23 @@ static int read_i32(Reference *ref, const char *name, int32_t *to, Error *e)
     return safetensors_read_i32(ref->file, entry, to, e);
 }
 
-int reference_read_batch(Reference *ref, const char *prefix, Error *e)
+static int read_batch(Reference *ref, const char *prefix, Error *e)
 {
     char name[64];
+    if (ref->file == NULL)
+        return llmc_state_tokens(&ref->llmc_state, ref->tokens, e) != 0
+                   ? -1
+                   : llmc_state_targets(&ref->llmc_state, ref->targets, e);
     snprintf(name, sizeof name, "%stokens", prefix);
     if (read_i32(ref, name, ref->tokens, e) != 0)
         return -1;
     snprintf(name, sizeof name, "%stargets", prefix);
-    if (read_i32(ref, name, ref->targets, e) != 0)
+    return read_i32(ref, name, ref->targets, e);
+}
+
+int reference_read_batch(Reference *ref, const char *prefix, Error *e)
+{
+    if (read_batch(ref, prefix, e) != 0)
         return -1;
     ref->counted = 0;
     for (size_t i = 0; i < ref->B * ref->T; i++) {
@@ -36,7 +46,11 @@ int reference_read_batch(Reference *ref, const char *prefix, Error *e)
 
 int reference_read_floats(Reference *ref, const char *name, size_t n, float *to, Error *e)
 {
-    const SafetensorsEntry *entry = safetensors_find(ref->file, name);
+    if (ref->file == NULL && strcmp(name, "logits") == 0)
+        return llmc_state_logits(&ref->llmc_state, to, e);
+    if (ref->file == NULL && strcmp(name, "loss") == 0)
+        return llmc_state_loss(&ref->llmc_state, to, e);
+    const SafetensorsEntry *entry = ref->file != NULL ? safetensors_find(ref->file, name) : NULL;
     if (entry == NULL)
         return error_set(e, "it has no tensor \"%s\"", name);
     if (entry->count != n)
@@ -47,6 +61,9 @@ int reference_read_floats(Reference *ref, const char *name, size_t n, float *to,
 int reference_read_tensor(Reference *ref, const char *prefix, const Tensor *t, float *to, Error *e)
 {
     char name[128];
+    if (ref->file == NULL)
+        return llmc_read_tensor(strcmp(prefix, "grad.") == 0 ? &ref->llmc_state.gradients : &ref->llmc_model.values,
+                                ref->table, t, to, e);
     snprintf(name, sizeof name, "%s%s", prefix, t->name);
     if (!t->transposed)
         return reference_read_floats(ref, name, tensor_size(t), to, e);
@@ -70,7 +87,7 @@ int reference_load_arena(Reference *ref, Gpt *gpt, GptArena arena, const char *p
 
 int reference_number(Reference *ref, const char *key, double *value, Error *e)
 {
-    const char *text = safetensors_metadata(ref->file, key);
+    const char *text = ref->file != NULL ? safetensors_metadata(ref->file, key) : NULL;
     if (text == NULL)
         return error_set(e, "its metadata have no \"%s\"", key);
     char *end;
@@ -128,10 +145,8 @@ static size_t largest_tensor(const Reference *ref)
     return largest;
 }
 
-int reference_open(const char *path, Reference *ref, Error *e)
+static int make_model(Reference *ref, Error *e)
 {
-    if (safetensors_open(path, &ref->file, e) != 0 || read_config(ref, e) != 0)
-        return -1;
     const GptSetup setup = {
         .B = ref->B, .T = ref->T, .mode = GPT_TRAINING, .dtype = ref->dtype, .dropout = ref->dropout.p > 0};
     if (gpt_create(&ref->config, &setup, &ref->gpt, e) != 0)
@@ -149,6 +164,23 @@ int reference_open(const char *path, Reference *ref, Error *e)
                : 0;
 }
 
+int reference_open(const char *path, Reference *ref, Error *e)
+{
+    return safetensors_open(path, &ref->file, e) != 0 || read_config(ref, e) != 0 ? -1 : make_model(ref, e);
+}
+
+int reference_open_llmc(const char *model, const char *state, Reference *ref, Error *e)
+{
+    ref->llmc_model.file.fd = ref->llmc_state.file.fd = -1;
+    if (llmc_open_model(model, &ref->llmc_model, e) != 0 ||
+        llmc_state_open(state, &ref->llmc_model, &ref->llmc_state, e) != 0)
+        return -1;
+    ref->config = ref->llmc_model.config;
+    ref->B = ref->llmc_state.B;
+    ref->T = ref->llmc_state.T;
+    return make_model(ref, e);
+}
+
 void reference_close(Reference *ref)
 {
     memory_free(ref->got);
@@ -158,5 +190,9 @@ void reference_close(Reference *ref)
     free(ref->tokens);
     free(ref->targets);
     gpt_free(ref->gpt);
+    if (ref->file == NULL) {
+        llmc_close(&ref->llmc_model.file);
+        llmc_close(&ref->llmc_state.file);
+    }
     safetensors_close(ref->file);
 }

@@ -25,9 +25,9 @@ typedef struct Bound {
     double of_scale, absolute;
 } Bound;
 
-/* Compares a tensor, in memory layout; the matrices that it consists of (q, k and v; the halves of a gated MLP) each on its
- * own scale, but for a key bias that no score sees: on the query's. What should be all zeros (q and k where T = 1) is held
- * against the scale of the whole. */
+/* Compares a tensor, in memory layout; the matrices that it consists of (q, k and v; the halves of a gated MLP) each on
+ * its own scale, but for a key bias that no score sees: on the query's. What should be all zeros (q and k where T = 1)
+ * is held against the scale of the whole. */
 void row_compare_tensor(Row *row, const GptConfig *config, const Tensor *t, const float *got, const float *want,
                         Bound bound);
 

@@ -1,9 +1,10 @@
 /*
- * Writes a reference file for test_gpt by the CPU's twin, which PyTorch has judged: loss, residuals, logits and gradients,
- * but no optimizer steps.
+ * Writes a reference file for test_gpt by the CPU's twin, which PyTorch has judged: loss, residuals, logits and
+ * gradients, but no optimizer steps.
  *
- * write_reference FILE L NH C V T B [KEY=VALUE]...: of a random model of any size and kind, so that larger and odder models
- * than the committed ones can be held against the GPU's twin where no PyTorch is. dropout=P among the keys: with dropout.
+ * write_reference FILE L NH C V T B [KEY=VALUE]...: of a random model of any size and kind, so that larger and odder
+ * models than the committed ones can be held against the GPU's twin where no PyTorch is. dropout=P among the keys: with
+ * dropout.
  *
  * write_reference FILE DIR T B: of a checkpoint's weights, for dev/reference/huggingface.py to compare.
  */

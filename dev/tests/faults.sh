@@ -15,7 +15,7 @@ passed=0 failed=0
 models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
     dev/tests/reference_modern.safetensors dev/tests/reference_modula.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
-# Builds and runs a test: `gpt`, the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
+# Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
 # CUDA twin on the CPU against references, or its optimizers against the judges.
 # Status 9: it does not build.
 check() {
@@ -23,6 +23,9 @@ check() {
     gpt)
         make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
         set -- ./test_gpt_cpu dev/tests/reference_tiny.safetensors $models ;;
+    gpt-llmc)
+        make -s CUDA=no test_gpt_cpu > build.log 2>&1 || return 9
+        set -- ./test_gpt_cpu --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
             build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
@@ -39,7 +42,7 @@ check() {
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
     cli:*)
-        make -s CUDA=no all build/harness build/failing.so > build.log 2>&1 || return 9
+        make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
     *)
         make -s CUDA=no "build/tests/test_$1" > build.log 2>&1 || return 9
@@ -121,6 +124,18 @@ model | gpt/gpt_table.c | s/rms \* sqrt((double)cols \/ squares)/rms/
 model | gpt/gpt_table.c | s/orthogonalise(x + b \* n, rows/orthogonalise(x, rows/
 model | gpt/gpt_table.c | s/t->init.std \* sqrt((double)rows \/ (double)cols)/t->init.std/
 model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
+tasks | train/tasks.c | s/begin + k + 1 >= row->context/begin + k >= row->context/
+tasks | train/tasks.c | s/const double mean = s\[k\] \/ (double)targets_of(&rows\[k\], T);/const double mean = s[k];/
+tasks | train/tasks.c | s/begin = row->length - 1 - inputs;/begin = 0;/
+tasks | train/tasks.c | s/loss_tables_add(tables, i % T,/loss_tables_add(tables, i % (T - 1),/
+tasks | train/tasks.c | s/sum \/ log(2) \/ (double)bytes/sum \/ log(2) \/ (double)targets \/ 2/
+tasks | train/loss_tables.c | s/for (; count > 0; count \/= 2)/for (; count > 1; count \/= 2)/
+tasks | train/loss_tables.c | s/classes\[class\].count += t->tokens\[i\].count/classes[class].count += 1/
+choices | data/choices.c | s/spaced\[0\] = ' ';/spaced[0] = '_';/
+choices | data/choices.c | s/label >= endings->count/label > endings->count/
+choices | data/choices.c | s/at == size ? 0/at <= size ? 0/
+tokenizer_write | data/tokenizer_write.c | s/byte == 0xad ? 0x143u/byte == 0xad ? 0x142u/
+tokenizer_write | data/tokenizer_write.c | s/json && (code == '"'/json \&\& (code == '!'/
 model | gpt/gpt_init.c | s/\.std = 1.0 \/ 3/.std = 1/
 model | gpt/gpt_init.c | s/share \/ 1.1289/share/
 model | gpt/gpt_init.c | s/1 \/ (2 \* (double)c->L)/1.0 \/ 8/
@@ -377,6 +392,24 @@ checkpoint | files/safetensors_set.c | s/if (strchr(name, ..*/if (0)/
 checkpoint | files/safetensors_set.c | s/if (find_file(set, name) != NULL)/if (0)/
 families | train/families.c | s/{"scale_attn_weights", GPT_FIELD_attention_scale, "0", "1", true}/{NULL}/
 families | train/families.c | s/on ? s->when_true : s->when_false, \&c);$/s->when_true, \&c);/
+llmc | train/llmc.c | s/GPT_ln1w, GPT_ln1b/GPT_ln1b, GPT_ln1w/
+llmc | train/llmc.c | s/order\[i\] == GPT_wte ? v->padded_vocab/order[i] == GPT_wte ? v->config->V/
+llmc | train/llmc.c | s/(uint32_t)halves\[i\] << 16/(uint32_t)halves[i] << 15/
+llmc | train/llmc.c | s/bf16_element(x\[done + i\])/x[done + i]/
+llmc | train/llmc.c | s/m->file.size == want/m->file.size >= want/
+llmc | train/llmc.c | s/if (check_classic(path, c, e) != 0)/if (0)/
+llmc | train/llmc.c | s/memset(x + n, 0/memset(x + n, 1/
+llmc | train/llmc.c | s/if (header\[AT_PADDED\] < header\[AT_V\])/if (0)/
+llmc | train/llmc.c | s/if (!isfinite(x\[i\]))/if (0)/
+llmc | train/llmc.c | s/if (!isfinite(rounded))/if (0)/
+llmc | dev/reference/llmc_state.c | s/s->T \* s->V \* sizeof/s->T * (s->V + 1) * sizeof/
+llmc | dev/reference/llmc_state.c | s/(size_t)header\[AT_T\] > model->config.T/0/
+gpt-llmc | train/llmc.c | s/GPT_ln2w, GPT_ln2b/GPT_ln2b, GPT_ln2w/
+gpt-llmc | dev/reference/reference_file.c | s/strcmp(prefix, "grad.") == 0/0/
+gpt-llmc | train_gpt.c | s/gain_sum\[i\] += dout_r\[i\] \* xhat/gain_sum[i] += d * xhat/
+gpt-llmc | train_gpt.c | s/wpe\[(position + r % T) \* C/wpe[(position + (r + 1) % T) * C/
+cli:convert_llmc | train/convert_llmc.c | s/exit_status == 0 \&\& lstat(c.to, \&found) == 0/0/
+cli:convert_llmc | train/convert_llmc.c | s/is_directory(c->from) \&\& c->version == 0/0/
 checkpoint | train/checkpoint.c | s/i + keep < n/i + keep <= n/
 cli:bit-equal, adamw | train/checkpoint.c | s/optim_set_scalars(optim, scalars);/(void)scalars;/
 cli:bit-equal, sgd | train/checkpoint.c | s/safetensors_read_f32(file, entry, host, e) != 0/0 != 0/
@@ -400,6 +433,26 @@ tokens | data/tokens.c | s/sizeof \*out - width/sizeof *out - 2/
 tokens | data/tokens.c | s/file_bytes == s->file_bytes/file_bytes >= s->offset/
 tokens | data/tokens.c | s/HASH_BLOCKS - 1)/HASH_BLOCKS)/
 tokens | data/tokens.c | s/    if (!whole)/    if (0)/
+tfevents | base/crc32c.c | s/0x82f63b78/0xedb88320/
+tfevents | files/tfevents.c | s/crc >> 15/crc >> 16/
+tfevents | files/tfevents.c | s/value >= 0x80; value/value > 0x80; value/
+tfevents | files/tfevents.c | s/if (other >= \*seconds/if (other > *seconds/
+tfevents | files/tfevents.c | s/SIMPLE_VALUE = 2/SIMPLE_VALUE = 3/
+tfevents | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written/
+cli:--tensorboard writes | train/metrics.c | s/return resume ? tfevents_restart/return !resume ? tfevents_restart/
+cli:--tensorboard writes | train/metrics.c | s/last_step + 1, e) : 0/last_step, e) : 0/
+cli:--tensorboard writes | train/options.c | s/\*(const bool \*)place ? "on" : "off"/"on"/
+cli:an event file that cannot | files/tfevents.c | s/return written \&\& fflush(t->file) == 0/return written || fflush(t->file) != 1/
+cli:a validation that fails | train/metrics.c | s/write_event(log, \&m, VAL_LOSS, 1, e)/metrics_write(log, \&m, e)/
+cli:bash completes | train/completion.c | s/"%s--%s --no-%s" : "%s--%s"/"%s--%s" : "%s--%s"/
+cli:bash completes | train/completion.c | s/takes_file(&o) || takes_folder(&o))$/takes_file(\&o))/
+cli:bash completes | train/completion.c | s/    elif \[\[ $before == = \]\]/    elif false/
+cli:bash completes | train/options.c | s/option->zero != NULL \&\& k-- == 0/option->zero != NULL \&\& k == 0 \&\& option->kind == SIZE/
+cli:zsh and fish | train/completion.c | s/print_fish_option(i, "no-", to)/print_fish_option(i, "", to)/
+cli:zsh and fish | train/completion.c | s/print_zsh_option(i, "no-", to)/(void)i/
+cli:the manual page | train/manual.c | s/roff_line(to, "", help)/roff_line(to, "", o->help)/
+cli:the manual page | train/manual.c | s/\.TH TRAIN_GPT 1/.TL TRAIN_GPT 1/
+cli:make install | Makefile | s/zsh\/%: PRINT = --completion zsh/zsh\/%: PRINT = --completion bash/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
 hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/
 hash | base/hash.c | s/sum \^ load(from, 4)/sum + load(from, 4)/

@@ -94,6 +94,7 @@ sanitized() { # tool
 
 bf16=dev/tests/reference_bf16.safetensors
 check "the PyTorch reference" "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+check "llm.c's debug state" "$bin/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 check "the PyTorch reference in bf16, beside PyTorch's own" "$bin/test_gpt_cuda" --dtype bf16 $bf16
 check "the PyTorch reference in tf32" "$bin/test_gpt_cuda" --dtype tf32 $bf16
 check "larger and odder models against the CPU's twin" odd_models

@@ -66,6 +66,7 @@ bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.sa
 models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $bf16_models
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
@@ -78,8 +79,8 @@ emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
 # Larger and odder models, as the CPU's twin has them: heads of 16 to 128 channels, sequences of several tiles, rows in
-# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them; and other
-# nonlinearities.
+# many parts, few tokens that stand in many rows, wide rows, logits in two blocks of rows, long rows of them, MLPs wider
+# than all partial sums; and other nonlinearities.
 wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r file sizes; do
     # shellcheck disable=SC2086 # several sizes
     "$build/write_reference" "$build/odd/$file" $sizes || failed=$((failed + 1))
@@ -92,6 +93,8 @@ done <<'MODELS'
 one.safetensors 1 1 8 5 1 1
 rows.safetensors 1 1 8 5 65 64
 vocab.safetensors 1 1 8 5003 3 1
+wide.safetensors 1 1 8 5 3 1 n_inner=17000
+gated.safetensors 1 1 8 5 3 1 n_inner=9000 activation_function=swiglu
 exact.safetensors 2 2 24 31 7 3 activation_function=gelu
 relu2.safetensors 2 3 33 31 9 2 activation_function=relu2
 silu.safetensors 1 2 10 31 5 3 activation_function=silu
@@ -109,6 +112,7 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
     run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
+run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo

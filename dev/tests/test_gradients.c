@@ -394,8 +394,8 @@ static void run_option_cases(const OptionCase *cases, size_t count)
         check_run(option_case->name, test_option_case);
 }
 
-/* The masks of the two sides are the same function of place; where they are applied, and the chain rule through them, is
- * what is judged. */
+/* The masks of the two sides are the same function of place; where they are applied, and the chain rule through them,
+ * is what is judged. */
 static void test_dropout(void)
 {
     static const GptConfig configs[] = {

@@ -1,5 +1,6 @@
 /* The command line: what is parsed, what is refused and how it is said, and the record of a run. */
 #include "dev/tests/check.h"
+#include "train/manual.h"
 #include "train/options.h"
 
 #include <math.h>
@@ -314,7 +315,7 @@ static void test_help(void)
     char *text = NULL;
     size_t size = 0;
     FILE *to = open_memstream(&text, &size);
-    options_help(to);
+    manual_help(to);
     fclose(to);
     static const char *const words[] = {
         "--train GLOB", "--nesterov, --no-nesterov", "--aux-lr X", "polar-express", "--resume ", "muon", "3 diverged"};

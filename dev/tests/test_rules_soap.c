@@ -179,8 +179,8 @@ static void average_gram(double *to, const double *x, bool right, size_t r, size
     free(gram);
 }
 
-/* Factors of soap, soap-muon, soap-h and Shampoo: averages from zero. Sums of at most 11 products are wrong by 11 U of at most
- * |g|^2, below 150, and the averages by some more. */
+/* Factors of soap, soap-muon, soap-h and Shampoo: averages from zero. Sums of at most 11 products are wrong by 11 U of
+ * at most |g|^2, below 150, and the averages by some more. */
 static void test_factors(void)
 {
     static const char *const rules[] = {"soap", "soap-muon", "soap-h", "shampoo"};

@@ -40,9 +40,9 @@ namespace flash {
 void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
              const AttentionDropout &drop, size_t group);
 
-/* flash_backward with each head's keys cut into `splits` parts, at most as many as there are tiles of keys (of 128 where
- * HS <= 64, else of 64). Floats of scratch: B NH rows (2 + splits WIDTH), with rows T rounded up to half a tile and
- * WIDTH HS rounded up to 32, 64, 96 or 128. */
+/* flash_backward with each head's keys cut into `splits` parts, at most as many as there are tiles of keys (of 128
+ * where HS <= 64, else of 64). Floats of scratch: B NH rows (2 + splits WIDTH), with rows T rounded up to half a tile
+ * and WIDTH HS rounded up to 32, 64, 96 or 128. */
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
               const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
               const AttentionDropout &drop, size_t splits);

@@ -1,5 +1,5 @@
-/* Rows of length sqrt(columns): the steepest descent for an embedding whose rows are measured by their largest root mean
- * square (Bernstein and Newhouse 2024; Large et al. 2024). A row without a gradient stays. */
+/* Rows of length sqrt(columns): the steepest descent for an embedding whose rows are measured by their largest root
+ * mean square (Bernstein and Newhouse 2024; Large et al. 2024). A row without a gradient stays. */
 #include "optim/rules/batch.h"
 
 /* Rows whose root mean square is less than 1 over this are not scaled up to 1. */

@@ -42,7 +42,7 @@ config is cut            | head -c 99 model/config.json > c; mv c model/config.j
 config lacks a key       | edit_json model/config.json '/"n_layer"/d'                  | config.json;n_layer | 2
 config has a text size   | edit_json model/config.json 's/"n_embd": 16/"n_embd": "16"/' | n_embd | 2
 config has a huge size   | edit_json model/config.json 's/"n_layer": 2/"n_layer": 99999999999/' | config.json;99999999999 | 2
-config has no layers     | edit_json model/config.json 's/"n_layer": 2/"n_layer": 0/'  | config.json;layers | 2
+config has no layers     | edit_json model/config.json 's/"n_layer": 2/"n_layer": 0/'  | config.json;n_layer | 2
 heads do not divide      | edit_json model/config.json 's/"n_head": 2/"n_head": 3/'    | config.json;heads | 2
 activation is another    | edit_json model/config.json 's/gelu_new/relu/'              | config.json;relu | 2
 inner width is another   | edit_json model/config.json 's/"n_inner": [0-9]*/"n_inner": 65/' | must have shape;65 | 1

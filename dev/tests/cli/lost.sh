@@ -25,7 +25,7 @@ run_test "data removed in a run: the run is saved" unreadable_data "rm a.bin"
 validation_fails() {
     shard 20240520 1 4000 4000 7 > a.bin
     cp a.bin v.bin
-    few="--train a.bin --val v.bin --val-tokens 64 --val-every 300 --steps 302"
+    few="--train a.bin --val v.bin --val-tokens 64 --val-every 300 --steps 302 --tensorboard"
     expect 0 shards $few --out whole
     "$gpt" $size $batch $few --out run > out 2> err &
     child=$!
@@ -37,6 +37,11 @@ validation_fails() {
     cp a.bin v.bin
     expect 0 resume --out run
     same_end whole run
+    for tag in train/loss val/loss; do # once a step, once a validation
+        cat whole/events* | tr -c 'a-z/' '\n' | grep -c "$tag" > whole.count
+        cat run/events* | tr -c 'a-z/' '\n' | grep -c "$tag" > run.count
+        same whole.count run.count
+    done
 }
 run_test "a validation that fails loses nothing of its step" validation_fails
 
@@ -101,7 +106,7 @@ run_test "runs begun in the same second get their own folders" same_second
 # The least run that reads, validates, logs, measures and saves.
 least() {
     "$gpt" --layers 1 --heads 1 --width 8 --seq-len 16 --batch-size 1 --val-tokens 16 --warmup 2 --sample-every 0 \
-        --device ${DEVICE:-cpu} --text "$work/story.txt" --steps 6 --checkpoint-every 3 --val-every 6 --diagnose 6 "$@"
+        --device ${DEVICE:-cpu} --text "$work/story.txt" --steps 6 --checkpoint-every 3 --val-every 6 --diagnose 6 --tensorboard "$@"
 }
 
 failing_run() { # number of the call; status 9 if there are fewer

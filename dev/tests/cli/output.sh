@@ -45,7 +45,7 @@ run_test "closed output: nothing strays into the run's files" closed_output
 
 helps() {
     expect 0 "$gpt" --help
-    for option in preset list-presets train val text tokenizer model layers heads width vocab seq-len positions rotary-base norm \
+    for option in preset list-presets eval eval-every loss-tables train val text tokenizer model layers heads width vocab seq-len positions rotary-base norm \
         norm-eps embed-norm residual-scale kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
         softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
         embed-optimizer head-optimizer \
@@ -56,7 +56,7 @@ helps() {
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay clip list-groups \
         steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown aux-cooldown-power aux-planned-steps val-every val-tokens target-loss sample-every sample-tokens prompt \
-        temperature top-k out checkpoint-every keep resume seed threads device dtype help version; do
+        temperature top-k out checkpoint-every keep tensorboard no-tensorboard resume seed threads device dtype completion man help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
     for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr signsgd signum lion muon spectral \

@@ -1,0 +1,26 @@
+#ifndef DATA_TOKENIZE_RUN_H
+#define DATA_TOKENIZE_RUN_H
+
+#include "data/tokenize_options.h"
+#include "data/tokenize_reader.h"
+#include "data/tokenize_shards.h"
+#include "data/tokenizer.h"
+
+enum { TRAIN, HELD_OUT, SETS };
+
+/* What has been tokenized: everything before `at`. */
+typedef struct TokenizeRun {
+    const TokenizeOptions *options;
+    const Tokenizer *tokenizer;
+    Sources sources;
+    Split split;
+    Position at;
+    size_t documents, empty, bytes; /* bytes: of text */
+    Shards sets[SETS];
+} TokenizeRun;
+
+/* Tokenizes the sources from run->at on and writes the shards and their manifest; `resumed` is for the report. Progress and
+ * the report go to stdout. */
+int tokenize_run(TokenizeRun *run, Error *e);
+
+#endif

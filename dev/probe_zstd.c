@@ -1,0 +1,4 @@
+/* Links when zstd is installed. */
+#include <zstd.h>
+
+int main(void) { return ZSTD_versionNumber() == 0; }

@@ -1,0 +1,307 @@
+#include "train/tasks.h"
+
+#include "data/choices.h"
+#include "data/loader.h"
+#include "train/stop.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where data/get puts it. */
+static const char hellaswag_file[] = "data/hellaswag/hellaswag_val.jsonl";
+
+enum { TASKS_MOST = 16, PAD = 64 /* a batch's rows are as long as a multiple of it */ };
+
+typedef struct Task {
+    char *source;    /* file or glob */
+    Tokens *tokens;  /* shards, */
+    Choices choices; /* or items */
+} Task;
+
+struct Tasks {
+    const Tokenizer *tokenizer;
+    size_t count;
+    Task tasks[TASKS_MOST];
+};
+
+/* Numbers of a task. */
+typedef struct Report {
+    size_t step;
+    const char *task;
+    FILE *csv;
+} Report;
+
+static void report(const Report *r, const char *measure, double value)
+{
+    if (r->csv != NULL)
+        fprintf(r->csv, "%zu,%s,%s,%.9g\n", r->step, r->task, measure, value);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Opening
+ */
+
+/* Opens "hellaswag", "hellaswag=FILE" or "shards=GLOB". */
+static int open_task(Tasks *t, char *name, size_t V, Error *e)
+{
+    Task *task = &t->tasks[t->count++];
+    char *value = strchr(name, '=');
+    if (value != NULL)
+        *value++ = '\0';
+    const bool shards = strcmp(name, "shards") == 0;
+    if (!shards && strcmp(name, "hellaswag") != 0)
+        return error_set(e, "--eval %s: there are hellaswag, hellaswag=FILE and shards=GLOB", name);
+    if (shards && (value == NULL || *value == '\0'))
+        return error_set(e, "--eval shards: give the shards: shards=GLOB");
+    task->source = strdup(value != NULL ? value : hellaswag_file);
+    if (task->source == NULL)
+        return error_set(e, "out of memory");
+    if (!shards)
+        return choices_read(task->source, t->tokenizer, V, &task->choices, e);
+    if (tokens_open(task->source, V, &task->tokens, e) != 0)
+        return -1;
+    return tokens_targets(task->tokens) > 0 ? 0 : error_set(e, "%s: no shard has a target", task->source);
+}
+
+int tasks_open(const char *list, const Tokenizer *tokenizer, size_t V, Tasks **out, Error *e)
+{
+    Tasks *t = calloc(1, sizeof *t);
+    char *names = strdup(list != NULL ? list : "");
+    int status = t == NULL || names == NULL ? error_set(e, "out of memory") : 0;
+    for (char *name = names, *next; status == 0 && name != NULL && *names != '\0'; name = next) {
+        next = strchr(name, ',');
+        if (next != NULL)
+            *next++ = '\0';
+        t->tokenizer = tokenizer;
+        status =
+            t->count < TASKS_MOST ? open_task(t, name, V, e) : error_set(e, "--eval: more than %d tasks", TASKS_MOST);
+    }
+    free(names);
+    if (status != 0)
+        tasks_close(t);
+    *out = status == 0 ? t : NULL;
+    return status;
+}
+
+void tasks_close(Tasks *t)
+{
+    for (size_t i = 0; t != NULL && i < t->count; i++) {
+        free(t->tasks[i].source);
+        tokens_close(t->tasks[i].tokens);
+        choices_free(&t->tasks[i].choices);
+    }
+    free(t);
+}
+
+size_t tasks_count(const Tasks *t) { return t->count; }
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Batches
+ */
+
+/* Room for the tokens of a batch, their targets and the cross-entropy of each. */
+typedef struct Room {
+    int32_t *tokens, *targets;
+    double *losses;
+} Room;
+
+static int make_room(const GptSetup *s, Room *room, Error *e)
+{
+    const size_t n = s->B * s->T;
+    *room = (Room){malloc(n * sizeof(int32_t)), malloc(n * sizeof(int32_t)), malloc(n * sizeof(double))};
+    return room->tokens != NULL && room->targets != NULL && room->losses != NULL
+               ? 0
+               : error_set(e, "out of memory for a batch of %zu x %zu tokens", s->B, s->T);
+}
+
+static void free_room(Room *room)
+{
+    free(room->tokens);
+    free(room->targets);
+    free(room->losses);
+}
+
+/* The cross-entropy of B x T targets. */
+static void measure(Gpt *gpt, Room *room, size_t B, size_t T)
+{
+    gpt_forward(gpt, room->tokens, B, T);
+    gpt_loss(gpt, room->targets);
+    gpt_losses(gpt, room->losses);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Multiple choice
+ */
+
+/* Tokens of a row that the model reads: all but the last, and of those the last T. */
+static size_t inputs_of(const ChoiceRow *row, size_t T) { return row->length - 1 < T ? row->length - 1 : T; }
+
+/* Rows first .. first+n-1 as a batch; returns its T. Only endings have targets. */
+static size_t fill_batch(const Choices *c, size_t first, size_t n, size_t most, Room *room)
+{
+    size_t T = 1;
+    for (size_t i = 0; i < n; i++) {
+        const size_t inputs = inputs_of(&c->rows[first + i], most);
+        T = inputs > T ? inputs : T;
+    }
+    T = (T + PAD - 1) / PAD * PAD;
+    T = T < most ? T : most;
+    for (size_t i = 0; i < n; i++) {
+        const ChoiceRow *row = &c->rows[first + i];
+        const size_t inputs = inputs_of(row, most), begin = row->length - 1 - inputs;
+        const int32_t *tokens = c->tokens + row->begin + begin;
+        for (size_t k = 0; k < T; k++) {
+            const bool is_target = k < inputs && begin + k + 1 >= row->context;
+            room->tokens[i * T + k] = k < inputs ? tokens[k] : 0;
+            room->targets[i * T + k] = is_target ? tokens[k + 1] : -1;
+        }
+    }
+    return T;
+}
+
+/* Sums (rows) of the endings' cross-entropies; false after a signal. */
+static bool score_rows(const Choices *c, Gpt *gpt, const GptSetup *setup, Room *room, double *sums)
+{
+    for (size_t first = 0, n; first < c->row_count; first += n) {
+        n = c->row_count - first < setup->B ? c->row_count - first : setup->B;
+        const size_t T = fill_batch(c, first, n, setup->T, room);
+        if (stop_signal() != 0)
+            return false;
+        measure(gpt, room, n, T);
+        for (size_t i = 0; i < n; i++) {
+            sums[first + i] = 0;
+            for (size_t k = 0; k < T; k++)
+                sums[first + i] += room->losses[i * T + k];
+        }
+    }
+    return true;
+}
+
+/* Targets of a row's ending. */
+static size_t targets_of(const ChoiceRow *row, size_t T)
+{
+    const size_t ending = row->length - row->context;
+    return ending < T ? ending : T;
+}
+
+typedef struct Score {
+    size_t right, right_normalised, cut; /* items; rows longer than the model's context */
+} Score;
+
+static Score judge(const Choices *c, const double *sums, size_t T)
+{
+    Score score = {0};
+    for (const ChoiceItem *item = c->items; item < c->items + c->count; item++) {
+        size_t best = 0, best_mean = 0;
+        const double *s = sums + item->first;
+        const ChoiceRow *rows = c->rows + item->first;
+        for (size_t k = 1; k < item->count; k++) {
+            const double mean = s[k] / (double)targets_of(&rows[k], T);
+            best = s[k] < s[best] ? k : best;
+            best_mean = mean < s[best_mean] / (double)targets_of(&rows[best_mean], T) ? k : best_mean;
+        }
+        score.right += best == item->label;
+        score.right_normalised += best_mean == item->label;
+    }
+    for (size_t i = 0; i < c->row_count; i++)
+        score.cut += c->rows[i].length - 1 > T;
+    return score;
+}
+
+static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, const Report *r, Room *room, FILE *to,
+                       Error *e)
+{
+    const Choices *c = &task->choices;
+    double *sums = malloc(c->row_count * sizeof *sums), check = 0;
+    if (sums == NULL)
+        return error_set(e, "out of memory for %zu endings", c->row_count);
+    if (!score_rows(c, gpt, setup, room, sums)) {
+        free(sums);
+        return 0;
+    }
+    for (size_t i = 0; i < c->row_count; i++)
+        check += sums[i];
+    const Score score = judge(c, sums, setup->T);
+    free(sums);
+    if (!isfinite(check))
+        return error_set(e, "--eval %s: the loss of an ending is %g", r->task, check);
+    const double items = (double)c->count, plain = (double)score.right / items,
+                 normalised = (double)score.right_normalised / items;
+    fprintf(to, "%-9s %.4f accuracy, %.4f normalised by length, %zu items", r->task, plain, normalised, c->count);
+    if (score.cut > 0)
+        fprintf(to, "; %zu endings longer than %zu tokens lost their beginning", score.cut, setup->T);
+    fprintf(to, "\n");
+    report(r, "accuracy", plain);
+    report(r, "accuracy_normalised", normalised);
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Shards
+ */
+
+/* Adds a batch's targets, and the bytes that they stand for. */
+static int add_targets(const Tasks *t, const Room *room, size_t B, size_t T, LossTables *tables, double *sum,
+                       size_t *bytes, Error *e)
+{
+    for (size_t i = 0; i < B * T; i++) {
+        const char *text;
+        size_t size = 0;
+        if (room->targets[i] < 0)
+            continue;
+        *sum += room->losses[i];
+        if (tables != NULL)
+            loss_tables_add(tables, i % T, room->targets[i], room->losses[i]);
+        if (t->tokenizer != NULL && tokenizer_token(t->tokenizer, room->targets[i], &text, &size, e) != 0)
+            return -1;
+        *bytes += size;
+    }
+    return 0;
+}
+
+static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, const Report *r, Room *room,
+                      LossTables *tables, FILE *to, Error *e)
+{
+    const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T;
+    const size_t windows = windows_count(task->tokens, T, targets);
+    double sum = 0;
+    size_t bytes = 0;
+    for (size_t first = 0; first < windows; first += B) {
+        if (stop_signal() != 0)
+            return 0;
+        if (windows_read(task->tokens, T, targets, first, B, room->tokens, room->targets, e) != 0)
+            return -1;
+        measure(gpt, room, B, T);
+        if (add_targets(t, room, B, T, tables, &sum, &bytes, e) != 0)
+            return -1;
+    }
+    const double loss = sum / (double)targets, bits = sum / log(2) / (double)bytes;
+    if (!isfinite(loss))
+        return error_set(e, "--eval %s: the loss is %g", r->task, loss);
+    fprintf(to, "%-9s %.6f nats a token, perplexity %.4g, ", r->task, loss, exp(loss));
+    if (t->tokenizer != NULL)
+        fprintf(to, "%.6f bits a byte, ", bits);
+    fprintf(to, "%zu tokens of %s\n", targets, task->source);
+    report(r, "loss", loss);
+    report(r, "perplexity", exp(loss));
+    if (t->tokenizer != NULL)
+        report(r, "bits_a_byte", bits);
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------------------------------------- */
+
+int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, size_t step, FILE *to, FILE *csv, LossTables *tables,
+              Error *e)
+{
+    Room room;
+    int status = make_room(setup, &room, e);
+    for (const Task *task = t->tasks; task < t->tasks + t->count && status == 0 && stop_signal() == 0; task++) {
+        const Report r = {step, task->tokens != NULL ? "shards" : "hellaswag", csv};
+        status = task->tokens != NULL ? run_shards(t, task, gpt, setup, &r, &room, tables, to, e)
+                                      : run_choices(task, gpt, setup, &r, &room, to, e);
+    }
+    free_room(&room);
+    return status;
+}

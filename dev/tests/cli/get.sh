@@ -145,7 +145,7 @@ beside_script() {
     leaves tree/data/fineweb10B "$shard_1 $val"
     [ "$(tail -n 1 tree/out)" = "  ./train_gpt --preset track3-muon" ] || fail "$(cat tree/out)"
     (cd tree && expect 0 data/get fineweb10B 0 --base "$server/good") || exit 1
-    says "./train_gpt --model gpt2 --steps 0 --val 'data/fineweb10B/fineweb_val_*.bin'" tree/out
+    says "./train_gpt --model data/gpt2 --steps 0 --val 'data/fineweb10B/fineweb_val_*.bin'" tree/out
     small="--layers 1 --heads 1 --width 8 --seq-len 32 --batch-size 1 --total-batch 32 --val-tokens 64 --steps 1 --device cpu"
     (cd tree && expect 0 "$gpt" --preset track3-muon $small --out run) || exit 1
     says "data      data/fineweb10B/fineweb_train_*.bin: 100000 tokens" tree/out

@@ -480,8 +480,57 @@ optim_groups | optim/groups.c | s/\&config->vector_hyper, "vector-"/\&config->em
 schedule | train/schedule.c | s/pow(left \/ decay_steps, power)/left \/ decay_steps/
 schedule | train/schedule.c | s/s->planned > 0 ? s->planned : s->steps/s->steps/
 cli:presets | train/options.c | s/if (depth > PRESETS_DEEP)/if (depth > 1000)/
-cli:presets | train/options.c | s/if (preset != NULL \&\& take_preset/if (0 \&\& take_preset/
-cli:presets | train/options.c | s/line\[strcspn(line, "#")\] = .\\0.;//
+cli:presets | train/options.c | s/if (take_preset(o, preset, 0, e) != 0)/if (0)/
+cli:presets | train/options.c | s/value\[strcspn(value, "#")\] = .\\0.;//
+cli:presets: their data | train/options.c | s/if (has_data)/if (0)/
+cli:presets: their data | train/options.c | s/strcmp(option->name, "train") == 0 ||/0 ||/
+cli:presets: their data | train/options.c | s/o->train = NULL;$/;/
+cli:presets: their data | train/options.c | s/if (o->val != NULL)$/if (0)/
+cli:presets: their data | train/corpus.c | s/access(folder, F_OK) != 0/0/
+cli:presets: their data | presets/nano | s/^train .*//
+cli:where presets look | presets/track3-base | s/^val .*//
+cli:where presets look | data/get | s/"\$to" = "data.\$1" \] ||/"$to" = "" ] ||/
+cli:where presets look | data/get | s/\$(dirname "\$0")/$(dirname "$PWD")/
+cli:data/get finewep10B | data/get | s/best = 4/best = 0/
+cli:data/get gpt2 --mirror | data/get | s/wrong() { stop 2/wrong() { stop 1/
+cli:data/get fineweb10B 104 | data/get | s/"\$count" -le "\$most"/"$count" -ge 0/
+cli:data/get gpt2 --base | data/get | s/^'' | http:/* | http:/
+cli:data/get --list | data/get | s/^gpt2-xl.6/gpt3-xl|6/
+cli:data/get --list | data/get | s/^Fetches a public/It fetches any public/
+cli:data/get: shards come whole | data/get | s/x-linked-etag:/x-etag:/
+cli:data/get: shards come whole | data/get | s/if \[ -e "\$path" \]; then keep/if false; then keep/
+cli:data/get: shards come whole | data/get | s/^next=.*/next=/
+cli:data/get: shards come whole | data/get | s/DATA_MIRROR:-/OTHER_MIRROR:-/
+cli:data/get: train_gpt reads | data/get | s/^model.safetensors - -//
+cli:data/get: a connection | data/get | s/-fL -C - -o/-fL -o/
+cli:data/get: a connection | data/get | s/best=\$now failures=0/failures=$failures/
+cli:data/get: a host without | data/get | s/curl:33:/curl:34:/
+cli:data/get: a part of | data/get | s/for again in 1 ''/for again in ''/
+cli:data/get: a part of | data/get | s/"\$old" -eq "\$bytes" \]/"$old" -eq -1 ]/
+cli:data/get, a host: 404 | data/get | s/by hand to \$path/by hand/
+cli:data/get, a host: 500 | data/get | s/refusal="\$host does not give \$file (HTTP \$code)"/refusal=busy/
+cli:data/get, a host: forged | data/get | s/\[ "\$found" = "\$sum" \]/true/
+cli:data/get, a host: long | data/get | s/\[ \$failures -lt 3 \]/[ $failures -lt 999 ]/
+cli:data/get, a host: short | data/get | s/2 \* number(8) + 1024 != size/0/
+cli:data/get, a shard: magic | data/get | s/number(0) != 20240520/0/
+cli:data/get, a shard: version | data/get | s/number(4) != 1)/0)/
+cli:data/get, a shard: no header | data/get | s/n < 12 ||/0 \&\&/
+cli:data/get, a shard: too many | data/get | s/^        rm -f "\$path.part"$/        mv "$path.part" "$path"/
+cli:data/get: a host that is busy | data/get | s/50\[0234\] |/599 |/
+cli:data/get: a host that is busy | data/get | s/403 | 405 | 501)/599)/
+cli:data/get: a wrong file | data/get | s/^    \[ -z "\$fault" \] || stop 1 "\$path: is wrong/    [ -z "$fault" ] || get; true "/
+cli:data/get: a wrong file | data/get | s/\[ "\$size" -eq "\$bytes" \]/true/
+cli:data/get: without a network | data/get | s/000) offline=/001) offline=/
+cli:data/get: without a network | data/get | s/\$refusal" ] || unreachable/$refusal" ] || true/
+cli:data/get: another text | data/get | s/1115394 86c4/20001 86c4/
+cli:data/get, stopped by INT | data/get | s/kill "\$child" 2/true 2/
+cli:data/get, stopped by TERM | data/get | s/^trap 'stopped 15' TERM//
+cli:data/get, stopped by HUP | data/get | s/128 + \$1/129 + $1/
+cli:data/get: curl's bar | data/get | s/--progress-bar/-s/
+cli:data/get: wget | data/get | s/wget -q -c -O/wget -q -O/
+cli:data/get: wget | data/get | s/wget -S --spider/wget --spider/
+cli:data/get: without the tools | data/get | s/^for hasher in sha256sum 'shasum -a 256'/for hasher in sha256sum/
+cli:data/get: without the tools | data/get | s/^elif ! command -v wget/elif false \&\& ! command -v wget/
 cli:--aux-cooldown | train/plan.c | s/aux->cooldown = o->aux_cooldown;//
 cli:data shards, overwritten with other | train/corpus.c | s/same_text(a, b, "hash")/1/
 cli:data shards, moved and named | train/corpus.c | s/!same_text(a, b, "name") ? b : moved/moved/

@@ -126,7 +126,7 @@ static int write_part(Pipeline *p, size_t i, Error *e)
 {
     TokenizeRun *run = p->run;
     const Encoded *part = &p->encoded[i];
-    const int32_t *ids = p->workers[p->takers[i]].tokens.ids + part->begin;
+    const uint16_t *ids = p->workers[p->takers[i]].tokens.ids + part->begin;
     if (part->count == 0) {
         run->empty += part->empty;
         return 0;

@@ -29,7 +29,7 @@ typedef struct Pipeline {
     Error *errors;                      /* (threads), of the first part that each could not tokenize, */
     size_t *failed;                     /* (threads), which was this one; SIZE_MAX: none */
     double begun, noted, noting, shown; /* clock; seconds that writing the journal took */
-    size_t raw_begun, tokens_begun;
+    size_t raw_begun, bytes_begun;      /* of the files, and of text */
     bool is_terminal;
 } Pipeline;
 
@@ -59,7 +59,7 @@ static int pipeline_make(Pipeline *p, TokenizeRun *run, Error *e)
                     .begun = now,
                     .noted = now,
                     .shown = now,
-                    .tokens_begun = run->sets[TRAIN].total + run->sets[HELD_OUT].total,
+                    .bytes_begun = run->bytes,
                     .is_terminal = isatty(STDOUT_FILENO)};
     if (p->workers == NULL || p->errors == NULL || p->failed == NULL)
         return error_set(e, "out of memory for %zu threads", n);
@@ -126,7 +126,7 @@ static int write_part(Pipeline *p, size_t i, Error *e)
 {
     TokenizeRun *run = p->run;
     const Encoded *part = &p->encoded[i];
-    const int32_t *ids = p->workers[p->takers[i]].tokens.ids + part->begin;
+    const uint16_t *ids = p->workers[p->takers[i]].tokens.ids + part->begin;
     if (part->count == 0) {
         run->empty += part->empty;
         return 0;
@@ -183,10 +183,11 @@ static void show(Pipeline *p)
     struct winsize window;
     if (!p->is_terminal || now - p->shown < SHOWN_SECONDS || read <= (double)p->raw_begun)
         return;
-    const double rate = (read - (double)p->raw_begun) / seconds;
+    const double rate = (double)(p->run->bytes - p->bytes_begun) / seconds;
+    const double raw_rate = (read - (double)p->raw_begun) / seconds; /* compressed files are read at their own */
     const size_t tokens = p->run->sets[TRAIN].total + p->run->sets[HELD_OUT].total;
     char line[128], left[32];
-    format_left(left, sizeof left, (total - read) / rate);
+    format_left(left, sizeof left, (total - read) / raw_rate);
     snprintf(line, sizeof line, "%3.0f%% | %.1fM tokens | %.0f MB/s | %s", 100 * read / total, 1e-6 * (double)tokens,
              1e-6 * rate, left);
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 && window.ws_col < sizeof line)
@@ -231,8 +232,8 @@ static void report(const Pipeline *p)
     report_set(&run->sets[TRAIN], "train", "");
     report_set(&run->sets[HELD_OUT], "val", how);
     printf("%-10s%s_manifest.json\n", "manifest", run->options->out);
-    printf("%-10s%.1f s, %.0f MB/s, %zu threads\n", "time", seconds,
-           1e-6 * (double)(run->sources.bytes - p->raw_begun) / seconds, p->threads);
+    printf("%-10s%.1f s, %.0f MB/s of text, %zu threads\n", "time", seconds,
+           1e-6 * (double)(run->bytes - p->bytes_begun) / seconds, p->threads);
 }
 
 /* --- all of it --- */

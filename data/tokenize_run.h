@@ -19,8 +19,8 @@ typedef struct TokenizeRun {
     Shards sets[SETS];
 } TokenizeRun;
 
-/* Tokenizes the sources from run->at on and writes the shards and their manifest; `resumed` is for the report. Progress and
- * the report go to stdout. */
+/* Tokenizes the sources from run->at on and writes the shards and their manifest. Progress and a
+ * report go to stdout. */
 int tokenize_run(TokenizeRun *run, Error *e);
 
 #endif

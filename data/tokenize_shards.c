@@ -126,7 +126,7 @@ static int complete_shard(Shards *s, Error *e)
     return 0;
 }
 
-int shards_append(Shards *s, const int32_t *ids, size_t count, Error *e)
+int shards_append(Shards *s, const uint16_t *ids, size_t count, Error *e)
 {
     if (s->buffer == NULL && (s->buffer = malloc(BUFFER * TOKEN)) == NULL)
         return error_set(e, "%s: out of memory", s->prefix);

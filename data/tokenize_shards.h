@@ -35,9 +35,9 @@ void shards_end(Shards *s);
  * complete ones and cuts the other to what it had then. Errors: one of them is not there. */
 int shards_resume(Shards *s, const Shards *was, Error *e);
 
-int shards_append(Shards *s, const int32_t *ids, size_t count, Error *e); /* ids are below 65536 */
-int shards_flush(Shards *s, Error *e);                                    /* all that was appended, to the disk */
-int shards_finish(Shards *s, Error *e);                                   /* completes a last shard that has tokens */
+int shards_append(Shards *s, const uint16_t *ids, size_t count, Error *e);
+int shards_flush(Shards *s, Error *e);  /* all that was appended, to the disk */
+int shards_finish(Shards *s, Error *e); /* completes a last shard that has tokens */
 int shards_publish(Shards *s, Error *e);
 
 /* The path of shard i; the caller frees it. NULL: out of memory. */

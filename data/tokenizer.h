@@ -56,9 +56,9 @@ uint64_t tokenizer_hash(const Tokenizer *t);
 /* The bytes of a token, which live as long as the tokenizer; parts of characters may be tokens. Error: no such id. */
 int tokenizer_token(const Tokenizer *t, int32_t id, const char **bytes, size_t *size, Error *e);
 
-/* Ids, in memory that grows. Zeroed before its first use; the owner frees `ids`. */
+/* Ids, in memory that grows; 16 bits each, as in a shard. Zeroed before its first use; the owner frees `ids`. */
 typedef struct TokenList {
-    int32_t *ids;
+    uint16_t *ids;
     size_t count, capacity;
 } TokenList;
 

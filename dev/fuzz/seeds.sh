@@ -1,6 +1,7 @@
 #!/bin/sh
 # seeds.sh PARSER FOLDER [BIN]: writes valid input for a fuzz entry, so that it starts behind the first checks.
 parser=$1 folder=$2 bin=${3:-$PWD}
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$folder" && cd "$folder" || exit 1
 
 little_endian() { # number, bytes
@@ -68,6 +69,11 @@ llmc)
     }
     model 3 4 > seed_fp32
     model 5 2 > seed_bf16
+    ;;
+tokenizer)
+    tiny=$here/../tests/tokenizer
+    cp "$tiny/tiny.tiktoken" seed_ranks
+    { cat "$tiny/vocab.json"; printf '\n---\n'; cat "$tiny/merges.txt"; } > seed_pair
     ;;
 stories)
     for n in 1 2 3; do

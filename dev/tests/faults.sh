@@ -114,6 +114,31 @@ dropout | gpt/dropout.h | s/first_row + row + 1/first_row + 1/
 cli:--dropout in training | train/run.c | s/gpt_dropout(r->gpt, (GptDropout){0});//
 cli:--first-batch | train/plan.c | s/first \* (1 + (all/first * (2 + (all/
 cli:--aux-cooldown-power | train/plan.c | s/aux->power = o->aux_power;//
+gpt2_pattern | data/gpt2_pattern.c | s/BLOCK - 4 /BLOCK - 2 /
+gpt2_pattern | data/gpt2_pattern.c | s/low_bits(KNOWN + 1)/low_bits(KNOWN)/
+gpt2_pattern | data/gpt2_pattern.c | s/piece + 1 == at + known ? piece : at + known/at + known/
+gpt2_pattern | data/gpt2_pattern.c | s/starts |= fresh;//
+gpt2_pattern | data/gpt2_pattern.c | s/next == end || last == at/last == at/
+gpt2_pattern | data/gpt2_pattern.c | s/ends_in_space(text, text + at)/false/
+gpt2_pattern | data/unicode_classes.h | s/0x32400/0x30000/
+bpe | data/bpe.c | s/ranks\[i\] < ranks\[best\]/ranks[i] <= ranks[best]/
+bpe | data/bpe.c | s/(uint64_t)rank << 32 | at);/(uint64_t)rank << 32 | (l->n - at));/
+bpe | data/bpe.c | s/rank_at(&l, at) == rank/true/
+tokenizer | data/encoder.c | s/ | (uint64_t)size << 56//
+tokenizer | data/encoder.c | s/encoder->slots_used = encoder->memory_used = 0/encoder->slots_used = 0/
+tokenizer | data/tokenizer_files.c | s/if (t->tokens\[id\].size > 0)/if (false)/
+tokenizer | data/tokenizer_files.c | s/return check_made(m, e);/return 0;/
+tokenizer | data/tokenizer_files.c | s/if (left != 2)/if (left < 2)/
+cli:tokenize --val-tail | data/tokenize_reader.c | s/((unsigned char)byte \& 0xc0) != 0x80/true/
+cli:tokenize makes a shard | data/tokenize_encode.c | s/size, false, \&w->tokens/size, true, \&w->tokens/
+cli:tokenize reads texts | data/tokenize_reader.c | s/size < HASHED ? size : HASHED/size < 8 ? size : 8/
+cli:tokenize reads texts | data/tokenize_stream.c | s/inflateReset(z)/(void)z/
+cli:tokenize refuses gzip | data/tokenize_stream.c | s/if (\*got == 0 \&\& s->ended)/if (false)/
+cli:tokenize cuts shards | data/tokenize_shards.c | s/s->most - s->tokens < n ?/s->most < n ?/
+cli:tokenize does not depend | data/tokenize_reader.c | s/const size_t n = gpt2_cut(text, r->next_part);/const size_t n = r->next_part - 1;/
+cli:tokenize goes on after kill -9 | data/tokenize_shards.c | s/truncate(path, size) != 0/false/
+cli:tokenize goes on after kill -9 | data/tokenize_journal.c | s/json_bool(json_get(json, "inside"), \&at->inside)/true/
+cli:tokenize refuses another | data/tokenize_journal.c | s/ || sample != source->sample//
 families | train/families.c | s/n < 3 ? whole/n < 2 ? whole/
 families | train/families.c | s/same = strcmp(want, got) == 0/same = true/
 families | train/families.c | s/part->offset += at;//

@@ -37,9 +37,9 @@ static void *grown(void *array, size_t count, size_t *room, size_t more, size_t 
     return larger;
 }
 
-static bool add_tokens(Builder *b, const int32_t *ids, size_t n)
+static bool add_tokens(Builder *b, const uint16_t *ids, size_t n)
 {
-    int32_t *tokens = grown(b->c.tokens, b->tokens, &b->token_room, n, sizeof *tokens);
+    uint16_t *tokens = grown(b->c.tokens, b->tokens, &b->token_room, n, sizeof *tokens);
     if (tokens == NULL)
         return false;
     b->c.tokens = tokens;
@@ -49,7 +49,8 @@ static bool add_tokens(Builder *b, const int32_t *ids, size_t n)
 }
 
 /* A row of the last item. */
-static bool add_row(Builder *b, const int32_t *context, size_t context_size, const int32_t *ending, size_t ending_size)
+static bool add_row(Builder *b, const uint16_t *context, size_t context_size, const uint16_t *ending,
+                    size_t ending_size)
 {
     ChoiceRow *rows = grown(b->c.rows, b->c.row_count, &b->row_room, 1, sizeof *rows);
     if (rows == NULL)
@@ -174,17 +175,17 @@ static int32_t int_at(const unsigned char *p)
     return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
 }
 
-static void take_ids(const unsigned char *bytes, size_t at, size_t n, int32_t *ids)
+static void take_ids(const unsigned char *bytes, size_t at, size_t n, uint16_t *ids)
 {
     for (size_t i = 0; i < n; i++)
-        ids[i] = (int32_t)number_at(bytes, at + i);
+        ids[i] = (uint16_t)number_at(bytes, at + i);
 }
 
 /* Item `index` from its n numbers. False: it is not as it should be. */
 static bool add_binary(Builder *b, const unsigned char *bytes, size_t n, size_t index, bool *memory)
 {
     const size_t label = number_at(bytes, 3), endings = number_at(bytes, 4), context = number_at(bytes, 5);
-    int32_t ids[2][ITEM_BEGINS];
+    uint16_t ids[2][ITEM_BEGINS];
     size_t at = ITEM_HEADER + context;
     if (number_at(bytes, 2) != index % 65536 || endings < 2 || label >= endings || context == 0 || at > n)
         return false;
@@ -230,7 +231,7 @@ static int check(const Choices *c, const char *path, size_t V, Error *e)
         return error_set(e, "%s: holds no items", path);
     for (size_t i = 0; i < c->row_count; i++)
         for (size_t k = 0; k < c->rows[i].length; k++)
-            if ((size_t)c->tokens[c->rows[i].begin + k] >= V)
+            if (c->tokens[c->rows[i].begin + k] >= V)
                 return error_set(e, "%s: token %d, and the model has %zu: they are of another tokenizer", path,
                                  c->tokens[c->rows[i].begin + k], V);
     return 0;

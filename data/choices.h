@@ -23,7 +23,7 @@ typedef struct Choices {
     size_t count, row_count, longest; /* items; rows; tokens of the longest row */
     ChoiceItem *items;
     ChoiceRow *rows;
-    int32_t *tokens;
+    uint16_t *tokens;
 } Choices;
 
 /*

@@ -168,7 +168,7 @@ static int make_bytes(const char *name, Shard shard, Tokens **out, Error *e)
     return make_one(name, 256, shard, out, e);
 }
 
-int tokens_from_ids(const char *name, const int32_t *ids, size_t n, size_t V, Tokens **out, Error *e)
+int tokens_from_ids(const char *name, const uint16_t *ids, size_t n, size_t V, Tokens **out, Error *e)
 {
     if (n == 0)
         return error_set(e, "%s: is empty", name);

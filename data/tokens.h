@@ -26,8 +26,8 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e);
 /* n bytes as n tokens (V = 256) of one shard called `name`; copied. The caller closes *out. Error: n is 0. */
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e);
 
-/* n ids below V, at most 65536, likewise. */
-int tokens_from_ids(const char *name, const int32_t *ids, size_t n, size_t V, Tokens **out, Error *e);
+/* n ids, likewise. Those of V and above are refused when they are read. */
+int tokens_from_ids(const char *name, const uint16_t *ids, size_t n, size_t V, Tokens **out, Error *e);
 
 /* A file of any size as byte tokens: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors:
  * a file that cannot be read, is empty, has less than two held-out bytes, an input and its target, or is a shard. */

@@ -154,7 +154,8 @@ static int make_room(Sampler *s, const TokenList *prompt, Error *e)
     s->weights = malloc(s->size * sizeof *s->weights);
     if (s->ids == NULL || s->logits == NULL || s->sorted == NULL || s->weights == NULL)
         return error_set(e, "out of memory for a sample of %zu tokens", s->config->tokens);
-    memcpy(s->ids, prompt->ids, prompt->count * sizeof *s->ids);
+    for (size_t i = 0; i < prompt->count; i++)
+        s->ids[i] = prompt->ids[i];
     s->n = prompt->count;
     return 0;
 }

@@ -150,7 +150,7 @@ static size_t fill_batch(const Choices *c, size_t first, size_t n, size_t most, 
     for (size_t i = 0; i < n; i++) {
         const ChoiceRow *row = &c->rows[first + i];
         const size_t inputs = inputs_of(row, most), begin = row->length - 1 - inputs;
-        const int32_t *tokens = c->tokens + row->begin + begin;
+        const uint16_t *tokens = c->tokens + row->begin + begin;
         for (size_t k = 0; k < T; k++) {
             const bool is_target = k < inputs && begin + k + 1 >= row->context;
             room->tokens[i * T + k] = k < inputs ? tokens[k] : 0;

@@ -121,7 +121,9 @@ static void test_choices(void)
         size_t choice = 0, choice_mean = 0;
         for (size_t k = 0; k < c.items[i].count; k++) {
             const ChoiceRow *row = &c.rows[c.items[i].first + k];
-            const int32_t *tokens = c.tokens + row->begin;
+            int32_t tokens[128];
+            for (size_t n = 0; n < row->length; n++)
+                tokens[n] = c.tokens[row->begin + n];
             const size_t skipped = row->length - 1 > T ? row->length - 1 - T : 0;
             const size_t ending = row->length - row->context;
             double sum = 0;

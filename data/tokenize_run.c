@@ -164,17 +164,6 @@ static int note(Pipeline *p, bool ended, Error *e)
 
 /* --- the screen --- */
 
-static void format_left(char *text, size_t size, double seconds)
-{
-    const long long s = (long long)ceil(seconds);
-    if (s < 60)
-        snprintf(text, size, "%llds left", s);
-    else if (s < 3600)
-        snprintf(text, size, "%lldm%02llds left", s / 60, s % 60);
-    else
-        snprintf(text, size, "%lldh%02lldm left", s / 3600, s / 60 % 60);
-}
-
 /* A line over the last one: how much of the sources has been read, and at what pace. */
 static void show(Pipeline *p)
 {
@@ -187,7 +176,7 @@ static void show(Pipeline *p)
     const double raw_rate = (read - (double)p->raw_begun) / seconds; /* compressed files are read at their own */
     const size_t tokens = p->run->sets[TRAIN].total + p->run->sets[HELD_OUT].total;
     char line[128], left[32];
-    format_left(left, sizeof left, (total - read) / raw_rate);
+    clock_format_left(left, sizeof left, (total - read) / raw_rate);
     snprintf(line, sizeof line, "%3.0f%% | %.1fM tokens | %.0f MB/s | %s", 100 * read / total, 1e-6 * (double)tokens,
              1e-6 * rate, left);
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 && window.ws_col < sizeof line)

@@ -30,8 +30,9 @@ static void write_characters(FILE *to, const Tokenizer *t, size_t id, bool json)
     }
 }
 
-static void write_vocabulary(FILE *to, const Tokenizer *t)
+static void write_vocabulary(FILE *to, const void *tokenizer)
 {
+    const Tokenizer *t = tokenizer;
     for (size_t id = 0; id < t->V; id++) {
         fputs(id == 0 ? "{\"" : ", \"", to);
         write_characters(to, t, id, true);
@@ -40,8 +41,9 @@ static void write_vocabulary(FILE *to, const Tokenizer *t)
     fputs("}\n", to);
 }
 
-static void write_merges(FILE *to, const Tokenizer *t)
+static void write_merges(FILE *to, const void *tokenizer)
 {
+    const Tokenizer *t = tokenizer;
     const BpeMerge *merges = bpe_merges(t->bpe);
     fputs("#version: 0.2\n", to);
     for (size_t rank = 0; rank < bpe_count(t->bpe); rank++) {
@@ -52,9 +54,9 @@ static void write_merges(FILE *to, const Tokenizer *t)
     }
 }
 
-static void write_config(FILE *to, const Tokenizer *t)
+static void write_config(FILE *to, const void *tokenizer)
 {
-    (void)t;
+    (void)tokenizer;
     fputs("{\n"
           "  \"tokenizer_class\": \"GPT2Tokenizer\",\n"
           "  \"bos_token\": \"<|endoftext|>\",\n"
@@ -65,21 +67,13 @@ static void write_config(FILE *to, const Tokenizer *t)
           to);
 }
 
-static int write_file(const Tokenizer *t, const char *directory, const char *name,
-                      void (*content)(FILE *, const Tokenizer *), Error *e)
+static int write_file(const Tokenizer *t, const char *directory, const char *name, void (*print)(FILE *, const void *),
+                      Error *e)
 {
-    char path[4096], *text = NULL;
-    size_t size = 0;
+    char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path)
         return error_set(e, "%s: the path is too long", directory);
-    FILE *to = open_memstream(&text, &size);
-    if (to == NULL)
-        return error_set(e, "%s: out of memory", path);
-    content(to, t);
-    const int status =
-        fclose(to) != 0 ? error_set(e, "%s: out of memory", path) : files_write_atomic(path, text, size, e);
-    free(text);
-    return status;
+    return files_print_atomic(path, print, t, e);
 }
 
 int tokenizer_write(const Tokenizer *t, const char *directory, Error *e)

@@ -121,6 +121,20 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
     return files_writer_commit(&w, e);
 }
 
+int files_print_atomic(const char *path, void (*print)(FILE *to, const void *from), const void *from, Error *e)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (to == NULL)
+        return error_set(e, "%s: out of memory", path);
+    print(to, from);
+    const int status =
+        fclose(to) != 0 ? error_set(e, "%s: out of memory", path) : files_write_atomic(path, text, size, e);
+    free(text);
+    return status;
+}
+
 /* --- reading a file --- */
 
 int files_open(const char *path, int *fd, size_t *size, Error *e)

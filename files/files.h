@@ -38,6 +38,9 @@ void files_writer_abandon(FilesWriter *w);
 /* All three: `path` then holds exactly these bytes, or on failure what it held before. */
 int files_write_atomic(const char *path, const void *data, size_t size, Error *e);
 
+/* The same of what `print` writes to a stream, which gets `from`. Error: also out of memory. */
+int files_print_atomic(const char *path, void (*print)(FILE *to, const void *from), const void *from, Error *e);
+
 /* Opens an existing regular file for reading; *size is its length in bytes. The caller closes *fd. A pipe or device is
  * refused, not waited for. */
 int files_open(const char *path, int *fd, size_t *size, Error *e);

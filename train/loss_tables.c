@@ -84,8 +84,9 @@ static size_t class_of(size_t count)
     return class;
 }
 
-static void write_positions(FILE *to, const LossTables *t)
+static void print_positions(FILE *to, const void *tables)
 {
+    const LossTables *t = tables;
     fputs("position,targets,loss\n", to);
     for (size_t i = 0; i < t->T; i++)
         if (t->positions[i].count > 0)
@@ -93,8 +94,16 @@ static void write_positions(FILE *to, const LossTables *t)
                     t->positions[i].sum / (double)t->positions[i].count);
 }
 
-static void write_frequencies(FILE *to, const LossTables *t, const size_t *counts)
+/* A table and how often each token occurs. */
+typedef struct Frequencies {
+    const LossTables *t;
+    const size_t *counts;
+} Frequencies;
+
+static void print_frequencies(FILE *to, const void *frequencies)
 {
+    const LossTables *t = ((const Frequencies *)frequencies)->t;
+    const size_t *counts = ((const Frequencies *)frequencies)->counts;
     Mean classes[CLASSES] = {{0}};
     size_t kinds[CLASSES] = {0};
     for (size_t i = 0; i < t->V; i++) {
@@ -112,24 +121,13 @@ static void write_frequencies(FILE *to, const LossTables *t, const size_t *count
     }
 }
 
-/* Replaces <prefix>_<name>.csv. counts NULL: by position. */
-static int write_table(const LossTables *t, const char *prefix, const char *name, const size_t *counts, Error *e)
+static int write_table(const char *prefix, const char *name, void (*print)(FILE *, const void *), const void *from,
+                       Error *e)
 {
-    char path[4096], *text = NULL;
-    size_t size = 0;
+    char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s_%s.csv", prefix, name) >= sizeof path)
         return error_set(e, "%s: the path is too long", prefix);
-    FILE *to = open_memstream(&text, &size);
-    if (to == NULL)
-        return error_set(e, "%s: out of memory", path);
-    if (counts == NULL)
-        write_positions(to, t);
-    else
-        write_frequencies(to, t, counts);
-    const int status =
-        fclose(to) != 0 ? error_set(e, "%s: out of memory", path) : files_write_atomic(path, text, size, e);
-    free(text);
-    return status;
+    return files_print_atomic(path, print, from, e);
 }
 
 int loss_tables_write(const LossTables *t, const char *prefix, const Tokens *training, Error *e)
@@ -137,9 +135,9 @@ int loss_tables_write(const LossTables *t, const char *prefix, const Tokens *tra
     size_t *counts = NULL;
     int status = count_tokens(t, training, &counts, e);
     if (status == 0)
-        status = write_table(t, prefix, "position", NULL, e);
+        status = write_table(prefix, "position", print_positions, t, e);
     if (status == 0)
-        status = write_table(t, prefix, "frequency", counts, e);
+        status = write_table(prefix, "frequency", print_frequencies, &(Frequencies){t, counts}, e);
     free(counts);
     return status;
 }

@@ -37,17 +37,6 @@ enum { CELL_MOST = 48 };
 /* What is left out first where the line is too narrow. */
 static const int least_first[] = {WORK, NORM, LR, RATE, LEFT, VAL, LOSS};
 
-static void format_time(char *text, size_t size, double seconds)
-{
-    const long long s = (long long)ceil(seconds);
-    if (s < 60)
-        snprintf(text, size, "%llds left", s);
-    else if (s < 3600)
-        snprintf(text, size, "%lldm%02llds left", s / 60, s % 60);
-    else
-        snprintf(text, size, "%lldh%02lldm left", s / 3600, s / 60 % 60);
-}
-
 static void format_rate(char *text, size_t size, double rate)
 {
     if (rate >= 99950)
@@ -97,7 +86,7 @@ static void format_cells(Progress *p, const Metrics *m, char cells[CELLS][CELL_M
     snprintf(cells[NORM], CELL_MOST, "norm %.3f", m->grad_norm);
     format_rate(cells[RATE], CELL_MOST, m->tokens_per_second);
     format_work(cells[WORK], CELL_MOST, m->tokens_per_second * p->flops_per_token, p->peak_flops);
-    format_time(cells[LEFT], CELL_MOST, seconds_left(p, m->step));
+    clock_format_left(cells[LEFT], CELL_MOST, seconds_left(p, m->step));
 }
 
 static size_t line_length(char cells[CELLS][CELL_MOST])

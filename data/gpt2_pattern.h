@@ -8,13 +8,13 @@
  *
  *     '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * with the classes of Unicode 16.0 (unicode_classes.h), as tiktoken has them. A byte that is no part of well-formed UTF-8
- * counts as a character of its own that is neither letter, number nor space, so that every text splits and its pieces
- * put together are the text. Takes linear time whatever the text.
+ * with the classes of Unicode 16.0 (unicode_classes.h), as tiktoken has them. A byte that is no part of well-formed
+ * UTF-8 counts as a character of its own that is neither letter, number nor space, so that every text splits and its
+ * pieces put together are the text. Takes linear time whatever the text.
  */
 
-/* Writes the ends of the next pieces of text[0 .. size-1], of which the first begins at `begin`, to ends[0 .. most-1] and
- * returns how many there are: fewer than `most` only where the last ends at `size`. */
+/* Writes the ends of the next pieces of text[0 .. size-1], of which the first begins at `begin`, to ends[0 ..
+ * most-1] and returns how many there are: fewer than `most` only where the last ends at `size`. */
 size_t gpt2_split(const char *text, size_t size, size_t begin, size_t *ends, size_t most);
 
 /* The last place in the text, after its first byte, where white space follows something else; 0: there is none. A piece

@@ -9,8 +9,8 @@
 
 /*
  * GPT-2's tokenizer: text is split by a pattern (gpt2_pattern.h), and the bytes of each piece are merged into tokens
- * (bpe.h). Its ids are those of tiktoken's "gpt2". Any vocabulary of that kind with at most 65536 tokens will do: one for
- * each byte, one for each thing that a merge makes, and <|endoftext|>.
+ * (bpe.h). Its ids are those of tiktoken's "gpt2". Any vocabulary of that kind with at most 65536 tokens will do: one
+ * for each byte, one for each thing that a merge makes, and <|endoftext|>.
  *
  *     encoder_encode(encoder, text, size, false, &list, &e)       text -> list.ids[0 .. list.count-1]
  *     tokenizer_token(tokenizer, id, &bytes, &size, &e)           id -> bytes

@@ -1,5 +1,5 @@
-/* encode_strings TOKENIZER: for each string on stdin, its bytes in 32 bits (little-endian) and then them, writes its ids
- * to stdout: their number and each in 32 bits. */
+/* encode_strings TOKENIZER: for each string on stdin, its bytes in 32 bits (little-endian) and then them, writes its
+ * ids to stdout: their number and each in 32 bits. */
 #include "data/tokenizer.h"
 
 #include <stdio.h>

@@ -17,7 +17,8 @@
 /* clang-format off */
 static const char *const characters[] = {
     "'s", "'ll", "'ve", "'t", "'re", "a", "Z", "s", "t", "d", "m", "l", "v", "e", "r",
-    "\xc3\xa9", "\xce\xa9", "\xd0\xb6", "\xe5\xa1\xa9", "\xf0\x9d\x94\xb8", "\xf0\xb0\x80\x80", "\xc2\xaa", "\xea\xb0\x80", "0", "9", "\xc2\xb2", "\xd9\xa3", "\xe2\x85\xa7",
+    "\xc3\xa9", "\xce\xa9", "\xd0\xb6", "\xe5\xa1\xa9", "\xf0\x9d\x94\xb8", "\xf0\xb0\x80\x80",
+    "\xc2\xaa", "\xea\xb0\x80", "0", "9", "\xc2\xb2", "\xd9\xa3", "\xe2\x85\xa7",
     "\xf0\x9d\x9f\x98", "\xe0\xa5\xa7", "'", "'", "!", "-", "_", "\x7f", "\x01", "\x1c", "\xcc\x81", "\xe2\x80\x8b",
     "\xe2\x80\x8d", "\xef\xbb\xbf", "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\xf4\x8f\xbf\xbf", " ", " ", " ", "\n", "\t",
     "\r", "\v", "\f", "\xc2\x85", "\xc2\xa0", "\xe3\x80\x80", "\xe2\x80\x83", "\xe2\x80\xa8", "\xe1\x9a\x80", "\x80",
@@ -110,8 +111,8 @@ static void test_no_utf8(void)
         }
 }
 
-/* In any text: a cut leaves the pieces as they are, pieces come in batches of any size, and there is a cut wherever there
- * is white space behind something else. */
+/* In any text: a cut leaves the pieces as they are, pieces come in batches of any size, and there is a cut wherever
+ * there is white space behind something else. */
 static void test_cuts(void)
 {
     Random r = random_make(3, 0);

@@ -305,8 +305,8 @@ static void test_appends(void)
 
 /* --- shards that were made by others --- */
 
-/* Encodes the text of a shard's documents again; the last may be cut in the middle of a piece, its last `loose` tokens are
- * not compared. */
+/* Encodes the text of a shard's documents again; the last may be cut in the middle of a piece, its last `loose`
+ * tokens are not compared. */
 static void encode_again(Judged *j, const uint16_t *ids, size_t count, size_t loose)
 {
     char *text = NULL;

@@ -97,8 +97,8 @@ static uint64_t load(const uint8_t *b)
            (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
 }
 
-/* Bit i is flag i, which is 0 or 1. Eight flags at a time: the factor moves flag j, at bit 8j of a product, to bit 56 +
- * j, and no two of its terms meet. */
+/* Bit i is flag i, which is 0 or 1. Eight flags at a time: the factor moves flag j, at bit 8j of a product, to bit
+ * 56 + j, and no two of its terms meet. */
 static uint64_t pack(const uint8_t flags[BLOCK])
 {
     uint64_t bits = 0;
@@ -137,8 +137,8 @@ static uint64_t low_bits(size_t n) { return ((uint64_t)1 << n) - 1; }
 
 enum { KNOWN = BLOCK - 4 /* places of a block in which a contraction that begins there also ends */ };
 
-/* The places of a block where pieces begin, as bits, and how many of its places that decides: fewer where a byte above
- * ASCII stands. `fresh`: a piece begins at the first, which has no bit. */
+/* The places of a block where pieces begin, as bits, and how many of its places that decides: fewer where a byte
+ * above ASCII stands. `fresh`: a piece begins at the first, which has no bit. */
 static uint64_t starts_in_block(const char *at, const char *end, bool fresh, size_t *known, bool *ascii)
 {
     uint64_t starts, apostrophes, wide;
@@ -182,8 +182,8 @@ size_t gpt2_split(const char *text, size_t size, size_t begin, size_t *ends, siz
     return n;
 }
 
-/* Whether the character that ends before `end`, at or after `begin`, is white space. A byte that leads a character is
- * no part of another, so the well-formed character that ends there is the one that reading forward meets. */
+/* Whether the character that ends before `end`, at or after `begin`, is white space. A byte that leads a character
+ * is no part of another, so the well-formed character that ends there is the one that reading forward meets. */
 static bool ends_in_space(const char *begin, const char *end)
 {
     for (size_t n = 1; n <= 4 && n <= (size_t)(end - begin); n++) {

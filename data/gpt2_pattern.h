@@ -13,8 +13,8 @@
  * pieces put together are the text. Takes linear time whatever the text.
  */
 
-/* Writes the ends of the next pieces of text[0 .. size-1], of which the first begins at `begin`, to ends[0 .. most-1]
- * and returns how many there are: fewer than `most` only where the last ends at `size`. */
+/* Writes the ends of the next pieces of text[0 .. size-1], of which the first begins at `begin`, to ends[0 ..
+ * most-1] and returns how many there are: fewer than `most` only where the last ends at `size`. */
 size_t gpt2_split(const char *text, size_t size, size_t begin, size_t *ends, size_t most);
 
 /* The last place in the text, after its first byte, where white space follows something else; 0: there is none. A piece

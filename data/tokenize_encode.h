@@ -13,15 +13,15 @@ typedef struct Worker {
 int worker_open(Worker *w, const Tokenizer *t, Error *e);
 void worker_close(Worker *w);
 
-/* What a part became: tokens begin .. begin+count-1 of a worker, of which the first `train` are to train on and the others
- * held out. */
+/* What a part became: tokens begin .. begin+count-1 of a worker, of which the first `train` are to train on and the
+ * others held out. */
 typedef struct Encoded {
     size_t begin, count, train;
     size_t documents, empty, bytes; /* bytes: of text */
 } Encoded;
 
-/* Tokenizes a part of a batch; `field` has the text of a line's object. Errors name the source, the line and the fault: it is
- * no JSON object, the field is missing or no string. */
+/* Tokenizes a part of a batch; `field` has the text of a line's object. Errors name the source, the line and the
+ * fault: it is no JSON object, the field is missing or no string. */
 int encode_part(Worker *w, const Batch *b, size_t part, const Sources *sources, const Split *split, const char *field,
                 Encoded *out, Error *e);
 

@@ -177,8 +177,8 @@ static int take_lines(Reader *r, Batch *b, size_t *begin, bool last, Error *e)
     }
 }
 
-/* The bytes of a text's next part, of `left` that there are; 0: not enough of them. `closes`: what comes after them is of
- * another document, or held out. */
+/* The bytes of a text's next part, of `left` that there are; 0: not enough of them. `closes`: what comes after them
+ * is of another document, or held out. */
 static size_t part_of(Reader *r, const char *text, size_t left, bool closes)
 {
     const size_t needed = r->at.inside ? 0 : HASHED; /* so that they say whether the document is held out */

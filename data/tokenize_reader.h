@@ -4,8 +4,9 @@
 #include "data/tokenize_sources.h"
 
 /*
- * The sources as a sequence of batches of parts, which threads can tokenize each by itself: a line of JSON, or as much of a
- * text as has the same tokens alone as in its place (gpt2_cut). Which parts there are depends on the sources alone.
+ * The sources as a sequence of batches of parts, which threads can tokenize each by itself: a line of JSON, or as much
+ * of a text as has the same tokens alone as in its place (gpt2_cut). Which parts there are depends on the sources
+ * alone.
  */
 
 /* How documents are held out. */
@@ -17,8 +18,8 @@ typedef struct Split {
 /* Whether a document is held out: by the XXH64 of its first mebibyte, whose upper 53 bits are a number in [0, 1). */
 bool split_holds_out(const Split *split, const char *text, size_t size);
 
-/* The bytes of a document before the part that is held out: its first floor((1 - fraction) characters). A character is a
- * byte with the continuation bytes of UTF-8 (10xxxxxx) behind it. */
+/* The bytes of a document before the part that is held out: its first floor((1 - fraction) characters). A character
+ * is a byte with the continuation bytes of UTF-8 (10xxxxxx) behind it. */
 size_t split_cut(const Split *split, const char *text, size_t size);
 
 typedef struct Part {
@@ -50,8 +51,8 @@ void batch_free(Batch *b);
 
 typedef struct Reader Reader;
 
-/* `begin`: zeroed, or some batch's end. The sources, which get their hashes while they are read, and the split must outlive
- * *out, which the caller closes. */
+/* `begin`: zeroed, or some batch's end. The sources, which get their hashes while they are read, and the split must
+ * outlive *out, which the caller closes. */
 int reader_open(Sources *sources, const Split *split, const Position *begin, Reader **out, Error *e);
 void reader_close(Reader *r); /* NULL is fine */
 

@@ -88,8 +88,8 @@ static int make_room(Pipeline *p, Error *e)
     return 0;
 }
 
-/* Tokenizes the current batch and meanwhile reads the next. The first error in the order of the parts counts, and only then
- * one of reading. */
+/* Tokenizes the current batch and meanwhile reads the next. The first error in the order of the parts counts, and
+ * only then one of reading. */
 static int work(Pipeline *p, Error *e)
 {
     const TokenizeRun *run = p->run;

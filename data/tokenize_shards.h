@@ -8,9 +8,9 @@
 #include <stdio.h>
 
 /*
- * Writes one sequence of tokens as shards (data/tokens.h), PREFIX_NAME_000000.bin and so on, each of exactly as many tokens
- * but the last. A shard has the name <its name>.tmp until it is complete and shards_publish has been called, so that the
- * caller can note first, in a file of its own, what a later run is to go on from.
+ * Writes one sequence of tokens as shards (data/tokens.h), PREFIX_NAME_000000.bin and so on, each of exactly as many
+ * tokens but the last. A shard has the name <its name>.tmp until it is complete and shards_publish has been called, so
+ * that the caller can note first, in a file of its own, what a later run is to go on from.
  */
 typedef struct Shards {
     const char *prefix, *name;
@@ -31,8 +31,8 @@ Shards shards_make(const char *prefix, const char *name, size_t most);
 /* Frees memory and closes the file; what has no name yet stays as it is. */
 void shards_end(Shards *s);
 
-/* Goes on where a Shards was whose tokens had been flushed: `was` has its complete, tokens, total and hashes. Publishes the
- * complete ones and cuts the other to what it had then. Errors: one of them is not there. */
+/* Goes on where a Shards was whose tokens had been flushed: `was` has its complete, tokens, total and hashes.
+ * Publishes the complete ones and cuts the other to what it had then. Errors: one of them is not there. */
 int shards_resume(Shards *s, const Shards *was, Error *e);
 
 int shards_append(Shards *s, const uint16_t *ids, size_t count, Error *e);

@@ -23,8 +23,9 @@ typedef struct Sources {
     size_t bytes;
 } Sources;
 
-/* The files that `paths` name: themselves, and those in directories that --help names, sorted by their bytes. The caller
- * frees with sources_free, also after an error. Errors: a path that is not there or cannot be read, no file at all. */
+/* The files that `paths` name: themselves, and those in directories that --help names, sorted by their bytes. The
+ * caller frees with sources_free, also after an error. Errors: a path that is not there or cannot be read, no file
+ * at all. */
 int sources_find(Sources *s, char *const *paths, size_t count, Error *e);
 void sources_free(Sources *s);
 

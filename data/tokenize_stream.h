@@ -9,7 +9,8 @@
 /* A file's content from its beginning to its end, decompressed if its name ends with .gz or .zst. */
 typedef struct Stream Stream;
 
-/* The caller closes *out. Errors: a file that cannot be opened, a compression that this build lacks; they name the file. */
+/* The caller closes *out. Errors: a file that cannot be opened, a compression that this build lacks; they name the
+ * file. */
 int stream_open(const char *path, Stream **out, Error *e);
 void stream_close(Stream *s); /* NULL is fine */
 

@@ -1,6 +1,6 @@
-/* bench_tokenizer TOKENIZER TEXT...: how fast the tokenizer is on each text, on one core, in seconds of CPU time: with an
- * empty cache (cold), and with what the pass before left in it (warm). The best of ROUNDS; the checksum of the ids is
- * the sum of (i + 1) id_i. */
+/* bench_tokenizer TOKENIZER TEXT...: how fast the tokenizer is on each text, on one core, in seconds of CPU time:
+ * with an empty cache (cold), and with what the pass before left in it (warm). The best of ROUNDS; the checksum of
+ * the ids is the sum of (i + 1) id_i. */
 #include "data/tokenizer.h"
 #include "files/files.h"
 

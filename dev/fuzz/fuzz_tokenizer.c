@@ -1,7 +1,7 @@
 /*
- * A libFuzzer entry for the tokenizer's files: the input is a vocabulary, a line of dashes and a list of merges, or else
- * ranks. Whatever the bytes, opening them either fails with a sentence that names a file or gives a tokenizer whose ids of
- * the input itself decode to it.
+ * A libFuzzer entry for the tokenizer's files: the input is a vocabulary, a line of dashes and a list of merges, or
+ * else ranks. Whatever the bytes, opening them either fails with a sentence that names a file or gives a tokenizer
+ * whose ids of the input itself decode to it.
  */
 #include "data/tokenizer.h"
 #include "files/files.h"

@@ -178,7 +178,7 @@ static int32_t rank_of(const void *context, int32_t left, int32_t right, int32_t
 static size_t random_word(Random *r, char word[64])
 {
     static const char letters[] = "theaosnirldue\xc3\xbc\xc3\xb6\xd0\xbe\xd0\xbb";
-    const size_t length = 1 + random_below(r, random_below(r, 8) == 0 ? 60 : 14);
+    const size_t length = 1 + random_below(r, random_below(r, 3) == 0 ? 60 : 14);
     size_t n = 0;
     if (random_below(r, 2) == 0)
         word[n++] = ' ';
@@ -305,8 +305,8 @@ static void test_appends(void)
 
 /* --- shards that were made by others --- */
 
-/* Encodes the text of a shard's documents again; the last may be cut in the middle of a piece, its last `loose` tokens
- * are not compared. */
+/* Encodes the text of a shard's documents again; the last may be cut in the middle of a piece, its last `loose`
+ * tokens are not compared. */
 static void encode_again(Judged *j, const uint16_t *ids, size_t count, size_t loose)
 {
     char *text = NULL;

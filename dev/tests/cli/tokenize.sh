@@ -196,13 +196,11 @@ tokenize_threads() {
     sed '/"files"/d; /"checksum"/d; s/"file": "1/"file": "2/' 1_manifest.json > 1.json
     sed '/"files"/d; /"checksum"/d' 2_manifest.json > 2.json
     same 1.json 2.json
-    # a long text in parts has the tokens of its pieces, and so of its lines
-    expect 0 toke "$work/many.txt" --val-fraction 0 --out whole
-    head -n 100 "$work/many.txt" > few.txt
-    expect 0 toke few.txt --val-fraction 0 --out few
-    ids few_train_000000.bin | head -n 2000 > few.ids
-    ids whole_train_000000.bin | head -n 2000 > whole.ids
-    same few.ids whole.ids
+    # a text is tokenized in parts, a line at once
+    expect 0 toke "$work/many.txt" --val-fraction 0 --out text
+    { printf '{"text": "'; awk '{ printf "%s\\n", $0 }' "$work/many.txt"; printf '"}\n'; } > line.jsonl
+    expect 0 toke line.jsonl --val-fraction 0 --out line
+    same text_train_000000.bin line_train_000000.bin
 }
 run_test "tokenize does not depend on the number of threads" tokenize_threads
 

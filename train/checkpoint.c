@@ -174,7 +174,7 @@ static int read_optim_tensors(const char *path, Safetensors *file, Optim *optim,
 }
 
 /* Of state.json. Readers accept older versions, whose missing keys get defaults, and refuse newer ones. */
-enum { STATE_VERSION = 2 };
+enum { STATE_VERSION = 3 };
 
 /* The numbers in state.json: integers, or reals if `real`; `since`: the version that introduced them. */
 static const struct StateKey {
@@ -193,6 +193,7 @@ static const struct StateKey {
     {"val_seconds", offsetof(CheckpointState, val_seconds), true, 0, 0},
     {"best_loss", offsetof(CheckpointState, best_loss), true, 2, (double)NAN},
     {"best_step", offsetof(CheckpointState, best_step), false, 2, 0},
+    {"evaluated", offsetof(CheckpointState, evaluated), false, 3, 0},
 };
 
 enum { STATE_KEYS = sizeof state_keys / sizeof *state_keys };
@@ -214,8 +215,9 @@ static void write_keys(FILE *to, const CheckpointState *s)
     }
 }
 
-static int write_state(const char *dir, const CheckpointState *s, const char *data, const uint64_t hashes[PARTS],
-                       Error *e)
+/* `tokenizer`: NULL if the checkpoint has no tables. */
+static int write_state(const char *dir, const CheckpointState *s, const Tokenizer *tokenizer, const char *data,
+                       const uint64_t hashes[PARTS], Error *e)
 {
     char path[PATH_MOST], hash[HASH_TEXT], *text = NULL;
     size_t size = 0;
@@ -227,7 +229,12 @@ static int write_state(const char *dir, const CheckpointState *s, const char *da
         hash_format(hashes[i], hash);
         fprintf(to, "%s\"%s\": \"%s\"", i == 0 ? ",\n  \"files\": {" : ", ", part_names[i], hash);
     }
-    fprintf(to, "},\n  \"data\": %s}", data);
+    fprintf(to, "}");
+    if (tokenizer != NULL) {
+        hash_format(tokenizer_hash(tokenizer), hash);
+        fprintf(to, ",\n  \"tokenizer\": \"%s\"", hash);
+    }
+    fprintf(to, ",\n  \"data\": %s}", data);
     int status = fclose(to) != 0 || text == NULL ? error_set(e, "out of memory") : join(path, dir, "state.json", e);
     if (status == 0)
         status = json_file_write_sealed(path, text, size, e);
@@ -320,6 +327,24 @@ static int check_files(const char *dir, const Json *state, size_t count, Error *
     return 0;
 }
 
+/* The tables, where state.json names a tokenizer. */
+static int check_tokenizer(const char *dir, const Json *state, Error *e)
+{
+    const char *wanted = json_string(json_get(state, "tokenizer"));
+    char text[HASH_TEXT];
+    Tokenizer *tokenizer;
+    if (wanted == NULL)
+        return 0;
+    if (tokenizer_open(dir, &tokenizer, e) != 0)
+        return -1;
+    hash_format(tokenizer_hash(tokenizer), text);
+    tokenizer_close(tokenizer);
+    if (strcmp(text, wanted) != 0)
+        return error_set(e, "%s: its tokenizer does not match its checksum in state.json: it was damaged or replaced",
+                         dir);
+    return 0;
+}
+
 int checkpoint_check_model(const char *dir, Error *e)
 {
     char path[PATH_MOST];
@@ -330,7 +355,7 @@ int checkpoint_check_model(const char *dir, Error *e)
         return 0;
     if (checkpoint_read_json(dir, &state, e) != 0)
         return -1;
-    const int status = check_files(dir, state, MODEL + 1, e);
+    const int status = check_files(dir, state, MODEL + 1, e) != 0 || check_tokenizer(dir, state, e) != 0 ? -1 : 0;
     json_free(state);
     return status;
 }
@@ -428,10 +453,10 @@ static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, cons
                        const CheckpointState *state, const char *data, Error *e)
 {
     uint64_t hashes[PARTS];
-    const bool tables = tokenizer != NULL && !tokenizer_is_bytes(tokenizer);
-    if (files_make_dirs(dir, e) != 0 || (tables && tokenizer_write(tokenizer, dir, e) != 0) ||
+    const Tokenizer *tables = tokenizer != NULL && !tokenizer_is_bytes(tokenizer) ? tokenizer : NULL;
+    if (files_make_dirs(dir, e) != 0 || (tables != NULL && tokenizer_write(tables, dir, e) != 0) ||
         write_model(dir, gpt, hashes, e) != 0 || write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 ||
-        write_state(dir, state, data, hashes, e) != 0)
+        write_state(dir, state, tables, data, hashes, e) != 0)
         return -1;
     return files_sync_dir(dir, e);
 }
@@ -519,6 +544,8 @@ static int check_whole(const char *run, long long step, char *dir, Error *e)
     if (status != 0)
         return status;
     status = check_files(dir, state, PARTS, e);
+    if (status == 0)
+        status = check_tokenizer(dir, state, e);
     if (status == 0 && (!json_u64(json_get(state, "step"), &recorded) || recorded != (uint64_t)step))
         status = error_set(e, "%s/state.json: is that of step %llu", dir, (unsigned long long)recorded);
     json_free(state);

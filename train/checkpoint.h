@@ -23,6 +23,7 @@ typedef struct CheckpointState {
     double val_seconds;
     double best_loss; /* the lowest val_loss of a checkpoint (NAN: none), and its step */
     size_t best_step;
+    size_t evaluated; /* 1 + the step of the last evaluation (--eval); 0: none */
 } CheckpointState;
 
 /* Writes <run>/step_NNNNNN atomically and points <run>/latest at it. `tokenizer`: its tables go with the weights,

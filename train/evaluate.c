@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -77,45 +78,59 @@ void note_validation(Run *r, double loss)
 bool tasks_due(const Run *r, bool last)
 {
     const size_t every = r->plan->options.eval_every;
-    return tasks_count(r->tasks) > 0 && (last || (every > 0 && r->state.step % every == 0));
+    return tasks_count(r->tasks) > 0 && r->state.evaluated != r->state.step + 1 &&
+           (last || (every > 0 && r->state.step % every == 0));
 }
 
-static int run_tasks_into(Run *r, FILE *csv, LossTables *tables, Error *e)
+static int run_tasks_into(Run *r, FILE *rows, LossTables *tables, Error *e)
 {
-    const Plan *p = r->plan;
     if (r->optim != NULL)
         optim_show(r->optim);
-    int status = tasks_run(r->tasks, r->gpt, &p->setup, r->state.step, stdout, csv, tables, e);
+    int status = tasks_run(r->tasks, r->gpt, &r->plan->setup, r->state.step, stdout, rows, tables, e);
     if (r->optim != NULL)
         optim_hide(r->optim);
     fflush(stdout);
     if (status == 0 && tables != NULL && stop_signal() == 0)
-        status = loss_tables_write(tables, p->options.loss_tables, r->corpus.train, e);
+        status = loss_tables_write(tables, r->plan->options.loss_tables, r->corpus.train, e);
     return status;
+}
+
+/* Appends the rows of one step to the run's file, at once. */
+static int append_rows(const Run *r, const char *rows, size_t size, Error *e)
+{
+    char path[PATH_MOST + 16];
+    snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
+    FILE *csv = fopen(path, "a");
+    if (csv == NULL)
+        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    if (ftell(csv) == 0)
+        fputs(EVALS_HEADER, csv);
+    fwrite(rows, 1, size, csv);
+    const bool failed = fflush(csv) != 0 || ferror(csv) || fsync(fileno(csv)) != 0;
+    return fclose(csv) != 0 || failed ? error_set(e, "%s: cannot be written: %s", path, strerror(errno)) : 0;
 }
 
 int run_tasks(Run *r, bool last, Error *e)
 {
     LossTables *tables = NULL;
-    FILE *csv = NULL;
-    char path[PATH_MOST + 16];
-    snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
+    char *rows = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&rows, &size);
+    int status = to == NULL ? error_set(e, "out of memory") : 0;
     progress_break(&r->progress);
-    if (r->plan->trains && (csv = fopen(path, "a")) == NULL)
-        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
-    if (csv != NULL && ftell(csv) == 0)
-        fputs(EVALS_HEADER, csv);
-    int status = 0;
-    if (last && r->plan->options.loss_tables != NULL)
+    if (status == 0 && last && r->plan->options.loss_tables != NULL)
         status = loss_tables_create(r->plan->setup.T, r->plan->config.V, &tables, e);
     if (status == 0)
-        status = run_tasks_into(r, csv, tables, e);
-    loss_tables_free(tables);
-    if (csv != NULL) {
-        const bool failed = fflush(csv) != 0 || ferror(csv) || fsync(fileno(csv)) != 0;
-        if ((fclose(csv) != 0 || failed) && status == 0)
-            status = error_set(e, "%s: cannot be written: %s", path, strerror(errno));
+        status = run_tasks_into(r, to, tables, e);
+    if (to != NULL && fclose(to) != 0 && status == 0)
+        status = error_set(e, "out of memory");
+    if (status == 0 && stop_signal() == 0) {
+        if (r->plan->trains)
+            status = append_rows(r, rows, size, e);
+        r->state.evaluated = r->state.step + 1;
     }
+    loss_tables_free(tables);
+    free(rows);
     return status;
 }
 

@@ -5,14 +5,17 @@
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/run.h"
+#include "train/tasks.h"
 #include "train/version.h"
 #include "train/vocabulary.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { RECORD_LIMIT = 1 << 20 };
 
@@ -127,7 +130,7 @@ static int check_vocabulary(const Plan *p, Error *e)
 
 /* A preset, overridden; or a checkpoint's configuration, which the options must not contradict. That of a resumed
  * run has been read already. A name that is both is refused: its user may expect other weights. */
-static int resolve_model(Plan *p, Error *e)
+static int resolve_model(Plan *p, Notes *notes, Error *e)
 {
     static const char prefix[] = "preset:";
     const Options *o = &p->options;
@@ -144,7 +147,7 @@ static int resolve_model(Plan *p, Error *e)
     if (p->weights == NULL) {
         *c = preset;
         gpt_override(c, &o->overrides);
-        if (vocabulary_open(o, NULL, c->V, &p->tokenizer, e) != 0)
+        if (vocabulary_open(o, NULL, c->V, &p->tokenizer, notes, e) != 0)
             return -1;
         if (p->tokenizer != NULL && !o->overrides.set[GPT_FIELD_V])
             c->V = tokenizer_size(p->tokenizer);
@@ -156,7 +159,7 @@ static int resolve_model(Plan *p, Error *e)
         if (!o->resume && (checkpoint_check_model(o->model, e) != 0 || checkpoint_read_config(o->model, c, e) != 0))
             return -1;
         if (gpt_agrees(c, &o->overrides, p->weights, e) != 0 ||
-            vocabulary_open(o, p->weights, c->V, &p->tokenizer, e) != 0)
+            vocabulary_open(o, p->weights, c->V, &p->tokenizer, notes, e) != 0)
             return -1;
     }
     p->setup.T = o->overrides.set[GPT_FIELD_T] ? o->overrides.values.T : c->T;
@@ -297,6 +300,8 @@ static void note_unfinished(const Plan *p, Notes *notes)
     const size_t steps = o->schedule.steps, warmup = o->schedule.warmup, aux = p->aux_schedule.warmup;
     if (!p->trains && (o->dropout > 0 || o->first_batch > 0))
         notes_add(notes, "--steps 0 trains nothing: %s is not used", o->dropout > 0 ? "--dropout" : "--first-batch");
+    if (!p->trains && o->eval_every > 0)
+        notes_add(notes, "--steps 0 evaluates once: --eval-every is not used");
     if (!p->trains || o->list_groups)
         return;
     if (warmup >= steps && warmup > 0)
@@ -309,6 +314,26 @@ static void note_unfinished(const Plan *p, Notes *notes)
         notes_add(notes,
                   "the batch grows over %zu steps (--batch-growth) and the run has %zu: it never reaches %zu tokens",
                   o->batch_growth, steps, p->tokens_per_step);
+}
+
+/* Refuses a list of tasks that is none, and tables of losses that will have no place. */
+static int check_evaluation(const Options *o, Error *e)
+{
+    char folder[PATH_MOST];
+    if (o->eval == NULL && (o->eval_every > 0 || o->loss_tables != NULL))
+        return error_set(e, "--%s needs --eval", o->eval_every > 0 ? "eval-every" : "loss-tables");
+    if (o->eval == NULL)
+        return 0;
+    if (tasks_check(o->eval, o->loss_tables != NULL, e) != 0)
+        return -1;
+    if (o->loss_tables == NULL)
+        return 0;
+    const char *slash = strrchr(o->loss_tables, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - o->loss_tables) + 1 : 1,
+             slash != NULL ? o->loss_tables : ".");
+    return access(folder, W_OK) == 0
+               ? 0
+               : error_set(e, "--loss-tables %s: %s: %s", o->loss_tables, folder, strerror(errno));
 }
 
 static int check_samples(const Plan *p, Error *e)
@@ -384,7 +409,7 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     p->setup.recompute = o->recompute;
     p->setup.dropout = o->dropout > 0 && p->trains;
     o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
-    if (resolve_model(p, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
+    if (resolve_model(p, notes, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
         check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)
         return -1;
     const bool training = p->trains && !o->list_groups;
@@ -393,10 +418,8 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");
-    if (o->eval == NULL && (o->eval_every > 0 || o->loss_tables != NULL))
-        return error_set(e, "--%s needs --eval", o->eval_every > 0 ? "eval-every" : "loss-tables");
-    if (o->loss_tables != NULL && strstr(o->eval, "shards=") == NULL)
-        return error_set(e, "--loss-tables needs --eval shards=GLOB");
+    if (check_evaluation(o, e) != 0)
+        return -1;
     if (training && o->train == NULL && o->val != NULL)
         return error_set(e, "--val without --train: give shards to train on, or --steps 0 to evaluate only");
     if (training && !isnan(o->target_loss) && !validates)

@@ -43,7 +43,8 @@ static int check_state(const Run *r, Error *e)
         return error_set(e, "%s: step %zu, %llu tokens and data position %llu do not fit steps of %zu tokens",
                          p->checkpoint, s->step, (unsigned long long)s->tokens, (unsigned long long)s->loader_position,
                          p->tokens_per_step);
-    if (s->step > p->options.schedule.steps || (s->step == p->options.schedule.steps && !validation_due(r)))
+    if (s->step > p->options.schedule.steps ||
+        (s->step == p->options.schedule.steps && !validation_due(r) && !tasks_due(r, true)))
         return error_set(e, "the run in %s is at step %zu of %zu: nothing is left to do (raise --steps to continue)",
                          r->out, s->step, p->options.schedule.steps);
     if (s->val_loss <= target)
@@ -377,28 +378,31 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
         *e = fault;
         status = RUN_FAILED;
     }
-    const bool stop = last || stop_signal() != 0 || r->target_reached;
+    const bool ends = last || r->target_reached;
+    if (status == RUN_DONE && stop_signal() == 0 && tasks_due(r, ends) && run_tasks(r, ends, e) != 0)
+        status = RUN_FAILED;
+    const bool stop = ends || stop_signal() != 0;
     if (status == RUN_DONE && (stop || checkpoint_due(r)))
         status = save(r, e);
-    if (status == RUN_DONE && stop_signal() == 0 && happened && tasks_due(r, last) && run_tasks(r, last, e) != 0)
-        status = RUN_FAILED;
     if (status == RUN_DONE && stop_signal() == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
         status = RUN_FAILED;
     return status;
 }
 
-/* The validation before the first step, or one that a resumed run owes. */
+/* The validation and evaluation before the first step, or those that a resumed run owes. */
 static int validate_start(Run *r, Error *e)
 {
     const double none = (double)NAN;
     Metrics m = {r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none,
                  none};
-    return validation_due(r) ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
+    const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
+    return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }
 
 static bool is_over(const Run *r)
 {
-    return r->target_reached || (r->state.step == r->plan->options.schedule.steps && !validation_due(r));
+    const bool last = r->state.step == r->plan->options.schedule.steps;
+    return (r->target_reached || (last && !validation_due(r))) && !tasks_due(r, true);
 }
 
 /* Steps until the run is over, a signal comes or something fails. */
@@ -479,7 +483,7 @@ static int meet_checkpoint(Run *r, Error *e)
         return -1;
     if (r->plan->weights != NULL && checkpoint_read_json(r->plan->weights, &state, &none) == 0)
         json_size(json_get(state, "step"), &r->state.step);
-    if (on_stories)
+    if (on_stories && r->corpus.val != NULL)
         drop_foreign_stories(r, state);
     json_free(state);
     return 0;

@@ -64,8 +64,9 @@ bool validation_due(const Run *r);
 /* Notes a validation loss; at the first crossing of --target-loss reports where, interpolating between validations. */
 void note_validation(Run *r, double loss);
 
-/* --eval: whether its tasks are due, and running them on the weights that optim_show puts in their place; `last`: with
- * the tables of losses. Error: the log cannot be written, those of tasks_run. */
+/* --eval: whether its tasks are due after the last step done, and have not been run; running them on the weights that
+ * optim_show puts in their place. last: the run ends, with the tables of losses. A signal leaves them due. Errors: the
+ * log cannot be written, those of tasks_run. */
 bool tasks_due(const Run *r, bool last);
 int run_tasks(Run *r, bool last, Error *e);
 

@@ -1,5 +1,6 @@
 #include "train/tasks.h"
 
+#include "base/clock.h"
 #include "data/choices.h"
 #include "data/loader.h"
 #include "train/stop.h"
@@ -7,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Where data/get puts it. */
 static const char hellaswag_file[] = "data/hellaswag/hellaswag_val.jsonl";
@@ -14,9 +16,10 @@ static const char hellaswag_file[] = "data/hellaswag/hellaswag_val.jsonl";
 enum { TASKS_MOST = 16, PAD = 64 /* a batch's rows are as long as a multiple of it */ };
 
 typedef struct Task {
-    char *source;    /* file or glob */
-    Tokens *tokens;  /* shards, */
-    Choices choices; /* or items */
+    char *name;         /* as given */
+    const char *source; /* the file or glob in it, or the default */
+    Tokens *tokens;     /* shards, */
+    Choices choices;    /* or items */
 } Task;
 
 struct Tasks {
@@ -32,34 +35,146 @@ typedef struct Report {
     FILE *csv;
 } Report;
 
+/* The task as a cell: in quotes, if a glob needs them. */
 static void report(const Report *r, const char *measure, double value)
 {
-    if (r->csv != NULL)
-        fprintf(r->csv, "%zu,%s,%s,%.9g\n", r->step, r->task, measure, value);
+    if (r->csv == NULL)
+        return;
+    const bool quoted = strpbrk(r->task, "\"\n\r") != NULL;
+    fprintf(r->csv, quoted ? "%zu,\"" : "%zu,", r->step);
+    for (const char *c = r->task; *c != '\0'; c++)
+        fprintf(r->csv, *c == '"' ? "\"\"" : "%c", *c);
+    fprintf(r->csv, quoted ? "\",%s,%.9g\n" : ",%s,%.9g\n", measure, value);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * How far it is
+ */
+
+typedef struct Pace {
+    FILE *to;
+    const char *task;
+    bool terminal, shown;
+    double begin, last;
+} Pace;
+
+static Pace pace_begin(FILE *to, const char *task)
+{
+    const double now = clock_seconds();
+    return (Pace){.to = to, .task = task, .terminal = isatty(fileno(to)) == 1, .begin = now, .last = now};
+}
+
+/* Once a second, over what was shown before. */
+static void pace_show(Pace *p, double share)
+{
+    const double now = clock_seconds();
+    char left[32];
+    if (!p->terminal || now - p->last < 1 || share <= 0)
+        return;
+    clock_format_left(left, sizeof left, (now - p->begin) * (1 - share) / share);
+    fprintf(p->to, "\r%-9.9s %3.0f%% | %-14s", p->task, 100 * share, left);
+    fflush(p->to);
+    p->last = now;
+    p->shown = true;
+}
+
+static void pace_end(const Pace *p)
+{
+    if (p->shown)
+        fprintf(p->to, "\r%32s\r", "");
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The list
+ */
+
+static const char hellaswag_name[] = "hellaswag", shards_name[] = "shards";
+
+/* Whether `name`, of `length` characters, is a task "kind" or "kind=..". */
+static bool is_kind(const char *name, size_t length, const char *kind)
+{
+    const size_t n = strlen(kind);
+    return length >= n && strncmp(name, kind, n) == 0 && (length == n || name[n] == '=');
+}
+
+/* Calls `each` for every task of the list, with its length, until it fails. */
+static int each_task(const char *list, int (*each)(void *context, const char *name, size_t length, Error *e),
+                     void *context, Error *e)
+{
+    for (const char *name = list, *end; name != NULL; name = *end == ',' ? end + 1 : NULL) {
+        end = name + strcspn(name, ",");
+        if (each(context, name, (size_t)(end - name), e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* What has been seen of a list. */
+typedef struct Seen {
+    const char *list;
+    size_t count, shards;
+} Seen;
+
+static int check_task(void *context, const char *name, size_t length, Error *e)
+{
+    Seen *seen = context;
+    const bool hellaswag = is_kind(name, length, hellaswag_name), shards = is_kind(name, length, shards_name);
+    const char *value = memchr(name, '=', length);
+    if (!hellaswag && !shards)
+        return error_set(e, "--eval: there is no task '%.*s', but hellaswag, hellaswag=FILE and shards=GLOB",
+                         (int)length, name);
+    if ((value == NULL && shards) || (value != NULL && value + 1 == name + length))
+        return error_set(e, "--eval: %.*s names no %s", (int)length, name, shards ? "shards: shards=GLOB" : "file");
+    for (const char *other = seen->list; other < name; other += strcspn(other, ",") + 1)
+        if (strcspn(other, ",") == length && strncmp(other, name, length) == 0)
+            return error_set(e, "--eval: %.*s twice", (int)length, name);
+    seen->shards += shards;
+    if (++seen->count > TASKS_MOST)
+        return error_set(e, "--eval: more than %d tasks", TASKS_MOST);
+    return 0;
+}
+
+int tasks_check(const char *list, bool tables, Error *e)
+{
+    Seen seen = {.list = list};
+    if (each_task(list, check_task, &seen, e) != 0)
+        return -1;
+    return !tables || seen.shards == 1 ? 0 : error_set(e, "--loss-tables needs --eval shards=GLOB, once");
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Opening
  */
 
-/* Opens "hellaswag", "hellaswag=FILE" or "shards=GLOB". */
-static int open_task(Tasks *t, char *name, size_t V, Error *e)
+typedef struct Opening {
+    Tasks *t;
+    size_t V;
+} Opening;
+
+/* The published file, or the command that brings it. */
+static int check_default(Error *e)
 {
+    return access(hellaswag_file, F_OK) == 0
+               ? 0
+               : error_set(e, "--eval hellaswag: there is no %s; data/get hellaswag brings it, or give hellaswag=FILE",
+                           hellaswag_file);
+}
+
+static int open_task(void *context, const char *name, size_t length, Error *e)
+{
+    Tasks *t = ((const Opening *)context)->t;
+    const size_t V = ((const Opening *)context)->V, known = t->tokenizer != NULL ? tokenizer_size(t->tokenizer) : V;
     Task *task = &t->tasks[t->count++];
-    char *value = strchr(name, '=');
-    if (value != NULL)
-        *value++ = '\0';
-    const bool shards = strcmp(name, "shards") == 0;
-    if (!shards && strcmp(name, "hellaswag") != 0)
-        return error_set(e, "--eval %s: there are hellaswag, hellaswag=FILE and shards=GLOB", name);
-    if (shards && (value == NULL || *value == '\0'))
-        return error_set(e, "--eval shards: give the shards: shards=GLOB");
-    task->source = strdup(value != NULL ? value : hellaswag_file);
-    if (task->source == NULL)
+    task->name = strndup(name, length);
+    if (task->name == NULL)
         return error_set(e, "out of memory");
-    if (!shards)
+    const char *value = strchr(task->name, '=');
+    task->source = value != NULL ? value + 1 : hellaswag_file;
+    if (value == NULL && check_default(e) != 0)
+        return -1;
+    if (is_kind(name, length, hellaswag_name))
         return choices_read(task->source, t->tokenizer, V, &task->choices, e);
-    if (tokens_open(task->source, V, &task->tokens, e) != 0)
+    if (tokens_open(task->source, known < V ? known : V, &task->tokens, e) != 0)
         return -1;
     return tokens_targets(task->tokens) > 0 ? 0 : error_set(e, "%s: no shard has a target", task->source);
 }
@@ -67,27 +182,21 @@ static int open_task(Tasks *t, char *name, size_t V, Error *e)
 int tasks_open(const char *list, const Tokenizer *tokenizer, size_t V, Tasks **out, Error *e)
 {
     Tasks *t = calloc(1, sizeof *t);
-    char *names = strdup(list != NULL ? list : "");
-    int status = t == NULL || names == NULL ? error_set(e, "out of memory") : 0;
-    for (char *name = names, *next; status == 0 && name != NULL && *names != '\0'; name = next) {
-        next = strchr(name, ',');
-        if (next != NULL)
-            *next++ = '\0';
-        t->tokenizer = tokenizer;
-        status =
-            t->count < TASKS_MOST ? open_task(t, name, V, e) : error_set(e, "--eval: more than %d tasks", TASKS_MOST);
-    }
-    free(names);
-    if (status != 0)
-        tasks_close(t);
-    *out = status == 0 ? t : NULL;
-    return status;
+    *out = t;
+    if (t == NULL)
+        return error_set(e, "out of memory");
+    t->tokenizer = tokenizer;
+    if (list == NULL || each_task(list, open_task, &(Opening){t, V}, e) == 0)
+        return 0;
+    tasks_close(t);
+    *out = NULL;
+    return -1;
 }
 
 void tasks_close(Tasks *t)
 {
     for (size_t i = 0; t != NULL && i < t->count; i++) {
-        free(t->tasks[i].source);
+        free(t->tasks[i].name);
         tokens_close(t->tasks[i].tokens);
         choices_free(&t->tasks[i].choices);
     }
@@ -161,7 +270,7 @@ static size_t fill_batch(const Choices *c, size_t first, size_t n, size_t most, 
 }
 
 /* Sums (rows) of the endings' cross-entropies; false after a signal. */
-static bool score_rows(const Choices *c, Gpt *gpt, const GptSetup *setup, Room *room, double *sums)
+static bool score_rows(const Choices *c, Gpt *gpt, const GptSetup *setup, Room *room, double *sums, Pace *pace)
 {
     for (size_t first = 0, n; first < c->row_count; first += n) {
         n = c->row_count - first < setup->B ? c->row_count - first : setup->B;
@@ -169,6 +278,7 @@ static bool score_rows(const Choices *c, Gpt *gpt, const GptSetup *setup, Room *
         if (stop_signal() != 0)
             return false;
         measure(gpt, room, n, T);
+        pace_show(pace, (double)(first + n) / (double)c->row_count);
         for (size_t i = 0; i < n; i++) {
             sums[first + i] = 0;
             for (size_t k = 0; k < T; k++)
@@ -216,7 +326,10 @@ static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, const 
     double *sums = malloc(c->row_count * sizeof *sums), check = 0;
     if (sums == NULL)
         return error_set(e, "out of memory for %zu endings", c->row_count);
-    if (!score_rows(c, gpt, setup, room, sums)) {
+    Pace pace = pace_begin(to, r->task);
+    const bool scored = score_rows(c, gpt, setup, room, sums, &pace);
+    pace_end(&pace);
+    if (!scored) {
         free(sums);
         return 0;
     }
@@ -228,10 +341,11 @@ static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, const 
         return error_set(e, "--eval %s: the loss of an ending is %g", r->task, check);
     const double items = (double)c->count, plain = (double)score.right / items,
                  normalised = (double)score.right_normalised / items;
-    fprintf(to, "%-9s %.4f accuracy, %.4f normalised by length, %zu items", r->task, plain, normalised, c->count);
+    fprintf(to, "%-9s %.4f accuracy, %.4f normalised by length, %zu items\n", hellaswag_name, plain, normalised,
+            c->count);
     if (score.cut > 0)
-        fprintf(to, "; %zu endings longer than %zu tokens lost their beginning", score.cut, setup->T);
-    fprintf(to, "\n");
+        fprintf(to, "%10s%zu endings with their context are longer than %zu tokens: cut in front\n", "", score.cut,
+                setup->T);
     report(r, "accuracy", plain);
     report(r, "accuracy_normalised", normalised);
     return 0;
@@ -255,7 +369,7 @@ static int add_targets(const Tasks *t, const Room *room, size_t B, size_t T, Los
             loss_tables_add(tables, i % T, room->targets[i], room->losses[i]);
         if (t->tokenizer != NULL && tokenizer_token(t->tokenizer, room->targets[i], &text, &size, e) != 0)
             return -1;
-        *bytes += size;
+        *bytes += t->tokenizer == NULL || room->targets[i] == tokenizer_endoftext(t->tokenizer) ? 0 : size;
     }
     return 0;
 }
@@ -267,25 +381,29 @@ static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup
     const size_t windows = windows_count(task->tokens, T, targets);
     double sum = 0;
     size_t bytes = 0;
-    for (size_t first = 0; first < windows; first += B) {
-        if (stop_signal() != 0)
-            return 0;
-        if (windows_read(task->tokens, T, targets, first, B, room->tokens, room->targets, e) != 0)
-            return -1;
+    int status = 0;
+    Pace pace = pace_begin(to, r->task);
+    for (size_t first = 0; first < windows && status == 0 && stop_signal() == 0; first += B) {
+        status = windows_read(task->tokens, T, targets, first, B, room->tokens, room->targets, e);
+        if (status != 0)
+            break;
         measure(gpt, room, B, T);
-        if (add_targets(t, room, B, T, tables, &sum, &bytes, e) != 0)
-            return -1;
+        status = add_targets(t, room, B, T, tables, &sum, &bytes, e);
+        pace_show(&pace, (double)(first + B) / (double)(windows + B));
     }
+    pace_end(&pace);
+    if (status != 0 || stop_signal() != 0)
+        return status;
     const double loss = sum / (double)targets, bits = sum / log(2) / (double)bytes;
     if (!isfinite(loss))
         return error_set(e, "--eval %s: the loss is %g", r->task, loss);
-    fprintf(to, "%-9s %.6f nats a token, perplexity %.4g, ", r->task, loss, exp(loss));
-    if (t->tokenizer != NULL)
-        fprintf(to, "%.6f bits a byte, ", bits);
-    fprintf(to, "%zu tokens of %s\n", targets, task->source);
+    fprintf(to, "%-9s %.6f nats a token, perplexity %.4g", shards_name, loss, exp(loss));
+    if (bytes > 0)
+        fprintf(to, ", %.6f bits a byte", bits);
+    fprintf(to, "\n%10sof %zu tokens, %s\n", "", targets, task->source);
     report(r, "loss", loss);
     report(r, "perplexity", exp(loss));
-    if (t->tokenizer != NULL)
+    if (bytes > 0)
         report(r, "bits_a_byte", bits);
     return 0;
 }
@@ -298,7 +416,7 @@ int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, size_t step, FILE
     Room room;
     int status = make_room(setup, &room, e);
     for (const Task *task = t->tasks; task < t->tasks + t->count && status == 0 && stop_signal() == 0; task++) {
-        const Report r = {step, task->tokens != NULL ? "shards" : "hellaswag", csv};
+        const Report r = {step, task->name, csv};
         status = task->tokens != NULL ? run_shards(t, task, gpt, setup, &r, &room, tables, to, e)
                                       : run_choices(task, gpt, setup, &r, &room, to, e);
     }

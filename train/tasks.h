@@ -6,6 +6,7 @@
 #include "gpt/gpt.h"
 #include "train/loss_tables.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 /*
@@ -14,12 +15,16 @@
  *     hellaswag[=FILE]   multiple choice (data/choices.h): the share of items whose right ending has the smallest
  *                        cross-entropy, summed (accuracy) or per token (normalised), as llm.c counts them
  *     shards=GLOB        mean cross-entropy over all targets of token shards, its perplexity and, where the tokenizer is
- *                        known, bits a byte
+ *                        known, bits a byte of text: <|endoftext|> has none
  */
 typedef struct Tasks Tasks;
 
-/* Opens what the list names for a model of V tokens; the tokenizer, which may be NULL, is borrowed. NULL as list: no
- * tasks. The caller closes *out. Errors: a task that there is not, those of opening its data. */
+/* Refuses a list that is none: a task that there is not, or one twice. tables: for tables of losses there must be shards,
+ * once. */
+int tasks_check(const char *list, bool tables, Error *e);
+
+/* Opens what the list, which tasks_check has passed, names for a model of V tokens; the tokenizer, which may be NULL, is borrowed. NULL as list: no
+ * tasks. The caller closes *out. Errors: those of opening the data. */
 int tasks_open(const char *list, const Tokenizer *tokenizer, size_t V, Tasks **out, Error *e);
 void tasks_close(Tasks *t); /* NULL is fine */
 

@@ -751,7 +751,7 @@ static void test_refused_states(void)
         {"\"step\": 1", "\"step\": -1", "state.json"},
         {"\"step\": 1", "\"step\": 1.5", "state.json"},
         {"\"tokens\"", "\"token\"", "state.json"},
-        {"\"version\": 2", "\"version\": 3", "newer"},
+        {"\"version\": 3", "\"version\": 4", "newer"},
         {"\"seconds\": 0", "\"seconds\": null", "seconds"},
         {"\"seconds\": 0", "\"seconds\": \"0\"", "state.json"},
         {"\"loader_position\": 0", "\"loader_position\": 18446744073709551616", "state.json"},
@@ -781,7 +781,7 @@ static void test_old_state(void)
     CheckpointState state;
     Error e;
     save("old", &f, 1, 0);
-    char *text = unsealed("old"), *edited = replaced(text, "\"version\": 2, ", "");
+    char *text = unsealed("old"), *edited = replaced(text, "\"version\": 3, ", "");
     write_text(at("old", "step_000001/state.json"), edited);
     check(checkpoint_read_state(at("old", "step_000001"), f.optim, &state, &e) == 0 && state.step == 1, "%s", e.text);
     free(edited);

@@ -9,6 +9,7 @@
 #include "train/tasks.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static double surprise(const int32_t *tokens, size_t n)
 /* The value of a measure in the rows "step,task,measure,value". */
 static double measure_of(const char *csv, const char *task, const char *measure)
 {
-    char begin[64];
+    char begin[256];
     snprintf(begin, sizeof begin, "3,%s,%s,", task, measure);
     const char *row = strstr(csv, begin);
     return check(row != NULL, "no %s in: %s", begin, csv) ? strtod(row + strlen(begin), NULL) : 0;
@@ -145,10 +146,10 @@ static void test_choices(void)
     run(list, NULL, csv, shown);
     check(cut > 0 && right != right_mean, "%zu rows are cut, %zu and %zu items right: the items test too little", cut,
           right, right_mean);
-    check_close(measure_of(csv, "hellaswag", "accuracy"), (double)right / ITEMS, 1e-8, "accuracy");
-    check_close(measure_of(csv, "hellaswag", "accuracy_normalised"), (double)right_mean / ITEMS, 1e-8, "normalised");
-    char words[64];
-    snprintf(words, sizeof words, "%zu endings longer than %d tokens", cut, T);
+    check_close(measure_of(csv, list, "accuracy"), (double)right / ITEMS, 1e-8, "accuracy");
+    check_close(measure_of(csv, list, "accuracy_normalised"), (double)right_mean / ITEMS, 1e-8, "normalised");
+    char words[96];
+    snprintf(words, sizeof words, "%zu endings with their context are longer than %d tokens", cut, T);
     check(strstr(shown, words) != NULL, "'%s' is not in: %s", words, shown);
 }
 
@@ -187,10 +188,10 @@ static void test_shards(void)
     snprintf(list, sizeof list, "shards=%s", in_folder("shard*.bin", path));
     must(loss_tables_create(T, VOCAB, &tables, &e), &e);
     run(list, tables, csv, shown);
-    check_close(measure_of(csv, "shards", "loss"), sum / (double)targets, 1e-5, "loss");
-    check_close(measure_of(csv, "shards", "perplexity"), exp(sum / (double)targets), 1e-4 * exp(sum / (double)targets),
+    check_close(measure_of(csv, list, "loss"), sum / (double)targets, 1e-5, "loss");
+    check_close(measure_of(csv, list, "perplexity"), exp(sum / (double)targets), 1e-4 * exp(sum / (double)targets),
                 "perplexity");
-    check_close(measure_of(csv, "shards", "bits_a_byte"), sum / (double)targets / log(2), 1e-5, "bits a byte");
+    check_close(measure_of(csv, list, "bits_a_byte"), sum / (double)targets / log(2), 1e-5, "bits a byte");
 
     must(loss_tables_write(tables, in_folder("losses", prefix), NULL, &e), &e);
     loss_tables_free(tables);
@@ -230,15 +231,35 @@ static void test_shards(void)
 
 static void test_refused(void)
 {
-    static const char *const cases[][2] = {
-        {"helloswag", "there are hellaswag"}, {"shards", "give the shards"},   {"shards=", "give the shards"},
-        {"hellaswag=/nowhere", "/nowhere"},   {"shards=/nowhere", "/nowhere"}, {"hellaswag=", "hellaswag"},
+    static const struct {
+        const char *list, *words;
+        bool tables;
+    } lists[] = {
+        {"helloswag", "no task 'helloswag'", false},
+        {"shards", "names no shards", false},
+        {"shards=", "names no shards", false},
+        {"hellaswag=", "names no file", false},
+        {"", "no task ''", false},
+        {"hellaswag,", "no task ''", false},
+        {"shardsx=a", "no task 'shardsx=a'", false},
+        {"shards=a,hellaswag,shards=a", "shards=a twice", false},
+        {"hellaswag=shards=x", "once", true},
+        {"shards=a,shards=b", "once", true},
+        {"shards=1,shards=2,shards=3,shards=4,shards=5,shards=6,shards=7,shards=8,shards=9,shards=10,shards=11,"
+         "shards=12,shards=13,shards=14,shards=15,shards=16,shards=17",
+         "more than 16", false},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Tasks *tasks;
-        Error e = {.text = ""};
-        check(tasks_open(cases[i][0], bytes, VOCAB, &tasks, &e) == -1, "%s is opened", cases[i][0]);
-        check(tasks == NULL && (strstr(e.text, cases[i][1]) != NULL || i == 5), "%s: %s", cases[i][0], e.text);
+    static const char *const missing[] = {"hellaswag=/nowhere", "shards=/nowhere"};
+    Tasks *tasks;
+    Error e = {.text = ""};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        check(tasks_check(lists[i].list, lists[i].tables, &e) == -1, "'%s' is a list", lists[i].list);
+        check(strstr(e.text, lists[i].words) != NULL, "%s: %s", lists[i].list, e.text);
+    }
+    check(tasks_check("hellaswag,hellaswag=a,shards=b", true, &e) == 0, "%s", e.text);
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
+        check(tasks_open(missing[i], bytes, VOCAB, &tasks, &e) == -1 && tasks == NULL, "%s is opened", missing[i]);
+        check(strstr(e.text, "/nowhere") != NULL, "%s", e.text);
     }
 }
 

@@ -73,7 +73,7 @@ TABLE
 # Edits state.json as if it were from before there were checksums.
 edit_state() { # script
     unseal run/step_000004/state.json
-    sed 's/"version": 2/"version": 1/; '"${1:-}" run/step_000004/state.json > edited
+    sed 's/"version": 3/"version": 1/; '"${1:-}" run/step_000004/state.json > edited
     mv edited run/step_000004/state.json
 }
 

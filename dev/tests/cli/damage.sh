@@ -58,7 +58,7 @@ done <<'TABLE'
 a flipped option in run.json|edit_json run/run.json 's/"steps": "6"/"steqs": "6"/'|2|run.json: was damaged
 all checkpoints damaged|for s in 2 4 6; do : > run/step_00000$s/config.json; done|2|no checkpoint is intact;step_000006/config.json
 no checkpoint|rm -r run/step_*|2|holds no checkpoint
-a checkpoint of a newer program|unseal run/step_000006/state.json; edit_json run/step_000006/state.json 's/"version": 2/"version": 3/'|2|step_000006/state.json: version 3 was written by a newer program
+a checkpoint of a newer program|unseal run/step_000006/state.json; edit_json run/step_000006/state.json 's/"version": 3/"version": 4/'|2|step_000006/state.json: version 4 was written by a newer program
 a pipe as run.json|rm run/run.json; mkfifo run/run.json|2|run.json: is not a regular file
 a pipe as metrics.csv|rm run/metrics.csv; mkfifo run/metrics.csv|1|metrics.csv: is not a regular file
 another program's log|sed 1s/step/stop/ run/metrics.csv > m; mv m run/metrics.csv|1|metrics.csv: not a log of this program

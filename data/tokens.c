@@ -210,24 +210,29 @@ static int split_text(const char *path, size_t n, Tokens **train, Tokens **val, 
     return -1;
 }
 
-int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
+int tokens_check_text(const char *path, size_t *size, Error *e)
 {
     int fd;
-    size_t n;
     unsigned char start[4];
-    if (files_open(path, &fd, &n, e) != 0)
+    if (files_open(path, &fd, size, e) != 0)
         return -1;
     int status;
-    if (n == 0)
+    if (*size == 0)
         status = error_set(e, "%s: is empty", path);
-    else if (n < TEXT_MIN)
-        status = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, n, TEXT_MIN);
+    else if (*size < TEXT_MIN)
+        status = error_set(e, "%s: has %zu bytes; a text to train on takes at least %d", path, *size, TEXT_MIN);
     else
         status = files_read_at(fd, path, 0, start, sizeof start, e);
     close(fd);
     if (status == 0 && get_int32(start) == SHARD_MAGIC)
         status = error_set(e, "%s: is a file of token shards, not a text; give it with --train", path);
-    return status == 0 ? split_text(path, n, train, val, e) : -1;
+    return status;
+}
+
+int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
+{
+    size_t n;
+    return tokens_check_text(path, &n, e) != 0 ? -1 : split_text(path, n, train, val, e);
 }
 
 void tokens_close(Tokens *t)

@@ -29,8 +29,12 @@ int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, To
 /* n ids, likewise. Those of V and above are refused when they are read. */
 int tokens_from_ids(const char *name, const uint16_t *ids, size_t n, size_t V, Tokens **out, Error *e);
 
+/* Refuses a file that is no text to train on: one that cannot be read, is empty, has less than two held-out bytes, an
+ * input and its target, or is a shard. */
+int tokens_check_text(const char *path, size_t *size, Error *e);
+
 /* A file of any size as byte tokens: floor(0.9 n) bytes to train on, the rest held out. The caller closes both. Errors:
- * a file that cannot be read, is empty, has less than two held-out bytes, an input and its target, or is a shard. */
+ * those of tokens_check_text. */
 int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e);
 
 void tokens_close(Tokens *t); /* NULL is fine */

@@ -4,10 +4,10 @@
 #include "data/stories.h"
 #include "files/files.h"
 
+#include <glob.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The built-in corpus: nine tenths of its stories to train on, the rest held out. */
 enum { STORIES_BYTES = 10000000, STORIES_SEED = 1 };
@@ -38,15 +38,19 @@ static int open_stories(const Options *o, Corpus *corpus, Error *e)
 }
 
 /* Names the command that brings what a preset counts on. */
-static int check_fetched(const char *path, Error *e)
+static int check_fetched(const char *pattern, Error *e)
 {
     static const char *const names[] = {"fineweb10B", "tinyshakespeare"};
     char folder[64];
-    for (size_t i = 0; path != NULL && i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; pattern != NULL && i < sizeof names / sizeof *names; i++) {
+        glob_t found;
         const int length = snprintf(folder, sizeof folder, "data/%s/", names[i]);
-        if (strncmp(path, folder, (size_t)length) == 0 && access(folder, F_OK) != 0)
-            return error_set(e, "%s: there is no %s; data/get %s brings it, or name other data", path, folder,
-                             names[i]);
+        if (strncmp(pattern, folder, (size_t)length) != 0)
+            continue;
+        const bool there = glob(pattern, GLOB_NOSORT, NULL, &found) == 0;
+        globfree(&found);
+        if (!there)
+            return error_set(e, "there is no %s; data/get %s brings it, or name other data", pattern, names[i]);
     }
     return 0;
 }
@@ -94,10 +98,10 @@ static int encode_text(const char *path, const Tokenizer *tokenizer, Corpus *cor
     char *text;
     size_t size;
     Encoder *encoder = NULL;
-    if (files_read_all(path, TEXT_MOST, &text, &size, e) != 0)
+    if (tokens_check_text(path, &size, e) != 0 || files_read_all(path, TEXT_MOST, &text, &size, e) != 0)
         return -1;
     const size_t cut = cut_of(text, size);
-    int status = size == 0 ? error_set(e, "%s: is empty", path) : encoder_create(tokenizer, &encoder, e);
+    int status = encoder_create(tokenizer, &encoder, e);
     if (status == 0)
         status = encode_part(path, tokenizer, encoder, text, cut, &corpus->train, e);
     if (status == 0)

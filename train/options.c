@@ -580,6 +580,8 @@ static int resolve_stories(Options *o, Error *e)
         return 0;
     if (o->val != NULL)
         return error_set(e, "--train stories excludes --val: they hold out their own last tenth");
+    if (o->text != NULL)
+        return error_set(e, "--train stories excludes --text: they are a text of their own");
     o->train = NULL;
     return 0;
 }

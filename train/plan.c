@@ -154,8 +154,8 @@ static int resolve_model(Plan *p, Notes *notes, Error *e)
     } else {
         if (!o->resume && !is_directory(o->model))
             return error_set(
-                e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory",
-                o->model);
+                e, "--model %s: neither a preset (nano, gpt2, gpt2-medium, gpt2-large, gpt2-xl) nor a directory%s",
+                o->model, strncmp(o->model, "data/", 5) == 0 ? "; data/get brings what it lists" : "");
         if (!o->resume && (checkpoint_check_model(o->model, e) != 0 || checkpoint_read_config(o->model, c, e) != 0))
             return -1;
         if (gpt_agrees(c, &o->overrides, p->weights, e) != 0 ||

@@ -75,3 +75,57 @@ foreign_tables() {
     says "--loss-tables needs --eval shards=GLOB, once" err
 }
 run_test "a tokenizer that does not fit, and evaluation that lacks something" foreign_tables
+
+# A checkpoint's tables are checked like its weights, and no other tokenizer takes their place in silence.
+own_tables() {
+    lorem 200 > a.txt
+    set -- $size --seq-len 16 --batch-size 4 --val-every 0 --sample-every 0 --checkpoint-every 5 --keep 0
+    expect 0 "$gpt" "$@" --text a.txt --tokenizer "$vocabulary" --steps 10 --out run
+    cp -r run/step_000010 model
+    printf '# changed\na b\n' >> run/step_000010/merges.txt
+    expect 0 "$gpt" --resume --out run --steps 12
+    says "continuing from run/step_000005" out
+    sed 's/"a": \([0-9]*\), "b": \([0-9]*\)/"a": \2, "b": \1/' model/vocab.json > swapped
+    cmp -s swapped model/vocab.json && fail "nothing was changed"
+    mkdir other && cp model/merges.txt other && cp swapped other/vocab.json
+    changes_nothing 2 "$gpt" --model model --text a.txt --tokenizer other --steps 0
+    says_all "--tokenizer other;another than that of model" err
+    changes_nothing 2 "$gpt" --model model --text a.txt --tokenizer bytes --steps 0
+    says "--tokenizer bytes is another" err
+    changes_nothing 2 "$gpt" --resume --out run --tokenizer bytes --steps 14
+    says "--tokenizer bytes is another" err
+    cp swapped model/vocab.json
+    changes_nothing 2 "$gpt" --model model --text a.txt --steps 0
+    says_all "model: its tokenizer;checksum" err
+    expect 0 toke a.txt --val-fraction 0 --out x
+    changes_nothing 1 "$gpt" "$@" --text x_train_000000.bin --tokenizer "$vocabulary" --steps 1
+    says "is a file of token shards" err
+    changes_nothing 2 "$gpt" "$@" --train stories --text a.txt --steps 1
+    says "--train stories excludes --text" err
+}
+run_test "a checkpoint's tokenizer: checksum, and others" own_tables
+
+# An evaluation that a signal cuts is made by the resumed run; a target that is reached has one too.
+owed_evals() {
+    lorem 4000 > a.txt
+    expect 0 toke a.txt --val-fraction 0 --out x
+    set -- $size --seq-len 16 --batch-size 1 --text a.txt --tokenizer "$vocabulary" --val-every 0 --sample-every 0
+    "$gpt" "$@" --eval shards=x_train_000000.bin --steps 3 --out cut > out 2> err &
+    process=$!
+    for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(wc -l 2> /dev/null < cut/metrics.csv)" -ge 4 ] 2> /dev/null && break; sleep 0.1; done
+    kill -TERM $process
+    wait $process
+    status=$?
+    [ $status -eq 143 ] || skip "the evaluation was over before the signal: exit status $status"
+    says "stopped by signal 15 after step 3 of 3" out
+    [ ! -e cut/evals.csv ] || fail "$(cat cut/evals.csv)"
+    expect 0 "$gpt" --resume --out cut
+    grep -q '^3,shards=x_train_000000.bin,loss,' cut/evals.csv || fail "no evaluation: $(cat cut/evals.csv)"
+    expect 1 "$gpt" --resume --out cut
+    says "nothing is left to do" err
+    printf '{"ctx": "a", "endings": ["b", "c d"], "label": 0}\n' > items.jsonl
+    expect 0 "$gpt" $size --seq-len 16 --batch-size 4 --text a.txt --tokenizer "$vocabulary" --val-every 1 --val-tokens 64 \
+        --target-loss 100 --steps 50 --sample-every 0 --eval hellaswag=items.jsonl --out reached
+    says "hellaswag=items.jsonl,accuracy" reached/evals.csv
+}
+run_test "evaluations that a run owes" owed_evals

@@ -116,7 +116,7 @@ static void find_starts(const unsigned char *b, uint64_t *starts, uint64_t *apos
     for (size_t i = 0; i < BLOCK + 2; i++) {
         const uint8_t c = b[i - 1];
         class[i] = (uint8_t)(((uint8_t)((c | 0x20) - 'a') < 26 ? L : 0) | ((uint8_t)(c - '0') < 10 ? N : 0) |
-                             ((c == ' ') | ((uint8_t)(c - '\t') < 5) ? S : 0));
+                             (((c == ' ') | ((uint8_t)(c - '\t') < 5)) ? S : 0));
     }
     for (size_t i = 0; i < BLOCK; i++) {
         const uint8_t before = class[i], c = class[i + 1], after = class[i + 2];

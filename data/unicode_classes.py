@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes unicode_classes.h, beside it: which code points GPT-2's pattern takes for letters, numbers and white space.
 
-The classes are those of Unicode 16.0, which tiktoken 0.14 follows: all 1,112,064 code points agree. Python 3.14 has that
-version; elsewhere `pip install unicodedata2==16.0.0` provides it.
+The classes are those of Unicode 16.0, which tiktoken 0.14 follows: all 1,112,064 code points agree. Python 3.14 has
+that version; elsewhere `pip install unicodedata2==16.0.0` provides it.
 """
 import os
 import unicodedata

@@ -33,7 +33,7 @@ static int bench(const Tokenizer *t, const char *path, Error *e)
     char *text;
     size_t size;
     TokenList list = {0};
-    double cold = INFINITY, warm = INFINITY;
+    double cold = HUGE_VAL, warm = HUGE_VAL;
     int status = files_read_all(path, TEXT_MOST, &text, &size, e);
     for (size_t i = 0; status == 0 && i < ROUNDS; i++) {
         Encoder *encoder = NULL;

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""bench_tokenizer.py PROGRAM TABLES TEXT...: this project's tokenizer (PROGRAM: bench_tokenizer) and others' on the same texts.
+"""bench_tokenizer.py PROGRAM TABLES TEXT...: this project's tokenizer (PROGRAM: bench_tokenizer) and others'.
 
 Everything runs on one core, one process after the other, and is timed in seconds of CPU time, so that a busy machine
-costs all the same; of each the best of ROUNDS. cold: the first pass of a new tokenizer; warm: the next. Others get the text
-in pieces of about 256 KiB, as Python's strings or bytes as they like, cut where no token crosses; Hugging Face's only the
-first of them, as it takes so long.
+costs all the same; of each the best of ROUNDS. cold: the first pass of a new tokenizer; warm: the next. Others get the
+text in pieces of about 256 KiB, as Python's strings or bytes as they like, cut where no token crosses; Hugging Face's
+only the first of them, as it takes so long.
 """
 import gc
 import importlib.metadata
@@ -45,7 +45,8 @@ def make_tiktoken(tables, path):
 
     prefix = "gpt2_" if os.path.exists(f"{tables}/gpt2_encoder.json") else ""
     ranks = data_gym_to_mergeable_bpe_ranks(f"{tables}/{prefix}vocab.bpe", f"{tables}/{prefix}encoder.json")
-    return tiktoken.Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={}).encode_ordinary, False
+    encoding = tiktoken.Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
+    return encoding.encode_ordinary, False
 
 
 def make_tokenizers(tables, path):
@@ -58,7 +59,8 @@ def make_tokenizers(tables, path):
 def make_tokie(tables, path):
     import tokie
 
-    return tokie.Tokenizer.from_json(path).encode_bytes, True
+    tokenizer = tokie.Tokenizer.from_json(path)
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids, False  # encode_bytes does not split
 
 
 def make_gigatoken(tables, path):
@@ -112,8 +114,10 @@ def measure(name, tables, path, data):
 
 def ours(program, tables, text):
     prefix = "gpt2_" if os.path.exists(f"{tables}/gpt2_encoder.json") else ""
-    out = subprocess.run([program, f"{tables}/{prefix}encoder.json", text], check=True, capture_output=True, text=True).stdout
-    tokens, check, cold, warm = re.search(r"(\d+) tokens, checksum (\w+), cold ([\d.]+) MB/s, warm ([\d.]+)", out).groups()
+    command = [program, f"{tables}/{prefix}encoder.json", text]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"(\d+) tokens, checksum (\w+), cold ([\d.]+) MB/s, warm ([\d.]+)", out)
+    tokens, check, cold, warm = found.groups()
     return [float(cold), float(warm)], int(tokens), int(check, 16)
 
 
@@ -140,7 +144,8 @@ def main(program, tables, texts):
                 except Exception as reason:  # not installed, or it cannot
                     print(f"  {name:24}skipped: {str(reason).splitlines()[0]}")
                     continue
-                same = "part" if size < len(data) else "the same" if (count, other) == (tokens, check) else f"others: {count}"
+                same = "the same" if (count, other) == (tokens, check) else f"others: {count}"
+                same = "part" if size < len(data) else same
                 print(f"  {name + ' ' + version:24}{got[0]:10.1f}{got[1]:10.1f}{rates[0] / got[0]:10.2f}"
                       f"{rates[1] / got[1]:10.2f}  {same}", flush=True)
 

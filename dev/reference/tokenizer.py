@@ -1,5 +1,7 @@
-"""tokenizer.py golden        writes dev/tests/tokenizer: a tiny vocabulary in three forms, and strings with tiktoken's ids
-tokenizer.py judge PROGRAM TABLES [COUNT]   COUNT random strings: PROGRAM (encode_strings) must give tiktoken's ids
+"""tokenizer.py golden
+    writes dev/tests/tokenizer: a tiny vocabulary in three forms, and strings with tiktoken's ids
+tokenizer.py judge PROGRAM TABLES [COUNT]
+    of COUNT random strings, PROGRAM (encode_strings) must give tiktoken's ids
 
 TABLES is a folder with GPT-2's encoder.json and vocab.bpe, or gpt2_encoder.json and gpt2_vocab.bpe.
 """
@@ -56,8 +58,9 @@ Der Müller sagte: Größe und Stärke zählen nicht. Le garçon a été là-bas
 
 
 def train(text, merges):
-    """Merges the most frequent pair of neighbours inside pieces, of equals the one with the least bytes, again and again."""
-    words = collections.Counter(tuple(bytes([b]) for b in piece.encode()) for piece in re.findall(r" ?\w+| ?[^\w\s]+|\s+", text))
+    """Merges the most frequent pair of neighbours in words, of equals the one with the least bytes, again and again."""
+    pieces = re.findall(r" ?\w+| ?[^\w\s]+|\s+", text)
+    words = collections.Counter(tuple(bytes([b]) for b in piece.encode()) for piece in pieces)
     made = []
     for _ in range(merges):
         pairs = collections.Counter()
@@ -79,14 +82,17 @@ def train(text, merges):
 
 
 STRINGS = [
-    "", " ", "  ", "   ", "\n", "a", " a", "  a", "a ", "a  ", "a   b", "\n\n\nthe", "the\n\n\n", " \n the", "\t\tif", "the the  the",
-    "The river's salt", "they'll", "THEY'LL", "we've they're I'd I'm can't she's", "'s's'll'lll", "''s", " 's", "'", "'x", "x'", "' s",
-    "1024", "a1b2", " 12 34", "3.14", "\u0663\u0664\u0665", "x\u00b2", "\u2167\u2168 \u216b", "!?", " !?", "!? !?", "a!b", "--  --", "/* x */",
-    "M\u00fcller Gr\u00f6\u00dfe", "\u00e9t\u00e9 e\u0301te\u0301", "\u041c\u0435\u043b\u044c\u043d\u0438\u043a", "\u5869\u306f\u9ad8\u3044\u3001\u3068",
-    "\U0001f600\U0001f601", " \U0001f600 a", "\U0001f469\u200d\U0001f467", "a\u00a0b", "a\u00a0\u00a0b", "\u3000\u3000x", "x \u3000 y", "a\u2028b", "a\u0085b",
-    "\ufeffthe", "a\u200bb", "\u1680the", "\u0000", "a\u0000\u0000b", "\u007f\u0001", "\ufffe\uffff", "\U00010ffff", "\U00020000\U00031350",
-    "\u1c89\u1c8a", "\ua7dc", "\U00010d40\U00010d49", "\u180e \u180e", "\u001c\u001d a", "<|endoftext|>", "a<|endoftext|>b", "<|endoftext",
-    "for (size_t i = 0; i < n; i++) {\n        total += values[i];\n    }\n", "\r\n\r\n  x\r\n", "the" * 30, "abc" * 40, " " * 70 + "x", "1" * 90, "\u00e9" * 50,
+    "", " ", "  ", "   ", "\n", "a", " a", "  a", "a ", "a  ", "a   b", "\n\n\nthe", "the\n\n\n", " \n the", "\t\tif",
+    "the the  the", "The river's salt", "they'll", "THEY'LL", "we've they're I'd I'm can't she's", "'s's'll'lll",
+    "''s", " 's", "'", "'x", "x'", "' s", "1024", "a1b2", " 12 34", "3.14", "\u0663\u0664\u0665", "x\u00b2",
+    "\u2167\u2168 \u216b", "!?", " !?", "!? !?", "a!b", "--  --", "/* x */", "M\u00fcller Gr\u00f6\u00dfe",
+    "\u00e9t\u00e9 e\u0301te\u0301", "\u041c\u0435\u043b\u044c\u043d\u0438\u043a",
+    "\u5869\u306f\u9ad8\u3044\u3001\u3068", "\U0001f600\U0001f601", " \U0001f600 a", "\U0001f469\u200d\U0001f467",
+    "a\u00a0b", "a\u00a0\u00a0b", "\u3000\u3000x", "x \u3000 y", "a\u2028b", "a\u0085b", "\ufeffthe", "a\u200bb",
+    "\u1680the", "\u0000", "a\u0000\u0000b", "\u007f\u0001", "\ufffe\uffff", "\U00010ffff", "\U00020000\U00031350",
+    "\u1c89\u1c8a", "\ua7dc", "\U00010d40\U00010d49", "\u180e \u180e", "\u001c\u001d a", "<|endoftext|>",
+    "a<|endoftext|>b", "<|endoftext", "for (size_t i = 0; i < n; i++) {\n        total += values[i];\n    }\n",
+    "\r\n\r\n  x\r\n", "the" * 30, "abc" * 40, " " * 70 + "x", "1" * 90, "\u00e9" * 50,
 ]
 
 
@@ -100,7 +106,8 @@ def write_golden():
         for rank, token in enumerate(tokens):
             to.write(f"{base64.b64encode(token).decode()} {rank}\n")
     with open(f"{FOLDER}/vocab.json", "w", encoding="utf-8") as to:
-        json.dump({**{shown(token): rank for rank, token in enumerate(tokens)}, END: len(tokens)}, to, ensure_ascii=False)
+        vocabulary = {**{shown(token): rank for rank, token in enumerate(tokens)}, END: len(tokens)}
+        json.dump(vocabulary, to, ensure_ascii=False)
         to.write("\n")
     with open(f"{FOLDER}/merges.txt", "w", encoding="utf-8") as to:
         to.write("#version: 0.2\n" + "".join(f"{shown(left)} {shown(right)}\n" for left, right in merges))
@@ -112,7 +119,9 @@ def write_golden():
 
 # --- random strings ---
 
-RUNS = [" ", "\n", "\t ", "a", "zebra", "0", "9", "'", "'s", "!", "\u00e9", "\u5869", "\u0663", "\U0001f600", "\u3000", "\u0000"]
+RUNS = [
+    " ", "\n", "\t ", "a", "zebra", "0", "9", "'", "'s", "!", "\u00e9", "\u5869", "\u0663", "\U0001f600", "\u3000", "\u0000",
+]
 
 
 def random_string(source, words):

@@ -400,7 +400,7 @@ static int read_key(const char *path, const Json *json, const Key *k, GptConfig 
     if (value->type != (f->kind == GPT_CHOICE ? JSON_STRING : JSON_NUMBER) || gpt_field_restore(f, value->text, c) != 0)
         return error_set(e, "%s: %s is %s, which is %s", path, k->key, shown(value, is),
                          f->kind == GPT_SIZE     ? "not a whole number"
-                         : f->kind == GPT_NUMBER ? "not a number"
+                         : f->kind == GPT_NUMBER ? "not a positive number"
                                                  : "not supported");
     if (!is_in_range(f, c))
         return error_set(e, "%s: %s is %s; it must be from %g to %.15g", path, k->key, shown(value, is),

@@ -169,8 +169,8 @@ static const Option rows[] = {
      TEXT, AT(eval), .may_change = true},
     {NULL, "eval-every", "N", "evaluate every N steps, too [0]", SIZE, AT(eval_every), .may_change = true},
     {NULL, "loss-tables", "PREFIX",
-     "of --eval's shards at the end, the loss by position and by how often a token occurs in the training data: "
-     "PREFIX_position.csv, PREFIX_frequency.csv",
+     "of --eval's shards at the end, the loss by position and by how often a token occurs in the first 134M tokens of "
+     "the training data (without any, in those shards): PREFIX_position.csv, PREFIX_frequency.csv",
      TEXT, AT(loss_tables), .may_change = true},
 
     {"Run", "out", "DIR", "directory of the run [runs/<time>-<optimizer>]", TEXT, AT(out), .may_change = true},

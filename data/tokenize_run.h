@@ -6,6 +6,8 @@
 #include "data/tokenize_shards.h"
 #include "data/tokenizer.h"
 
+#include <signal.h>
+
 enum { TRAIN, HELD_OUT, SETS };
 
 /* What has been tokenized: everything before `at`. */
@@ -19,8 +21,8 @@ typedef struct TokenizeRun {
     Shards sets[SETS];
 } TokenizeRun;
 
-/* Tokenizes the sources from run->at on and writes the shards and their manifest. Progress and a
- * report go to stdout. */
-int tokenize_run(TokenizeRun *run, Error *e);
+/* Tokenizes the sources from run->at on and writes the shards and their manifest. Progress and a report go to stdout.
+ * Once *stop is not 0, which a signal's handler may see to, it notes how far it has come and ends: an error. */
+int tokenize_run(TokenizeRun *run, const volatile sig_atomic_t *stop, Error *e);
 
 #endif

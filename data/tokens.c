@@ -1,6 +1,7 @@
 #include "data/tokens.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "files/files.h"
 
 #include <assert.h>
@@ -118,8 +119,6 @@ static int append_file(Tokens *t, const char *path, Error *e)
     return tokens_read(t, t->count - 1, 0, shard.size < FIRST_BLOCK ? shard.size : FIRST_BLOCK, block, e);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
 {
     assert(V > 0);
@@ -132,7 +131,7 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     if (outcome != 0)
         return error_set(e, "'%s': cannot list the files that match", pattern);
     /* Sorted here, because glob() sorts by locale and the order of training must not depend on it. */
-    qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_name);
+    qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, text_compare);
     Tokens *t = NULL;
     int status = make_empty(V, found.gl_pathc, &t, e);
     for (size_t i = 0; status == 0 && i < found.gl_pathc; i++)

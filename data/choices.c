@@ -140,7 +140,7 @@ static int read_lines(Builder *b, Text *text, const char *path, const char *data
         Json *item;
         Error fault;
         if (strspn(line, " \t\r") < length) {
-            if (json_parse(line, length, &item, &fault) != 0)
+            if (json_parse_line(line, length, false, &item, &fault) != 0)
                 return error_set(e, "%s:%zu: not JSON: %s", path, number, fault.text);
             const int status = add_json(b, text, item, &fault);
             json_free(item);
@@ -207,6 +207,8 @@ static int read_binary(Builder *b, const char *path, const unsigned char *data, 
     if (int_at(data + 4) != VERSION)
         return error_set(e, "%s: items of version %d; only %d is known", path, int_at(data + 4), VERSION);
     const int32_t count = int_at(data + 8);
+    if (count < 0)
+        return error_set(e, "%s: its item count is %d", path, count);
     size_t at = HEADER_BYTES;
     for (int32_t i = 0; i < count; i++) {
         const size_t left = size > at ? size - at : 0;

@@ -48,8 +48,8 @@ static void put_options(FILE *to, const TokenizeRun *run)
     fprintf(to, ",\n  \"shard_tokens\": %zu,\n  \"%s\": ", run->options->shard_tokens,
             run->split.tail ? "val_tail" : "val_fraction");
     json_write_number(to, run->split.fraction);
-    fprintf(to, ",\n  \"documents\": %zu,\n  \"empty\": %zu,\n  \"bytes\": %zu,\n", run->documents, run->empty,
-            run->bytes);
+    fprintf(to, ",\n  \"documents\": %zu,\n  \"empty\": %zu,\n  \"bytes\": %zu,\n  \"replaced\": %zu,\n",
+            run->documents, run->empty, run->bytes, run->replaced);
 }
 
 /* With the hashes of those that have been read. */
@@ -286,7 +286,8 @@ static int take_journal(TokenizeRun *run, const Json *json, const char *path, Er
     if (check_options(run, json, path, e) != 0)
         return -1;
     if (!get_position(json, run->sources.count, &run->at) || !json_size(json_get(json, "documents"), &run->documents) ||
-        !json_size(json_get(json, "empty"), &run->empty) || !json_size(json_get(json, "bytes"), &run->bytes))
+        !json_size(json_get(json, "empty"), &run->empty) || !json_size(json_get(json, "bytes"), &run->bytes) ||
+        !json_size(json_get(json, "replaced"), &run->replaced))
         return refuse_damaged(path, e);
     if (check_sources(run, json, path, e) != 0)
         return -1;
@@ -359,7 +360,11 @@ static int read_notes(const TokenizeRun *run, const char *name, char **path, Jso
     *path = path_of(run, name, e);
     if (*path == NULL)
         return -1;
-    return lstat(*path, &there) != 0 ? 0 : json_file_read_sealed(*path, JOURNAL_MOST, json, e);
+    if (lstat(*path, &there) == 0 && json_file_read_sealed(*path, JOURNAL_MOST, json, e) != 0) {
+        *json = NULL;
+        return -1;
+    }
+    return 0;
 }
 
 int journal_read(TokenizeRun *run, JournalState *state, Error *e)

@@ -134,6 +134,7 @@ static int write_part(Pipeline *p, size_t i, Error *e)
     run->documents += part->documents;
     run->empty += part->empty;
     run->bytes += part->bytes;
+    run->replaced += part->replaced;
     if (shards_append(&run->sets[TRAIN], ids, part->train, e) != 0)
         return -1;
     return shards_append(&run->sets[HELD_OUT], ids + part->train, part->count - part->train, e);
@@ -225,6 +226,8 @@ static void report(const Pipeline *p)
            tokens > 0 ? (double)run->bytes / (double)tokens : 0);
     if (run->empty > 0)
         printf("; %zu empty documents left out", run->empty);
+    if (run->replaced > 0)
+        printf("; %zu escapes of no character (\\u0000, half a surrogate pair) became U+FFFD", run->replaced);
     if (run->sources.others > 0)
         printf("; %zu other files in the folders", run->sources.others);
     printf("\n");

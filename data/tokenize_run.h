@@ -18,6 +18,7 @@ typedef struct TokenizeRun {
     Split split;
     Position at;
     size_t documents, empty, bytes; /* bytes: of text */
+    size_t replaced;                /* escapes of no character, which became U+FFFD */
     Shards sets[SETS];
 } TokenizeRun;
 

@@ -271,6 +271,33 @@ run_test "tokenize refuses a line that is no object" refuses_line '["text"]' 'is
 run_test "tokenize refuses a line that is no JSON" refuses_line '{"text": "a"' 'column 13: expected , or }'
 run_test "tokenize refuses a line that is not UTF-8" refuses_line "$(printf '{"text": "\377"}')" 'column 11: a string is not UTF-8'
 
+# Escapes of no character are U+FFFD; only those of the text are counted. A byte order mark is none of the text.
+tokenize_escapes() {
+    {
+        printf '\357\273\277{"text": "plain"}\n'
+        echo '{"text": "a\u0000b\ud800\u0041\uDC00\ud83d\ude00\ud800\ud83d\ude00", "other": "\u0000"}'
+    } > lines.jsonl
+    {
+        echo '{"text": "plain"}'
+        echo '{"text": "a\ufffdb\ufffdA\ufffd\ud83d\ude00\ufffd\ud83d\ude00", "other": ""}'
+    } > same.jsonl
+    expect 0 toke lines.jsonl --val-fraction 0 --out x
+    says "; 4 escapes of no character (\u0000, half a surrogate pair) became U+FFFD" out
+    says '"replaced": 4,' x_manifest.json
+    expect 0 toke same.jsonl --val-fraction 0 --out y
+    says '"replaced": 0,' y_manifest.json
+    ! grep -q FFFD out || fail "it says that something was replaced"
+    same x_train_000000.bin y_train_000000.bin
+    printf '\357\273\277' > mark.jsonl
+    { printf '\357\273\277\n'; cat same.jsonl; } > marked.jsonl
+    expect 0 toke mark.jsonl marked.jsonl --val-fraction 0 --out z
+    same z_train_000000.bin y_train_000000.bin
+    printf '{"text": "plain"}\n\357\273\277{"text": "plain"}\n' > inside.jsonl
+    expect 1 toke inside.jsonl --out inside
+    says "inside.jsonl: line 2: column 1: expected a value" err
+}
+run_test "tokenize takes escapes of no character, and a byte order mark" tokenize_escapes
+
 tokenize_bad_gzip() {
     lorem 3000 | as_jsonl | gzip > lines.jsonl.gz
     head -c 5000 lines.jsonl.gz > cut.jsonl.gz

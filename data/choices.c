@@ -1,5 +1,6 @@
 #include "data/choices.h"
 
+#include "base/bytes.h"
 #include "files/files.h"
 #include "files/json.h"
 
@@ -170,11 +171,6 @@ static int read_json(Builder *b, const char *path, const Tokenizer *tokenizer, c
 
 static size_t number_at(const unsigned char *bytes, size_t i) { return bytes[2 * i] | (size_t)bytes[2 * i + 1] << 8; }
 
-static int32_t int_at(const unsigned char *p)
-{
-    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-}
-
 static void take_ids(const unsigned char *bytes, size_t at, size_t n, uint16_t *ids)
 {
     for (size_t i = 0; i < n; i++)
@@ -204,9 +200,9 @@ static bool add_binary(Builder *b, const unsigned char *bytes, size_t n, size_t 
 
 static int read_binary(Builder *b, const char *path, const unsigned char *data, size_t size, Error *e)
 {
-    if (int_at(data + 4) != VERSION)
-        return error_set(e, "%s: items of version %d; only %d is known", path, int_at(data + 4), VERSION);
-    const int32_t count = int_at(data + 8);
+    if (bytes_int32(data + 4) != VERSION)
+        return error_set(e, "%s: items of version %d; only %d is known", path, bytes_int32(data + 4), VERSION);
+    const int32_t count = bytes_int32(data + 8);
     if (count < 0)
         return error_set(e, "%s: its item count is %d", path, count);
     size_t at = HEADER_BYTES;
@@ -247,7 +243,7 @@ int choices_read(const char *path, const Tokenizer *tokenizer, size_t V, Choices
     *out = (Choices){0};
     if (files_read_all(path, FILE_MOST, &data, &size, e) != 0)
         return -1;
-    const bool binary = size >= HEADER_BYTES && int_at((const unsigned char *)data) == MAGIC;
+    const bool binary = size >= HEADER_BYTES && bytes_int32(data) == MAGIC;
     int status = binary ? read_binary(&b, path, (const unsigned char *)data, size, e)
                         : read_json(&b, path, tokenizer, data, size, e);
     free(data);

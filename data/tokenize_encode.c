@@ -16,7 +16,7 @@ void worker_close(Worker *w)
 
 static int append_endoftext(Worker *w, Error *e)
 {
-    return encoder_encode(w->encoder, "<|endoftext|>", strlen("<|endoftext|>"), true, &w->tokens, e);
+    return encoder_encode(w->encoder, TOKENIZER_ENDOFTEXT, strlen(TOKENIZER_ENDOFTEXT), true, &w->tokens, e);
 }
 
 /* Appends a text's tokens, behind <|endoftext|> if it is the first of its kind. Nothing for no bytes. */

@@ -1,5 +1,6 @@
 #include "data/tokens.h"
 
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "files/files.h"
@@ -41,15 +42,10 @@ struct Tokens {
 
 /* --- files --- */
 
-static int32_t get_int32(const unsigned char *p)
-{
-    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-}
-
 /* Checks the first 12 bytes of a shard, and its count against the file size. */
 static int check_header(const char *path, const unsigned char *header, size_t file_bytes, size_t *size, Error *e)
 {
-    const int32_t magic = get_int32(header), version = get_int32(header + 4), count = get_int32(header + 8);
+    const int32_t magic = bytes_int32(header), version = bytes_int32(header + 4), count = bytes_int32(header + 8);
     if (magic != SHARD_MAGIC)
         return error_set(e, "%s: is not a token shard: it begins with %d instead of %d", path, magic, SHARD_MAGIC);
     if (version != SHARD_VERSION)
@@ -224,7 +220,7 @@ int tokens_from_text(const char *path, Tokens **train, Tokens **val, Error *e)
     else
         status = files_read_at(fd, path, 0, start, sizeof start, e);
     close(fd);
-    if (status == 0 && get_int32(start) == SHARD_MAGIC)
+    if (status == 0 && bytes_int32(start) == SHARD_MAGIC)
         status = error_set(e, "%s: is a file of token shards, not a text; give it with --train", path);
     return status == 0 ? split_text(path, n, train, val, e) : -1;
 }

@@ -15,6 +15,14 @@ size_t text_decode(const char *at, const char *end, uint32_t *code);
 /* Whether all of `text` is. */
 bool text_is_utf8(const char *text);
 
+bool text_ends_with(const char *text, const char *end);
+
+/* Bytes of a path's folder with the slash behind it; 0: the path has none. */
+size_t text_folder(const char *path);
+
+/* Orders the strings that two char * point to by their bytes: for qsort. */
+int text_compare(const void *a, const void *b);
+
 /* Bytes of the character at `at` if a terminal may be shown it: 0 for what text_show replaces. */
 size_t text_printable(const char *at, const char *end);
 

@@ -1,5 +1,6 @@
 #include "data/choices.h"
 
+#include "base/bytes.h"
 #include "files/files.h"
 #include "files/json.h"
 
@@ -140,7 +141,7 @@ static int read_lines(Builder *b, Text *text, const char *path, const char *data
         Json *item;
         Error fault;
         if (strspn(line, " \t\r") < length) {
-            if (json_parse(line, length, &item, &fault) != 0)
+            if (json_parse_line(line, length, false, &item, &fault) != 0)
                 return error_set(e, "%s:%zu: not JSON: %s", path, number, fault.text);
             const int status = add_json(b, text, item, &fault);
             json_free(item);
@@ -169,11 +170,6 @@ static int read_json(Builder *b, const char *path, const Tokenizer *tokenizer, c
 /* --- llm.c's form: numbers of 16 bits --- */
 
 static size_t number_at(const unsigned char *bytes, size_t i) { return bytes[2 * i] | (size_t)bytes[2 * i + 1] << 8; }
-
-static int32_t int_at(const unsigned char *p)
-{
-    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-}
 
 static void take_ids(const unsigned char *bytes, size_t at, size_t n, uint16_t *ids)
 {
@@ -204,9 +200,11 @@ static bool add_binary(Builder *b, const unsigned char *bytes, size_t n, size_t 
 
 static int read_binary(Builder *b, const char *path, const unsigned char *data, size_t size, Error *e)
 {
-    if (int_at(data + 4) != VERSION)
-        return error_set(e, "%s: items of version %d; only %d is known", path, int_at(data + 4), VERSION);
-    const int32_t count = int_at(data + 8);
+    if (bytes_int32(data + 4) != VERSION)
+        return error_set(e, "%s: items of version %d; only %d is known", path, bytes_int32(data + 4), VERSION);
+    const int32_t count = bytes_int32(data + 8);
+    if (count < 0)
+        return error_set(e, "%s: its item count is %d", path, count);
     size_t at = HEADER_BYTES;
     for (int32_t i = 0; i < count; i++) {
         const size_t left = size > at ? size - at : 0;
@@ -245,7 +243,7 @@ int choices_read(const char *path, const Tokenizer *tokenizer, size_t V, Choices
     *out = (Choices){0};
     if (files_read_all(path, FILE_MOST, &data, &size, e) != 0)
         return -1;
-    const bool binary = size >= HEADER_BYTES && int_at((const unsigned char *)data) == MAGIC;
+    const bool binary = size >= HEADER_BYTES && bytes_int32(data) == MAGIC;
     int status = binary ? read_binary(&b, path, (const unsigned char *)data, size, e)
                         : read_json(&b, path, tokenizer, data, size, e);
     free(data);

@@ -1,3 +1,4 @@
+#include "base/bytes.h"
 #include "base/memory.h"
 #include "data/gpt2_pattern.h"
 #include "data/tokenizer_private.h"
@@ -15,7 +16,7 @@ enum {
     LARGE_MEMORY = 1 << 21 /* of memory for their bytes and ids: 4 MiB */
 };
 
-static const char endoftext[] = "<|endoftext|>";
+static const char endoftext[] = TOKENIZER_ENDOFTEXT;
 
 /* A small piece and its ids, in half a cache line. The key is the bytes, zeros, and in its last byte their number. */
 typedef struct Entry {
@@ -96,14 +97,6 @@ static int reserve(TokenList *list, size_t more, Error *e)
 
 /* --- keys and hashes --- */
 
-/* Eight bytes, the first in the lowest bits. */
-static uint64_t load(const char *from)
-{
-    const unsigned char *b = (const unsigned char *)from;
-    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
-           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
-}
-
 /* A mask of the lowest `bytes` bytes; all from 8 on. */
 static uint64_t low_bytes(size_t bytes)
 {
@@ -119,8 +112,8 @@ static void make_key(const char *piece, size_t size, size_t room, uint64_t key[2
     char copy[16] = {0};
     if (room < 16)
         piece = memcpy(copy, piece, size);
-    key[0] = load(piece);
-    key[1] = load(piece + 8);
+    key[0] = bytes_uint64(piece);
+    key[1] = bytes_uint64(piece + 8);
     key[0] &= low_bytes(size);
     key[1] = (key[1] & low_bytes(size > 8 ? size - 8 : 0)) | (uint64_t)size << 56;
 }
@@ -135,7 +128,7 @@ static uint64_t hash_of(const char *piece, size_t size)
 {
     uint64_t hash = size;
     for (; size >= 8; piece += 8, size -= 8)
-        hash = (hash ^ load(piece)) * 0x9e3779b97f4a7c15, hash ^= hash >> 32;
+        hash = (hash ^ bytes_uint64(piece)) * 0x9e3779b97f4a7c15, hash ^= hash >> 32;
     for (; size > 0; piece++, size--)
         hash = (hash ^ (unsigned char)*piece) * 0xc2b2ae3d27d4eb4f, hash ^= hash >> 32;
     return hash;

@@ -1,5 +1,6 @@
 #include "data/gpt2_pattern.h"
 
+#include "base/bytes.h"
 #include "base/text.h"
 #include "data/unicode_classes.h"
 
@@ -90,20 +91,13 @@ static const char *end_of_piece(const char *at, const char *end)
 
 enum { BLOCK = 64 };
 
-/* Eight bytes, the first in the lowest bits. */
-static uint64_t load(const uint8_t *b)
-{
-    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
-           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
-}
-
 /* Bit i is flag i, which is 0 or 1. Eight flags at a time: the factor moves flag j, at bit 8j of a product, to bit
  * 56 + j, and no two of its terms meet. */
 static uint64_t pack(const uint8_t flags[BLOCK])
 {
     uint64_t bits = 0;
     for (size_t i = 0; i < BLOCK; i += 8)
-        bits |= (load(flags + i) * 0x0102040810204080) >> 56 << i;
+        bits |= (bytes_uint64(flags + i) * 0x0102040810204080) >> 56 << i;
     return bits;
 }
 

@@ -16,7 +16,7 @@ void worker_close(Worker *w)
 
 static int append_endoftext(Worker *w, Error *e)
 {
-    return encoder_encode(w->encoder, "<|endoftext|>", strlen("<|endoftext|>"), true, &w->tokens, e);
+    return encoder_encode(w->encoder, TOKENIZER_ENDOFTEXT, strlen(TOKENIZER_ENDOFTEXT), true, &w->tokens, e);
 }
 
 /* Appends a text's tokens, behind <|endoftext|> if it is the first of its kind. Nothing for no bytes. */
@@ -51,16 +51,13 @@ static int refuse(const Source *source, size_t line, const char *fault, Error *e
 static int encode_line(Worker *w, const Batch *b, const Part *part, const Source *source, const Split *split,
                        const char *field, Encoded *out, Error *e)
 {
-    static const char first_line[] = "line 1, "; /* what the parser's errors begin with */
     const char *begin = b->text + part->begin;
     size_t size = part->size;
     size -= size > 0 && begin[size - 1] == '\n';
     Json *json = NULL;
     Error fault;
-    if (json_parse(begin, size, &json, &fault) != 0)
-        return refuse(
-            source, part->line,
-            fault.text + (strncmp(fault.text, first_line, sizeof first_line - 1) == 0 ? sizeof first_line - 1 : 0), e);
+    if (json_parse_line(begin, size, true, &json, &fault) != 0)
+        return refuse(source, part->line, fault.text, e);
     const Json *value = json_get(json, field);
     const char *text = json_string(value);
     int status;
@@ -71,8 +68,10 @@ static int encode_line(Worker *w, const Batch *b, const Part *part, const Source
                            value == NULL ? "%s: line %zu: has no field \"%s\" (--field names another)"
                                          : "%s: line %zu: the field \"%s\" is no string",
                            source->path, part->line, field);
-    else
+    else {
         status = encode_document(w, text, strlen(text), split, out, e);
+        out->replaced = value->count;
+    }
     json_free(json);
     return status;
 }

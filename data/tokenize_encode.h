@@ -18,9 +18,11 @@ void worker_close(Worker *w);
 typedef struct Encoded {
     size_t begin, count, train;
     size_t documents, empty, bytes; /* bytes: of text */
+    size_t replaced;                /* escapes of no character, which became U+FFFD */
 } Encoded;
 
-/* Tokenizes a part of a batch; `field` has the text of a line's object. Errors name the source, the line and the
+/* Tokenizes a part of a batch; `field` has the text of a line's object, in which \u0000 and lone surrogates are U+FFFD.
+ * Errors name the source, the line and the
  * fault: it is no JSON object, the field is missing or no string. */
 int encode_part(Worker *w, const Batch *b, size_t part, const Sources *sources, const Split *split, const char *field,
                 Encoded *out, Error *e);

@@ -4,6 +4,7 @@
 #include "files/files.h"
 #include "files/json_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { JOURNAL_MOST = 1 << 30 };
+enum { JOURNAL_MOST = 1 << 30, PATH_MOST = 4096 };
 
 static const char *const set_names[SETS] = {"train", "val"};
 
@@ -47,12 +48,12 @@ static void put_options(FILE *to, const TokenizeRun *run)
     fprintf(to, ",\n  \"shard_tokens\": %zu,\n  \"%s\": ", run->options->shard_tokens,
             run->split.tail ? "val_tail" : "val_fraction");
     json_write_number(to, run->split.fraction);
-    fprintf(to, ",\n  \"documents\": %zu,\n  \"empty\": %zu,\n  \"bytes\": %zu,\n", run->documents, run->empty,
-            run->bytes);
+    fprintf(to, ",\n  \"documents\": %zu,\n  \"empty\": %zu,\n  \"bytes\": %zu,\n  \"replaced\": %zu,\n",
+            run->documents, run->empty, run->bytes, run->replaced);
 }
 
 /* With the hashes of those that have been read. */
-static void put_sources(FILE *to, const TokenizeRun *run, bool samples)
+static void put_sources(FILE *to, const TokenizeRun *run)
 {
     fprintf(to, "  \"sources\": [\n");
     for (size_t i = 0; i < run->sources.count; i++) {
@@ -60,8 +61,7 @@ static void put_sources(FILE *to, const TokenizeRun *run, bool samples)
         fprintf(to, "    {\"path\": ");
         json_write_string(to, source->path);
         fprintf(to, ", \"bytes\": %zu", source->bytes);
-        if (samples)
-            put_hash(to, ", ", "sample", source->sample);
+        put_hash(to, ", ", "sample", source->sample);
         if (i < run->at.source)
             put_hash(to, ", ", "hash", source->hash);
         fprintf(to, "}%s\n", i + 1 < run->sources.count ? "," : "");
@@ -93,7 +93,7 @@ int journal_write(const TokenizeRun *run, Error *e)
         return error_set(e, "%s_journal.json: out of memory", run->options->out);
     fprintf(to, "{\n");
     put_options(to, run);
-    put_sources(to, run, true);
+    put_sources(to, run);
     fprintf(to, "  \"source\": %zu,\n  \"offset\": %zu,\n  \"line\": %zu,\n  \"inside\": %s,\n  \"held_out\": %s",
             run->at.source, run->at.offset, run->at.line, run->at.inside ? "true" : "false",
             run->at.held_out ? "true" : "false");
@@ -125,30 +125,34 @@ static void put_shards(FILE *to, const Shards *s, bool *first)
     }
 }
 
+static int remove_journal(const TokenizeRun *run, Error *e)
+{
+    char *path = path_of(run, "journal.json", e);
+    int status = path != NULL ? 0 : -1;
+    if (status == 0 && unlink(path) != 0 && errno != ENOENT)
+        status = error_set(e, "%s: cannot be removed: %s", path, strerror(errno));
+    free(path);
+    return status;
+}
+
 int journal_finish(const TokenizeRun *run, Error *e)
 {
-    char *text = NULL, *journal = path_of(run, "journal.json", e);
+    char *text = NULL;
     size_t size;
     bool first = true;
-    FILE *to = journal != NULL ? open_memstream(&text, &size) : NULL;
-    if (to == NULL) {
-        free(journal);
+    FILE *to = open_memstream(&text, &size);
+    if (to == NULL)
         return error_set(e, "%s_manifest.json: out of memory", run->options->out);
-    }
     fprintf(to, "{\n");
     put_options(to, run);
     fprintf(to, "  \"train_tokens\": %zu,\n  \"val_tokens\": %zu,\n", run->sets[TRAIN].total,
             run->sets[HELD_OUT].total);
-    put_sources(to, run, false);
+    put_sources(to, run);
     fprintf(to, "  \"shards\": [\n");
     for (size_t i = 0; i < SETS; i++)
         put_shards(to, &run->sets[i], &first);
     fprintf(to, "\n  ]\n}\n");
-    int status = put_file(run, "manifest.json", to, &text, &size, e);
-    if (status == 0 && unlink(journal) != 0 && errno != ENOENT)
-        status = error_set(e, "%s: cannot be removed: %s", journal, strerror(errno));
-    free(journal);
-    return status;
+    return put_file(run, "manifest.json", to, &text, &size, e) == 0 ? remove_journal(run, e) : -1;
 }
 
 /* --- reading --- */
@@ -165,15 +169,21 @@ static bool get_hash(const Json *value, uint64_t *hash)
 
 static int refuse_damaged(const char *path, Error *e)
 {
-    return error_set(e, "%s: is no journal of this program; delete it and the shards beside it to begin anew", path);
+    return error_set(e, "%s: is not of this program; delete it and the shards beside it to begin anew", path);
 }
 
-static int refuse_change(const TokenizeRun *run, const char *what, Error *e)
+static bool is_manifest(const Json *json) { return json_get(json, "shards") != NULL; }
+
+static int refuse_change(const TokenizeRun *run, const Json *json, const char *what, Error *e)
 {
+    const char *out = run->options->out;
+    if (is_manifest(json))
+        return error_set(e, "%s_manifest.json: its shards are finished, and %s; choose another --out, or delete %s_*",
+                         out, what, out);
     return error_set(e,
                      "%s: its shards are unfinished, and %s; give the command with which they were begun, choose "
                      "another --out, or delete %s_*",
-                     run->options->out, what, run->options->out);
+                     out, what, out);
 }
 
 static int check_options(const TokenizeRun *run, const Json *json, const char *path, Error *e)
@@ -189,21 +199,21 @@ static int check_options(const TokenizeRun *run, const Json *json, const char *p
         !json_number(val_tail != NULL ? val_tail : val_fraction, &fraction))
         return refuse_damaged(path, e);
     if (hash != tokenizer_hash(run->tokenizer))
-        return refuse_change(run, "were begun with another tokenizer", e);
+        return refuse_change(run, json, "were begun with another tokenizer", e);
     if (shard_tokens != run->options->shard_tokens) {
         snprintf(what, sizeof what, "were begun with --shard-tokens %zu, not %zu", shard_tokens,
                  run->options->shard_tokens);
-        return refuse_change(run, what, e);
+        return refuse_change(run, json, what, e);
     }
     if ((val_tail != NULL) != run->split.tail || fraction < run->split.fraction || fraction > run->split.fraction) {
         snprintf(what, sizeof what, "were begun with --val-%s %g, not --val-%s %g",
                  val_tail != NULL ? "tail" : "fraction", fraction, run->split.tail ? "tail" : "fraction",
                  run->split.fraction);
-        return refuse_change(run, what, e);
+        return refuse_change(run, json, what, e);
     }
     if (strcmp(field, run->options->field) != 0) {
         snprintf(what, sizeof what, "were begun with --field %.80s, not %.80s", field, run->options->field);
-        return refuse_change(run, what, e);
+        return refuse_change(run, json, what, e);
     }
     return 0;
 }
@@ -230,18 +240,18 @@ static int check_sources(TokenizeRun *run, const Json *json, const char *path, E
         if (i >= run->sources.count || !is_path(source, was_path)) {
             snprintf(what, sizeof what, "file %zu of the input was %.500s and is now %s%.300s", i + 1, was_path,
                      i < run->sources.count ? "" : "missing", i < run->sources.count ? source->path : "");
-            return refuse_change(run, what, e);
+            return refuse_change(run, json, what, e);
         }
         if (bytes != source->bytes || sample != source->sample) {
             snprintf(what, sizeof what, "%.500s has changed since they were begun", source->path);
-            return refuse_change(run, what, e);
+            return refuse_change(run, json, what, e);
         }
         if (i < run->at.source && !get_hash(json_get(was, "hash"), &source->hash))
             return refuse_damaged(path, e);
     }
     if (i < run->sources.count) {
         snprintf(what, sizeof what, "%.500s has been added to the input", run->sources.list[i].path);
-        return refuse_change(run, what, e);
+        return refuse_change(run, json, what, e);
     }
     return 0;
 }
@@ -276,7 +286,8 @@ static int take_journal(TokenizeRun *run, const Json *json, const char *path, Er
     if (check_options(run, json, path, e) != 0)
         return -1;
     if (!get_position(json, run->sources.count, &run->at) || !json_size(json_get(json, "documents"), &run->documents) ||
-        !json_size(json_get(json, "empty"), &run->empty) || !json_size(json_get(json, "bytes"), &run->bytes))
+        !json_size(json_get(json, "empty"), &run->empty) || !json_size(json_get(json, "bytes"), &run->bytes) ||
+        !json_size(json_get(json, "replaced"), &run->replaced))
         return refuse_damaged(path, e);
     if (check_sources(run, json, path, e) != 0)
         return -1;
@@ -286,43 +297,120 @@ static int take_journal(TokenizeRun *run, const Json *json, const char *path, Er
     return 0;
 }
 
-/* Nothing of that name may be there. */
-static int refuse_existing(const TokenizeRun *run, const char *name, const char *what, Error *e)
+/* The shards that a manifest lists. */
+static int check_shards(const TokenizeRun *run, const Json *json, const char *manifest, Error *e)
 {
-    struct stat found;
-    char *path = path_of(run, name, e);
-    if (path == NULL)
+    const Json *list = json_get(json, "shards");
+    const size_t folder = text_folder(run->options->out);
+    for (const Json *shard = list->first; shard != NULL; shard = shard->next) {
+        const char *file = json_string(json_get(shard, "file"));
+        char path[PATH_MOST];
+        struct stat found;
+        size_t tokens;
+        if (file == NULL || !json_size(json_get(shard, "tokens"), &tokens))
+            return refuse_damaged(manifest, e);
+        snprintf(path, sizeof path, "%.*s%s", (int)folder, run->options->out, file);
+        if (stat(path, &found) != 0)
+            return error_set(e, "%s: is listed in %s, and cannot be opened: %s", path, manifest, strerror(errno));
+        if ((size_t)found.st_size != shards_bytes(tokens))
+            return error_set(e, "%s: has %lld bytes, and by %s %zu: it has changed", path, (long long)found.st_size,
+                             manifest, shards_bytes(tokens));
+    }
+    return 0;
+}
+
+static int take_manifest(TokenizeRun *run, const Json *json, const char *path, Error *e)
+{
+    if (!is_manifest(json) || !json_size(json_get(json, "train_tokens"), &run->sets[TRAIN].total) ||
+        !json_size(json_get(json, "val_tokens"), &run->sets[HELD_OUT].total) ||
+        !json_size(json_get(json, "documents"), &run->documents))
+        return refuse_damaged(path, e);
+    return check_options(run, json, path, e) != 0 || check_sources(run, json, path, e) != 0 ||
+                   check_shards(run, json, path, e) != 0
+               ? -1
+               : 0;
+}
+
+/* Where neither journal nor manifest is, no shard may be. */
+static int refuse_shards(const TokenizeRun *run, Error *e)
+{
+    const char *out = run->options->out;
+    const size_t folder = text_folder(out), length = strlen(out + folder);
+    char parent[PATH_MOST];
+    snprintf(parent, sizeof parent, "%.*s", (int)folder, out);
+    DIR *dir = opendir(folder > 0 ? parent : ".");
+    int status = dir != NULL ? 0 : error_set(e, "%s: cannot be opened: %s", parent, strerror(errno));
+    for (struct dirent *entry; status == 0 && (entry = readdir(dir)) != NULL;) {
+        const char *name = entry->d_name;
+        if (strncmp(name, out + folder, length) == 0 && text_ends_with(name, ".bin") &&
+            (strncmp(name + length, "_train_", 7) == 0 || strncmp(name + length, "_val_", 5) == 0))
+            status = error_set(e, "%s%s: is there already and is not overwritten; choose another --out, or delete %s_*",
+                               parent, name, out);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return status;
+}
+
+/* Reads PREFIX_name, if it is there, into *json. */
+static int read_notes(const TokenizeRun *run, const char *name, char **path, Json **json, Error *e)
+{
+    struct stat there;
+    *json = NULL;
+    *path = path_of(run, name, e);
+    if (*path == NULL)
         return -1;
-    const int status = lstat(path, &found) != 0 ? 0
-                                                : error_set(e, "%s: %s; choose another --out, or delete %s_*", path,
-                                                            what, run->options->out);
+    if (lstat(*path, &there) == 0 && json_file_read_sealed(*path, JOURNAL_MOST, json, e) != 0) {
+        *json = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int journal_read(TokenizeRun *run, JournalState *state, Error *e)
+{
+    char *path = NULL, *journal = NULL;
+    Json *json = NULL;
+    int status = read_notes(run, "manifest.json", &path, &json, e);
+    *state = NOTHING;
+    if (status == 0 && json != NULL) {
+        *state = FINISHED;
+        status = take_manifest(run, json, path, e);
+        if (status == 0)
+            status = remove_journal(run, e);
+    } else if (status == 0) {
+        status = read_notes(run, "journal.json", &journal, &json, e);
+        if (status == 0 && json != NULL) {
+            *state = UNFINISHED;
+            status = take_journal(run, json, journal, e);
+        } else if (status == 0)
+            status = refuse_shards(run, e);
+    }
+    json_free(json);
+    free(journal);
     free(path);
     return status;
 }
 
-int journal_read(TokenizeRun *run, bool *found, Error *e)
+/* --- the lock --- */
+
+int journal_lock(const TokenizeRun *run, int *lock, Error *e)
 {
-    struct stat there;
-    char *path = path_of(run, "journal.json", e);
-    Json *json = NULL;
+    char taken[1024], *path = path_of(run, "journal.lock", e);
+    *lock = -1;
     if (path == NULL)
         return -1;
-    *found = stat(path, &there) == 0;
-    int status;
-    if (*found) {
-        status = json_file_read_sealed(path, JOURNAL_MOST, &json, e);
-        if (status == 0) {
-            status = take_journal(run, json, path, e);
-            json_free(json);
-        }
-    } else {
-        status = refuse_existing(run, "manifest.json", "is finished and is not overwritten", e);
-        for (size_t i = 0; status == 0 && i < SETS; i++) {
-            char name[32];
-            snprintf(name, sizeof name, "%s_000000.bin", set_names[i]);
-            status = refuse_existing(run, name, "is there already and is not overwritten", e);
-        }
-    }
+    snprintf(taken, sizeof taken, "another process is writing %s_*", run->options->out);
+    const int status = files_lock(path, taken, lock, e);
     free(path);
     return status;
+}
+
+void journal_unlock(const TokenizeRun *run, int *lock)
+{
+    Error e;
+    char *path = *lock >= 0 ? path_of(run, "journal.lock", &e) : NULL;
+    if (path != NULL)
+        files_unlock(path, lock);
+    free(path);
 }

@@ -12,10 +12,18 @@
 /* Replaces the journal. The shards have been flushed. */
 int journal_write(const TokenizeRun *run, Error *e);
 
-/* Puts what a journal says, if there is one, into a run that has its options, tokenizer, sources and new shards;
- * *found says whether there is one. Errors: an option or a source differs from the journal's, shards are missing,
- * the output is finished, or has shards and no journal. */
-int journal_read(TokenizeRun *run, bool *found, Error *e);
+typedef enum { NOTHING, UNFINISHED, FINISHED } JournalState;
+
+/* Puts what a journal says, if there is one, into a run that has its options, tokenizer, sources and new shards. Of a
+ * finished output it takes `documents` and the shards' totals, and removes a journal that is left beside the manifest:
+ * that is written last. Errors: an option or a source differs from what is there, shards are missing, or there are
+ * shards without journal or manifest. */
+int journal_read(TokenizeRun *run, JournalState *state, Error *e);
+
+/* Keeps other processes that call this from writing PREFIX_*, until it is unlocked or the process ends. The caller holds
+ * it from before journal_read to the end. */
+int journal_lock(const TokenizeRun *run, int *lock, Error *e);
+void journal_unlock(const TokenizeRun *run, int *lock);
 
 /* Writes the manifest and removes the journal. */
 int journal_finish(const TokenizeRun *run, Error *e);

@@ -15,8 +15,8 @@ static const double FRACTION = 0.01;
 static const char help[] = "Turns text into shards of tokens to train on, with GPT-2's tokenizer.\n"
                            "\n"
                            "  data/get tokenizer                       GPT-2's tables, once\n"
-                           "  data/tokenize book.txt --out shards/book\n"
-                           "  data/tokenize pile/ --out shards/pile\n"
+                           "  data/tokenize book.txt --out shards/book --val-tail 0.1\n"
+                           "  data/tokenize books/ --out shards/books --val-tail 0.1\n"
                            "  data/tokenize a.jsonl.zst b.jsonl.gz --out shards/web\n"
                            "  ./train_gpt --train 'shards/web_train_*.bin' --val 'shards/web_val_*.bin' \\\n"
                            "              --model gpt2\n"
@@ -40,7 +40,8 @@ static const char help[] = "Turns text into shards of tokens to train on, with G
                            "  --val-fraction F         share of documents that are held out, chosen by the\n"
                            "                           hash of their first MiB: the same ones in any order\n"
                            "                           and company [0.01]\n"
-                           "  --val-tail F             instead, the last F of each document's characters\n"
+                           "  --val-tail F             instead, the last F of each document's characters:\n"
+                           "                           for few documents, of which F may hold out none\n"
                            "  --threads N              0: all [0]; the shards do not depend on it\n"
                            "  --help                   print this and exit\n"
                            "\n"
@@ -50,6 +51,8 @@ static const char help[] = "Turns text into shards of tokens to train on, with G
                            "\n"
                            "If it is stopped, whatever by, the same command goes on where it stopped.\n"
                            "Shards have their names once they are complete. Nothing is overwritten.\n"
+                           "Exit status: 0 done, also if it was before; 1 failed; 2 wrong command;\n"
+                           "128 + N stopped by signal N.\n"
                            "Bytes as tokens need no shards: ./train_gpt --text FILE reads them.\n";
 
 void tokenize_options_help(FILE *to) { fputs(help, to); }

@@ -147,6 +147,12 @@ static int add_part(Reader *r, Batch *b, size_t *begin, size_t n, bool first, Er
     return 0;
 }
 
+/* A byte order mark, with which some programs begin a text. */
+static size_t mark_size(const char *text, size_t size)
+{
+    return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 static bool is_blank(const char *line, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -168,6 +174,12 @@ static int take_lines(Reader *r, Batch *b, size_t *begin, bool last, Error *e)
             return 0;
         }
         r->searched = 0;
+        const size_t mark = r->at.offset == 0 ? mark_size(line, n) : 0;
+        if (mark > 0) {
+            *begin += mark;
+            r->at.offset += mark;
+            continue;
+        }
         r->at.line++;
         if (is_blank(line, n)) {
             *begin += n;

@@ -30,7 +30,7 @@ typedef struct Pipeline {
     size_t *failed;                     /* (threads), which was this one; SIZE_MAX: none */
     double begun, noted, noting, shown; /* clock; seconds that writing the journal took */
     size_t raw_begun, bytes_begun;      /* of the files, and of text */
-    bool is_terminal;
+    bool is_terminal, drawn;            /* drawn: the screen's last line is progress */
 } Pipeline;
 
 static void pipeline_free(Pipeline *p)
@@ -134,20 +134,20 @@ static int write_part(Pipeline *p, size_t i, Error *e)
     run->documents += part->documents;
     run->empty += part->empty;
     run->bytes += part->bytes;
+    run->replaced += part->replaced;
     if (shards_append(&run->sets[TRAIN], ids, part->train, e) != 0)
         return -1;
     return shards_append(&run->sets[HELD_OUT], ids + part->train, part->count - part->train, e);
 }
 
-/* Notes where a later run goes on, when shards are complete or it has been a while. */
-static int note(Pipeline *p, bool ended, Error *e)
+/* Notes where a later run goes on, if it must be now, when shards are complete or it has been a while. */
+static int note(Pipeline *p, bool now, Error *e)
 {
     TokenizeRun *run = p->run;
-    bool complete = ended;
     for (size_t i = 0; i < SETS; i++)
-        complete |= run->sets[i].complete > run->sets[i].published;
+        now |= run->sets[i].complete > run->sets[i].published;
     const double begin = clock_seconds(), wait = fmax(JOURNAL_SECONDS, 20 * p->noting);
-    if (!complete && begin - p->noted < wait)
+    if (!now && begin - p->noted < wait)
         return 0;
     for (size_t i = 0; i < SETS; i++)
         if (shards_flush(&run->sets[i], e) != 0)
@@ -184,14 +184,11 @@ static void show(Pipeline *p)
     printf("\r\033[K%s", line);
     fflush(stdout);
     p->shown = now;
+    p->drawn = true;
 }
 
 static void report_set(const Shards *s, const char *name, const char *how)
 {
-    if (s->complete == 0) {
-        printf("%-10sno tokens%s\n", name, how);
-        return;
-    }
     char *first = shards_path(s, 0, ""), *last = shards_path(s, s->complete - 1, "");
     printf("%-10s%zu tokens%s: %s", name, s->total, how, first != NULL ? first : "");
     if (s->complete > 1)
@@ -201,25 +198,44 @@ static void report_set(const Shards *s, const char *name, const char *how)
     free(last);
 }
 
+static void report_held_out(const TokenizeRun *run)
+{
+    const Shards *s = &run->sets[HELD_OUT];
+    char how[64];
+    snprintf(how, sizeof how, run->split.tail ? " (the last %g of each document)" : " (%g of the documents)",
+             run->split.fraction);
+    if (s->total > 0)
+        report_set(s, "val", how);
+    else if (run->split.fraction > 0)
+        printf(
+            "%-10sno tokens: --val-%s %g holds out nothing here; to hold out the last tenth of each document, delete "
+            "%s_* and give --val-tail 0.1\n",
+            "val", run->split.tail ? "tail" : "fraction", run->split.fraction, run->options->out);
+    else
+        printf("%-10sno tokens%s\n", "val", how);
+}
+
 static void report(const Pipeline *p)
 {
     const TokenizeRun *run = p->run;
     const size_t tokens = run->sets[TRAIN].total + run->sets[HELD_OUT].total;
     const double seconds = clock_seconds() - p->begun;
-    char how[64];
-    if (p->is_terminal)
+    if (p->drawn)
         printf("\r\033[K");
     printf("%-10s%zu documents, %zu bytes, %.2f bytes a token", "text", run->documents, run->bytes,
            tokens > 0 ? (double)run->bytes / (double)tokens : 0);
     if (run->empty > 0)
         printf("; %zu empty documents left out", run->empty);
+    if (run->replaced > 0)
+        printf("; %zu escapes of no character (\\u0000, half a surrogate pair) became U+FFFD", run->replaced);
     if (run->sources.others > 0)
         printf("; %zu other files in the folders", run->sources.others);
     printf("\n");
-    snprintf(how, sizeof how, run->split.tail ? " (the last %g of each document)" : " (%g of the documents)",
-             run->split.fraction);
-    report_set(&run->sets[TRAIN], "train", "");
-    report_set(&run->sets[HELD_OUT], "val", how);
+    if (run->sets[TRAIN].total > 0)
+        report_set(&run->sets[TRAIN], "train", "");
+    else
+        printf("%-10sno tokens: all documents are held out\n", "train");
+    report_held_out(run);
     printf("%-10s%s_manifest.json\n", "manifest", run->options->out);
     printf("%-10s%.1f s, %.0f MB/s of text, %zu threads\n", "time", seconds,
            1e-6 * (double)(run->bytes - p->bytes_begun) / seconds, p->threads);
@@ -227,7 +243,7 @@ static void report(const Pipeline *p)
 
 /* --- all of it --- */
 
-static int run_batches(Pipeline *p, Error *e)
+static int run_batches(Pipeline *p, const volatile sig_atomic_t *stop, Error *e)
 {
     TokenizeRun *run = p->run;
     if (reader_next(p->reader, &p->batches[0], e) != 0)
@@ -241,8 +257,11 @@ static int run_batches(Pipeline *p, Error *e)
                 return -1;
         run->empty += batch->empty;
         run->at = batch->end;
-        if (note(p, false, e) != 0)
+        const bool stopped = *stop != 0;
+        if (note(p, stopped, e) != 0)
             return -1;
+        if (stopped)
+            return error_set(e, "stopped; the same command goes on from there");
         show(p);
         p->current = 1 - p->current;
     }
@@ -255,17 +274,17 @@ static int run_batches(Pipeline *p, Error *e)
     return note(p, true, e) == 0 ? journal_finish(run, e) : -1;
 }
 
-int tokenize_run(TokenizeRun *run, Error *e)
+int tokenize_run(TokenizeRun *run, const volatile sig_atomic_t *stop, Error *e)
 {
     Pipeline p;
     int status = pipeline_make(&p, run, e);
     for (size_t i = 0; i < run->at.source; i++)
         p.raw_begun += run->sources.list[i].bytes;
     if (status == 0)
-        status = run_batches(&p, e);
+        status = run_batches(&p, stop, e);
     if (status == 0)
         report(&p);
-    else if (p.is_terminal)
+    else if (p.drawn)
         printf("\n");
     pipeline_free(&p);
     return status;

@@ -6,6 +6,8 @@
 #include "data/tokenize_shards.h"
 #include "data/tokenizer.h"
 
+#include <signal.h>
+
 enum { TRAIN, HELD_OUT, SETS };
 
 /* What has been tokenized: everything before `at`. */
@@ -16,11 +18,12 @@ typedef struct TokenizeRun {
     Split split;
     Position at;
     size_t documents, empty, bytes; /* bytes: of text */
+    size_t replaced;                /* escapes of no character, which became U+FFFD */
     Shards sets[SETS];
 } TokenizeRun;
 
-/* Tokenizes the sources from run->at on and writes the shards and their manifest. Progress and a
- * report go to stdout. */
-int tokenize_run(TokenizeRun *run, Error *e);
+/* Tokenizes the sources from run->at on and writes the shards and their manifest. Progress and a report go to stdout.
+ * Once *stop is not 0, which a signal's handler may see to, it notes how far it has come and ends: an error. */
+int tokenize_run(TokenizeRun *run, const volatile sig_atomic_t *stop, Error *e);
 
 #endif

@@ -37,8 +37,11 @@ char *shards_path(const Shards *s, size_t i, const char *suffix)
 
 size_t shards_size(const Shards *s, size_t i)
 {
-    return i + 1 < s->complete || s->total % s->most == 0 ? s->most : s->total % s->most;
+    const size_t left = s->total - i * s->most;
+    return left < s->most ? left : s->most;
 }
+
+size_t shards_bytes(size_t tokens) { return HEADER + tokens * TOKEN; }
 
 /* Says what went wrong with the shard that is being written. Returns -1. */
 static int fail(const Shards *s, const char *what, Error *e)
@@ -155,16 +158,17 @@ int shards_finish(Shards *s, Error *e) { return s->stream != NULL ? complete_sha
 
 static int publish_one(Shards *s, Error *e)
 {
+    const off_t size = (off_t)shards_bytes(shards_size(s, s->published));
     char *from = shards_path(s, s->published, temporary), *to = shards_path(s, s->published, "");
+    struct stat found;
     int status = 0;
     if (from == NULL || to == NULL)
         status = error_set(e, "%s: out of memory", s->prefix);
-    else if (rename(from, to) != 0) {
-        struct stat found;
-        const int reason = errno;
-        if (reason != ENOENT || stat(to, &found) != 0) /* it may have been renamed before the program was stopped */
-            status = error_set(e, "%s: cannot be renamed to %s: %s", from, to, strerror(reason));
-    }
+    else if (lstat(from, &found) == 0 || lstat(to, &found) != 0)
+        status = files_rename_new(from, to, e);
+    else if (found.st_size != size) /* it was renamed before the program was stopped */
+        status =
+            error_set(e, "%s: has %lld bytes, not %lld: it has changed", to, (long long)found.st_size, (long long)size);
     free(from);
     free(to);
     s->published += status == 0;
@@ -197,7 +201,7 @@ int shards_publish(Shards *s, Error *e)
 static int reopen(Shards *s, size_t tokens, Error *e)
 {
     struct stat found;
-    const off_t size = (off_t)(HEADER + tokens * TOKEN);
+    const off_t size = (off_t)shards_bytes(tokens);
     char *path = shards_path(s, s->complete, temporary);
     int status = 0;
     if (path == NULL)

@@ -10,7 +10,8 @@
 /*
  * Writes one sequence of tokens as shards (data/tokens.h), PREFIX_NAME_000000.bin and so on, each of exactly as many
  * tokens but the last. A shard has the name <its name>.tmp until it is complete and shards_publish has been called, so
- * that the caller can note first, in a file of its own, what a later run is to go on from.
+ * that the caller can note first, in a file of its own, what a later run is to go on from. A file that already has its
+ * name is not replaced: an error.
  */
 typedef struct Shards {
     const char *prefix, *name;
@@ -32,13 +33,17 @@ Shards shards_make(const char *prefix, const char *name, size_t most);
 void shards_end(Shards *s);
 
 /* Goes on where a Shards was whose tokens had been flushed: `was` has its complete, tokens, total and hashes.
- * Publishes the complete ones and cuts the other to what it had then. Errors: one of them is not there. */
+ * Publishes the complete ones and cuts the other to what it had then. Errors: one of them is not there, or not what it
+ * was. */
 int shards_resume(Shards *s, const Shards *was, Error *e);
 
 int shards_append(Shards *s, const uint16_t *ids, size_t count, Error *e);
 int shards_flush(Shards *s, Error *e);  /* all that was appended, to the disk */
 int shards_finish(Shards *s, Error *e); /* completes a last shard that has tokens */
 int shards_publish(Shards *s, Error *e);
+
+/* Bytes of a shard's file. */
+size_t shards_bytes(size_t tokens);
 
 /* The path of shard i; the caller frees it. NULL: out of memory. */
 char *shards_path(const Shards *s, size_t i, const char *suffix);

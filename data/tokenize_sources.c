@@ -1,6 +1,7 @@
 #include "data/tokenize_sources.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/tokenize_stream.h"
 #include "files/files.h"
 
@@ -71,8 +72,6 @@ static int add_file(Sources *s, const char *path, size_t bytes, Error *e)
     return sample(source, e);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 /* The names in a directory that do not begin with a dot, sorted by their bytes; the caller frees them and the list. */
 static int list_names(const char *path, char ***names, size_t *count, Error *e)
 {
@@ -105,7 +104,7 @@ static int list_names(const char *path, char ***names, size_t *count, Error *e)
         status = error_set(e, "%s: cannot be listed: %s", path, strerror(errno));
     closedir(dir);
     if (*count > 0)
-        qsort(*names, *count, sizeof **names, by_name);
+        qsort(*names, *count, sizeof **names, text_compare);
     return status;
 }
 

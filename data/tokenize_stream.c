@@ -1,6 +1,7 @@
 #include "data/tokenize_stream.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "files/files.h"
 
 #include <errno.h>
@@ -38,13 +39,10 @@ struct Stream {
 #endif
 };
 
-static bool ends_with(const char *text, const char *end)
+static Kind kind_of(const char *path)
 {
-    const size_t n = strlen(text), m = strlen(end);
-    return n > m && strcmp(text + n - m, end) == 0;
+    return text_ends_with(path, ".gz") ? GZIP : text_ends_with(path, ".zst") ? ZSTD : PLAIN;
 }
-
-static Kind kind_of(const char *path) { return ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN; }
 
 size_t stream_plain_name(const char *path)
 {

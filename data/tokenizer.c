@@ -1,4 +1,5 @@
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/tokenizer_private.h"
 
 #include <dirent.h>
@@ -15,12 +16,6 @@ static const char ranks_suffix[] = ".tiktoken";
 /* Names of a vocabulary and of its merges. */
 static const char *const pairs[][2] = {{"encoder.json", "vocab.bpe"}, {"vocab.json", "merges.txt"}};
 enum { PAIRS = sizeof pairs / sizeof *pairs };
-
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* The first `length` bytes of `begin`, and `end`; the caller frees it. */
 static char *join(const char *begin, size_t length, const char *end, Error *e)
@@ -53,7 +48,7 @@ static int find_ranks(const char *path, char **name, Error *e)
     if (dir == NULL)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     for (struct dirent *entry; status == 0 && (entry = readdir(dir)) != NULL;)
-        if (entry->d_name[0] != '.' && ends_with(entry->d_name, ranks_suffix)) {
+        if (entry->d_name[0] != '.' && text_ends_with(entry->d_name, ranks_suffix)) {
             if (*name != NULL)
                 status = error_set(e, "%s: has several *%s files: give the one that is meant", path, ranks_suffix);
             else if ((*name = strdup(entry->d_name)) == NULL)
@@ -105,9 +100,9 @@ static int read_file(Tokenizer *t, const char *path, Error *e)
 {
     for (size_t i = 0; i < PAIRS; i++)
         for (size_t j = 0; j < 2; j++)
-            if (ends_with(path, pairs[i][j]))
+            if (text_ends_with(path, pairs[i][j]))
                 return read_pair(t, path, strlen(path) - strlen(pairs[i][j]), pairs[i], e);
-    if (ends_with(path, ranks_suffix))
+    if (text_ends_with(path, ranks_suffix))
         return tokenizer_read_ranks(t, path, e);
     return error_set(e,
                      "%s: is no tokenizer by its name: *encoder.json, *vocab.bpe, *vocab.json, *merges.txt, *%s or a "
@@ -128,7 +123,7 @@ static int read_path(Tokenizer *t, const char *path, Error *e)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
     if (!S_ISDIR(found.st_mode))
         return read_file(t, path, e);
-    char *directory = join(path, strlen(path), ends_with(path, "/") ? "" : "/", e);
+    char *directory = join(path, strlen(path), text_ends_with(path, "/") ? "" : "/", e);
     const int status = directory != NULL ? read_directory(t, directory, e) : -1;
     free(directory);
     return status;

@@ -16,6 +16,9 @@
  *     tokenizer_token(tokenizer, id, &bytes, &size, &e)           id -> bytes
  */
 
+/* The token between documents. */
+#define TOKENIZER_ENDOFTEXT "<|endoftext|>"
+
 /* Immutable: any number of threads may use it at once. */
 typedef struct Tokenizer Tokenizer;
 
@@ -40,8 +43,8 @@ void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
 /*
  * Writes the tokenizer into a directory as Hugging Face has it: vocab.json, merges.txt and tokenizer_config.json, which
- * transformers' AutoTokenizer reads. Not for
- * bytes alone, which transformers has no such tokenizer for. The directory must exist.
+ * transformers' AutoTokenizer reads. Not for bytes alone, which transformers has no such tokenizer for. The directory
+ * must exist.
  */
 int tokenizer_write(const Tokenizer *t, const char *directory, Error *e);
 
@@ -50,7 +53,8 @@ bool tokenizer_is_bytes(const Tokenizer *t); /* made by tokenizer_of_bytes */
 size_t tokenizer_size(const Tokenizer *t);       /* tokens in the vocabulary; ids are below it */
 int32_t tokenizer_endoftext(const Tokenizer *t); /* -1: bytes have none */
 
-/* The same for tables that tokenize the same, whatever their files. */
+/* The XXH64 of the tokens in the order of their ids, <|endoftext|>'s id and the merges in the order of their ranks: the
+ * same for the same tables, whatever form their files have. */
 uint64_t tokenizer_hash(const Tokenizer *t);
 
 /* The bytes of a token, which live as long as the tokenizer; parts of characters may be tokens. Error: no such id. */

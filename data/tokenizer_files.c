@@ -10,7 +10,7 @@
 
 enum { FILE_MOST = 64 << 20 /* bytes; GPT-2's have one million */ };
 
-static const char endoftext[] = "<|endoftext|>";
+static const char endoftext[] = TOKENIZER_ENDOFTEXT;
 
 static int refuse_memory(const char *path, Error *e) { return error_set(e, "%s: out of memory", path); }
 

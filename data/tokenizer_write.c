@@ -57,14 +57,16 @@ static void write_merges(FILE *to, const void *tokenizer)
 static void write_config(FILE *to, const void *tokenizer)
 {
     (void)tokenizer;
-    fputs("{\n"
-          "  \"tokenizer_class\": \"GPT2Tokenizer\",\n"
-          "  \"bos_token\": \"<|endoftext|>\",\n"
-          "  \"eos_token\": \"<|endoftext|>\",\n"
-          "  \"unk_token\": \"<|endoftext|>\",\n"
-          "  \"add_prefix_space\": false\n"
-          "}\n",
-          to);
+    static const char token[] = TOKENIZER_ENDOFTEXT;
+    fprintf(to,
+            "{\n"
+            "  \"tokenizer_class\": \"GPT2Tokenizer\",\n"
+            "  \"bos_token\": \"%s\",\n"
+            "  \"eos_token\": \"%s\",\n"
+            "  \"unk_token\": \"%s\",\n"
+            "  \"add_prefix_space\": false\n"
+            "}\n",
+            token, token, token);
 }
 
 static int write_file(const Tokenizer *t, const char *directory, const char *name, void (*print)(FILE *, const void *),

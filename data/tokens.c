@@ -1,6 +1,8 @@
 #include "data/tokens.h"
 
+#include "base/bytes.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "files/files.h"
 
 #include <assert.h>
@@ -40,15 +42,10 @@ struct Tokens {
 
 /* --- files --- */
 
-static int32_t get_int32(const unsigned char *p)
-{
-    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-}
-
 /* Checks the first 12 bytes of a shard, and its count against the file size. */
 static int check_header(const char *path, const unsigned char *header, size_t file_bytes, size_t *size, Error *e)
 {
-    const int32_t magic = get_int32(header), version = get_int32(header + 4), count = get_int32(header + 8);
+    const int32_t magic = bytes_int32(header), version = bytes_int32(header + 4), count = bytes_int32(header + 8);
     if (magic != SHARD_MAGIC)
         return error_set(e, "%s: is not a token shard: it begins with %d instead of %d", path, magic, SHARD_MAGIC);
     if (version != SHARD_VERSION)
@@ -118,8 +115,6 @@ static int append_file(Tokens *t, const char *path, Error *e)
     return tokens_read(t, t->count - 1, 0, shard.size < FIRST_BLOCK ? shard.size : FIRST_BLOCK, block, e);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
 {
     assert(V > 0);
@@ -132,7 +127,7 @@ int tokens_open(const char *pattern, size_t V, Tokens **out, Error *e)
     if (outcome != 0)
         return error_set(e, "'%s': cannot list the files that match", pattern);
     /* Sorted here, because glob() sorts by locale and the order of training must not depend on it. */
-    qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_name);
+    qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, text_compare);
     Tokens *t = NULL;
     int status = make_empty(V, found.gl_pathc, &t, e);
     for (size_t i = 0; status == 0 && i < found.gl_pathc; i++)
@@ -224,7 +219,7 @@ int tokens_check_text(const char *path, size_t *size, Error *e)
     else
         status = files_read_at(fd, path, 0, start, sizeof start, e);
     close(fd);
-    if (status == 0 && get_int32(start) == SHARD_MAGIC)
+    if (status == 0 && bytes_int32(start) == SHARD_MAGIC)
         status = error_set(e, "%s: is a file of token shards, not a text; give it with --train", path);
     return status;
 }

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* renameat2 */
 #include "files/files.h"
 
 #include <dirent.h>
@@ -133,6 +134,26 @@ int files_print_atomic(const char *path, void (*print)(FILE *to, const void *fro
         fclose(to) != 0 ? error_set(e, "%s: out of memory", path) : files_write_atomic(path, text, size, e);
     free(text);
     return status;
+}
+
+int files_rename_new(const char *from, const char *to, Error *e)
+{
+#ifdef RENAME_NOREPLACE
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    const bool unable = errno == EINVAL || errno == ENOSYS; /* this file system, or this system */
+#else
+    const bool unable = true;
+#endif
+    if (unable) {
+        struct stat found;
+        if (lstat(to, &found) == 0)
+            errno = EEXIST;
+        else if (rename(from, to) == 0)
+            return 0;
+    }
+    return errno == EEXIST ? error_set(e, "%s: is there already and is not overwritten", to)
+                           : error_set(e, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
 }
 
 /* --- reading a file --- */
@@ -329,12 +350,17 @@ int files_sync_dir(const char *path, Error *e)
     return status;
 }
 
+/* --- locks --- */
+
+/* False: another process has it. Some file systems lack locks. */
+static bool take_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
 int files_lock_dir(const char *path, int *lock, Error *e)
 {
     *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*lock < 0)
         return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
-    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems lack locks */
+    if (take_lock(*lock))
         return 0;
     files_unlock_dir(lock);
     return error_set(e, "%s: another process is training there", path);
@@ -345,4 +371,29 @@ void files_unlock_dir(int *lock)
     if (*lock >= 0)
         close(*lock);
     *lock = -1;
+}
+
+int files_lock(const char *path, const char *taken, int *lock, Error *e)
+{
+    for (;;) {
+        struct stat held, named;
+        *lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (*lock < 0)
+            return error_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+        const bool free = take_lock(*lock);
+        if (free && fstat(*lock, &held) == 0 && lstat(path, &named) == 0 && held.st_ino == named.st_ino &&
+            held.st_dev == named.st_dev)
+            return 0;
+        files_unlock_dir(lock);
+        if (!free)
+            return error_set(e, "%s", taken);
+        /* Its last holder removed it between open and flock: a lock on it would lock nobody out. */
+    }
+}
+
+void files_unlock(const char *path, int *lock)
+{
+    if (*lock >= 0)
+        unlink(path);
+    files_unlock_dir(lock);
 }

@@ -41,6 +41,9 @@ int files_write_atomic(const char *path, const void *data, size_t size, Error *e
 /* The same of what `print` writes to a stream, which gets `from`. Error: also out of memory. */
 int files_print_atomic(const char *path, void (*print)(FILE *to, const void *from), const void *from, Error *e);
 
+/* Gives a file the name `to`. Error: there is something of that name, which stays. */
+int files_rename_new(const char *from, const char *to, Error *e);
+
 /* Opens an existing regular file for reading; *size is its length in bytes. The caller closes *fd. A pipe or device is
  * refused, not waited for. */
 int files_open(const char *path, int *fd, size_t *size, Error *e);
@@ -69,5 +72,9 @@ int files_sync_dir(const char *path, Error *e);
 /* Locks a directory against other processes that call this, until it is unlocked or the process ends. */
 int files_lock_dir(const char *path, int *lock, Error *e);
 void files_unlock_dir(int *lock);
+
+/* The same with a lock file, which is made and removed. Error: `taken`, if another process holds it. */
+int files_lock(const char *path, const char *taken, int *lock, Error *e);
+void files_unlock(const char *path, int *lock);
 
 #endif

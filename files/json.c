@@ -22,10 +22,14 @@ typedef struct Parser {
     char *chars;
     const char **keys; /* scratch of find_duplicate */
     Error *error;
+    bool one_line, lenient; /* see json_parse_line */
+    size_t replaced;        /* escapes */
 } Parser;
 
 static int fail(const Parser *p, const char *fault)
 {
+    if (p->one_line)
+        return error_set(p->error, "column %zu: %s", (size_t)(p->at - p->start) + 1, fault);
     size_t line = 1;
     const char *line_start = p->start;
     for (const char *c = p->start; c < p->at; c++) {
@@ -82,16 +86,29 @@ static bool accept_hex(Parser *p, uint32_t *code)
     return true;
 }
 
+/* An escape that stands for no character. */
+static int replace(Parser *p, const char *fault)
+{
+    if (!p->lenient)
+        return fail(p, fault);
+    put_utf8(p, 0xfffd);
+    p->replaced++;
+    return 0;
+}
+
 static int parse_unicode(Parser *p)
 {
     uint32_t code, low;
     if (!accept_hex(p, &code))
         return fail(p, "\\u needs four hexadecimal digits");
     if (code == 0)
-        return fail(p, "\\u0000 in a string is not supported");
+        return replace(p, "\\u0000 in a string is not supported");
     if (code >= 0xd800 && code <= 0xdfff) {
-        if (code > 0xdbff || !accept_hex(p, &low) || low < 0xdc00 || low > 0xdfff)
-            return fail(p, "a surrogate without its other half");
+        const char *second = p->at;
+        if (code > 0xdbff || !accept_hex(p, &low) || low < 0xdc00 || low > 0xdfff) {
+            p->at = second; /* what follows may be a character of its own */
+            return replace(p, "a surrogate without its other half");
+        }
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
     put_utf8(p, code);
@@ -261,7 +278,10 @@ static int parse_value(Parser *p, size_t depth, Json *v)
         return parse_container(p, depth, ']', v);
     if (*p->at == '"') {
         v->type = JSON_STRING;
-        return parse_string(p, &v->text);
+        const size_t before = p->replaced;
+        const int status = parse_string(p, &v->text);
+        v->count = p->replaced - before;
+        return status;
     }
     if (accept_word(p, "null"))
         return 0;
@@ -281,7 +301,8 @@ static int parse_root(Parser *p, Json *root)
     return p->at == p->end ? 0 : fail(p, "something follows the value");
 }
 
-int json_parse(const char *text, size_t size, Json **root, Error *e)
+/* `p` has only its options and where the error goes. */
+static int parse(Parser p, const char *text, size_t size, Json **root)
 {
     size_t nodes = 1;
     for (size_t i = 0; i < size; i++)
@@ -290,15 +311,29 @@ int json_parse(const char *text, size_t size, Json **root, Error *e)
     Json *block =
         size < SIZE_MAX && nodes <= (SIZE_MAX - size - 1) / node_bytes ? malloc(nodes * node_bytes + size + 1) : NULL;
     if (block == NULL)
-        return error_set(e, "out of memory for %zu bytes of JSON", size);
+        return error_set(p.error, "out of memory for %zu bytes of JSON", size);
     const char **keys = (const char **)(block + nodes);
-    Parser parser = {text, text, text + size, block + 1, (char *)(keys + nodes), keys, e};
-    if (parse_root(&parser, block) != 0) {
+    p.start = p.at = text;
+    p.end = text + size;
+    p.nodes = block + 1;
+    p.chars = (char *)(keys + nodes);
+    p.keys = keys;
+    if (parse_root(&p, block) != 0) {
         json_free(block);
         return -1;
     }
     *root = block;
     return 0;
+}
+
+int json_parse(const char *text, size_t size, Json **root, Error *e)
+{
+    return parse((Parser){.error = e}, text, size, root);
+}
+
+int json_parse_line(const char *text, size_t size, bool lenient, Json **root, Error *e)
+{
+    return parse((Parser){.error = e, .one_line = true, .lenient = lenient}, text, size, root);
 }
 
 void json_free(Json *root) { free(root); }

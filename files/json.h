@@ -25,7 +25,7 @@ typedef struct Json {
     double number;
     const char *text;   /* a string's UTF-8, unescaped; a number as written (64-bit integers stay exact) */
     const char *key;    /* its name in the object that holds it, otherwise NULL */
-    size_t count;       /* members of an object, elements of an array */
+    size_t count;       /* members of an object, elements of an array; in a string: see json_parse_line */
     struct Json *first; /* the first of them, in source order */
     struct Json *next;  /* the next value in its container, or NULL */
 } Json;
@@ -33,6 +33,10 @@ typedef struct Json {
 /* Parses the one value in `text` (size bytes, no NUL needed). The caller frees *root with json_free; nothing in the
  * tree points into `text`. The error names line, column (in bytes) and fault, but not the file. */
 int json_parse(const char *text, size_t size, Json **root, Error *e);
+
+/* The same for a line of JSON lines, whose number the caller knows: the error names only column and fault. `lenient`:
+ * \u0000 and lone surrogates become U+FFFD; a string's `count` says how many of them were in it. */
+int json_parse_line(const char *text, size_t size, bool lenient, Json **root, Error *e);
 void json_free(Json *root); /* only a root; NULL is fine */
 
 /* The member called `key`; NULL if there is none or `object` is NULL or not an object. Takes linear time. */

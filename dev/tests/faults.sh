@@ -139,6 +139,21 @@ cli:tokenize does not depend | data/tokenize_reader.c | s/const size_t n = gpt2_
 cli:tokenize goes on after kill -9 | data/tokenize_shards.c | s/fseek(s->stream, 0, SEEK_END)/fseek(s->stream, 1024, SEEK_SET)/
 cli:tokenize goes on after kill -9 | data/tokenize_journal.c | s/json_bool(json_get(json, "inside"), \&at->inside)/true/
 cli:tokenize refuses another | data/tokenize_journal.c | s/ || sample != source->sample//
+cli:data/get tokenizer | data/get | s|^host=${host:-.*||
+cli:tokenize takes escapes | files/json.c | s/        p->at = second;.*//
+cli:tokenize takes escapes | data/tokenize_encode.c | s/out->replaced = value->count/out->replaced = 5/
+cli:tokenize takes escapes | data/tokenize_reader.c | s/r->at.offset == 0 ? mark_size/r->at.offset == 1 ? mark_size/
+choices | data/choices.c | s/if (count < 0)/if (false)/
+choices | files/json.c | s/if (p->one_line)/if (false)/
+cli:tokenize locks | files/files.c | s/return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;/return true;/
+cli:tokenize locks | files/files.c | s/        unlink(path);$/        (void)path;/
+cli:tokenize replaces no shard | data/tokenize_shards.c | s/files_rename_new(from, to, e)/rename(from, to)/
+cli:tokenize replaces no shard | data/tokenize_shards.c | s/found.st_size != size) \/\*/found.st_size < 0) \/*/
+cli:tokenize writes a manifest | data/tokenize_journal.c | s/strncmp(name + length, "_train_", 7) == 0/false/
+cli:tokenize writes a manifest | data/tokenize_journal.c | s/(size_t)found.st_size != shards_bytes(tokens)/false/
+cli:tokenize writes a manifest | data/tokenize_journal.c | s/status = remove_journal(run, e);/status = 0;/
+cli:tokenize says where nothing | data/tokenize_run.c | s/else if (run->split.fraction > 0)/else if (false)/
+cli:tokenize goes on after Ctrl-C | data/tokenize_run.c | s/const bool stopped = \*stop != 0;/const bool stopped = false;/
 families | train/families.c | s/n < 3 ? whole/n < 2 ? whole/
 families | train/families.c | s/same = strcmp(want, got) == 0/same = true/
 families | train/families.c | s/part->offset += at;//

@@ -97,6 +97,17 @@ static void test_binary(void)
     choices_free(&c);
 }
 
+static void test_negative_count(void)
+{
+    unsigned char file[2048];
+    Choices c;
+    Error e = {.text = ""};
+    const size_t size = write_binary(file);
+    memcpy(file + 8, "\xfb\xff\xff\xff", 4);
+    check(read_text((const char *)file, size, 256, &c, &e) == -1 && strstr(e.text, "item count is -5") != NULL, "%s",
+          e.text);
+}
+
 /* Every shorter file, and every byte of the items changed, is refused or gives items within bounds. */
 static void test_damaged(void)
 {
@@ -131,7 +142,7 @@ static void test_refused(void)
         {"{\"ctx\": \"\", \"endings\": [\"b\", \"c\"], \"label\": 0}", {":1:", "\"ctx\" is empty"}, 256},
         {"{\"context\": \"a\", \"endings\": [\"b\", \"c\"], \"label\": 0}", {":1:", "no text \"ctx\""}, 256},
         {"[1]", {":1:", "no text \"ctx\""}, 256},
-        {"{\"ctx\"", {":1:", "not JSON"}, 256},
+        {"{\"ctx\"", {"items:1: not JSON: column 7: ", "expected :"}, 256},
         {"\n \n", {"items", "holds no items"}, 256},
         {"{\"ctx\": \"a\", \"endings\": [\"b\", \"c\"], \"label\": 0}", {"token", "another tokenizer"}, 98},
     };
@@ -163,6 +174,7 @@ int main(void)
         return 1;
     check_run("JSON lines", test_lines);
     check_run("llm.c's form", test_binary);
+    check_run("llm.c's form, fewer than no items", test_negative_count);
     check_run("llm.c's form, damaged", test_damaged);
     check_run("what is refused", test_refused);
     check_run("text without a tokenizer", test_no_tokenizer);

@@ -75,6 +75,7 @@ gpt2 3                 | 2 | gpt2 has no shards to count                        
 fineweb10B 1 2         | 2 | '2' is one word too many                                      | err
 gpt2 --to              | 2 | --to needs a value                                            | err
 gpt2 --mirror x        | 2 | there is no option --mirror                                   | err
+tokenizer --to . --base file:///nomirror | 1 | file:///nomirror ;vocab.bpe | err
 gpt2 --base ftp://x    | 2 | the mirror 'ftp://x' is no URL                                | err
 ''                     | 2 | usage: data/get NAME                                          | err
 --help                 | 0 | DATA_MIRROR;URL/HOST/PATH;--to DIR;Exit status                | out

@@ -92,6 +92,19 @@ tokenize_tail() {
 }
 run_test "tokenize --val-tail cuts characters" tokenize_tail
 
+tokenize_holds_out_nothing() {
+    lorem 3 > a.txt
+    expect 0 toke a.txt --val-fraction 0.001 --out x
+    says_all "no tokens: --val-fraction 0.001 holds out nothing here;delete x_* and give --val-tail 0.1" out
+    expect 0 toke a.txt --val-fraction 0 --out y
+    ! grep -q "give" out || fail "advice on what was asked for"
+    rm x_*
+    expect 0 toke a.txt --val-tail 0.1 --out x
+    [ -s x_val_000000.bin ] || fail "nothing is held out"
+    ! grep -q "give" out || fail "advice where something is held out"
+}
+run_test "tokenize says where nothing is held out" tokenize_holds_out_nothing
+
 tokenize_tinyshakespeare() {
     data=${TRAIN_GPT_DATA:-$shared}
     [ -f "$data/tinyshakespeare_val.bin" ] || skip "$data/tinyshakespeare_val.bin is not there"
@@ -215,11 +228,30 @@ tokenize_manifest() {
         says "$(xxhsum -H1 lines.jsonl | cut -d' ' -f1)" x_manifest.json
         says "$(xxhsum -H1 x_val_000000.bin | cut -d' ' -f1)" x_manifest.json
     fi
-    changes_nothing 1 toke lines.jsonl --val-fraction 0.2 --shard-tokens 500 --out x
-    says "x_manifest.json: is finished and is not overwritten" err
+    job="lines.jsonl --val-fraction 0.2 --out x --shard-tokens"
+    changes_nothing 0 toke $job 500
+    says "x_manifest.json: is finished, $total tokens of 50 documents" out
+    cp x_manifest.json x_journal.json # as if it had been stopped before it could remove the journal
+    expect 0 toke $job 500
+    [ ! -e x_journal.json ] || fail "the journal of a finished output is left"
+    changes_nothing 1 toke $job 501
+    says_all "x_manifest.json: its shards are finished;--shard-tokens 500, not 501;delete x_*" err
+    mv x_train_000001.bin y
+    changes_nothing 1 toke $job 500
+    says "x_train_000001.bin: is listed in x_manifest.json, and cannot be opened" err
+    head -c 1022 y > x_train_000001.bin
+    changes_nothing 1 toke $job 500
+    says "x_train_000001.bin: has 1022 bytes, and by x_manifest.json 2024" err
+    mv y x_train_000001.bin
+    echo '{"text": "more"}' >> lines.jsonl
+    changes_nothing 1 toke $job 500
+    says "lines.jsonl has changed" err
     rm x_manifest.json
-    changes_nothing 1 toke lines.jsonl --out x
-    says "x_train_000000.bin: is there already" err
+    changes_nothing 1 toke $job 500
+    says_all "x_;_00000;.bin: is there already and is not overwritten;delete x_*" err
+    rm x_*_000000.bin
+    changes_nothing 1 toke $job 500
+    says_all "x_;.bin: is there already and is not overwritten" err
 }
 run_test "tokenize writes a manifest, and overwrites nothing" tokenize_manifest
 
@@ -238,6 +270,33 @@ run_test "tokenize refuses a line whose field is no string" refuses_line '{"text
 run_test "tokenize refuses a line that is no object" refuses_line '["text"]' 'is no JSON object'
 run_test "tokenize refuses a line that is no JSON" refuses_line '{"text": "a"' 'column 13: expected , or }'
 run_test "tokenize refuses a line that is not UTF-8" refuses_line "$(printf '{"text": "\377"}')" 'column 11: a string is not UTF-8'
+
+# Escapes of no character are U+FFFD; only those of the text are counted. A byte order mark is none of the text.
+tokenize_escapes() {
+    {
+        printf '\357\273\277{"text": "plain"}\n'
+        echo '{"text": "a\u0000b\ud800\u0041\uDC00\ud83d\ude00\ud800\ud83d\ude00", "other": "\u0000"}'
+    } > lines.jsonl
+    {
+        echo '{"text": "plain"}'
+        echo '{"text": "a\ufffdb\ufffdA\ufffd\ud83d\ude00\ufffd\ud83d\ude00", "other": ""}'
+    } > same.jsonl
+    expect 0 toke lines.jsonl --val-fraction 0 --out x
+    says "; 4 escapes of no character (\u0000, half a surrogate pair) became U+FFFD" out
+    says '"replaced": 4,' x_manifest.json
+    expect 0 toke same.jsonl --val-fraction 0 --out y
+    says '"replaced": 0,' y_manifest.json
+    ! grep -q FFFD out || fail "it says that something was replaced"
+    same x_train_000000.bin y_train_000000.bin
+    printf '\357\273\277' > mark.jsonl
+    { printf '\357\273\277\n'; cat same.jsonl; } > marked.jsonl
+    expect 0 toke mark.jsonl marked.jsonl --val-fraction 0 --out z
+    same z_train_000000.bin y_train_000000.bin
+    printf '{"text": "plain"}\n\357\273\277{"text": "plain"}\n' > inside.jsonl
+    expect 1 toke inside.jsonl --out inside
+    says "inside.jsonl: line 2: column 1: expected a value" err
+}
+run_test "tokenize takes escapes of no character, and a byte order mark" tokenize_escapes
 
 tokenize_bad_gzip() {
     lorem 3000 | as_jsonl | gzip > lines.jsonl.gz
@@ -276,6 +335,27 @@ same_shards() { # prefix, prefix
     same "$1.json" "$2.json"
 }
 
+# One that another process made meanwhile is not replaced either.
+tokenize_meanwhile() {
+    [ -f "$failing" ] || skip "no LD_PRELOAD here"
+    unfinished
+    job="a.txt b.txt c.jsonl --shard-tokens 500000 --out x"
+    echo precious > x_val_000000.bin
+    expect 1 toke $job
+    says "x_val_000000.bin: is there already and is not overwritten" err
+    [ "$(cat x_val_000000.bin)" = precious ] || fail "it was overwritten"
+    rm x_val_000000.bin
+    head -c 1000000 x_train_000000.bin > y
+    cp x_train_000000.bin kept
+    mv y x_train_000000.bin
+    changes_nothing 1 toke $job
+    says "x_train_000000.bin: has 1000000 bytes, not 1001024: it has changed" err
+    mv kept x_train_000000.bin
+    expect 0 toke $job
+    expect 0 toke a.txt b.txt c.jsonl --shard-tokens 500000 --out y
+    same_shards y x
+}
+
 # Text and JSONL, two batches of each, several shards.
 big_job() { toke "$work/many.txt" "$work/many.jsonl.gz" --val-fraction 0.1 --shard-tokens 1000000 "$@"; }
 
@@ -294,7 +374,7 @@ stopped_at() { # call, signal or 0; false: there is no such call
     for shard in run_*.bin; do
         [ ! -f "$shard" ] || same "$shard" "whole${shard#run}"
     done
-    [ -f run_manifest.json ] && [ ! -f run_journal.json ] || { stops=$((stops + 1)) && expect 0 big_job --out run; }
+    [ -f run_manifest.json ] && [ -z "$(ls | grep run_journal)" ] || { stops=$((stops + 1)) && expect 0 big_job --out run; }
     same_shards whole run
     [ $status -ne 0 ] || same_shards whole run
 }
@@ -330,7 +410,62 @@ unfinished() {
             exit $?
         ) 2> killed
     done
+    rm -f x_journal.lock
 }
+
+run_test "tokenize replaces no shard that came meanwhile" tokenize_meanwhile
+
+tokenize_locked() {
+    many_documents
+    mkfifo pipe
+    flock --version > out 2>&1 || skip "there is no flock"
+    mkdir shards
+    # one that another process holds, and one that a killed process left
+    : > shards/x_journal.lock
+    flock shards/x_journal.lock sh -c ': > pipe; read -r line < pipe' &
+    read -r line < pipe
+    changes_nothing 1 toke "$work/many.txt" --out shards/x
+    says "another process is writing shards/x_*" err
+    expect 0 toke "$work/many.txt" --out shards/y # only this prefix
+    echo > pipe
+    wait
+    expect 0 toke "$work/many.txt" --out shards/x
+    [ -z "$(ls shards | grep journal)" ] || fail "it left $(ls shards | grep journal)"
+    # many at once: one makes the shards, the others say that they are being written, or there
+    for i in 1 2 3 4 5 6; do
+        toke "$work/many.txt" --out z > out.$i 2> err.$i &
+    done
+    wait
+    for i in 1 2 3 4 5 6; do
+        grep -q -e "another process is writing z_" -e "is finished" -e "z_train_000000.bin" out.$i err.$i ||
+            fail "one of several says $(cat out.$i err.$i)"
+    done
+    [ "$(cat out.* | grep -c '^train')" -eq 1 ] || fail "$(cat out.* | grep -c '^train') of 6 made the shards"
+    same shards/x_train_000000.bin z_train_000000.bin
+}
+run_test "tokenize locks its output" tokenize_locked
+
+# Stopped by a signal, it says so and keeps what it has.
+tokenize_interrupted() { # signal, exit status
+    [ -f "$failing" ] || skip "no LD_PRELOAD here"
+    many_documents
+    expect 0 big_job --out whole
+    (
+        export FAIL_AT=40 FAIL_SIGNAL="$1" LD_PRELOAD="$failing"
+        big_job --out run > out 2> err
+        exit $?
+    )
+    status=$?
+    [ $status -eq "$2" ] || fail "exit status $status instead of $2"
+    says "tokenize: stopped; the same command goes on from there" err
+    [ -f run_journal.json ] || fail "there is no journal"
+    [ ! -e run_journal.lock ] || fail "the lock is left"
+    expect 0 big_job --out run
+    says "resumes" out
+    same_shards whole run
+}
+run_test "tokenize goes on after Ctrl-C" tokenize_interrupted 2 130
+run_test "tokenize goes on after SIGTERM" tokenize_interrupted 15 143
 
 tokenize_changed() {
     [ -f "$failing" ] || skip "no LD_PRELOAD here"

@@ -169,7 +169,9 @@ static bool get_hash(const Json *value, uint64_t *hash)
 
 static int refuse_damaged(const char *path, Error *e)
 {
-    return error_set(e, "%s: is not of this program; delete it and the shards beside it to begin anew", path);
+    return error_set(
+        e, "%s: is not of this version of the program; choose another --out, or delete it and the shards beside it",
+        path);
 }
 
 static bool is_manifest(const Json *json) { return json_get(json, "shards") != NULL; }

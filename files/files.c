@@ -375,7 +375,7 @@ void files_unlock_dir(int *lock)
 
 int files_lock(const char *path, const char *taken, int *lock, Error *e)
 {
-    for (;;) {
+    for (int tries = 0; tries < 100; tries++) {
         struct stat held, named;
         *lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (*lock < 0)
@@ -389,6 +389,7 @@ int files_lock(const char *path, const char *taken, int *lock, Error *e)
             return error_set(e, "%s", taken);
         /* Its last holder removed it between open and flock: a lock on it would lock nobody out. */
     }
+    return error_set(e, "%s: cannot be locked: it is replaced all the time", path);
 }
 
 void files_unlock(const char *path, int *lock)

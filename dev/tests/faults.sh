@@ -153,6 +153,9 @@ cli:tokenize writes a manifest | data/tokenize_journal.c | s/strncmp(name + leng
 cli:tokenize writes a manifest | data/tokenize_journal.c | s/(size_t)found.st_size != shards_bytes(tokens)/false/
 cli:tokenize writes a manifest | data/tokenize_journal.c | s/status = remove_journal(run, e);/status = 0;/
 cli:tokenize says where nothing | data/tokenize_run.c | s/else if (run->split.fraction > 0)/else if (false)/
+cli:tokenize ends its line | data/tokenize_run.c | s/    else if (p.drawn)/    else if (false)/
+files | files/files.c | s/, RENAME_NOREPLACE)/, 0)/
+files | files/files.c | s/return flock(fd, LOCK_EX | LOCK_NB) == 0 ||/return flock(fd, LOCK_EX | LOCK_NB) >= -1 ||/
 cli:tokenize goes on after Ctrl-C | data/tokenize_run.c | s/const bool stopped = \*stop != 0;/const bool stopped = false;/
 families | train/families.c | s/n < 3 ? whole/n < 2 ? whole/
 families | train/families.c | s/same = strcmp(want, got) == 0/same = true/

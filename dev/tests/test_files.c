@@ -188,6 +188,37 @@ static void test_directories(void)
     check(files_remove_tree(in_folder("tree/", deep), &e) == 0 && !exists(tree), "%s", e.text);
 }
 
+static void test_rename_new(void)
+{
+    char from[512], to[512], *data = NULL;
+    size_t size = 0;
+    Error e;
+    check(files_write_atomic(in_folder("from", from), "new", 3, &e) == 0, "%s", e.text);
+    check(files_write_atomic(in_folder("to", to), "old!", 4, &e) == 0, "%s", e.text);
+    check(files_rename_new(from, to, &e) == -1 && strstr(e.text, "is there already"), "over a file: %s", e.text);
+    check(exists(from) && files_read_all(to, 9, &data, &size, &e) == 0 && size == 4, "a file was replaced");
+    free(data);
+    check(unlink(to) == 0 && files_rename_new(from, to, &e) == 0, "%s", e.text);
+    check(!exists(from) && exists(to), "it has not its new name");
+    check(files_rename_new(from, in_folder("other", to), &e) == -1 && strstr(e.text, from), "what is not there: %s",
+          e.text);
+}
+
+/* Two descriptors of one process lock each other out like those of two. */
+static void test_lock(void)
+{
+    char path[512];
+    int first, second;
+    Error e;
+    check(files_lock(in_folder("lock", path), "taken", &first, &e) == 0, "%s", e.text);
+    check(files_lock(path, "it is taken", &second, &e) == -1 && strcmp(e.text, "it is taken") == 0, "%s", e.text);
+    check(exists(path), "who did not get it removed it");
+    files_unlock(path, &first);
+    check(!exists(path), "it is left");
+    check(files_lock(path, "taken", &second, &e) == 0, "%s", e.text);
+    files_unlock(path, &second);
+}
+
 int main(void)
 {
     if (!folder_begin("test_files"))
@@ -199,6 +230,8 @@ int main(void)
     check_run("hash of what is written", test_writer_hash);
     check_run("the temporary name is taken", test_temporary_name_taken);
     check_run("directories", test_directories);
+    check_run("new names", test_rename_new);
+    check_run("a lock file", test_lock);
     folder_end();
     return check_summary();
 }

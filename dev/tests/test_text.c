@@ -123,6 +123,16 @@ static void test_utf8(void)
     check(!text_is_utf8("caf\xe9") && !text_is_utf8("\xe2\x82"), "what is none is accepted");
 }
 
+static void test_names(void)
+{
+    const char *const names[] = {"a", "B", "a.gz"};
+    check(text_ends_with("a.gz", ".gz") && text_ends_with(".gz", ".gz") && text_ends_with("a", ""), "an end");
+    check(!text_ends_with("gz", ".gz") && !text_ends_with("a.gz.", ".gz") && !text_ends_with("", "a"), "no end");
+    check(text_folder("a/b/c") == 4 && text_folder("c") == 0 && text_folder("/c") == 1 && text_folder("a/") == 2,
+          "a path's folder");
+    check(text_compare(&names[1], &names[0]) < 0 && text_compare(&names[0], &names[2]) < 0, "the order of bytes");
+}
+
 static void test_nearest(void)
 {
     static const char *const names[] = {"adam", "adamw", "adamh", "muon", "nested-adam"};
@@ -144,6 +154,7 @@ int main(void)
     check_run("any bytes", test_any_bytes);
     check_run("error sentences", test_errors);
     check_run("UTF-8 or not", test_utf8);
+    check_run("ends, folders and order of names", test_names);
     check_run("nearest names", test_nearest);
     return check_summary();
 }

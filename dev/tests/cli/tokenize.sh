@@ -507,6 +507,30 @@ tokenize_changed() {
 }
 run_test "tokenize refuses another command or input for an unfinished output" tokenize_changed
 
+# A line of progress ends where a signal ends the program.
+tokenize_interrupted_screen() {
+    many_documents
+    i=0
+    while [ $i -lt 60 ]; do # the same text again and again
+        i=$((i + 1))
+        set -- "$@" "$work/many.txt"
+    done
+    "$harness" terminal 60 sh -c 'echo $$ > pid; exec "$@"' sh "$tokenize" --tokenizer "$vocabulary" --threads 1 "$@" \
+        --out x > out 2> err &
+    tries=0
+    until grep -q '% |' out; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || fail "no progress in time"
+        sleep 0.02
+    done
+    kill -TERM "$(cat pid)"
+    wait $!
+    status=$?
+    [ $status -eq 143 ] || fail "exit status $status instead of 143: $(tail -n 1 out)"
+    grep -q '^tokenize: stopped; the same command goes on' out || fail "$(tail -n 1 out)"
+}
+run_test "tokenize ends its line of progress when it is stopped" tokenize_interrupted_screen
+
 tokenize_screen() {
     many_documents
     expect 0 "$harness" terminal 60 "$tokenize" "$work/many.txt" "$work/many.jsonl" --tokenizer "$vocabulary" --out x

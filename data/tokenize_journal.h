@@ -20,8 +20,8 @@ typedef enum { NOTHING, UNFINISHED, FINISHED } JournalState;
  * shards without journal or manifest. */
 int journal_read(TokenizeRun *run, JournalState *state, Error *e);
 
-/* Keeps other processes that call this from writing PREFIX_*, until it is unlocked or the process ends. The caller holds
- * it from before journal_read to the end. */
+/* Keeps other processes that call this from writing PREFIX_*, until it is unlocked or the process ends. To be held from
+ * before journal_read to the end. */
 int journal_lock(const TokenizeRun *run, int *lock, Error *e);
 void journal_unlock(const TokenizeRun *run, int *lock);
 

@@ -309,10 +309,51 @@ static void test_many_keys(void)
     free(text);
 }
 
+/* What escapes of no character become, and how many they are; "!": refused also then. */
+static void test_lenient(void)
+{
+    static const struct {
+        const char *text, *want;
+        size_t count;
+    } cases[] = {
+        {"\"\\u0000\"", "\xef\xbf\xbd", 1},
+        {"\"\\ud800\"", "\xef\xbf\xbd", 1},
+        {"\"\\udc00a\"",
+         "\xef\xbf\xbd"
+         "a",
+         1},
+        {"\"\\ud800\\u0041\"",
+         "\xef\xbf\xbd"
+         "A",
+         1},
+        {"\"\\ud800\\ud800\"", "\xef\xbf\xbd\xef\xbf\xbd", 2},
+        {"\"\\ud800\\u0000\"", "\xef\xbf\xbd\xef\xbf\xbd", 2},
+        {"\"\\ud800\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 1},
+        {"\"\\ufffd\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 0},
+        {"\"\\ud800\\u00\"", "!column 8: ", 0},
+        {"\"\xed\xa0\x80\"", "!column 2: ", 0},
+        {"[\"\\ud800\"", "!column 10: ", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Json *root = NULL;
+        Error e = {"accepted"};
+        const int status = json_parse_line(cases[i].text, strlen(cases[i].text), true, &root, &e);
+        if (*cases[i].want == '!')
+            check(status != 0 && strncmp(e.text, cases[i].want + 1, strlen(cases[i].want) - 1) == 0, "%s: %s",
+                  cases[i].text, e.text);
+        else if (check(status == 0, "%s: %s", cases[i].text, e.text))
+            check(strcmp(root->text, cases[i].want) == 0 && root->count == cases[i].count, "%s: %s, %zu", cases[i].text,
+                  root->text, root->count);
+        if (status == 0)
+            json_free(root);
+    }
+}
+
 int main(void)
 {
     check_run("accepts", test_accepts);
     check_run("refuses", test_refuses);
+    check_run("escapes of no character", test_lenient);
     check_run("depth limit", test_depth);
     check_run("look-up and exact integers", test_lookup);
     check_run("every code point", test_code_points);

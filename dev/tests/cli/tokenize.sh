@@ -422,7 +422,8 @@ tokenize_locked() {
     mkdir shards
     # one that another process holds, and one that a killed process left
     : > shards/x_journal.lock
-    flock shards/x_journal.lock sh -c ': > pipe; read -r line < pipe' &
+    (exec 9< shards/x_journal.lock && flock 9 && : > pipe && read -r line < pipe) > holder 2>&1 &
+    trap "kill $! 2> /dev/null" EXIT
     read -r line < pipe
     changes_nothing 1 toke "$work/many.txt" --out shards/x
     says "another process is writing shards/x_*" err

@@ -129,3 +129,14 @@ owed_evals() {
     says "hellaswag=items.jsonl,accuracy" reached/evals.csv
 }
 run_test "evaluations that a run owes" owed_evals
+
+# The judges of dev/reference that need Python, where it is there.
+judged() { # script, its arguments
+    python=$("$dev/python.sh" --find torch transformers tokenizers safetensors) ||
+        skip "there is no Python with transformers (make huggingface)"
+    cd "$dev/.." || fail "there is no folder of the project"
+    said=$("$python" "$@" 2>&1) || fail "$(echo "$said" | grep -v ' ok$' | tail -n 3)"
+}
+run_test "transformers: checkpoints both ways, in every form" judged dev/reference/huggingface.py "$gpt" \
+    "$helpers/write_reference" "$(dirname "$gpt")/convert_llmc" "$work/huggingface"
+run_test "transformers: --eval to the last item" judged dev/reference/evaluate.py "$gpt" "$work/evaluate"

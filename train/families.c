@@ -380,9 +380,10 @@ static int check_head_size(const char *path, const Json *json, const Family *fam
 static bool is_in_range(const GptField *f, const GptConfig *c)
 {
     const char *member = (const char *)c + f->offset;
+    if (f->kind == GPT_CHOICE)
+        return true;
     const double number = f->kind == GPT_SIZE ? (double)*(const size_t *)member : *(const double *)member;
-    return f->kind == GPT_CHOICE ||
-           (number >= (f->kind == GPT_SIZE && f->least < 1 ? 1 : f->least) && number <= f->most);
+    return number >= (f->kind == GPT_SIZE && f->least < 1 ? 1 : f->least) && number <= f->most;
 }
 
 static int read_key(const char *path, const Json *json, const Key *k, GptConfig *c, Error *e)

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool begins_character(char byte) { return ((unsigned char)byte & 0xc0) != 0x80; }
+
 size_t text_decode(const char *at, const char *end, uint32_t *code)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -16,7 +18,7 @@ size_t text_decode(const char *at, const char *end, uint32_t *code)
         return 0;
     *code = lead & (0x7fu >> length);
     for (size_t i = 1; i < length; i++) {
-        if (((unsigned char)at[i] & 0xc0) != 0x80)
+        if (begins_character(at[i]))
             return 0;
         *code = *code << 6 | ((unsigned char)at[i] & 0x3f);
     }
@@ -28,6 +30,26 @@ size_t text_utf8(const char *at, const char *end)
 {
     uint32_t code;
     return text_decode(at, end, &code);
+}
+
+size_t text_count(const char *text, size_t size)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < size; i++)
+        count += begins_character(text[i]);
+    return count;
+}
+
+size_t text_find(const char *text, size_t size, size_t *count)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (!begins_character(text[i]))
+            continue;
+        if (*count == 0)
+            return i;
+        --*count;
+    }
+    return size;
 }
 
 bool text_is_utf8(const char *text)

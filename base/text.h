@@ -23,6 +23,12 @@ size_t text_folder(const char *path);
 /* Orders the strings that two char * point to by their bytes: for qsort. */
 int text_compare(const void *a, const void *b);
 
+/* How many characters begin in the text: bytes that continue none. */
+size_t text_count(const char *text, size_t size);
+
+/* The byte where character *count begins, counted from 0, or `size`; *count is lowered by those before it. */
+size_t text_find(const char *text, size_t size, size_t *count);
+
 /* Bytes of the character at `at` if a terminal may be shown it: 0 for what text_show replaces. */
 size_t text_printable(const char *at, const char *end);
 

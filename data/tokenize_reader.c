@@ -1,6 +1,7 @@
 #include "data/tokenize_reader.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/gpt2_pattern.h"
 #include "data/tokenize_stream.h"
 
@@ -35,29 +36,6 @@ bool split_holds_out(const Split *split, const char *text, size_t size)
     return (double)(hash_bytes(text, size < HASHED ? size : HASHED) >> 11) * 0x1p-53 < split->fraction;
 }
 
-static bool begins_character(char byte) { return ((unsigned char)byte & 0xc0) != 0x80; }
-
-static size_t count_characters(const char *text, size_t size)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < size; i++)
-        count += begins_character(text[i]);
-    return count;
-}
-
-/* The byte where character `count` begins, counted from 0, or the size; *count is lowered by those before it. */
-static size_t find_character(const char *text, size_t size, size_t *count)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (!begins_character(text[i]))
-            continue;
-        if (*count == 0)
-            return i;
-        --*count;
-    }
-    return size;
-}
-
 static size_t kept_characters(const Split *split, size_t characters)
 {
     return (size_t)((1 - split->fraction) * (double)characters);
@@ -65,8 +43,8 @@ static size_t kept_characters(const Split *split, size_t characters)
 
 size_t split_cut(const Split *split, const char *text, size_t size)
 {
-    size_t kept = kept_characters(split, count_characters(text, size));
-    return find_character(text, size, &kept);
+    size_t kept = kept_characters(split, text_count(text, size));
+    return text_find(text, size, &kept);
 }
 
 /* Reads a whole source: without `kept` counts its characters, otherwise finds the byte where that many end. */
@@ -79,7 +57,7 @@ static int scan(const char *path, char *buffer, size_t *kept, size_t *found, Err
         status = stream_read(s, buffer, CHUNK, &got, e);
         if (status != 0 || got == 0)
             break;
-        const size_t step = kept == NULL ? count_characters(buffer, got) : find_character(buffer, got, kept);
+        const size_t step = kept == NULL ? text_count(buffer, got) : text_find(buffer, got, kept);
         *found += step;
         if (kept != NULL && step < got)
             break;

@@ -1,5 +1,6 @@
 #include "data/tokenize_shards.h"
 
+#include "data/tokens.h"
 #include "files/files.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAGIC = 20240520, VERSION = 1, HEADER = 256 * 4, TOKEN = 2, BUFFER = 1 << 18 /* tokens */ };
+enum { BUFFER = 1 << 18 /* tokens */ };
 
 static const char temporary[] = ".tmp";
 
@@ -41,7 +42,7 @@ size_t shards_size(const Shards *s, size_t i)
     return left < s->most ? left : s->most;
 }
 
-size_t shards_bytes(size_t tokens) { return HEADER + tokens * TOKEN; }
+size_t shards_bytes(size_t tokens) { return SHARD_HEADER + tokens * SHARD_TOKEN; }
 
 /* Says what went wrong with the shard that is being written. Returns -1. */
 static int fail(const Shards *s, const char *what, Error *e)
@@ -53,17 +54,17 @@ static int fail(const Shards *s, const char *what, Error *e)
     return -1;
 }
 
-static void put_header(unsigned char header[HEADER], size_t tokens)
+static void put_header(unsigned char header[SHARD_HEADER], size_t tokens)
 {
-    const size_t numbers[] = {MAGIC, VERSION, tokens};
-    memset(header, 0, HEADER);
+    const size_t numbers[] = {SHARD_MAGIC, SHARD_VERSION, tokens};
+    memset(header, 0, SHARD_HEADER);
     for (size_t i = 0; i < 12; i++)
         header[i] = (unsigned char)(numbers[i / 4] >> 8 * (i % 4));
 }
 
 static int begin_shard(Shards *s, Error *e)
 {
-    unsigned char header[HEADER];
+    unsigned char header[SHARD_HEADER];
     char *path = shards_path(s, s->complete, temporary);
     if (path == NULL)
         return error_set(e, "%s: out of memory", s->prefix);
@@ -74,14 +75,14 @@ static int begin_shard(Shards *s, Error *e)
         return fail(s, "created", e);
     put_header(header, s->most);
     s->tokens = s->buffered = 0;
-    return fwrite(header, 1, HEADER, s->stream) == HEADER ? 0 : fail(s, "written", e);
+    return fwrite(header, 1, SHARD_HEADER, s->stream) == SHARD_HEADER ? 0 : fail(s, "written", e);
 }
 
 static int write_buffer(Shards *s, Error *e)
 {
     const size_t n = s->buffered;
     s->buffered = 0;
-    return n == 0 || fwrite(s->buffer, TOKEN, n, s->stream) == n ? 0 : fail(s, "written", e);
+    return n == 0 || fwrite(s->buffer, SHARD_TOKEN, n, s->stream) == n ? 0 : fail(s, "written", e);
 }
 
 int shards_flush(Shards *s, Error *e)
@@ -110,11 +111,11 @@ static int note_hash(Shards *s, Error *e)
 
 static int complete_shard(Shards *s, Error *e)
 {
-    unsigned char header[HEADER];
+    unsigned char header[SHARD_HEADER];
     put_header(header, s->tokens);
     if (write_buffer(s, e) != 0)
         return -1;
-    if (fseek(s->stream, 0, SEEK_SET) != 0 || fwrite(header, 1, HEADER, s->stream) != HEADER)
+    if (fseek(s->stream, 0, SEEK_SET) != 0 || fwrite(header, 1, SHARD_HEADER, s->stream) != SHARD_HEADER)
         return fail(s, "written", e);
     if (shards_flush(s, e) != 0)
         return -1;
@@ -131,14 +132,14 @@ static int complete_shard(Shards *s, Error *e)
 
 int shards_append(Shards *s, const uint16_t *ids, size_t count, Error *e)
 {
-    if (s->buffer == NULL && (s->buffer = malloc(BUFFER * TOKEN)) == NULL)
+    if (s->buffer == NULL && (s->buffer = malloc(BUFFER * SHARD_TOKEN)) == NULL)
         return error_set(e, "%s: out of memory", s->prefix);
     for (size_t done = 0, n; done < count; done += n) {
         if (s->stream == NULL && begin_shard(s, e) != 0)
             return -1;
         n = count - done < BUFFER - s->buffered ? count - done : BUFFER - s->buffered;
         n = s->most - s->tokens < n ? s->most - s->tokens : n;
-        unsigned char *to = s->buffer + s->buffered * TOKEN;
+        unsigned char *to = s->buffer + s->buffered * SHARD_TOKEN;
         for (size_t i = 0; i < n; i++) {
             to[2 * i] = (unsigned char)ids[done + i];
             to[2 * i + 1] = (unsigned char)(ids[done + i] >> 8);
@@ -175,18 +176,6 @@ static int publish_one(Shards *s, Error *e)
     return status;
 }
 
-static int sync_parent(const char *prefix, Error *e)
-{
-    char *directory = strdup(prefix), *slash = directory != NULL ? strrchr(directory, '/') : NULL;
-    if (directory == NULL)
-        return error_set(e, "%s: out of memory", prefix);
-    if (slash != NULL)
-        slash[slash == directory] = '\0';
-    const int status = files_sync_dir(slash != NULL ? directory : ".", e);
-    free(directory);
-    return status;
-}
-
 int shards_publish(Shards *s, Error *e)
 {
     if (s->published == s->complete)
@@ -194,7 +183,7 @@ int shards_publish(Shards *s, Error *e)
     while (s->published < s->complete)
         if (publish_one(s, e) != 0)
             return -1;
-    return sync_parent(s->prefix, e);
+    return files_sync_parent(s->prefix, e);
 }
 
 /* The shard that was being written, without what was appended after the flush. */

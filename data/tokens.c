@@ -13,10 +13,6 @@
 #include <unistd.h>
 
 enum {
-    SHARD_MAGIC = 20240520,
-    SHARD_VERSION = 1,
-    HEADER_BYTES = 256 * 4,
-    TOKEN_BYTES = 2,
     FIRST_BLOCK = 4096, /* tokens checked when a shard is opened */
     TEXT_MIN = 11,      /* the shortest text whose held-out part has an input and a target */
     GPT2_VOCAB = 50257,
@@ -52,7 +48,7 @@ static int check_header(const char *path, const unsigned char *header, size_t fi
         return error_set(e, "%s: is a token shard of version %d; only %d is known", path, version, SHARD_VERSION);
     if (count <= 0)
         return error_set(e, "%s: its header counts %d tokens; it takes at least 1", path, count);
-    const size_t wanted = HEADER_BYTES + (size_t)count * TOKEN_BYTES;
+    const size_t wanted = SHARD_HEADER + (size_t)count * SHARD_TOKEN;
     if (file_bytes != wanted)
         return error_set(e, "%s: is %s: its header counts %d tokens, which makes %zu bytes, but it has %zu", path,
                          file_bytes < wanted ? "truncated" : "too long", count, wanted, file_bytes);
@@ -67,9 +63,9 @@ static int read_header(const char *path, size_t *size, size_t *file_bytes, Error
     if (files_open(path, &fd, file_bytes, e) != 0)
         return -1;
     int status;
-    if (*file_bytes < HEADER_BYTES)
+    if (*file_bytes < SHARD_HEADER)
         status = error_set(e, "%s: has %zu bytes; the header of a token shard alone has %d", path, *file_bytes,
-                           HEADER_BYTES);
+                           SHARD_HEADER);
     else
         status = files_read_at(fd, path, 0, header, sizeof header, e);
     close(fd);
@@ -108,7 +104,7 @@ static int append(Tokens *t, const char *name, Shard shard, Error *e)
 
 static int append_file(Tokens *t, const char *path, Error *e)
 {
-    Shard shard = {.width = TOKEN_BYTES, .offset = HEADER_BYTES};
+    Shard shard = {.width = SHARD_TOKEN, .offset = SHARD_HEADER};
     int32_t block[FIRST_BLOCK];
     if (read_header(path, &shard.size, &shard.file_bytes, e) != 0 || append(t, path, shard, e) != 0)
         return -1;
@@ -167,14 +163,14 @@ int tokens_from_ids(const char *name, const uint16_t *ids, size_t n, size_t V, T
 {
     if (n == 0)
         return error_set(e, "%s: is empty", name);
-    unsigned char *bytes = malloc(n * TOKEN_BYTES);
+    unsigned char *bytes = malloc(n * SHARD_TOKEN);
     if (bytes == NULL)
         return error_set(e, "%s: out of memory for its %zu tokens", name, n);
     for (size_t i = 0; i < n; i++) {
-        bytes[TOKEN_BYTES * i] = (unsigned char)ids[i];
-        bytes[TOKEN_BYTES * i + 1] = (unsigned char)(ids[i] >> 8);
+        bytes[SHARD_TOKEN * i] = (unsigned char)ids[i];
+        bytes[SHARD_TOKEN * i + 1] = (unsigned char)(ids[i] >> 8);
     }
-    return make_one(name, V, (Shard){.size = n, .width = TOKEN_BYTES, .bytes = bytes}, out, e);
+    return make_one(name, V, (Shard){.size = n, .width = SHARD_TOKEN, .bytes = bytes}, out, e);
 }
 
 int tokens_from_bytes(const char *name, const unsigned char *bytes, size_t n, Tokens **out, Error *e)

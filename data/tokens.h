@@ -15,6 +15,8 @@
  */
 typedef struct Tokens Tokens;
 
+enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER = 256 * 4 /* bytes */, SHARD_TOKEN = 2 /* bytes */ };
+
 /*
  * All shards that match the glob, in the byte order of their names. Checks each one's header, its count against the
  * file size, and the ids of its first block; other ids are checked when they are read, so that even 20 GB of shards

@@ -81,8 +81,7 @@ static int flush_to_disk(FilesWriter *w, Error *e)
     return fclose(stream) == 0 ? 0 : fail_to_write(w, e); /* network file systems report some errors only here */
 }
 
-/* Flushes the directory that holds `path`. */
-static int sync_parent(const char *path, Error *e)
+int files_sync_parent(const char *path, Error *e)
 {
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
@@ -103,7 +102,7 @@ int files_writer_commit(FilesWriter *w, Error *e)
         error_set(e, "%s: cannot be replaced by %s: %s", w->path, w->temporary, strerror(errno));
         return end_writer(w, -1);
     }
-    const int status = sync_parent(w->path, e);
+    const int status = files_sync_parent(w->path, e);
     end_writer(w, 0); /* the temporary name is already gone */
     return status;
 }
@@ -134,6 +133,20 @@ int files_print_atomic(const char *path, void (*print)(FILE *to, const void *fro
         fclose(to) != 0 ? error_set(e, "%s: out of memory", path) : files_write_atomic(path, text, size, e);
     free(text);
     return status;
+}
+
+FILE *files_open_log(const char *path, Error *e)
+{
+    FILE *log = fopen(path, "a");
+    if (log == NULL)
+        error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    return log;
+}
+
+int files_close_log(FILE *log, const char *path, Error *e)
+{
+    const bool failed = fflush(log) != 0 || ferror(log) || fsync(fileno(log)) != 0;
+    return fclose(log) != 0 || failed ? error_set(e, "%s: cannot be written: %s", path, strerror(errno)) : 0;
 }
 
 int files_rename_new(const char *from, const char *to, Error *e)
@@ -246,7 +259,7 @@ static int make_dir(const char *path, Error *e)
 {
     struct stat found;
     if (mkdir(path, 0777) == 0)
-        return sync_parent(path, e);
+        return files_sync_parent(path, e);
     const int reason = errno; /* EEXIST, or EROFS and others, if it already exists */
     if (stat(path, &found) != 0)
         return error_set(e, "%s: cannot be created: %s", path, strerror(reason));

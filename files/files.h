@@ -44,6 +44,10 @@ int files_print_atomic(const char *path, void (*print)(FILE *to, const void *fro
 /* Gives a file the name `to`. Error: there is something of that name, which stays. */
 int files_rename_new(const char *from, const char *to, Error *e);
 
+/* A log that grows: opened for appending, NULL if it cannot be; closed once what was written is on the disk. */
+FILE *files_open_log(const char *path, Error *e);
+int files_close_log(FILE *log, const char *path, Error *e);
+
 /* Opens an existing regular file for reading; *size is its length in bytes. The caller closes *fd. A pipe or device is
  * refused, not waited for. */
 int files_open(const char *path, int *fd, size_t *size, Error *e);
@@ -68,6 +72,9 @@ int files_remove_tree(const char *path, Error *e);
 
 /* Flushes a directory, so that changes of names in it persist. */
 int files_sync_dir(const char *path, Error *e);
+
+/* The same of the directory that holds `path`. */
+int files_sync_parent(const char *path, Error *e);
 
 /* Locks a directory against other processes that call this, until it is unlocked or the process ends. */
 int files_lock_dir(const char *path, int *lock, Error *e);

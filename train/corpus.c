@@ -1,6 +1,7 @@
 #include "train/corpus.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/stories.h"
 #include "files/files.h"
 
@@ -66,23 +67,19 @@ static int open_shards(const Options *o, size_t V, Corpus *corpus, Error *e)
     return 0;
 }
 
-/* The end of the first nine tenths of the characters; a byte that continues one is none. */
+/* The end of the first nine tenths of the characters. */
 static size_t cut_of(const char *text, size_t size)
 {
-    size_t characters = 0, at = 0;
-    for (size_t i = 0; i < size; i++)
-        characters += ((unsigned char)text[i] & 0xc0) != 0x80;
-    characters = characters / 10 * 9 + characters % 10 * 9 / 10;
-    for (; at < size && (characters > 0 || ((unsigned char)text[at] & 0xc0) == 0x80); at++)
-        characters -= ((unsigned char)text[at] & 0xc0) != 0x80;
-    return at;
+    const size_t characters = text_count(text, size);
+    size_t kept = characters / 10 * 9 + characters % 10 * 9 / 10;
+    return text_find(text, size, &kept);
 }
 
 /* A part of a text, which is a document: <|endoftext|> comes before it. */
 static int encode_part(const char *name, const Tokenizer *tokenizer, Encoder *encoder, const char *text, size_t size,
                        Tokens **out, Error *e)
 {
-    static const char begin[] = "<|endoftext|>";
+    static const char begin[] = TOKENIZER_ENDOFTEXT;
     TokenList list = {0};
     int status = encoder_encode(encoder, begin, sizeof begin - 1, true, &list, e);
     if (status == 0)

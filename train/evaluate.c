@@ -1,13 +1,12 @@
 #include "train/run_private.h"
 
+#include "files/files.h"
 #include "train/sample.h"
 #include "train/stop.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 bool can_validate(const Run *r) { return r->corpus.val != NULL && r->plan->options.val_tokens > 0; }
 
@@ -100,14 +99,13 @@ static int append_rows(const Run *r, const char *rows, size_t size, Error *e)
 {
     char path[PATH_MOST + 16];
     snprintf(path, sizeof path, "%s/%s", r->out, EVALS_FILE);
-    FILE *csv = fopen(path, "a");
-    if (csv == NULL)
-        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
-    if (ftell(csv) == 0)
-        fputs(EVALS_HEADER, csv);
-    fwrite(rows, 1, size, csv);
-    const bool failed = fflush(csv) != 0 || ferror(csv) || fsync(fileno(csv)) != 0;
-    return fclose(csv) != 0 || failed ? error_set(e, "%s: cannot be written: %s", path, strerror(errno)) : 0;
+    FILE *to = files_open_log(path, e);
+    if (to == NULL)
+        return -1;
+    if (ftell(to) == 0)
+        fputs(EVALS_HEADER, to);
+    fwrite(rows, 1, size, to);
+    return files_close_log(to, path, e);
 }
 
 int run_tasks(Run *r, bool last, Error *e)

@@ -214,12 +214,11 @@ static int write_diagnosis(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16];
     snprintf(path, sizeof path, "%s/diagnose.jsonl", r->out);
-    FILE *to = fopen(path, "a");
+    FILE *to = files_open_log(path, e);
     if (to == NULL)
-        return error_set(e, "%s: cannot be opened for writing: %s", path, strerror(errno));
+        return -1;
     diagnose_write(r->diagnosis, r->state.step, to);
-    const bool failed = fflush(to) != 0 || ferror(to) || fsync(fileno(to)) != 0;
-    return fclose(to) != 0 || failed ? error_set(e, "%s: cannot be written: %s", path, strerror(errno)) : 0;
+    return files_close_log(to, path, e);
 }
 
 /* Whether something other than the next step follows, whose time must not include pending GPU work. */

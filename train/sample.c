@@ -136,7 +136,7 @@ static void generate(Sampler *s, size_t T)
 static int encode_prompt(const SampleConfig *config, TokenList *list, Error *e)
 {
     const bool empty = config->prompt[0] == '\0', bytes = tokenizer_is_bytes(config->tokenizer);
-    const char *text = !empty ? config->prompt : bytes ? "\n" : "<|endoftext|>";
+    const char *text = !empty ? config->prompt : bytes ? "\n" : TOKENIZER_ENDOFTEXT;
     Encoder *encoder;
     if (encoder_create(config->tokenizer, &encoder, e) != 0)
         return -1;

@@ -46,6 +46,8 @@ NVCC   ?= nvcc
 CUDA   ?= auto
 CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
+MPI    ?= auto
+MPICC  ?= mpicc
 SAN    ?= 0
 PREFIX ?= /usr/local
 # A test's name, from the command line alone, never from the environment.
@@ -96,6 +98,18 @@ ifneq ($(BLAS),builtin)
   endif
 endif
 
+# MPI, which carries what several ranks tell each other; what its compiler's wrapper would pass on. Without it torchrun
+# can start ranks.
+ifneq ($(MPI),no)
+  MPI_SAYS   := $(shell $(MPICC) -show 2>/dev/null)
+  MPI_CFLAGS := $(filter -I% -D%,$(MPI_SAYS))
+  MPI_LIBS   := $(filter -L% -l% -Wl%,$(MPI_SAYS))
+  HAVE_MPI   := $(if $(MPI_SAYS),$(call probe,$(MPI_CFLAGS) dev/probe_mpi.c,$(MPI_LIBS),1))
+  ifeq ($(HAVE_MPI),1)
+    LDLIBS := $(MPI_LIBS) $(LDLIBS)
+  endif
+endif
+
 # What data/tokenize can decompress.
 ZLIB_LIBS := $(call probe,dev/probe_zlib.c,-lz,-lz)
 ZSTD_LIBS := $(call probe,dev/probe_zstd.c,-lzstd,-lzstd)
@@ -133,7 +147,7 @@ EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextr
            -Idev/cuda_on_cpu/include -I. $(OPENMP)
 
 MAINS    = train/main.c train/launch.c train/convert_llmc.c data/make_stories.c
-ROOMS    = base files data gpt optim optim/rules optim/verbs train
+ROOMS    = base comm files data gpt optim optim/rules optim/verbs train
 TOKENIZE = $(wildcard data/tokenize.c data/tokenize_*.c)
 SOURCES  = train_gpt.c $(filter-out $(MAINS) $(TOKENIZE),$(wildcard $(ROOMS:%=%/*.c)))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
@@ -154,7 +168,7 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 all: $(PROGRAMS) $(BIN)/data/tokenize
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(MPI_CFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -170,6 +184,7 @@ $(BUILD)/presets.inc: $(wildcard presets/*) $(BUILD)/flags
 $(BUILD)/train/presets.o: $(BUILD)/presets.inc
 $(BUILD)/train/presets.o: override CPPFLAGS += -I$(BUILD)
 
+$(BUILD)/comm/mpi.o: override CPPFLAGS += $(if $(HAVE_MPI),-DHAVE_MPI $(MPI_CFLAGS))
 $(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
 $(BUILD)/train/version.o: $(BUILD)/source
 

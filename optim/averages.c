@@ -2,12 +2,12 @@
 
 #include <math.h>
 
-/* Adds one arena, tensor after tensor. */
+/* Adds one arena, stretch after stretch. */
 static float *lay_out_average(Optim *optim, const char *name, bool place)
 {
     float *arena = place ? optim->state_arena + optim->state_floats : NULL;
-    for (size_t i = 0; i < optim->tensor_count; i++)
-        optim_add_state(optim, place, optim->tensors[i].name, name, optim->tensors[i].rows, optim->tensors[i].cols);
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
+        optim_add_state(optim, place, t, name, t->rows, t->cols);
     return arena;
 }
 
@@ -55,41 +55,45 @@ void averages_shift(Optim *optim)
     const size_t done = optim->steps_done, until = a->config.nesterov_until;
     const bool inside = done >= a->config.nesterov_from && (until == 0 || done < until);
     size_t at = 0;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
-        const size_t n = tensor_size(t);
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
         if (inside)
-            verb_add(optim->on, n, optim->arenas.params + t->offset, a->change + at, 1,
+            verb_add(optim->on, s->n, optim->arenas.params + s->offset, a->change + at, 1,
                      a->config.nesterov * optim->lr_factor);
-        at += n;
+        at += s->n;
     }
-    optim_wrote(optim);
+}
+
+/* What a slot of this rank was before the step. */
+static const float *previous_of(const Optim *optim, const OptimSlot *slot)
+{
+    const size_t offset = slot->tensor->offset + slot->first;
+    const float *previous = optim->previous;
+    const Stretch *s = optim->stretches;
+    for (; s->offset > offset || offset - s->offset >= s->n; s++)
+        previous += s->n;
+    return previous + (offset - s->offset);
 }
 
 void averages_pin_norms(const Optim *optim, const OptimGroup *g)
 {
-    const OptimSlot *slot = g->slots;
-    for (size_t i = 0; i < g->tensor_count; i++) {
-        const float *previous = optim->previous;
-        for (const Tensor *t = optim->tensors; t < g->tensors[i]; t++)
-            previous += tensor_size(t);
-        for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++) {
-            const size_t n = slot->rows * slot->cols;
-            const double want = verb_sum_squares(optim->on, n, previous),
-                         have = verb_sum_squares(optim->on, n, slot->param);
-            if (have > 0)
-                verb_scale(optim->on, n, slot->param, slot->param, sqrt(want / have));
-            previous += n;
-        }
+    for (const OptimSlot *slot = g->slots; slot < g->slots + g->count; slot++) {
+        const size_t n = slot->rows * slot->cols;
+        const double want = verb_sum_squares(optim->on, n, previous_of(optim, slot)),
+                     have = verb_sum_squares(optim->on, n, slot->param);
+        if (have > 0)
+            verb_scale(optim->on, n, slot->param, slot->param, sqrt(want / have));
     }
 }
 
 size_t averages_guess_tail(const Optim *optim)
 {
     const Averages *a = &optim->averages;
-    size_t n = 0;
-    for (size_t i = 0; i < optim->tensor_count; i++)
-        n += tensor_size(&optim->tensors[i]);
-    return a->config.tail != 0 && verb_sum_squares(optim->on, n, a->tail) > 0 ? optim->steps_done : 0;
+    const size_t n = comm_share(optim->pieces, optim->piece_count, optim->ranks.rank);
+    if (a->config.tail == 0)
+        return 0;
+    double squares = verb_sum_squares(optim->on, n, a->tail);
+    comm_sum(optim->comm, &squares, 1);
+    return squares > 0 ? optim->steps_done : 0;
 }
 
 void averages_update(Optim *optim)
@@ -98,9 +102,9 @@ void averages_update(Optim *optim)
     const double decay = a->config.nesterov_decay, kept = 1 - 1 / (double)a->config.tail;
     const bool tail = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
     size_t at = 0;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++) {
-        const size_t n = tensor_size(t);
-        const float *param = optim->arenas.params + t->offset;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        const size_t n = s->n;
+        const float *param = optim->arenas.params + s->offset;
         if (a->config.nesterov != 0) {
             verb_add(optim->on, n, optim->previous + at, param, -1, 1);
             verb_add(optim->on, n, a->change + at, optim->previous + at, decay, 1 - decay);
@@ -119,26 +123,27 @@ void optim_show(Optim *optim)
 {
     const Averages *a = &optim->averages;
     size_t at = 0;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && a->config.tail != 0; t++) {
-        const size_t n = tensor_size(t);
-        verb_scale(optim->on, n, a->point + at, optim->arenas.params + t->offset, 1);
+    if (a->config.tail == 0)
+        return;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        float *param = optim->arenas.params + s->offset;
+        verb_scale(optim->on, s->n, a->point + at, param, 1);
         if (a->tail_began > 0)
-            verb_add(optim->on, n, optim->arenas.params + t->offset, a->tail + at, 1 - a->config.tail_share,
-                     a->config.tail_share);
-        at += n;
+            verb_add(optim->on, s->n, param, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
+        at += s->n;
     }
-    if (optim->averages.config.tail != 0)
-        optim_wrote(optim);
+    optim_wrote(optim);
 }
 
 void optim_hide(Optim *optim)
 {
+    const Averages *a = &optim->averages;
     size_t at = 0;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count && optim->averages.config.tail != 0;
-         t++) {
-        verb_scale(optim->on, tensor_size(t), optim->arenas.params + t->offset, optim->averages.point + at, 1);
-        at += tensor_size(t);
+    if (a->config.tail == 0)
+        return;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        verb_scale(optim->on, s->n, optim->arenas.params + s->offset, a->point + at, 1);
+        at += s->n;
     }
-    if (optim->averages.config.tail != 0)
-        optim_wrote(optim);
+    optim_wrote(optim);
 }

@@ -133,9 +133,25 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     return rule->settle != NULL ? rule->settle(&g->hyper, prefix, e) : 0;
 }
 
+size_t groups_of(const Optim *optim, const Tensor *t)
+{
+    for (size_t i = 0; i < optim->group_count; i++)
+        for (size_t k = 0; k < optim->groups[i].tensor_count; k++)
+            if (optim->groups[i].tensors[k] == t)
+                return i;
+    return 0; /* each is in one */
+}
+
 size_t groups_blocks(const OptimGroup *g, const Tensor *t)
 {
     return g->hyper.at[HYPER_SPLIT_QKV].set && hyper(&g->hyper, HYPER_SPLIT_QKV) != 0 ? t->blocks : 1;
+}
+
+OptimShape groups_state(const OptimGroup *g, const Tensor *t, const OptimStateSpec *spec)
+{
+    const size_t blocks = groups_blocks(g, t);
+    const OptimShape shape = spec->shape(&g->hyper, t->rows / blocks, t->cols);
+    return (OptimShape){blocks * shape.rows, shape.cols};
 }
 
 /* Whether tensor i is of this kind and has this sensitivity. */
@@ -145,43 +161,21 @@ static bool belongs(const Optim *optim, const OptimConfig *config, size_t i, Kin
     return kind_of(t->role) == kind && sensitivity_of(config->sensitivity, t->name) == sensitivity;
 }
 
-static void add_slots(const Optim *optim, OptimGroup *g, const Tensor *t)
-{
-    const size_t blocks = groups_blocks(g, t), rows = t->rows / blocks;
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t at = t->offset + b * rows * t->cols;
-        OptimSlot *slot = &g->slots[g->count++];
-        *slot = (OptimSlot){.rows = rows, .cols = t->cols};
-        if (optim->on != NULL) {
-            slot->param = optim->arenas.params + at;
-            slot->grad = optim->arenas.grads + at;
-        }
-    }
-}
-
 static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double sensitivity, Error *e)
 {
-    size_t tensors = 0, slots = 0;
-    for (size_t i = 0; i < optim->tensor_count; i++) {
-        if (belongs(optim, config, i, kind, sensitivity)) {
-            tensors++;
-            slots += optim->tensors[i].blocks;
-        }
-    }
+    size_t tensors = 0;
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        tensors += belongs(optim, config, i, kind, sensitivity);
     OptimGroup *g = &optim->groups[optim->group_count++];
     if (resolve_group(config, kind, sensitivity, g, e) != 0)
         return -1;
     g->on = optim->on;
     g->tensors = malloc(tensors * sizeof *g->tensors);
-    g->slots = calloc(slots, sizeof *g->slots);
-    if (g->tensors == NULL || g->slots == NULL)
+    if (g->tensors == NULL)
         return error_set(e, "out of memory for the group %s", g->name);
-    for (size_t i = 0; i < optim->tensor_count; i++) {
-        if (belongs(optim, config, i, kind, sensitivity)) {
+    for (size_t i = 0; i < optim->tensor_count; i++)
+        if (belongs(optim, config, i, kind, sensitivity))
             g->tensors[g->tensor_count++] = &optim->tensors[i];
-            add_slots(optim, g, &optim->tensors[i]);
-        }
-    }
     return 0;
 }
 
@@ -228,23 +222,7 @@ size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
 double optim_rate_of(const Optim *optim, const Tensor *tensor)
 {
-    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++)
-        for (size_t i = 0; i < g->tensor_count; i++)
-            if (g->tensors[i] == tensor)
-                return hyper(&g->hyper, HYPER_LR);
-    return 0;
-}
-
-const float *optim_momentum(const Optim *optim, const Tensor *tensor)
-{
-    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
-        const OptimSlot *slot = g->slots;
-        for (size_t i = 0; i < g->tensor_count; slot += groups_blocks(g, g->tensors[i++]))
-            for (size_t k = 0; k < OPTIM_STATES_MAX && g->tensors[i] == tensor; k++)
-                if (g->rule->states[k].is_momentum && slot->state[k] != NULL)
-                    return slot->state[k];
-    }
-    return NULL;
+    return hyper(&optim->groups[groups_of(optim, tensor)].hyper, HYPER_LR);
 }
 
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
@@ -256,11 +234,10 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
                            .tensors = g->tensor_count,
                            .sensitivity = g->sensitivity,
                            .seconds = g->seconds};
-    for (size_t s = 0; s < g->count; s++) {
-        const OptimSlot *slot = &g->slots[s];
-        info.parameters += slot->rows * slot->cols;
+    for (size_t k = 0; k < g->tensor_count; k++) {
+        info.parameters += tensor_size(g->tensors[k]);
         for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {
-            const OptimShape shape = spec->shape(&g->hyper, slot->rows, slot->cols);
+            const OptimShape shape = groups_state(g, g->tensors[k], spec);
             info.state_floats += shape.rows * shape.cols;
         }
     }
@@ -282,21 +259,19 @@ void optim_list_groups(const Optim *optim, FILE *to)
             fprintf(to, " %s=%s", hyper_info[id].name, value);
         }
         fprintf(to, "\n");
-        const OptimSlot *slot = g->slots;
         for (size_t k = 0; k < g->tensor_count; k++) {
             const Tensor *t = g->tensors[k];
             const size_t blocks = groups_blocks(g, t);
             fprintf(to, "  %-24s", t->name);
             if (blocks > 1)
                 fprintf(to, " %zu x", blocks);
-            fprintf(to, " %zu x %zu ", slot->rows, slot->cols);
+            fprintf(to, " %zu x %zu ", t->rows / blocks, t->cols);
             for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {
-                const OptimShape shape = spec->shape(&g->hyper, slot->rows, slot->cols);
+                const OptimShape shape = groups_state(g, t, spec);
                 if (shape.rows > 0)
-                    fprintf(to, " %s[%zu,%zu]", spec->name, shape.rows, shape.cols);
+                    fprintf(to, " %s[%zu,%zu]", spec->name, shape.rows / blocks, shape.cols);
             }
             fprintf(to, "\n");
-            slot += blocks;
         }
     }
 }

@@ -8,20 +8,44 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --------------------------------------------------------------------------------------------------------------
  * State
  */
 
-float *optim_add_state(Optim *optim, bool place, const char *tensor, const char *name, size_t rows, size_t cols)
+/* A unit's part of a state of `all` floats. */
+static CommPiece part_of(const Unit *u, size_t all)
 {
-    float *data = place ? optim->state_arena + optim->state_floats : NULL;
+    const size_t n = tensor_size(u->tensor), blocks = n / u->n;
+    if (all == n)
+        return (CommPiece){u->first, u->n, u->rank};
+    return (CommPiece){u->first / u->n * (all / blocks), all / blocks, u->rank};
+}
+
+float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const char *name, size_t rows, size_t cols)
+{
+    float *const data = place ? optim->state_arena + optim->state_floats : NULL;
     if (place) {
         OptimState *state = &optim->states[optim->state_count];
         *state = (OptimState){.rows = rows, .cols = cols, .data = data};
-        snprintf(state->name, sizeof state->name, "%s.%s", tensor, name);
+        snprintf(state->name, sizeof state->name, "%s.%s", tensor->name, name);
     }
-    optim->state_floats += rows * cols;
+    bool touches = false;
+    for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
+        if (u->tensor != tensor)
+            continue;
+        const CommPiece piece = part_of(u, rows * cols);
+        StatePart *last = optim->parts + optim->part_count - 1;
+        const bool same = touches && place && last->piece.rank == u->rank;
+        if (same)
+            last->piece.n += piece.n;
+        else if (place)
+            *++last = (StatePart){optim->state_count, piece, optim->state_arena + optim->state_floats};
+        optim->part_count += !same;
+        touches = true;
+        optim->state_floats += u->rank == optim->ranks.rank ? piece.n : 0;
+    }
     optim->state_count++;
     return data;
 }
@@ -34,22 +58,21 @@ static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
     for (size_t k = 0; k < OPTIM_STATES_MAX && specs[k].name != NULL; k++) {
         OptimSlot *slot = g->slots;
         for (size_t i = 0; i < g->tensor_count; i++) {
-            const size_t blocks = groups_blocks(g, g->tensors[i]);
-            const OptimShape shape = specs[k].shape(&g->hyper, slot->rows, slot->cols);
-            if (shape.rows > 0) {
-                float *data =
-                    optim_add_state(optim, place, g->tensors[i]->name, specs[k].name, blocks * shape.rows, shape.cols);
-                for (size_t b = 0; b < blocks && place; b++)
-                    slot[b].state[k] = data + b * shape.rows * shape.cols;
+            const Tensor *t = g->tensors[i];
+            const OptimShape shape = groups_state(g, t, &specs[k]);
+            const size_t all = shape.rows * shape.cols;
+            float *data = all > 0 ? optim_add_state(optim, place, t, specs[k].name, shape.rows, shape.cols) : NULL;
+            for (; slot < g->slots + g->count && slot->tensor == t; slot++) {
+                slot->state[k] = data;
+                data += data != NULL ? slot->rows * slot->cols * all / tensor_size(t) : 0;
             }
-            slot += blocks;
         }
     }
 }
 
 static void lay_out_state(Optim *optim, bool place)
 {
-    optim->state_floats = optim->state_count = 0;
+    optim->state_floats = optim->state_count = optim->part_count = 0;
     for (size_t i = 0; i < optim->group_count; i++)
         lay_out_group(optim, &optim->groups[i], place);
     averages_lay_out(optim, place);
@@ -72,19 +95,22 @@ static void measure_state(Optim *optim)
         const size_t n = batch_workspace(&optim->groups[i]);
         optim->workspace_floats = n > optim->workspace_floats ? n : optim->workspace_floats;
     }
-    for (size_t i = 0; i < optim->tensor_count && looks_ahead(optim); i++)
-        optim->previous_floats += tensor_size(&optim->tensors[i]);
+    if (looks_ahead(optim))
+        optim->previous_floats = comm_share(optim->pieces, optim->piece_count, optim->ranks.rank);
 }
 
 static int make_state(Optim *optim, Error *e)
 {
     optim->states = calloc(optim->state_count + 1, sizeof *optim->states);
-    optim->gradients = calloc(optim->tensor_count + 1, sizeof *optim->gradients);
-    optim->squares = calloc(optim->tensor_count + 1, sizeof *optim->squares);
-    if (optim->states == NULL || optim->gradients == NULL || optim->squares == NULL)
+    optim->parts = calloc(optim->part_count + 1, sizeof *optim->parts);
+    optim->gradients = calloc(optim->unit_count + 1, sizeof *optim->gradients);
+    optim->squares = calloc(2 * optim->unit_count + 1, sizeof *optim->squares);
+    if (optim->states == NULL || optim->parts == NULL || optim->gradients == NULL || optim->squares == NULL)
         return error_set(e, "out of memory for the optimizer's state");
-    for (size_t i = 0; i < optim->tensor_count; i++)
-        optim->gradients[i] = (Floats){optim->arenas.grads + optim->tensors[i].offset, tensor_size(&optim->tensors[i])};
+    size_t own = 0;
+    for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++)
+        if (u->rank == optim->ranks.rank)
+            optim->gradients[own++] = (Floats){optim->arenas.grads + u->tensor->offset + u->first, u->n};
     if (verb_alloc(optim->on, optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
         verb_alloc(optim->on, optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
         verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->previous, e) != 0)
@@ -116,6 +142,8 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
                      .tensors = tensors,
                      .tensor_count = tensor_count,
                      .steps = config->steps,
+                     .comm = config->comm,
+                     .ranks = comm_ranks(config->comm),
                      .lr_factor = 1,
                      .aux_factor = 1};
     int status = 0;
@@ -127,6 +155,8 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
         status = groups_make(optim, config, e);
     if (status == 0)
         status = averages_resolve(optim, config, e);
+    if (status == 0)
+        status = shares_make(optim, e);
     if (status == 0)
         measure_state(optim);
     if (status == 0 && arenas != NULL)
@@ -144,7 +174,11 @@ void optim_free(Optim *optim)
     if (optim == NULL)
         return;
     groups_free(optim);
+    free(optim->units);
+    free(optim->pieces);
+    free(optim->stretches);
     free(optim->states);
+    free(optim->parts);
     free(optim->gradients);
     free(optim->squares);
     verb_free(optim->on, optim->state_arena);
@@ -158,15 +192,35 @@ void optim_free(Optim *optim)
  * A step
  */
 
+size_t optim_pieces(const Optim *optim, const CommPiece **pieces)
+{
+    *pieces = optim->pieces;
+    return optim->piece_count;
+}
+
+/* Puts the sums of squares of all units into optim->squares: each rank's, one after the other, then in order. */
+static void sum_units(const Optim *optim)
+{
+    const size_t n = optim->unit_count;
+    double *own = optim->squares + n;
+    size_t count = 0;
+    for (const Unit *u = optim->units; u < optim->units + n; u++)
+        count += u->rank == optim->ranks.rank;
+    verb_sums_of_squares(optim->on, count, optim->gradients, own);
+    for (size_t i = 0; i < n; i++)
+        optim->squares[i] = optim->units[i].rank == optim->ranks.rank ? *own++ : 0;
+    comm_sum(optim->comm, optim->squares, n);
+}
+
 double optim_grad_norm(const Optim *optim, const Tensor **culprit)
 {
     double total = 0;
     if (culprit != NULL)
         *culprit = NULL;
-    verb_sums_of_squares(optim->on, optim->tensor_count, optim->gradients, optim->squares);
-    for (size_t i = 0; i < optim->tensor_count; i++) {
+    sum_units(optim);
+    for (size_t i = 0; i < optim->unit_count; i++) {
         if (!isfinite(optim->squares[i]) && culprit != NULL && *culprit == NULL)
-            *culprit = &optim->tensors[i];
+            *culprit = optim->units[i].tensor;
         total += optim->squares[i];
     }
     return sqrt(total);
@@ -174,14 +228,12 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit)
 
 int optim_check_parameters(const Optim *optim, Error *e)
 {
-    for (const OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
-        const OptimSlot *slot = g->slots;
-        for (size_t i = 0; i < g->tensor_count && g->rule->keeps_norm; i++) {
-            for (size_t b = groups_blocks(g, g->tensors[i]); b > 0; b--, slot++)
-                if (verb_sum_squares(optim->on, slot->rows * slot->cols, slot->param) == 0)
-                    return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay zero",
-                                     g->rule->name, g->tensors[i]->name);
-        }
+    for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
+        const OptimRule *rule = optim->groups[u->group].rule;
+        if (rule->keeps_norm &&
+            verb_sum_squares(optim->on, u->n, optim->arenas.params + u->tensor->offset + u->first) == 0)
+            return error_set(e, "%s keeps the norm of each matrix, and %s is zero: it would stay zero", rule->name,
+                             u->tensor->name);
     }
     return 0;
 }
@@ -197,19 +249,20 @@ static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_sc
 
 void optim_wrote(Optim *optim)
 {
+    comm_all_gather(optim->comm, optim->arenas.params, optim->pieces, optim->piece_count, optim->arenas.stream);
     if (optim->arenas.version != NULL)
         ++*optim->arenas.version;
 }
 
-/* Copies the parameters to optim->previous, or back. */
+/* Copies this rank's parameters to optim->previous, or back. */
 static void copy_parameters(Optim *optim, bool back)
 {
     float *previous = optim->previous;
-    for (const Tensor *t = optim->tensors; optim->previous_floats > 0 && t < optim->tensors + optim->tensor_count;
-         t++) {
-        float *params = optim->arenas.params + t->offset;
-        verb_scale(optim->on, tensor_size(t), back ? params : previous, back ? previous : params, 1);
-        previous += tensor_size(t);
+    for (const Stretch *s = optim->stretches; optim->previous_floats > 0 && s < optim->stretches + optim->stretch_count;
+         s++) {
+        float *params = optim->arenas.params + s->offset;
+        verb_scale(optim->on, s->n, back ? params : previous, back ? previous : params, 1);
+        previous += s->n;
     }
 }
 
@@ -232,8 +285,9 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor)
             continue;
         const OptimStep step = step_of(optim, g, 1);
         elements_step(g, &step, true);
-        optim_wrote(optim);
     }
+    if (looks_ahead(optim))
+        optim_wrote(optim);
 }
 
 void optim_step(Optim *optim, double grad_scale)
@@ -283,14 +337,52 @@ const OptimState *optim_state(const Optim *optim, size_t i) { return &optim->sta
 
 void optim_state_read(const Optim *optim, size_t i, float *host)
 {
-    const OptimState *state = &optim->states[i];
-    verb_read(optim->on, state->rows * state->cols, host, state->data);
+    for (const StatePart *p = optim->parts; p < optim->parts + optim->part_count; p++) {
+        if (p->state != i)
+            continue;
+        if (p->piece.rank == optim->ranks.rank)
+            verb_read(optim->on, p->piece.n, host + p->piece.first, p->data);
+        comm_collect(optim->comm, host, &p->piece, 1);
+    }
+}
+
+void optim_gradient_read(const Optim *optim, const Tensor *tensor, float *host)
+{
+    for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
+        const CommPiece piece = {u->first, u->n, u->rank};
+        if (u->tensor != tensor)
+            continue;
+        if (u->rank == optim->ranks.rank)
+            verb_read(optim->on, u->n, host + u->first, optim->arenas.grads + tensor->offset + u->first);
+        comm_collect(optim->comm, host, &piece, 1);
+    }
 }
 
 void optim_state_write(Optim *optim, size_t i, const float *host)
 {
-    const OptimState *state = &optim->states[i];
-    verb_write(optim->on, state->rows * state->cols, state->data, host);
+    for (const StatePart *p = optim->parts; p < optim->parts + optim->part_count; p++)
+        if (p->state == i && p->piece.rank == optim->ranks.rank)
+            verb_write(optim->on, p->piece.n, p->data, host + p->piece.first);
+}
+
+/* The state of a tensor called `name`. */
+static size_t find_state(const Optim *optim, const Tensor *tensor, const char *name)
+{
+    char full[sizeof optim->states->name];
+    snprintf(full, sizeof full, "%s.%s", tensor->name, name);
+    size_t i = 0;
+    while (i < optim->state_count && strcmp(optim->states[i].name, full) != 0)
+        i++;
+    return i;
+}
+
+size_t optim_momentum(const Optim *optim, const Tensor *tensor)
+{
+    const OptimGroup *g = &optim->groups[groups_of(optim, tensor)];
+    for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++)
+        if (spec->is_momentum)
+            return find_state(optim, tensor, spec->name);
+    return optim->state_count;
 }
 
 size_t optim_memory(const Optim *optim)

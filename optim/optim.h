@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/tensor.h"
+#include "comm/comm.h"
 #include "optim/averages.h"
 #include "optim/hyper.h"
 
@@ -12,6 +13,10 @@
  * Optimizers. The parameters are split into groups (hidden matrices, embeddings, head, gains and biases); each group
  * is updated by one of the OPTIM_RULES (rule.h) with its own hyperparameters. Rules know matrices and vectors, not
  * layers. README.md tells how to add one.
+ *
+ * Of several ranks each updates its share of the parameters and has state for these alone (ZeRO's first stage,
+ * Rajbhandari et al. 2020): whole matrices where the rule needs them, dealt out largest first, otherwise equal stretches
+ * of the arena. Functions marked collective are called by all ranks.
  */
 
 typedef struct OptimConfig {
@@ -25,6 +30,7 @@ typedef struct OptimConfig {
     const char *sensitivity;                          /* a list as in sensitivity.h, or NULL */
     OptimAveraging averaging;
     size_t steps; /* of the whole run, for schedules */
+    Comm *comm;   /* borrowed; NULL: one rank */
 } OptimConfig;
 
 typedef struct Optim Optim;
@@ -43,18 +49,21 @@ void optim_free(Optim *optim);
  * that keeps its norm. */
 int optim_check_parameters(const Optim *optim, Error *e);
 
-/* Euclidean norm of all gradients, summed in double. If it is not finite, *culprit is the first tensor whose
- * gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
+/* What each rank updates, in order of the arena: the same on all ranks. */
+size_t optim_pieces(const Optim *optim, const CommPiece **pieces);
+
+/* Collective: Euclidean norm of all gradients, of which each rank's own pieces count, summed in double. If it is not
+ * finite, *culprit is the first tensor whose gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
+/* Collective. A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
  * that look ahead; lr_factor, the schedule's factor of the hidden matrices' learning rates, and aux_factor, that of all
  * others, hold for the whole step. optim_step updates all groups from there, with gradients times grad_scale
  * (clipping); the parameters are then its result. */
 void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 
-/* In optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
+/* Collective, in optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
 void optim_abandon(Optim *optim);
 
 /* lr_factor of the current or last step; 1 before the first. */
@@ -64,7 +73,7 @@ double optim_lr_factor(const Optim *optim);
 struct Verbs *optim_verbs(const Optim *optim);
 
 /*
- * With a tail EMA, optim_show puts the average into the parameter arena and optim_hide restores the parameters, bit for
+ * Collective. With a tail EMA, optim_show puts the average into the parameter arena and optim_hide restores the parameters, bit for
  * bit: around validation, samples and checkpoints, whose state then holds the parameters as "<tensor>.point". Call
  * optim_hide after reading a checkpoint, too. Without a tail EMA they do nothing.
  */
@@ -91,14 +100,21 @@ void optim_set_scalars(Optim *optim, OptimScalars scalars);
 typedef struct OptimState {
     char name[64];
     size_t rows, cols;
-    float *data; /* on the parameters' device: the host must not touch a GPU's */
+    float *data; /* what this rank has of it, on the parameters' device: the host must not touch a GPU's */
 } OptimState;
 size_t optim_state_count(const Optim *optim);
 const OptimState *optim_state(const Optim *optim, size_t i);
+
+/* Collective: `host` becomes the whole state on rank 0, on others nothing of use. */
 void optim_state_read(const Optim *optim, size_t i, float *host);
+
+/* The same of a tensor's gradient. */
+void optim_gradient_read(const Optim *optim, const Tensor *tensor, float *host);
+
+/* Of the whole state each rank takes what is its own. */
 void optim_state_write(Optim *optim, size_t i, const float *host);
 
-/* The resolved groups. */
+/* The resolved groups, of all ranks together. */
 typedef struct OptimGroupInfo {
     const char *name; /* "hidden", "embed", "head", "vector"; "hidden/2" where a sensitivity is 2 */
     const char *rule;
@@ -113,10 +129,10 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i);
 /* The learning rate of a tensor's group, without the schedule. */
 double optim_rate_of(const Optim *optim, const Tensor *tensor);
 
-/* The state that a tensor's rule marks as momentum, of the tensor's shape, on the parameters' device; NULL: none. */
-const float *optim_momentum(const Optim *optim, const Tensor *tensor);
+/* Which state a tensor's rule marks as momentum, of the tensor's shape; optim_state_count: none. */
+size_t optim_momentum(const Optim *optim, const Tensor *tensor);
 
-/* Bytes of state and of workspace. */
+/* Bytes of this rank's state and workspace. */
 size_t optim_memory(const Optim *optim);
 
 /* --list-groups: a line per group with its resolved hyperparameters, a line per tensor with its state. */

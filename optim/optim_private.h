@@ -6,16 +6,41 @@
 #include "optim/verbs/verbs.h"
 
 /*
- * Internals of optim/: groups.c assigns tensors to rules, averages.c holds the two wrappers around all rules, optim.c
- * state and steps.
+ * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, averages.c holds the two
+ * wrappers around all rules, optim.c state and steps.
  */
 
-/* The averages' arenas, tensor after tensor. */
+/* The averages' arenas, of this rank's stretches. */
 typedef struct Averages {
     OptimAveraging config;
     size_t tail_began; /* the update after which the tail average started; 0: not yet */
     float *change, *tail, *point;
 } Averages;
+
+/*
+ * The least that a rank can have: a whole matrix where the rule is a matrix rule, otherwise a stretch of a tensor. Units
+ * do not depend on the number of ranks, so neither does what is summed unit by unit.
+ */
+typedef struct Unit {
+    const Tensor *tensor;
+    size_t first, n; /* floats of the tensor */
+    size_t group;
+    size_t rank;
+} Unit;
+
+/* Adjacent floats of a tensor that are this rank's. */
+typedef struct Stretch {
+    const Tensor *tensor;
+    size_t n;
+    size_t offset; /* in the arenas */
+} Stretch;
+
+/* What a rank has of a state: floats of the whole, from and how many; and where, if it is this rank. */
+typedef struct StatePart {
+    size_t state;
+    CommPiece piece;
+    float *data;
+} StatePart;
 
 struct Optim {
     size_t group_count;
@@ -23,16 +48,23 @@ struct Optim {
     size_t tensor_count;
     const Tensor *tensors;
     Arenas arenas;
-    Verbs *on; /* NULL in a plan */
-    size_t state_count;
+    Verbs *on;  /* NULL in a plan */
+    Comm *comm; /* NULL: one rank */
+    Ranks ranks;
+    size_t unit_count, piece_count, stretch_count;
+    Unit *units;         /* of all ranks, in order of the arena */
+    CommPiece *pieces;   /* the same, those of one rank that touch as one */
+    Stretch *stretches;  /* of this rank, tensor by tensor */
+    size_t state_count, part_count;
     OptimState *states;
+    StatePart *parts; /* state by state */
     float *state_arena, *workspace;
-    float *previous; /* the parameters before a step, tensor after tensor */
+    float *previous; /* this rank's stretches before a step */
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     size_t steps, steps_done;
     double lr_factor, aux_factor; /* of the current step */
-    Floats *gradients;            /* one per tensor, and their sums of squares */
+    Floats *gradients;            /* of this rank's units, and the sums of squares of all units */
     double *squares;
 };
 
@@ -42,15 +74,27 @@ struct Optim {
 int groups_make(Optim *optim, const OptimConfig *config, Error *e);
 void groups_free(Optim *optim);
 
+/* The group that a tensor is in. */
+size_t groups_of(const Optim *optim, const Tensor *t);
+
 /* Slots that a tensor is split into: the blocks of a fused QKV if the rule splits it, otherwise 1. */
 size_t groups_blocks(const OptimGroup *g, const Tensor *t);
 
+/* A state of a whole tensor: those of its blocks, one below the other. */
+OptimShape groups_state(const OptimGroup *g, const Tensor *t, const OptimStateSpec *spec);
+
+/* --- shares.c --- */
+
+/* Deals the tensors of all groups out to the ranks, and makes this rank's slots. */
+int shares_make(Optim *optim, Error *e);
+
 /* --- optim.c --- */
 
-/* Appends a state, rows x cols floats named "<tensor>.<name>"; only counts it unless `place`. */
-float *optim_add_state(Optim *optim, bool place, const char *tensor, const char *name, size_t rows, size_t cols);
+/* Appends a state of a tensor, rows x cols floats named "<tensor>.<name>", of which a rank has as large a part as of the
+ * tensor; only counts it unless `place`. Returns what this rank has. */
+float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const char *name, size_t rows, size_t cols);
 
-/* To be called after every write of the parameters. */
+/* Collective, after every write of the parameters: all ranks get what each has written. */
 void optim_wrote(Optim *optim);
 
 /* --- averages.c --- */

@@ -48,8 +48,12 @@ OptimShape shape_cols(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x
 OptimShape shape_lines(const OptimHyper *h, size_t rows, size_t cols);    /* rows x 1; 1 x cols for a wide matrix */
 OptimShape shape_scalar(const OptimHyper *h, size_t rows, size_t cols);   /* 1 x 1 */
 
-/* One matrix or vector as a rule sees it: a tensor, or one block of a split QKV. */
+/* One matrix or vector as a rule sees it: a tensor, or one block of a split QKV; of several ranks each has its own
+ * (optim_private.h), under an elementwise rule also a stretch of a tensor, as one row. */
 typedef struct OptimSlot {
+    const Tensor *tensor;
+    size_t first;  /* float of the tensor */
+    size_t number; /* of the tensor's block among all of the group's, whoever has them */
     size_t rows, cols;
     float *param;
     const float *grad;
@@ -63,10 +67,10 @@ typedef struct OptimGroup {
     double sensitivity; /* the learning rate was divided by it */
     bool aux;           /* not of hidden matrices */
     size_t count;
-    OptimSlot *slots;       /* same-shaped ones are adjacent, and so are their states of one kind */
+    OptimSlot *slots;       /* this rank's; same-shaped ones are adjacent, and so are their states of one kind */
     Verbs *on;              /* the tensors' device; NULL in a plan */
     float *workspace;       /* the most that any batch asks for, shared by the groups */
-    const Tensor **tensors; /* the tensors that the slots belong to */
+    const Tensor **tensors; /* that all ranks' slots belong to */
     size_t tensor_count;
     double seconds; /* of the last step */
 } OptimGroup;

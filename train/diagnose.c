@@ -12,18 +12,18 @@
 struct Diagnosis {
     const Optim *optim;
     Verbs *on;
-    const float *params, *grads;
+    const float *params;
     size_t count;
     MatrixReport *reports;
-    const float **momenta; /* of each matrix, or NULL */
-    size_t *places;        /* offset of each matrix in `before` */
-    float *before;         /* the weights before the step, matrix by matrix, on the parameters' device */
-    float *host;           /* for each thread: weight, gradient, momentum, update */
+    size_t *places;             /* offset of each matrix in what follows */
+    float *before;              /* the weights before the step, matrix by matrix, on the parameters' device */
+    float *gradients, *momenta; /* likewise, on the host */
+    float *host;                /* for each thread: weight, update */
     double *values, *scratch;
     size_t largest, scratch_size;
 };
 
-enum { HOST_MATRICES = 4, SPECTRA = 4 };
+enum { HOST_MATRICES = 2, SPECTRA = 4 };
 
 /* --------------------------------------------------------------------------------------------------------------
  * Creation
@@ -40,11 +40,10 @@ static void list_matrices(Diagnosis *d, const Tensor *tensors, size_t tensor_cou
 {
     for (const Tensor *t = tensors; t < tensors + tensor_count; t++) {
         for (size_t b = 0; b < t->blocks && t->role == ROLE_HIDDEN_MATRIX; b++) {
-            const float *momentum = optim_momentum(d->optim, t);
             MatrixReport *report = &d->reports[d->count];
             *report = (MatrixReport){.tensor = t, .block = b, .rows = t->rows / t->blocks, .cols = t->cols};
             d->places[d->count] = d->count == 0 ? 0 : d->places[d->count - 1] + report[-1].rows * report[-1].cols;
-            d->momenta[d->count++] = momentum != NULL ? momentum + b * report->rows * report->cols : NULL;
+            d->count++;
         }
     }
 }
@@ -62,7 +61,7 @@ static void place_values(Diagnosis *d)
             *spectra[i] = (Spectrum){.k = k, .s = values};
             values += k;
         }
-        if (d->momenta[r - d->reports] == NULL)
+        if (optim_momentum(d->optim, r->tensor) == optim_state_count(d->optim))
             r->momentum.k = 0;
     }
 }
@@ -77,11 +76,10 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     Diagnosis *d = calloc(1, sizeof *d);
     if (d == NULL)
         return error_set(e, "out of memory");
-    *d = (Diagnosis){.optim = optim, .on = optim_verbs(optim), .params = arenas->params, .grads = arenas->grads};
+    *d = (Diagnosis){.optim = optim, .on = optim_verbs(optim), .params = arenas->params};
     d->reports = calloc(matrices + 1, sizeof *d->reports);
-    d->momenta = calloc(matrices + 1, sizeof *d->momenta);
     d->places = calloc(matrices + 1, sizeof *d->places);
-    if (d->reports != NULL && d->momenta != NULL && d->places != NULL)
+    if (d->reports != NULL && d->places != NULL)
         list_matrices(d, tensors, tensor_count);
     for (const MatrixReport *r = d->reports; r != NULL && r < d->reports + d->count; r++) {
         const size_t n = r->rows * r->cols, scratch = scratch_for(r->rows, r->cols);
@@ -92,8 +90,10 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
     }
     d->values = calloc(values + 1, sizeof *d->values);
     d->scratch = calloc(threads_count() * d->scratch_size + 1, sizeof *d->scratch);
-    if (d->reports == NULL || d->momenta == NULL || d->places == NULL || d->values == NULL || d->scratch == NULL ||
+    if (d->reports == NULL || d->places == NULL || d->values == NULL || d->scratch == NULL ||
         verb_alloc(d->on, floats, "the weights before a step", &d->before, e) != 0 ||
+        memory_floats(floats, "--diagnose", &d->gradients, e) != 0 ||
+        memory_floats(floats, "--diagnose", &d->momenta, e) != 0 ||
         memory_floats(threads_count() * HOST_MATRICES * d->largest, "--diagnose", &d->host, e) != 0) {
         diagnose_free(d);
         return error_set(e, "out of memory for --diagnose");
@@ -108,11 +108,12 @@ void diagnose_free(Diagnosis *d)
     if (d == NULL)
         return;
     free(d->reports);
-    free(d->momenta);
     free(d->places);
     free(d->values);
     free(d->scratch);
     verb_free(d->on, d->before);
+    memory_free(d->gradients);
+    memory_free(d->momenta);
     memory_free(d->host);
     free(d);
 }
@@ -185,24 +186,22 @@ static double deviation(const Spectrum *update)
     return update->norm > 0 ? sqrt(sum / (double)update->k) : 0;
 }
 
-static void report_matrix(const Diagnosis *d, MatrixReport *r, const float *before, const float *momentum)
+static void report_matrix(const Diagnosis *d, size_t i)
 {
+    MatrixReport *r = &d->reports[i];
     const size_t n = r->rows * r->cols;
     double *scratch = d->scratch + threads_index() * d->scratch_size;
-    float *host = d->host + threads_index() * HOST_MATRICES * d->largest;
-    float *weight = host, *gradient = weight + n, *moment = gradient + n, *update = moment + n;
-    verb_read(d->on, n, weight, before);
-    verb_read(d->on, n, gradient, d->grads + offset_of(r));
+    float *weight = d->host + threads_index() * HOST_MATRICES * d->largest, *update = weight + n;
+    const float *gradient = d->gradients + d->places[i];
+    verb_read(d->on, n, weight, d->before + d->places[i]);
     verb_read(d->on, n, update, d->params + offset_of(r));
-    for (size_t i = 0; i < n; i++)
-        update[i] = weight[i] - update[i];
+    for (size_t k = 0; k < n; k++)
+        update[k] = weight[k] - update[k];
     measure(&r->weight, weight, r->rows, r->cols, scratch);
     measure(&r->gradient, gradient, r->rows, r->cols, scratch);
     measure(&r->update, update, r->rows, r->cols, scratch);
-    if (momentum != NULL) {
-        verb_read(d->on, n, moment, momentum);
-        measure(&r->momentum, moment, r->rows, r->cols, scratch);
-    }
+    if (r->momentum.k > 0)
+        measure(&r->momentum, d->momenta + d->places[i], r->rows, r->cols, scratch);
     r->update_rms = r->update.norm / sqrt((double)n);
     r->update_ratio = r->update.norm / r->weight.norm;
     r->cosine = cosine(gradient, update, n);
@@ -211,9 +210,15 @@ static void report_matrix(const Diagnosis *d, MatrixReport *r, const float *befo
 
 void diagnose_after(Diagnosis *d)
 {
+    for (size_t i = 0; i < d->count; i += d->reports[i].tensor->blocks) {
+        const MatrixReport *r = &d->reports[i];
+        optim_gradient_read(d->optim, r->tensor, d->gradients + d->places[i]);
+        if (r->momentum.k > 0)
+            optim_state_read(d->optim, optim_momentum(d->optim, r->tensor), d->momenta + d->places[i]);
+    }
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < d->count; i++)
-        report_matrix(d, &d->reports[i], d->before + d->places[i], d->momenta[i]);
+        report_matrix(d, i);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -433,7 +433,7 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
 int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
 {
     size_t optim_bytes = 0;
-    *p = (Plan){.options = *asked, .ranks = ranks_here()};
+    *p = (Plan){.options = *asked, .ranks = comm_ranks(asked->optim.comm)};
     memset(p->options.owned, 0, sizeof p->options.owned); /* they stay the caller's */
     if (check_device(asked, e) != 0 || (asked->resume && read_record(p, notes, e) != 0))
         return RUN_WRONG_COMMAND;

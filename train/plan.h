@@ -1,7 +1,6 @@
 #ifndef TRAIN_PLAN_H
 #define TRAIN_PLAN_H
 
-#include "base/ranks.h"
 #include "data/tokenizer.h"
 #include "train/notes.h"
 #include "train/options.h"

@@ -25,7 +25,8 @@ static void dion_init(const OptimGroup *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const OptimSlot *slot = &group->slots[i];
-        verb_normal(group->on, slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q], i);
+        verb_normal(group->on, slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q],
+                    slot->number);
     }
 }
 

@@ -13,6 +13,8 @@ void elements_step(const OptimGroup *group, const OptimStep *step, bool ahead)
 {
     const OptimRule *rule = group->rule;
     float k[OPTIM_SCALARS_MAX] = {0}, *states[OPTIM_ELEMENT_STATES];
+    if (group->count == 0) /* other ranks have its tensors */
+        return;
     rule->scalars(step, k);
     elements_run(group->on, ahead ? rule->look_ahead : rule->elements[elements_states(group->slots, states)],
                  group->slots, group->count, k);

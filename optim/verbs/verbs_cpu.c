@@ -129,10 +129,19 @@ static double ordered_dot(size_t n, const float *x, const float *y)
 
 double verb_sum_squares(Verbs *on, size_t n, const float *x) { return ordered_dot(n, x, x); }
 
+/* Each small array by one thread, which adds its stretches in the order in which ordered_dot does. */
 void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double *sums)
 {
+    enum { SMALL = 4 * STRETCH };
+#pragma omp parallel for schedule(dynamic, 4)
+    for (size_t i = 0; i < count; i++) {
+        sums[i] = 0;
+        for (size_t begin = 0; begin < arrays[i].n && arrays[i].n <= SMALL; begin += STRETCH)
+            sums[i] += dot(arrays[i].data + begin, arrays[i].data + begin, stretch_end(begin, arrays[i].n) - begin);
+    }
     for (size_t i = 0; i < count; i++)
-        sums[i] = verb_sum_squares(on, arrays[i].n, arrays[i].data);
+        if (arrays[i].n > SMALL)
+            sums[i] = verb_sum_squares(on, arrays[i].n, arrays[i].data);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,313 @@
+#include "comm/comm_private.h"
+
+#include "base/clock.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Ranks
+ */
+
+static int make(const Launch *launch, Comm *comm, Error *e)
+{
+    comm->ranks = launch->ranks;
+    comm->timeout = 300;
+    const int status = launch->kind == LAUNCH_MPI
+                           ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
+                           : transport_open_tcp(launch, &comm->transport, e);
+    if (status != 0)
+        return -1;
+    CommPeer here;
+    comm->peers = calloc(comm->ranks.world, sizeof *comm->peers);
+    if (comm->peers == NULL) {
+        comm->transport.close(comm->transport.state, false);
+        return error_set(e, "out of memory for %zu ranks", comm->ranks.world);
+    }
+    comm_describe(&here);
+    comm_exchange(comm, &here, sizeof here, comm->peers);
+    return 0;
+}
+
+int comm_open(Comm **out, Error *e)
+{
+    Launch launch;
+    *out = NULL;
+    if (launch_read(&launch, e) != 0)
+        return -1;
+    if (launch.kind == LAUNCH_ALONE)
+        return 0;
+    Comm *comm = calloc(1, sizeof *comm);
+    if (comm == NULL)
+        return error_set(e, "out of memory");
+    if (make(&launch, comm, e) != 0) {
+        free(comm);
+        return -1;
+    }
+    *out = comm;
+    return 0;
+}
+
+static size_t speaker(const Comm *comm) { return comm->lost && comm->lost_rank == 0 ? 1 : 0; }
+
+/* After a loss: the connections of those who leave first would look lost to the one that is to say who was. */
+static void linger(const Comm *comm)
+{
+    const size_t who = speaker(comm);
+    const double begin = clock_seconds();
+    while (comm->ranks.rank != who && clock_seconds() - begin < 3 &&
+           !comm_has_ended(&comm->peers[who], &comm->peers[comm->ranks.rank]))
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
+void comm_close(Comm *comm)
+{
+    if (comm == NULL)
+        return;
+    comm_agree(comm, 0, &(Error){""}); /* nobody leaves while another still reads what it sent */
+    if (comm->lost)
+        linger(comm);
+    comm->transport.close(comm->transport.state, !comm->lost);
+    free(comm->peers);
+    free(comm);
+}
+
+Ranks comm_ranks(const Comm *comm) { return comm != NULL ? comm->ranks : (Ranks){0, 1}; }
+
+bool comm_speaks(const Comm *comm)
+{
+    return comm == NULL || comm->ranks.rank == speaker(comm);
+}
+
+CommNeighbours comm_neighbours(const Comm *comm)
+{
+    CommNeighbours n = {0, 0, 0};
+    if (comm == NULL)
+        return (CommNeighbours){0, 1, 1};
+    const CommPeer *here = &comm->peers[comm->ranks.rank];
+    for (size_t i = 0; i < comm->ranks.world; i++) {
+        const CommPeer *peer = &comm->peers[i];
+        const bool near = strcmp(peer->host, here->host) == 0;
+        n.index += near && i < comm->ranks.rank;
+        n.count += near;
+        n.sharers += near && memcmp(peer->cpus, here->cpus, sizeof here->cpus) == 0;
+    }
+    return n;
+}
+
+void comm_set_timeout(Comm *comm, double seconds)
+{
+    if (comm != NULL)
+        comm->timeout = seconds;
+}
+
+bool comm_lost(const Comm *comm, Error *e)
+{
+    if (comm == NULL || !comm->lost)
+        return false;
+    if (e != NULL)
+        *e = comm->why;
+    return true;
+}
+
+void comm_lose(Comm *comm, size_t rank, const char *why)
+{
+    if (comm->lost)
+        return;
+    comm->lost = true;
+    comm->lost_rank = rank;
+    if (comm->peers != NULL && comm->peers[rank].pid != 0)
+        error_set(&comm->why, "rank %zu is lost: process %ld on %s %s", rank, comm->peers[rank].pid,
+                  comm->peers[rank].host, why);
+    else
+        error_set(&comm->why, "rank %zu is lost: it %s", rank, why);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Messages
+ */
+
+void comm_begin_send(Comm *comm, size_t peer, const void *x, size_t bytes)
+{
+    Error e;
+    comm->cost.sent += bytes;
+    if (!comm->lost && comm->transport.send(comm->transport.state, peer, x, bytes, &e) != 0)
+        comm_lose(comm, peer, e.text);
+}
+
+void comm_begin_receive(Comm *comm, size_t peer, void *x, size_t bytes)
+{
+    Error e;
+    if (!comm->lost && comm->transport.receive(comm->transport.state, peer, x, bytes, &e) != 0)
+        comm_lose(comm, peer, e.text);
+}
+
+/* Whether a process on this machine that we may be waiting for has ended. */
+static bool find_ended(const Comm *comm, size_t *rank)
+{
+    for (*rank = 0; comm->peers != NULL && *rank < comm->ranks.world; ++*rank)
+        if (*rank != comm->ranks.rank && comm_has_ended(&comm->peers[*rank], &comm->peers[comm->ranks.rank]))
+            return true;
+    return false;
+}
+
+/* The processor goes to whoever needs it: ranks may share one. */
+static void pause_after(double waited)
+{
+    if (waited < 2e-3)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){.tv_nsec = waited < 0.1 ? 50000 : 500000}, NULL);
+}
+
+void comm_finish(Comm *comm)
+{
+    const double begin = clock_seconds();
+    double looked = begin, now = begin;
+    while (!comm->lost) {
+        size_t peer, ended;
+        Error e;
+        char silent[80];
+        const int status = comm->transport.progress(comm->transport.state, &peer, &e);
+        now = clock_seconds();
+        if (status == 0)
+            break;
+        if (status < 0)
+            comm_lose(comm, peer, e.text);
+        else if (now - looked > 0.2) {
+            looked = now;
+            if (find_ended(comm, &ended))
+                comm_lose(comm, ended, "has ended");
+        }
+        if (now - begin > comm->timeout) {
+            snprintf(silent, sizeof silent, "has been silent for %.0f s (--comm-timeout)", now - begin);
+            comm_lose(comm, peer, silent);
+        }
+        pause_after(now - begin);
+    }
+    comm->cost.seconds += now - begin;
+}
+
+CommCost comm_cost(Comm *comm)
+{
+    if (comm == NULL)
+        return (CommCost){0, 0};
+    const CommCost cost = comm->cost;
+    comm->cost = (CommCost){0, 0};
+    return cost;
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * A few bytes
+ */
+
+void comm_exchange(Comm *comm, const void *mine, size_t size, void *all)
+{
+    const Ranks r = comm_ranks(comm);
+    for (size_t i = 0; i < r.world; i++) {
+        if (i == r.rank)
+            continue;
+        comm_begin_receive(comm, i, (char *)all + i * size, size);
+        comm_begin_send(comm, i, mine, size);
+    }
+    memmove((char *)all + r.rank * size, mine, size);
+    if (r.world > 1)
+        comm_finish(comm);
+}
+
+int comm_agree(Comm *comm, int status, Error *e)
+{
+    typedef struct Verdict {
+        int status;
+        Error why;
+    } Verdict;
+    Verdict mine = {.status = status};
+    if (comm == NULL)
+        return status;
+    if (status != 0)
+        mine.why = *e;
+    Verdict *all = malloc(comm->ranks.world * sizeof *all);
+    if (all == NULL)
+        return error_set(e, "out of memory");
+    comm_exchange(comm, &mine, sizeof mine, all);
+    size_t i = 0;
+    while (i < comm->ranks.world && all[i].status == 0)
+        i++;
+    int agreed = 0;
+    if (comm_lost(comm, e))
+        agreed = -1;
+    else if (i < comm->ranks.world) {
+        agreed = all[i].status;
+        if (i > 0)
+            error_set(e, "rank %zu on %s: %s", i, comm->peers[i].host, all[i].why.text);
+        else
+            *e = all[i].why;
+    }
+    free(all);
+    return agreed;
+}
+
+void comm_sum(Comm *comm, double *x, size_t n)
+{
+    const size_t world = comm_ranks(comm).world;
+    if (world == 1)
+        return;
+    double *all = malloc(world * n * sizeof *all);
+    if (all == NULL) {
+        comm_lose(comm, comm->ranks.rank, "is out of memory");
+        return;
+    }
+    comm_exchange(comm, x, n * sizeof *x, all);
+    for (size_t stride = 1; stride < world; stride *= 2)
+        for (size_t r = 0; r + stride < world; r += 2 * stride)
+            for (size_t i = 0; i < n; i++)
+                all[r * n + i] += all[(r + stride) * n + i];
+    memcpy(x, all, n * sizeof *x);
+    free(all);
+}
+
+void comm_broadcast(Comm *comm, void *x, size_t size)
+{
+    const Ranks r = comm_ranks(comm);
+    if (r.world == 1)
+        return;
+    for (size_t i = 1; i < r.world && r.rank == 0; i++)
+        comm_begin_send(comm, i, x, size);
+    if (r.rank > 0)
+        comm_begin_receive(comm, 0, x, size);
+    comm_finish(comm);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Pieces
+ */
+
+size_t comm_share(const CommPiece *pieces, size_t count, size_t rank)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += pieces[i].rank == rank ? pieces[i].n : 0;
+    return n;
+}
+
+size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count)
+{
+    const Ranks r = comm_ranks(comm);
+    return (r.world - 1) * comm_share(pieces, count, r.rank);
+}
+
+void comm_collect(Comm *comm, float *host, const CommPiece *pieces, size_t count)
+{
+    const Ranks r = comm_ranks(comm);
+    if (r.world == 1)
+        return;
+    for (const CommPiece *p = pieces; p < pieces + count; p++) {
+        if (r.rank == 0 && p->rank != 0)
+            comm_begin_receive(comm, p->rank, host + p->first, p->n * sizeof *host);
+        else if (r.rank == p->rank && r.rank != 0)
+            comm_begin_send(comm, 0, host + p->first, p->n * sizeof *host);
+    }
+    comm_finish(comm);
+}

@@ -1,0 +1,105 @@
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * The processes, ranks, that train one model together, and what they tell each other. mpirun, srun or torchrun starts
+ * them; without one of these there is one rank, Comm is NULL, and all functions below do what is right for it at once.
+ *
+ * All ranks call the functions that are marked collective, in the same order and with the same sizes. None fails by
+ * itself: when a rank is lost (its process has ended, or it is silent for longer than the timeout), everything that the
+ * others call from then on returns at once with meaningless data, and comm_lost tells them. Sums are in a fixed order,
+ * a binary tree over the ranks: every rank gets the same bits, and 2^k ranks sum as one would whose 2^k parts they have.
+ */
+typedef struct Comm Comm;
+
+typedef struct Ranks {
+    size_t rank, world;
+} Ranks;
+
+/* --- ranks: launch.c, comm.c --- */
+
+/* Joins the ranks that the environment speaks of; *out is NULL where it speaks of none or one. Errors: MPI is needed
+ * and not compiled in, ranks that do not find each other, more than RANKS_MOST. */
+enum { RANKS_MOST = 4096 };
+int comm_open(Comm **out, Error *e);
+
+/* Leaves them, collectively unless one is lost. NULL is fine. */
+void comm_close(Comm *comm);
+
+Ranks comm_ranks(const Comm *comm);
+
+/* Whether this rank is the one that prints: 0, or the first that is left. */
+bool comm_speaks(const Comm *comm);
+
+/* Ranks on this machine: this one's place among them, and how many; and how many, with it, may use the same CPUs. */
+typedef struct CommNeighbours {
+    size_t index, count, sharers;
+} CommNeighbours;
+CommNeighbours comm_neighbours(const Comm *comm);
+
+/* Seconds of silence after which a rank counts as lost: 300 until this is called. */
+void comm_set_timeout(Comm *comm, double seconds);
+
+/* Whether a rank is lost; *e then names it, unless NULL. */
+bool comm_lost(const Comm *comm, Error *e);
+
+/* --- a few bytes, collectively: comm.c --- */
+
+/* The status of the first rank whose status is not 0, whose sentence *e becomes, named unless it is rank 0's; otherwise
+ * 0. A lost rank is -1. */
+int comm_agree(Comm *comm, int status, Error *e);
+
+/* all (world, size) becomes what each rank has in `mine`. */
+void comm_exchange(Comm *comm, const void *mine, size_t size, void *all);
+
+/* x (n) becomes its sum over the ranks. */
+void comm_sum(Comm *comm, double *x, size_t n);
+
+/* x becomes what rank 0 has. */
+void comm_broadcast(Comm *comm, void *x, size_t size);
+
+/* --- arenas, collectively: parts of a rank's memory of the same layout everywhere --- */
+
+/* Floats of an arena, from and how many, that belong to a rank. The pieces of an arena are the same on all ranks. */
+typedef struct CommPiece {
+    size_t first, n, rank;
+} CommPiece;
+
+/* Floats in all pieces of a rank. */
+size_t comm_share(const CommPiece *pieces, size_t count, size_t rank);
+
+/* Floats of scratch for comm_reduce_scatter. */
+size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count);
+
+/* On the device that holds the arena: on each rank its own pieces become their sum over the ranks; other pieces stay.
+ * stream: as in Arenas (base/tensor.h), whose work comes before and after. */
+void comm_reduce_scatter(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream);
+
+/* Likewise: every piece becomes what its rank has there. */
+void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t count, void *stream);
+
+/* In host memory: on rank 0 every piece becomes what its rank has there. */
+void comm_collect(Comm *comm, float *host, const CommPiece *pieces, size_t count);
+
+/* --- what it cost this rank since the last call --- */
+typedef struct CommCost {
+    double seconds; /* waiting for others */
+    uint64_t sent;  /* bytes */
+} CommCost;
+CommCost comm_cost(Comm *comm);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,39 @@
+#ifndef COMM_TRANSPORT_H
+#define COMM_TRANSPORT_H
+
+#include "comm/comm.h"
+
+/*
+ * How bytes get from rank to rank. What one rank sends another is received in the order in which both begin it; sizes
+ * agree. Memory stays the caller's and must live until the work is done.
+ */
+typedef struct Transport {
+    void *state;
+    int (*send)(void *state, size_t peer, const void *x, size_t bytes, Error *e);
+    int (*receive)(void *state, size_t peer, void *x, size_t bytes, Error *e);
+
+    /* Moves what can be moved now. 0: all that was begun is done; 1: *peer is one of those still waited for; -1: *peer
+     * cannot be reached, says *e. */
+    int (*progress)(void *state, size_t *peer, Error *e);
+
+    /* orderly: no rank was lost. */
+    void (*close)(void *state, bool orderly);
+} Transport;
+
+/* What a launcher's environment says. */
+typedef enum { LAUNCH_ALONE, LAUNCH_MPI, LAUNCH_TCP } LaunchKind;
+typedef struct Launch {
+    LaunchKind kind;
+    const char *launcher; /* "mpirun", "srun", "torchrun" */
+    Ranks ranks;          /* of MPI, only the world is known before it is asked */
+} Launch;
+int launch_read(Launch *launch, Error *e);
+
+/* MPI, which tells the ranks. Errors: not compiled in; it sees another world than the launcher. */
+int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error *e);
+
+/* Sockets between all ranks. Rank 0 is met at MASTER_ADDR, port MASTER_PORT + 1 (torchrun itself uses MASTER_PORT).
+ * Errors: no such address, a port that is taken, ranks that have not come within a minute. */
+int transport_open_tcp(const Launch *launch, Transport *out, Error *e);
+
+#endif

@@ -13,11 +13,19 @@
  * empties slot `taken % slots`; both counters only grow and are written under the lock. A slot's tokens need no lock:
  * they belong to the thread until `made` passes them, then to the caller until `taken` does.
  */
+/* A sequence of this rank's: the step's begin in the stream, and how many of the step's come before it. */
+typedef struct Place {
+    size_t step, part; /* sequences that the rank has of the step */
+    uint64_t begin;
+    size_t before;
+} Place;
+
 struct Loader {
     const Tokens *tokens;
     LoaderConfig config;
     size_t *first; /* first[s]: index of shard s's first sequence; first[shards]: N */
-    uint64_t start;
+    Place reading; /* the thread's: what it reads next */
+    Place taking;  /* the caller's */
 
     size_t slots;
     int32_t *ring; /* (slots, T+1) */
@@ -79,6 +87,20 @@ static int read_sequence(const Loader *l, uint64_t p, int32_t *to, Error *e)
     return tokens_read(l->tokens, shard, (index - l->first[shard]) * T, T + 1, to, e);
 }
 
+static Place place_at(const Loader *l, size_t step, uint64_t begin)
+{
+    const LoaderConfig *c = &l->config;
+    return (Place){.step = step, .part = c->sequences != NULL ? c->sequences(c->of, step) / c->world : 1, .begin = begin};
+}
+
+static uint64_t item_at(const Loader *l, const Place *p) { return p->begin + l->config.rank * p->part + p->before; }
+
+static void advance(const Loader *l, Place *p)
+{
+    if (++p->before == p->part)
+        *p = place_at(l, p->step + 1, p->begin + p->part * l->config.world);
+}
+
 static int32_t *slot(const Loader *l, uint64_t k) { return l->ring + (size_t)(k % l->slots) * (l->config.T + 1); }
 
 static void *prefetch(void *loader)
@@ -92,7 +114,8 @@ static void *prefetch(void *loader)
         }
         const uint64_t k = l->made;
         pthread_mutex_unlock(&l->lock);
-        const int status = read_sequence(l, l->start + l->config.rank + k * l->config.world, slot(l, k), &l->error);
+        const int status = read_sequence(l, item_at(l, &l->reading), slot(l, k), &l->error);
+        advance(l, &l->reading);
         pthread_mutex_lock(&l->lock);
         if (status == 0)
             l->made++;
@@ -158,12 +181,13 @@ int loader_create(const Tokens *tokens, const LoaderConfig *config, uint64_t pos
                   Error *e)
 {
     assert(config->T > 0 && config->rank < config->world && max_B > 0);
+    assert(config->world == 1 || config->sequences != NULL);
     Loader *l = calloc(1, sizeof *l);
     if (l == NULL)
         return error_set(e, "out of memory for a loader");
     l->tokens = tokens;
     l->config = *config;
-    l->start = position;
+    l->reading = l->taking = place_at(l, config->step, position);
     if (allocate(l, max_B, e) != 0 || start_thread(l, e) != 0) {
         release(l);
         return -1;
@@ -205,6 +229,8 @@ int loader_next(Loader *l, size_t B, int32_t *inputs, int32_t *targets, Error *e
         memcpy(inputs + b * T, sequence, T * sizeof *inputs);
         memcpy(targets + b * T, sequence + 1, T * sizeof *targets);
     }
+    for (size_t b = 0; b < B; b++)
+        advance(l, &l->taking);
     pthread_mutex_lock(&l->lock);
     l->taken += B;
     pthread_cond_signal(&l->emptied);
@@ -212,7 +238,7 @@ int loader_next(Loader *l, size_t B, int32_t *inputs, int32_t *targets, Error *e
     return 0;
 }
 
-uint64_t loader_position(const Loader *l) { return l->start + l->taken * l->config.world; }
+uint64_t loader_position(const Loader *l) { return l->taking.begin; }
 
 size_t loader_epoch_sequences(const Loader *l) { return l->first[tokens_shards(l->tokens)]; }
 

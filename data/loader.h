@@ -10,9 +10,8 @@
  *
  * Training reads one endless stream of sequences: item p = 0, 1, 2, ... of the stream is sequence
  * loader_shuffle(seed, p / N, N, p % N) of the N that exist, so every epoch has each once, in its own order, and any p
- * can be computed directly. From a position P of the stream, rank r of world w takes P + r, P + r + w, P + r + 2w, ...:
- * whatever the batch size B and the world w, the batches that w ranks take between P and P + S together hold the same
- * S sequences.
+ * can be computed directly. A step takes the next S of the stream; rank r of world w has the r-th of w equal parts of
+ * them, so a step's sequences and their order do not depend on the world, nor on the batch size.
  */
 typedef struct Loader Loader;
 
@@ -20,10 +19,13 @@ typedef struct LoaderConfig {
     size_t T;
     uint64_t seed;
     size_t rank, world; /* 0 and 1 for a single process */
+    size_t (*sequences)(const void *of, size_t step); /* S of a step, a multiple of world; NULL: 1, of one process */
+    const void *of;                                   /* borrowed */
+    size_t step;                                      /* the first */
 } LoaderConfig;
 
 /*
- * Starts at `position` of the stream (0, or what loader_position returned). A thread reads up to 2 max_B sequences
+ * Starts at `position` of the stream (0, or what loader_position returned), which begins a step. A thread reads up to 2 max_B sequences
  * ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: no shard has a
  * sequence and its last target, out of memory, no thread.
  */
@@ -37,7 +39,7 @@ void loader_free(Loader *l);
  * read them. Errors: those of tokens_read, when their sequence's turn comes; the position then stays. */
 int loader_next(Loader *l, size_t B, int32_t *inputs, int32_t *targets, Error *e);
 
-/* Sequences that all ranks together have taken from the stream: B * world per call. For checkpoints. */
+/* Where in the stream the step begins that this rank's next sequence belongs to. For checkpoints, between steps. */
 uint64_t loader_position(const Loader *l);
 
 /* N: sequences per epoch. */

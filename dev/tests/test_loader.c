@@ -47,7 +47,7 @@ static int32_t *stream(const Tokens *tokens, LoaderConfig config, uint64_t posit
 {
     Loader *loader = open_loader(tokens, config, position, B);
     int32_t *all = take(loader, config.T, n, B);
-    check(loader_position(loader) == position + n * config.world, "position %zu after %zu sequences from %zu",
+    check(config.world > 1 || loader_position(loader) == position + n, "position %zu after %zu sequences from %zu",
           (size_t)loader_position(loader), n, (size_t)position);
     loader_free(loader);
     return all;
@@ -312,39 +312,64 @@ static void test_same_stream_for_every_batch_size(void)
     tokens_close(tokens);
 }
 
-static void test_ranks_deal_out_one_stream(void)
+/* Steps that grow, each of 12 or more sequences: what 1 to 4 ranks can share. */
+static size_t growing(const void *of, size_t step)
 {
-    enum { T = 8, STEPS = 10, B = 3, START = 5 };
+    (void)of;
+    return 12 * (1 + step / 2 % 3);
+}
+
+/* What each rank has of a step are parts of one stream, one after the other, however many ranks there are and in
+ * whatever batches they take them. */
+static void test_ranks_share_each_step(void)
+{
+    enum { T = 8, STEPS = 9, START = 5, FIRST = 3 };
     Tokens *tokens = open_tokens("set_*.bin", V);
-    for (size_t world = 1; world <= 4; world++) {
-        const size_t count = STEPS * B * world;
-        int32_t *want = stream(tokens, (LoaderConfig){T, 9, 0, 1}, START, count, B);
+    size_t count = 0;
+    for (size_t step = FIRST; step < FIRST + STEPS; step++)
+        count += growing(NULL, step);
+    int32_t *want = stream(tokens, (LoaderConfig){T, 9, 0, 1}, START, count, 3);
+    for (size_t world = 1; world <= 4; world++)
         for (size_t rank = 0; rank < world; rank++) {
-            int32_t *got = stream(tokens, (LoaderConfig){T, 9, rank, world}, START, STEPS * B, B);
-            for (size_t n = 0; n < STEPS * B; n++)
-                check_same_bits(got + n * 2 * T, want + (n * world + rank) * 2 * T, 2 * T * sizeof *got, "sequence");
-            free(got);
+            const LoaderConfig config = {T, 9, rank, world, growing, NULL, FIRST};
+            Loader *loader = open_loader(tokens, config, START, 3);
+            const int32_t *at = want;
+            for (size_t step = FIRST; step < FIRST + STEPS; step++) {
+                const size_t S = growing(NULL, step), part = S / world;
+                check((size_t)loader_position(loader) == START + (size_t)(at - want) / (2 * T),
+                      "rank %zu of %zu: step %zu begins at %zu", rank, world, step, (size_t)loader_position(loader));
+                int32_t *got = take(loader, T, part, 1 + step % 3);
+                check_same_bits(got, at + rank * part * 2 * T, part * 2 * T * sizeof *got, "a rank's part of a step");
+                free(got);
+                at += S * 2 * T;
+            }
+            loader_free(loader);
         }
-        free(want);
-    }
+    free(want);
     tokens_close(tokens);
 }
 
 static void test_resume_anywhere(void)
 {
-    enum { T = 8, COUNT = 130, WORLD = 2 };
+    enum { T = 8, STEPS = 11, WORLD = 2, FIRST = 1 };
     Tokens *tokens = open_tokens("set_*.bin", V);
     for (size_t rank = 0; rank < WORLD; rank++) {
-        const LoaderConfig config = {T, 11, rank, WORLD};
-        int32_t *want = stream(tokens, config, 0, COUNT, 4);
-        for (size_t done = 0; done < COUNT; done += 7) {
+        size_t count = 0, done = 0;
+        for (size_t step = FIRST; step < FIRST + STEPS; step++)
+            count += growing(NULL, step) / WORLD;
+        LoaderConfig config = {T, 11, rank, WORLD, growing, NULL, FIRST};
+        int32_t *want = stream(tokens, config, 0, count, 4);
+        for (size_t step = FIRST; step < FIRST + STEPS; step++) {
+            config.step = FIRST;
             Loader *before = open_loader(tokens, config, 0, 4);
             free(take(before, T, done, 4));
             const uint64_t position = loader_position(before);
             loader_free(before);
-            int32_t *got = stream(tokens, config, position, COUNT - done, 3);
-            check_same_bits(got, want + done * 2 * T, (COUNT - done) * 2 * T * sizeof *got, "resumed");
+            config.step = step;
+            int32_t *got = stream(tokens, config, position, count - done, 3);
+            check_same_bits(got, want + done * 2 * T, (count - done) * 2 * T * sizeof *got, "resumed");
             free(got);
+            done += growing(NULL, step) / WORLD;
         }
         free(want);
     }
@@ -587,7 +612,7 @@ int main(void)
     check_run("loader: every window once an epoch, as in the file", test_every_window_once_an_epoch);
     check_run("loader: shards too short are left out", test_short_shards_are_left_out);
     check_run("loader: the same stream for every batch size", test_same_stream_for_every_batch_size);
-    check_run("loader: ranks deal out one stream", test_ranks_deal_out_one_stream);
+    check_run("loader: ranks deal out one stream", test_ranks_share_each_step);
     check_run("loader: resume anywhere", test_resume_anywhere);
     check_run("loader: freed in the middle", test_free_in_the_middle);
     check_run("windows: the first targets for every B and T", test_windows_cover_the_first_targets);

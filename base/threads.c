@@ -40,6 +40,15 @@ void threads_choose(void)
     threads_set(chosen);
 }
 
+void threads_share(size_t processes)
+{
+    if (is_asked() || processes < 2 || chosen < 2)
+        return;
+    chosen = chosen > processes ? chosen / processes : 1;
+    snprintf(reason, sizeof reason, "%zu processes share the CPUs", processes);
+    threads_set(chosen);
+}
+
 void threads_suit(double work)
 {
     static const double least = 2e7; /* for a thread: the loops of less are over before a second one has woken */
@@ -54,6 +63,8 @@ void threads_suit(double work)
 const char *threads_reason(void) { return threads_count() == chosen ? reason : ""; }
 #else
 void threads_choose(void) {}
+
+void threads_share(size_t processes) { (void)processes; }
 
 void threads_suit(double work) { (void)work; }
 

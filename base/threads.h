@@ -22,6 +22,9 @@ enum { THREADS_MOST = 128 };
  * may use by its affinity and its control groups' quota, rounded up. At most THREADS_MOST. */
 void threads_choose(void);
 
+/* Divides what threads_choose chose among processes that all may use the same CPUs. */
+void threads_share(size_t processes);
+
 /* Lowers what threads_choose chose where the work between two waits of a program, `work` FLOPs, is too little for so
  * many; dev/bench/contention.sh shows it. */
 void threads_suit(double work);

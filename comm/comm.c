@@ -78,7 +78,7 @@ Ranks comm_ranks(const Comm *comm) { return comm != NULL ? comm->ranks : (Ranks)
 
 bool comm_speaks(const Comm *comm)
 {
-    return comm == NULL || comm->ranks.rank == speaker(comm);
+    return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first();
 }
 
 CommNeighbours comm_neighbours(const Comm *comm)
@@ -229,15 +229,17 @@ int comm_agree(Comm *comm, int status, Error *e)
     if (status != 0)
         mine.why = *e;
     Verdict *all = malloc(comm->ranks.world * sizeof *all);
-    if (all == NULL)
-        return error_set(e, "out of memory");
+    if (all == NULL) {
+        comm_lose(comm, comm->ranks.rank, "is out of memory");
+        return comm_lost(comm, e);
+    }
     comm_exchange(comm, &mine, sizeof mine, all);
     size_t i = 0;
     while (i < comm->ranks.world && all[i].status == 0)
         i++;
     int agreed = 0;
     if (comm_lost(comm, e))
-        agreed = -1;
+        agreed = 1;
     else if (i < comm->ranks.world) {
         agreed = all[i].status;
         if (i > 0)
@@ -266,6 +268,21 @@ void comm_sum(Comm *comm, double *x, size_t n)
                 all[r * n + i] += all[(r + stride) * n + i];
     memcpy(x, all, n * sizeof *x);
     free(all);
+}
+
+size_t comm_most(Comm *comm, size_t x)
+{
+    const size_t world = comm_ranks(comm).world;
+    size_t *all = calloc(world, sizeof *all), most = x;
+    if (all == NULL) {
+        comm_lose(comm, comm->ranks.rank, "is out of memory");
+        return x;
+    }
+    comm_exchange(comm, &x, sizeof x, all);
+    for (size_t i = 0; i < world; i++)
+        most = all[i] > most ? all[i] : most;
+    free(all);
+    return most;
 }
 
 void comm_broadcast(Comm *comm, void *x, size_t size)

@@ -38,7 +38,7 @@ void comm_close(Comm *comm);
 
 Ranks comm_ranks(const Comm *comm);
 
-/* Whether this rank is the one that prints: 0, or the first that is left. */
+/* Whether this rank is the one that prints: 0, or the first that is left. Before comm_open it asks the environment. */
 bool comm_speaks(const Comm *comm);
 
 /* Ranks on this machine: this one's place among them, and how many; and how many, with it, may use the same CPUs. */
@@ -56,7 +56,7 @@ bool comm_lost(const Comm *comm, Error *e);
 /* --- a few bytes, collectively: comm.c --- */
 
 /* The status of the first rank whose status is not 0, whose sentence *e becomes, named unless it is rank 0's; otherwise
- * 0. A lost rank is -1. */
+ * 0. A lost rank is 1. */
 int comm_agree(Comm *comm, int status, Error *e);
 
 /* all (world, size) becomes what each rank has in `mine`. */
@@ -64,6 +64,9 @@ void comm_exchange(Comm *comm, const void *mine, size_t size, void *all);
 
 /* x (n) becomes its sum over the ranks. */
 void comm_sum(Comm *comm, double *x, size_t n);
+
+/* The largest that a rank has. */
+size_t comm_most(Comm *comm, size_t x);
 
 /* x becomes what rank 0 has. */
 void comm_broadcast(Comm *comm, void *x, size_t size);

@@ -57,3 +57,12 @@ int launch_read(Launch *launch, Error *e)
     }
     return read_torchrun(launch, e);
 }
+
+bool launch_is_first(void)
+{
+    static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMI_RANK", "RANK"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        if (getenv(variables[i]) != NULL)
+            return atoi(getenv(variables[i])) == 0;
+    return true;
+}

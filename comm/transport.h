@@ -29,6 +29,9 @@ typedef struct Launch {
 } Launch;
 int launch_read(Launch *launch, Error *e);
 
+/* Whether it says that this is rank 0, or nothing. */
+bool launch_is_first(void);
+
 /* MPI, which tells the ranks. Errors: not compiled in; it sees another world than the launcher. */
 int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error *e);
 

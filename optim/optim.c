@@ -315,6 +315,7 @@ void optim_step(Optim *optim, double grad_scale)
 
 double optim_lr_factor(const Optim *optim) { return optim->lr_factor; }
 Verbs *optim_verbs(const Optim *optim) { return optim->on; }
+Comm *optim_comm(const Optim *optim) { return optim->comm; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 
 const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began"};

@@ -69,8 +69,9 @@ void optim_abandon(Optim *optim);
 /* lr_factor of the current or last step; 1 before the first. */
 double optim_lr_factor(const Optim *optim);
 
-/* The device its tensors are on; NULL in a plan. */
+/* The device its tensors are on, NULL in a plan; and its ranks. */
 struct Verbs *optim_verbs(const Optim *optim);
+Comm *optim_comm(const Optim *optim);
 
 /*
  * Collective. With a tail EMA, optim_show puts the average into the parameter arena and optim_hide restores the parameters, bit for

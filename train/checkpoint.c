@@ -2,6 +2,7 @@
 #include "train/checkpoint.h"
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "files/files.h"
 #include "files/json_file.h"
 #include "files/safetensors.h"
@@ -94,20 +95,17 @@ static size_t largest_state(const Optim *optim)
     return most;
 }
 
-static int write_optim(const char *dir, const Optim *optim, uint64_t *hash, Error *e)
+static int begin_optim(const char *path, const Optim *optim, SafetensorsWriter **writer, Error *e)
 {
     const size_t n = optim_state_count(optim);
     const OptimScalars scalars = optim_scalars(optim);
-    char path[PATH_MOST], values[OPTIM_SCALARS][32];
+    char values[OPTIM_SCALARS][32];
     const char *metadata[OPTIM_SCALARS][2];
-    SafetensorsWriter *writer;
     for (size_t i = 0; i < OPTIM_SCALARS; i++) {
         snprintf(values[i], sizeof values[i], "%.17g", ((const double *)&scalars)[i]);
         metadata[i][0] = optim_scalar_names[i];
         metadata[i][1] = values[i];
     }
-    if (join(path, dir, part_names[OPTIMIZER], e) != 0)
-        return -1;
     SafetensorsSpec *specs = malloc((n + 1) * sizeof *specs);
     if (specs == NULL)
         return error_set(e, "%s: out of memory", path);
@@ -115,24 +113,51 @@ static int write_optim(const char *dir, const Optim *optim, uint64_t *hash, Erro
         const OptimState *s = optim_state(optim, i);
         specs[i] = (SafetensorsSpec){.name = s->name, .dtype = DTYPE_F32, .rank = 2, .shape = {s->rows, s->cols}};
     }
-    int status = safetensors_create(path, specs, n, (const char *const(*)[2])metadata, OPTIM_SCALARS, &writer, e);
+    const int status =
+        safetensors_create(path, specs, n, (const char *const(*)[2])metadata, OPTIM_SCALARS, writer, e);
     free(specs);
-    if (status != 0)
+    return status;
+}
+
+/* Collective: what comes from the other ranks is taken even where there is nothing to write it to. */
+static int append_optim(const char *path, const Optim *optim, SafetensorsWriter *writer, Error *e)
+{
+    float *host;
+    int status = memory_floats(largest_state(optim), path, &host, e);
+    if (comm_agree(optim_comm(optim), status, e) != 0) {
+        memory_free(host);
         return -1;
-    float *host = malloc(largest_state(optim) * sizeof *host);
-    if (host == NULL)
-        status = error_set(e, "%s: out of memory", path);
-    for (size_t i = 0; i < n && status == 0; i++) {
+    }
+    for (size_t i = 0; i < optim_state_count(optim); i++) {
         const OptimState *s = optim_state(optim, i);
         optim_state_read(optim, i, host);
-        status = safetensors_append(writer, host, s->rows * s->cols * sizeof *host, e);
+        if (writer != NULL && status == 0)
+            status = safetensors_append(writer, host, s->rows * s->cols * sizeof *host, e);
     }
-    free(host);
-    if (status != 0) {
-        safetensors_abandon(writer);
-        return -1;
+    memory_free(host);
+    return status;
+}
+
+/* Collective: `dir` NULL, or an earlier failure in `status`: nothing is written. */
+static int write_optim(const char *dir, const Optim *optim, int status, uint64_t *hash, Error *e)
+{
+    char path[PATH_MOST] = "the optimizer's state";
+    SafetensorsWriter *writer = NULL;
+    Error fault;
+    if (dir != NULL && status == 0 &&
+        (join(path, dir, part_names[OPTIMIZER], e) != 0 || begin_optim(path, optim, &writer, e) != 0))
+        status = -1;
+    const int appended = append_optim(path, optim, writer, &fault);
+    if (status == 0 && appended != 0) {
+        *e = fault;
+        status = -1;
     }
-    return safetensors_finish(writer, hash, e);
+    if (writer == NULL)
+        return status;
+    if (status == 0)
+        return safetensors_finish(writer, hash, e);
+    safetensors_abandon(writer);
+    return -1;
 }
 
 /* Numbers missing from the metadata are NaN. */
@@ -449,16 +474,20 @@ int checkpoint_prune(const char *run, const CheckpointState *state, size_t keep,
     return status;
 }
 
+/* Collective, as checkpoint_write; `dir` NULL: on a rank that does not write. */
 static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
                        const CheckpointState *state, const char *data, Error *e)
 {
     uint64_t hashes[PARTS];
     const Tokenizer *tables = tokenizer != NULL && !tokenizer_is_bytes(tokenizer) ? tokenizer : NULL;
-    if (files_make_dirs(dir, e) != 0 || (tables != NULL && tokenizer_write(tables, dir, e) != 0) ||
-        write_model(dir, gpt, hashes, e) != 0 || write_optim(dir, optim, &hashes[OPTIMIZER], e) != 0 ||
-        write_state(dir, state, tables, data, hashes, e) != 0)
-        return -1;
-    return files_sync_dir(dir, e);
+    int status = 0;
+    if (dir != NULL && (files_make_dirs(dir, e) != 0 || (tables != NULL && tokenizer_write(tables, dir, e) != 0) ||
+                        write_model(dir, gpt, hashes, e) != 0))
+        status = -1;
+    status = write_optim(dir, optim, status, &hashes[OPTIMIZER], e);
+    if (dir == NULL || status != 0)
+        return status;
+    return write_state(dir, state, tables, data, hashes, e) != 0 ? -1 : files_sync_dir(dir, e);
 }
 
 /* Gives a finished checkpoint its name, which an older one of the same step may have. */
@@ -475,27 +504,52 @@ static int put_in_place(const char *from, const char *to, Error *e)
     return rename(from, to) == 0 ? 0 : error_set(e, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
 }
 
+/* Where a checkpoint is written, and where it goes. */
+typedef struct Destination {
+    char from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST], name[STEP_NAME + 1];
+} Destination;
+
+static int find_destination(const char *run, size_t step, Destination *d, Error *e)
+{
+    char unfinished[STEP_NAME + 8];
+    name_step((long long)step, d->name);
+    snprintf(unfinished, sizeof unfinished, "%s.tmp", d->name);
+    return join(d->from, run, unfinished, e) != 0 || join(d->to, run, d->name, e) != 0 ||
+                   join(d->latest, run, "latest", e) != 0 || files_remove_tree(d->from, e) != 0
+               ? -1
+               : 0;
+}
+
+static int put_destination(const char *run, Destination *d, Error *e)
+{
+    if (put_in_place(d->from, d->to, e) != 0) {
+        Error ignored;
+        files_remove_tree(d->from, &ignored); /* a half-written one is useless, and the disk may be full */
+        return -1;
+    }
+    strcat(d->name, "\n");
+    return files_sync_dir(run, e) != 0 ? -1 : files_write_atomic(d->latest, d->name, strlen(d->name), e);
+}
+
 int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
                      CheckpointState *state, const char *data, Error *e)
 {
-    char name[STEP_NAME + 1], unfinished[STEP_NAME + 8], from[PATH_MOST], to[PATH_MOST], latest[PATH_MOST];
+    Destination d;
+    Error ignored;
     CheckpointState next = *state;
     if (!isnan(next.val_loss) && next.val_step == next.step && !(next.val_loss >= next.best_loss)) {
         next.best_loss = next.val_loss;
         next.best_step = next.step;
     }
-    name_step((long long)state->step, name);
-    snprintf(unfinished, sizeof unfinished, "%s.tmp", name);
-    if (join(from, run, unfinished, e) != 0 || join(to, run, name, e) != 0 || join(latest, run, "latest", e) != 0 ||
-        files_remove_tree(from, e) != 0)
+    int status = run != NULL ? find_destination(run, state->step, &d, e) : 0;
+    if (comm_agree(optim_comm(optim), status, e) != 0)
         return -1;
-    if (write_parts(from, gpt, optim, tokenizer, &next, data, e) != 0 || put_in_place(from, to, e) != 0) {
-        Error ignored;
-        files_remove_tree(from, &ignored); /* a half-written one is useless, and the disk may be full */
-        return -1;
-    }
-    strcat(name, "\n");
-    if (files_sync_dir(run, e) != 0 || files_write_atomic(latest, name, strlen(name), e) != 0)
+    status = write_parts(run != NULL ? d.from : NULL, gpt, optim, tokenizer, &next, data, e);
+    if (run != NULL && status != 0)
+        files_remove_tree(d.from, &ignored);
+    if (run != NULL && status == 0)
+        status = put_destination(run, &d, e);
+    if (comm_agree(optim_comm(optim), status, e) != 0)
         return -1;
     *state = next;
     return 0;

@@ -10,21 +10,40 @@
 
 bool can_validate(const Run *r) { return r->corpus.val != NULL && r->plan->options.val_tokens > 0; }
 
+/* Losses of batches of windows: this rank's every world-th, 0 for the others'. 1: a signal came first. */
+static int sum_windows(Run *r, size_t targets, double *sums, size_t batches, Error *e)
+{
+    const size_t B = r->plan->setup.B, T = r->plan->setup.T;
+    for (size_t i = r->plan->ranks.rank; i < batches; i += r->plan->ranks.world) {
+        if (stop_signal() != 0)
+            return 1;
+        if (windows_read(r->corpus.val, T, targets, i * B, B, r->inputs, r->targets, e) != 0)
+            return -1;
+        gpt_forward(r->gpt, r->inputs, B, T);
+        sums[i] = gpt_loss(r->gpt, r->targets);
+    }
+    return 0;
+}
+
 int evaluate(Run *r, double *loss, Error *e)
 {
     const size_t all = tokens_targets(r->corpus.val), wanted = r->plan->options.val_tokens,
-                 targets = wanted < all ? wanted : all;
-    const size_t B = r->plan->setup.B, T = r->plan->setup.T, windows = windows_count(r->corpus.val, T, targets);
-    double sum = 0;
+                 targets = wanted < all ? wanted : all, B = r->plan->setup.B;
+    const size_t batches = (windows_count(r->corpus.val, r->plan->setup.T, targets) + B - 1) / B;
+    double *sums = calloc(batches + 1, sizeof *sums), sum = 0;
+    int status = sums != NULL ? sum_windows(r, targets, sums, batches, e) : error_set(e, "out of memory");
     *loss = (double)NAN;
-    for (size_t first = 0; first < windows; first += B) {
-        if (stop_signal() != 0)
-            return 0;
-        if (windows_read(r->corpus.val, T, targets, first, B, r->inputs, r->targets, e) != 0)
-            return -1;
-        gpt_forward(r->gpt, r->inputs, B, T);
-        sum += gpt_loss(r->gpt, r->targets);
-    }
+    status = comm_agree(r->comm, status, e);
+    if (status == 0)
+        comm_sum(r->comm, sums, batches);
+    for (size_t i = 0; i < batches && status == 0; i++)
+        sum += sums[i]; /* in their order, whoever had them */
+    free(sums);
+    agree_on_signal(r);
+    if (comm_lost(r->comm, e) || status < 0)
+        return -1;
+    if (status > 0)
+        return 0;
     *loss = sum / (double)targets;
     if (r->corpus.has_floor && *loss < r->corpus.floor - 3 * r->corpus.floor_error)
         return error_set(
@@ -85,11 +104,12 @@ static int run_tasks_into(Run *r, FILE *rows, LossTables *tables, Error *e)
 {
     if (r->optim != NULL)
         optim_show(r->optim);
-    int status = tasks_run(r->tasks, r->gpt, &r->plan->setup, r->state.step, stdout, rows, tables, e);
+    int status = tasks_run(r->tasks, r->gpt, &r->plan->setup, r->comm, r->state.step, stdout, rows, tables, e);
     if (r->optim != NULL)
         optim_hide(r->optim);
     fflush(stdout);
-    if (status == 0 && tables != NULL && stop_signal() == 0)
+    agree_on_signal(r);
+    if (status == 0 && tables != NULL && r->signal == 0 && writes(r))
         status = loss_tables_write(tables, r->plan->options.loss_tables, r->corpus.train, e);
     return status;
 }
@@ -118,18 +138,19 @@ int run_tasks(Run *r, bool last, Error *e)
     progress_break(&r->progress);
     if (status == 0 && last && r->plan->options.loss_tables != NULL)
         status = loss_tables_create(r->plan->setup.T, r->plan->config.V, &tables, e);
+    status = comm_agree(r->comm, status, e);
     if (status == 0)
         status = run_tasks_into(r, to, tables, e);
     if (to != NULL && fclose(to) != 0 && status == 0)
         status = error_set(e, "out of memory");
-    if (status == 0 && stop_signal() == 0) {
-        if (r->plan->trains)
+    if (status == 0 && r->signal == 0) {
+        if (r->plan->trains && writes(r))
             status = append_rows(r, rows, size, e);
         r->state.evaluated = r->state.step + 1;
     }
     loss_tables_free(tables);
     free(rows);
-    return status;
+    return comm_agree(r->comm, status, e);
 }
 
 int print_sample(Run *r, Error *e)
@@ -146,12 +167,12 @@ int print_sample(Run *r, Error *e)
     printf("--- sample at step %zu\n", r->state.step);
     if (r->optim != NULL)
         optim_show(r->optim);
-    const int status = sample_print(r->gpt, r->plan->setup.T, &config, stdout, e);
+    const int status = writes(r) ? sample_print(r->gpt, r->plan->setup.T, &config, stdout, e) : 0;
     if (r->optim != NULL)
         optim_hide(r->optim);
     printf("---\n");
     fflush(stdout);
-    return status;
+    return comm_agree(r->comm, status, e);
 }
 
 bool sample_due(const Run *r, bool last)

@@ -25,11 +25,33 @@ static void fill_standard_streams(void)
         close(fd);
 }
 
+/* All ranks do what the command line says; one speaks. */
+static int run(int argc, char **argv, Options *options, Error *e)
+{
+    Comm *comm = options->optim.comm;
+    if (options_parse(options, argc, argv, e) != 0)
+        return RUN_WRONG_COMMAND;
+    options->optim.comm = comm;
+    if (options->help)
+        manual_help(stdout);
+    else if (options->man)
+        manual_page(stdout);
+    else if (options->completes)
+        completion_print(options->completion, stdout);
+    else if (options->list_presets)
+        presets_list(stdout);
+    else if (options->version)
+        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
+    else
+        return run_main(options, e);
+    return RUN_DONE;
+}
+
 int main(int argc, char **argv)
 {
-    Options options;
+    Options options = {0};
     Error error;
-    int status = RUN_DONE;
+    Comm *comm;
     if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
         const int answer = gpt_probe(&error);
         if (answer < 0)
@@ -39,26 +61,20 @@ int main(int argc, char **argv)
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     threads_choose();
-    if (options_parse(&options, argc, argv, &error) != 0)
-        status = RUN_WRONG_COMMAND;
-    else if (options.help)
-        manual_help(stdout);
-    else if (options.man)
-        manual_page(stdout);
-    else if (options.completes)
-        completion_print(options.completion, stdout);
-    else if (options.list_presets)
-        presets_list(stdout);
-    else if (options.version)
-        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
-    else
-        status = run_main(&options, &error);
+    int status = comm_open(&comm, &error) != 0 ? RUN_FAILED : RUN_DONE;
+    threads_share(comm_neighbours(comm).sharers);
+    if (!comm_speaks(comm) && freopen("/dev/null", "w", stdout) == NULL)
+        return RUN_FAILED;
+    options.optim.comm = comm;
+    if (status == RUN_DONE)
+        status = run(argc, argv, &options, &error);
     if (fflush(stdout) != 0 && status == RUN_DONE) {
         error_set(&error, "the output could not be written (is the disk full?)");
         status = RUN_FAILED;
     }
-    if (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED)
+    if (comm_speaks(comm) && (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED))
         fprintf(stderr, "train_gpt: %s\n", error.text);
     options_free(&options);
+    comm_close(comm);
     return status;
 }

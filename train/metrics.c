@@ -26,6 +26,8 @@ static const struct {
     {"forward_ms", offsetof(Metrics, forward_ms), "time/forward_ms"},
     {"backward_ms", offsetof(Metrics, backward_ms), "time/backward_ms"},
     {"optimizer_ms", offsetof(Metrics, optimizer_ms), "time/optimizer_ms"},
+    {"mfu", offsetof(Metrics, mfu), "mfu"},
+    {"wait_ms", offsetof(Metrics, wait_ms), "time/wait_ms"},
 };
 enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, STEP = 0, VAL_LOSS = 4, LINE_MOST = 512 };
 

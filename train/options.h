@@ -28,6 +28,7 @@ typedef struct Options {
     size_t total_batch;  /* tokens per step; 0: one micro-batch */
     size_t first_batch;  /* tokens in the first step; 0: total_batch */
     size_t batch_growth; /* steps over which they grow to it */
+    size_t same_bits;    /* ranks, see train/gradients.h */
     GptRecompute recompute;
     OptimConfig optim;
     double clip;
@@ -44,7 +45,7 @@ typedef struct Options {
     size_t eval_every;              /* 0: at the end */
     const char *out;
     size_t checkpoint_every, keep, diagnose;
-    double checkpoint_minutes;
+    double checkpoint_minutes, comm_timeout; /* seconds */
     bool tensorboard;
     size_t seed, threads; /* threads 0: all */
     const char *device, *dtype;

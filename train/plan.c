@@ -4,6 +4,7 @@
 #include "files/json_file.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
+#include "train/gradients.h"
 #include "train/run.h"
 #include "train/tasks.h"
 #include "train/version.h"
@@ -181,25 +182,74 @@ static int check_auto_batch(const Plan *p, Error *e)
     return 0;
 }
 
-/* The largest power-of-two number of sequences that divides a step and fits in memory. */
-static int choose_batch(Plan *p, size_t optim_bytes, Error *e)
+size_t plan_batches_of(const Plan *p, size_t step)
 {
-    const size_t sequences = p->options.total_batch / p->setup.T, present = gpt_memory_present();
+    return plan_tokens_of(p, step) / (p->setup.B * p->setup.T) / p->ranks.world;
+}
+
+size_t plan_blocks_of(const Plan *p, size_t step)
+{
+    return gradients_blocks(plan_batches_of(p, step), p->options.same_bits, p->ranks.world);
+}
+
+size_t plan_most_blocks(const Plan *p)
+{
+    size_t most = 1;
+    for (size_t step = 0; step <= p->options.batch_growth; step++) {
+        const size_t blocks = plan_blocks_of(p, step);
+        most = blocks > most ? blocks : most;
+    }
+    return most;
+}
+
+/* Bytes on the device that this rank needs. */
+static size_t rank_memory_needed(const Plan *p)
+{
+    const size_t model = gpt_memory_needed(&p->config, &p->setup);
+    const size_t own = p->optim_bytes + (p->trains ? gradients_levels(plan_most_blocks(p)) * p->arena * sizeof(float) : 0);
+    return model < SIZE_MAX - own ? model + own : model;
+}
+
+/* What there is of it for this rank: those on one machine share its CPUs' memory. */
+static size_t rank_memory_present(const Plan *p)
+{
+    return gpt_memory_present() / (gpt_kind() == GPT_ON_CPU ? comm_neighbours(p->options.optim.comm).count : 1);
+}
+
+/* The largest power-of-two number of sequences that divides a rank's part of a step and fits in every rank's memory. */
+static int choose_batch(Plan *p, Error *e)
+{
+    const size_t sequences = p->options.total_batch / p->setup.T / p->ranks.world, present = rank_memory_present(p);
     const double room = 0.92 * (double)present; /* libraries and fragmentation take a little */
+    size_t fits = 0;
+    p->tokens_per_step = p->options.total_batch;
+    for (p->setup.B = 1; sequences % p->setup.B == 0 && present > 0; p->setup.B *= 2) {
+        if ((double)rank_memory_needed(p) > room)
+            break;
+        fits = p->setup.B;
+    }
+    p->options.batch_size = SIZE_MAX - comm_most(p->options.optim.comm, SIZE_MAX - fits); /* the least of all ranks' */
     if (present == 0)
         return error_set(e, "--batch-size auto: this machine does not report its memory; give a number");
-    p->options.batch_size = 0;
-    for (p->setup.B = 1; sequences % p->setup.B == 0; p->setup.B *= 2) {
-        if ((double)gpt_memory_needed(&p->config, &p->setup) + (double)optim_bytes > room)
-            break;
-        p->options.batch_size = p->setup.B;
-    }
-    if (p->options.batch_size == 0)
+    if (fits == 0)
         return error_set(e,
                          "out of memory: not even one sequence of %zu tokens fits in %.1f GiB; lower --seq-len, "
                          "choose a smaller model or use --recompute layers",
                          p->setup.T, (double)present / 0x1p30);
     return 0;
+}
+
+/* The ranks share the micro-batches of a step, each as many. */
+static int check_ranks(const Plan *p, const char *option, size_t tokens, Error *e)
+{
+    const size_t batches = tokens / (p->setup.B * p->setup.T);
+    if (batches % p->ranks.world == 0)
+        return 0;
+    return error_set(e,
+                     "%zu ranks cannot share a step of %zu micro-batches, %s %zu / (--batch-size %zu x %zu tokens): make "
+                     "it a multiple of %zu tokens",
+                     p->ranks.world, batches, option, tokens, p->setup.B, p->setup.T,
+                     p->setup.B * p->setup.T * p->ranks.world);
 }
 
 /* A batch that grows: from first to last a multiple of the first, which is one of micro-batches. */
@@ -215,7 +265,7 @@ static int check_growth(const Plan *p, Error *e)
     if (o->first_batch > 0 && p->tokens_per_step % o->first_batch != 0)
         return error_set(e, "--total-batch %zu is not a multiple of --first-batch %zu", p->tokens_per_step,
                          o->first_batch);
-    return 0;
+    return o->first_batch > 0 ? check_ranks(p, "--first-batch", o->first_batch, e) : 0;
 }
 
 size_t plan_tokens_of(const Plan *p, size_t step)
@@ -242,11 +292,13 @@ static int resolve_batch(Plan *p, Error *e)
     s->B = o->batch_size;
     if (s->B > SIZE_MAX / 64 / s->T / (4 * p->config.C) / p->config.L)
         return error_set(e, "--batch-size %zu is too large", s->B);
-    const size_t micro = s->B * s->T, total = o->total_batch != 0 ? o->total_batch : micro;
+    const size_t micro = s->B * s->T, total = o->total_batch != 0 ? o->total_batch : micro * p->ranks.world;
     if (total % micro != 0)
         return error_set(e, "--total-batch %zu is not a multiple of a micro-batch: --batch-size %zu x %zu tokens = %zu",
                          total, s->B, s->T, micro);
-    p->micro_batches = total / micro;
+    if (p->trains && check_ranks(p, "--total-batch", total, e) != 0)
+        return -1;
+    p->micro_batches = total / micro / p->ranks.world;
     p->tokens_per_step = total;
     o->total_batch = total; /* recorded: a resumed run keeps it, whatever its --batch-size */
     return check_growth(p, e);
@@ -345,7 +397,7 @@ static int check_samples(const Plan *p, Error *e)
 }
 
 /* Resolves the groups without allocating: to check the optimizer's options, list the groups and size their memory. */
-static int plan_optim(const Plan *p, size_t *bytes, Error *e)
+static int plan_optim(Plan *p, Error *e)
 {
     GptTable table;
     Optim *plan;
@@ -354,24 +406,27 @@ static int plan_optim(const Plan *p, size_t *bytes, Error *e)
     const int status = optim_create(&p->options.optim, table.tensors, table.count, NULL, &plan, e);
     if (status == 0 && p->options.list_groups)
         optim_list_groups(plan, stdout);
-    if (status == 0)
-        *bytes = optim_memory(plan);
+    if (status == 0) {
+        const CommPiece *pieces;
+        const size_t count = optim_pieces(plan, &pieces);
+        p->arena = table.arena_size;
+        p->optim_bytes =
+            p->trains ? optim_memory(plan) + comm_scratch(p->options.optim.comm, pieces, count) * sizeof(float) : 0;
+    }
     optim_free(plan);
     gpt_table_free(&table);
     return status;
 }
 
-static int check_memory(Plan *p, size_t optim_bytes, Error *e)
+static int check_memory(Plan *p, Error *e)
 {
-    const size_t model = gpt_memory_needed(&p->config, &p->setup), own = p->trains ? optim_bytes : 0;
-    const size_t needed = p->memory_needed = model < SIZE_MAX - own ? model + own : model;
-    const size_t present = p->memory_present = gpt_memory_present();
+    const size_t needed = p->memory_needed = rank_memory_needed(p), present = p->memory_present = rank_memory_present(p);
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
                      "out of memory: this run needs %.1f GiB and only %.1f are available; lower --batch-size (now "
-                     "%zu) or --seq-len, or choose a smaller model",
-                     (double)needed / 0x1p30, (double)present / 0x1p30, p->setup.B);
+                     "%zu), --same-bits (%zu) or --seq-len, or choose a smaller model",
+                     (double)needed / 0x1p30, (double)present / 0x1p30, p->setup.B, p->options.same_bits);
 }
 
 /* The run's directory: a new one, or the resumed one. */
@@ -397,7 +452,7 @@ static int resolve_out(Plan *p, Error *e)
 }
 
 /* Everything that does not depend on the device; a failure here is a wrong command. */
-static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
+static int resolve(Plan *p, Notes *notes, Error *e)
 {
     Options *o = &p->options;
     if (check_recompute(o, e) != 0)
@@ -410,7 +465,7 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     p->setup.dropout = o->dropout > 0 && p->trains;
     o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
     if (resolve_model(p, notes, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
-        check_samples(p, e) != 0 || plan_optim(p, optim_bytes, e) != 0)
+        check_samples(p, e) != 0 || plan_optim(p, e) != 0)
         return -1;
     const bool training = p->trains && !o->list_groups;
     if (resolve_schedules(p, e) != 0)
@@ -430,31 +485,41 @@ static int resolve(Plan *p, size_t *optim_bytes, Notes *notes, Error *e)
     return training ? resolve_out(p, e) : 0;
 }
 
-int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
+/* What the command line and the files that it names say. */
+static int plan_alone(const Options *asked, Plan *p, Notes *notes, Error *e)
 {
-    size_t optim_bytes = 0;
-    *p = (Plan){.options = *asked, .ranks = comm_ranks(asked->optim.comm)};
-    memset(p->options.owned, 0, sizeof p->options.owned); /* they stay the caller's */
     if (check_device(asked, e) != 0 || (asked->resume && read_record(p, notes, e) != 0))
         return RUN_WRONG_COMMAND;
     if (asked->resume && checkpoint_read_config(p->checkpoint, &p->config, e) != 0)
         return RUN_FAILED;
-    if (resolve(p, &optim_bytes, notes, e) != 0)
+    if (resolve(p, notes, e) != 0)
         return RUN_WRONG_COMMAND;
     if (p->options.list_groups)
         return RUN_DONE;
     if (gpt_probe(e) != 0)
         return RUN_FAILED;
-    if (resolve_dtype(p, e) != 0)
-        return RUN_WRONG_COMMAND;
-    if (p->options.batch_size == 0 &&
-        (choose_batch(p, p->trains ? optim_bytes : 0, e) != 0 || resolve_batch(p, e) != 0))
-        return RUN_FAILED;
+    return resolve_dtype(p, e) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
+}
+
+int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
+{
+    Comm *comm = asked->optim.comm;
+    *p = (Plan){.options = *asked, .ranks = comm_ranks(comm)};
+    memset(p->options.owned, 0, sizeof p->options.owned); /* they stay the caller's */
+    int status = comm_agree(comm, plan_alone(asked, p, notes, e), e);
+    if (status != RUN_DONE || p->options.list_groups)
+        return status;
+    comm_set_timeout(comm, p->options.comm_timeout);
+    comm_broadcast(comm, p->out, sizeof p->out); /* a default has the time in it */
+    if (p->options.batch_size == 0 && (choose_batch(p, e) != 0 || resolve_batch(p, e) != 0))
+        status = RUN_FAILED;
     if (p->dtype_before[0] != '\0' && strcmp(p->dtype_before, gpt_dtype_names[p->setup.dtype]) != 0)
         notes_add(notes, "begun in %s, continued in %s", p->dtype_before, gpt_dtype_names[p->setup.dtype]);
     if (p->options.threads == 0)
         threads_suit(gpt_flops_per_token(&p->config, p->setup.T) * (double)(p->setup.B * p->setup.T));
-    return check_memory(p, optim_bytes, e) != 0 ? RUN_FAILED : RUN_DONE;
+    if (status == RUN_DONE && check_memory(p, e) != 0)
+        status = RUN_FAILED;
+    return comm_agree(comm, status, e);
 }
 
 void plan_free(Plan *p)

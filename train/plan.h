@@ -19,6 +19,8 @@ typedef struct Plan {
     GptSetup setup;         /* B sequences of T tokens at once */
     size_t micro_batches;   /* of B x T tokens, per step of this rank, once the batch has grown */
     size_t tokens_per_step; /* of all ranks, likewise */
+    size_t arena;           /* floats of the parameters, and of the gradients */
+    size_t optim_bytes;     /* of this rank's optimizer and of what it receives of others */
     Ranks ranks;
     bool trains;                          /* otherwise it evaluates and samples */
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
@@ -33,7 +35,14 @@ typedef struct Plan {
 size_t plan_tokens_of(const Plan *plan, size_t step);
 uint64_t plan_tokens_before(const Plan *plan, size_t step);
 
-/* Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them and leaves
+/* Micro-batches of this rank in a step, and the blocks that they are summed in (gradients.h). */
+size_t plan_batches_of(const Plan *plan, size_t step);
+size_t plan_blocks_of(const Plan *plan, size_t step);
+
+/* The most blocks of any step. */
+size_t plan_most_blocks(const Plan *plan);
+
+/* Collective. Returns RUN_DONE, RUN_WRONG_COMMAND or RUN_FAILED (run.h). With --list-groups it prints them and leaves
  * the rest of the plan unmade. The strings of `asked` are borrowed; plan_free frees the plan's own. */
 int plan_make(const Options *asked, Plan *plan, Notes *notes, Error *e);
 void plan_free(Plan *plan);

@@ -28,6 +28,11 @@ Progress progress_make(FILE *to, size_t steps, double flops_per_token, double pe
                       .last_line = now - QUIET};
 }
 
+double progress_mfu(const Progress *p, double tokens_per_second)
+{
+    return p->peak_flops > 0 ? tokens_per_second * p->flops_per_token / p->peak_flops : (double)NAN;
+}
+
 /* --- cells --- */
 
 /* In the order of the line. */

@@ -20,6 +20,9 @@ typedef struct Progress {
 /* peak_flops: the device's, to show the share of it that is used; 0: FLOP/s are shown instead. */
 Progress progress_make(FILE *to, size_t steps, double flops_per_token, double peak_flops);
 
+/* The share of peak_flops that a pace uses; NAN where that is not known. */
+double progress_mfu(const Progress *p, double tokens_per_second);
+
 /* The time left is that of the remaining steps at the pace, with all that happens between steps, of the last minute. */
 void progress_step(Progress *p, const Metrics *m);
 

@@ -107,6 +107,40 @@ static void banner_memory(const Plan *p)
                 (double)p->memory_present / 0x1p30);
 }
 
+/* n bytes in the unit that suits them. */
+static const char *bytes(char *text, size_t size, double n)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB"};
+    size_t unit = 0;
+    for (; n >= 999.5 && unit < 3; unit++)
+        n /= 1000;
+    snprintf(text, size, "%.3g %s", n, units[unit]);
+    return text;
+}
+
+/* Whether a step's bits are those of one rank: its blocks are a tree's, and the ranks have equal branches of it. */
+static bool has_same_bits(const Plan *p)
+{
+    const size_t world = p->ranks.world;
+    return (world & (world - 1)) == 0 && world <= p->options.same_bits;
+}
+
+static void banner_ranks(const Run *r)
+{
+    const Plan *p = r->plan;
+    const size_t world = p->ranks.world, here = comm_neighbours(r->comm).count;
+    char sent[32], state[32];
+    banner_line("ranks", "%zu, of which %zu on this machine%s", world, here,
+                !p->trains           ? ""
+                : has_same_bits(p)   ? "; the same bits as 1 rank computes"
+                : world <= p->options.same_bits
+                    ? "; sums are rounded otherwise than 1 rank's: their number is no power of two"
+                    : "; sums are rounded otherwise than 1 rank's: they are more than --same-bits");
+    if (p->trains)
+        banner_line("", "each sends %s a step and has %s of the optimizer's state",
+                    bytes(sent, sizeof sent, record_bytes_sent(r)), bytes(state, sizeof state, (double)optim_memory(r->optim)));
+}
+
 void record_notes(Run *r)
 {
     progress_break(&r->progress);
@@ -114,6 +148,12 @@ void record_notes(Run *r)
         banner_line("note", "%s", r->notes.lines[i].text);
     r->notes.count = 0;
     fflush(stdout);
+}
+
+double record_bytes_sent(const Run *r)
+{
+    const double world = (double)r->plan->ranks.world, parameters = (double)gpt_table(r->gpt)->parameters;
+    return 2 * (world - 1) / world * parameters * sizeof(float);
 }
 
 void record_banner(Run *r)
@@ -143,6 +183,8 @@ void record_banner(Run *r)
                     p->setup.T);
     if (r->optim != NULL && p->options.first_batch > 0)
         banner_line("", "from %zu tokens, growing over %zu steps", p->options.first_batch, p->options.batch_growth);
+    if (r->comm != NULL)
+        banner_ranks(r);
     if (peak > 0)
         banner_line("peak", "%.0f TFLOP/s in %s", peak * 1e-12, gpt_dtype_names[p->setup.dtype]);
     else if (gpt_device_name() != NULL)
@@ -166,5 +208,13 @@ void record_summary(const Run *r)
     if (!isnan(s->val_loss) && r->corpus.has_floor)
         printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor,
                r->corpus.floor_error);
-    printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) ? "" : "\n", r->out, s->step);
+    if (r->comm != NULL) {
+        char text[32];
+        double means[2] = {(double)r->sent, r->waited / s->seconds};
+        comm_sum(r->comm, means, 2);
+        printf("%sranks     each sent %s in the last step and waited %.1f%% of the time", isnan(s->val_loss) ? "" : "\n",
+               bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),
+               100 * means[1] / (double)r->plan->ranks.world);
+    }
+    printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) && r->comm == NULL ? "" : "\n", r->out, s->step);
 }

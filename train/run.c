@@ -5,6 +5,7 @@
 #include "files/files.h"
 #include "train/peak.h"
 #include "train/stop.h"
+#include "train/version.h"
 
 #include <errno.h>
 #include <math.h>
@@ -90,32 +91,123 @@ static int check_data(Run *r, Error *e)
 
 static int resume_training(Run *r, Error *e)
 {
-    if (check_data(r, e) != 0 || checkpoint_read_state(r->plan->checkpoint, r->optim, &r->state, e) != 0)
+    int status = check_data(r, e);
+    if (status == 0)
+        status = checkpoint_read_state(r->plan->checkpoint, r->optim, &r->state, e);
+    if (comm_agree(r->comm, status, e) != 0)
         return -1;
     optim_hide(r->optim); /* the checkpoint has the weights that were shown */
     note_schedule(r);
     return check_state(r, e);
 }
 
-static int make_training(Run *r, Error *e)
+/* What a line says, without its indentation and the comma. */
+static int trim(const char *line)
 {
-    const Plan *p = r->plan;
-    const Options *o = &p->options;
+    const int length = (int)strcspn(line, "\n");
+    return length > 0 && line[length - 1] == ',' ? length - 1 : length;
+}
+
+/* Collective: refuses ranks that have another text than rank 0, naming the first line that differs. */
+static int check_same(Comm *comm, const char *mine, Error *e)
+{
+    const Ranks ranks = comm_ranks(comm);
+    if (ranks.world == 1)
+        return 0;
+    const size_t most = comm_most(comm, strlen(mine) + 1);
+    char *all = calloc(ranks.world, most), *padded = calloc(1, most);
+    int status = all != NULL && padded != NULL ? 0 : error_set(e, "out of memory");
+    if (comm_agree(comm, status, e) == 0) {
+        strcpy(padded, mine);
+        comm_exchange(comm, padded, most, all);
+        for (size_t i = 1; i < ranks.world && status == 0; i++) {
+            const char *a = all, *b = all + i * most;
+            while (*a != '\0' && strcspn(a, "\n") == strcspn(b, "\n") && strncmp(a, b, strcspn(a, "\n")) == 0) {
+                a += strcspn(a, "\n") + (a[strcspn(a, "\n")] != '\0');
+                b += strcspn(b, "\n") + (b[strcspn(b, "\n")] != '\0');
+            }
+            a += strspn(a, " ");
+            b += strspn(b, " ");
+            if (*a != '\0' || *b != '\0')
+                status = error_set(e, "the ranks must do the same: rank %zu has %.*s where rank 0 has %.*s", i, trim(b),
+                                   b, trim(a), a);
+        }
+    }
+    free(all);
+    free(padded);
+    return comm_agree(comm, status, e);
+}
+
+/* The same program with the same options. */
+static int check_same_command(const Options *o, Error *e)
+{
+    char *text = NULL;
+    size_t size = 0;
+    if (comm_ranks(o->optim.comm).world == 1)
+        return 0;
+    FILE *to = open_memstream(&text, &size);
+    int status = 0;
+    if (to != NULL) {
+        fprintf(to, "train_gpt %s (%s)\n%s\n", TRAIN_GPT_VERSION, train_gpt_source,
+                gpt_kind() == GPT_ON_CPU ? "a CPU" : "a GPU");
+        options_write(o, to);
+    }
+    if (to == NULL || fclose(to) != 0 || text == NULL)
+        status = error_set(e, "out of memory");
+    status = comm_agree(o->optim.comm, status, e);
+    if (status == 0)
+        status = check_same(o->optim.comm, text, e);
+    free(text);
+    return status;
+}
+
+static size_t sequences_of(const void *plan, size_t step)
+{
+    return plan_tokens_of(plan, step) / ((const Plan *)plan)->setup.T;
+}
+
+static int make_optim(Run *r, Error *e)
+{
+    const Options *o = &r->plan->options;
     const GptTable *table = gpt_table(r->gpt);
     const Arenas arenas = gpt_arenas(r->gpt);
     if (optim_create(&o->optim, table->tensors, table->count, &arenas, &r->optim, e) != 0 ||
+        gradients_create(r->gpt, r->optim, r->comm, plan_most_blocks(r->plan), &r->gradients, e) != 0 ||
         corpus_identity(&r->corpus, &r->data, e) != 0)
         return -1;
-    r->state = (CheckpointState){.val_loss = (double)NAN, .best_loss = (double)NAN};
-    if ((o->resume && resume_training(r, e) != 0) || optim_check_parameters(r->optim, e) != 0 ||
-        (o->diagnose > 0 && diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) != 0))
-        return -1;
-    r->saved = o->resume;
     r->scratch = malloc(gpt_table_largest(table) * sizeof *r->scratch);
     if (r->scratch == NULL)
         return error_set(e, "out of memory for a copy of a tensor");
-    const LoaderConfig config = {.T = p->setup.T, .seed = o->seed, .rank = p->ranks.rank, .world = p->ranks.world};
+    return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
+}
+
+static int make_loader(Run *r, Error *e)
+{
+    const Plan *p = r->plan;
+    const LoaderConfig config = {.T = p->setup.T,
+                                 .seed = p->options.seed,
+                                 .rank = p->ranks.rank,
+                                 .world = p->ranks.world,
+                                 .sequences = sequences_of,
+                                 .of = p,
+                                 .step = r->state.step};
     return loader_create(r->corpus.train, &config, r->state.loader_position, p->setup.B, &r->loader, e);
+}
+
+/* Collective. */
+static int make_training(Run *r, Error *e)
+{
+    const Options *o = &r->plan->options;
+    if (comm_agree(r->comm, make_optim(r, e), e) != 0 || check_same(r->comm, r->data, e) != 0)
+        return -1;
+    r->state = (CheckpointState){.val_loss = (double)NAN, .best_loss = (double)NAN};
+    int status = o->resume ? resume_training(r, e) : 0;
+    if (status == 0)
+        status = optim_check_parameters(r->optim, e);
+    r->saved = o->resume;
+    if (status == 0)
+        status = make_loader(r, e);
+    return comm_agree(r->comm, status, e);
 }
 
 /* Makes the directory of a new run and locks it. One chosen by us gets a number if another run has just taken the
@@ -229,34 +321,52 @@ static bool pauses_after(const Run *r, size_t step)
            due(o->checkpoint_every, step) || due(o->eval_every, step) || due(o->diagnose, step);
 }
 
-/* Whether a checkpoint is due after the last step, by its number or by time. */
+/* Collective: whether a checkpoint is due after the last step, by its number or by rank 0's clock. */
 static bool checkpoint_due(const Run *r)
 {
     const Options *o = &r->plan->options;
-    return r->state.step > 0 &&
-           (due(o->checkpoint_every, r->state.step) ||
-            (o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes));
+    bool late = o->checkpoint_minutes > 0 && clock_seconds() - r->last_save >= 60 * o->checkpoint_minutes;
+    comm_broadcast(r->comm, &late, sizeof late);
+    return r->state.step > 0 && (due(o->checkpoint_every, r->state.step) || late);
 }
+
+void agree_on_signal(Run *r) { r->signal = (int)comm_most(r->comm, (size_t)stop_signal()); }
 
 /* Of the masks in a step. */
 static uint64_t dropout_key(uint64_t seed, size_t step) { return random_mix(random_mix(seed + 0x64726f70) + step); }
 
-/* Loss and gradients of the step's micro-batches. False if data could not be read, or after a signal. */
-static bool accumulate(Run *r, double *data_seconds, Error *e)
+/* What keeps a rank from its next micro-batch. */
+enum { GOES_ON, HAS_SIGNAL, LACKS_DATA };
+
+/* Reads the next micro-batch. Before the last of a step all ranks agree that each has what it needs: from then on none
+ * may leave before the gradients are summed. */
+static int next_batch(Run *r, bool last, double *data_seconds, Error *e)
+{
+    const double begin = clock_seconds();
+    int status = stop_signal() != 0 ? HAS_SIGNAL : GOES_ON;
+    if (status == GOES_ON && loader_next(r->loader, r->plan->setup.B, r->inputs, r->targets, e) != 0)
+        status = LACKS_DATA;
+    *data_seconds += clock_seconds() - begin;
+    return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;
+}
+
+/* The step's gradient and the sum of its losses. Returns GOES_ON, HAS_SIGNAL or LACKS_DATA. */
+static int accumulate(Run *r, double *loss, double *data_seconds, Error *e)
 {
     const Options *o = &r->plan->options;
-    const size_t B = r->plan->setup.B, T = r->plan->setup.T, total = plan_tokens_of(r->plan, r->state.step);
-    for (size_t i = 0; i < total / (B * T); i++) {
-        const double t0 = clock_seconds();
-        if (stop_signal() != 0 || loader_next(r->loader, B, r->inputs, r->targets, e) != 0)
-            return false;
-        *data_seconds += clock_seconds() - t0;
-        gpt_dropout(r->gpt, (GptDropout){o->dropout, dropout_key(o->seed, r->state.step), i * B});
-        gpt_forward(r->gpt, r->inputs, B, T);
-        gpt_backward(r->gpt, r->targets, 1.0 / (double)total, i == 0);
-        gpt_dropout(r->gpt, (GptDropout){0}); /* neither validation nor samples have any */
+    const size_t B = r->plan->setup.B, T = r->plan->setup.T, step = r->state.step;
+    const size_t batches = plan_batches_of(r->plan, step), first = r->plan->ranks.rank * batches;
+    gradients_begin(r->gradients, batches, plan_blocks_of(r->plan, step));
+    for (size_t i = 0; i < batches; i++) {
+        const int status = next_batch(r, i + 1 == batches, data_seconds, e);
+        if (status != GOES_ON)
+            return status;
+        gpt_dropout(r->gpt, (GptDropout){o->dropout, dropout_key(o->seed, step), (first + i) * B});
+        gradients_add(r->gradients, r->inputs, r->targets, B, T, 1.0 / (double)plan_tokens_of(r->plan, step));
     }
-    return true;
+    gpt_dropout(r->gpt, (GptDropout){0}); /* neither validation nor samples have any */
+    *loss = gradients_finish(r->gradients) / (double)plan_tokens_of(r->plan, step);
+    return GOES_ON;
 }
 
 /* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or
@@ -268,16 +378,23 @@ static int train_step(Run *r, Metrics *m, Error *e)
     if (diagnose)
         diagnose_before(r->diagnosis);
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
-    double data = 0;
+    double data = 0, loss = 0;
+    comm_cost(r->comm); /* from here on */
     optim_begin(r->optim, factor, schedule_factor(&r->plan->aux_schedule, step));
-    if (!accumulate(r, &data, e)) {
+    const int status = accumulate(r, &loss, &data, e);
+    if (comm_lost(r->comm, e))
+        return RUN_FAILED;
+    if (status != GOES_ON) {
+        gpt_dropout(r->gpt, (GptDropout){0});
         optim_abandon(r->optim);
-        return stop_signal() != 0 ? RUN_DONE : RUN_FAILED;
+        agree_on_signal(r);
+        return status == HAS_SIGNAL ? RUN_DONE : RUN_FAILED;
     }
     const double clip = r->plan->options.clip;
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
-    const double loss = gpt_loss_sum(r->gpt) / (double)total;
     const GptTimes times = gpt_times(r->gpt);
+    if (comm_lost(r->comm, e))
+        return RUN_FAILED;
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
@@ -285,11 +402,16 @@ static int train_step(Run *r, Metrics *m, Error *e)
     optim_step(r->optim, clip > 0 && norm > clip ? clip / norm : 1);
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
+    if (comm_lost(r->comm, e))
+        return RUN_FAILED;
     const double end = clock_seconds();
+    const CommCost cost = comm_cost(r->comm);
     r->state.step++;
     r->state.tokens += total;
     r->state.seconds += end - begin;
     r->state.loader_position = loader_position(r->loader);
+    r->waited += cost.seconds;
+    r->sent = cost.sent;
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
     *m = (Metrics){.step = r->state.step,
                    .tokens = r->state.tokens,
@@ -302,12 +424,15 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * times.forward,
                    .backward_ms = 1e3 * times.backward,
-                   .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before)};
+                   .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before),
+                   .mfu = progress_mfu(&r->progress, (double)total / (end - begin)),
+                   .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN};
     if (diagnose)
         diagnose_after(r->diagnosis);
     return RUN_DONE;
 }
 
+/* Collective. */
 static int save(Run *r, Error *e)
 {
     r->saved = true;
@@ -321,13 +446,14 @@ static int save(Run *r, Error *e)
         return RUN_DIVERGED;
     }
     Error fault;
-    const int synced = metrics_sync(&r->log, &fault); /* its rows before what counts on them */
+    const int synced = writes(r) ? metrics_sync(&r->log, &fault) : 0; /* its rows before what counts on them */
     optim_show(r->optim);
-    const int status = checkpoint_write(r->out, r->gpt, r->optim, r->plan->tokenizer, &r->state, r->data, e);
+    const int status =
+        checkpoint_write(writes(r) ? r->out : NULL, r->gpt, r->optim, r->plan->tokenizer, &r->state, r->data, e);
     optim_hide(r->optim);
     if (synced != 0)
         notes_add(&r->notes, "%s", fault.text); /* the next row ends the run */
-    if (status == 0 && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0)
+    if (status == 0 && writes(r) && checkpoint_prune(r->out, &r->state, r->plan->options.keep, &fault) != 0)
         notes_add(&r->notes, "%s; the run goes on", fault.text);
     record_notes(r);
     return status == 0 ? RUN_DONE : RUN_FAILED;
@@ -346,7 +472,7 @@ static int validate(Run *r, double *loss, Error *e)
     if (evaluate_shown(r, &measured, e) != 0)
         return RUN_FAILED;
     if (!isfinite(measured))
-        return stop_signal() != 0 ? RUN_DONE : diverged(r, r->state.step, "validation loss", measured, e);
+        return r->signal != 0 ? RUN_DONE : diverged(r, r->state.step, "validation loss", measured, e);
     *loss = measured;
     note_validation(r, measured);
     return RUN_DONE;
@@ -369,23 +495,26 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
     const bool last = r->state.step == r->plan->options.schedule.steps;
     Error fault;
     r->saved = false;
-    int status = validate(r, &m->val_loss, e);
+    int status = validate(r, &m->val_loss, e), logged = 0;
     const bool happened = !isnan(m->val_loss) || !isnan(m->train_loss); /* no: a signal cut the validation it was for */
-    if (happened)
+    if (happened && writes(r)) {
         progress_step(&r->progress, m);
-    if (happened && log_step(r, m, has_row, &fault) != 0 && status == RUN_DONE) {
+        logged = log_step(r, m, has_row, &fault);
+    }
+    if (comm_agree(r->comm, logged, &fault) != 0 && status == RUN_DONE) {
         *e = fault;
         status = RUN_FAILED;
     }
     const bool ends = last || r->target_reached;
-    if (status == RUN_DONE && stop_signal() == 0 && tasks_due(r, ends) && run_tasks(r, ends, e) != 0)
+    agree_on_signal(r);
+    if (status == RUN_DONE && r->signal == 0 && tasks_due(r, ends) && run_tasks(r, ends, e) != 0)
         status = RUN_FAILED;
-    const bool stop = ends || stop_signal() != 0;
-    if (status == RUN_DONE && (stop || checkpoint_due(r)))
+    const bool stop = ends || r->signal != 0;
+    if (status == RUN_DONE && (checkpoint_due(r) || stop))
         status = save(r, e);
-    if (status == RUN_DONE && stop_signal() == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
+    if (status == RUN_DONE && r->signal == 0 && r->state.step > 0 && sample_due(r, stop) && print_sample(r, e) != 0)
         status = RUN_FAILED;
-    return status;
+    return comm_lost(r->comm, e) ? RUN_FAILED : status;
 }
 
 /* The validation and evaluation before the first step, or those that a resumed run owes. */
@@ -393,7 +522,7 @@ static int validate_start(Run *r, Error *e)
 {
     const double none = (double)NAN;
     Metrics m = {r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none,
-                 none};
+                 none,          none,            none};
     const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
     return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }
@@ -408,7 +537,7 @@ static bool is_over(const Run *r)
 static int train_steps(Run *r, Error *e)
 {
     int status = validate_start(r, e);
-    while (status == RUN_DONE && !is_over(r) && stop_signal() == 0) {
+    while (status == RUN_DONE && !is_over(r) && r->signal == 0) {
         const size_t before = r->state.step;
         Metrics m;
         status = train_step(r, &m, e);
@@ -423,6 +552,10 @@ static int train_steps(Run *r, Error *e)
 static int save_last(Run *r, int status, Error *e)
 {
     Error fault;
+    if (comm_lost(r->comm, &fault)) {
+        error_set(e, "%s. To continue, ./train_gpt --resume --out %s", fault.text, r->out);
+        return RUN_FAILED;
+    }
     if (r->saved || status == RUN_DIVERGED)
         return status;
     if (status == RUN_DONE)
@@ -441,7 +574,7 @@ static int train(Run *r, Error *e)
 {
     const size_t steps = r->plan->options.schedule.steps;
     r->progress = progress_make(stdout, steps, gpt_flops_per_token(&r->plan->config, r->plan->setup.T),
-                                peak_flops(gpt_device_name(), r->plan->setup.dtype));
+                                (double)r->plan->ranks.world * peak_flops(gpt_device_name(), r->plan->setup.dtype));
     r->last_save = clock_seconds();
     const int status = save_last(r, train_steps(r, e), e);
     if (status != RUN_DONE)
@@ -450,9 +583,9 @@ static int train(Run *r, Error *e)
         record_summary(r);
         return RUN_DONE;
     }
-    printf("\nstopped by signal %d after step %zu of %zu; resume with\n  ./train_gpt --resume --out %s\n",
-           stop_signal(), r->state.step, steps, r->out);
-    return 128 + stop_signal();
+    printf("\nstopped by signal %d after step %zu of %zu; resume with\n  ./train_gpt --resume --out %s\n", r->signal,
+           r->state.step, steps, r->out);
+    return 128 + r->signal;
 }
 
 /* The built-in stories say nothing of a model that was trained on another text. */
@@ -510,7 +643,8 @@ static int evaluate_and_sample(Run *r, Error *e)
     return sample_due(r, true) && print_sample(r, e) != 0 ? RUN_FAILED : RUN_DONE;
 }
 
-static int run_inside(Run *r, Error *e)
+/* Everything that a rank needs before it trains or evaluates. */
+static int open_all(Run *r, Error *e)
 {
     const Plan *p = r->plan;
     if (corpus_open(&p->options, p->tokenizer, p->config.V, p->trains, &r->corpus, e) != 0) {
@@ -519,12 +653,28 @@ static int run_inside(Run *r, Error *e)
             error_set(e, "%s (where the data were moved, give their new place with --text, or --train and --val)",
                       cause.text);
         }
-        return RUN_FAILED;
+        return -1;
     }
-    if (tasks_open(p->options.eval, p->tokenizer, p->config.V, &r->tasks, e) != 0 || make_model(r, e) != 0)
+    return tasks_open(p->options.eval, p->tokenizer, p->config.V, &r->tasks, e) != 0 || make_model(r, e) != 0 ? -1 : 0;
+}
+
+/* Collective; rank 0 alone has anything to do. */
+static int make_files(Run *r, Error *e)
+{
+    int status = 0;
+    if (writes(r) && ((!r->plan->options.resume && make_out(r, e) != 0) || open_out(r, e) != 0))
+        status = -1;
+    comm_broadcast(r->comm, r->out, sizeof r->out); /* which may have got a number */
+    return comm_agree(r->comm, status, e);
+}
+
+static int run_inside(Run *r, Error *e)
+{
+    const Plan *p = r->plan;
+    if (comm_agree(r->comm, open_all(r, e), e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
-        if (meet_checkpoint(r, e) != 0)
+        if (comm_agree(r->comm, meet_checkpoint(r, e), e) != 0)
             return RUN_FAILED;
         record_banner(r);
         return evaluate_and_sample(r, e);
@@ -532,10 +682,36 @@ static int run_inside(Run *r, Error *e)
     if (make_training(r, e) != 0)
         return RUN_FAILED;
     stop_catch(); /* from here on there is something to save */
-    if ((!p->options.resume && make_out(r, e) != 0) || open_out(r, e) != 0)
+    if (make_files(r, e) != 0)
         return RUN_FAILED;
     record_banner(r);
     return train(r, e);
+}
+
+/* Collective: rank 0 locks the directory of a run that it is to continue. */
+static int lock_resumed(Run *r, const Options *o, Error *e)
+{
+    int status = 0;
+    if (o->resume && o->out != NULL && comm_ranks(r->comm).rank == 0 && access(o->out, F_OK) == 0)
+        status = files_lock_dir(o->out, &r->lock, e);
+    return comm_agree(r->comm, status, e);
+}
+
+static void run_free(Run *r)
+{
+    files_unlock_dir(&r->lock);
+    loader_free(r->loader);
+    diagnose_free(r->diagnosis);
+    gradients_free(r->gradients);
+    optim_free(r->optim);
+    gpt_free(r->gpt);
+    corpus_close(&r->corpus);
+    tasks_close(r->tasks);
+    free(r->data);
+    free(r->scratch);
+    free(r->inputs);
+    free(r->targets);
+    free(r);
 }
 
 int run_main(const Options *o, Error *e)
@@ -548,8 +724,13 @@ int run_main(const Options *o, Error *e)
         return RUN_FAILED;
     }
     r->plan = &plan;
+    r->comm = o->optim.comm;
     r->lock = -1;
-    if (o->resume && o->out != NULL && access(o->out, F_OK) == 0 && files_lock_dir(o->out, &r->lock, e) != 0) {
+    if (check_same_command(o, e) != 0) {
+        free(r);
+        return RUN_WRONG_COMMAND;
+    }
+    if (lock_resumed(r, o, e) != 0) {
         free(r);
         return RUN_FAILED;
     }
@@ -561,18 +742,7 @@ int run_main(const Options *o, Error *e)
         *e = fault;
         status = RUN_FAILED;
     }
-    files_unlock_dir(&r->lock);
-    loader_free(r->loader);
-    diagnose_free(r->diagnosis);
-    optim_free(r->optim);
-    gpt_free(r->gpt);
-    corpus_close(&r->corpus);
-    tasks_close(r->tasks);
-    free(r->data);
-    free(r->scratch);
-    free(r->inputs);
-    free(r->targets);
-    free(r);
+    run_free(r);
     plan_free(&plan);
     return status;
 }

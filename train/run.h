@@ -7,7 +7,8 @@
 enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3 };
 
 /* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints
- * progress on stdout. Returns an exit status, with a message in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED. */
+ * progress on stdout. Returns an exit status, with a message in e for RUN_FAILED, _WRONG_COMMAND and _DIVERGED: on
+ * every rank the same, unless one is lost. */
 int run_main(const Options *o, Error *e);
 
 #endif

@@ -5,15 +5,22 @@
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/diagnose.h"
+#include "train/gradients.h"
 #include "train/metrics.h"
 #include "train/plan.h"
 #include "train/progress.h"
 #include "train/run.h"
 #include "train/tasks.h"
 
-/* A run in progress: run.c is its loop, record.c its records, evaluate.c validation and samples. */
+/*
+ * A run in progress: run.c is its loop, record.c its records, evaluate.c validation and samples. Of several ranks each
+ * has one. They take every decision alike: what one learns by itself (a signal, an error, the time) goes through
+ * comm/comm.h first. Rank 0 alone writes files; what others print goes nowhere.
+ */
 typedef struct Run {
     const Plan *plan;
+    Comm *comm; /* NULL: one rank */
+    int signal; /* that has come to any rank, as of the last agreement */
     Notes notes;
     char out[PATH_MOST]; /* its directory */
     Corpus corpus;
@@ -21,6 +28,7 @@ typedef struct Run {
     char *data;   /* the identity of the corpus, as JSON */
     Gpt *gpt;
     Optim *optim;         /* NULL: it does not train */
+    Gradients *gradients;
     Diagnosis *diagnosis; /* or NULL */
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
@@ -30,9 +38,19 @@ typedef struct Run {
     CheckpointState state;
     float *scratch;   /* the largest tensor */
     double last_save; /* wall clock */
+    double waited;    /* seconds, in steps, for other ranks */
+    uint64_t sent;    /* bytes to them in the last step */
     bool target_reached;
     bool saved; /* the last step is in a checkpoint, or could not be written to one */
 } Run;
+
+/* Whether this rank writes the run's files. */
+static inline bool writes(const Run *r) { return r->plan->ranks.rank == 0; }
+
+/* --- run.c --- */
+
+/* Collective: notes a signal that has come to any rank. */
+void agree_on_signal(Run *r);
 
 /* --- record.c --- */
 
@@ -44,6 +62,10 @@ void record_banner(Run *r);
 void record_notes(Run *r);
 void record_summary(const Run *r);
 
+/* Bytes that a rank sends in a step, on average over the ranks: gradients to those whose they are, and parameters from
+ * there, each to all but one of W. */
+double record_bytes_sent(const Run *r);
+
 /* --- evaluate.c --- */
 
 #define EVALS_FILE "evals.csv" /* in the run's directory */
@@ -51,7 +73,7 @@ void record_summary(const Run *r);
 
 bool can_validate(const Run *r);
 
-/* Mean cross-entropy over the validation targets, in nats, of the parameters as they stand;
+/* Collective, as are those below: mean cross-entropy over the validation targets, in nats, of the parameters as they stand;
  * NAN if a signal came first. */
 int evaluate(Run *r, double *loss, Error *e);
 

@@ -269,23 +269,23 @@ static size_t fill_batch(const Choices *c, size_t first, size_t n, size_t most, 
     return T;
 }
 
-/* Sums (rows) of the endings' cross-entropies; false after a signal. */
-static bool score_rows(const Choices *c, Gpt *gpt, const GptSetup *setup, Room *room, double *sums, Pace *pace)
+/* Sums (rows) of the endings' cross-entropies: of the batches that are this rank's, 0 of the others'. 1: a signal. */
+static int score_own(const Choices *c, Gpt *gpt, const GptSetup *setup, Ranks ranks, Room *room, double *sums, Pace *pace)
 {
-    for (size_t first = 0, n; first < c->row_count; first += n) {
+    for (size_t batch = 0, first = 0, n; first < c->row_count; first += n, batch++) {
         n = c->row_count - first < setup->B ? c->row_count - first : setup->B;
+        if (batch % ranks.world != ranks.rank)
+            continue;
         const size_t T = fill_batch(c, first, n, setup->T, room);
         if (stop_signal() != 0)
-            return false;
+            return 1;
         measure(gpt, room, n, T);
         pace_show(pace, (double)(first + n) / (double)c->row_count);
-        for (size_t i = 0; i < n; i++) {
-            sums[first + i] = 0;
+        for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < T; k++)
                 sums[first + i] += room->losses[i * T + k];
-        }
     }
-    return true;
+    return 0;
 }
 
 /* Targets of a row's ending. */
@@ -319,19 +319,21 @@ static Score judge(const Choices *c, const double *sums, size_t T)
     return score;
 }
 
-static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, const Report *r, Room *room, FILE *to,
-                       Error *e)
+static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, const Report *r, Room *room,
+                       FILE *to, Error *e)
 {
     const Choices *c = &task->choices;
-    double *sums = malloc(c->row_count * sizeof *sums), check = 0;
-    if (sums == NULL)
-        return error_set(e, "out of memory for %zu endings", c->row_count);
+    double *sums = calloc(c->row_count, sizeof *sums), check = 0;
     Pace pace = pace_begin(to, r->task);
-    const bool scored = score_rows(c, gpt, setup, room, sums, &pace);
+    int status = sums != NULL ? score_own(c, gpt, setup, comm_ranks(comm), room, sums, &pace)
+                              : error_set(e, "out of memory for %zu endings", c->row_count);
     pace_end(&pace);
-    if (!scored) {
+    status = comm_agree(comm, status, e);
+    if (status == 0)
+        comm_sum(comm, sums, c->row_count);
+    if (status != 0 || comm_lost(comm, e)) {
         free(sums);
-        return 0;
+        return status > 0 && !comm_lost(comm, e) ? 0 : -1;
     }
     for (size_t i = 0; i < c->row_count; i++)
         check += sums[i];
@@ -355,70 +357,102 @@ static int run_choices(const Task *task, Gpt *gpt, const GptSetup *setup, const 
  * Shards
  */
 
-/* Adds a batch's targets, and the bytes that they stand for. */
-static int add_targets(const Tasks *t, const Room *room, size_t B, size_t T, LossTables *tables, double *sum,
-                       size_t *bytes, Error *e)
+/* Of all targets so far. */
+typedef struct Count {
+    double sum;
+    size_t bytes; /* that they stand for */
+    LossTables *tables;
+} Count;
+
+static int add_targets(const Tasks *t, const Room *room, size_t B, size_t T, Count *count, Error *e)
 {
     for (size_t i = 0; i < B * T; i++) {
         const char *text;
         size_t size = 0;
         if (room->targets[i] < 0)
             continue;
-        *sum += room->losses[i];
-        if (tables != NULL)
-            loss_tables_add(tables, i % T, room->targets[i], room->losses[i]);
+        count->sum += room->losses[i];
+        if (count->tables != NULL)
+            loss_tables_add(count->tables, i % T, room->targets[i], room->losses[i]);
         if (t->tokenizer != NULL && tokenizer_token(t->tokenizer, room->targets[i], &text, &size, e) != 0)
             return -1;
-        *bytes += t->tokenizer == NULL || room->targets[i] == tokenizer_endoftext(t->tokenizer) ? 0 : size;
+        count->bytes += t->tokenizer == NULL || room->targets[i] == tokenizer_endoftext(t->tokenizer) ? 0 : size;
     }
     return 0;
 }
 
-static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, const Report *r, Room *room,
-                      LossTables *tables, FILE *to, Error *e)
+/* A round of batches, one a rank: measures this rank's, unless it is past the last window, and adds all of them in order.
+ * 1: a signal. */
+static int run_round(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t first,
+                     Room *room, double *all, Count *count, Error *e)
 {
+    const Ranks ranks = comm_ranks(comm);
     const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T;
-    const size_t windows = windows_count(task->tokens, T, targets);
-    double sum = 0;
-    size_t bytes = 0;
-    int status = 0;
-    Pace pace = pace_begin(to, r->task);
-    for (size_t first = 0; first < windows && status == 0 && stop_signal() == 0; first += B) {
-        status = windows_read(task->tokens, T, targets, first, B, room->tokens, room->targets, e);
-        if (status != 0)
-            break;
+    const size_t windows = windows_count(task->tokens, T, targets), own = first + ranks.rank * B;
+    int status = stop_signal() != 0;
+    if (status == 0)
+        status = windows_read(task->tokens, T, targets, own, B, room->tokens, room->targets, e);
+    if (status == 0 && own < windows)
         measure(gpt, room, B, T);
-        status = add_targets(t, room, B, T, tables, &sum, &bytes, e);
+    status = comm_agree(comm, status, e);
+    if (status != 0)
+        return status;
+    comm_exchange(comm, room->losses, B * T * sizeof *all, all);
+    for (size_t k = 0; k < ranks.world && first + k * B < windows && status == 0; k++) {
+        memcpy(room->losses, all + k * B * T, B * T * sizeof *all);
+        status = windows_read(task->tokens, T, targets, first + k * B, B, room->tokens, room->targets, e);
+        if (status == 0)
+            status = add_targets(t, room, B, T, count, e);
+    }
+    return status;
+}
+
+static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, const Report *r,
+                      Room *room, LossTables *tables, FILE *to, Error *e)
+{
+    const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T, world = comm_ranks(comm).world;
+    const size_t windows = windows_count(task->tokens, T, targets);
+    Count count = {.tables = tables};
+    double *all = calloc(world * B * T, sizeof *all);
+    int status = comm_agree(comm, all != NULL ? 0 : error_set(e, "out of memory"), e);
+    Pace pace = pace_begin(to, r->task);
+    for (size_t first = 0; first < windows && status == 0; first += world * B) {
+        status = run_round(t, task, gpt, setup, comm, first, room, all, &count, e);
         pace_show(&pace, (double)(first + B) / (double)(windows + B));
     }
     pace_end(&pace);
-    if (status != 0 || stop_signal() != 0)
-        return status;
-    const double loss = sum / (double)targets, bits = sum / log(2) / (double)bytes;
+    free(all);
+    if (comm_lost(comm, e) || status < 0)
+        return -1;
+    if (status > 0)
+        return 0;
+    const double loss = count.sum / (double)targets, bits = count.sum / log(2) / (double)count.bytes;
     if (!isfinite(loss))
         return error_set(e, "--eval %s: the loss is %g", r->task, loss);
     fprintf(to, "%-9s %.6f nats a token, perplexity %.4g", shards_name, loss, exp(loss));
-    if (bytes > 0)
+    if (count.bytes > 0)
         fprintf(to, ", %.6f bits a byte", bits);
     fprintf(to, "\n%10sof %zu tokens, %s\n", "", targets, task->source);
     report(r, "loss", loss);
     report(r, "perplexity", exp(loss));
-    if (bytes > 0)
+    if (count.bytes > 0)
         report(r, "bits_a_byte", bits);
     return 0;
 }
 
 /* -------------------------------------------------------------------------------------------------------------- */
 
-int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, size_t step, FILE *to, FILE *csv, LossTables *tables,
-              Error *e)
+int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t step, FILE *to, FILE *csv,
+              LossTables *tables, Error *e)
 {
     Room room;
-    int status = make_room(setup, &room, e);
-    for (const Task *task = t->tasks; task < t->tasks + t->count && status == 0 && stop_signal() == 0; task++) {
+    int status = comm_agree(comm, make_room(setup, &room, e), e);
+    for (const Task *task = t->tasks; task < t->tasks + t->count && status == 0; task++) {
         const Report r = {step, task->name, csv};
-        status = task->tokens != NULL ? run_shards(t, task, gpt, setup, &r, &room, tables, to, e)
-                                      : run_choices(task, gpt, setup, &r, &room, to, e);
+        if (comm_most(comm, (size_t)stop_signal()) != 0)
+            break;
+        status = task->tokens != NULL ? run_shards(t, task, gpt, setup, comm, &r, &room, tables, to, e)
+                                      : run_choices(task, gpt, setup, comm, &r, &room, to, e);
     }
     free_room(&room);
     return status;

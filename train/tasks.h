@@ -1,6 +1,7 @@
 #ifndef TRAIN_TASKS_H
 #define TRAIN_TASKS_H
 
+#include "comm/comm.h"
 #include "data/tokenizer.h"
 #include "data/tokens.h"
 #include "gpt/gpt.h"
@@ -31,12 +32,12 @@ void tasks_close(Tasks *t); /* NULL is fine */
 size_t tasks_count(const Tasks *t);
 
 /*
- * Runs all tasks on the model's parameters as they stand, prints a line for each to `to` and appends to `csv`, unless
+ * Collective: runs all tasks on the model's parameters as they stand, prints a line for each to `to` and appends to `csv`, unless
  * NULL, a row "step,task,measure,value" for each number. The targets of shards are added to `tables`, unless NULL.
  * Returns 0 also where a signal (train/stop.h) cut it short; what was cut is not reported. Errors: data that can no
  * longer be read, a loss that is not finite, tokenizers that lack a token.
  */
-int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, size_t step, FILE *to, FILE *csv, LossTables *tables,
-              Error *e);
+int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t step, FILE *to, FILE *csv,
+              LossTables *tables, Error *e);
 
 #endif

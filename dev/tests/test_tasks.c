@@ -74,7 +74,7 @@ static void run(const char *list, LossTables *tables, char csv[1024], char shown
     Error e;
     FILE *rows = fmemopen(csv, 1024, "w"), *to = fmemopen(shown, 1024, "w");
     must(tasks_open(list, bytes, VOCAB, &tasks, &e), &e);
-    must(tasks_run(tasks, gpt, &setup, 3, to, rows, tables, &e), &e);
+    must(tasks_run(tasks, gpt, &setup, NULL, 3, to, rows, tables, &e), &e);
     fclose(rows);
     fclose(to);
     tasks_close(tasks);

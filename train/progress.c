@@ -20,7 +20,7 @@ Progress progress_make(FILE *to, size_t steps, double flops_per_token, double pe
 {
     const double now = clock_seconds();
     return (Progress){.to = to,
-                      .terminal = isatty(fileno(to)),
+                      .terminal = progress_columns(to) > 0, /* mpirun makes terminals that say 0 */
                       .steps = steps,
                       .flops_per_token = flops_per_token,
                       .peak_flops = peak_flops,

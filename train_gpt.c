@@ -57,6 +57,8 @@ struct Gpt {
     double loss_sum; /* over the gpt_backward calls since `first` */
     GptTimes times;
     GptDropout dropout;
+    GptReady *ready;
+    void *ready_context;
 
     float *params, *grads;
     Activations acts;                                /* of layer 0; each buffer holds the layers in order */
@@ -1143,6 +1145,12 @@ void gpt_dropout(Gpt *g, GptDropout dropout)
     g->dropout = dropout;
 }
 
+void gpt_on_layer(Gpt *g, GptReady *ready, void *context)
+{
+    g->ready = ready;
+    g->ready_context = context;
+}
+
 double gpt_loss(Gpt *g, const int32_t *targets)
 {
     g->times = (GptTimes){0};
@@ -1159,8 +1167,11 @@ void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)
     memset(g->dresidual, 0, R * C * sizeof *g->dresidual);
     norm_backward(g->dresidual, dw.lnfw, dw.lnfb, g->dnorm, g->residual_final, g->lnf_mean, g->lnf_rstd,
                   norm_of(g, w.lnfw, w.lnfb), R, C, first, g->partial_sums);
-    for (size_t layer = g->config.L; layer-- > 0;)
+    for (size_t layer = g->config.L; layer-- > 0;) {
         block_backward(g, layer, first);
+        if (g->ready != NULL)
+            g->ready(g->ready_context, layer);
+    }
     stem_backward(g, first);
     g->times.backward += clock_seconds() - begin;
 }

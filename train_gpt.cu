@@ -92,6 +92,8 @@ struct Gpt {
     Replay replay;   /* of whole passes, as CUDA graphs */
     Stopwatch stopwatch;
     int32_t *host_tokens; /* (R) of the last gpt_forward */
+    GptReady *ready;
+    void *ready_context;
     GptDropout dropout;
     uint64_t *dropout_pass; /* (2) its key and first sequence, of the last gpt_forward */
 
@@ -1735,8 +1737,11 @@ template <class X> static void backward(Gpt *g, float scale, bool first)
                      {g->dresidual, rounded_apart<X>(g), (const X *)g->narrow, g->residual_final, g->lnf_mean,
                       g->lnf_rstd, norm_of(g, p.lnfw, p.lnfb), 0, branch_before(g, L)},
                      dw.lnfw, dw.lnfb, grads_of(g, L - 1).fcprojb, R, C, first);
-    for (size_t layer = L; layer-- > 0;)
+    for (size_t layer = L; layer-- > 0;) {
         block_backward<X>(g, layer, first);
+        if (g->ready != NULL)
+            g->ready(g->ready_context, layer);
+    }
     stem_backward(g, first);
 }
 
@@ -1748,6 +1753,11 @@ template <class X> static void run_pass(Gpt *g, Pass pass, float scale, bool fir
     uint32_t scale_bits;
     memcpy(&scale_bits, &scale, sizeof scale_bits);
     stopwatch_begin(&g->stopwatch, g->stream, pass);
+    if (pass == BACKWARD && g->ready != NULL) { /* a graph would not call it */
+        backward<X>(g, scale, first);
+        stopwatch_end(&g->stopwatch, g->stream);
+        return;
+    }
     replay(&g->replay, g->stream,
            ReplayKey{(size_t)pass, g->B, g->T, scale_bits, first ? 1u : 0u, dropout_threshold(g->dropout.p)}, [&] {
                if (pass == FORWARD)
@@ -1803,6 +1813,12 @@ static double read_loss(const Gpt *g, size_t which)
     CUDA_CHECK(cudaMemcpyAsync(&sum, g->loss_sums + which, sizeof sum, cudaMemcpyDeviceToHost, g->stream));
     CUDA_CHECK(cudaStreamSynchronize(g->stream));
     return sum;
+}
+
+void gpt_on_layer(Gpt *g, GptReady *ready, void *context)
+{
+    g->ready = ready;
+    g->ready_context = context;
 }
 
 double gpt_loss(Gpt *g, const int32_t *targets)

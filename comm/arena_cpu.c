@@ -1,21 +1,20 @@
 #include "comm/comm_private.h"
 
-/* Of all ranks' parts of this rank's pieces, (world, share) of which its own stay in the arena and the others' lie in
- * `scratch` in order of ranks: their sum, in a binary tree. */
+enum { STRETCH = 1 << 10 }; /* floats at once: the parts of a few ranks fit into a core's cache */
+
+/* The ranks' parts of a piece of this rank's: its own in the arena, the others' in scratch, `share` apart. */
 typedef struct Parts {
     Ranks ranks;
-    float *own;     /* a piece */
-    float *foreign; /* the same of the first other rank; of the next `share` floats on */
+    float *own, *foreign;
     size_t share;
 } Parts;
 
-enum { STRETCH = 1 << 10 }; /* floats at once: the parts of a few ranks fit into a core's cache */
-
 static float *part_of(const Parts *p, size_t rank)
 {
-    return rank == p->ranks.rank ? p->own : p->foreign + (rank - (rank > p->ranks.rank)) * p->share;
+    return rank == p->ranks.rank ? p->own : p->foreign + comm_scratch_of(p->ranks, rank, p->share);
 }
 
+/* Their sum in a binary tree, in the arena. */
 static void add_up(const Parts *p, size_t begin, size_t end)
 {
     for (size_t stride = 1; stride < p->ranks.world; stride *= 2)
@@ -25,12 +24,11 @@ static void add_up(const Parts *p, size_t begin, size_t end)
             for (size_t i = begin; i < end; i++)
                 to[i] += from[i];
         }
-    if (p->ranks.rank != 0)
-        for (size_t i = begin; i < end; i++)
-            p->own[i] = part_of(p, 0)[i];
+    for (size_t i = begin; i < end && p->ranks.rank != 0; i++)
+        p->own[i] = part_of(p, 0)[i];
 }
 
-void comm_reduce_scatter(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream)
+void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream)
 {
     const Ranks r = comm_ranks(comm);
     const size_t share = comm_share(pieces, count, r.rank);
@@ -41,22 +39,39 @@ void comm_reduce_scatter(Comm *comm, float *arena, const CommPiece *pieces, size
     for (const CommPiece *p = pieces; p < pieces + count; p++) {
         for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
             if (i != r.rank)
-                comm_begin_receive(comm, i, scratch + (i - (i > r.rank)) * share + at, p->n * sizeof *arena);
+                comm_begin_receive(comm, i, scratch + comm_scratch_of(r, i, share) + at, p->n * sizeof *arena);
         if (p->rank != r.rank)
             comm_begin_send(comm, p->rank, arena + p->first, p->n * sizeof *arena);
         at += p->rank == r.rank ? p->n : 0;
     }
-    comm_finish(comm);
-    at = 0;
-    for (const CommPiece *p = pieces; p < pieces + count; p++) {
-        if (p->rank != r.rank)
+    comm_note_reduction(comm, (Reduction){arena, scratch, pieces, count});
+    comm_progress(comm);
+}
+
+static void sum_reduction(Ranks ranks, const Reduction *r)
+{
+    const size_t share = comm_share(r->pieces, r->count, ranks.rank);
+    size_t at = 0;
+    for (const CommPiece *p = r->pieces; p < r->pieces + r->count; p++) {
+        if (p->rank != ranks.rank)
             continue;
-        const Parts parts = {r, arena + p->first, scratch + at, share};
+        const Parts parts = {ranks, r->arena + p->first, r->scratch + at, share};
 #pragma omp parallel for schedule(static)
         for (size_t begin = 0; begin < p->n; begin += STRETCH)
             add_up(&parts, begin, p->n - begin < STRETCH ? p->n : begin + STRETCH);
         at += p->n;
     }
+}
+
+void comm_reduce_end(Comm *comm, void *stream)
+{
+    (void)stream;
+    if (comm == NULL)
+        return;
+    comm_finish(comm);
+    for (size_t i = 0; i < comm->reduction_count && !comm->lost; i++)
+        sum_reduction(comm->ranks, &comm->reductions[i]);
+    comm->reduction_count = 0;
 }
 
 void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t count, void *stream)

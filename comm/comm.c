@@ -71,6 +71,7 @@ void comm_close(Comm *comm)
         linger(comm);
     comm->transport.close(comm->transport.state, !comm->lost);
     free(comm->peers);
+    free(comm->reductions);
     free(comm);
 }
 
@@ -160,6 +161,14 @@ static void pause_after(double waited)
         sched_yield();
     else
         nanosleep(&(struct timespec){.tv_nsec = waited < 0.1 ? 50000 : 500000}, NULL);
+}
+
+void comm_progress(Comm *comm)
+{
+    size_t peer;
+    Error e;
+    if (!comm->lost && comm->transport.progress(comm->transport.state, &peer, &e) < 0)
+        comm_lose(comm, peer, e.text);
 }
 
 void comm_finish(Comm *comm)
@@ -313,6 +322,23 @@ size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count)
 {
     const Ranks r = comm_ranks(comm);
     return (r.world - 1) * comm_share(pieces, count, r.rank);
+}
+
+size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share) { return (rank - (rank > ranks.rank)) * share; }
+
+void comm_note_reduction(Comm *comm, Reduction reduction)
+{
+    if (comm->reduction_count == comm->reduction_room) {
+        const size_t room = 2 * comm->reduction_room + 16;
+        Reduction *more = realloc(comm->reductions, room * sizeof *more);
+        if (more == NULL) {
+            comm_lose(comm, comm->ranks.rank, "is out of memory");
+            return;
+        }
+        comm->reductions = more;
+        comm->reduction_room = room;
+    }
+    comm->reductions[comm->reduction_count++] = reduction;
 }
 
 void comm_collect(Comm *comm, float *host, const CommPiece *pieces, size_t count)

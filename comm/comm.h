@@ -81,14 +81,19 @@ typedef struct CommPiece {
 /* Floats in all pieces of a rank. */
 size_t comm_share(const CommPiece *pieces, size_t count, size_t rank);
 
-/* Floats of scratch for comm_reduce_scatter. */
+/* Floats of scratch for comm_reduce_begin. */
 size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count);
 
-/* On the device that holds the arena: on each rank its own pieces become their sum over the ranks; other pieces stay.
- * stream: as in Arenas (base/tensor.h), whose work comes before and after. */
-void comm_reduce_scatter(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream);
+/*
+ * On the device that holds the arena: on each rank its own pieces become their sum over the ranks; other pieces are of
+ * no use afterwards. It may begin while other parts of the arena are still computed, and for several lists of pieces one
+ * after the other, each with its own scratch; comm_reduce_end waits for all. Arena, pieces and scratch must live until
+ * then. stream: as in Arenas (base/tensor.h); what was asked of it before the beginning comes first.
+ */
+void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream);
+void comm_reduce_end(Comm *comm, void *stream);
 
-/* Likewise: every piece becomes what its rank has there. */
+/* Likewise, at once: every piece becomes what its rank has there. */
 void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t count, void *stream);
 
 /* In host memory: on rank 0 every piece becomes what its rank has there. */

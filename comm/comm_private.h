@@ -17,6 +17,13 @@ void comm_describe(CommPeer *peer);
 /* Whether the process of a peer on this rank's machine has ended; false of one elsewhere. */
 bool comm_has_ended(const CommPeer *peer, const CommPeer *here);
 
+/* A sum over the ranks that has begun. */
+typedef struct Reduction {
+    float *arena, *scratch;
+    const CommPiece *pieces;
+    size_t count;
+} Reduction;
+
 struct Comm {
     Ranks ranks;
     Transport transport;
@@ -26,6 +33,8 @@ struct Comm {
     size_t lost_rank;
     Error why;
     CommCost cost;
+    size_t reduction_count, reduction_room;
+    Reduction *reductions;
     void *device; /* what comm_cuda.cu keeps */
 };
 
@@ -33,8 +42,15 @@ struct Comm {
 void comm_begin_send(Comm *comm, size_t peer, const void *x, size_t bytes);
 void comm_begin_receive(Comm *comm, size_t peer, void *x, size_t bytes);
 
-/* Waits for all that was begun. */
+/* Moves what can be moved; waits for all that was begun. */
+void comm_progress(Comm *comm);
 void comm_finish(Comm *comm);
+
+/* Notes a reduction, to be summed when all that was begun is done. */
+void comm_note_reduction(Comm *comm, Reduction reduction);
+
+/* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
+size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 
 /* Notes that a rank is lost, by a sentence without its name. */
 void comm_lose(Comm *comm, size_t rank, const char *why);

@@ -358,6 +358,9 @@ TensorInit gpt_init_of(const GptConfig *config, GptParameter parameter);
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);
 void gpt_table_free(GptTable *table);
 
+/* The layer that a tensor of the table is in; SIZE_MAX: in none. */
+size_t gpt_table_layer(const Tensor *tensor);
+
 /* Elements of the largest tensor. */
 size_t gpt_table_largest(const GptTable *table);
 
@@ -447,6 +450,11 @@ void gpt_losses(const Gpt *gpt, double *to);
 /* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, overwriting it.
  * Call it once after gpt_forward. On a GPU it only enqueues the work. */
 void gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
+
+/* A function that gpt_backward calls from now on for each layer, the last first, once the gradients of its matrices are
+ * complete; on a GPU, once the work on them has been asked of the stream. NULL: none, as after gpt_create. */
+typedef void GptReady(void *context, size_t layer);
+void gpt_on_layer(Gpt *gpt, GptReady *ready, void *context);
 
 /* Sum of the cross-entropies, as in gpt_loss, over the last gpt_backward with `first` and those since. */
 double gpt_loss_sum(const Gpt *gpt);

@@ -81,6 +81,11 @@ void gpt_table_free(GptTable *table)
     *table = (GptTable){0};
 }
 
+size_t gpt_table_layer(const Tensor *tensor)
+{
+    return strncmp(tensor->name, "h.", 2) == 0 ? strtoull(tensor->name + 2, NULL, 10) : SIZE_MAX;
+}
+
 size_t gpt_table_largest(const GptTable *table)
 {
     size_t most = 0;

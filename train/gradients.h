@@ -11,7 +11,8 @@
  * Of M micro-batches each of W ranks has the next M/W. They are summed one after the other in blocks, these in a binary
  * tree within the rank, and the ranks' sums in the same tree: with W a power of two, and as many blocks in all as
  * --same-bits says (or as M is divisible by powers of two), each number of ranks up to that of blocks gives the same
- * bits. Within a rank the tree takes a copy of the gradients for each of its levels.
+ * bits. Within a rank the tree takes a copy of the gradients for each of its levels. The ranks' sum of a layer's
+ * matrices begins while the last backward pass goes on to the layers below.
  */
 
 /* Blocks of a rank that has `batches` micro-batches of a step. */

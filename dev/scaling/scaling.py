@@ -182,6 +182,26 @@ def checks():
         wanted = 2 * (model.layers + 1) * delay + 2 * straight + delay
         yield where + "infinite FLOP/s", simulate(model, at_once, plan, batch).seconds, wanted
 
+        # the rank with most bytes decides, there and back; through ranges it is one part in W, twice more
+        most = most_owned(model, ranks)
+        rest = (model.parameters - model.layers * model.in_matrices) / ranks
+        slowest = machine.nvlink / 7 if machine is BOX else machine.nic / 56
+        step = simulate(model, at_once, replace(WHOLE_MUON, overlap_reduce=False), batch)
+        yield where + "Muon, to owners", step.seconds, 3 * delay + 2 * FP32 * (most + rest) / slowest
+        wanted = 5 * delay + straight + gathered + 2 * FP32 * most / ranks / slowest
+        step = simulate(model, at_once, Plan("muon", overlap_reduce=False), batch)
+        yield where + "Muon, to ranges, then owners", step.seconds, wanted
+
+        # an eighth of the parameters between boxes; four all-reduces in bf16 a layer, for each micro-batch
+        if machine is not BOX:
+            micro_batches = math.ceil(batch / ranks / model.micro_batch)
+            starts = 4 * model.layers * micro_batches * (machine.start + machine.nvlink_latency)
+            reduced = 4 * model.layers * 2 * 7 / 8 * batch / 8 * model.width * BF16 / machine.nvlink
+            step = simulate(model, replace(at_once, in_box=1), Plan(overlap_reduce=False, tensor_parallel=8), batch)
+            between = machine.start + 7 * machine.nic_latency
+            wanted = starts + reduced + 3 * between + 2 * 7 / 8 * size / 8 / machine.nic
+            yield where + "tensor parallel", step.seconds, wanted
+
         # layers leave as they are ready, or one behind the other if a layer takes longer to send than to compute
         no_memory = replace(machine, memory=inf)
         backward = 2 / 3 * model.layer_flops / machine.flops * min(batch / ranks, model.micro_batch)

@@ -101,9 +101,9 @@ def exchange(machine, piece, by_box):
     if machine.ranks == 1:
         return []
     inside, outside = (machine.in_box - 1) * piece, (machine.ranks - machine.in_box) * piece
-    near = machine.start + machine.nvlink_latency
+    near = machine.start + (machine.nvlink_latency if machine.in_box > 1 else 0)
     far = machine.nic_latency * (machine.boxes - 1)
-    if machine.boxes == 1 or not by_box:
+    if machine.boxes == 1 or machine.in_box == 1 or not by_box:
         return [("network", near + far + max(inside / machine.nvlink, outside / machine.nic))]
     return [("nvlink", near + inside * machine.boxes / machine.nvlink),
             ("nic", machine.start + far + outside / machine.in_box / machine.nic)]

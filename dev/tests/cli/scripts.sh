@@ -1,4 +1,5 @@
-# scripts.sh: sweeps, speedruns and pictures in dev/speedrun, and dev/python.sh; with a tiny model, in a folder of its own.
+# scripts.sh: sweeps, speedruns and pictures in dev/speedrun, with a tiny model, in a folder of its own; dev/python.sh and
+# dev/scaling.
 
 scripts=$(cd "$here/../../speedrun" && pwd)
 tiny="$size $batch --text $work/story.txt"
@@ -312,3 +313,19 @@ draws_spectra() {
     says "cut/diagnose.jsonl is not there: the run needs --diagnose N" err
 }
 run_test "plot_diagnose.py: one layer, other names, no rows" draws_spectra
+
+predicts_scaling() {
+    command -v python3 > /dev/null || skip "there is no python3"
+    cp "$scripts"/../scaling/*.py "$scripts/../scaling/README.md" .
+    expect 0 python3 scaling.py --check
+    sed 's/| 1,056 |/| 1,057 |/' README.md > other
+    mv other README.md
+    expect 1 python3 scaling.py --check
+    says "scaling.py: README.md lacks this table: AdamW" err
+    [ "$(wc -l < err)" -eq 1 ] || fail "one number is wrong: $(cat err)"
+    sed 's|2 \* layer / 3|layer / 3|' step.py > other
+    mv other step.py
+    expect 1 python3 scaling.py --check
+    says "infinite bandwidth: " err
+}
+run_test "scaling.py: its page has its tables; the simulator agrees with closed formulas" predicts_scaling

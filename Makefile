@@ -133,10 +133,14 @@ HAVE_NVCC := $(if $(NVCC_FOUND),$(shell [ "$(NVCC_VERSION)" -ge 1208 ] 2>/dev/nu
 ifneq ($(NVCC_FOUND),$(HAVE_NVCC))
   $(info $(NVCC_FOUND) is older than CUDA 12.8: train_gpt_cuda is not built)
 endif
+# Of several GPUs; NCCL_HOME where it is none of the toolkit's and the system's.
+NCCL_HEADER := $(firstword $(wildcard $(NCCL_HOME:%=%/include/nccl.h) /usr/include/nccl.h \
+                 $(patsubst %/bin/,%,$(dir $(realpath $(firstword $(NVCC)))))/include/nccl.h))
+NCCL_LIBS   := $(if $(NCCL_HEADER),$(if $(NCCL_HOME),-L$(NCCL_HOME)/lib -Xlinker -rpath -Xlinker $(NCCL_HOME)/lib) -lnccl)
 FLASH = gpt/cuda/flash_forward.cu gpt/cuda/flash_backward.cu
-CUDA_SOURCES = train_gpt.cu gpt/cuda/attention.cu $(FLASH) \
+CUDA_SOURCES = train_gpt.cu comm/arena_cuda.cu gpt/cuda/attention.cu $(FLASH) \
                optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
-CPU_ONLY = train_gpt.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c optim/verbs/factor_cpu.c
+CPU_ONLY = train_gpt.c comm/arena_cpu.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c optim/verbs/factor_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
 NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
@@ -168,7 +172,7 @@ TEST_PARTS = $(patsubst %.c,$(BUILD)/%.o,$(filter-out dev/tests/test_%.c,$(wildc
 all: $(PROGRAMS) $(BIN)/data/tokenize
 
 # Objects depend on the flags too: another BLAS or compiler, or with -march=native another CPU, rebuilds them.
-FLAGS := $(CC) $(CPPFLAGS) $(MPI_CFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(CXX) $(EMULATED) \
+FLAGS := $(CC) $(CPPFLAGS) $(MPI_CFLAGS) $(ALL_CFLAGS) $(LDLIBS) $(PCRE2_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) $(HAVE_NVCC) $(NVCC_FLAGS) $(NCCL_LIBS) $(CXX) $(EMULATED) \
         $(EMULATED_CFLAGS) $(shell $(DEFINED) | cksum)
 $(shell echo '$(FLAGS)' | cmp -s - $(BUILD)/flags || echo '$(FLAGS)' > $(BUILD)/flags)
 
@@ -184,6 +188,8 @@ $(BUILD)/presets.inc: $(wildcard presets/*) $(BUILD)/flags
 $(BUILD)/train/presets.o: $(BUILD)/presets.inc
 $(BUILD)/train/presets.o: override CPPFLAGS += -I$(BUILD)
 
+$(BUILD)/cuda/comm/arena_cuda.o: override NVCC_FLAGS += $(if $(NCCL_HEADER),-DHAVE_NCCL -I$(dir $(NCCL_HEADER)))
+$(BUILD)/emulated/comm/arena_cuda.o: override EMULATED += -DHAVE_NCCL
 $(BUILD)/comm/mpi.o: override CPPFLAGS += $(if $(HAVE_MPI),-DHAVE_MPI $(MPI_CFLAGS))
 $(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
 $(BUILD)/train/version.o: $(BUILD)/source
@@ -207,7 +213,7 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 TOOLKIT = $(patsubst %/bin/,%,$(dir $(realpath $(HAVE_NVCC))))
 CUDA_LIBRARIES = $(firstword $(dir $(wildcard $(TOOLKIT)/lib64/libcublas.so $(TOOLKIT)/targets/*/lib/libcublas.so)))
 LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) \
-            $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(LDLIBS)
+            $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(filter-out -Wl%,$(LDLIBS)) $(NCCL_LIBS)
 LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 

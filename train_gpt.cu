@@ -1999,7 +1999,9 @@ size_t gpt_memory_needed(const GptConfig *config, const GptSetup *setup)
 static cudaDeviceProp device_properties()
 {
     cudaDeviceProp properties;
-    CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+    int device;
+    CUDA_CHECK(cudaGetDevice(&device)); /* the rank's: comm_choose_device */
+    CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
     return properties;
 }
 
@@ -2151,12 +2153,7 @@ const char *gpt_device_name(void)
 const char *gpt_device(void)
 {
     static char text[400];
-    int count;
-    CUDA_CHECK(cudaGetDeviceCount(&count));
-    if (count > 1)
-        snprintf(text, sizeof text, "%s, cuBLASLt; %d GPUs here, using 1", gpt_device_name(), count);
-    else
-        snprintf(text, sizeof text, "%s, cuBLASLt", gpt_device_name());
+    snprintf(text, sizeof text, "%s, cuBLASLt", gpt_device_name());
     return text;
 }
 

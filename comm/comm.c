@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -67,6 +68,7 @@ void comm_close(Comm *comm)
     if (comm == NULL)
         return;
     comm_agree(comm, 0, &(Error){""}); /* nobody leaves while another still reads what it sent */
+    comm_leave_device(comm);
     if (comm->lost)
         linger(comm);
     comm->transport.close(comm->transport.state, !comm->lost);
@@ -171,32 +173,55 @@ void comm_progress(Comm *comm)
         comm_lose(comm, peer, e.text);
 }
 
+CommWatch comm_watch(void)
+{
+    const double now = clock_seconds();
+    return (CommWatch){now, now};
+}
+
+bool comm_gives_up(Comm *comm, CommWatch *watch)
+{
+    const double now = clock_seconds();
+    size_t ended;
+    pause_after(now - watch->begin);
+    if (now - watch->looked > 0.2) {
+        watch->looked = now;
+        if (find_ended(comm, &ended))
+            comm_lose(comm, ended, "has ended");
+    }
+    return now - watch->begin > comm->timeout;
+}
+
 void comm_finish(Comm *comm)
 {
-    const double begin = clock_seconds();
-    double looked = begin, now = begin;
+    CommWatch watch = comm_watch();
     while (!comm->lost) {
-        size_t peer, ended;
+        size_t peer;
         Error e;
         char silent[80];
         const int status = comm->transport.progress(comm->transport.state, &peer, &e);
-        now = clock_seconds();
         if (status == 0)
             break;
         if (status < 0)
             comm_lose(comm, peer, e.text);
-        else if (now - looked > 0.2) {
-            looked = now;
-            if (find_ended(comm, &ended))
-                comm_lose(comm, ended, "has ended");
-        }
-        if (now - begin > comm->timeout) {
-            snprintf(silent, sizeof silent, "has been silent for %.0f s (--comm-timeout)", now - begin);
+        else if (comm_gives_up(comm, &watch)) {
+            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)", clock_seconds() - watch.begin);
             comm_lose(comm, peer, silent);
         }
-        pause_after(now - begin);
     }
-    comm->cost.seconds += now - begin;
+    comm->cost.seconds += clock_seconds() - watch.begin;
+}
+
+void comm_find_silent(Comm *comm, const char *why)
+{
+    char here = 0, *all = calloc(comm->ranks.world, 1);
+    const double timeout = comm->timeout;
+    comm->timeout = timeout < 10 ? timeout : 10; /* the others notice when we do */
+    if (all != NULL)
+        comm_exchange(comm, &here, 1, all);
+    free(all);
+    comm->timeout = timeout;
+    comm_lose(comm, comm->ranks.rank, why);
 }
 
 CommCost comm_cost(Comm *comm)

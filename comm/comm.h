@@ -47,6 +47,13 @@ typedef struct CommNeighbours {
 } CommNeighbours;
 CommNeighbours comm_neighbours(const Comm *comm);
 
+/* GPUs that this process sees; 0 in the CPU's program. Choosing one, before it is used: the first, or one for each rank
+ * of this machine. Joining, collectively, before arenas are made. Errors: fewer GPUs than ranks, two ranks with one, NCCL
+ * is not compiled in or does not start. */
+size_t comm_devices(void);
+int comm_choose_device(const Comm *comm, Error *e);
+int comm_join_device(Comm *comm, Error *e);
+
 /* Seconds of silence after which a rank counts as lost: 300 until this is called. */
 void comm_set_timeout(Comm *comm, double seconds);
 

@@ -35,7 +35,7 @@ struct Comm {
     CommCost cost;
     size_t reduction_count, reduction_room;
     Reduction *reductions;
-    void *device; /* what comm_cuda.cu keeps */
+    void *device; /* what arena_cuda.cu keeps */
 };
 
 /* Begin to send or receive; nothing after a loss. */
@@ -51,6 +51,22 @@ void comm_note_reduction(Comm *comm, Reduction reduction);
 
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
+
+/* Of a wait: since when, and when the ranks were last looked at. */
+typedef struct CommWatch {
+    double begin, looked;
+} CommWatch;
+CommWatch comm_watch(void);
+
+/* Pauses, and now and then looks after the ranks: whether one has ended, which is then lost, or the timeout is over. */
+bool comm_gives_up(Comm *comm, CommWatch *watch);
+
+/* After communication that failed or stands still, each rank where it noticed that: finds one that does not answer; if
+ * all do, this rank is lost, and why. */
+void comm_find_silent(Comm *comm, const char *why);
+
+/* What comm_join_device has made. */
+void comm_leave_device(Comm *comm);
 
 /* Notes that a rank is lost, by a sentence without its name. */
 void comm_lose(Comm *comm, size_t rank, const char *why);

@@ -485,6 +485,15 @@ static int resolve(Plan *p, Notes *notes, Error *e)
     return training ? resolve_out(p, e) : 0;
 }
 
+static void note_devices(const Plan *p, Notes *notes)
+{
+    const size_t devices = comm_devices(), used = comm_neighbours(p->options.optim.comm).count;
+    if (devices > used)
+        notes_add(notes,
+                  "this machine has %zu GPUs, of which %zu compute%s: mpirun -np %zu or torchrun starts a rank for each",
+                  devices, used, used == 1 ? "s" : "", devices);
+}
+
 /* What the command line and the files that it names say. */
 static int plan_alone(const Options *asked, Plan *p, Notes *notes, Error *e)
 {
@@ -496,8 +505,9 @@ static int plan_alone(const Options *asked, Plan *p, Notes *notes, Error *e)
         return RUN_WRONG_COMMAND;
     if (p->options.list_groups)
         return RUN_DONE;
-    if (gpt_probe(e) != 0)
+    if (comm_choose_device(p->options.optim.comm, e) != 0 || gpt_probe(e) != 0)
         return RUN_FAILED;
+    note_devices(p, notes);
     return resolve_dtype(p, e) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
 }
 
@@ -510,6 +520,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     if (status != RUN_DONE || p->options.list_groups)
         return status;
     comm_set_timeout(comm, p->options.comm_timeout);
+    if (comm_agree(comm, comm_join_device(comm, e), e) != 0)
+        return RUN_FAILED;
     comm_broadcast(comm, p->out, sizeof p->out); /* a default has the time in it */
     if (p->options.batch_size == 0 && (choose_batch(p, e) != 0 || resolve_batch(p, e) != 0))
         status = RUN_FAILED;

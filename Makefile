@@ -160,7 +160,7 @@ SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
 CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
-EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_gpt_cuda \
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
@@ -249,6 +249,9 @@ $(BUILD)/emulated/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(EMULAT
 $(BUILD)/emulated/test_emulator: $(BUILD)/emulated/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                                   $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
+$(BUILD)/emulated/test_nccl: $(BUILD)/emulated/dev/cuda_on_cpu/test_nccl.o $(BUILD)/dev/tests/check.o \
+                              $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
+	$(LINK_EMULATED)
 $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/emulated/%.o) \
                               $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
@@ -310,7 +313,7 @@ HELPERS = $(BUILD)/harness $(if $(findstring 1,$(SAN)),,$(BUILD)/failing.so)
 ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
-WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash,$(EMULATED_TESTS))
+WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl,$(EMULATED_TESTS))
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \

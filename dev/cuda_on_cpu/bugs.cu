@@ -1,12 +1,14 @@
 /*
  * bugs list: numbers and names of faulty programs. bugs N: runs number N and prints its result, a line that a
  * correct program would print the same in every order of threads. What notices each fault is for faults.sh to find
- * out. Number 0 is correct.
+ * out. Number 0 is correct. Programs of several ranks fork; rank 0 prints.
  */
 #include <cstring>
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <nccl.h>
+#include <unistd.h>
 
 #include "launch.cuh"
 
@@ -174,6 +176,8 @@ __global__ void int_overflow(float *out, const float *x, int n) /* launched with
 /* What each fault is given: device memory for 64 floats out and of x, and the host's. */
 struct Data {
     float *out, *x, *on_host;
+    int rank;
+    ncclComm_t comm; /* nullptr in a program of one rank */
 };
 
 template <void (*kernel)(float *, const float *), unsigned blocks = 1, size_t dynamic_bytes = 0> void run(const Data &d)
@@ -306,9 +310,53 @@ static void lt_product(const Data &d, int64_t aux_ld, int64_t ld)
 static void aux_ld_of_four(const Data &d) { lt_product(d, 4, 4); }
 static void lt_overrun(const Data &d) { lt_product(d, 0, 9); } /* D needs 67 floats and has 64 */
 
+#define NCCL_CHECK(call)                                                                               \
+    do {                                                                                               \
+        const ncclResult_t error_ = (call);                                                            \
+        if (error_ != ncclSuccess) {                                                                   \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, ncclGetErrorString(error_)); \
+            exit(1);                                                                                   \
+        }                                                                                              \
+    } while (0)
+
+static void different_counts(const Data &d)
+{
+    NCCL_CHECK(ncclAllReduce(d.x, d.out, 64 - size_t(d.rank), ncclFloat32, ncclSum, d.comm, nullptr));
+}
+static void head_to_head(const Data &d) /* both send first */
+{
+    NCCL_CHECK(ncclSend(d.x, 64, ncclFloat32, 1 - d.rank, d.comm, nullptr));
+    NCCL_CHECK(ncclRecv(d.out, 64, ncclFloat32, 1 - d.rank, d.comm, nullptr));
+}
+static void lost_rank(const Data &d) /* nobody asks ncclCommGetAsyncError */
+{
+    if (d.rank == 1)
+        _exit(0);
+    NCCL_CHECK(ncclAllReduce(d.x, d.out, 64, ncclFloat32, ncclSum, d.comm, nullptr));
+}
+static void order_of_ranks(const Data &d) /* of a sum whose bits it changes */
+{
+    const float scale[3] = {1e8f, -1e8f, 1.0f};
+    float host[64];
+    for (float &f : host)
+        f = scale[d.rank];
+    CUDA_CHECK(cudaMemcpy(d.x, host, BYTES, cudaMemcpyHostToDevice));
+    NCCL_CHECK(ncclAllReduce(d.x, d.out, 64, ncclFloat32, ncclSum, d.comm, nullptr));
+}
+static void no_wait_for_sum(const Data &d) /* by the stream that copies it */
+{
+    const Streams s = make_streams();
+    NCCL_CHECK(ncclAllReduce(d.x, d.out, 64, ncclFloat32, ncclSum, d.comm, s.a));
+    CUDA_CHECK(cudaMemcpyAsync(s.pinned, d.out, BYTES, cudaMemcpyDeviceToHost, s.b));
+    CUDA_CHECK(cudaStreamSynchronize(s.b));
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+    CUDA_CHECK(cudaMemcpy(d.out, s.pinned, BYTES, cudaMemcpyHostToDevice));
+}
+
 static const struct {
     const char *name;
     void (*run)(const Data &);
+    int ranks = 1;
 } faults[] = {
     {"no fault", run<no_fault>},
     {"no barrier between write and read", run<missing_sync>},
@@ -342,8 +390,26 @@ static const struct {
     {"a graph launched when its memory is freed", freed_under_graph},
     {"cublasLtMatmul with an aux whose columns are 4 apart", aux_ld_of_four},
     {"cublasLtMatmul past the end of D", lt_overrun},
+    {"ncclAllReduce of another count at one rank", different_counts, 2},
+    {"two ranks that send to each other, without a group", head_to_head, 2},
+    {"a rank that ends, and no call of ncclCommGetAsyncError", lost_rank, 2},
+    {"a sum that depends on the order of the ranks", order_of_ranks, 3},
+    {"a stream that does not wait for ncclAllReduce", no_wait_for_sum, 2},
 };
 static const int fault_count = sizeof faults / sizeof faults[0];
+
+/* This process is rank 0 and forks the others. */
+static void make_ranks(Data *d, int ranks)
+{
+    ncclUniqueId id;
+    if (ranks == 1)
+        return;
+    NCCL_CHECK(ncclGetUniqueId(&id));
+    for (int rank = 1; rank < ranks && d->rank == 0; rank++)
+        if (fork() == 0)
+            d->rank = rank;
+    NCCL_CHECK(ncclCommInitRank(&d->comm, ranks, id, d->rank));
+}
 
 int main(int argc, char **argv)
 {
@@ -358,7 +424,8 @@ int main(int argc, char **argv)
         return 2;
     }
     float host[64];
-    Data d;
+    Data d = {};
+    make_ranks(&d, faults[number].ranks);
     d.on_host = static_cast<float *>(malloc(sizeof host));
     for (int i = 0; i < 64; i++)
         host[i] = float(i + 1);
@@ -371,6 +438,8 @@ int main(int argc, char **argv)
     CUDA_CHECK(cudaFree(d.x));
     CUDA_CHECK(cudaFree(d.out));
     free(d.on_host);
+    if (d.rank > 0)
+        return 0;
     for (float f : host)
         printf(f == f ? "%g " : "NaN ", double(f));
     printf("\n");

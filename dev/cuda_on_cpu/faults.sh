@@ -1,14 +1,14 @@
 #!/bin/sh
-# faults.sh: runs the faulty programs of bugs.cu, built plainly in three orders of threads and with lazy streams, with
-# AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them catch which fault, as the table in
-# README.md, and "N passed, N failed": a fault passes if at least one of them catches it, and program 0, which has
-# no fault, if none does.
+# faults.sh: runs the faulty programs of bugs.cu, built plainly in three orders of threads and ranks and with lazy
+# streams, with AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them catch which fault, as the
+# table in README.md, and "N passed, N failed": a fault passes if at least one of them catches it, and program 0, which
+# has no fault, if none does.
 # Takes about a minute. CC, CXX: the compilers.
 cd "$(dirname "$0")/../.." || exit 1
 bin=$(mktemp -d) || exit 1
 trap 'rm -rf "$bin"' EXIT
 trap 'exit 1' HUP INT TERM
-export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1 OMP_NUM_THREADS=1
+export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1 OMP_NUM_THREADS=1 CUDA_ON_CPU_NCCL_TIMEOUT=5
 # a fault may also make a program hang
 limit=
 command -v timeout > /dev/null && limit="timeout 60"
@@ -28,10 +28,10 @@ build plain
 build address -fsanitize=address,undefined -fno-sanitize-recover=undefined
 build thread -fsanitize=thread
 
-# What a plain build shows: an error exit, NaN, or a different result in another order of threads or with lazy streams.
+# What a plain build shows: an error exit, NaN, or a different result in another order of threads or ranks or with lazy streams.
 in_orders() { # number
     for order in forward reverse random; do
-        CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_SEED=5 $limit "$bin/plain" "$1" > "$bin/$order" 2> /dev/null ||
+        CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_NCCL_ORDER=$order CUDA_ON_CPU_SEED=5 $limit "$bin/plain" "$1" > "$bin/$order" 2> /dev/null ||
             { echo stops; return; }
     done
     CUDA_ON_CPU_STREAMS=lazy $limit "$bin/plain" "$1" > "$bin/lazy" 2> /dev/null || { echo stops; return; }

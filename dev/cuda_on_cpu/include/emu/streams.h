@@ -199,9 +199,10 @@ inline cudaError_t forbid_all()
 /*
  * Gives a stream work, to be done by its turn or, when the stream captures, at every launch of the graph. The closure
  * holds by value all that the call was given, for it runs after the call has returned. This is the way of every
- * emulated function that works on a stream, of libraries too.
+ * emulated function that works on a stream, of libraries too. Outside captures `after` may name other streams' works
+ * that must be done first.
  */
-inline cudaError_t enqueue(cudaStream_t stream, Work work)
+inline cudaError_t enqueue(cudaStream_t stream, Work work, std::vector<Prefix> after = {})
 {
     emu_stream *s = find_stream(stream);
     if (no_gpu() != cudaSuccess)
@@ -219,7 +220,7 @@ inline cudaError_t enqueue(cudaStream_t stream, Work work)
         if (e != cudaSuccess)
             return e;
     }
-    push(s, std::move(work));
+    push(s, std::move(work), std::move(after));
     return cudaSuccess;
 }
 

@@ -117,9 +117,9 @@ void comm_leave_device(Comm *comm)
     Device *d = device_of(comm);
     if (d == NULL)
         return;
-    if (comm->lost) /* a kernel may still wait for what will not come */
+    if (d->nccl != NULL && comm->lost) /* a kernel may still wait for what will not come */
         ncclCommAbort(d->nccl);
-    else
+    else if (d->nccl != NULL)
         ncclCommDestroy(d->nccl);
     CUDA_CHECK(cudaEventDestroy(d->begun));
     CUDA_CHECK(cudaEventDestroy(d->computed));

@@ -212,6 +212,7 @@ template <class F> inline ncclResult_t wait_for_all(const ncclComm &c, Call call
             r++;
             suspected = false;
         } else if (suspected) {
+            check_fault(c); /* with which it may have ended */
             return refuse(ncclRemoteError,
                           sentence("rank %d has ended, and rank %d waits for it in %s", r, c.rank, call_names[call]));
         } else {

@@ -98,7 +98,7 @@ run_test "ranks: 3 round otherwise than 1, and 4 with --same-bits 2" three_ranks
 
 by_mpirun() {
     command -v mpirun > out || skip "there is no mpirun"
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CUDA_ON_CPU_DEVICES=4
     case $(PMI_SIZE=2 "$gpt" --version 2>&1) in *"without MPI"*) skip "the program was built without MPI" ;; esac
     expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
     for n in 1 2 4; do

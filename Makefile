@@ -317,7 +317,7 @@ ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
 WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl,$(EMULATED_TESTS))
-CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
+CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T))$(findstring ranks,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
       $(BIN)/data/tokenize $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)

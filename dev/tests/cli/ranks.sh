@@ -5,6 +5,7 @@ start_ranks() { # ranks, command
     world=$1 rank=0 pids=''
     shift
     meetings=$((${meetings:-0} + 1))
+    [ "$world" -le "${GPUS:-$world}" ] || skip "there are $GPUS GPUs" # set on a machine with GPUs (gpu.sh)
     export CUDA_ON_CPU_DEVICES="$world"
     while [ $rank -lt "$world" ]; do
         RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + ($$ * 31 + number * 7 + meetings) % 20000)) \
@@ -113,18 +114,22 @@ by_mpirun() {
 }
 run_test "ranks: mpirun starts them" by_mpirun
 
-# Bytes that a rank sends in a step: gradients and parameters, each to all but one of n.
-sends_as_the_formula_says() {
-    ranks 0 4 "$gpt" $eight --steps 2 --out run
+# Bytes that a rank sends in a step: gradients and parameters, each to all but one of n, hidden matrices in bf16 if the
+# model computes in it.
+sends_as_the_formula_says() { # type, bytes of a hidden parameter
+    case $1 in bf16) [ "${DEVICE:-cpu}" = cuda ] || skip "the CPU computes in fp32" ;; esac
+    ranks 0 4 "$gpt" $eight --steps 2 --dtype "$1" --out run
     parameters=$(sed -n 's/.*, \([0-9]*\) parameters$/\1/p' out.0)
-    wanted=$(awk "BEGIN { printf \"%.3g\", 2 * 3 / 4 * 4 * $parameters / 1000 }")
+    hidden=$(sed -n 's/^groups *hidden .* \([0-9]*\) in .*/\1/p' out.0)
+    wanted=$(awk "BEGIN { printf \"%.3g\", 3 / 4 * (4 * $parameters + 4 * ($parameters - $hidden) + $2 * $hidden) / 1000 }")
     says "each sends $wanted kB a step" out.0
     measured=$(sed -n 's/^ranks     each sent \([0-9.]*\) kB in the last step.*/\1/p' out.0)
     awk "BEGIN { exit !($measured > $wanted && $measured < 1.05 * $wanted + 12) }" || # and a few messages of a kilobyte
         fail "$measured kB, not $wanted"
     [ -n "$(tail -n 1 run/metrics.csv | cut -d, -f14)" ] || fail "no wait_ms: $(tail -n 1 run/metrics.csv)"
 }
-run_test "ranks: bytes sent are those of the formula" sends_as_the_formula_says
+run_test "ranks: bytes sent are those of the formula" sends_as_the_formula_says fp32 4
+run_test "ranks: bytes sent are those of the formula in bf16" sends_as_the_formula_says bf16 2
 
 resumes_with_others() {
     expect 0 "$gpt" $eight --steps 6 --val-every 2 --out one
@@ -250,6 +255,20 @@ two_jobs() {
     end_ranks 143
 }
 run_test "ranks: two jobs on one run's directory" two_jobs
+
+one_gpu_for_two() {
+    [ "${DEVICE:-cpu}" = cuda ] || skip "it is about GPUs"
+    [ "${GPUS:-1}" = 1 ] || skip "there are $GPUS GPUs"
+    GPUS=2 start_ranks 2 env CUDA_ON_CPU_DEVICES=1 "$gpt" $eight --steps 2 --out new
+    end_ranks 1
+    says "ranks 0 and 1 have the same GPU" err.0
+    [ -n "${GPUS:-}" ] || {
+        GPUS=3 start_ranks 3 env CUDA_ON_CPU_DEVICES=2 "$gpt" $twelve --steps 2 --out new
+        end_ranks 1
+        says "3 ranks on this machine and 2 GPUs" err.0
+    }
+}
+run_test "ranks: more than GPUs" one_gpu_for_two
 
 # Tests of the environment, of one process.
 environment_refuses() { # environment, words

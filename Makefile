@@ -36,7 +36,7 @@
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
-# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native',
+# CC=clang, BLAS=openblas|builtin|auto, MPI=auto|no, MPICC=mpicc, NCCL_HOME=DIR, PYTHON=python3, CFLAGS='-O3 -march=native',
 # BUILD=build for objects, BIN=. for programs: with both elsewhere, the sources may be read-only
 
 CC     ?= cc

@@ -244,6 +244,16 @@ differs_in_options() {
 }
 run_test "ranks: other options on one" differs_in_options
 
+without_gpu() {
+    [ "${DEVICE:-cpu}" = cuda ] && [ -z "${GPUS:-}" ] || skip "it is about emulated GPUs"
+    printf '#!/bin/sh\n[ $RANK = 0 ] || export CUDA_ON_CPU_DEVICES=0\nexec "$@"\n' > differently
+    chmod +x differently
+    ranks 1 2 ./differently "$gpt" $eight --steps 2 --out new
+    says_all "rank 1 on;no GPU answers" err.0
+    [ ! -e new ] || fail "it made a run"
+}
+run_test "ranks: one without a GPU" without_gpu
+
 two_jobs() {
     start_ranks 2 "$gpt" $eight --steps 6000 --val-every 0 --out run
     await_lines run/metrics.csv 4

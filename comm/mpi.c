@@ -87,6 +87,12 @@ static int mpi_progress(void *state, size_t *peer, Error *e)
     return left == 0 ? PROGRESS_DONE : left < before ? PROGRESS_MOVED : PROGRESS_NONE;
 }
 
+static size_t mpi_most_silent(void *state, size_t peer)
+{
+    (void)state;
+    return peer;
+}
+
 /* Where a rank is lost, MPI cannot be left in order: that would wait for it. */
 static void mpi_close(void *state, bool orderly)
 {
@@ -120,7 +126,7 @@ int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error
     MPI_Comm_dup(MPI_COMM_WORLD, &r->comm);
     MPI_Comm_set_errhandler(r->comm, MPI_ERRORS_RETURN);
     *ranks = (Ranks){(size_t)rank, (size_t)world};
-    *out = (Transport){r, mpi_send, mpi_receive, mpi_progress, mpi_close};
+    *out = (Transport){r, mpi_send, mpi_receive, mpi_progress, mpi_most_silent, mpi_close};
     return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -112,6 +113,31 @@ static int tcp_progress(void *state, size_t *peer, Error *e)
     return !waits ? PROGRESS_DONE : moved ? PROGRESS_MOVED : PROGRESS_NONE;
 }
 
+/* Milliseconds since a peer's machine last acknowledged anything; machines that live answer probes, see unblock. */
+static size_t silence(int fd)
+{
+#ifdef __linux__
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        return info.tcpi_last_ack_recv;
+#endif
+    (void)fd;
+    return 0;
+}
+
+/* A rank that waits for a lost one is itself waited for, so not every silent rank is lost. */
+static size_t tcp_most_silent(void *state, size_t peer)
+{
+    const Sockets *s = state;
+    for (size_t i = 0; i < s->world; i++) {
+        const Peer *p = &s->peers[i];
+        if ((pending(&p->receives) || pending(&p->sends)) && silence(p->fd) > silence(s->peers[peer].fd))
+            peer = i;
+    }
+    return peer;
+}
+
 static void tcp_close(void *state, bool orderly)
 {
     Sockets *s = state;
@@ -158,9 +184,18 @@ static int transfer(int fd, void *x, size_t bytes, bool sends, double deadline)
     return 0;
 }
 
+/* The kernel probes idle connections each second, for tcp_most_silent, and drops none: how long to wait for a rank is
+ * for --comm-timeout to say. */
 static void unblock(int fd)
 {
     const int one = 1;
+#ifdef __linux__
+    const unsigned int most = INT_MAX; /* ms */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most);
+#endif
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
@@ -332,6 +367,6 @@ int transport_open_tcp(const Launch *launch, Transport *out, Error *e)
         tcp_close(s, false);
         return -1;
     }
-    *out = (Transport){s, tcp_send, tcp_receive, tcp_progress, tcp_close};
+    *out = (Transport){s, tcp_send, tcp_receive, tcp_progress, tcp_most_silent, tcp_close};
     return 0;
 }

@@ -18,6 +18,10 @@ typedef struct Transport {
      * PROGRESS_NONE: nothing moved, and *peer is one of those still waited for; -1: *peer cannot be reached, says *e. */
     int (*progress)(void *state, size_t *peer, Error *e);
 
+    /* Of the peers still waited for, `peer` among them, the one from whose machine nothing has come for longest; where
+     * that is not known, `peer`. */
+    size_t (*most_silent)(void *state, size_t peer);
+
     /* orderly: no rank was lost. */
     void (*close)(void *state, bool orderly);
 } Transport;

@@ -236,15 +236,31 @@ static int accept_rank(int listener, const Sockets *s, Hello *hello, double dead
     return -1;
 }
 
+/* Connects within a time: by itself the kernel would wait for minutes where packets vanish. */
+static int reach(int fd, const struct sockaddr *address, socklen_t length, double deadline)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    int status = 0;
+    socklen_t size = sizeof status;
+    unblock(fd);
+    if (connect(fd, address, length) == 0)
+        return 0;
+    if (errno != EINPROGRESS && errno != EINTR)
+        return -1;
+    while (poll(&ready, 1, 100) <= 0)
+        if (clock_seconds() > deadline)
+            return -1;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) == 0 && status == 0 ? 0 : -1;
+}
+
 static int call(const struct sockaddr *address, socklen_t length, const Hello *hello, double deadline)
 {
     while (clock_seconds() < deadline) {
         const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, address, length) == 0) {
-            unblock(fd);
-            if (transfer(fd, (void *)hello, sizeof *hello, true, deadline) == 0)
-                return fd;
-        }
+        const double soon = clock_seconds() + 5;
+        if (fd >= 0 && reach(fd, address, length, soon < deadline ? soon : deadline) == 0 &&
+            transfer(fd, (void *)hello, sizeof *hello, true, deadline) == 0)
+            return fd;
         if (fd >= 0)
             close(fd);
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* rank 0 may start later */

@@ -279,7 +279,7 @@ static in_port_t *port_of(struct sockaddr_storage *address)
                                           : &((struct sockaddr_in *)address)->sin_port;
 }
 
-/* Where rank 0 is: the first address of MASTER_ADDR's, port MASTER_PORT + 1. */
+/* Where the others find rank 0: the first address of MASTER_ADDR's, port MASTER_PORT + 1. */
 static int find_master(struct sockaddr_storage *master, char *name, size_t size, Error *e)
 {
     const char *host = getenv("MASTER_ADDR"), *port = getenv("MASTER_PORT");
@@ -300,17 +300,31 @@ static int find_master(struct sockaddr_storage *master, char *name, size_t size,
     return 0;
 }
 
+/* Where rank 0 listens: at 127.0.0.1 or ::1, or else at all of its addresses, since on its own machine its name may stand
+ * for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
+static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)&place;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&place;
+    if (place.ss_family == AF_INET6 && !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
+        in6->sin6_addr = in6addr_any;
+    if (place.ss_family == AF_INET && in->sin_addr.s_addr != htonl(INADDR_LOOPBACK))
+        in->sin_addr.s_addr = htonl(INADDR_ANY);
+    return place;
+}
+
 /* Rank 0: meets all, and tells each where the others listen. */
 static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, const char *name,
                          struct sockaddr_storage *places, double deadline, Error *e)
 {
+    const struct sockaddr_storage here = place_to_listen(*master);
     struct sockaddr_storage bound;
     Error why;
-    const int listener = listen_at((const struct sockaddr *)master, length_of(master), &bound, &why);
+    const int listener = listen_at((const struct sockaddr *)&here, length_of(&here), &bound, &why);
     if (listener < 0)
         return error_set(e, "rank 0 cannot listen at %s: %s", name, why.text);
-    size_t here = 1;
-    for (Hello hello; here < s->world; here++) {
+    size_t came = 1;
+    for (Hello hello; came < s->world; came++) {
         const int fd = accept_rank(listener, s, &hello, deadline);
         if (fd < 0)
             break;
@@ -321,11 +335,11 @@ static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, cons
         s->peers[hello.rank].fd = fd;
     }
     close(listener);
-    for (size_t i = 1; i < s->world && here == s->world; i++)
+    for (size_t i = 1; i < s->world && came == s->world; i++)
         if (transfer(s->peers[i].fd, places, s->world * sizeof *places, true, deadline) != 0)
-            here = 0;
-    return here == s->world ? 0
-                            : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", here, s->world, name,
+            came = 0;
+    return came == s->world ? 0
+                            : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", came, s->world, name,
                                         MEETING_SECONDS);
 }
 
@@ -339,8 +353,7 @@ static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage 
     if (listener < 0)
         return -1;
     s->peers[0].fd = call((const struct sockaddr *)master, length_of(master), &hello, deadline);
-    bool met = s->peers[0].fd >= 0 &&
-               transfer(s->peers[0].fd, places, s->world * sizeof *places, false, deadline) == 0;
+    bool met = s->peers[0].fd >= 0 && transfer(s->peers[0].fd, places, s->world * sizeof *places, false, deadline) == 0;
     for (size_t i = 1; i < rank && met; i++) {
         s->peers[i].fd = call((const struct sockaddr *)&places[i], length_of(&places[i]), &hello, deadline);
         met = s->peers[i].fd >= 0;
@@ -353,8 +366,9 @@ static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage 
             s->peers[other.rank].fd = fd;
     }
     close(listener);
-    return met ? 0 : error_set(e, "rank %zu of %zu did not meet the others at %s within %d seconds", rank, s->world,
-                               name, MEETING_SECONDS);
+    return met ? 0
+               : error_set(e, "rank %zu of %zu did not meet the others at %s within %d seconds", rank, s->world, name,
+                           MEETING_SECONDS);
 }
 
 int transport_open_tcp(const Launch *launch, Transport *out, Error *e)

@@ -208,7 +208,8 @@ void comm_finish(Comm *comm)
             comm_lose(comm, peer, e.text);
         else if (comm_gives_up(comm, &watch)) {
             peer = comm->transport.most_silent(comm->transport.state, peer);
-            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)", clock_seconds() - watch.moved);
+            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)",
+                     clock_seconds() - watch.moved);
             comm_lose(comm, peer, silent);
         }
     }

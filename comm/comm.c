@@ -176,7 +176,7 @@ void comm_progress(Comm *comm)
 CommWatch comm_watch(void)
 {
     const double now = clock_seconds();
-    return (CommWatch){now, now};
+    return (CommWatch){now, now, now};
 }
 
 bool comm_gives_up(Comm *comm, CommWatch *watch)
@@ -189,7 +189,7 @@ bool comm_gives_up(Comm *comm, CommWatch *watch)
         if (find_ended(comm, &ended))
             comm_lose(comm, ended, "has ended");
     }
-    return now - watch->begin > comm->timeout;
+    return now - watch->moved > comm->timeout;
 }
 
 void comm_finish(Comm *comm)
@@ -200,12 +200,16 @@ void comm_finish(Comm *comm)
         Error e;
         char silent[80];
         const int status = comm->transport.progress(comm->transport.state, &peer, &e);
-        if (status == 0)
+        if (status == PROGRESS_DONE)
             break;
+        if (status == PROGRESS_MOVED)
+            watch.moved = clock_seconds();
         if (status < 0)
             comm_lose(comm, peer, e.text);
         else if (comm_gives_up(comm, &watch)) {
-            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)", clock_seconds() - watch.begin);
+            peer = comm->transport.most_silent(comm->transport.state, peer);
+            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)",
+                     clock_seconds() - watch.moved);
             comm_lose(comm, peer, silent);
         }
     }

@@ -8,11 +8,15 @@
 #include "dev/tests/fixtures.h"
 #include "dev/tests/ranks.h"
 
+#include <arpa/inet.h>
 #include <math.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -594,6 +598,91 @@ static void test_alone(void)
     check(comm_agree(NULL, 5, &e) == 5 && comm_agree(NULL, 0, &e) == 0, "one rank agrees with itself");
 }
 
+static struct sockaddr_in place_of(const RanksRun *run)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)(run->port + 1)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+}
+
+/* A stranger's connection to rank 0, once it listens. */
+static int call_first_rank(const RanksRun *run)
+{
+    const struct sockaddr_in at = place_of(run);
+    for (size_t tries = 0; tries < 500; tries++, pause_for(0.01)) {
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (const struct sockaddr *)&at, sizeof at) == 0)
+            return fd;
+        close(fd);
+    }
+    check(false, "rank 0 does not listen");
+    return -1;
+}
+
+/* The beginning of what a rank says first, with numbers that cannot be. */
+static void say_hello(int fd, uint32_t rank, uint32_t world)
+{
+    char hello[400] = "GPTRANK2";
+    memcpy(hello + 8, &rank, sizeof rank);
+    memcpy(hello + 12, &world, sizeof world);
+    check(send(fd, hello, sizeof hello, MSG_NOSIGNAL) == (ssize_t)sizeof hello, "nothing can be said to rank 0");
+}
+
+/* Strangers come before the ranks do: with random bytes, with nothing, with a rank's words. */
+static void test_strangers(void)
+{
+    RanksRun run = ranks_make("few", "", 4);
+    unsigned char rubbish[5000];
+    int fds[6];
+    ranks_start(&run, 0, 1);
+    fill_bytes(rubbish, sizeof rubbish, 1, 1);
+    for (size_t i = 0; i < 6; i++)
+        fds[i] = call_first_rank(&run);
+    (void)!send(fds[0], rubbish, sizeof rubbish, MSG_NOSIGNAL);
+    /* 1 says nothing, 2 a little */
+    (void)!send(fds[2], "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
+    say_hello(fds[3], 4, 4);
+    say_hello(fds[4], 1, 3);
+    say_hello(fds[5], 0, 4);
+    ranks_start(&run, 1, 4);
+    ranks_end(&run, 60);
+    for (size_t i = 0; i < 6; i++)
+        close(fds[i]);
+}
+
+/* Answers whoever calls with rubbish for a while. */
+static void talk_rubbish(int listener, double seconds)
+{
+    unsigned char rubbish[5000];
+    const double end = clock_seconds() + seconds;
+    fill_bytes(rubbish, sizeof rubbish, 3, 3);
+    while (clock_seconds() < end) {
+        if (poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 50) < 1)
+            continue;
+        const int fd = accept(listener, NULL, NULL);
+        (void)!send(fd, rubbish, sizeof rubbish, MSG_NOSIGNAL);
+        pause_for(0.05);
+        close(fd);
+    }
+}
+
+/* Rank 0's port belongs to another program for a while: rank 0 says so, and the others wait for the right one. */
+static void test_taken_port(void)
+{
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    RanksRun run = ranks_make("few", "", 3);
+    const struct sockaddr_in at = place_of(&run);
+    char port[32];
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    check(bind(listener, (const struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 16) == 0, "no port");
+    snprintf(port, sizeof port, "%d", run.port);
+    refuse("0", "3", "127.0.0.1", port, "rank 0 cannot listen at 127.0.0.1:");
+    ranks_start(&run, 1, 3);
+    talk_rubbish(listener, 1);
+    close(listener);
+    ranks_start(&run, 0, 1);
+    ranks_end(&run, 60);
+}
+
 /* One way of starting ranks, the other, or none. */
 static void both(const char *name, const char *what, void (*test)(void))
 {
@@ -608,6 +697,7 @@ static void both(const char *name, const char *what, void (*test)(void))
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN);
     ranks_main(argc, argv, parts);
     both("a few bytes: exchange, sum, most, broadcast, agree", "few", test_part);
     both("pieces: reduce, gather, collect, cost", "pieces", test_part);
@@ -617,5 +707,7 @@ int main(int argc, char **argv)
     both("a rank that is silent is named", "stop", test_loss);
     check_run("an environment that makes no sense is refused", test_environment);
     check_run("one rank needs no environment", test_alone);
+    check_run("strangers at rank 0's port", test_strangers);
+    check_run("rank 0's port is taken by another program", test_taken_port);
     return check_summary();
 }

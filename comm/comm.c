@@ -16,9 +16,8 @@ static int make(const Launch *launch, Comm *comm, Error *e)
 {
     comm->ranks = launch->ranks;
     comm->timeout = 300;
-    const int status = launch->kind == LAUNCH_MPI
-                           ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
-                           : transport_open_tcp(launch, &comm->transport, e);
+    const int status = launch->kind == LAUNCH_MPI ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
+                                                  : transport_open_tcp(launch, &comm->transport, e);
     if (status != 0)
         return -1;
     CommPeer here;
@@ -79,10 +78,7 @@ void comm_close(Comm *comm)
 
 Ranks comm_ranks(const Comm *comm) { return comm != NULL ? comm->ranks : (Ranks){0, 1}; }
 
-bool comm_speaks(const Comm *comm)
-{
-    return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first();
-}
+bool comm_speaks(const Comm *comm) { return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first(); }
 
 CommNeighbours comm_neighbours(const Comm *comm)
 {
@@ -195,6 +191,7 @@ bool comm_gives_up(Comm *comm, CommWatch *watch)
 void comm_finish(Comm *comm)
 {
     CommWatch watch = comm_watch();
+    const double begin = watch.begin;
     while (!comm->lost) {
         size_t peer;
         Error e;
@@ -204,12 +201,15 @@ void comm_finish(Comm *comm)
             break;
         if (status < 0)
             comm_lose(comm, peer, e.text);
+        else if (status == 2)
+            watch.begin = clock_seconds(); /* not silent */
         else if (comm_gives_up(comm, &watch)) {
-            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)", clock_seconds() - watch.begin);
+            snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)",
+                     clock_seconds() - watch.begin);
             comm_lose(comm, peer, silent);
         }
     }
-    comm->cost.seconds += clock_seconds() - watch.begin;
+    comm->cost.seconds += clock_seconds() - begin;
 }
 
 void comm_find_silent(Comm *comm, const char *why)

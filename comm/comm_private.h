@@ -52,7 +52,7 @@ void comm_note_reduction(Comm *comm, Reduction reduction);
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 
-/* Of a wait: since when, and when the ranks were last looked at. */
+/* Of a wait: since when nothing has come, and when the ranks were last looked at. */
 typedef struct CommWatch {
     double begin, looked;
 } CommWatch;

@@ -81,9 +81,10 @@ static int mpi_progress(void *state, size_t *peer, Error *e)
         r->begun[left] = r->begun[i];
         r->peers[left++] = r->peers[i];
     }
+    const bool moved = left < r->count;
     r->count = left;
     *peer = left > 0 ? r->peers[0] : 0;
-    return left > 0;
+    return left == 0 ? 0 : moved ? 2 : 1;
 }
 
 /* Where a rank is lost, MPI cannot be left in order: that would wait for it. */

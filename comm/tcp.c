@@ -69,17 +69,18 @@ static int tcp_receive(void *state, size_t peer, void *x, size_t bytes, Error *e
     return append(&((Sockets *)state)->peers[peer].receives, x, bytes, e);
 }
 
-/* Moves what a queue's socket takes or has. -1: the connection is gone. */
-static int move(int fd, Queue *q, bool sends, Error *e)
+/* Moves what a queue's socket takes or has; *moved where that is something. -1: the connection is gone. */
+static int move(int fd, Queue *q, bool sends, bool *moved, Error *e)
 {
     while (q->first < q->count) {
         Message *m = &q->messages[q->first];
         while (m->done < m->bytes) {
             const ssize_t n = sends ? send(fd, m->at + m->done, m->bytes - m->done, MSG_NOSIGNAL)
                                     : recv(fd, m->at + m->done, m->bytes - m->done, 0);
-            if (n > 0)
+            if (n > 0) {
                 m->done += (size_t)n;
-            else if (n == 0)
+                *moved = true;
+            } else if (n == 0)
                 return error_set(e, "has closed its connection");
             else if (errno == EAGAIN || errno == EWOULDBLOCK)
                 return 0;
@@ -96,19 +97,19 @@ static bool pending(const Queue *q) { return q->first < q->count; }
 static int tcp_progress(void *state, size_t *peer, Error *e)
 {
     Sockets *s = state;
-    int status = 0;
+    bool waits = false, moved = false;
     for (size_t i = s->world; i-- > 0;) {
         Peer *p = &s->peers[i];
-        if (move(p->fd, &p->receives, false, e) != 0 || move(p->fd, &p->sends, true, e) != 0) {
+        if (move(p->fd, &p->receives, false, &moved, e) != 0 || move(p->fd, &p->sends, true, &moved, e) != 0) {
             *peer = i;
             return -1;
         }
         if (pending(&p->receives) || pending(&p->sends)) {
             *peer = i;
-            status = 1;
+            waits = true;
         }
     }
-    return status;
+    return !waits ? 0 : moved ? 2 : 1;
 }
 
 static void tcp_close(void *state, bool orderly)

@@ -12,8 +12,8 @@ typedef struct Transport {
     int (*send)(void *state, size_t peer, const void *x, size_t bytes, Error *e);
     int (*receive)(void *state, size_t peer, void *x, size_t bytes, Error *e);
 
-    /* Moves what can be moved now. 0: all that was begun is done; 1: *peer is one of those still waited for; -1: *peer
-     * cannot be reached, says *e. */
+    /* Moves what can be moved now. 0: all that was begun is done; 1: *peer is one of those still waited for; 2: likewise,
+     * and something has been moved; -1: *peer cannot be reached, says *e. */
     int (*progress)(void *state, size_t *peer, Error *e);
 
     /* orderly: no rank was lost. */

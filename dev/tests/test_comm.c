@@ -479,12 +479,39 @@ static void part_loss(Comm *comm, const char *how)
         kill((pid_t)pids[victim], SIGCONT);
 }
 
+/* A rank that is slower than the timeout, but never silent for so long, is not lost. */
+static void part_slow(Comm *comm, const char *how)
+{
+    enum { FLOATS = 1000 };
+    const Ranks r = comm_ranks(comm);
+    const size_t n = FLOATS * r.world;
+    List lists[5];
+    float *arena = fill_values(make_floats(5 * n), 5 * n, r.rank, 1), *scratch = make_floats(5 * n);
+    (void)how;
+    exchange_bytes(comm, 1, 1); /* all begin now */
+    comm_set_timeout(comm, 1);
+    for (size_t k = 0; k < 5; k++) {
+        lists[k].count = r.world;
+        for (size_t i = 0; i < r.world; i++)
+            lists[k].pieces[i] = (CommPiece){k * n + i * FLOATS, FLOATS, i};
+        if (r.rank + 1 == r.world)
+            pause_for(0.3);
+        comm_reduce_begin(comm, arena, lists[k].pieces, r.world, scratch + k * n, NULL);
+    }
+    Error e = {""};
+    comm_reduce_end(comm, NULL);
+    check(!comm_lost(comm, &e), "%s", e.text);
+    exchange_bytes(comm, 1, 2);
+    free(arena);
+    free(scratch);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * All numbers of ranks, by both ways
  */
 
-static const RankPart parts[] = {
-    {"few", part_few}, {"pieces", part_pieces}, {"order", part_order}, {"loss", part_loss}, {NULL, NULL}};
+static const RankPart parts[] = {{"few", part_few},   {"pieces", part_pieces}, {"order", part_order},
+                                 {"loss", part_loss}, {"slow", part_slow},     {NULL, NULL}};
 
 static const char *part_name;
 static bool by_mpi;
@@ -515,6 +542,12 @@ static void test_part(void)
     for (size_t i = 0; i < WORLDS && can_start(); i++)
         if (!run_ranks(ranks_make(part_name, "", worlds[i])))
             return;
+}
+
+static void test_slow(void)
+{
+    if (can_start())
+        run_ranks(ranks_make("slow", "", 3));
 }
 
 /* part_name: what the lost rank does to itself; the first and the last. */
@@ -705,6 +738,7 @@ int main(int argc, char **argv)
     both("a rank that exits is named", "exit", test_loss);
     both("a rank that is killed is named", "kill", test_loss);
     both("a rank that is silent is named", "stop", test_loss);
+    both("a rank that is slow is not silent", "slow", test_slow);
     check_run("an environment that makes no sense is refused", test_environment);
     check_run("one rank needs no environment", test_alone);
     check_run("strangers at rank 0's port", test_strangers);

@@ -3,6 +3,7 @@
 
 #include "comm/comm.h"
 
+#include <stdio.h>
 #include <sys/types.h>
 
 /*
@@ -27,7 +28,7 @@ typedef struct RanksRun {
     int port;              /* MASTER_PORT; rank 0 listens at the next */
     size_t count;          /* processes started */
     pid_t pids[64];
-    int output; /* what they print */
+    FILE *output; /* what they print */
 } RanksRun;
 
 /* Chooses a port. All of `part`, `how` and the rest live as long as the run. */

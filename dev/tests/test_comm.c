@@ -570,7 +570,7 @@ static void test_loss(void)
             start(&runs[k]);
         }
         for (size_t k = 0; k < 2; k++)
-            ok = ranks_end(&runs[k], 60) && ok;
+            ok = ranks_end(&runs[k], 20) && ok;
     }
 }
 

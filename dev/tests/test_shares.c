@@ -34,6 +34,25 @@ static Optim *make_plan(const char *rule, const Tensor *tensors, size_t count, C
     return optim;
 }
 
+static int earlier(const void *a, const void *b)
+{
+    const CommPiece *x = a, *y = b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* The optimizer's pieces in order of the arena, in whichever it has them. The caller frees them. */
+static CommPiece *pieces_of(const Optim *optim, size_t *count)
+{
+    const CommPiece *pieces;
+    *count = optim_pieces(optim, &pieces);
+    CommPiece *ordered = calloc(*count, sizeof *ordered);
+    if (ordered == NULL)
+        abort();
+    memcpy(ordered, pieces, *count * sizeof *ordered);
+    qsort(ordered, *count, sizeof *ordered, earlier);
+    return ordered;
+}
+
 /* The rank that has the floats first to first + n - 1 of the arena; SIZE_MAX: not one alone. */
 static size_t owner_of(const CommPiece *pieces, size_t count, size_t first, size_t n)
 {
@@ -43,11 +62,12 @@ static size_t owner_of(const CommPiece *pieces, size_t count, size_t first, size
     return SIZE_MAX;
 }
 
-/* That all ranks have the same list, in order, and that it covers each tensor once. */
-static void check_cover(Comm *comm, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count)
+/* That all ranks have the same list. */
+static void check_same_list(Comm *comm, const Optim *optim)
 {
     const Ranks r = comm_ranks(comm);
-    size_t counts[64] = {0}, end = 0, parameters = 0, covered = 0;
+    const CommPiece *pieces;
+    size_t counts[64] = {0}, count = optim_pieces(optim, &pieces);
     comm_exchange(comm, &count, sizeof count, counts);
     for (size_t i = 0; i < r.world; i++)
         if (!check(counts[i] == count, "rank %zu has %zu pieces, this one %zu", i, counts[i], count))
@@ -57,6 +77,12 @@ static void check_cover(Comm *comm, const Tensor *tensors, size_t tensor_count, 
     for (size_t i = 0; i < r.world; i++)
         check_same_bits(all + i * count, pieces, count * sizeof *pieces, "the pieces of another rank");
     free(all);
+}
+
+/* That they cover each tensor once, and nothing else. */
+static void check_cover(Ranks r, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count)
+{
+    size_t end = 0, parameters = 0, covered = 0;
     for (const CommPiece *p = pieces; p < pieces + count; p++) {
         check(p->first >= end && p->n > 0 && p->rank < r.world, "piece %zu+%zu of rank %zu, after %zu", p->first, p->n,
               p->rank, end);
@@ -79,10 +105,9 @@ static void check_cover(Comm *comm, const Tensor *tensors, size_t tensor_count, 
 
 /* That matrices are whole; and that no rank's share of all else is a unit more or less than an equal one: a rank has
  * the units whose middles are in its part of equal length, so at each end it differs by half a unit at most. */
-static void check_shares(Comm *comm, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count,
+static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count,
                          bool matrices, bool splits)
 {
-    const Ranks r = comm_ranks(comm);
     size_t unit = 0, shares[64] = {0}, all = 0;
     for (const Tensor *t = tensors; t < tensors + tensor_count; t++) {
         const size_t n = tensor_size(t);
@@ -204,12 +229,15 @@ static void part_small(Comm *comm, const char *how)
     for (size_t i = 0; i < sizeof matrix_rules / sizeof *matrix_rules; i++)
         rule = strcmp(matrix_rules[i].name, how) == 0 ? &matrix_rules[i] : rule;
     Optim *optim = make_plan(how, p.tensors, p.count, comm);
-    const CommPiece *pieces;
-    const size_t count = optim_pieces(optim, &pieces), rank = comm_ranks(comm).rank;
-    check_cover(comm, p.tensors, p.count, pieces, count);
-    check_shares(comm, p.tensors, p.count, pieces, count, rule != NULL, rule != NULL && rule->splits);
-    const size_t want = memory_of(rule, p.tensors, p.count, pieces, count, rank);
+    const Ranks r = comm_ranks(comm);
+    size_t count;
+    CommPiece *pieces = pieces_of(optim, &count);
+    check_same_list(comm, optim);
+    check_cover(r, p.tensors, p.count, pieces, count);
+    check_shares(r, p.tensors, p.count, pieces, count, rule != NULL, rule != NULL && rule->splits);
+    const size_t want = memory_of(rule, p.tensors, p.count, pieces, count, r.rank);
     check(optim_memory(optim) == want, "%zu bytes of memory, not %zu", optim_memory(optim), want);
+    free(pieces);
     optim_free(optim);
 }
 
@@ -224,11 +252,11 @@ static void part_gpt2(Comm *comm, const char *how)
     if (!check(gpt_table_make(&config, &table, &e) == 0, "%s", e.text))
         return;
     Optim *optim = make_plan("muon", table.tensors, table.count, comm);
-    const CommPiece *pieces;
-    const size_t count = optim_pieces(optim, &pieces);
-    size_t mlp[64] = {0}, attention[64] = {0};
-    check_cover(comm, table.tensors, table.count, pieces, count);
-    check_shares(comm, table.tensors, table.count, pieces, count, true, true);
+    size_t mlp[64] = {0}, attention[64] = {0}, count;
+    CommPiece *pieces = pieces_of(optim, &count);
+    check_same_list(comm, optim);
+    check_cover(r, table.tensors, table.count, pieces, count);
+    check_shares(r, table.tensors, table.count, pieces, count, true, true);
     for (const Tensor *t = table.tensors; t < table.tensors + table.count; t++) {
         const size_t n = tensor_size(t) / t->blocks;
         for (size_t i = 0; i < t->blocks && t->role == ROLE_HIDDEN_MATRIX; i++) {
@@ -240,6 +268,7 @@ static void part_gpt2(Comm *comm, const char *how)
     for (size_t i = 0; i < r.world; i++)
         check(mlp[i] * r.world == 24 && attention[i] * r.world == 48, "rank %zu has %zu MLP and %zu attention matrices",
               i, mlp[i], attention[i]);
+    free(pieces);
     optim_free(optim);
     gpt_table_free(&table);
 }

@@ -7,6 +7,7 @@
 # make bench          speed and memory, next to PyTorch's if it is installed
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
+# make bench-ranks    several ranks on this machine's CPUs against one: speed, bits, memory, bytes; Muon's share by rank
 # make bench-models   what the records' architectures cost, beside classic GPT-2 of the same size
 # make bench-tokenizer TABLES=DIR TEXT=FILE   the tokenizer's speed on a text and on code, next to others'
 # make huggingface    checkpoints against transformers' GPT-2, Llama and Qwen3, both ways, and llm.c's model files
@@ -35,7 +36,7 @@
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
-# CC=clang, BLAS=openblas|builtin|auto, PYTHON=python3, CFLAGS='-O3 -march=native',
+# CC=clang, BLAS=openblas|builtin|auto, MPI=auto|no, MPICC=mpicc, NCCL_HOME=DIR, PYTHON=python3, CFLAGS='-O3 -march=native',
 # BUILD=build for objects, BIN=. for programs: with both elsewhere, the sources may be read-only
 
 CC     ?= cc
@@ -273,6 +274,8 @@ $(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
+$(BUILD)/bench_ranks: $(BUILD)/dev/bench/bench_ranks.o $(OBJECTS)
+	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_models: $(BUILD)/dev/bench/bench_models.o $(OBJECTS)
@@ -314,7 +317,7 @@ ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
 WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl,$(EMULATED_TESTS))
-CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
+CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T))$(findstring ranks,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
       $(BIN)/data/tokenize $(BUILD)/write_reference $(BIN)/convert_llmc $(HELPERS)
@@ -357,6 +360,9 @@ bench-models: $(BUILD)/bench_models
 
 bench-tokenizer: $(BUILD)/bench_tokenizer
 	dev/bench/bench_tokenizer.sh $(BUILD)/bench_tokenizer '$(TABLES)' '$(TEXT)'
+
+bench-ranks: $(PROGRAMS) $(BUILD)/bench_ranks
+	dev/bench/ranks.sh $(BIN)/train_gpt_cpu $(BUILD)/bench_ranks
 
 bench-contention: $(PROGRAMS)
 	dev/bench/contention.sh $(BIN)/train_gpt
@@ -420,7 +426,7 @@ debug:
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc data/tokenize) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_matmul bench_models bench_tokenizer) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_ranks bench_matmul bench_models bench_tokenizer) \
            $(addprefix $(BUILD)/,write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \
@@ -457,6 +463,6 @@ help:
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 .PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
-        bench-contention bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
+        bench-contention bench-ranks bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
         headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

@@ -71,7 +71,7 @@ static int check_devices(Comm *comm, Error *e)
     for (size_t i = 0; i < comm->ranks.world && status == 0; i++)
         for (size_t k = 0; k < i && status == 0; k++)
             if (memcmp(&all[i], &all[k], sizeof mine) == 0 &&
-                strcmp(comm->peers[i].host, comm->peers[k].host) == 0)
+                strcmp(comm->peers[i].machine, comm->peers[k].machine) == 0)
                 status = error_set(e, "ranks %zu and %zu have the same GPU of %s: start one rank for each GPU", k, i,
                                    comm->peers[i].host);
     free(all);
@@ -165,7 +165,6 @@ static void wait_for(Comm *comm, void *stream)
     float ms = 0;
     if (!comm->lost && cudaEventElapsedTime(&ms, d->computed, d->done) == cudaSuccess && ms > 0)
         comm->cost.seconds += 1e-3 * (double)ms;
-    CUDA_CHECK(cudaStreamWaitEvent((cudaStream_t)stream, d->done, 0));
 }
 
 static void send(Comm *comm, size_t peer, const float *x, size_t n)

@@ -88,7 +88,7 @@ CommNeighbours comm_neighbours(const Comm *comm)
     const CommPeer *here = &comm->peers[comm->ranks.rank];
     for (size_t i = 0; i < comm->ranks.world; i++) {
         const CommPeer *peer = &comm->peers[i];
-        const bool near = strcmp(peer->host, here->host) == 0;
+        const bool near = strcmp(peer->machine, here->machine) == 0;
         n.index += near && i < comm->ranks.rank;
         n.count += near;
         n.sharers += near && memcmp(peer->cpus, here->cpus, sizeof here->cpus) == 0;

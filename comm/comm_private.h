@@ -5,8 +5,10 @@
 
 /* Where a rank is. */
 typedef struct CommPeer {
-    char host[64], machine[64]; /* machine: what ranks that can see each other's processes have in common */
-    unsigned char cpus[128];    /* a bit for each that it may use */
+    char host[64];
+    char machine[64];        /* the same on all of one machine, whatever hosts it plays */
+    char processes[32];      /* where these are the same too, ranks see each other's processes */
+    unsigned char cpus[128]; /* a bit for each that it may use */
     long pid;
     unsigned long long started; /* in the machine's ticks: a process number may be used again */
 } CommPeer;

@@ -42,8 +42,7 @@ int launch_read(Launch *launch, Error *e)
         const char *variable, *launcher;
     } mpi[] = {{"OMPI_COMM_WORLD_SIZE", "mpirun"},
                {"SLURM_STEP_NUM_TASKS", "srun"},
-               {"PMI_SIZE", "mpiexec"},
-               {"MPI_LOCALNRANKS", "mpiexec"}};
+               {"PMI_SIZE", "mpiexec"}};
     *launch = (Launch){LAUNCH_ALONE, NULL, {0, 1}};
     for (size_t i = 0; i < sizeof mpi / sizeof *mpi; i++) {
         const int status = read_number(mpi[i].variable, 1, &launch->ranks.world, e);

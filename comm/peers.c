@@ -38,13 +38,14 @@ static void read_line(const char *path, char *to, size_t size)
 
 void comm_describe(CommPeer *peer)
 {
-    char state, boot[40], names[32];
+    char state;
     memset(peer, 0, sizeof *peer);
     gethostname(peer->host, sizeof peer->host - 1);
-    read_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
-    const ssize_t n = readlink("/proc/self/ns/pid", names, sizeof names - 1); /* containers number processes apart */
-    names[n > 0 ? n : 0] = '\0';
-    snprintf(peer->machine, sizeof peer->machine, "%.36s %.24s", boot, names);
+    read_line("/proc/sys/kernel/random/boot_id", peer->machine, sizeof peer->machine);
+    if (peer->machine[0] == '\0')
+        memcpy(peer->machine, peer->host, sizeof peer->machine);
+    const ssize_t n = readlink("/proc/self/ns/pid", peer->processes, sizeof peer->processes - 1);
+    peer->processes[n > 0 ? n : 0] = '\0'; /* containers number their processes apart */
     peer->pid = (long)getpid();
     read_process(peer->pid, &state, &peer->started);
 #ifdef __linux__
@@ -58,7 +59,8 @@ bool comm_has_ended(const CommPeer *peer, const CommPeer *here)
 {
     char state;
     unsigned long long started;
-    if (here->started == 0 || strcmp(peer->machine, here->machine) != 0)
+    if (here->started == 0 || strcmp(peer->machine, here->machine) != 0 ||
+        strcmp(peer->processes, here->processes) != 0)
         return false;
     return !read_process(peer->pid, &state, &started) || started != peer->started || state == 'Z' || state == 'X';
 }

@@ -89,11 +89,7 @@ size_t averages_guess_tail(const Optim *optim)
 {
     const Averages *a = &optim->averages;
     const size_t n = comm_share(optim->pieces, optim->piece_count, optim->ranks.rank);
-    if (a->config.tail == 0)
-        return 0;
-    double squares = verb_sum_squares(optim->on, n, a->tail);
-    comm_sum(optim->comm, &squares, 1);
-    return squares > 0 ? optim->steps_done : 0;
+    return a->config.tail != 0 && verb_sum_squares(optim->on, n, a->tail) > 0 ? optim->steps_done : 0;
 }
 
 void averages_update(Optim *optim)

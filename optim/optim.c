@@ -113,7 +113,8 @@ static int make_state(Optim *optim, Error *e)
             optim->gradients[own++] = (Floats){optim->arenas.grads + u->tensor->offset + u->first, u->n};
     if (verb_alloc(optim->on, optim->state_floats, "the optimizer's state", &optim->state_arena, e) != 0 ||
         verb_alloc(optim->on, optim->workspace_floats, "the optimizer's workspace", &optim->workspace, e) != 0 ||
-        verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->previous, e) != 0)
+        verb_alloc(optim->on, optim->previous_floats, "the parameters before a step", &optim->previous, e) != 0 ||
+        verb_alloc(optim->on, optim->rounding_floats, "rounded parameters", &optim->rounding, e) != 0)
         return -1;
     lay_out_state(optim, true);
     for (size_t i = 0; i < optim->group_count; i++) {
@@ -156,7 +157,7 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
     if (status == 0)
         status = averages_resolve(optim, config, e);
     if (status == 0)
-        status = shares_make(optim, e);
+        status = shares_make(optim, config->rounds, e);
     if (status == 0)
         measure_state(optim);
     if (status == 0 && arenas != NULL)
@@ -176,6 +177,7 @@ void optim_free(Optim *optim)
     groups_free(optim);
     free(optim->units);
     free(optim->pieces);
+    free(optim->rounded);
     free(optim->stretches);
     free(optim->states);
     free(optim->parts);
@@ -184,6 +186,7 @@ void optim_free(Optim *optim)
     verb_free(optim->on, optim->state_arena);
     verb_free(optim->on, optim->workspace);
     verb_free(optim->on, optim->previous);
+    verb_free(optim->on, optim->rounding);
     verbs_free(optim->on);
     free(optim);
 }
@@ -247,11 +250,50 @@ static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_sc
     return step;
 }
 
+/* The hidden matrices, rounded: each rank's own stay what they are. */
+static void gather_rounded(Optim *optim)
+{
+    float *params = optim->arenas.params;
+    for (size_t i = 0; i < optim->hidden_count; i++) {
+        const CommPiece *p = &optim->pieces[i];
+        if (p->rank == optim->ranks.rank)
+            verb_to_bf16(optim->on, (Mats){params + p->first, 1, p->n, 1}, NULL, 1, 0,
+                         (Bf16s){optim->rounding + optim->rounded[i].first, 1, p->n, 1});
+    }
+    comm_all_gather(optim->comm, optim->rounding, optim->rounded, optim->hidden_count, optim->arenas.stream);
+    for (size_t i = 0; i < optim->hidden_count; i++) {
+        const CommPiece *p = &optim->pieces[i];
+        if (p->rank != optim->ranks.rank)
+            verb_from_bf16(optim->on, (Bf16s){optim->rounding + optim->rounded[i].first, 1, p->n, 1},
+                           (Mats){params + p->first, 1, p->n, 1});
+    }
+}
+
+void optim_gather(Optim *optim)
+{
+    if (optim->rounded != NULL)
+        comm_all_gather(optim->comm, optim->arenas.params, optim->pieces, optim->hidden_count, optim->arenas.stream);
+}
+
 void optim_wrote(Optim *optim)
 {
-    comm_all_gather(optim->comm, optim->arenas.params, optim->pieces, optim->piece_count, optim->arenas.stream);
+    const size_t sent = optim->rounded != NULL ? optim->hidden_count : 0;
+    if (optim->rounded != NULL)
+        gather_rounded(optim);
+    comm_all_gather(optim->comm, optim->arenas.params, optim->pieces + sent, optim->piece_count - sent,
+                    optim->arenas.stream);
     if (optim->arenas.version != NULL)
         ++*optim->arenas.version;
+}
+
+double optim_bytes_sent(const Optim *optim)
+{
+    const double world = (double)optim->ranks.world;
+    size_t floats = 0;
+    for (size_t i = 0; i < optim->piece_count; i++)
+        floats += optim->pieces[i].n + (optim->rounded != NULL && i < optim->hidden_count ? optim->rounded[i].n
+                                                                                          : optim->pieces[i].n);
+    return (world - 1) / world * (double)floats * sizeof(float);
 }
 
 /* Copies this rank's parameters to optim->previous, or back. */
@@ -388,5 +430,6 @@ size_t optim_momentum(const Optim *optim, const Tensor *tensor)
 
 size_t optim_memory(const Optim *optim)
 {
-    return (optim->state_floats + optim->workspace_floats + optim->previous_floats) * sizeof(float);
+    return (optim->state_floats + optim->workspace_floats + optim->previous_floats + optim->rounding_floats) *
+           sizeof(float);
 }

@@ -31,6 +31,7 @@ typedef struct OptimConfig {
     OptimAveraging averaging;
     size_t steps; /* of the whole run, for schedules */
     Comm *comm;   /* borrowed; NULL: one rank */
+    bool rounds;  /* the model computes with hidden matrices rounded to bf16, so ranks send each other these: optim_gather */
 } OptimConfig;
 
 typedef struct Optim Optim;
@@ -49,8 +50,16 @@ void optim_free(Optim *optim);
  * that keeps its norm. */
 int optim_check_parameters(const Optim *optim, Error *e);
 
-/* What each rank updates, in order of the arena: the same on all ranks. */
+/* What each rank updates: the same list on all ranks. */
 size_t optim_pieces(const Optim *optim, const CommPiece **pieces);
+
+/* Bytes that a rank sends in a step, on average over the ranks: gradients to those whose they are, and parameters from
+ * there to all. */
+double optim_bytes_sent(const Optim *optim);
+
+/* Collective: with `rounds`, a rank has the hidden matrices of others only rounded; this brings what they are. To be
+ * called before parameters are read, until the next step. */
+void optim_gather(Optim *optim);
 
 /* Collective: Euclidean norm of all gradients, of which each rank's own pieces count, summed in double. If it is not
  * finite, *culprit is the first tensor whose gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */

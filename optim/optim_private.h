@@ -53,7 +53,11 @@ struct Optim {
     Ranks ranks;
     size_t unit_count, piece_count, stretch_count;
     Unit *units;         /* of all ranks, in order of the arena */
-    CommPiece *pieces;   /* the same, those of one rank that touch as one */
+    CommPiece *pieces;   /* the same, those of one rank that touch as one: of hidden matrices, then all others */
+    size_t hidden_count; /* of the pieces */
+    CommPiece *rounded;  /* where `rounding` has the hidden ones in bf16; NULL: they are not rounded */
+    float *rounding;
+    size_t rounding_floats;
     Stretch *stretches;  /* of this rank, tensor by tensor */
     size_t state_count, part_count;
     OptimState *states;
@@ -85,8 +89,8 @@ OptimShape groups_state(const OptimGroup *g, const Tensor *t, const OptimStateSp
 
 /* --- shares.c --- */
 
-/* Deals the tensors of all groups out to the ranks, and makes this rank's slots. */
-int shares_make(Optim *optim, Error *e);
+/* Deals the tensors of all groups out to the ranks, and makes this rank's slots. rounds: as in OptimConfig. */
+int shares_make(Optim *optim, bool rounds, Error *e);
 
 /* --- optim.c --- */
 

@@ -96,25 +96,55 @@ static int deal_matrices(Optim *optim, Error *e)
  * What follows from it
  */
 
-/* Units that touch and are one rank's, in the arenas. */
-static int list_pieces(Optim *optim, Error *e)
+static bool is_hidden(const Unit *u) { return u->tensor->role == ROLE_HIDDEN_MATRIX; }
+
+/* Adds a piece for units of hidden matrices or of all others, those of one rank that touch as one. */
+static void add_pieces(Optim *optim, bool hidden)
+{
+    const size_t begin = optim->piece_count;
+    for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
+        const size_t at = u->tensor->offset + u->first;
+        CommPiece *last = optim->pieces + optim->piece_count - 1;
+        if (is_hidden(u) != hidden)
+            continue;
+        if (optim->piece_count > begin && last->rank == u->rank && last->first + last->n == at)
+            last->n += u->n;
+        else
+            optim->pieces[optim->piece_count++] = (CommPiece){at, u->n, u->rank};
+    }
+}
+
+/* Places for the hidden matrices in bf16. */
+static void list_rounded(Optim *optim)
+{
+    for (size_t i = 0; i < optim->hidden_count; i++) {
+        const CommPiece *piece = &optim->pieces[i];
+        optim->rounded[i] = (CommPiece){optim->rounding_floats, verb_bf16_floats(piece->n), piece->rank};
+        optim->rounding_floats += optim->rounded[i].n;
+    }
+}
+
+static int list_pieces(Optim *optim, bool rounds, Error *e)
 {
     optim->pieces = calloc(optim->unit_count + 1, sizeof *optim->pieces);
     optim->stretches = calloc(optim->unit_count + 1, sizeof *optim->stretches);
-    if (optim->pieces == NULL || optim->stretches == NULL)
+    if (rounds && optim->ranks.world > 1)
+        optim->rounded = calloc(optim->unit_count + 1, sizeof *optim->rounded);
+    if (optim->pieces == NULL || optim->stretches == NULL ||
+        (rounds && optim->ranks.world > 1 && optim->rounded == NULL))
         return error_set(e, "out of memory for the ranks' shares");
+    add_pieces(optim, true);
+    optim->hidden_count = optim->piece_count;
+    add_pieces(optim, false);
+    if (optim->rounded != NULL)
+        list_rounded(optim);
     for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
         const size_t at = u->tensor->offset + u->first;
-        CommPiece *piece = optim->pieces + optim->piece_count - 1;
-        Stretch *own = optim->stretches + optim->stretch_count - 1;
-        if (optim->piece_count > 0 && piece->rank == u->rank && piece->first + piece->n == at)
-            piece->n += u->n;
-        else
-            optim->pieces[optim->piece_count++] = (CommPiece){at, u->n, u->rank};
+        Stretch *last = optim->stretches + optim->stretch_count - 1;
         if (u->rank != optim->ranks.rank)
             continue;
-        if (optim->stretch_count > 0 && own->tensor == u->tensor && own->offset + own->n == at)
-            own->n += u->n;
+        if (optim->stretch_count > 0 && last->tensor == u->tensor && last->offset + last->n == at)
+            last->n += u->n;
         else
             optim->stretches[optim->stretch_count++] = (Stretch){u->tensor, u->n, at};
     }
@@ -161,10 +191,10 @@ static int make_slots(Optim *optim, Error *e)
     return 0;
 }
 
-int shares_make(Optim *optim, Error *e)
+int shares_make(Optim *optim, bool rounds, Error *e)
 {
     if (list_units(optim, e) != 0)
         return -1;
     deal_stretches(optim);
-    return deal_matrices(optim, e) != 0 || list_pieces(optim, e) != 0 || make_slots(optim, e) != 0 ? -1 : 0;
+    return deal_matrices(optim, e) != 0 || list_pieces(optim, rounds, e) != 0 || make_slots(optim, e) != 0 ? -1 : 0;
 }

@@ -110,6 +110,42 @@ static long last_row(FILE *file)
     return last;
 }
 
+/* What an older program logged: the same without the last columns. */
+typedef struct OlderLog {
+    const char *rows; /* after its first line */
+    size_t missing;   /* columns */
+} OlderLog;
+
+static void print_with_columns(FILE *to, const void *older)
+{
+    const OlderLog *log = older;
+    fputs(header(), to);
+    for (const char *at = log->rows; *at != '\0'; at++) {
+        for (size_t i = 0; *at == '\n' && i < log->missing; i++)
+            fputc(',', to);
+        fputc(*at, to);
+    }
+}
+
+/* Gives an older log the columns that it lacks, empty. */
+static int add_columns(const char *path, Error *e)
+{
+    char *text;
+    size_t size;
+    if (files_read_all(path, (size_t)1 << 40, &text, &size, e) != 0)
+        return -1;
+    const size_t length = strcspn(text, "\n");
+    OlderLog older = {.rows = text + length + (text[length] == '\n')};
+    int status = 0;
+    if (text[length] == '\n' && strncmp(text, header(), length) == 0 && header()[length] == ',') {
+        for (const char *c = header() + length; *c != '\0'; c++)
+            older.missing += *c == ',';
+        status = files_print_atomic(path, print_with_columns, &older, e);
+    }
+    free(text);
+    return status;
+}
+
 /* --- writing --- */
 
 static int fail_to_write(const MetricsLog *log, Error *e)
@@ -122,7 +158,7 @@ int metrics_open(MetricsLog *log, const char *path, bool resume, size_t last_ste
     *log = (MetricsLog){.last = -1};
     const bool goes_on = resume && access(path, F_OK) == 0;
     *kept = -1;
-    if (goes_on && metrics_drop_later(path, header(), "", last_step, kept, e) != 0)
+    if (goes_on && (add_columns(path, e) != 0 || metrics_drop_later(path, header(), "", last_step, kept, e) != 0))
         return -1;
     log->path = strdup(path);
     log->file = fopen(path, goes_on ? "a+" : "w+x");

@@ -508,7 +508,10 @@ static int plan_alone(const Options *asked, Plan *p, Notes *notes, Error *e)
     if (comm_choose_device(p->options.optim.comm, e) != 0 || gpt_probe(e) != 0)
         return RUN_FAILED;
     note_devices(p, notes);
-    return resolve_dtype(p, e) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
+    if (resolve_dtype(p, e) != 0)
+        return RUN_WRONG_COMMAND;
+    p->options.optim.rounds = p->setup.dtype == GPT_BF16;
+    return plan_optim(p, e) != 0 ? RUN_FAILED : RUN_DONE; /* again: its memory depends on that */
 }
 
 int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)

@@ -138,7 +138,7 @@ static void banner_ranks(const Run *r)
                     : "; sums are rounded otherwise than 1 rank's: they are more than --same-bits");
     if (p->trains)
         banner_line("", "each sends %s a step and has %s of the optimizer's state",
-                    bytes(sent, sizeof sent, record_bytes_sent(r)), bytes(state, sizeof state, (double)optim_memory(r->optim)));
+                    bytes(sent, sizeof sent, optim_bytes_sent(r->optim)), bytes(state, sizeof state, (double)optim_memory(r->optim)));
 }
 
 void record_notes(Run *r)
@@ -148,12 +148,6 @@ void record_notes(Run *r)
         banner_line("note", "%s", r->notes.lines[i].text);
     r->notes.count = 0;
     fflush(stdout);
-}
-
-double record_bytes_sent(const Run *r)
-{
-    const double world = (double)r->plan->ranks.world, parameters = (double)gpt_table(r->gpt)->parameters;
-    return 2 * (world - 1) / world * parameters * sizeof(float);
 }
 
 void record_banner(Run *r)

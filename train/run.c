@@ -171,7 +171,7 @@ static int make_optim(Run *r, Error *e)
     const Options *o = &r->plan->options;
     const GptTable *table = gpt_table(r->gpt);
     const Arenas arenas = gpt_arenas(r->gpt);
-    if (optim_create(&o->optim, table->tensors, table->count, &arenas, &r->optim, e) != 0 ||
+    if (optim_create(&r->plan->options.optim, table->tensors, table->count, &arenas, &r->optim, e) != 0 ||
         gradients_create(r->gpt, r->optim, r->comm, plan_most_blocks(r->plan), &r->gradients, e) != 0 ||
         corpus_identity(&r->corpus, &r->data, e) != 0)
         return -1;
@@ -375,8 +375,10 @@ static int train_step(Run *r, Metrics *m, Error *e)
 {
     const size_t step = r->state.step, total = plan_tokens_of(r->plan, step);
     const bool diagnose = due(r->plan->options.diagnose, step + 1);
-    if (diagnose)
+    if (diagnose) {
+        optim_gather(r->optim);
         diagnose_before(r->diagnosis);
+    }
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
     double data = 0, loss = 0;
     comm_cost(r->comm); /* from here on */
@@ -427,8 +429,10 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before),
                    .mfu = progress_mfu(&r->progress, (double)total / (end - begin)),
                    .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN};
-    if (diagnose)
+    if (diagnose) {
+        optim_gather(r->optim);
         diagnose_after(r->diagnosis);
+    }
     return RUN_DONE;
 }
 
@@ -437,6 +441,7 @@ static int save(Run *r, Error *e)
 {
     r->saved = true;
     r->last_save = clock_seconds();
+    optim_gather(r->optim);
     const Tensor *bad = bad_parameter(r);
     if (bad != NULL) {
         error_set(e,
@@ -448,6 +453,7 @@ static int save(Run *r, Error *e)
     Error fault;
     const int synced = writes(r) ? metrics_sync(&r->log, &fault) : 0; /* its rows before what counts on them */
     optim_show(r->optim);
+    optim_gather(r->optim);
     const int status =
         checkpoint_write(writes(r) ? r->out : NULL, r->gpt, r->optim, r->plan->tokenizer, &r->state, r->data, e);
     optim_hide(r->optim);

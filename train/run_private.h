@@ -62,10 +62,6 @@ void record_banner(Run *r);
 void record_notes(Run *r);
 void record_summary(const Run *r);
 
-/* Bytes that a rank sends in a step, on average over the ranks: gradients to those whose they are, and parameters from
- * there, each to all but one of W. */
-double record_bytes_sent(const Run *r);
-
 /* --- evaluate.c --- */
 
 #define EVALS_FILE "evals.csv" /* in the run's directory */

@@ -28,10 +28,11 @@ build plain
 build address -fsanitize=address,undefined -fno-sanitize-recover=undefined
 build thread -fsanitize=thread
 
-# What a plain build shows: an error exit, NaN, or a different result in another order of threads or ranks or with lazy streams.
+# What a plain build shows: an error exit, NaN, or another result in another order or with lazy streams.
 in_orders() { # number
     for order in forward reverse random; do
-        CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_NCCL_ORDER=$order CUDA_ON_CPU_SEED=5 $limit "$bin/plain" "$1" > "$bin/$order" 2> /dev/null ||
+        CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_NCCL_ORDER=$order CUDA_ON_CPU_SEED=5 \
+            $limit "$bin/plain" "$1" > "$bin/$order" 2> /dev/null ||
             { echo stops; return; }
     done
     CUDA_ON_CPU_STREAMS=lazy $limit "$bin/plain" "$1" > "$bin/lazy" 2> /dev/null || { echo stops; return; }

@@ -267,6 +267,8 @@ static void group_of_streams(Rank &r)
     NCCL_CHECK(ncclSend(out, n, ncclFloat32, next, r.comm, two));
     NCCL_CHECK(ncclGroupEnd());
     CUDA_CHECK(cudaMemcpyAsync(copy, in, bytes, cudaMemcpyDeviceToDevice, two));
+    if (r.rank % 2) /* the group alone, which needs what stream two was given before it */
+        CUDA_CHECK(cudaStreamSynchronize(one));
     CUDA_CHECK(cudaStreamSynchronize(two));
     expect_all(copy, "received for another stream", [&](size_t i) { return element(before, i); });
     disconnect(r);

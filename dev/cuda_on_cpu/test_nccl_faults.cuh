@@ -1,7 +1,7 @@
 #ifndef TEST_NCCL_FAULTS_CUH
 #define TEST_NCCL_FAULTS_CUH
 
-/* Parts of test_nccl.cu: what the emulator alone answers to ranks that end and to calls that NCCL gives no answer to. */
+/* A part of test_nccl.cu: what the emulator alone does where ranks end and where calls do not match. */
 
 static Settings with(std::initializer_list<std::string> more)
 {
@@ -12,7 +12,7 @@ static Settings with(std::initializer_list<std::string> more)
 
 /* ---- ranks that end ---- */
 
-/* What a rank sees once another has ended: its work is done, without a result, and the communicator is of no more use. */
+/* Once another rank has ended, the work is done without a result, and the communicator is of no more use. */
 static void expect_lost(const Rank &r, const Device<float> &in, const char *sentence)
 {
     ncclResult_t error = ncclSuccess;

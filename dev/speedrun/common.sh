@@ -1,5 +1,6 @@
 # common.sh: what the scripts beside it share. Each sets $me, its name, and $here, its directory, and reads this file.
 train=${TRAIN_GPT:-./train_gpt}
+launch=${LAUNCH:-} # what starts several ranks: 'mpirun -np 4'
 log=
 
 stop() { # exit status, words
@@ -88,9 +89,9 @@ at_end() {
 # A signal goes on to the program, which saves and ends; $status is how.
 run_child() {
     if [ -n "$log" ]; then
-        "$train" "$@" > "$run.log" 2> "$run.err" &
+        $launch "$train" "$@" > "$run.log" 2> "$run.err" &
     else
-        "$train" "$@" &
+        $launch "$train" "$@" &
     fi
     child=$!
     trap 'stopped=1; kill -s TERM $child 2> /dev/null' HUP INT TERM

@@ -15,7 +15,9 @@ usage='usage: dev/speedrun/speedrun.sh [--optimizers "adamw muon"] [--seeds "1 2
                  are kept, one with a checkpoint is resumed, one without starts
                  again [runs/speedrun-<time>]
   OPTIONS        for ./train_gpt, for instance --train, --val, --model, --steps
-                 [--steps 300 --val-tokens 32768 --val-every 25]'
+                 [--steps 300 --val-tokens 32768 --val-every 25]
+
+With LAUNCH='mpirun -np 4' in the environment several ranks make each run.'
 me=speedrun here=$(dirname "$0")
 . "$here/common.sh"
 

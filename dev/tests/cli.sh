@@ -21,7 +21,7 @@ harness=$helpers/harness failing=$helpers/failing.so # where they were built
 here=$(dirname "$0")/cli
 . "$here/helpers.sh"
 for part in bad_commands data checkpoints convert runs resume architectures identity signals lost damage optimizers output screen \
-    scripts machine events shells get tokenize journey; do
+    scripts machine events shells get tokenize journey ranks; do
     . "$here/$part.sh"
 done
 [ "${DEVICE:-cpu}" != cuda ] || . "$here/gpu.sh"

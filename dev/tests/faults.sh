@@ -16,8 +16,8 @@ models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safeten
     dev/tests/reference_modern.safetensors dev/tests/reference_modula.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
 # Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, which `:` and a
-# part of its cases' names may follow, `cli:` and a part of the names of its tests, or the
-# CUDA twin on the CPU against references, or its optimizers against the judges.
+# part of its cases' names may follow, `cli:` and a part of the names of its tests, or the CUDA twin on the CPU against
+# references, or its optimizers against the judges, or several ranks of it.
 # Status 9: it does not build.
 check() {
     case $1 in
@@ -42,6 +42,10 @@ check() {
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
+    emulated-ranks)
+        make -s CUDA=no build/emulated/train_gpt_cuda > build.log 2>&1 || return 9
+        set -- env DEVICE=cuda CUDA_ON_CPU_STREAMS=lazy dev/tests/cli.sh build/emulated/train_gpt_cuda \
+            "ranks: the same bits, --optimizer soap" ;;
     cli:*)
         make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
@@ -175,8 +179,8 @@ model | gpt/gpt_table.c | s/qr(q, longer, shorter, /qr(q, longer, shorter - 1, /
 tasks | train/tasks.c | s/begin + k + 1 >= row->context/begin + k >= row->context/
 tasks | train/tasks.c | s/const double mean = s\[k\] \/ (double)targets_of(&rows\[k\], T);/const double mean = s[k];/
 tasks | train/tasks.c | s/begin = row->length - 1 - inputs;/begin = 0;/
-tasks | train/tasks.c | s/loss_tables_add(tables, i % T,/loss_tables_add(tables, i % (T - 1),/
-tasks | train/tasks.c | s/sum \/ log(2) \/ (double)bytes/sum \/ log(2) \/ (double)targets \/ 2/
+tasks | train/tasks.c | s/loss_tables_add(count->tables, i % T,/loss_tables_add(count->tables, i % (T - 1),/
+tasks | train/tasks.c | s/count.sum \/ log(2) \/ (double)count.bytes/count.sum \/ log(2) \/ (double)targets \/ 2/
 tasks | train/loss_tables.c | s/for (; count > 0; count \/= 2)/for (; count > 1; count \/= 2)/
 tasks | train/loss_tables.c | s/classes\[class\].count += t->tokens\[i\].count/classes[class].count += 1/
 choices | data/choices.c | s/spaced\[0\] = ' ';/spaced[0] = '_';/
@@ -317,7 +321,7 @@ rules_orthogonal | optim/rules/muon.c | s/verb_dots(batch->on, copy, u, \([a-z]*
 rules_identities | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
 rules_identities | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, /fmaf(k->momentum, new_v, /
 rules_orthogonal | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
-rules_norms | optim/optim.c | s/b > 0; b--, slot++)/b > 0; b--)/
+rules_norms | optim/optim.c | s/u->tensor->offset + u->first) == 0/u->tensor->offset) == 0/
 averages | optim/averages.c | s/a->tail_from = config->steps - 2 \* a->tail/a->tail_from = config->steps - a->tail/
 sensitivity | optim/groups.c | s/hyper(&g->hyper, HYPER_LR) \/ sensitivity/hyper(\&g->hyper, HYPER_LR) * sensitivity/
 averages | optim/averages.c | s/until == 0 || done < until/1/
@@ -413,7 +417,7 @@ model | gpt/gpt_config.c | s/i == GPT_FIELD_T \&\&/0 \&\&/
 model | gpt/gpt_config.c | s/strcmp(asked, has) != 0/0/
 peak | train/peak.c | s/strcmp(device, devices\[i\].name) == 0/strncmp(device, devices[i].name, strlen(devices[i].name)) == 0/
 cli:--batch-size auto | train/plan.c | s/sequences % p->setup.B == 0/p->setup.B <= sequences/
-cli:--batch-size auto | train/plan.c | s/p->options.batch_size = p->setup.B;/p->options.batch_size = 1;/
+cli:--batch-size auto | train/plan.c | s/        fits = p->setup.B;/        fits = 1;/
 emulated-judges | optim/rules/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first_block) \* CHUNK/(size_t)blockIdx.x * CHUNK + 1/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
@@ -432,7 +436,7 @@ cli:--steps 0 evaluates | train/evaluate.c | s/sum \/ (double)targets/sum \/ (do
 loader | data/loader.c | s/tokens_read(l->tokens, shard, (index - l->first\[shard\]) \* T/tokens_read(l->tokens, shard, (index - l->first[shard]) * (T - 1)/
 loader | data/loader.c | s/sequence + 1, T/sequence, T/
 loader | data/loader.c | s/(tokens_shard_size(tokens, s) - 1) \/ T/tokens_shard_size(tokens, s) \/ T/
-loader | data/loader.c | s/l->start + l->config.rank + k/l->config.rank + k/
+loader | data/loader.c | s/p->begin + l->config.rank/l->config.rank/
 loader | data/loader.c | s/l->config.seed, p \/ N, N/l->config.seed, 0, N/
 loader | data/loader.c | s/pair = p > partner ? p : partner/pair = p/
 loader | data/loader.c | s/targets -= here;/targets -= here > 0 ? here - 1 : 0;/
@@ -523,7 +527,7 @@ options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, value) != 0/0/
 averages | optim/optim.c | s/optim->steps_done < optim->averages.config.tail_from/0/
 checkpoint | train/checkpoint.c | s/ \&\& next.val_step == next.step//
-cli:a validation that fails | train/run.c | s/if (happened \&\& log_step/if (status == RUN_DONE \&\& log_step/
+cli:a validation that fails | train/run.c | s/if (happened \&\& writes(r))/if (status == RUN_DONE \&\& happened \&\& writes(r))/
 cli:refuses: a checkpoint of a newer | train/checkpoint.c | s/    return CANNOT_BE_JUDGED;/    return -1;/
 cli:data: evaluation | train/run.c | s/if (o->resume \&\& check_data/if (0 \&\& check_data/
 cli:samples are printed | base/text.c | s/bytes > 0 \&\& !is_control(code) ? bytes : 0/bytes/
@@ -598,7 +602,7 @@ cli:resuming with other --steps | train/run.c | s/schedule_factor(&before, r->st
 cli:when position is | train/run.c | s/s->loader_position != s->tokens/0 != s->tokens % p->setup.T \&\& s->loader_position != s->tokens/
 cli:data cut short in a run | train/run.c | s/if (r->saved || status == RUN_DIVERGED)/if (r->saved || status != RUN_DONE)/
 cli:checkpoints by time | train/run.c | s/>= 60 \* o->checkpoint_minutes/>= 1e9/
-cli:SIGTERM in phase start | train/run.c | s/stop_signal() != 0 || loader_next/loader_next/
+cli:SIGTERM in phase start | train/run.c | s/stop_signal() != 0 ? HAS_SIGNAL : GOES_ON/GOES_ON/
 cli:SIGTERM in phase validation | train/evaluate.c | s/if (stop_signal() != 0)/if (0)/
 cli:SIGTERM in phase sample | train/sample.c | s/ \&\& stop_signal() == 0//
 cli:SIGTERM at every call | train/evaluate.c | s/(isnan(s->val_loss) || s->val_step != s->step)/isnan(s->val_loss)/
@@ -634,6 +638,30 @@ cli:GPU program | train/launch.c | s/dup2(ends.1., STDERR_FILENO)/dup2(ends[1], 
 cli:scaling.py | dev/scaling/step.py | s/newton_schulz_flops(.m), i/newton_schulz_flops(*m), 0/
 cli:scaling.py | dev/scaling/step.py | s/outside . machine.in_box . machine.nic/outside \/ machine.nic/
 cli:scaling.py | dev/scaling/step.py | s/ready = max(ready, .*)) + seconds/ready += seconds/
+loader | data/loader.c | s/l->config.rank \* p->part/0/
+cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/if (!last || g->phase_count == 0)/if (true)/
+cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/block >> level & 1; level++)$/block >> level \& 1 \&\& level < 1; level++)/
+cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/    comm_sum(g->comm, .loss, 1);//
+cli:ranks: the same bits, --dropout | train/run.c | s/(first + i) \* B}/i * B}/
+cli:ranks: the same bits, --optimizer nesterov | optim/optim.c | s/    comm_sum(optim->comm, optim->squares, n);//
+cli:ranks: the same bits, --optimizer nesterov | optim/optim.c | /^void optim_begin/,/^}/s/if (looks_ahead(optim))/if (false)/
+cli:ranks: the same bits, --optimizer soap | optim/averages.c | s/^    optim_wrote(optim);$//
+cli:ranks: the same bits, --optimizer dion | optim/rules/dion.c | s/slot->number/i/
+cli:ranks: the same bits, --optimizer adamw | optim/optim.c | /^void optim_state_read/,/^}/s/comm_collect.*//
+cli:ranks: the same bits, --optimizer adamw | train/evaluate.c | s/i += r->plan->ranks.world/i++/
+cli:ranks: the same bits, --eval | train/tasks.c | s/first + k \* B, B, room->tokens/first, B, room->tokens/
+cli:ranks: refuses | train/plan.c | s/if (batches % p->ranks.world == 0)/if (true)/
+cli:ranks: other options | train/run.c | s/if (.a != '.0' || .b != '.0')/if (false)/
+cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/
+cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits;/true;/
+emulated-ranks | comm/arena_cuda.cu | s/send(comm, p->rank,/send(comm, (p->rank + 1) % r.world,/
+emulated-ranks | comm/arena_cuda.cu | s/ncclSend(x, n,/ncclSend(x, n - 1,/
+emulated-ranks | comm/arena_cuda.cu | s/    CUDA_CHECK(cudaStreamWaitEvent(d->stream, d->begun, 0));//
+emulated-ranks | comm/arena_cuda.cu | s/if (computed == cudaSuccess .. done == cudaSuccess)/if (true)/
+emulated-ranks | comm/arena_cuda.cu | s/const auto part = \[=\](unsigned r) {/const auto part = [=](unsigned q) { const unsigned r = (q + rank) % world;/
+emulated-ranks | comm/arena_cuda.cu | s/dim3(256), 0, d->stream, arena/dim3(256), 0, (cudaStream_t)stream, arena/
+emulated-ranks | optim/optim.c | s/p->n, 1}, NULL, 1, 0,/p->n, 1}, NULL, 2, 0,/
+emulated-ranks | train/run.c | s/^    optim_gather(r->optim);$//
 cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
 comm:few bytes | comm/comm.c | s/comm_begin_receive(comm, i, (char \*)all + i \* size/comm_begin_receive(comm, i, (char *)all + (r.world - 1 - i) * size/
 comm:few bytes | comm/comm.c | s/all\[r \* n + i\] += all\[(r + stride) \* n + i\]/all[(r + comm->ranks.rank) % world * n + i] += all[(r + stride + comm->ranks.rank) % world * n + i]/;s/memcpy(x, all, n/memcpy(x, all + comm->ranks.rank * n, n/

@@ -92,6 +92,11 @@ sanitized() { # tool
     compute-sanitizer --tool "$1" --error-exitcode 9 "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 }
 
+# Ranks up to the number of GPUs; what needs more is skipped there, by name.
+several_ranks() {
+    GPUS=$(nvidia-smi -L | wc -l) DEVICE=cuda HELPERS="$build" dev/tests/cli.sh "$bin/train_gpt_cuda" "ranks: "
+}
+
 bf16=dev/tests/reference_bf16.safetensors
 check "the PyTorch reference" "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 check "llm.c's debug state" "$bin/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
@@ -108,6 +113,7 @@ check "flash attention against double" "$build/cuda/test_flash"
 check "two runs give the same bits" twice
 check "a resumed run is bit-equal" resumed
 check "a run goes on from the CPU to the GPU" changes_twins
+check "several ranks, one on each GPU" several_ranks
 check "compute-sanitizer memcheck" sanitized memcheck
 check "compute-sanitizer racecheck" sanitized racecheck
 echo "$passed passed, $failed failed, $skipped skipped"

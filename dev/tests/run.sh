@@ -107,10 +107,16 @@ emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
-    run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
-        sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
-    case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
-    run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases"
+    case $name in *ranks*) ;; *)
+        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
+            sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
+        case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
+        run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;
+    esac
+    case $name in '' | *ranks*) # several emulated GPUs
+        run env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=8 DEVICE=cuda \
+            sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "${name:-ranks:}" ;;
+    esac
 fi
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
 run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin

@@ -28,7 +28,7 @@ CUDA_ON_CPU_SEED=11         | --batch-size 100000000000 --dtype bf16 | memory
 TABLE
 
 run_table "GPU:" gpu_says <<'TABLE'
-CUDA_ON_CPU_DEVICES=3         |                            | 3 GPUs here, using 1
+CUDA_ON_CPU_DEVICES=3         |                            | this machine has 3 GPUs, of which 1 computes;mpirun -np 3
 CUDA_ON_CPU_NAME=CUDA_9       |                            | peak;unknown
 CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt, tf32
 CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt, fp32

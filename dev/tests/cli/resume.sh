@@ -33,6 +33,23 @@ drops_rows() {
 }
 run_test "resuming drops the rows after the checkpoint" drops_rows
 
+gains_columns() { # a log of a program that wrote fewer
+    expect 0 train --steps 4 --checkpoint-every 2 --keep 0 --val-every 0 --out run
+    columns run/metrics.csv > whole
+    cut -d, -f1-12 run/metrics.csv > older
+    cp older run/metrics.csv
+    printf 'step_000002\n' > run/latest
+    expect 0 resume --out run
+    columns run/metrics.csv > now
+    same whole now
+    [ "$(awk -F, '{ print NF }' run/metrics.csv | sort -u)" = 14 ] || fail "rows of several lengths"
+    cut -d, -f1-11 older > run/metrics.csv
+    printf 'step_000002\n' > run/latest
+    expect 0 resume --out run
+    same whole now
+}
+run_test "resuming an older program's log adds its columns" gains_columns
+
 one_at_a_time() {
     train_on --steps 400 --total-batch 1024 --val-every 0 --out run > first 2>&1 &
     child=$!

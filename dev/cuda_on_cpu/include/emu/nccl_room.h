@@ -151,7 +151,7 @@ inline double timeout()
     return seconds;
 }
 
-/* "rank 1 waits for rank 0 in ncclRecv; " of every rank but c's own. */
+/* "; rank 1 waits for rank 0 in ncclRecv" of every rank but the own. */
 inline std::string who_waits(const ncclComm &c)
 {
     std::string all;
@@ -173,7 +173,7 @@ class Wait {
     int turns = 0;
 
   public:
-    /* Lets others run. `what`: the call as it is to be told. True when it is time to see whether the peer lives. */
+    /* Lets others run. `what`: the call, for the sentence. True when it is time to see whether the peer lives. */
     bool turn(const ncclComm &c, int peer, Call call, const std::string &what)
     {
         check_fault(c);
@@ -212,6 +212,7 @@ template <class F> inline ncclResult_t wait_for_all(const ncclComm &c, Call call
             r++;
             suspected = false;
         } else if (suspected) {
+            check_fault(c); /* with which it may have ended */
             return refuse(ncclRemoteError,
                           sentence("rank %d has ended, and rank %d waits for it in %s", r, c.rank, call_names[call]));
         } else {

@@ -1,0 +1,295 @@
+# ranks.sh: several ranks train one model, started as torchrun starts them (processes that meet at a port) and by mpirun.
+
+# Starts ranks 0 .. n-1 of a command, each with its own files out.R and err.R; their numbers go to $pids.
+start_ranks() { # ranks, command
+    world=$1 rank=0 pids=''
+    shift
+    meetings=$((${meetings:-0} + 1))
+    [ "$world" -le "${GPUS:-$world}" ] || skip "there are $GPUS GPUs" # set on a machine with GPUs (gpu.sh)
+    export CUDA_ON_CPU_DEVICES="$world"
+    while [ $rank -lt "$world" ]; do
+        RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + ($$ * 31 + number * 7 + meetings) % 20000)) \
+            timeout 120 "$@" > out.$rank 2> err.$rank &
+        pids="$pids $!" rank=$((rank + 1))
+    done
+}
+
+# All of them end with this status.
+end_ranks() { # status
+    rank=0
+    for pid in $pids; do
+        wait "$pid"
+        status=$?
+        [ $status -eq "$1" ] || fail "rank $rank ended with $status instead of $1: $(head -n 1 err.$rank)"
+        rank=$((rank + 1))
+    done
+}
+
+ranks() { # status, ranks, command
+    wanted=$1
+    shift
+    start_ranks "$@"
+    end_ranks "$wanted"
+}
+
+# The program of a rank that start_ranks has started: the child of its timeout.
+process_of() { # rank
+    parent=$(echo $pids | cut -d' ' -f$(($1 + 1)))
+    tries=0
+    until child=$(ps -o pid= --ppid "$parent") && [ -n "$child" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || fail "rank $1 did not start"
+        sleep 0.05
+    done
+    echo $child
+}
+
+# A tiny run of 12 micro-batches a step, and one of 8.
+twelve="$size --batch-size 1 --total-batch 384 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+eight="$size --batch-size 1 --total-batch 256 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+
+same_bits() { # options, ranks
+    expect 0 "$gpt" $eight --steps 5 --val-every 2 $1 --out one
+    for n in $2; do
+        ranks 0 "$n" "$gpt" $eight --steps 5 --val-every 2 $1 --out many$n
+        same_end one many$n
+        says "ranks     $n, of which $n on this machine; the same bits as 1 rank computes" out.0
+        for log in diagnose.jsonl evals.csv; do
+            [ -e one/$log ] || continue
+            sed 's/"rule_ms": [^,}]*//' one/$log > one.log
+            sed 's/"rule_ms": [^,}]*//' many$n/$log > many.log
+            same one.log many.log
+        done
+        [ "$(cat out.$((n - 1)) err.0 err.$((n - 1)))" = "" ] || fail "it says $(cat out.$((n - 1)) err.*)"
+    done
+}
+
+run_table "ranks: the same bits," same_bits <<'TABLE'
+--optimizer muon                                  | 2 4 8
+--optimizer adamw                                 | 2 4
+--optimizer nesterov --clip 0.1                   | 4
+--optimizer soap --tail-ema 2 --tail-ema-from 1 --ema-nesterov 0.1 | 2 4
+--optimizer dion --rank 3                         | 2
+--optimizer adam-cpr                              | 4
+--optimizer muonh --init track3-h --ema-nesterov 0.2 | 2
+--optimizer shampoo --aux-optimizer lion          | 4
+--optimizer kl-soap --no-split-qkv                | 2
+--dropout 0.2                                     | 4
+--first-batch 64 --batch-growth 3                 | 2
+--diagnose 2                                      | 4
+--eval shards=../good.bin --eval-every 2          | 2 4
+--kv-heads 1 --positions rotary --head untied --activation swiglu | 4
+TABLE
+
+# What is no power of two is summed otherwise, and says so.
+three_ranks() {
+    expect 0 "$gpt" $twelve --steps 5 --out one
+    ranks 0 3 "$gpt" $twelve --steps 5 --out three
+    ranks 0 3 "$gpt" $twelve --steps 5 --out again
+    same_end three again
+    says "ranks     3, of which 3 on this machine; sums are rounded otherwise than 1 rank's" out.0
+    paste -d, one/metrics.csv three/metrics.csv | awk -F, 'NR > 1 && $4 != "" && ($4 - $18) ^ 2 > 1e-8 { exit 1 }' ||
+        fail "other losses: $(paste -d' ' one/metrics.csv three/metrics.csv)"
+    ranks 0 4 "$gpt" $twelve --steps 5 --out four
+    same_end one four
+    ranks 0 4 "$gpt" $twelve --steps 5 --same-bits 2 --out few
+    says "they are more than --same-bits" out.0
+}
+run_test "ranks: 3 round otherwise than 1, and 4 with --same-bits 2" three_ranks
+
+by_mpirun() {
+    command -v mpirun > out || skip "there is no mpirun"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CUDA_ON_CPU_DEVICES=4
+    case $(PMI_SIZE=2 "$gpt" --version 2>&1) in *"without MPI"*) skip "the program was built without MPI" ;; esac
+    expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
+    for n in 1 2 4; do
+        expect 0 timeout 120 mpirun --oversubscribe -np $n "$gpt" $twelve --steps 4 --val-every 2 --out many$n
+        same_end one many$n
+    done
+    expect 0 timeout 120 mpirun --oversubscribe -np 3 "$gpt" $twelve --steps 4 --val-every 2 --out three
+    expect 2 timeout 120 mpirun --oversubscribe -np 1 "$gpt" $twelve --steps 4 --lr 0.1 --out new \
+        : -np 1 "$gpt" $twelve --steps 4 --lr 0.2 --out new
+    says 'rank 1 has "lr": "0.2" where rank 0 has "lr": "0.1"' err
+    [ "$(grep -c '^train_gpt' err)" -eq 1 ] || fail "it says $(cat err)"
+}
+run_test "ranks: mpirun starts them" by_mpirun
+
+# Bytes that a rank sends in a step: gradients and parameters, each to all but one of n, hidden matrices in bf16 if the
+# model computes in it.
+sends_as_the_formula_says() { # type, bytes of a hidden parameter
+    case $1 in bf16) [ "${DEVICE:-cpu}" = cuda ] || skip "the CPU computes in fp32" ;; esac
+    ranks 0 4 "$gpt" $eight --steps 2 --dtype "$1" --out run
+    parameters=$(sed -n 's/.*, \([0-9]*\) parameters$/\1/p' out.0)
+    hidden=$(sed -n 's/^groups *hidden .* \([0-9]*\) in .*/\1/p' out.0)
+    wanted=$(awk "BEGIN { printf \"%.3g\", 3 / 4 * (4 * $parameters + 4 * ($parameters - $hidden) + $2 * $hidden) / 1000 }")
+    says "each sends $wanted kB a step" out.0
+    measured=$(sed -n 's/^ranks     each sent \([0-9.]*\) kB in the last step.*/\1/p' out.0)
+    awk "BEGIN { exit !($measured > $wanted && $measured < 1.05 * $wanted + 12) }" || # and a few messages of a kilobyte
+        fail "$measured kB, not $wanted"
+    [ -n "$(tail -n 1 run/metrics.csv | cut -d, -f14)" ] || fail "no wait_ms: $(tail -n 1 run/metrics.csv)"
+}
+run_test "ranks: bytes sent are those of the formula" sends_as_the_formula_says fp32 4
+run_test "ranks: bytes sent are those of the formula in bf16" sends_as_the_formula_says bf16 2
+
+resumes_with_others() {
+    expect 0 "$gpt" $eight --steps 6 --val-every 2 --out one
+    ranks 0 4 "$gpt" $eight --steps 6 --val-every 2 --checkpoint-every 2 --keep 0 --out many
+    printf 'step_000002\n' > many/latest
+    ranks 0 2 "$gpt" --resume --steps 6 --out many
+    same_end one many
+    printf 'step_000004\n' > many/latest
+    expect 0 resume --out many
+    same_end one many
+}
+run_test "ranks: another number resumes the run to the same bits" resumes_with_others
+
+loses_a_rank() { # rank
+    expect 0 "$gpt" $eight --steps 60 --val-every 0 --out one
+    start_ranks 3 "$gpt" $twelve --steps 6000 --val-every 0 --checkpoint-every 2 --keep 3 --out run
+    await_lines run/metrics.csv 6
+    kill -9 "$(process_of "$1")"
+    rank=0
+    for pid in $pids; do
+        wait "$pid"
+        status=$?
+        [ $rank -eq "$1" ] || [ $status -eq 1 ] || fail "rank $rank ended with $status: $(cat err.$rank)"
+        rank=$((rank + 1))
+    done
+    speaker=$(($1 == 0))
+    says "rank $1 is lost" err.$speaker
+    says "./train_gpt --resume --out run" err.$speaker
+    [ "$(cat err.* | wc -l)" -eq 1 ] || fail "it says $(cat err.*)"
+    step=$(sed 's/step_0*//' run/latest)
+    ranks 0 3 "$gpt" --resume --steps $((step + 2)) --out run
+}
+run_test "ranks: the first is killed" loses_a_rank 0
+run_test "ranks: the last is killed" loses_a_rank 2
+
+silent_rank() {
+    start_ranks 2 "$gpt" $eight --steps 6000 --val-every 0 --checkpoint-every 2 --comm-timeout 1 --out run
+    await_lines run/metrics.csv 4
+    stopped=$(process_of 1)
+    kill -STOP "$stopped"
+    wait "${pids%% [0-9]*}" 2> /dev/null
+    first=$(echo $pids | cut -d' ' -f1)
+    wait "$first"
+    status=$?
+    kill -KILL "$stopped"
+    wait
+    [ $status -eq 1 ] || fail "rank 0 ended with $status"
+    says "rank 1 is lost: process $stopped on" err.0
+    says "has been silent for 1" err.0
+}
+run_test "ranks: one that is silent for longer than --comm-timeout" silent_rank
+
+signal_to_one() { # rank
+    start_ranks 3 "$gpt" $twelve --steps 6000 --val-every 0 --out run
+    await_lines run/metrics.csv 4
+    kill -TERM "$(process_of "$1")"
+    end_ranks 143
+    says "stopped by signal 15 after step" out.0
+    step=$(sed 's/step_0*//' run/latest)
+    says "after step $step of 6000" out.0
+    ranks 0 3 "$gpt" --resume --steps $((step + 2)) --out run
+}
+run_test "ranks: a signal to one stops all after the same step" signal_to_one 1
+
+diverges_together() {
+    ranks 3 2 "$gpt" $eight --steps 50 --optimizer sgd --lr 1e5 --clip 0 --out run
+    says "diverged" err.0
+    [ "$(cat err.1)" = "" ] || fail "rank 1 says $(cat err.1)"
+}
+run_test "ranks: a loss that is not finite ends all" diverges_together
+
+# Every rank ends with the status; rank 0 alone says the words.
+ranks_refuse() { # options, status, words
+    mkdir there
+    ranks "$2" 2 "$gpt" $eight --steps 2 $1
+    says_all "$3" err.0
+    [ "$(cat err.* | wc -l)" -eq 1 ] || fail "it says $(cat err.*)"
+    [ ! -e new ] || fail "it made a run"
+}
+run_table "ranks: refuses" ranks_refuse <<'TABLE'
+--total-batch 96 --out new                        | 2 | 2 ranks cannot share a step of 3 micro-batches;multiple of 64 tokens
+--first-batch 32 --batch-growth 2 --out new       | 2 | 2 ranks cannot share a step of 1 micro-batches, --first-batch 32
+--out there                                       | 2 | --out there exists
+--text missing.txt --out new                      | 1 | missing.txt
+--no-such-option                                  | 2 | no-such-option
+--batch-size 1000000 --total-batch 64000000 --out new | 1 | out of memory
+--same-bits 0 --out new                           | 2 | --same-bits
+TABLE
+
+# Rank 1 does something else than rank 0.
+differs_in_data() {
+    cp "$work/story.txt" mine.txt
+    mkdir elsewhere
+    sed 's/cat/dog/' "$work/story.txt" > elsewhere/mine.txt
+    printf '#!/bin/sh\n[ $RANK = 0 ] || cd elsewhere\nexec "$@"\n' > differently
+    chmod +x differently
+    ranks 1 2 ./differently "$gpt" $eight --text mine.txt --steps 2 --out "$PWD/new"
+    says_all "the ranks must do the same;mine.txt;hash" err.0
+    rm elsewhere/mine.txt
+    ranks 1 2 ./differently "$gpt" $eight --text mine.txt --steps 2 --out "$PWD/new"
+    says_all "rank 1 on;mine.txt" err.0
+    [ ! -e new ] || fail "it made a run"
+}
+run_test "ranks: other data on one, or none" differs_in_data
+
+differs_in_options() {
+    printf '#!/bin/sh\n[ $RANK = 0 ] || set -- "$@" --lr 0.5\nexec "$@"\n' > differently
+    chmod +x differently
+    ranks 2 2 ./differently "$gpt" $eight --steps 2 --out new
+    says 'rank 1 has "lr": "0.5" where rank 0 has' err.0
+    [ ! -e new ] || fail "it made a run"
+}
+run_test "ranks: other options on one" differs_in_options
+
+without_gpu() {
+    [ "${DEVICE:-cpu}" = cuda ] && [ -z "${GPUS:-}" ] || skip "it is about emulated GPUs"
+    printf '#!/bin/sh\n[ $RANK = 0 ] || export CUDA_ON_CPU_DEVICES=0\nexec "$@"\n' > differently
+    chmod +x differently
+    ranks 1 2 ./differently "$gpt" $eight --steps 2 --out new
+    says_all "rank 1 on;no GPU answers" err.0
+    [ ! -e new ] || fail "it made a run"
+}
+run_test "ranks: one without a GPU" without_gpu
+
+two_jobs() {
+    start_ranks 2 "$gpt" $eight --steps 6000 --val-every 0 --out run
+    await_lines run/metrics.csv 4
+    job=$pids
+    mkdir other
+    (cd other && ranks 1 2 "$gpt" --resume --out ../run && says "../run" err.0) || exit 1
+    pids=$job
+    kill -TERM "$(process_of 0)"
+    end_ranks 143
+}
+run_test "ranks: two jobs on one run's directory" two_jobs
+
+one_gpu_for_two() {
+    [ "${DEVICE:-cpu}" = cuda ] || skip "it is about GPUs"
+    [ "${GPUS:-1}" = 1 ] || skip "there are $GPUS GPUs"
+    GPUS=2 start_ranks 2 env CUDA_ON_CPU_DEVICES=1 "$gpt" $eight --steps 2 --out new
+    end_ranks 1
+    says "ranks 0 and 1 have the same GPU" err.0
+    [ -n "${GPUS:-}" ] || {
+        GPUS=3 start_ranks 3 env CUDA_ON_CPU_DEVICES=2 "$gpt" $twelve --steps 2 --out new
+        end_ranks 1
+        says "3 ranks on this machine and 2 GPUs" err.0
+    }
+}
+run_test "ranks: more than GPUs" one_gpu_for_two
+
+# Tests of the environment, of one process.
+environment_refuses() { # environment, words
+    expect 1 env $1 "$gpt" $eight --steps 1 --out new
+    says_all "$2" err
+    [ ! -e new ] || fail "it made a run"
+}
+run_table "ranks: refuses" environment_refuses <<'TABLE'
+WORLD_SIZE=2                                   | WORLD_SIZE is set;RANK is not
+WORLD_SIZE=x RANK=0                            | WORLD_SIZE is 'x'
+WORLD_SIZE=2 RANK=0                            | MASTER_ADDR and MASTER_PORT
+WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=0 | MASTER_ADDR and MASTER_PORT
+PMI_SIZE=2 PMI_RANK=0                          | mpiexec started 2 ranks;MPI
+TABLE

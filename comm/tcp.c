@@ -156,14 +156,14 @@ static void tcp_close(void *state, bool orderly)
  * The meeting: rank 0 learns where each rank listens, tells all, and each calls those before it.
  */
 
-/* The first bytes on every connection. */
+/* The first bytes on every connection, from the caller. */
 typedef struct Hello {
     char magic[8];
     uint32_t rank, world;
     struct sockaddr_storage listens; /* where the caller is to be found; its address as rank 0 sees it */
 } Hello;
 
-static const char magic[8] = "GPTRANK1";
+static const char magic[8] = "GPTRANK2";
 
 /* Sends or receives exactly so many bytes before the deadline. */
 static int transfer(int fd, void *x, size_t bytes, bool sends, double deadline)
@@ -217,8 +217,9 @@ static int listen_at(const struct sockaddr *address, socklen_t length, struct so
     return fd;
 }
 
-/* The next caller that says a proper hello; strangers are hung up on. -1: nobody came before the deadline. */
-static int accept_rank(int listener, const Sockets *s, Hello *hello, double deadline)
+/* The next caller that says a proper hello as a rank above `rank`; strangers are hung up on. -1: nobody came before the
+ * deadline. */
+static int accept_rank(int listener, const Sockets *s, size_t rank, Hello *hello, double deadline)
 {
     while (clock_seconds() < deadline) {
         poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 100);
@@ -229,7 +230,7 @@ static int accept_rank(int listener, const Sockets *s, Hello *hello, double dead
         unblock(fd);
         if (transfer(fd, hello, sizeof *hello, false, soon < deadline ? soon : deadline) == 0 &&
             memcmp(hello->magic, magic, sizeof magic) == 0 && hello->world == s->world && hello->rank < s->world &&
-            s->peers[hello->rank].fd < 0)
+            hello->rank > rank && s->peers[hello->rank].fd < 0)
             return fd;
         close(fd);
     }
@@ -253,6 +254,8 @@ static int reach(int fd, const struct sockaddr *address, socklen_t length, doubl
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) == 0 && status == 0 ? 0 : -1;
 }
 
+static void rest(void) { nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); }
+
 static int call(const struct sockaddr *address, socklen_t length, const Hello *hello, double deadline)
 {
     while (clock_seconds() < deadline) {
@@ -263,7 +266,7 @@ static int call(const struct sockaddr *address, socklen_t length, const Hello *h
             return fd;
         if (fd >= 0)
             close(fd);
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* rank 0 may start later */
+        rest(); /* rank 0 may start later */
     }
     return -1;
 }
@@ -325,7 +328,7 @@ static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, cons
         return error_set(e, "rank 0 cannot listen at %s: %s", name, why.text);
     size_t came = 1;
     for (Hello hello; came < s->world; came++) {
-        const int fd = accept_rank(listener, s, &hello, deadline);
+        const int fd = accept_rank(listener, s, 0, &hello, deadline);
         if (fd < 0)
             break;
         struct sockaddr_storage *place = &places[hello.rank];
@@ -336,11 +339,28 @@ static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, cons
     }
     close(listener);
     for (size_t i = 1; i < s->world && came == s->world; i++)
-        if (transfer(s->peers[i].fd, places, s->world * sizeof *places, true, deadline) != 0)
+        if (transfer(s->peers[i].fd, (void *)magic, sizeof magic, true, deadline) != 0 ||
+            transfer(s->peers[i].fd, places, s->world * sizeof *places, true, deadline) != 0)
             came = 0;
     return came == s->world ? 0
                             : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", came, s->world, name,
                                         MEETING_SECONDS);
+}
+
+/* Calls rank 0 until it answers as one, with where each rank listens: another program may have its port for a while. */
+static int ask_first(const Sockets *s, const struct sockaddr_storage *master, const Hello *hello,
+                     struct sockaddr_storage *places, double deadline)
+{
+    for (;;) {
+        char said[sizeof magic];
+        const int fd = call((const struct sockaddr *)master, length_of(master), hello, deadline);
+        if (fd < 0 ||
+            (transfer(fd, said, sizeof said, false, deadline) == 0 && memcmp(said, magic, sizeof magic) == 0 &&
+             transfer(fd, places, s->world * sizeof *places, false, deadline) == 0))
+            return fd;
+        close(fd);
+        rest();
+    }
 }
 
 static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage *master, const char *name,
@@ -352,15 +372,15 @@ static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage 
     const int listener = listen_at((const struct sockaddr *)&any, length_of(&any), &hello.listens, e);
     if (listener < 0)
         return -1;
-    s->peers[0].fd = call((const struct sockaddr *)master, length_of(master), &hello, deadline);
-    bool met = s->peers[0].fd >= 0 && transfer(s->peers[0].fd, places, s->world * sizeof *places, false, deadline) == 0;
+    s->peers[0].fd = ask_first(s, master, &hello, places, deadline);
+    bool met = s->peers[0].fd >= 0;
     for (size_t i = 1; i < rank && met; i++) {
         s->peers[i].fd = call((const struct sockaddr *)&places[i], length_of(&places[i]), &hello, deadline);
         met = s->peers[i].fd >= 0;
     }
     for (size_t i = rank + 1; i < s->world && met; i++) {
         Hello other;
-        const int fd = accept_rank(listener, s, &other, deadline);
+        const int fd = accept_rank(listener, s, rank, &other, deadline);
         met = fd >= 0;
         if (met)
             s->peers[other.rank].fd = fd;

@@ -15,8 +15,9 @@ passed=0 failed=0
 models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors
     dev/tests/reference_modern.safetensors dev/tests/reference_modula.safetensors dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 
-# Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, `cli:` and a part of the names of its tests, or the
-# CUDA twin on the CPU against references, or its optimizers against the judges, or several ranks of it.
+# Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, which `:` and a
+# part of its cases' names may follow, `cli:` and a part of the names of its tests, or the CUDA twin on the CPU against
+# references, or its optimizers against the judges, or several ranks of it.
 # Status 9: it does not build.
 check() {
     case $1 in
@@ -49,8 +50,11 @@ check() {
         make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
     *)
-        make -s CUDA=no "build/tests/test_$1" > build.log 2>&1 || return 9
-        set -- "build/tests/test_$1" ;;
+        make -s CUDA=no "build/tests/test_${1%%:*}" > build.log 2>&1 || return 9
+        case $1 in
+        *:*) set -- env CHECK_ONLY="${1#*:}" "build/tests/test_${1%%:*}" ;;
+        *) set -- "build/tests/test_$1" ;;
+        esac ;;
     esac
     # a fault may also make a test hang
     if command -v timeout > /dev/null; then
@@ -659,6 +663,40 @@ emulated-ranks | comm/arena_cuda.cu | s/dim3(256), 0, d->stream, arena/dim3(256)
 emulated-ranks | optim/optim.c | s/p->n, 1}, NULL, 1, 0,/p->n, 1}, NULL, 2, 0,/
 emulated-ranks | train/run.c | s/^    optim_gather(r->optim);$//
 cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
+comm:few bytes | comm/comm.c | s/comm_begin_receive(comm, i, (char \*)all + i \* size/comm_begin_receive(comm, i, (char *)all + (r.world - 1 - i) * size/
+comm:few bytes | comm/comm.c | s/all\[r \* n + i\] += all\[(r + stride) \* n + i\]/all[(r + comm->ranks.rank) % world * n + i] += all[(r + stride + comm->ranks.rank) % world * n + i]/;s/memcpy(x, all, n/memcpy(x, all + comm->ranks.rank * n, n/
+comm:few bytes | comm/comm.c | s/size_t i = 1; i < r.world \&\& r.rank == 0;/size_t i = 0; i < r.world \&\& r.rank == 1;/;s/   comm_begin_send(comm, i, x, size)/   if (i != 1) &/;s/if (r.rank > 0)/if (r.rank != 1)/;s/comm_begin_receive(comm, 0, x/comm_begin_receive(comm, 1, x/
+comm:few bytes | comm/comm.c | /all\[i\].status == 0/s/world/world - 1/;/else if (i </s/world/world - 1/
+comm:few bytes | comm/comm.c | s/if (i > 0)$/if (i > 1)/
+comm:few bytes | comm/comm.c | s/most = all\[i\] > most/most = i > 0 \&\& all[i] > most/
+comm:pieces | comm/arena_cpu.c | s/comm_begin_send(comm, p->rank,/comm_begin_send(comm, (p->rank + 1) % r.world,/
+comm:pieces | comm/arena_cpu.c | s/p->n \* sizeof \*arena/(p->n - (p->n > 1)) * sizeof *arena/
+comm:pieces | comm/arena_cpu.c | s/part_of(p, r)/part_of(p, (r + p->ranks.rank) % p->ranks.world)/;s/part_of(p, r + stride)/part_of(p, (r + stride + p->ranks.rank) % p->ranks.world)/;s/ \&\& p->ranks.rank != 0; i/ \&\& 0; i/
+comm:pieces | comm/arena_cpu.c | s/share) + at, p->n/share), p->n/
+comm:pieces | comm/arena_cpu.c | s/r->scratch + at, share/r->scratch, share/
+comm:pieces | comm/arena_cpu.c | /comm == NULL/,/comm_finish/s/comm_finish(comm);/comm_progress(comm);/
+comm:pieces | comm/comm.c | s/return (rank - (rank > ranks.rank)) \* share/return 0 * (rank + ranks.rank) * share/
+comm:pieces | comm/comm.c | s/return (r.world - 1) \* comm_share/return r.world * comm_share/
+comm:pieces | comm/comm.c | s/comm->cost.sent += bytes/comm->cost.sent += 1/
+comm:pieces | comm/comm.c | s/comm_begin_receive(comm, p->rank, host + p->first/comm_begin_receive(comm, p->rank, host/
+comm:order | comm/tcp.c | s/while (q->first < q->count)/if (q->first < q->count)/;s/= &q->messages\[q->first\]/= \&q->messages[q->count - 1]/
+comm:silent | comm/comm.c | s/return now - watch->begin > comm->timeout/return false/
+comm:silent | comm/comm.c | s/        comm->timeout = seconds/        comm->timeout = 300 + 0 * seconds/
+comm:slow | comm/comm.c | s/else if (status == 2)/else if (status == 3)/
+comm:rank that | comm/tcp.c | s/\*peer = i;$/*peer = 0;/
+comm:strangers | comm/tcp.c | s/hello->rank > rank \&\&/true \&\&/
+comm:strangers | comm/tcp.c | s/hello->world == s->world \&\&/true \&\&/
+comm:strangers | comm/tcp.c | s/const double soon = clock_seconds() + 5/const double soon = clock_seconds() + 500/
+comm:is taken | comm/tcp.c | s/memcmp(said, magic, sizeof magic) == 0/true/
+comm:makes no sense | comm/launch.c | s/r->rank >= r->world/r->rank > r->world/
+comm:makes no sense | comm/tcp.c | s/number > 65534/number > 65535/
+shares:pieces and | optim/shares.c | s/(CommPiece){at, u->n, u->rank}/(CommPiece){at, u->n, (u->rank + 1) % optim->ranks.world}/
+shares:pieces and | optim/shares.c | s/(2 \* before + u->n)/(2 * before + 2 * u->n - 2)/
+shares:pieces and | optim/shares.c | s/STRETCH_MOST = 1 << 16/STRETCH_MOST = 1 << 19/
+shares:pieces and | optim/optim.c | s/u->rank == optim->ranks.rank ? piece.n : 0/piece.n/
+shares:GPT-2 | optim/shares.c | s/load\[least\] += cost_of(matrices\[i\])/load[least] += 0/
+shares:blocks | train/gradients.c | s/while (2 \* most \* world <= same_bits)/while (2 * most * world < same_bits)/
+shares:blocks | train/gradients.c | s/power_in(batches) < most ? power_in(batches) : most/most/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

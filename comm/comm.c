@@ -16,6 +16,7 @@ static int make(const Launch *launch, Comm *comm, Error *e)
 {
     comm->ranks = launch->ranks;
     comm->timeout = 300;
+    comm->patience = 1;
     const int status = launch->kind == LAUNCH_MPI
                            ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
                            : transport_open_tcp(launch, &comm->transport, e);
@@ -45,21 +46,37 @@ int comm_open(Comm **out, Error *e)
         return error_set(e, "out of memory");
     if (make(&launch, comm, e) != 0) {
         free(comm);
-        return -1;
+        return launch.kind == LAUNCH_TCP ? COMM_NOT_MET : -1;
     }
     *out = comm;
     return 0;
 }
 
-static size_t speaker(const Comm *comm) { return comm->lost && comm->lost_rank == 0 ? 1 : 0; }
+/* Whether a rank is on this one's machine. */
+static bool is_near(const Comm *comm, size_t rank)
+{
+    return strcmp(comm->peers[rank].machine, comm->peers[comm->ranks.rank].machine) == 0;
+}
+
+/* After a loss: whether a rank is known to be gone, and which is the first that is not. */
+static bool is_gone(const Comm *comm, size_t rank)
+{
+    return comm->lost && (rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]));
+}
+
+static size_t first_left(const Comm *comm)
+{
+    size_t rank = 0;
+    while (rank < comm->ranks.rank && is_gone(comm, rank))
+        rank++;
+    return rank;
+}
 
 /* After a loss: the connections of those who leave first would look lost to the one that is to say who was. */
 static void linger(const Comm *comm)
 {
-    const size_t who = speaker(comm);
     const double begin = clock_seconds();
-    while (comm->ranks.rank != who && clock_seconds() - begin < 3 &&
-           !comm_has_ended(&comm->peers[who], &comm->peers[comm->ranks.rank]))
+    while (first_left(comm) < comm->ranks.rank && clock_seconds() - begin < 3)
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 }
 
@@ -81,7 +98,12 @@ Ranks comm_ranks(const Comm *comm) { return comm != NULL ? comm->ranks : (Ranks)
 
 bool comm_speaks(const Comm *comm)
 {
-    return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first();
+    if (comm == NULL)
+        return launch_is_first();
+    for (size_t i = 0; i < comm->ranks.rank; i++)
+        if (!comm->lost || (!is_gone(comm, i) && is_near(comm, i)))
+            return false;
+    return true;
 }
 
 CommNeighbours comm_neighbours(const Comm *comm)
@@ -92,7 +114,7 @@ CommNeighbours comm_neighbours(const Comm *comm)
     const CommPeer *here = &comm->peers[comm->ranks.rank];
     for (size_t i = 0; i < comm->ranks.world; i++) {
         const CommPeer *peer = &comm->peers[i];
-        const bool near = strcmp(peer->machine, here->machine) == 0;
+        const bool near = is_near(comm, i);
         n.index += near && i < comm->ranks.rank;
         n.count += near;
         n.sharers += near && memcmp(peer->cpus, here->cpus, sizeof here->cpus) == 0;
@@ -104,6 +126,12 @@ void comm_set_timeout(Comm *comm, double seconds)
 {
     if (comm != NULL)
         comm->timeout = seconds;
+}
+
+void comm_set_patience(Comm *comm, double factor)
+{
+    if (comm != NULL)
+        comm->patience = factor;
 }
 
 bool comm_lost(const Comm *comm, Error *e)
@@ -176,7 +204,7 @@ void comm_progress(Comm *comm)
 CommWatch comm_watch(void)
 {
     const double now = clock_seconds();
-    return (CommWatch){now, now, now};
+    return (CommWatch){now, now, now, false};
 }
 
 bool comm_gives_up(Comm *comm, CommWatch *watch)
@@ -186,10 +214,14 @@ bool comm_gives_up(Comm *comm, CommWatch *watch)
     pause_after(now - watch->begin);
     if (now - watch->looked > 0.2) {
         watch->looked = now;
-        if (find_ended(comm, &ended))
+        if (!find_ended(comm, &ended))
+            watch->ended = false;
+        else if (watch->ended) /* the second time: what it sent before has had time to come */
             comm_lose(comm, ended, "has ended");
+        else
+            watch->ended = true;
     }
-    return now - watch->moved > comm->timeout;
+    return now - watch->moved > comm->timeout * comm->patience;
 }
 
 void comm_finish(Comm *comm)
@@ -272,6 +304,8 @@ int comm_agree(Comm *comm, int status, Error *e)
         return comm_lost(comm, e);
     }
     comm_exchange(comm, &mine, sizeof mine, all);
+    for (size_t k = 0; k < comm->ranks.world; k++)
+        all[k].why.text[sizeof all[k].why.text - 1] = '\0';
     size_t i = 0;
     while (i < comm->ranks.world && all[i].status == 0)
         i++;

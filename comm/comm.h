@@ -29,8 +29,8 @@ typedef struct Ranks {
 /* --- ranks: launch.c, comm.c --- */
 
 /* Joins the ranks that the environment speaks of; *out is NULL where it speaks of none or one. Errors: MPI is needed
- * and not compiled in, ranks that do not find each other, more than RANKS_MOST. */
-enum { RANKS_MOST = 4096 };
+ * and not compiled in, more than RANKS_MOST; COMM_NOT_MET: this rank has not found the others, who do not know. */
+enum { RANKS_MOST = 4096, COMM_NOT_MET = -2 };
 int comm_open(Comm **out, Error *e);
 
 /* Leaves them, collectively unless one is lost. NULL is fine. */
@@ -38,7 +38,8 @@ void comm_close(Comm *comm);
 
 Ranks comm_ranks(const Comm *comm);
 
-/* Whether this rank is the one that prints: 0, or the first that is left. Before comm_open it asks the environment. */
+/* Whether this rank is the one that prints: 0; after a loss the first that is left on its machine; before comm_open what
+ * the environment says. */
 bool comm_speaks(const Comm *comm);
 
 /* Ranks on this machine: this one's place among them, and how many; and how many, with it, may use the same CPUs. */
@@ -56,6 +57,9 @@ int comm_join_device(Comm *comm, Error *e);
 
 /* Seconds of silence after which a rank counts as lost: 300 until this is called. */
 void comm_set_timeout(Comm *comm, double seconds);
+
+/* Multiplies that time while the others wait for what rank 0 does alone; 1 ends it. */
+void comm_set_patience(Comm *comm, double factor);
 
 /* Whether a rank is lost; *e then names it, unless NULL. */
 bool comm_lost(const Comm *comm, Error *e);

@@ -30,7 +30,7 @@ struct Comm {
     Ranks ranks;
     Transport transport;
     CommPeer *peers; /* (world) */
-    double timeout;
+    double timeout, patience;
     bool lost;
     size_t lost_rank;
     Error why;
@@ -57,6 +57,7 @@ size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 /* Of a wait: since when, when something last moved, and when the ranks were last looked at. */
 typedef struct CommWatch {
     double begin, moved, looked;
+    bool ended; /* one had, then */
 } CommWatch;
 CommWatch comm_watch(void);
 

@@ -1,25 +1,28 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "comm/comm_private.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* State and start of a process, from Linux's /proc/<pid>/stat: its third and 22nd fields. */
+/* State and start of a process, from Linux's /proc/<pid>/stat: its third and 22nd fields. False if there is none; where
+ * that cannot be known, state is '?'. */
 static bool read_process(long pid, char *state, unsigned long long *started)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     FILE *file = fopen(path, "r");
+    *state = '?';
     if (file == NULL)
-        return false;
+        return errno != ENOENT && errno != ESRCH;
     const size_t n = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[n] = '\0';
     const char *at = strrchr(text, ')'); /* the second is a name with anything in it */
-    return at != NULL &&
+    return n == 0 || at == NULL ||
            sscanf(at + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", state,
                   started) == 2;
 }
@@ -62,5 +65,7 @@ bool comm_has_ended(const CommPeer *peer, const CommPeer *here)
     if (here->started == 0 || strcmp(peer->machine, here->machine) != 0 ||
         strcmp(peer->processes, here->processes) != 0)
         return false;
-    return !read_process(peer->pid, &state, &started) || started != peer->started || state == 'Z' || state == 'X';
+    if (!read_process(peer->pid, &state, &started))
+        return true;
+    return state != '?' && (started != peer->started || state == 'Z' || state == 'X');
 }

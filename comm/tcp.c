@@ -226,7 +226,7 @@ static int accept_rank(int listener, const Sockets *s, size_t rank, Hello *hello
         const int fd = accept(listener, NULL, NULL);
         if (fd < 0)
             continue;
-        const double soon = clock_seconds() + 5;
+        const double soon = clock_seconds() + 1;
         unblock(fd);
         if (transfer(fd, hello, sizeof *hello, false, soon < deadline ? soon : deadline) == 0 &&
             memcmp(hello->magic, magic, sizeof magic) == 0 && hello->world == s->world && hello->rank < s->world &&

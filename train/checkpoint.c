@@ -484,7 +484,8 @@ static int write_parts(const char *dir, const Gpt *gpt, const Optim *optim, cons
     if (dir != NULL && (files_make_dirs(dir, e) != 0 || (tables != NULL && tokenizer_write(tables, dir, e) != 0) ||
                         write_model(dir, gpt, hashes, e) != 0))
         status = -1;
-    status = write_optim(dir, optim, status, &hashes[OPTIMIZER], e);
+    /* what came from a rank that was lost meanwhile is no state */
+    status = comm_agree(optim_comm(optim), write_optim(dir, optim, status, &hashes[OPTIMIZER], e), e);
     if (dir == NULL || status != 0)
         return status;
     return write_state(dir, state, tables, data, hashes, e) != 0 ? -1 : files_sync_dir(dir, e);

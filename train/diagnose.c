@@ -216,6 +216,8 @@ void diagnose_after(Diagnosis *d)
         if (r->momentum.k > 0)
             optim_state_read(d->optim, optim_momentum(d->optim, r->tensor), d->momenta + d->places[i]);
     }
+    if (comm_ranks(optim_comm(d->optim)).rank > 0)
+        return;
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < d->count; i++)
         report_matrix(d, i);

@@ -136,7 +136,7 @@ int run_tasks(Run *r, bool last, Error *e)
     FILE *to = open_memstream(&rows, &size);
     int status = to == NULL ? error_set(e, "out of memory") : 0;
     progress_break(&r->progress);
-    if (status == 0 && last && r->plan->options.loss_tables != NULL)
+    if (status == 0 && last && r->plan->options.loss_tables != NULL && writes(r))
         status = loss_tables_create(r->plan->setup.T, r->plan->config.V, &tables, e);
     status = comm_agree(r->comm, status, e);
     if (status == 0)
@@ -167,12 +167,15 @@ int print_sample(Run *r, Error *e)
     printf("--- sample at step %zu\n", r->state.step);
     if (r->optim != NULL)
         optim_show(r->optim);
+    comm_set_patience(r->comm, PATIENCE);
     const int status = writes(r) ? sample_print(r->gpt, r->plan->setup.T, &config, stdout, e) : 0;
     if (r->optim != NULL)
         optim_hide(r->optim);
     printf("---\n");
     fflush(stdout);
-    return comm_agree(r->comm, status, e);
+    const int agreed = comm_agree(r->comm, status, e);
+    comm_set_patience(r->comm, 1);
+    return agreed;
 }
 
 bool sample_due(const Run *r, bool last)

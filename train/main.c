@@ -25,33 +25,54 @@ static void fill_standard_streams(void)
         close(fd);
 }
 
-/* All ranks do what the command line says; one speaks. */
-static int run(int argc, char **argv, Options *options, Error *e)
+/* Prints what the command line asks for, if that is all that it does. */
+static bool informs(const Options *o)
 {
-    Comm *comm = options->optim.comm;
-    if (options_parse(options, argc, argv, e) != 0)
-        return RUN_WRONG_COMMAND;
-    options->optim.comm = comm;
-    if (options->help)
+    const bool any = o->help || o->man || o->completes || o->list_presets || o->version;
+    if (!any || !comm_speaks(NULL))
+        return any;
+    if (o->help)
         manual_help(stdout);
-    else if (options->man)
+    else if (o->man)
         manual_page(stdout);
-    else if (options->completes)
-        completion_print(options->completion, stdout);
-    else if (options->list_presets)
+    else if (o->completes)
+        completion_print(o->completion, stdout);
+    else if (o->list_presets)
         presets_list(stdout);
-    else if (options->version)
-        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
     else
-        return run_main(options, e);
-    return RUN_DONE;
+        printf("train_gpt %s (%s)\n", TRAIN_GPT_VERSION, train_gpt_source);
+    return true;
+}
+
+/* Joins the other ranks, if there are any, and does with them what the command line asks for. */
+static int run(Options *options, int status, bool *speaks, Error *e)
+{
+    Comm *comm;
+    Error meeting;
+    const int joined = comm_open(&comm, &meeting);
+    *speaks = comm_speaks(comm) || joined == COMM_NOT_MET;
+    if (joined != 0) {
+        if (status == RUN_DONE)
+            *e = meeting;
+        return status != RUN_DONE ? status : RUN_FAILED;
+    }
+    if (!*speaks && freopen("/dev/null", "w", stdout) == NULL)
+        return RUN_FAILED;
+    options->optim.comm = comm;
+    threads_share(comm_neighbours(comm).sharers);
+    status = comm_agree(comm, status, e);
+    if (status == RUN_DONE)
+        status = run_main(options, e);
+    *speaks = comm_speaks(comm);
+    comm_close(comm);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    Options options = {0};
+    Options options;
     Error error;
-    Comm *comm;
+    bool speaks = comm_speaks(NULL);
     if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
         const int answer = gpt_probe(&error);
         if (answer < 0)
@@ -61,20 +82,15 @@ int main(int argc, char **argv)
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     threads_choose();
-    int status = comm_open(&comm, &error) != 0 ? RUN_FAILED : RUN_DONE;
-    threads_share(comm_neighbours(comm).sharers);
-    if (!comm_speaks(comm) && freopen("/dev/null", "w", stdout) == NULL)
-        return RUN_FAILED;
-    options.optim.comm = comm;
-    if (status == RUN_DONE)
-        status = run(argc, argv, &options, &error);
+    int status = options_parse(&options, argc, argv, &error) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
+    if (status != RUN_DONE || !informs(&options))
+        status = run(&options, status, &speaks, &error);
     if (fflush(stdout) != 0 && status == RUN_DONE) {
         error_set(&error, "the output could not be written (is the disk full?)");
         status = RUN_FAILED;
     }
-    if (comm_speaks(comm) && (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED))
+    if (speaks && (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED))
         fprintf(stderr, "train_gpt: %s\n", error.text);
     options_free(&options);
-    comm_close(comm);
     return status;
 }

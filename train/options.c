@@ -33,6 +33,7 @@ typedef struct Option {
     bool may_change;    /* in a resumed run */
     size_t set;         /* offset of the flag that notes it; 0: none */
     const char *zero;   /* SIZE: the word for 0; TEXT: one more choice */
+    const char *older;  /* what runs did whose record lacks the option; NULL: the default */
 } Option;
 
 #define AT(field) offsetof(Options, field)
@@ -76,7 +77,7 @@ static const Option rows[] = {
     {NULL, "same-bits", "N",
      "sum gradients so that any power of two of ranks up to N computes the same bits; takes log2(N) copies of the "
      "gradients, less where a step has fewer micro-batches [8]",
-     SIZE, AT(same_bits), .least = 1, .most = RANKS_MOST},
+     SIZE, AT(same_bits), .least = 1, .most = RANKS_MOST, .older = "1"},
     {NULL, "recompute", "WHAT",
      "recompute nothing, cheap (norms, nonlinearities) or layers, to save GPU memory [nothing]", CHOICE, AT(recompute),
      gpt_recompute_names, .may_change = true},
@@ -791,6 +792,8 @@ static int resume_option(Options *o, size_t i, const Json *recorded, Notes *note
     char buffer[64], own[VALUE_MOST], *value = read_value(recorded);
     const char *name = option_name(option, buffer, sizeof buffer), *given = format_value(o, option, own, sizeof own);
     int status = 0;
+    if (recorded == NULL && option->older != NULL && !o->given[i])
+        return set_value(o, option, option->older, e);
     if (recorded != NULL && value == NULL)
         status = error_set(e, "the recorded value of --%s is not a text", name);
     else if (o->given[i] && !option->may_change && (value == NULL || given == NULL || strcmp(given, value) != 0))

@@ -228,10 +228,11 @@ static int choose_batch(Plan *p, Error *e)
             break;
         fits = p->setup.B;
     }
+    p->batch_by_memory = true;
     p->options.batch_size = SIZE_MAX - comm_most(p->options.optim.comm, SIZE_MAX - fits); /* the least of all ranks' */
     if (present == 0)
         return error_set(e, "--batch-size auto: this machine does not report its memory; give a number");
-    if (fits == 0)
+    if (p->options.batch_size == 0)
         return error_set(e,
                          "out of memory: not even one sequence of %zu tokens fits in %.1f GiB; lower --seq-len, "
                          "choose a smaller model or use --recompute layers",
@@ -247,7 +248,7 @@ static int check_ranks(const Plan *p, const char *option, size_t tokens, Error *
         return 0;
     return error_set(e,
                      "%zu ranks cannot share a step of %zu micro-batches, %s %zu / (--batch-size %zu x %zu tokens): make "
-                     "it a multiple of %zu tokens",
+                     "it a multiple of %zu tokens, or choose another --batch-size",
                      p->ranks.world, batches, option, tokens, p->setup.B, p->setup.T,
                      p->setup.B * p->setup.T * p->ranks.world);
 }
@@ -378,7 +379,7 @@ static int check_evaluation(const Options *o, Error *e)
         return 0;
     if (tasks_check(o->eval, o->loss_tables != NULL, e) != 0)
         return -1;
-    if (o->loss_tables == NULL)
+    if (o->loss_tables == NULL || comm_ranks(o->optim.comm).rank > 0) /* rank 0 writes them */
         return 0;
     const char *slash = strrchr(o->loss_tables, '/');
     snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - o->loss_tables) + 1 : 1,
@@ -446,7 +447,7 @@ static int resolve_out(Plan *p, Error *e)
         strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&t, &local));
         snprintf(p->out, sizeof p->out, "runs/%s-%s", stamp, p->options.optim.rule);
     }
-    if (!p->options.resume && p->options.out != NULL && lstat(p->out, &info) == 0)
+    if (!p->options.resume && p->options.out != NULL && p->ranks.rank == 0 && lstat(p->out, &info) == 0)
         return error_set(e, "--out %s exists; choose another directory, or continue its run with --resume", p->out);
     return 0;
 }

@@ -22,6 +22,7 @@ typedef struct Plan {
     size_t arena;           /* floats of the parameters, and of the gradients */
     size_t optim_bytes;     /* of this rank's optimizer and of what it receives of others */
     Ranks ranks;
+    bool batch_by_memory;                 /* --batch-size auto */
     bool trains;                          /* otherwise it evaluates and samples */
     const char *weights;                  /* the directory they come from, or NULL: drawn from the seed */
     char checkpoint[PATH_MOST + 64];      /* that a resumed run continues from */

@@ -122,7 +122,7 @@ static const char *bytes(char *text, size_t size, double n)
 static bool has_same_bits(const Plan *p)
 {
     const size_t world = p->ranks.world;
-    return (world & (world - 1)) == 0 && world <= p->options.same_bits;
+    return (world & (world - 1)) == 0 && world <= p->options.same_bits && !p->batch_by_memory;
 }
 
 static void banner_ranks(const Run *r)
@@ -133,6 +133,7 @@ static void banner_ranks(const Run *r)
     banner_line("ranks", "%zu, of which %zu on this machine%s", world, here,
                 !p->trains           ? ""
                 : has_same_bits(p)   ? "; the same bits as 1 rank computes"
+                : p->batch_by_memory ? "; other bits than 1 rank's, whose memory may give another --batch-size"
                 : world <= p->options.same_bits
                     ? "; sums are rounded otherwise than 1 rank's: their number is no power of two"
                     : "; sums are rounded otherwise than 1 rank's: they are more than --same-bits");
@@ -204,7 +205,7 @@ void record_summary(const Run *r)
                r->corpus.floor_error);
     if (r->comm != NULL) {
         char text[32];
-        double means[2] = {(double)r->sent, r->waited / s->seconds};
+        double means[2] = {(double)r->sent, r->waited / r->stepped};
         comm_sum(r->comm, means, 2);
         printf("%sranks     each sent %s in the last step and waited %.1f%% of the time", isnan(s->val_loss) ? "" : "\n",
                bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),

@@ -1,6 +1,7 @@
 #include "train/run_private.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/random.h"
 #include "files/files.h"
 #include "train/peak.h"
@@ -101,11 +102,53 @@ static int resume_training(Run *r, Error *e)
     return check_state(r, e);
 }
 
-/* What a line says, without its indentation and the comma. */
-static int trim(const char *line)
+/* A line of a text: what it says without its indentation and the comma. */
+typedef struct Line {
+    const char *text;
+    int length; /* -1: there is none */
+} Line;
+
+static Line line_at(const char *text)
 {
-    const int length = (int)strcspn(line, "\n");
-    return length > 0 && line[length - 1] == ',' ? length - 1 : length;
+    text += strspn(text, " \n");
+    const int length = (int)strcspn(text, "\n");
+    return (Line){text, *text == '\0' ? -1 : length > 0 && text[length - 1] == ',' ? length - 1 : length};
+}
+
+static const char *next_line(Line line) { return line.text + strcspn(line.text, "\n"); }
+
+/* The line of a text that begins with the same key: all up to a colon or, of an object, all. */
+static Line line_like(const char *text, Line line)
+{
+    const char *colon = line.text[0] != '{' ? memchr(line.text, ':', (size_t)line.length) : NULL;
+    const size_t key = colon != NULL ? (size_t)(colon - line.text) : (size_t)line.length;
+    Line like = line_at(text);
+    while (like.length >= 0 && strncmp(like.text, line.text, key) != 0)
+        like = line_at(next_line(like));
+    return like;
+}
+
+static bool same_line(Line a, Line b) { return a.length == b.length && strncmp(a.text, b.text, (size_t)a.length) == 0; }
+
+/* The first line of rank i's text that rank 0 has otherwise, or the other way round. */
+static int compare_texts(const char *first, const char *other, size_t i, Error *e)
+{
+    for (Line b = line_at(other); b.length >= 0; b = line_at(next_line(b))) {
+        const Line a = line_like(first, b);
+        if (a.length < 0)
+            return error_set(e, "the ranks must do the same: rank %zu has %.*s, which rank 0 has not", i, b.length,
+                             b.text);
+        if (!same_line(a, b))
+            return error_set(e, "the ranks must do the same: rank %zu has %.*s where rank 0 has %.*s", i, b.length,
+                             b.text, a.length, a.text);
+    }
+    for (Line a = line_at(first); a.length >= 0; a = line_at(next_line(a)))
+        if (line_like(other, a).length < 0)
+            return error_set(e, "the ranks must do the same: rank %zu lacks %.*s, which rank 0 has", i, a.length,
+                             a.text);
+    if (strcmp(first, other) != 0)
+        return error_set(e, "the ranks must do the same: rank %zu has the data of rank 0 in another order", i);
+    return 0;
 }
 
 /* Collective: refuses ranks that have another text than rank 0, naming the first line that differs. */
@@ -116,26 +159,43 @@ static int check_same(Comm *comm, const char *mine, Error *e)
         return 0;
     const size_t most = comm_most(comm, strlen(mine) + 1);
     char *all = calloc(ranks.world, most), *padded = calloc(1, most);
-    int status = all != NULL && padded != NULL ? 0 : error_set(e, "out of memory");
-    if (comm_agree(comm, status, e) == 0) {
+    int status = comm_agree(comm, all != NULL && padded != NULL ? 0 : error_set(e, "out of memory"), e);
+    if (status == 0) {
         strcpy(padded, mine);
         comm_exchange(comm, padded, most, all);
-        for (size_t i = 1; i < ranks.world && status == 0; i++) {
-            const char *a = all, *b = all + i * most;
-            while (*a != '\0' && strcspn(a, "\n") == strcspn(b, "\n") && strncmp(a, b, strcspn(a, "\n")) == 0) {
-                a += strcspn(a, "\n") + (a[strcspn(a, "\n")] != '\0');
-                b += strcspn(b, "\n") + (b[strcspn(b, "\n")] != '\0');
-            }
-            a += strspn(a, " ");
-            b += strspn(b, " ");
-            if (*a != '\0' || *b != '\0')
-                status = error_set(e, "the ranks must do the same: rank %zu has %.*s where rank 0 has %.*s", i, trim(b),
-                                   b, trim(a), a);
-        }
+        for (size_t i = 1; i < ranks.world && status == 0; i++)
+            status = compare_texts(all, all + i * most, i, e);
+        status = comm_agree(comm, status, e);
     }
     free(all);
     free(padded);
-    return comm_agree(comm, status, e);
+    return status;
+}
+
+/* Collective, once the model and the data are there: refuses ranks that have others than rank 0. */
+static int check_same_model(const Run *r, Error *e)
+{
+    const GptTable *table = gpt_table(r->gpt);
+    const Tokenizer *tokenizer = r->plan->tokenizer;
+    char text[PATH_MOST + 512], parameters[HASH_TEXT], tables[HASH_TEXT], tokens[HASH_TEXT];
+    uint64_t evaluation = 0;
+    Hash hash = hash_begin();
+    if (r->plan->ranks.world == 1)
+        return 0;
+    float *host = malloc(gpt_table_largest(table) * sizeof *host);
+    int status = host != NULL ? tasks_hash(r->tasks, &evaluation, e) : error_set(e, "out of memory");
+    status = comm_agree(r->comm, status, e);
+    for (const Tensor *t = table->tensors; t < table->tensors + table->count && status == 0; t++) {
+        gpt_read(r->gpt, GPT_PARAMS, t, host);
+        hash_add(&hash, host, tensor_size(t) * sizeof *host);
+    }
+    free(host);
+    hash_format(hash_end(&hash), parameters);
+    hash_format(tokenizer != NULL ? tokenizer_hash(tokenizer) : 0, tables);
+    hash_format(evaluation, tokens);
+    snprintf(text, sizeof text, "checkpoint: %s\nparameters: %s\ntokenizer: %s\nevaluation: %s\n",
+             r->plan->checkpoint, parameters, tables, tokens);
+    return status != 0 ? -1 : check_same(r->comm, text, e);
 }
 
 /* The same program with the same options. */
@@ -412,6 +472,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
     r->state.tokens += total;
     r->state.seconds += end - begin;
     r->state.loader_position = loader_position(r->loader);
+    r->stepped += end - begin;
     r->waited += cost.seconds;
     r->sent = cost.sent;
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
@@ -454,8 +515,10 @@ static int save(Run *r, Error *e)
     const int synced = writes(r) ? metrics_sync(&r->log, &fault) : 0; /* its rows before what counts on them */
     optim_show(r->optim);
     optim_gather(r->optim);
+    comm_set_patience(r->comm, PATIENCE);
     const int status =
         checkpoint_write(writes(r) ? r->out : NULL, r->gpt, r->optim, r->plan->tokenizer, &r->state, r->data, e);
+    comm_set_patience(r->comm, 1);
     optim_hide(r->optim);
     if (synced != 0)
         notes_add(&r->notes, "%s", fault.text); /* the next row ends the run */
@@ -559,7 +622,12 @@ static int save_last(Run *r, int status, Error *e)
 {
     Error fault;
     if (comm_lost(r->comm, &fault)) {
-        error_set(e, "%s. To continue, ./train_gpt --resume --out %s", fault.text, r->out);
+        char latest[PATH_MOST + 16];
+        snprintf(latest, sizeof latest, "%s/latest", r->out);
+        if (access(latest, F_OK) == 0)
+            error_set(e, "%s. To continue, ./train_gpt --resume --out %s", fault.text, r->out);
+        else
+            *e = fault;
         return RUN_FAILED;
     }
     if (r->saved || status == RUN_DIVERGED)
@@ -677,7 +745,7 @@ static int make_files(Run *r, Error *e)
 static int run_inside(Run *r, Error *e)
 {
     const Plan *p = r->plan;
-    if (comm_agree(r->comm, open_all(r, e), e) != 0)
+    if (comm_agree(r->comm, open_all(r, e), e) != 0 || check_same_model(r, e) != 0)
         return RUN_FAILED;
     if (!p->trains) {
         if (comm_agree(r->comm, meet_checkpoint(r, e), e) != 0)
@@ -734,7 +802,7 @@ int run_main(const Options *o, Error *e)
     r->lock = -1;
     if (check_same_command(o, e) != 0) {
         free(r);
-        return RUN_WRONG_COMMAND;
+        return comm_lost(o->optim.comm, NULL) ? RUN_FAILED : RUN_WRONG_COMMAND;
     }
     if (lock_resumed(r, o, e) != 0) {
         free(r);

@@ -38,11 +38,14 @@ typedef struct Run {
     CheckpointState state;
     float *scratch;   /* the largest tensor */
     double last_save; /* wall clock */
-    double waited;    /* seconds, in steps, for other ranks */
+    double stepped, waited; /* seconds in this process's steps, and of these for other ranks */
     uint64_t sent;    /* bytes to them in the last step */
     bool target_reached;
     bool saved; /* the last step is in a checkpoint, or could not be written to one */
 } Run;
+
+/* How many times --comm-timeout the others wait while rank 0 writes a checkpoint or a sample. */
+enum { PATIENCE = 20 };
 
 /* Whether this rank writes the run's files. */
 static inline bool writes(const Run *r) { return r->plan->ranks.rank == 0; }

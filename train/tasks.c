@@ -1,6 +1,7 @@
 #include "train/tasks.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "data/choices.h"
 #include "data/loader.h"
 #include "train/stop.h"
@@ -205,6 +206,25 @@ void tasks_close(Tasks *t)
 
 size_t tasks_count(const Tasks *t) { return t->count; }
 
+int tasks_hash(const Tasks *t, uint64_t *hash, Error *e)
+{
+    Hash all = hash_begin();
+    for (const Task *task = t->tasks; task < t->tasks + t->count; task++) {
+        const Choices *c = &task->choices;
+        for (size_t s = 0; task->tokens != NULL && s < tokens_shards(task->tokens); s++) {
+            uint64_t shard;
+            if (tokens_shard_hash(task->tokens, s, &shard, e) != 0)
+                return -1;
+            hash_add(&all, &shard, sizeof shard);
+        }
+        hash_add(&all, c->items, c->count * sizeof *c->items);
+        for (const ChoiceRow *row = c->rows; row < c->rows + c->row_count; row++)
+            hash_add(&all, c->tokens + row->begin, row->length * sizeof *c->tokens);
+    }
+    *hash = hash_end(&all);
+    return 0;
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Batches
  */
@@ -404,7 +424,7 @@ static int run_round(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup 
         if (status == 0)
             status = add_targets(t, room, B, T, count, e);
     }
-    return status;
+    return comm_agree(comm, status, e);
 }
 
 static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, const Report *r,

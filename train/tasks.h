@@ -31,6 +31,9 @@ void tasks_close(Tasks *t); /* NULL is fine */
 
 size_t tasks_count(const Tasks *t);
 
+/* What their data are known by: the XXH64 of items, or of what tokens_shard_hash says. Errors: those of that. */
+int tasks_hash(const Tasks *t, uint64_t *hash, Error *e);
+
 /*
  * Collective: runs all tasks on the model's parameters as they stand, prints a line for each to `to` and appends to `csv`, unless
  * NULL, a row "step,task,measure,value" for each number. The targets of shards are added to `tables`, unless NULL.

@@ -165,6 +165,35 @@ loses_a_rank() { # rank
 run_test "ranks: the first is killed" loses_a_rank 0
 run_test "ranks: the last is killed" loses_a_rank 2
 
+loses_two() {
+    start_ranks 4 "$gpt" $eight --steps 6000 --val-every 0 --checkpoint-every 2 --out run
+    await_lines run/metrics.csv 6
+    kill -9 "$(process_of 0)" "$(process_of 1)"
+    wait
+    [ "$(cat err.2 err.3 | wc -l)" -eq 1 ] || fail "they say $(cat err.2 err.3)"
+    says "is lost" err.2
+}
+run_test "ranks: the first two are killed" loses_two
+
+# A rank is killed while rank 0 collects the optimizer's state: no checkpoint is made of what came.
+dies_in_checkpoint() {
+    wide="--layers 2 --heads 2 --width 256 --seq-len 32 --batch-size 1 --total-batch 64 --val-every 0 --warmup 2
+          --sample-every 0 --optimizer adamw --schedule constant --text $work/story.txt --device ${DEVICE:-cpu}"
+    start_ranks 2 "$gpt" $wide --steps 6000 --checkpoint-every 2 --keep 2 --out run
+    child=$(process_of 1)
+    await_lines run/latest 1
+    for moment in $(seq 20000); do
+        set -- run/step_*.tmp/optimizer*
+        [ ! -e "$1" ] || break
+    done
+    kill -9 "$child"
+    wait
+    at=$(sed 's/step_0*//' run/latest)
+    expect 0 "$gpt" $wide --steps "$at" --out one
+    same "one/$(cat one/latest)/optimizer.safetensors" "run/$(cat run/latest)/optimizer.safetensors"
+}
+run_test "ranks: one is killed while its state is collected" dies_in_checkpoint
+
 silent_rank() {
     start_ranks 2 "$gpt" $eight --steps 6000 --val-every 0 --checkpoint-every 2 --comm-timeout 1 --out run
     await_lines run/metrics.csv 4
@@ -235,11 +264,36 @@ differs_in_data() {
 }
 run_test "ranks: other data on one, or none" differs_in_data
 
+differs_in_weights() {
+    for seed in 1 2; do
+        expect 0 "$gpt" $eight --steps 1 --seed $seed --out seed$seed
+        mkdir in$seed
+        mv seed$seed/step_000001 in$seed/model
+    done
+    printf '#!/bin/sh\ncd in$((RANK + 1))\nexec "$@"\n' > differently
+    chmod +x differently
+    for steps in 0 2; do
+        ranks 1 2 ./differently "$gpt" $eight --model model --steps $steps --out "$PWD/new"
+        says "the ranks must do the same: rank 1 has parameters: " err.0
+    done
+    expect 0 "$gpt" $eight --steps 4 --checkpoint-every 2 --keep 0 --out run
+    mkdir old
+    cp -R run old/run
+    printf 'step_000002\n' > old/run/latest
+    printf '#!/bin/sh\n[ $RANK = 0 ] || cd old\nexec "$@"\n' > differently
+    ranks 1 2 ./differently "$gpt" --resume --steps 6 --out run
+    says "rank 1 has checkpoint: run/step_000002 where rank 0 has checkpoint: run/step_000004" err.0
+}
+run_test "ranks: other weights on one, or another checkpoint" differs_in_weights
+
 differs_in_options() {
     printf '#!/bin/sh\n[ $RANK = 0 ] || set -- "$@" --lr 0.5\nexec "$@"\n' > differently
     chmod +x differently
     ranks 2 2 ./differently "$gpt" $eight --steps 2 --out new
-    says 'rank 1 has "lr": "0.5" where rank 0 has' err.0
+    says 'rank 1 has "lr": "0.5", which rank 0 has not' err.0
+    sed -i 's/--lr 0.5/--no-such-option/' differently
+    ranks 2 2 ./differently "$gpt" $eight --steps 2 --out new
+    says_all "rank 1 on;no-such-option" err.0
     [ ! -e new ] || fail "it made a run"
 }
 run_test "ranks: other options on one" differs_in_options
@@ -279,6 +333,17 @@ one_gpu_for_two() {
     }
 }
 run_test "ranks: more than GPUs" one_gpu_for_two
+
+# Nobody is waited for where nothing is computed.
+informs() {
+    for option in --help --version --list-presets; do
+        expect 0 env RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=9 "$gpt" $option
+        [ -s out ] || fail "$option says nothing"
+        expect 0 env RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=9 "$gpt" $option
+        [ ! -s out ] || fail "rank 1 too says $(head -n 1 out)"
+    done
+}
+run_test "ranks: --help meets nobody" informs
 
 # Tests of the environment, of one process.
 environment_refuses() { # environment, words

@@ -3,6 +3,7 @@
 # make test           every test; SAN=1 under AddressSanitizer and UBSan
 # make test T=muon    only test programs with that in their name, or else cases; and the command's tests so named
 # make test-gpu       tests that need a GPU; without one each is skipped, by name
+# make test-network   ranks as hosts in network namespaces: Linux, root and iproute2; else each test is skipped, by name
 # make test-faults    plants faults in a copy of the tree, one at a time; the tests must catch each
 # make bench          speed and memory, next to PyTorch's if it is installed
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
@@ -327,6 +328,9 @@ test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt
           $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))
 	dev/tests/gpu.sh $(BIN) $(BUILD)
 
+test-network: $(PROGRAMS)
+	dev/tests/network.sh $(BIN)/train_gpt
+
 test-faults:
 	dev/tests/faults.sh
 	dev/cuda_on_cpu/faults.sh
@@ -462,7 +466,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
+.PHONY: all test test-gpu test-network test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
         bench-contention bench-ranks bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
         headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

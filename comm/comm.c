@@ -16,8 +16,9 @@ static int make(const Launch *launch, Comm *comm, Error *e)
 {
     comm->ranks = launch->ranks;
     comm->timeout = 300;
-    const int status = launch->kind == LAUNCH_MPI ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
-                                                  : transport_open_tcp(launch, &comm->transport, e);
+    const int status = launch->kind == LAUNCH_MPI
+                           ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
+                           : transport_open_tcp(launch, &comm->transport, e);
     if (status != 0)
         return -1;
     CommPeer here;
@@ -78,7 +79,10 @@ void comm_close(Comm *comm)
 
 Ranks comm_ranks(const Comm *comm) { return comm != NULL ? comm->ranks : (Ranks){0, 1}; }
 
-bool comm_speaks(const Comm *comm) { return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first(); }
+bool comm_speaks(const Comm *comm)
+{
+    return comm != NULL ? comm->ranks.rank == speaker(comm) : launch_is_first();
+}
 
 CommNeighbours comm_neighbours(const Comm *comm)
 {
@@ -172,7 +176,7 @@ void comm_progress(Comm *comm)
 CommWatch comm_watch(void)
 {
     const double now = clock_seconds();
-    return (CommWatch){now, now};
+    return (CommWatch){now, now, now};
 }
 
 bool comm_gives_up(Comm *comm, CommWatch *watch)
@@ -185,31 +189,31 @@ bool comm_gives_up(Comm *comm, CommWatch *watch)
         if (find_ended(comm, &ended))
             comm_lose(comm, ended, "has ended");
     }
-    return now - watch->begin > comm->timeout;
+    return now - watch->moved > comm->timeout;
 }
 
 void comm_finish(Comm *comm)
 {
     CommWatch watch = comm_watch();
-    const double begin = watch.begin;
     while (!comm->lost) {
         size_t peer;
         Error e;
         char silent[80];
         const int status = comm->transport.progress(comm->transport.state, &peer, &e);
-        if (status == 0)
+        if (status == PROGRESS_DONE)
             break;
+        if (status == PROGRESS_MOVED)
+            watch.moved = clock_seconds();
         if (status < 0)
             comm_lose(comm, peer, e.text);
-        else if (status == 2)
-            watch.begin = clock_seconds(); /* not silent */
         else if (comm_gives_up(comm, &watch)) {
+            peer = comm->transport.most_silent(comm->transport.state, peer);
             snprintf(silent, sizeof silent, "has been silent for %.3g s (--comm-timeout)",
-                     clock_seconds() - watch.begin);
+                     clock_seconds() - watch.moved);
             comm_lose(comm, peer, silent);
         }
     }
-    comm->cost.seconds += clock_seconds() - begin;
+    comm->cost.seconds += clock_seconds() - watch.begin;
 }
 
 void comm_find_silent(Comm *comm, const char *why)

@@ -54,13 +54,14 @@ void comm_note_reduction(Comm *comm, Reduction reduction);
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 
-/* Of a wait: since when nothing has come, and when the ranks were last looked at. */
+/* Of a wait: since when, when something last moved, and when the ranks were last looked at. */
 typedef struct CommWatch {
-    double begin, looked;
+    double begin, moved, looked;
 } CommWatch;
 CommWatch comm_watch(void);
 
-/* Pauses, and now and then looks after the ranks: whether one has ended, which is then lost, or the timeout is over. */
+/* Pauses, and now and then looks after the ranks: whether one has ended, which is then lost, or nothing has moved
+ * for as long as the timeout. */
 bool comm_gives_up(Comm *comm, CommWatch *watch);
 
 /* After communication that failed or stands still, each rank where it noticed that: finds one that does not answer; if

@@ -13,7 +13,7 @@ typedef struct Requests {
     size_t *peers;
 } Requests;
 
-enum { MESSAGE_MOST = 1 << 30 /* bytes: MPI counts in ints */ };
+enum { MESSAGE_MOST = 1 << 24 /* bytes: MPI counts in ints, and tells of no part of a message that it has moved */ };
 
 static int grow(Requests *r, Error *e)
 {
@@ -68,8 +68,9 @@ static int mpi_receive(void *state, size_t peer, void *x, size_t bytes, Error *e
 static int mpi_progress(void *state, size_t *peer, Error *e)
 {
     Requests *r = state;
+    const size_t before = r->count;
     size_t left = 0;
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < before; i++) {
         int done;
         const int status = MPI_Test(&r->begun[i], &done, MPI_STATUS_IGNORE);
         if (status != MPI_SUCCESS) {
@@ -81,10 +82,15 @@ static int mpi_progress(void *state, size_t *peer, Error *e)
         r->begun[left] = r->begun[i];
         r->peers[left++] = r->peers[i];
     }
-    const bool moved = left < r->count;
     r->count = left;
     *peer = left > 0 ? r->peers[0] : 0;
-    return left == 0 ? 0 : moved ? 2 : 1;
+    return left == 0 ? PROGRESS_DONE : left < before ? PROGRESS_MOVED : PROGRESS_NONE;
+}
+
+static size_t mpi_most_silent(void *state, size_t peer)
+{
+    (void)state;
+    return peer;
 }
 
 /* Where a rank is lost, MPI cannot be left in order: that would wait for it. */
@@ -120,7 +126,7 @@ int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error
     MPI_Comm_dup(MPI_COMM_WORLD, &r->comm);
     MPI_Comm_set_errhandler(r->comm, MPI_ERRORS_RETURN);
     *ranks = (Ranks){(size_t)rank, (size_t)world};
-    *out = (Transport){r, mpi_send, mpi_receive, mpi_progress, mpi_close};
+    *out = (Transport){r, mpi_send, mpi_receive, mpi_progress, mpi_most_silent, mpi_close};
     return 0;
 }
 

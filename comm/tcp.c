@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -69,7 +70,7 @@ static int tcp_receive(void *state, size_t peer, void *x, size_t bytes, Error *e
     return append(&((Sockets *)state)->peers[peer].receives, x, bytes, e);
 }
 
-/* Moves what a queue's socket takes or has; *moved where that is something. -1: the connection is gone. */
+/* Moves what a queue's socket takes or has. -1: the connection is gone. */
 static int move(int fd, Queue *q, bool sends, bool *moved, Error *e)
 {
     while (q->first < q->count) {
@@ -97,7 +98,7 @@ static bool pending(const Queue *q) { return q->first < q->count; }
 static int tcp_progress(void *state, size_t *peer, Error *e)
 {
     Sockets *s = state;
-    bool waits = false, moved = false;
+    bool moved = false, waits = false;
     for (size_t i = s->world; i-- > 0;) {
         Peer *p = &s->peers[i];
         if (move(p->fd, &p->receives, false, &moved, e) != 0 || move(p->fd, &p->sends, true, &moved, e) != 0) {
@@ -109,7 +110,32 @@ static int tcp_progress(void *state, size_t *peer, Error *e)
             waits = true;
         }
     }
-    return !waits ? 0 : moved ? 2 : 1;
+    return !waits ? PROGRESS_DONE : moved ? PROGRESS_MOVED : PROGRESS_NONE;
+}
+
+/* Milliseconds since a peer's machine last acknowledged anything; machines that live answer probes, see unblock. */
+static size_t silence(int fd)
+{
+#ifdef __linux__
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        return info.tcpi_last_ack_recv;
+#endif
+    (void)fd;
+    return 0;
+}
+
+/* A rank that waits for a lost one is itself waited for, so not every silent rank is lost. */
+static size_t tcp_most_silent(void *state, size_t peer)
+{
+    const Sockets *s = state;
+    for (size_t i = 0; i < s->world; i++) {
+        const Peer *p = &s->peers[i];
+        if ((pending(&p->receives) || pending(&p->sends)) && silence(p->fd) > silence(s->peers[peer].fd))
+            peer = i;
+    }
+    return peer;
 }
 
 static void tcp_close(void *state, bool orderly)
@@ -158,9 +184,18 @@ static int transfer(int fd, void *x, size_t bytes, bool sends, double deadline)
     return 0;
 }
 
+/* The kernel probes idle connections each second, for tcp_most_silent, and drops none: how long to wait for a rank is
+ * for --comm-timeout to say. */
 static void unblock(int fd)
 {
     const int one = 1;
+#ifdef __linux__
+    const unsigned int most = INT_MAX; /* ms */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most);
+#endif
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
@@ -202,17 +237,33 @@ static int accept_rank(int listener, const Sockets *s, size_t rank, Hello *hello
     return -1;
 }
 
+/* Connects within a time: by itself the kernel would wait for minutes where packets vanish. */
+static int reach(int fd, const struct sockaddr *address, socklen_t length, double deadline)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    int status = 0;
+    socklen_t size = sizeof status;
+    unblock(fd);
+    if (connect(fd, address, length) == 0)
+        return 0;
+    if (errno != EINPROGRESS && errno != EINTR)
+        return -1;
+    while (poll(&ready, 1, 100) <= 0)
+        if (clock_seconds() > deadline)
+            return -1;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) == 0 && status == 0 ? 0 : -1;
+}
+
 static void rest(void) { nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); }
 
 static int call(const struct sockaddr *address, socklen_t length, const Hello *hello, double deadline)
 {
     while (clock_seconds() < deadline) {
         const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, address, length) == 0) {
-            unblock(fd);
-            if (transfer(fd, (void *)hello, sizeof *hello, true, deadline) == 0)
-                return fd;
-        }
+        const double soon = clock_seconds() + 5;
+        if (fd >= 0 && reach(fd, address, length, soon < deadline ? soon : deadline) == 0 &&
+            transfer(fd, (void *)hello, sizeof *hello, true, deadline) == 0)
+            return fd;
         if (fd >= 0)
             close(fd);
         rest(); /* rank 0 may start later */
@@ -231,7 +282,7 @@ static in_port_t *port_of(struct sockaddr_storage *address)
                                           : &((struct sockaddr_in *)address)->sin_port;
 }
 
-/* Where rank 0 is: the first address of MASTER_ADDR's, port MASTER_PORT + 1. */
+/* Where the others find rank 0: the first address of MASTER_ADDR's, port MASTER_PORT + 1. */
 static int find_master(struct sockaddr_storage *master, char *name, size_t size, Error *e)
 {
     const char *host = getenv("MASTER_ADDR"), *port = getenv("MASTER_PORT");
@@ -252,17 +303,31 @@ static int find_master(struct sockaddr_storage *master, char *name, size_t size,
     return 0;
 }
 
+/* Where rank 0 listens: at 127.0.0.1 or ::1, or else at all of its addresses, since on its own machine its name may stand
+ * for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
+static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)&place;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&place;
+    if (place.ss_family == AF_INET6 && !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
+        in6->sin6_addr = in6addr_any;
+    if (place.ss_family == AF_INET && in->sin_addr.s_addr != htonl(INADDR_LOOPBACK))
+        in->sin_addr.s_addr = htonl(INADDR_ANY);
+    return place;
+}
+
 /* Rank 0: meets all, and tells each where the others listen. */
 static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, const char *name,
                          struct sockaddr_storage *places, double deadline, Error *e)
 {
+    const struct sockaddr_storage here = place_to_listen(*master);
     struct sockaddr_storage bound;
     Error why;
-    const int listener = listen_at((const struct sockaddr *)master, length_of(master), &bound, &why);
+    const int listener = listen_at((const struct sockaddr *)&here, length_of(&here), &bound, &why);
     if (listener < 0)
         return error_set(e, "rank 0 cannot listen at %s: %s", name, why.text);
-    size_t here = 1;
-    for (Hello hello; here < s->world; here++) {
+    size_t came = 1;
+    for (Hello hello; came < s->world; came++) {
         const int fd = accept_rank(listener, s, 0, &hello, deadline);
         if (fd < 0)
             break;
@@ -273,12 +338,12 @@ static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, cons
         s->peers[hello.rank].fd = fd;
     }
     close(listener);
-    for (size_t i = 1; i < s->world && here == s->world; i++)
+    for (size_t i = 1; i < s->world && came == s->world; i++)
         if (transfer(s->peers[i].fd, (void *)magic, sizeof magic, true, deadline) != 0 ||
             transfer(s->peers[i].fd, places, s->world * sizeof *places, true, deadline) != 0)
-            here = 0;
-    return here == s->world ? 0
-                            : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", here, s->world, name,
+            came = 0;
+    return came == s->world ? 0
+                            : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", came, s->world, name,
                                         MEETING_SECONDS);
 }
 
@@ -352,6 +417,6 @@ int transport_open_tcp(const Launch *launch, Transport *out, Error *e)
         tcp_close(s, false);
         return -1;
     }
-    *out = (Transport){s, tcp_send, tcp_receive, tcp_progress, tcp_close};
+    *out = (Transport){s, tcp_send, tcp_receive, tcp_progress, tcp_most_silent, tcp_close};
     return 0;
 }

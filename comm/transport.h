@@ -3,6 +3,8 @@
 
 #include "comm/comm.h"
 
+enum { PROGRESS_DONE, PROGRESS_MOVED, PROGRESS_NONE };
+
 /*
  * How bytes get from rank to rank. What one rank sends another is received in the order in which both begin it; sizes
  * agree. Memory stays the caller's and must live until the work is done.
@@ -12,9 +14,13 @@ typedef struct Transport {
     int (*send)(void *state, size_t peer, const void *x, size_t bytes, Error *e);
     int (*receive)(void *state, size_t peer, void *x, size_t bytes, Error *e);
 
-    /* Moves what can be moved now. 0: all that was begun is done; 1: *peer is one of those still waited for; 2: likewise,
-     * and something has been moved; -1: *peer cannot be reached, says *e. */
+    /* Moves what can be moved now. PROGRESS_DONE: all that was begun is done; PROGRESS_MOVED: a part of it was;
+     * PROGRESS_NONE: nothing moved, and *peer is one of those still waited for; -1: *peer cannot be reached, says *e. */
     int (*progress)(void *state, size_t *peer, Error *e);
+
+    /* Of the peers still waited for, `peer` among them, the one from whose machine nothing has come for longest; where
+     * that is not known, `peer`. */
+    size_t (*most_silent)(void *state, size_t peer);
 
     /* orderly: no rank was lost. */
     void (*close)(void *state, bool orderly);

@@ -36,12 +36,13 @@ float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const cha
         if (u->tensor != tensor)
             continue;
         const CommPiece piece = part_of(u, rows * cols);
-        StatePart *next = place ? optim->parts + optim->part_count : NULL;
-        const bool same = touches && place && next[-1].piece.rank == u->rank;
+        StatePart *last = touches && place ? &optim->parts[optim->part_count - 1] : NULL;
+        const bool same = last != NULL && last->piece.rank == u->rank;
         if (same)
-            next[-1].piece.n += piece.n;
+            last->piece.n += piece.n;
         else if (place)
-            *next = (StatePart){optim->state_count, piece, optim->state_arena + optim->state_floats};
+            optim->parts[optim->part_count] =
+                (StatePart){optim->state_count, piece, optim->state_arena + optim->state_floats};
         optim->part_count += !same;
         touches = true;
         optim->state_floats += u->rank == optim->ranks.rank ? piece.n : 0;

@@ -104,7 +104,7 @@ static void add_pieces(Optim *optim, bool hidden)
     const size_t begin = optim->piece_count;
     for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
         const size_t at = u->tensor->offset + u->first;
-        CommPiece *last = optim->pieces + optim->piece_count - 1;
+        CommPiece *last = &optim->pieces[optim->piece_count > 0 ? optim->piece_count - 1 : 0];
         if (is_hidden(u) != hidden)
             continue;
         if (optim->piece_count > begin && last->rank == u->rank && last->first + last->n == at)
@@ -140,7 +140,7 @@ static int list_pieces(Optim *optim, bool rounds, Error *e)
         list_rounded(optim);
     for (const Unit *u = optim->units; u < optim->units + optim->unit_count; u++) {
         const size_t at = u->tensor->offset + u->first;
-        Stretch *last = optim->stretches + optim->stretch_count - 1;
+        Stretch *last = &optim->stretches[optim->stretch_count > 0 ? optim->stretch_count - 1 : 0];
         if (u->rank != optim->ranks.rank)
             continue;
         if (optim->stretch_count > 0 && last->tensor == u->tensor && last->offset + last->n == at)
@@ -155,7 +155,7 @@ static int list_pieces(Optim *optim, bool rounds, Error *e)
 static void add_slot(const Optim *optim, OptimGroup *g, const Unit *u, size_t number)
 {
     const Tensor *t = u->tensor;
-    OptimSlot *last = g->slots + g->count - 1;
+    OptimSlot *last = &g->slots[g->count > 0 ? g->count - 1 : 0];
     if (is_elementwise(g) && g->count > 0 && last->tensor == t && last->first + last->cols == u->first) {
         last->cols += u->n;
         return;

@@ -64,7 +64,7 @@ static void add_tensor(Phase *phase, const Tensor *t, const CommPiece *pieces, s
         const size_t begin = p->first > t->offset ? p->first : t->offset;
         const size_t piece_end = p->first + p->n, tensor_end = t->offset + tensor_size(t);
         const size_t end = piece_end < tensor_end ? piece_end : tensor_end;
-        CommPiece *last = phase->pieces + phase->piece_count - 1;
+        CommPiece *last = &phase->pieces[phase->piece_count > 0 ? phase->piece_count - 1 : 0];
         if (begin >= end)
             continue;
         if (phase->piece_count > 0 && last->rank == p->rank && last->first + last->n == begin)

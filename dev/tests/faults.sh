@@ -680,9 +680,9 @@ comm:pieces | comm/comm.c | s/return (r.world - 1) \* comm_share/return r.world 
 comm:pieces | comm/comm.c | s/comm->cost.sent += bytes/comm->cost.sent += 1/
 comm:pieces | comm/comm.c | s/comm_begin_receive(comm, p->rank, host + p->first/comm_begin_receive(comm, p->rank, host/
 comm:order | comm/tcp.c | s/while (q->first < q->count)/if (q->first < q->count)/;s/= &q->messages\[q->first\]/= \&q->messages[q->count - 1]/
-comm:silent | comm/comm.c | s/return now - watch->begin > comm->timeout/return false/
+comm:silent | comm/comm.c | s/return now - watch->moved > comm->timeout/return false/
 comm:silent | comm/comm.c | s/        comm->timeout = seconds/        comm->timeout = 300 + 0 * seconds/
-comm:slow | comm/comm.c | s/else if (status == 2)/else if (status == 3)/
+comm:slow | comm/comm.c | s/if (status == PROGRESS_MOVED)/if (false)/
 comm:rank that | comm/tcp.c | s/\*peer = i;$/*peer = 0;/
 comm:strangers | comm/tcp.c | s/hello->rank > rank \&\&/true \&\&/
 comm:strangers | comm/tcp.c | s/hello->world == s->world \&\&/true \&\&/

@@ -135,7 +135,7 @@ static int append_optim(const char *path, const Optim *optim, SafetensorsWriter 
             status = safetensors_append(writer, host, s->rows * s->cols * sizeof *host, e);
     }
     memory_free(host);
-    return status;
+    return comm_lost(optim_comm(optim), e) ? -1 : status; /* what a lost rank had is missing */
 }
 
 /* Collective: `dir` NULL, or an earlier failure in `status`: nothing is written. */

@@ -691,7 +691,8 @@ comm:is taken | comm/tcp.c | s/memcmp(said, magic, sizeof magic) == 0/true/
 comm:makes no sense | comm/launch.c | s/r->rank >= r->world/r->rank > r->world/
 comm:makes no sense | comm/tcp.c | s/number > 65534/number > 65535/
 shares:pieces and | optim/shares.c | s/(CommPiece){at, u->n, u->rank}/(CommPiece){at, u->n, (u->rank + 1) % optim->ranks.world}/
-shares:pieces and | optim/shares.c | s/(2 \* before + u->n)/(2 * before + 2 * u->n - 2)/
+shares:pieces and | optim/shares.c | s/(2 \* before + u->n) \* optim->ranks.world/(3 * before + u->n) * optim->ranks.world/
+checkpoint:a rank is lost | train/checkpoint.c | s/return comm_lost(optim_comm(optim), e) ? -1 : status;/return status;/
 shares:pieces and | optim/shares.c | s/STRETCH_MOST = 1 << 16/STRETCH_MOST = 1 << 19/
 shares:pieces and | optim/optim.c | s/u->rank == optim->ranks.rank ? piece.n : 0/piece.n/
 shares:GPT-2 | optim/shares.c | s/load\[least\] += cost_of(matrices\[i\])/load[least] += 0/

@@ -1,5 +1,6 @@
 /* Checkpoints through files: what is written, what is read back, and what is refused. */
 #include "dev/tests/check.h"
+#include "dev/tests/ranks.h"
 #include "files/files.h"
 #include "files/safetensors.h"
 #include "train/checkpoint.h"
@@ -807,14 +808,57 @@ static void test_other_optimizer(void)
     fixture_free(f);
 }
 
-int main(void)
+/* Of two ranks the second ends when both have begun to collect the optimizer's state: what is missing must not become a
+ * checkpoint. `run` is a directory. */
+static void part_lost(Comm *comm, const char *run)
+{
+    char path[PATH_MOST];
+    Gpt *gpt;
+    Optim *optim;
+    Error e = {""};
+    CheckpointState state = {.step = 3, .val_loss = NAN};
+    must(gpt_create(&tiny, &(GptSetup){.B = 1, .T = tiny.T, .mode = GPT_TRAINING}, &gpt, &e), &e);
+    const GptTable *table = gpt_table(gpt);
+    const Arenas arenas = gpt_arenas(gpt);
+    must(optim_create(&(OptimConfig){.rule = "muon", .comm = comm}, table->tensors, table->count, &arenas, &optim, &e),
+         &e);
+    if (comm_ranks(comm).rank == 1) {
+        comm_agree(comm, 0, &e); /* on the destination */
+        comm_agree(comm, 0, &e); /* on memory for the state */
+        _exit(0);
+    }
+    refused(checkpoint_write(run, gpt, optim, NULL, &state, data, &e), &e, "rank 1 is lost", "a state in part");
+    snprintf(path, sizeof path, "%s/latest", run);
+    check(!exists(path), "%s names a checkpoint", path);
+    snprintf(path, sizeof path, "%s/step_000003", run);
+    check(!exists(path), "%s is there", path);
+    optim_free(optim);
+    gpt_free(gpt);
+}
+
+static void test_lost_rank(void)
+{
+    char run[PATH_MOST];
+    Error e;
+    snprintf(run, sizeof run, "%s", at("lost", ""));
+    must(files_make_dirs(run, &e), &e);
+    RanksRun ranks = ranks_make("lost", run, 2);
+    ranks.loses = true;
+    ranks.passing = 1;
+    ranks_start(&ranks, 0, 2);
+    ranks_end(&ranks, 30);
+}
+
+int main(int argc, char **argv)
 {
     Error e;
+    ranks_main(argc, argv, (const RankPart[]){{"lost", part_lost}, {NULL, NULL}});
     if (mkdtemp(root) == NULL) {
         printf("%s cannot be made\n", root);
         return 1;
     }
     check_run("written and read back", test_round_trip);
+    check_run("a rank is lost meanwhile", test_lost_rank);
     check_run("no validation yet", test_no_validation_yet);
     check_run("Hugging Face's names and layouts", test_layout);
     check_run("config.json", test_config);

@@ -651,9 +651,9 @@ cli:ranks: the same bits, --optimizer adamw | optim/optim.c | /^void optim_state
 cli:ranks: the same bits, --optimizer adamw | train/evaluate.c | s/i += r->plan->ranks.world/i++/
 cli:ranks: the same bits, --eval | train/tasks.c | s/first + k \* B, B, room->tokens/first, B, room->tokens/
 cli:ranks: refuses | train/plan.c | s/if (batches % p->ranks.world == 0)/if (true)/
-cli:ranks: other options | train/run.c | s/if (.a != '.0' || .b != '.0')/if (false)/
+cli:ranks: other options | train/run.c | s/if (!same_line(a, b))/if (false)/
 cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/
-cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits;/true;/
+cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits \&\& !p/true \&\& !p/
 emulated-ranks | comm/arena_cuda.cu | s/send(comm, p->rank,/send(comm, (p->rank + 1) % r.world,/
 emulated-ranks | comm/arena_cuda.cu | s/ncclSend(x, n,/ncclSend(x, n - 1,/
 emulated-ranks | comm/arena_cuda.cu | s/    CUDA_CHECK(cudaStreamWaitEvent(d->stream, d->begun, 0));//

@@ -214,10 +214,10 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 # The toolkit's libraries need not be where the loader looks.
 TOOLKIT = $(patsubst %/bin/,%,$(dir $(realpath $(HAVE_NVCC))))
 CUDA_LIBRARIES = $(firstword $(dir $(wildcard $(TOOLKIT)/lib64/libcublas.so $(TOOLKIT)/targets/*/lib/libcublas.so)))
-LINK_CUDA = @echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) \
+LINK_CUDA = @mkdir -p $(@D); echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) \
             $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(filter-out -Wl%,$(LDLIBS)) $(NCCL_LIBS)
-LINK_EMULATED = @echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
-LINK = @echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
+LINK_EMULATED = @mkdir -p $(@D); echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
+LINK = @mkdir -p $(@D); echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 
 # The launcher starts on every CPU, to say which one the others were built for.
 $(BIN)/train_gpt $(BUILD)/train/launch.o: override CFLAGS := $(filter-out $(filter-out -m32 -m64,$(filter -m%,$(CFLAGS))),$(CFLAGS))
@@ -267,7 +267,6 @@ $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %
 $(BUILD)/data/tokenize_stream.o: override CPPFLAGS += $(if $(ZLIB_LIBS),-DHAVE_ZLIB) $(if $(ZSTD_LIBS),-DHAVE_ZSTD)
 $(BIN)/data/tokenize: override LDLIBS := $(ZLIB_LIBS) $(ZSTD_LIBS) $(LDLIBS)
 $(BIN)/data/tokenize: $(TOKENIZE:%.c=$(BUILD)/%.o) $(OBJECTS)
-	@mkdir -p $(@D)
 	$(LINK)
 $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
@@ -301,7 +300,6 @@ $(BUILD)/tests/test_gpt2_pattern: override LDLIBS := $(PCRE2_LIBS) $(LDLIBS)
 endif
 $(BUILD)/tests/test_llmc: $(BUILD)/dev/reference/llmc_state.o
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
-	@mkdir -p $(@D)
 	$(LINK)
 
 # For the command's tests: a shell's and a terminal's part, and calls that fail.

@@ -37,14 +37,17 @@ int comm_open(Comm **out, Error *e)
 {
     Launch launch;
     *out = NULL;
-    if (launch_read(&launch, e) != 0)
+    if (launch_read(&launch, e) != 0) {
+        launch_yield();
         return -1;
+    }
     if (launch.kind == LAUNCH_ALONE)
         return 0;
     Comm *comm = calloc(1, sizeof *comm);
     if (comm == NULL)
         return error_set(e, "out of memory");
     if (make(&launch, comm, e) != 0) {
+        launch_yield();
         free(comm);
         return launch.kind == LAUNCH_TCP ? COMM_NOT_MET : -1;
     }

@@ -1,14 +1,50 @@
 #include "comm/transport.h"
 
 #include <stdlib.h>
+#include <time.h>
 
-/* A number in the environment: 0 and *n, 1 if the variable is absent, -1 if it holds something else. */
+/* Who starts ranks, and the variables in which it tells each how many they are and which it is. */
+typedef struct Launcher {
+    const char *name, *world, *rank;
+} Launcher;
+
+/* Slurm's variables are those that a step has, and a batch script does not. */
+static const Launcher mpirun = {"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                      torchrun = {"torchrun", "WORLD_SIZE", "RANK"},
+                      others[] = {{"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"},
+                                  {"mpiexec", "PMI_SIZE", "PMI_RANK"}};
+
+static bool is_set(const char *name) { return getenv(name) != NULL && *getenv(name) != '\0'; }
+
+static unsigned long long number(const char *name) { return is_set(name) ? strtoull(getenv(name), NULL, 10) : 0; }
+
+/*
+ * Whose ranks this process is one of; NULL: nobody's. In Slurm's jobs the launchers have srun start their helpers, one
+ * on each machine, whose variables the ranks inherit: torchrun and Open MPI's mpirun come before srun, and so does
+ * MPICH's mpiexec where it started more ranks. It cannot always: srun --mpi=pmi2 sets the same variables, and an inner
+ * srun leaves an outer one's.
+ */
+static const Launcher *find_launcher(void)
+{
+    const Launcher *found = NULL;
+    if (is_set("TORCHELASTIC_RUN_ID"))
+        return &torchrun;
+    if (is_set(mpirun.world))
+        found = &mpirun;
+    else
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+            if (is_set(others[i].world) && (found == NULL || number(others[i].world) > number(found->world)))
+                found = &others[i];
+    /* a single rank of a launcher may start ranks of its own */
+    const bool alone = found == NULL || number(found->world) == 1;
+    return alone && is_set(torchrun.world) ? &torchrun : found;
+}
+
+/* A number in the environment. */
 static int read_number(const char *name, size_t least, size_t *n, Error *e)
 {
     const char *text = getenv(name);
     char *end;
-    if (text == NULL || *text == '\0')
-        return 1;
     const unsigned long long value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end != '\0' || value < least || value > RANKS_MOST)
         return error_set(e, "%s is '%s' in the environment, not a number from %zu to %d", name, text, least,
@@ -17,51 +53,38 @@ static int read_number(const char *name, size_t least, size_t *n, Error *e)
     return 0;
 }
 
-/* torchrun's, or anyone's who sets the same. */
-static int read_torchrun(Launch *launch, Error *e)
-{
-    Ranks *r = &launch->ranks;
-    const int has_world = read_number("WORLD_SIZE", 1, &r->world, e), has_rank = read_number("RANK", 0, &r->rank, e);
-    if (has_world < 0 || has_rank < 0)
-        return -1;
-    if (has_world > 0 || r->world == 1)
-        return 0;
-    if (has_rank > 0)
-        return error_set(e, "WORLD_SIZE is set in the environment, and RANK is not");
-    if (r->rank >= r->world)
-        return error_set(e, "RANK %zu is not below WORLD_SIZE %zu", r->rank, r->world);
-    launch->kind = LAUNCH_TCP;
-    launch->launcher = "torchrun";
-    return 0;
-}
-
 int launch_read(Launch *launch, Error *e)
 {
-    /* srun sets PMI's and Slurm's; a batch script has Slurm's other variables, but no step. */
-    static const struct {
-        const char *variable, *launcher;
-    } mpi[] = {{"OMPI_COMM_WORLD_SIZE", "mpirun"},
-               {"SLURM_STEP_NUM_TASKS", "srun"},
-               {"PMI_SIZE", "mpiexec"}};
+    const Launcher *launcher = find_launcher();
+    Ranks *r = &launch->ranks;
     *launch = (Launch){LAUNCH_ALONE, NULL, {0, 1}};
-    for (size_t i = 0; i < sizeof mpi / sizeof *mpi; i++) {
-        const int status = read_number(mpi[i].variable, 1, &launch->ranks.world, e);
-        if (status < 0)
-            return -1;
-        if (status > 0)
-            continue;
-        launch->launcher = mpi[i].launcher;
-        launch->kind = launch->ranks.world > 1 ? LAUNCH_MPI : LAUNCH_ALONE;
+    if (launcher == NULL)
         return 0;
-    }
-    return read_torchrun(launch, e);
+    launch->launcher = launcher->name;
+    if (read_number(launcher->world, 1, &r->world, e) != 0)
+        return -1;
+    if (r->world == 1)
+        return 0;
+    launch->kind = launcher == &torchrun ? LAUNCH_TCP : LAUNCH_MPI;
+    if (launch->kind == LAUNCH_MPI)
+        return 0;
+    if (!is_set(torchrun.rank))
+        return error_set(e, "WORLD_SIZE is set in the environment, and RANK is not");
+    if (read_number(torchrun.rank, 0, &r->rank, e) != 0)
+        return -1;
+    if (r->rank >= r->world)
+        return error_set(e, "RANK %zu is not below WORLD_SIZE %zu", r->rank, r->world);
+    return 0;
 }
 
 bool launch_is_first(void)
 {
-    static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMI_RANK", "RANK"};
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        if (getenv(variables[i]) != NULL)
-            return atoi(getenv(variables[i])) == 0;
-    return true;
+    const Launcher *launcher = find_launcher();
+    return launcher == NULL || number(launcher->world) < 2 || number(launcher->rank) == 0;
+}
+
+void launch_yield(void)
+{
+    if (!launch_is_first())
+        nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
 }

@@ -5,6 +5,12 @@
 #include <mpi.h>
 #include <stdlib.h>
 
+#ifdef OPEN_MPI
+static const char mpi_name[] = "Open MPI", mpi_of_srun[] = "pmix";
+#else
+static const char mpi_name[] = "MPICH", mpi_of_srun[] = "pmi2";
+#endif
+
 /* Work that was begun: a request of MPI's, and whom it waits for. */
 typedef struct Requests {
     MPI_Comm comm;
@@ -116,9 +122,9 @@ int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error
     if ((size_t)world != launch->ranks.world) {
         MPI_Finalize();
         return error_set(e,
-                         "%s started %zu ranks, and MPI sees %d: it is another MPI's than the one that this program "
-                         "was built with, or srun needs --mpi=pmix",
-                         launch->launcher, launch->ranks.world, world);
+                         "%s started %zu ranks, and MPI sees %d: this program was built with %s, which "
+                         "needs its own mpiexec, or srun --mpi=%s",
+                         launch->launcher, launch->ranks.world, world, mpi_name, mpi_of_srun);
     }
     Requests *r = calloc(1, sizeof *r);
     if (r == NULL)

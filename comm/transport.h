@@ -38,6 +38,9 @@ int launch_read(Launch *launch, Error *e);
 /* Whether it says that this is rank 0, or nothing. */
 bool launch_is_first(void);
 
+/* Waits, unless it does: with the first rank that ends, launchers end the others, and rank 0 is to say why before. */
+void launch_yield(void);
+
 /* MPI, which tells the ranks. Errors: not compiled in; it sees another world than the launcher. */
 int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error *e);
 

@@ -356,5 +356,6 @@ WORLD_SIZE=2                                   | WORLD_SIZE is set;RANK is not
 WORLD_SIZE=x RANK=0                            | WORLD_SIZE is 'x'
 WORLD_SIZE=2 RANK=0                            | MASTER_ADDR and MASTER_PORT
 WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=0 | MASTER_ADDR and MASTER_PORT
+SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 WORLD_SIZE=2 RANK=0 | MASTER_ADDR and MASTER_PORT
 PMI_SIZE=2 PMI_RANK=0                          | mpiexec started 2 ranks;MPI
 TABLE

@@ -63,6 +63,8 @@ WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pro
 override CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE
 LDLIBS   = -lm -lpthread
 
+comma := ,
+
 # Where objects and programs go.
 BUILD = build
 BIN   = .
@@ -215,7 +217,7 @@ $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
 TOOLKIT = $(patsubst %/bin/,%,$(dir $(realpath $(HAVE_NVCC))))
 CUDA_LIBRARIES = $(firstword $(dir $(wildcard $(TOOLKIT)/lib64/libcublas.so $(TOOLKIT)/targets/*/lib/libcublas.so)))
 LINK_CUDA = @mkdir -p $(@D); echo "  LINK  $@"; $(NVCC) $(filter %.o,$^) -o $@ $(if $(OPENMP),-Xcompiler -fopenmp) \
-            $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(filter-out -Wl%,$(LDLIBS)) $(NCCL_LIBS)
+            $(if $(CUDA_LIBRARIES),-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)) -lcublas -lcublasLt -lcusolver $(subst $(comma), -Xlinker ,$(patsubst -Wl$(comma)%,-Xlinker %,$(LDLIBS))) $(NCCL_LIBS)
 LINK_EMULATED = @mkdir -p $(@D); echo "  LINK  $@"; $(CXX) $(OPENMP) $(EMULATED_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 LINK = @mkdir -p $(@D); echo "  LINK  $@"; $(CC) $(ALL_CFLAGS) $(filter %.o,$^) -o $@ $(LDLIBS)
 

@@ -1,5 +1,33 @@
 #include "comm/comm_private.h"
 
+#include <stdlib.h>
+
+/* Sums over the ranks that have begun, one after the other. */
+typedef struct Reductions {
+    struct Reduction {
+        float *arena, *scratch;
+        const CommPiece *pieces;
+        size_t count;
+    } * begun;
+    size_t count, room;
+} Reductions;
+
+static void note(Comm *comm, struct Reduction reduction)
+{
+    Reductions *r = comm->arenas;
+    if (r == NULL)
+        r = comm->arenas = calloc(1, sizeof *r);
+    if (r != NULL && r->count == r->room) {
+        struct Reduction *more = realloc(r->begun, (2 * r->room + 16) * sizeof *more);
+        r->begun = more != NULL ? more : r->begun;
+        r->room = more != NULL ? 2 * r->room + 16 : r->room;
+    }
+    if (r == NULL || r->count == r->room)
+        comm_lose(comm, comm->ranks.rank, "is out of memory");
+    else
+        r->begun[r->count++] = reduction;
+}
+
 enum { STRETCH = 1 << 10 }; /* floats at once: the parts of a few ranks fit into a core's cache */
 
 /* The ranks' parts of a piece of this rank's: its own in the arena, the others' in scratch, `share` apart. */
@@ -44,7 +72,12 @@ int comm_join_device(Comm *comm, Error *e)
     return 0;
 }
 
-void comm_leave_device(Comm *comm) { (void)comm; }
+void comm_leave_device(Comm *comm)
+{
+    Reductions *r = comm->arenas;
+    free(r != NULL ? r->begun : NULL);
+    free(r);
+}
 
 void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream)
 {
@@ -62,11 +95,11 @@ void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t
             comm_begin_send(comm, p->rank, arena + p->first, p->n * sizeof *arena);
         at += p->rank == r.rank ? p->n : 0;
     }
-    comm_note_reduction(comm, (Reduction){arena, scratch, pieces, count});
+    note(comm, (struct Reduction){arena, scratch, pieces, count});
     comm_progress(comm);
 }
 
-static void sum_reduction(Ranks ranks, const Reduction *r)
+static void sum_reduction(Ranks ranks, const struct Reduction *r)
 {
     const size_t share = comm_share(r->pieces, r->count, ranks.rank);
     size_t at = 0;
@@ -87,9 +120,11 @@ void comm_reduce_end(Comm *comm, void *stream)
     if (comm == NULL)
         return;
     comm_finish(comm);
-    for (size_t i = 0; i < comm->reduction_count && !comm->lost; i++)
-        sum_reduction(comm->ranks, &comm->reductions[i]);
-    comm->reduction_count = 0;
+    Reductions *r = comm->arenas;
+    for (size_t i = 0; r != NULL && i < r->count && !comm->lost; i++)
+        sum_reduction(comm->ranks, &r->begun[i]);
+    if (r != NULL)
+        r->count = 0;
 }
 
 void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t count, void *stream)

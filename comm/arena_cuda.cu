@@ -4,14 +4,11 @@
  */
 extern "C" {
 #include "comm/comm_private.h"
-
-#include "base/clock.h"
 }
 
 #include "base/cuda.cuh"
 
 #include <cstring>
-#include <ctime>
 #include <new>
 
 static int devices_here()
@@ -44,7 +41,7 @@ struct Device {
     cudaEvent_t begun, computed, done; /* on the arena's stream, twice, and on ours */
 };
 
-static Device *device_of(const Comm *comm) { return (Device *)comm->device; }
+static Device *device_of(const Comm *comm) { return (Device *)comm->arenas; }
 
 /* A failed call means that a rank is gone; which one, the ranks then find out. */
 static void check_nccl(Comm *comm, ncclResult_t status)
@@ -108,7 +105,7 @@ int comm_join_device(Comm *comm, Error *e)
     CUDA_CHECK(cudaEventCreate(&d->begun));
     CUDA_CHECK(cudaEventCreate(&d->computed));
     CUDA_CHECK(cudaEventCreate(&d->done));
-    comm->device = d;
+    comm->arenas = d;
     return 0;
 }
 
@@ -250,8 +247,9 @@ void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t c
 int comm_join_device(Comm *comm, Error *e)
 {
     return comm == NULL ? 0
-                        : error_set(e, "%zu ranks on GPUs need NCCL, which this program was built without (Debian and "
-                                       "Ubuntu with NVIDIA's packages: apt-get install libnccl-dev, then make)",
+                        : error_set(e,
+                                    "%zu ranks on GPUs need NCCL, which this program was built without (Debian and "
+                                    "Ubuntu with NVIDIA's packages: apt-get install libnccl-dev, then make)",
                                     comm->ranks.world);
 }
 

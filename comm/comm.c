@@ -17,9 +17,8 @@ static int make(const Launch *launch, Comm *comm, Error *e)
     comm->ranks = launch->ranks;
     comm->timeout = 300;
     comm->patience = 1;
-    const int status = launch->kind == LAUNCH_MPI
-                           ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
-                           : transport_open_tcp(launch, &comm->transport, e);
+    const int status = launch->kind == LAUNCH_MPI ? transport_open_mpi(launch, &comm->ranks, &comm->transport, e)
+                                                  : transport_open_tcp(launch, &comm->transport, e);
     if (status != 0)
         return -1;
     CommPeer here;
@@ -64,7 +63,8 @@ static bool is_near(const Comm *comm, size_t rank)
 /* After a loss: whether a rank is known to be gone, and which is the first that is not. */
 static bool is_gone(const Comm *comm, size_t rank)
 {
-    return comm->lost && (rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]));
+    return comm->lost &&
+           (rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]));
 }
 
 static size_t first_left(const Comm *comm)
@@ -93,7 +93,6 @@ void comm_close(Comm *comm)
         linger(comm);
     comm->transport.close(comm->transport.state, !comm->lost);
     free(comm->peers);
-    free(comm->reductions);
     free(comm);
 }
 
@@ -391,21 +390,6 @@ size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count)
 }
 
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share) { return (rank - (rank > ranks.rank)) * share; }
-
-void comm_note_reduction(Comm *comm, Reduction reduction)
-{
-    if (comm->reduction_count == comm->reduction_room) {
-        const size_t room = 2 * comm->reduction_room + 16;
-        Reduction *more = realloc(comm->reductions, room * sizeof *more);
-        if (more == NULL) {
-            comm_lose(comm, comm->ranks.rank, "is out of memory");
-            return;
-        }
-        comm->reductions = more;
-        comm->reduction_room = room;
-    }
-    comm->reductions[comm->reduction_count++] = reduction;
-}
 
 void comm_collect(Comm *comm, float *host, const CommPiece *pieces, size_t count)
 {

@@ -19,13 +19,6 @@ void comm_describe(CommPeer *peer);
 /* Whether the process of a peer on this rank's machine has ended; false of one elsewhere. */
 bool comm_has_ended(const CommPeer *peer, const CommPeer *here);
 
-/* A sum over the ranks that has begun. */
-typedef struct Reduction {
-    float *arena, *scratch;
-    const CommPiece *pieces;
-    size_t count;
-} Reduction;
-
 struct Comm {
     Ranks ranks;
     Transport transport;
@@ -35,9 +28,7 @@ struct Comm {
     size_t lost_rank;
     Error why;
     CommCost cost;
-    size_t reduction_count, reduction_room;
-    Reduction *reductions;
-    void *device; /* what arena_cuda.cu keeps */
+    void *arenas; /* what arena_cpu.c or arena_cuda.cu keeps; NULL at first */
 };
 
 /* Begin to send or receive; nothing after a loss. */
@@ -47,9 +38,6 @@ void comm_begin_receive(Comm *comm, size_t peer, void *x, size_t bytes);
 /* Moves what can be moved; waits for all that was begun. */
 void comm_progress(Comm *comm);
 void comm_finish(Comm *comm);
-
-/* Notes a reduction, to be summed when all that was begun is done. */
-void comm_note_reduction(Comm *comm, Reduction reduction);
 
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
@@ -69,7 +57,7 @@ bool comm_gives_up(Comm *comm, CommWatch *watch);
  * all do, this rank is lost, and why. */
 void comm_find_silent(Comm *comm, const char *why);
 
-/* What comm_join_device has made. */
+/* Ends what is kept of arenas. */
 void comm_leave_device(Comm *comm);
 
 /* Notes that a rank is lost, by a sentence without its name. */

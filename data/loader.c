@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * The queue is a ring of slots, each a sequence of T + 1 tokens. The thread fills slot `made % slots`, loader_next
- * empties slot `taken % slots`; both counters only grow and are written under the lock. A slot's tokens need no lock:
- * they belong to the thread until `made` passes them, then to the caller until `taken` does.
- */
 /* A sequence of this rank's: the step's begin in the stream, and how many of the step's come before it. */
 typedef struct Place {
     size_t step, part; /* sequences that the rank has of the step */
@@ -20,6 +15,11 @@ typedef struct Place {
     size_t before;
 } Place;
 
+/*
+ * The queue is a ring of slots, each a sequence of T + 1 tokens. The thread fills slot `made % slots`, loader_next
+ * empties slot `taken % slots`; both counters only grow and are written under the lock. A slot's tokens need no lock:
+ * they belong to the thread until `made` passes them, then to the caller until `taken` does.
+ */
 struct Loader {
     const Tokens *tokens;
     LoaderConfig config;
@@ -90,7 +90,8 @@ static int read_sequence(const Loader *l, uint64_t p, int32_t *to, Error *e)
 static Place place_at(const Loader *l, size_t step, uint64_t begin)
 {
     const LoaderConfig *c = &l->config;
-    return (Place){.step = step, .part = c->sequences != NULL ? c->sequences(c->of, step) / c->world : 1, .begin = begin};
+    return (Place){
+        .step = step, .part = c->sequences != NULL ? c->sequences(c->of, step) / c->world : 1, .begin = begin};
 }
 
 static uint64_t item_at(const Loader *l, const Place *p) { return p->begin + l->config.rank * p->part + p->before; }

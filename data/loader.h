@@ -18,7 +18,7 @@ typedef struct Loader Loader;
 typedef struct LoaderConfig {
     size_t T;
     uint64_t seed;
-    size_t rank, world; /* 0 and 1 for a single process */
+    size_t rank, world;                               /* 0 and 1 for a single process */
     size_t (*sequences)(const void *of, size_t step); /* S of a step, a multiple of world; NULL: 1, of one process */
     const void *of;                                   /* borrowed */
     size_t step;                                      /* the first */

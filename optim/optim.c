@@ -292,8 +292,8 @@ double optim_bytes_sent(const Optim *optim)
     const double world = (double)optim->ranks.world;
     size_t floats = 0;
     for (size_t i = 0; i < optim->piece_count; i++)
-        floats += optim->pieces[i].n + (optim->rounded != NULL && i < optim->hidden_count ? optim->rounded[i].n
-                                                                                          : optim->pieces[i].n);
+        floats += optim->pieces[i].n +
+                  (optim->rounded != NULL && i < optim->hidden_count ? optim->rounded[i].n : optim->pieces[i].n);
     return (world - 1) / world * (double)floats * sizeof(float);
 }
 

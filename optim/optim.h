@@ -31,7 +31,8 @@ typedef struct OptimConfig {
     OptimAveraging averaging;
     size_t steps; /* of the whole run, for schedules */
     Comm *comm;   /* borrowed; NULL: one rank */
-    bool rounds;  /* the model computes with hidden matrices rounded to bf16, so ranks send each other these: optim_gather */
+    bool
+        rounds; /* the model computes with hidden matrices rounded to bf16, so ranks send each other these: optim_gather */
 } OptimConfig;
 
 typedef struct Optim Optim;

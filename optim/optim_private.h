@@ -58,7 +58,7 @@ struct Optim {
     CommPiece *rounded;  /* where `rounding` has the hidden ones in bf16; NULL: they are not rounded */
     float *rounding;
     size_t rounding_floats;
-    Stretch *stretches;  /* of this rank, tensor by tensor */
+    Stretch *stretches; /* of this rank, tensor by tensor */
     size_t state_count, part_count;
     OptimState *states;
     StatePart *parts; /* state by state */

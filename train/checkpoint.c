@@ -113,8 +113,7 @@ static int begin_optim(const char *path, const Optim *optim, SafetensorsWriter *
         const OptimState *s = optim_state(optim, i);
         specs[i] = (SafetensorsSpec){.name = s->name, .dtype = DTYPE_F32, .rank = 2, .shape = {s->rows, s->cols}};
     }
-    const int status =
-        safetensors_create(path, specs, n, (const char *const(*)[2])metadata, OPTIM_SCALARS, writer, e);
+    const int status = safetensors_create(path, specs, n, (const char *const(*)[2])metadata, OPTIM_SCALARS, writer, e);
     free(specs);
     return status;
 }

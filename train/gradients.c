@@ -82,8 +82,8 @@ static int make_phases(Gradients *g, const Optim *optim, Error *e)
     const size_t count = optim_pieces(optim, &pieces);
     g->phase_count = gpt_config(g->gpt)->L + 1;
     g->phases = calloc(g->phase_count, sizeof *g->phases);
-    if (g->phases == NULL || verb_alloc(g->on, comm_scratch(g->comm, pieces, count), "the other ranks' gradients",
-                                        &g->scratch, e) != 0)
+    if (g->phases == NULL ||
+        verb_alloc(g->on, comm_scratch(g->comm, pieces, count), "the other ranks' gradients", &g->scratch, e) != 0)
         return error_set(e, "out of memory for the other ranks' gradients");
     float *scratch = g->scratch;
     for (Phase *phase = g->phases; phase < g->phases + g->phase_count; phase++) {

@@ -206,7 +206,8 @@ size_t plan_most_blocks(const Plan *p)
 static size_t rank_memory_needed(const Plan *p)
 {
     const size_t model = gpt_memory_needed(&p->config, &p->setup);
-    const size_t own = p->optim_bytes + (p->trains ? gradients_levels(plan_most_blocks(p)) * p->arena * sizeof(float) : 0);
+    const size_t own =
+        p->optim_bytes + (p->trains ? gradients_levels(plan_most_blocks(p)) * p->arena * sizeof(float) : 0);
     return model < SIZE_MAX - own ? model + own : model;
 }
 
@@ -246,11 +247,11 @@ static int check_ranks(const Plan *p, const char *option, size_t tokens, Error *
     const size_t batches = tokens / (p->setup.B * p->setup.T);
     if (batches % p->ranks.world == 0)
         return 0;
-    return error_set(e,
-                     "%zu ranks cannot share a step of %zu micro-batches, %s %zu / (--batch-size %zu x %zu tokens): make "
-                     "it a multiple of %zu tokens, or choose another --batch-size",
-                     p->ranks.world, batches, option, tokens, p->setup.B, p->setup.T,
-                     p->setup.B * p->setup.T * p->ranks.world);
+    return error_set(
+        e,
+        "%zu ranks cannot share a step of %zu micro-batches, %s %zu / (--batch-size %zu x %zu tokens): make "
+        "it a multiple of %zu tokens, or choose another --batch-size",
+        p->ranks.world, batches, option, tokens, p->setup.B, p->setup.T, p->setup.B * p->setup.T * p->ranks.world);
 }
 
 /* A batch that grows: from first to last a multiple of the first, which is one of micro-batches. */
@@ -421,7 +422,8 @@ static int plan_optim(Plan *p, Error *e)
 
 static int check_memory(Plan *p, Error *e)
 {
-    const size_t needed = p->memory_needed = rank_memory_needed(p), present = p->memory_present = rank_memory_present(p);
+    const size_t needed = p->memory_needed = rank_memory_needed(p),
+                 present = p->memory_present = rank_memory_present(p);
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
@@ -490,9 +492,10 @@ static void note_devices(const Plan *p, Notes *notes)
 {
     const size_t devices = comm_devices(), used = comm_neighbours(p->options.optim.comm).count;
     if (devices > used)
-        notes_add(notes,
-                  "this machine has %zu GPUs, of which %zu compute%s: mpirun -np %zu or torchrun starts a rank for each",
-                  devices, used, used == 1 ? "s" : "", devices);
+        notes_add(
+            notes,
+            "this machine has %zu GPUs, of which %zu compute%s: mpirun -np %zu or torchrun starts a rank for each",
+            devices, used, used == 1 ? "s" : "", devices);
 }
 
 /* What the command line and the files that it names say. */

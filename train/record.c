@@ -139,7 +139,8 @@ static void banner_ranks(const Run *r)
                     : "; sums are rounded otherwise than 1 rank's: they are more than --same-bits");
     if (p->trains)
         banner_line("", "each sends %s a step and has %s of the optimizer's state",
-                    bytes(sent, sizeof sent, optim_bytes_sent(r->optim)), bytes(state, sizeof state, (double)optim_memory(r->optim)));
+                    bytes(sent, sizeof sent, optim_bytes_sent(r->optim)),
+                    bytes(state, sizeof state, (double)optim_memory(r->optim)));
 }
 
 void record_notes(Run *r)
@@ -207,8 +208,8 @@ void record_summary(const Run *r)
         char text[32];
         double means[2] = {(double)r->sent, r->waited / r->stepped};
         comm_sum(r->comm, means, 2);
-        printf("%sranks     each sent %s in the last step and waited %.1f%% of the time", isnan(s->val_loss) ? "" : "\n",
-               bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),
+        printf("%sranks     each sent %s in the last step and waited %.1f%% of the time",
+               isnan(s->val_loss) ? "" : "\n", bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),
                100 * means[1] / (double)r->plan->ranks.world);
     }
     printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) && r->comm == NULL ? "" : "\n", r->out, s->step);

@@ -193,8 +193,8 @@ static int check_same_model(const Run *r, Error *e)
     hash_format(hash_end(&hash), parameters);
     hash_format(tokenizer != NULL ? tokenizer_hash(tokenizer) : 0, tables);
     hash_format(evaluation, tokens);
-    snprintf(text, sizeof text, "checkpoint: %s\nparameters: %s\ntokenizer: %s\nevaluation: %s\n",
-             r->plan->checkpoint, parameters, tables, tokens);
+    snprintf(text, sizeof text, "checkpoint: %s\nparameters: %s\ntokenizer: %s\nevaluation: %s\n", r->plan->checkpoint,
+             parameters, tables, tokens);
     return status != 0 ? -1 : check_same(r->comm, text, e);
 }
 
@@ -590,8 +590,9 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
 static int validate_start(Run *r, Error *e)
 {
     const double none = (double)NAN;
-    Metrics m = {r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none,
-                 none,          none,            none};
+    Metrics m = {
+        r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none, none, none,
+        none};
     const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
     return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }

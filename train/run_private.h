@@ -27,7 +27,7 @@ typedef struct Run {
     Tasks *tasks; /* --eval */
     char *data;   /* the identity of the corpus, as JSON */
     Gpt *gpt;
-    Optim *optim;         /* NULL: it does not train */
+    Optim *optim; /* NULL: it does not train */
     Gradients *gradients;
     Diagnosis *diagnosis; /* or NULL */
     Loader *loader;
@@ -36,10 +36,10 @@ typedef struct Run {
     MetricsLog log;
     Progress progress;
     CheckpointState state;
-    float *scratch;   /* the largest tensor */
-    double last_save; /* wall clock */
+    float *scratch;         /* the largest tensor */
+    double last_save;       /* wall clock */
     double stepped, waited; /* seconds in this process's steps, and of these for other ranks */
-    uint64_t sent;    /* bytes to them in the last step */
+    uint64_t sent;          /* bytes to them in the last step */
     bool target_reached;
     bool saved; /* the last step is in a checkpoint, or could not be written to one */
 } Run;

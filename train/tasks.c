@@ -290,7 +290,8 @@ static size_t fill_batch(const Choices *c, size_t first, size_t n, size_t most, 
 }
 
 /* Sums (rows) of the endings' cross-entropies: of the batches that are this rank's, 0 of the others'. 1: a signal. */
-static int score_own(const Choices *c, Gpt *gpt, const GptSetup *setup, Ranks ranks, Room *room, double *sums, Pace *pace)
+static int score_own(const Choices *c, Gpt *gpt, const GptSetup *setup, Ranks ranks, Room *room, double *sums,
+                     Pace *pace)
 {
     for (size_t batch = 0, first = 0, n; first < c->row_count; first += n, batch++) {
         n = c->row_count - first < setup->B ? c->row_count - first : setup->B;

@@ -631,6 +631,12 @@ cgroup | base/cgroup.c | s/p\[length\] == ',' || p\[length\] == '.0'/true/
 cgroup | base/cgroup.c | s/\*p < '0'/*p < '-'/
 cli:OMP_NUM_THREADS is honoured | base/threads.c | s/chosen = n < THREADS_MOST ? n : THREADS_MOST/chosen = n/
 cli:as many threads as CPUs | base/threads.c | s/omp_get_num_procs()/sysconf(_SC_NPROCESSORS_ONLN)/
+cli:refuses SLURM | comm/launch.c | s/number(others.i..world) > number(found->world)/false/
+cli:refuses SLURM | comm/launch.c | s/if (is_set("TORCHELASTIC_RUN_ID"))/if (false)/
+cli:refuses SLURM | comm/launch.c | s/if (is_set(mpirun.world))/if (false)/
+cli:though it is late | comm/launch.c | s/.tv_sec = 2/.tv_sec = 0/
+cli:alone with | comm/launch.c | s/number(launcher->world) < 2 || //
+cli:another MPI's mpiexec | comm/mpi.c | s/(size_t)world != launch->ranks.world/false/
 cli:built for another CPU | train/launch.c | s/!__builtin_cpu_supports(feature)/false/
 cli:found by the PATH | train/launch.c | s/if (access(self, X_OK) == 0)/if (access(self, X_OK) != 0)/
 cli:GPU program | train/launch.c | s/if (WIFSIGNALED(status))/if (false)/

@@ -1,4 +1,5 @@
-# ranks.sh: several ranks train one model, started as torchrun starts them (processes that meet at a port) and by mpirun.
+# ranks.sh: several ranks train one model, started as torchrun starts them (processes that meet at a port), and by the
+# launchers that are installed.
 
 # Starts ranks 0 .. n-1 of a command, each with its own files out.R and err.R; their numbers go to $pids.
 start_ranks() { # ranks, command
@@ -97,22 +98,86 @@ three_ranks() {
 }
 run_test "ranks: 3 round otherwise than 1, and 4 with --same-bits 2" three_ranks
 
-by_mpirun() {
-    command -v mpirun > out || skip "there is no mpirun"
+# An MPI's program that starts ranks, in $mpiexec; it is not there under a name of its own, or as mpiexec.
+find_mpiexec() { # Open MPI or MPICH
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CUDA_ON_CPU_DEVICES=4
-    case $(PMI_SIZE=2 "$gpt" --version 2>&1) in *"without MPI"*) skip "the program was built without MPI" ;; esac
+    case $1 in
+    MPICH) names="mpiexec.hydra mpiexec.mpich mpiexec" version=HYDRA more='' ;;
+    *) names="mpirun.openmpi mpirun" version=Open more=--oversubscribe ;;
+    esac
+    for mpiexec in $names; do
+        if "$mpiexec" --version 2>&1 | grep -Fq $version; then
+            mpiexec="timeout 120 $mpiexec $more"
+            return
+        fi
+    done
+    skip "there is no mpiexec of $1's"
+}
+
+# What the program was built with, in $mpi, and what it was not, in $other: a single rank of two says so.
+find_mpi() {
+    PMI_SIZE=2 PMI_RANK=0 "$gpt" --version > out 2> err
+    case $(cat err) in
+    *"built with Open MPI"*) mpi="Open MPI" other=MPICH ;;
+    *"built with MPICH"*) mpi=MPICH other="Open MPI" ;;
+    *"without MPI"*) skip "the program was built without MPI" ;;
+    *) fail "it says $(cat out err)" ;;
+    esac
+}
+
+by_mpiexec() {
+    find_mpi
+    find_mpiexec "$mpi"
     expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
     for n in 1 2 4; do
-        expect 0 timeout 120 mpirun --oversubscribe -np $n "$gpt" $twelve --steps 4 --val-every 2 --out many$n
+        expect 0 $mpiexec -n $n "$gpt" $twelve --steps 4 --val-every 2 --out many$n
         same_end one many$n
     done
-    expect 0 timeout 120 mpirun --oversubscribe -np 3 "$gpt" $twelve --steps 4 --val-every 2 --out three
-    expect 2 timeout 120 mpirun --oversubscribe -np 1 "$gpt" $twelve --steps 4 --lr 0.1 --out new \
-        : -np 1 "$gpt" $twelve --steps 4 --lr 0.2 --out new
+    expect 0 $mpiexec -n 3 "$gpt" $twelve --steps 4 --val-every 2 --out three
+    expect 2 $mpiexec -n 1 "$gpt" $twelve --steps 4 --lr 0.1 --out new : -n 1 "$gpt" $twelve --steps 4 --lr 0.2 --out new
     says 'rank 1 has "lr": "0.2" where rank 0 has "lr": "0.1"' err
-    [ "$(grep -c '^train_gpt' err)" -eq 1 ] || fail "it says $(cat err)"
+    one_sentence
 }
-run_test "ranks: mpirun starts them" by_mpirun
+
+one_sentence() { [ "$(grep -c '^train_gpt' err)" -eq 1 ] || fail "it says $(cat err)"; }
+run_test "ranks: mpirun or mpiexec starts them" by_mpiexec
+
+another_mpi() {
+    find_mpi
+    find_mpiexec "$other"
+    expect 1 $mpiexec -n 4 "$gpt" $twelve --steps 4 --out new
+    says "this program was built with $mpi, which needs its own mpiexec" err
+    one_sentence
+    [ ! -e new ] || fail "it made a run"
+}
+run_test "ranks: another MPI's mpiexec is refused" another_mpi
+
+# Within about a second, mpirun ends all ranks with the first that fails.
+late_to_speak() {
+    find_mpiexec "Open MPI"
+    expect 1 $mpiexec -n 2 sh -c '[ $OMPI_COMM_WORLD_RANK = 1 ] || sleep 1.3; OMPI_COMM_WORLD_SIZE=5000 exec "$@"' \
+        sh "$gpt" $twelve --steps 4 --out new
+    says "OMPI_COMM_WORLD_SIZE is '5000'" err
+    one_sentence
+}
+run_test "ranks: rank 0 says why none can start, though it is late" late_to_speak
+
+# Two agents of 2 ranks each, as on two machines.
+by_torchrun() {
+    python=$("$dev/python.sh" --find torch) || skip "there is no Python with torch"
+    port=$((20000 + ($$ * 31 + number * 7) % 20000))
+    expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
+    for agent in 0 1; do
+        CUDA_ON_CPU_DEVICES=4 timeout 120 "$python" -m torch.distributed.run --no-python --nnodes 2 --node-rank $agent \
+            --nproc-per-node 2 --master-addr 127.0.0.1 --master-port $port \
+            "$gpt" $twelve --steps 4 --val-every 2 --out many > out.$agent 2> err.$agent &
+        pids="${pids:-} $!"
+    done
+    end_ranks 0
+    same_end one many
+    says "ranks     4, of which 4 on this machine" out.0
+}
+run_test "ranks: torchrun starts them, two agents" by_torchrun
 
 # Bytes that a rank sends in a step: gradients and parameters, each to all but one of n, hidden matrices in bf16 if the
 # model computes in it.
@@ -358,4 +423,18 @@ WORLD_SIZE=2 RANK=0                            | MASTER_ADDR and MASTER_PORT
 WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=0 | MASTER_ADDR and MASTER_PORT
 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 WORLD_SIZE=2 RANK=0 | MASTER_ADDR and MASTER_PORT
 PMI_SIZE=2 PMI_RANK=0                          | mpiexec started 2 ranks;MPI
+SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 PMI_SIZE=2 PMI_RANK=0 | mpiexec started 2 ranks;MPI
+SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 | mpirun started 2 ranks;MPI
+SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=1 TORCHELASTIC_RUN_ID=none WORLD_SIZE=2 RANK=0 | MASTER_ADDR and MASTER_PORT
+TABLE
+
+# A launcher's only rank is one like any other, whatever number an outer launcher gave it.
+alone() { # environment
+    expect 0 env $1 "$gpt" $eight --steps 1 --out new
+    says "saved" out
+}
+run_table "ranks: alone with" alone <<'TABLE'
+WORLD_SIZE=1 RANK=3
+RANK=3
+SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 TORCHELASTIC_RUN_ID=none WORLD_SIZE=1 RANK=0
 TABLE

@@ -60,27 +60,31 @@ static bool is_near(const Comm *comm, size_t rank)
     return strcmp(comm->peers[rank].machine, comm->peers[comm->ranks.rank].machine) == 0;
 }
 
-/* After a loss: whether a rank is known to be gone, and which is the first that is not. */
+/* After a loss: whether a rank is known to be gone, and which is the first of this machine that is not. */
 static bool is_gone(const Comm *comm, size_t rank)
 {
-    return comm->lost &&
-           (rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]));
+    return rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]);
 }
 
 static size_t first_left(const Comm *comm)
 {
     size_t rank = 0;
-    while (rank < comm->ranks.rank && is_gone(comm, rank))
+    while (rank < comm->ranks.rank && (!is_near(comm, rank) || is_gone(comm, rank)))
         rank++;
     return rank;
 }
 
-/* After a loss: the connections of those who leave first would look lost to the one that is to say who was. */
+static void rest(void) { nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); }
+
+/* After a loss: the connections of those who leave first would look lost to others, and a speaker that is gone at once
+ * as if it had been lost too. */
 static void linger(const Comm *comm)
 {
     const double begin = clock_seconds();
-    while (first_left(comm) < comm->ranks.rank && clock_seconds() - begin < 3)
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    const size_t who = first_left(comm);
+    const double most = who == comm->ranks.rank ? 2 : 3;
+    while (clock_seconds() - begin < most && (who == comm->ranks.rank || !is_gone(comm, who)))
+        rest();
 }
 
 void comm_close(Comm *comm)
@@ -102,10 +106,11 @@ bool comm_speaks(const Comm *comm)
 {
     if (comm == NULL)
         return launch_is_first();
-    for (size_t i = 0; i < comm->ranks.rank; i++)
-        if (!comm->lost || (!is_gone(comm, i) && is_near(comm, i)))
-            return false;
-    return true;
+    if (!comm->lost)
+        return comm->ranks.rank == 0;
+    while (first_left(comm) < comm->ranks.rank && clock_seconds() - comm->lost_at < 1)
+        rest(); /* who ends so soon has not lingered, so has not spoken */
+    return first_left(comm) == comm->ranks.rank && clock_seconds() - comm->lost_at < 1.5;
 }
 
 CommNeighbours comm_neighbours(const Comm *comm)
@@ -132,7 +137,7 @@ void comm_set_timeout(Comm *comm, double seconds)
 
 void comm_set_patience(Comm *comm, double factor)
 {
-    if (comm != NULL)
+    if (comm != NULL && comm->ranks.rank > 0)
         comm->patience = factor;
 }
 
@@ -150,6 +155,7 @@ void comm_lose(Comm *comm, size_t rank, const char *why)
     if (comm->lost)
         return;
     comm->lost = true;
+    comm->lost_at = clock_seconds();
     comm->lost_rank = rank;
     if (comm->peers != NULL && comm->peers[rank].pid != 0)
         error_set(&comm->why, "rank %zu is lost: process %ld on %s %s", rank, comm->peers[rank].pid,

@@ -26,6 +26,7 @@ struct Comm {
     double timeout, patience;
     bool lost;
     size_t lost_rank;
+    double lost_at; /* clock */
     Error why;
     CommCost cost;
     void *arenas; /* what arena_cpu.c or arena_cuda.cu keeps; NULL at first */

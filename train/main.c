@@ -44,26 +44,35 @@ static bool informs(const Options *o)
     return true;
 }
 
-/* Joins the other ranks, if there are any, and does with them what the command line asks for. */
-static int run(Options *options, int status, bool *speaks, Error *e)
+/* Ends the output, and says what went wrong. */
+static int conclude(int status, bool speaks, Error *e)
+{
+    if (fflush(stdout) != 0 && status == RUN_DONE) {
+        error_set(e, "the output could not be written (is the disk full?)");
+        status = RUN_FAILED;
+    }
+    if (speaks && (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED))
+        fprintf(stderr, "train_gpt: %s\n", e->text);
+    return status;
+}
+
+/* Joins the other ranks, if there are any, and does with them what the command line asks for, if that is no error. */
+static int run(Options *options, int status, Error *e)
 {
     Comm *comm;
     Error meeting;
     const int joined = comm_open(&comm, &meeting);
-    *speaks = comm_speaks(comm) || joined == COMM_NOT_MET;
-    if (joined != 0) {
-        if (status == RUN_DONE)
-            *e = meeting;
-        return status != RUN_DONE ? status : RUN_FAILED;
-    }
-    if (!*speaks && freopen("/dev/null", "w", stdout) == NULL)
+    if (joined != 0)
+        return conclude(status != RUN_DONE ? status : RUN_FAILED, comm_speaks(NULL) || joined == COMM_NOT_MET,
+                        status != RUN_DONE ? e : &meeting);
+    if (!comm_speaks(comm) && freopen("/dev/null", "w", stdout) == NULL)
         return RUN_FAILED;
     options->optim.comm = comm;
     threads_share(comm_neighbours(comm).sharers);
     status = comm_agree(comm, status, e);
     if (status == RUN_DONE)
         status = run_main(options, e);
-    *speaks = comm_speaks(comm);
+    status = conclude(status, comm_speaks(comm), e);
     comm_close(comm);
     return status;
 }
@@ -72,7 +81,6 @@ int main(int argc, char **argv)
 {
     Options options;
     Error error;
-    bool speaks = comm_speaks(NULL);
     if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
         const int answer = gpt_probe(&error);
         if (answer < 0)
@@ -83,14 +91,10 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     threads_choose();
     int status = options_parse(&options, argc, argv, &error) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
-    if (status != RUN_DONE || !informs(&options))
-        status = run(&options, status, &speaks, &error);
-    if (fflush(stdout) != 0 && status == RUN_DONE) {
-        error_set(&error, "the output could not be written (is the disk full?)");
-        status = RUN_FAILED;
-    }
-    if (speaks && (status == RUN_FAILED || status == RUN_WRONG_COMMAND || status == RUN_DIVERGED))
-        fprintf(stderr, "train_gpt: %s\n", error.text);
+    if (status == RUN_DONE && informs(&options))
+        status = conclude(status, true, &error);
+    else
+        status = run(&options, status, &error);
     options_free(&options);
     return status;
 }

@@ -116,7 +116,7 @@ find_mpiexec() { # Open MPI or MPICH
 
 # What the program was built with, in $mpi, and what it was not, in $other: a single rank of two says so.
 find_mpi() {
-    PMI_SIZE=2 PMI_RANK=0 "$gpt" --version > out 2> err
+    PMI_SIZE=2 PMI_RANK=0 "$gpt" --list-groups > out 2> err
     case $(cat err) in
     *"built with Open MPI"*) mpi="Open MPI" other=MPICH ;;
     *"built with MPICH"*) mpi=MPICH other="Open MPI" ;;

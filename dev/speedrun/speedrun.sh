@@ -17,7 +17,7 @@ usage='usage: dev/speedrun/speedrun.sh [--optimizers "adamw muon"] [--seeds "1 2
   OPTIONS        for ./train_gpt, for instance --train, --val, --model, --steps
                  [--steps 300 --val-tokens 32768 --val-every 25]
 
-With LAUNCH='mpirun -np 4' in the environment several ranks make each run.'
+With LAUNCH="mpirun -np 4" in the environment several ranks make each run.'
 me=speedrun here=$(dirname "$0")
 . "$here/common.sh"
 

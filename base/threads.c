@@ -19,7 +19,7 @@ static bool is_asked(void)
     return asked != NULL && *asked != '\0';
 }
 
-void threads_choose(void)
+void threads_choose(size_t processes)
 {
     size_t n = threads_count();
     if (!is_asked()) {
@@ -32,20 +32,15 @@ void threads_choose(void)
             n = (size_t)ceil(quota);
             snprintf(reason, sizeof reason, "CPU quota %.3g", quota);
         }
+        if (processes > 1 && n > 1) {
+            n = n > processes ? n / processes : 1;
+            snprintf(reason, sizeof reason, "%zu processes share the CPUs", processes);
+        }
         if (n > THREADS_MOST)
-            snprintf(reason, sizeof reason, "the most; there are %zu CPUs", n);
+            snprintf(reason, sizeof reason, "the most; there are CPUs for %zu", n);
     } else if (n > THREADS_MOST)
         snprintf(reason, sizeof reason, "the most; OMP_NUM_THREADS asks for %zu", n);
     chosen = n < THREADS_MOST ? n : THREADS_MOST;
-    threads_set(chosen);
-}
-
-void threads_share(size_t processes)
-{
-    if (is_asked() || processes < 2 || chosen < 2)
-        return;
-    chosen = chosen > processes ? chosen / processes : 1;
-    snprintf(reason, sizeof reason, "%zu processes share the CPUs", processes);
     threads_set(chosen);
 }
 
@@ -62,9 +57,7 @@ void threads_suit(double work)
 
 const char *threads_reason(void) { return threads_count() == chosen ? reason : ""; }
 #else
-void threads_choose(void) {}
-
-void threads_share(size_t processes) { (void)processes; }
+void threads_choose(size_t processes) { (void)processes; }
 
 void threads_suit(double work) { (void)work; }
 

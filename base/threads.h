@@ -19,11 +19,9 @@ static inline void threads_set(size_t n) { (void)n; }
 enum { THREADS_MOST = 128 };
 
 /* Sets the number of threads for a program that was told none: OMP_NUM_THREADS, or one for each CPU that this process
- * may use by its affinity and its control groups' quota, rounded up. At most THREADS_MOST. */
-void threads_choose(void);
-
-/* Divides what threads_choose chose among processes that all may use the same CPUs. */
-void threads_share(size_t processes);
+ * may use by its affinity and its control groups' quota, rounded up; `processes` that may use the same share them. At
+ * most THREADS_MOST. */
+void threads_choose(size_t processes);
 
 /* Lowers what threads_choose chose where the work between two waits of a program, `work` FLOPs, is too little for so
  * many; dev/bench/contention.sh shows it. */

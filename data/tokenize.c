@@ -80,7 +80,7 @@ int main(int argc, char **argv)
         tokenize_options_help(stdout);
     else {
         catch_signals();
-        threads_choose();
+        threads_choose(1);
         if (options.threads > 0)
             threads_set(options.threads);
         status = tokenize(&options, &e) == 0 ? 0 : received != 0 ? 128 + received : 1;

@@ -68,7 +68,7 @@ static int run(Options *options, int status, Error *e)
     if (!comm_speaks(comm) && freopen("/dev/null", "w", stdout) == NULL)
         return RUN_FAILED;
     options->optim.comm = comm;
-    threads_share(comm_neighbours(comm).sharers);
+    threads_choose(comm_neighbours(comm).sharers);
     status = comm_agree(comm, status, e);
     if (status == RUN_DONE)
         status = run_main(options, e);
@@ -89,7 +89,6 @@ int main(int argc, char **argv)
     }
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
-    threads_choose();
     int status = options_parse(&options, argc, argv, &error) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
     if (status == RUN_DONE && informs(&options))
         status = conclude(status, true, &error);

@@ -60,16 +60,20 @@ static bool is_near(const Comm *comm, size_t rank)
     return strcmp(comm->peers[rank].machine, comm->peers[comm->ranks.rank].machine) == 0;
 }
 
-/* After a loss: whether a rank is known to be gone, and which is the first of this machine that is not. */
+/* After a loss: whether a rank is gone, as far as this one can tell. Of those whose processes it cannot see, all that are
+ * with the lost one count as gone: machines fail as a whole. */
 static bool is_gone(const Comm *comm, size_t rank)
 {
-    return rank == comm->lost_rank || comm_has_ended(&comm->peers[rank], &comm->peers[comm->ranks.rank]);
+    const CommPeer *peer = &comm->peers[rank], *here = &comm->peers[comm->ranks.rank];
+    return rank == comm->lost_rank ||
+           (comm_is_visible(peer, here) ? comm_has_ended(peer, here)
+                                        : comm_are_together(peer, &comm->peers[comm->lost_rank]));
 }
 
 static size_t first_left(const Comm *comm)
 {
     size_t rank = 0;
-    while (rank < comm->ranks.rank && (!is_near(comm, rank) || is_gone(comm, rank)))
+    while (rank < comm->ranks.rank && is_gone(comm, rank))
         rank++;
     return rank;
 }

@@ -38,8 +38,8 @@ void comm_close(Comm *comm);
 
 Ranks comm_ranks(const Comm *comm);
 
-/* Whether this rank is the one that prints: 0; after a loss the first that is left on its machine, once a second has
- * shown which; before comm_open what the environment says. */
+/* Whether this rank is the one that prints: 0; after a loss the first that is left, once a second has shown which; before
+ * comm_open what the environment says. */
 bool comm_speaks(const Comm *comm);
 
 /* Ranks on this machine: this one's place among them, and how many; and how many, with it, may use the same CPUs. */

@@ -16,7 +16,12 @@ typedef struct CommPeer {
 /* This rank's. */
 void comm_describe(CommPeer *peer);
 
-/* Whether the process of a peer on this rank's machine has ended; false of one elsewhere. */
+/* Whether two are on one machine, and not in different containers; whether a peer is with this rank, and its process can
+ * be looked at. */
+bool comm_are_together(const CommPeer *a, const CommPeer *b);
+bool comm_is_visible(const CommPeer *peer, const CommPeer *here);
+
+/* Whether the process of a peer that can be seen has ended; false of others. */
 bool comm_has_ended(const CommPeer *peer, const CommPeer *here);
 
 struct Comm {

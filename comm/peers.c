@@ -58,12 +58,21 @@ void comm_describe(CommPeer *peer)
 #endif
 }
 
+bool comm_are_together(const CommPeer *a, const CommPeer *b)
+{
+    return strcmp(a->machine, b->machine) == 0 && strcmp(a->processes, b->processes) == 0;
+}
+
+bool comm_is_visible(const CommPeer *peer, const CommPeer *here)
+{
+    return here->started != 0 && comm_are_together(peer, here);
+}
+
 bool comm_has_ended(const CommPeer *peer, const CommPeer *here)
 {
     char state;
     unsigned long long started;
-    if (here->started == 0 || strcmp(peer->machine, here->machine) != 0 ||
-        strcmp(peer->processes, here->processes) != 0)
+    if (!comm_is_visible(peer, here))
         return false;
     if (!read_process(peer->pid, &state, &started))
         return true;

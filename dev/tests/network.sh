@@ -200,7 +200,7 @@ esac
 same_as_one() { # launcher, hosts
     alone one --steps 8
     "$1" "$2" "$gpt" $tiny --out run --steps 8
-    says "ranks     $2, of which 1 on this machine" out0
+    says "ranks     $2, of which $2 on this machine" out0
     same_bits one run
 }
 net_test "torchrun's variables: 2 hosts, bit-equal to one" same_as_one torchrun 2

@@ -101,6 +101,7 @@ run_test "ranks: 3 round otherwise than 1, and 4 with --same-bits 2" three_ranks
 # An MPI's program that starts ranks, in $mpiexec; it is not there under a name of its own, or as mpiexec.
 find_mpiexec() { # Open MPI or MPICH
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CUDA_ON_CPU_DEVICES=4
+    export ASAN_OPTIONS=detect_leaks=0 # MPI's own
     case $1 in
     MPICH) names="mpiexec.hydra mpiexec.mpich mpiexec" version=HYDRA more='' ;;
     *) names="mpirun.openmpi mpirun" version=Open more=--oversubscribe ;;

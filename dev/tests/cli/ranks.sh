@@ -65,6 +65,9 @@ same_bits() { # options, ranks
     done
 }
 
+for answer in 0 1 2; do
+    printf '{"ctx": "the cat sat on", "endings": ["a red mat", "two old dogs run home", "saw"], "label": %s}\n' $answer
+done > "$work/items.jsonl"
 run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer muon                                  | 2 4 8
 --optimizer adamw                                 | 2 4
@@ -78,7 +81,7 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2
 --diagnose 2                                      | 4
---eval shards=../good.bin --eval-every 2          | 2 4
+--eval hellaswag=../items.jsonl,shards=../good.bin --eval-every 2 | 2 4
 --kv-heads 1 --positions rotary --head untied --activation swiglu | 4
 TABLE
 

@@ -656,7 +656,7 @@ cli:ranks: the same bits, --optimizer dion | optim/rules/dion.c | s/slot->number
 cli:ranks: the same bits, --optimizer adamw | optim/optim.c | /^void optim_state_read/,/^}/s/comm_collect.*//
 cli:ranks: the same bits, --optimizer adamw | train/evaluate.c | s/i += r->plan->ranks.world/i++/
 cli:ranks: the same bits, --eval | train/tasks.c | s/first + k \* B, B, room->tokens/first, B, room->tokens/
-cli:ranks: the same bits, --eval | train/tasks.c | s/batch % ranks.world != ranks.rank/false/
+cli:ranks: the same bits, --eval | train/tasks.c | s/comm_sum(comm, sums, c->row_count);/;/
 cli:ranks: refuses | train/plan.c | s/if (batches % p->ranks.world == 0)/if (true)/
 cli:ranks: other options | train/run.c | s/if (!same_line(a, b))/if (false)/
 cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/

@@ -79,22 +79,16 @@ void comm_leave_device(Comm *comm)
     free(r);
 }
 
+static void send(Comm *comm, size_t peer, float *x, size_t n) { comm_begin_send(comm, peer, x, n * sizeof *x); }
+
+static void receive(Comm *comm, size_t peer, float *x, size_t n) { comm_begin_receive(comm, peer, x, n * sizeof *x); }
+
 void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream)
 {
-    const Ranks r = comm_ranks(comm);
-    const size_t share = comm_share(pieces, count, r.rank);
-    size_t at = 0;
     (void)stream;
-    if (r.world == 1)
+    if (comm == NULL)
         return;
-    for (const CommPiece *p = pieces; p < pieces + count; p++) {
-        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
-            if (i != r.rank)
-                comm_begin_receive(comm, i, scratch + comm_scratch_of(r, i, share) + at, p->n * sizeof *arena);
-        if (p->rank != r.rank)
-            comm_begin_send(comm, p->rank, arena + p->first, p->n * sizeof *arena);
-        at += p->rank == r.rank ? p->n : 0;
-    }
+    comm_post_parts(comm, arena, pieces, count, scratch, send, receive);
     note(comm, (struct Reduction){arena, scratch, pieces, count});
     comm_progress(comm);
 }
@@ -129,16 +123,9 @@ void comm_reduce_end(Comm *comm, void *stream)
 
 void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t count, void *stream)
 {
-    const Ranks r = comm_ranks(comm);
     (void)stream;
-    if (r.world == 1)
+    if (comm == NULL)
         return;
-    for (const CommPiece *p = pieces; p < pieces + count; p++) {
-        if (p->rank != r.rank)
-            comm_begin_receive(comm, p->rank, arena + p->first, p->n * sizeof *arena);
-        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
-            if (i != r.rank)
-                comm_begin_send(comm, i, arena + p->first, p->n * sizeof *arena);
-    }
+    comm_post_pieces(comm, arena, pieces, count, send, receive);
     comm_finish(comm);
 }

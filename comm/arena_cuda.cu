@@ -11,22 +11,20 @@ extern "C" {
 #include <cstring>
 #include <new>
 
-static int devices_here()
+size_t comm_devices(void)
 {
     int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? (size_t)count : 0;
 }
-
-size_t comm_devices(void) { return (size_t)devices_here(); }
 
 int comm_choose_device(const Comm *comm, Error *e)
 {
     const CommNeighbours n = comm_neighbours(comm);
-    const int count = devices_here();
+    const size_t count = comm_devices();
     if (n.count == 1 || count <= 1) /* none: the model's probe says so; one: the launcher may give each rank its own */
         return 0;
-    if (n.count > (size_t)count)
-        return error_set(e, "%zu ranks on this machine and %d GPUs: start one for each", n.count, count);
+    if (n.count > count)
+        return error_set(e, "%zu ranks on this machine and %zu GPUs: start one for each", n.count, count);
     CUDA_CHECK(cudaSetDevice((int)n.index));
     return 0;
 }
@@ -164,7 +162,7 @@ static void wait_for(Comm *comm, void *stream)
         comm->cost.seconds += 1e-3 * (double)ms;
 }
 
-static void send(Comm *comm, size_t peer, const float *x, size_t n)
+static void send(Comm *comm, size_t peer, float *x, size_t n)
 {
     comm->cost.sent += n * sizeof *x;
     check_nccl(comm, ncclSend(x, n, ncclFloat32, (int)peer, device_of(comm)->nccl, device_of(comm)->stream));
@@ -198,17 +196,9 @@ void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t
     Device *d = device_of(comm);
     follow(d, stream);
     check_nccl(comm, ncclGroupStart());
-    size_t at = 0;
-    for (const CommPiece *p = pieces; p < pieces + count; p++) {
-        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
-            if (i != r.rank)
-                receive(comm, i, scratch + comm_scratch_of(r, i, share) + at, p->n);
-        if (p->rank != r.rank)
-            send(comm, p->rank, arena + p->first, p->n);
-        at += p->rank == r.rank ? p->n : 0;
-    }
+    comm_post_parts(comm, arena, pieces, count, scratch, send, receive);
     check_nccl(comm, ncclGroupEnd());
-    at = 0;
+    size_t at = 0;
     for (const CommPiece *p = pieces; p < pieces + count && !comm->lost; p++) {
         if (p->rank != r.rank)
             continue;
@@ -228,16 +218,9 @@ void comm_all_gather(Comm *comm, float *arena, const CommPiece *pieces, size_t c
 {
     if (comm == NULL || comm->lost)
         return;
-    const Ranks r = comm->ranks;
     follow(device_of(comm), stream);
     check_nccl(comm, ncclGroupStart());
-    for (const CommPiece *p = pieces; p < pieces + count; p++) {
-        if (p->rank != r.rank)
-            receive(comm, p->rank, arena + p->first, p->n);
-        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
-            if (i != r.rank)
-                send(comm, i, arena + p->first, p->n);
-    }
+    comm_post_pieces(comm, arena, pieces, count, send, receive);
     check_nccl(comm, ncclGroupEnd());
     wait_for(comm, stream);
 }

@@ -401,6 +401,35 @@ size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count)
 
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share) { return (rank - (rank > ranks.rank)) * share; }
 
+void comm_post_parts(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, CommMove *send,
+                     CommMove *receive)
+{
+    const Ranks r = comm->ranks;
+    const size_t share = comm_share(pieces, count, r.rank);
+    size_t at = 0;
+    for (const CommPiece *p = pieces; p < pieces + count; p++) {
+        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
+            if (i != r.rank)
+                receive(comm, i, scratch + comm_scratch_of(r, i, share) + at, p->n);
+        if (p->rank != r.rank)
+            send(comm, p->rank, arena + p->first, p->n);
+        at += p->rank == r.rank ? p->n : 0;
+    }
+}
+
+void comm_post_pieces(Comm *comm, float *arena, const CommPiece *pieces, size_t count, CommMove *send,
+                      CommMove *receive)
+{
+    const Ranks r = comm->ranks;
+    for (const CommPiece *p = pieces; p < pieces + count; p++) {
+        if (p->rank != r.rank)
+            receive(comm, p->rank, arena + p->first, p->n);
+        for (size_t i = 0; i < r.world && p->rank == r.rank; i++)
+            if (i != r.rank)
+                send(comm, i, arena + p->first, p->n);
+    }
+}
+
 void comm_collect(Comm *comm, float *host, const CommPiece *pieces, size_t count)
 {
     const Ranks r = comm_ranks(comm);

@@ -45,6 +45,14 @@ void comm_begin_receive(Comm *comm, size_t peer, void *x, size_t bytes);
 void comm_progress(Comm *comm);
 void comm_finish(Comm *comm);
 
+/* What an arena's ranks send each other, in one order on all: `send` and `receive` begin n floats to or from a peer. For
+ * a sum, parts of this rank's pieces go to scratch; for a gather, pieces to their place. */
+typedef void CommMove(Comm *comm, size_t peer, float *x, size_t n);
+void comm_post_parts(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, CommMove *send,
+                     CommMove *receive);
+void comm_post_pieces(Comm *comm, float *arena, const CommPiece *pieces, size_t count, CommMove *send,
+                      CommMove *receive);
+
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 

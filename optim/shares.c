@@ -128,10 +128,9 @@ static int list_pieces(Optim *optim, bool rounds, Error *e)
 {
     optim->pieces = calloc(optim->unit_count + 1, sizeof *optim->pieces);
     optim->stretches = calloc(optim->unit_count + 1, sizeof *optim->stretches);
-    if (rounds && optim->ranks.world > 1)
+    if (rounds)
         optim->rounded = calloc(optim->unit_count + 1, sizeof *optim->rounded);
-    if (optim->pieces == NULL || optim->stretches == NULL ||
-        (rounds && optim->ranks.world > 1 && optim->rounded == NULL))
+    if (optim->pieces == NULL || optim->stretches == NULL || (rounds && optim->rounded == NULL))
         return error_set(e, "out of memory for the ranks' shares");
     add_pieces(optim, true);
     optim->hidden_count = optim->piece_count;
@@ -196,5 +195,8 @@ int shares_make(Optim *optim, bool rounds, Error *e)
     if (list_units(optim, e) != 0)
         return -1;
     deal_stretches(optim);
-    return deal_matrices(optim, e) != 0 || list_pieces(optim, rounds, e) != 0 || make_slots(optim, e) != 0 ? -1 : 0;
+    return deal_matrices(optim, e) != 0 || list_pieces(optim, rounds && optim->ranks.world > 1, e) != 0 ||
+                   make_slots(optim, e) != 0
+               ? -1
+               : 0;
 }

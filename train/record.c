@@ -206,7 +206,7 @@ void record_summary(const Run *r)
                r->corpus.floor_error);
     if (r->comm != NULL) {
         char text[32];
-        double means[2] = {(double)r->sent, r->waited / r->stepped};
+        double means[2] = {(double)r->sent, r->stepped > 0 ? r->waited / r->stepped : 0};
         comm_sum(r->comm, means, 2);
         printf("%sranks     each sent %s in the last step and waited %.1f%% of the time",
                isnan(s->val_loss) ? "" : "\n", bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),

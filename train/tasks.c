@@ -385,30 +385,38 @@ typedef struct Count {
     LossTables *tables;
 } Count;
 
-static int add_targets(const Tasks *t, const Room *room, size_t B, size_t T, Count *count, Error *e)
+/* n targets of sequences of T, and their losses; windows past the last have none. */
+static int add_targets(const Tasks *t, const double *losses, const int32_t *targets, size_t n, size_t T, Count *count,
+                       Error *e)
 {
-    for (size_t i = 0; i < B * T; i++) {
+    for (size_t i = 0; i < n; i++) {
         const char *text;
         size_t size = 0;
-        if (room->targets[i] < 0)
+        if (targets[i] < 0)
             continue;
-        count->sum += room->losses[i];
+        count->sum += losses[i];
         if (count->tables != NULL)
-            loss_tables_add(count->tables, i % T, room->targets[i], room->losses[i]);
-        if (t->tokenizer != NULL && tokenizer_token(t->tokenizer, room->targets[i], &text, &size, e) != 0)
+            loss_tables_add(count->tables, i % T, targets[i], losses[i]);
+        if (t->tokenizer != NULL && tokenizer_token(t->tokenizer, targets[i], &text, &size, e) != 0)
             return -1;
-        count->bytes += t->tokenizer == NULL || room->targets[i] == tokenizer_endoftext(t->tokenizer) ? 0 : size;
+        count->bytes += t->tokenizer == NULL || targets[i] == tokenizer_endoftext(t->tokenizer) ? 0 : size;
     }
     return 0;
 }
 
+/* What all ranks have measured in a round, (world, B x T). */
+typedef struct Round {
+    double *losses;
+    int32_t *targets;
+} Round;
+
 /* A round of batches, one a rank: measures this rank's, unless it is past the last window, and adds all of them in order.
  * 1: a signal. */
 static int run_round(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t first,
-                     Room *room, double *all, Count *count, Error *e)
+                     Room *room, const Round *all, Count *count, Error *e)
 {
     const Ranks ranks = comm_ranks(comm);
-    const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T;
+    const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T, n = B * T;
     const size_t windows = windows_count(task->tokens, T, targets), own = first + ranks.rank * B;
     int status = stop_signal() != 0;
     if (status == 0)
@@ -418,13 +426,10 @@ static int run_round(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup 
     status = comm_agree(comm, status, e);
     if (status != 0)
         return status;
-    comm_exchange(comm, room->losses, B * T * sizeof *all, all);
-    for (size_t k = 0; k < ranks.world && first + k * B < windows && status == 0; k++) {
-        memcpy(room->losses, all + k * B * T, B * T * sizeof *all);
-        status = windows_read(task->tokens, T, targets, first + k * B, B, room->tokens, room->targets, e);
-        if (status == 0)
-            status = add_targets(t, room, B, T, count, e);
-    }
+    comm_exchange(comm, room->losses, n * sizeof *all->losses, all->losses);
+    comm_exchange(comm, room->targets, n * sizeof *all->targets, all->targets);
+    for (size_t k = 0; k < ranks.world && status == 0; k++)
+        status = add_targets(t, all->losses + k * n, all->targets + k * n, n, T, count, e);
     return comm_agree(comm, status, e);
 }
 
@@ -434,15 +439,17 @@ static int run_shards(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup
     const size_t targets = tokens_targets(task->tokens), B = setup->B, T = setup->T, world = comm_ranks(comm).world;
     const size_t windows = windows_count(task->tokens, T, targets);
     Count count = {.tables = tables};
-    double *all = calloc(world * B * T, sizeof *all);
-    int status = comm_agree(comm, all != NULL ? 0 : error_set(e, "out of memory"), e);
+    const Round all = {calloc(world * B * T, sizeof(double)), calloc(world * B * T, sizeof(int32_t))};
+    const bool fits = all.losses != NULL && all.targets != NULL;
+    int status = comm_agree(comm, fits ? 0 : error_set(e, "out of memory"), e);
     Pace pace = pace_begin(to, r->task);
     for (size_t first = 0; first < windows && status == 0; first += world * B) {
-        status = run_round(t, task, gpt, setup, comm, first, room, all, &count, e);
+        status = run_round(t, task, gpt, setup, comm, first, room, &all, &count, e);
         pace_show(&pace, (double)(first + B) / (double)(windows + B));
     }
     pace_end(&pace);
-    free(all);
+    free(all.losses);
+    free(all.targets);
     if (comm_lost(comm, e) || status < 0)
         return -1;
     if (status > 0)

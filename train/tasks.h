@@ -24,8 +24,8 @@ typedef struct Tasks Tasks;
  * once. */
 int tasks_check(const char *list, bool tables, Error *e);
 
-/* Opens what the list, which tasks_check has passed, names for a model of V tokens; the tokenizer, which may be NULL, is borrowed. NULL as list: no
- * tasks. The caller closes *out. Errors: those of opening the data. */
+/* Opens what the list, which tasks_check has passed, names for a model of V tokens; the tokenizer, which may be NULL, is
+ * borrowed. NULL as list: no tasks. The caller closes *out. Errors: those of opening the data. */
 int tasks_open(const char *list, const Tokenizer *tokenizer, size_t V, Tasks **out, Error *e);
 void tasks_close(Tasks *t); /* NULL is fine */
 
@@ -35,9 +35,9 @@ size_t tasks_count(const Tasks *t);
 int tasks_hash(const Tasks *t, uint64_t *hash, Error *e);
 
 /*
- * Collective: runs all tasks on the model's parameters as they stand, prints a line for each to `to` and appends to `csv`, unless
- * NULL, a row "step,task,measure,value" for each number. The targets of shards are added to `tables`, unless NULL.
- * Returns 0 also where a signal (train/stop.h) cut it short; what was cut is not reported. Errors: data that can no
+ * Collective: runs all tasks on the model's parameters as they stand, prints a line for each to `to` and appends to
+ * `csv`, unless NULL, a row "step,task,measure,value" for each number. The targets of shards are added to `tables`,
+ * unless NULL. Returns 0 also where a signal (train/stop.h) cut it short; what was cut is not reported. Errors: data that can no
  * longer be read, a loss that is not finite, tokenizers that lack a token.
  */
 int tasks_run(const Tasks *t, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t step, FILE *to, FILE *csv,

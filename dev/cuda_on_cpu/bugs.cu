@@ -7,10 +7,10 @@
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
-#include <nccl.h>
 #include <unistd.h>
 
 #include "launch.cuh"
+#include "nccl_check.cuh"
 
 /* Every kernel is given 64 floats out and 64 floats x, and runs in blocks of 64 threads. */
 
@@ -309,15 +309,6 @@ static void lt_product(const Data &d, int64_t aux_ld, int64_t ld)
 }
 static void aux_ld_of_four(const Data &d) { lt_product(d, 4, 4); }
 static void lt_overrun(const Data &d) { lt_product(d, 0, 9); } /* D needs 67 floats and has 64 */
-
-#define NCCL_CHECK(call)                                                                               \
-    do {                                                                                               \
-        const ncclResult_t error_ = (call);                                                            \
-        if (error_ != ncclSuccess) {                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, ncclGetErrorString(error_)); \
-            exit(1);                                                                                   \
-        }                                                                                              \
-    } while (0)
 
 static void different_counts(const Data &d)
 {

@@ -8,20 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <nccl.h>
-
+#include "nccl_check.cuh"
 #include "test_support.cuh"
 
 /* Ranks for the tests of nccl.h: processes that are forked before any of them knows of a GPU. */
-
-#define NCCL_CHECK(call)                                                                               \
-    do {                                                                                               \
-        const ncclResult_t error_ = (call);                                                            \
-        if (error_ != ncclSuccess) {                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, ncclGetErrorString(error_)); \
-            exit(1);                                                                                   \
-        }                                                                                              \
-    } while (0)
 
 enum { MOST_RANKS = 4, NO_DEVICES = 77, SECONDS = 60 };
 

@@ -655,13 +655,13 @@ cli:ranks: the same bits, --optimizer soap | optim/averages.c | s/^    optim_wro
 cli:ranks: the same bits, --optimizer dion | optim/rules/dion.c | s/slot->number/i/
 cli:ranks: the same bits, --optimizer adamw | optim/optim.c | /^void optim_state_read/,/^}/s/comm_collect.*//
 cli:ranks: the same bits, --optimizer adamw | train/evaluate.c | s/i += r->plan->ranks.world/i++/
-cli:ranks: the same bits, --eval | train/tasks.c | s/first + k \* B, B, room->tokens/first, B, room->tokens/
+cli:ranks: the same bits, --eval | train/tasks.c | s/all->targets + k \* n, n, T/all->targets, n, T/
 cli:ranks: the same bits, --eval | train/tasks.c | s/comm_sum(comm, sums, c->row_count);/;/
 cli:ranks: refuses | train/plan.c | s/if (batches % p->ranks.world == 0)/if (true)/
 cli:ranks: other options | train/run.c | s/if (!same_line(a, b))/if (false)/
 cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/
 cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits \&\& !p/true \&\& !p/
-emulated-ranks | comm/arena_cuda.cu | s/send(comm, p->rank,/send(comm, (p->rank + 1) % r.world,/
+emulated-ranks | comm/comm.c | s/ send(comm, p->rank, arena/ send(comm, (p->rank + 1) % r.world, arena/
 emulated-ranks | comm/arena_cuda.cu | s/ncclSend(x, n,/ncclSend(x, n - 1,/
 emulated-ranks | comm/arena_cuda.cu | s/    CUDA_CHECK(cudaStreamWaitEvent(d->stream, d->begun, 0));//
 emulated-ranks | comm/arena_cuda.cu | s/if (computed == cudaSuccess .. done == cudaSuccess)/if (true)/
@@ -676,10 +676,10 @@ comm:few bytes | comm/comm.c | s/size_t i = 1; i < r.world \&\& r.rank == 0;/siz
 comm:few bytes | comm/comm.c | /all\[i\].status == 0/s/world/world - 1/;/else if (i </s/world/world - 1/
 comm:few bytes | comm/comm.c | s/if (i > 0)$/if (i > 1)/
 comm:few bytes | comm/comm.c | s/most = all\[i\] > most/most = i > 0 \&\& all[i] > most/
-comm:pieces | comm/arena_cpu.c | s/comm_begin_send(comm, p->rank,/comm_begin_send(comm, (p->rank + 1) % r.world,/
-comm:pieces | comm/arena_cpu.c | s/p->n \* sizeof \*arena/(p->n - (p->n > 1)) * sizeof *arena/
+comm:pieces | comm/comm.c | s/ send(comm, p->rank, arena/ send(comm, (p->rank + 1) % r.world, arena/
+comm:pieces | comm/arena_cpu.c | s/x, n \* sizeof \*x/x, (n - (n > 1)) * sizeof *x/
 comm:pieces | comm/arena_cpu.c | s/part_of(p, r)/part_of(p, (r + p->ranks.rank) % p->ranks.world)/;s/part_of(p, r + stride)/part_of(p, (r + stride + p->ranks.rank) % p->ranks.world)/;s/ \&\& p->ranks.rank != 0; i/ \&\& 0; i/
-comm:pieces | comm/arena_cpu.c | s/share) + at, p->n/share), p->n/
+comm:pieces | comm/comm.c | s/share) + at, p->n/share), p->n/
 comm:pieces | comm/arena_cpu.c | s/r->scratch + at, share/r->scratch, share/
 comm:pieces | comm/arena_cpu.c | /comm == NULL/,/comm_finish/s/comm_finish(comm);/comm_progress(comm);/
 comm:pieces | comm/comm.c | s/return (rank - (rank > ranks.rank)) \* share/return 0 * (rank + ranks.rank) * share/

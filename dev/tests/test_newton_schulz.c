@@ -240,12 +240,12 @@ static void test_golden_diagonal(void)
     check_all_close(x, want, 6, U, "exact");
 }
 
-static void compare_with_map(const Flavour *f, size_t steps, const Frame *frame)
+static void compare_with_map(const Flavour *f, size_t steps, const Frame *frame, void (*fill)(double *, size_t))
 {
     const size_t n = frame->rows * frame->cols;
     double *s = make_doubles(frame->k);
     float *x = make_floats(n), *want = make_floats(n);
-    spread(s, frame->k);
+    fill(s, frame->k);
     compose(frame, s, x);
     const double bound = iterate(f, steps, s, frame->k, frame->rows + frame->cols - frame->k);
     compose(frame, s, want);
@@ -258,8 +258,8 @@ static void compare_with_map(const Flavour *f, size_t steps, const Frame *frame)
     free(want);
 }
 
-static const size_t shapes[][2] = {{1, 1},   {1, 5},   {5, 1},     {2, 3},    {37, 53},
-                                   {53, 37}, {64, 64}, {128, 128}, {200, 130}};
+static const size_t shapes[][2] = {{1, 1},   {1, 5},     {5, 1},     {2, 3},    {37, 53}, {53, 37},
+                                   {64, 64}, {128, 128}, {200, 130}, {40, 160}, {150, 50}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void test_scalar_map(void)
@@ -267,12 +267,36 @@ static void test_scalar_map(void)
     for (size_t i = 0; i < SHAPES; i++) {
         Frame frame = frame_make(shapes[i][0], shapes[i][1], i);
         for (const Flavour *f = flavours; f < flavours + FLAVOURS; f++) {
-            compare_with_map(f, f->steps, &frame);
-            compare_with_map(f, 1, &frame);
-            compare_with_map(f, 8, &frame); /* past the list's end its last triple */
+            compare_with_map(f, f->steps, &frame, spread);
+            compare_with_map(f, 1, &frame, spread);
+            compare_with_map(f, 8, &frame, spread); /* past the list's end its last triple */
         }
         frame_free(&frame);
     }
+}
+
+/* Singular values down to 1e-6 of the largest, and eight large ones before many of 1e-4: their squares are below fp32's
+ * rounding of a Gram matrix. */
+static void fall(double *s, size_t k)
+{
+    for (size_t i = 0; i < k; i++)
+        s[i] = pow(1e-6, (double)i / (double)k);
+}
+
+static void drop(double *s, size_t k)
+{
+    for (size_t i = 0; i < k; i++)
+        s[i] = i < 8 ? 1 : 1e-4;
+}
+
+static void test_small_singular_values(void)
+{
+    Frame frame = frame_make(64, 256, 60);
+    for (const Flavour *f = flavours; f < flavours + FLAVOURS; f++) {
+        compare_with_map(f, f->steps, &frame, fall);
+        compare_with_map(f, f->steps, &frame, drop);
+    }
+    frame_free(&frame);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -677,6 +701,7 @@ int main(void)
         check_run(bf16 ? "NaN and Inf stay visible, bf16" : "NaN and Inf stay visible", test_not_a_number);
     }
     dtype = NS_FP32;
+    check_run("small singular values, in fp32", test_small_singular_values);
     check_run("the exact polar factor", test_exact);
     check_run("the exact factor of low rank", test_exact_rank);
     check_run("rounding to bf16", test_bf16_element);

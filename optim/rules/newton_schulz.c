@@ -59,32 +59,101 @@ size_t ns_steps(NsFlavour flavour, size_t asked) { return asked != 0 ? asked : s
 
 static size_t smaller(size_t rows, size_t cols) { return rows < cols ? rows : cols; }
 
+/* --------------------------------------------------------------------------------------------------------------
+ * Iterations on the Gram matrix: X only ever changes by polynomials of G = X X^T, so that several iterations become one
+ * product at their end,  X <- Q X,  Q the product of their polynomials P, and G <- P G P takes the place of X X^T
+ * (Zhang, Amsel, Chen and Dao 2026). All these matrices are symmetric and commute.
+ */
+
+/* G carries a rounding error of its largest entries, which each iteration multiplies by up to a^2, as it does with the
+ * squares of small singular values: after so much of that, G is made of X again. With 150 no flavour's error is larger
+ * than that of iterations on X. */
+static const double GROWTH_MOST = 150;
+
+/* The end of the iterations from `begin` on that one Gram matrix serves. */
+static size_t gram_end(NsFlavour flavour, size_t begin, size_t steps)
+{
+    double growth = 1;
+    size_t i = begin;
+    for (; i < steps && growth <= GROWTH_MOST; i++)
+        growth *= ns_triple(flavour, i).a * ns_triple(flavour, i).a;
+    return i;
+}
+
+/* Whether that takes fewer multiply-adds than iterations on X, counted in n^3 for the smaller side n. */
+static bool is_gram_cheaper(NsFlavour flavour, size_t steps, size_t rows, size_t cols)
+{
+    const double ratio = (double)(rows > cols ? rows : cols) / (double)smaller(rows, cols);
+    double direct = 0, gram = 0;
+    for (size_t i = 0, end = 0; i < steps; i++) {
+        const double square = ns_triple(flavour, i).c != 0;
+        direct += 2 * ratio + square;
+        gram += square + (i == end ? 2 * ratio : 3);
+        end = i == end ? gram_end(flavour, i, steps) : end;
+    }
+    return gram < direct;
+}
+
+/* X <- Q X for the polynomials of iterations begin .. end-1; `squares` holds four matrices of the smaller side. */
+static void gram_iterations(Verbs *on, NsFlavour flavour, size_t begin, size_t end, Mats x, Mats next, float *squares)
+{
+    const size_t n = smaller(x.rows, x.cols), each = x.batch * n * n;
+    Mats gram = {squares, n, n, x.batch}, p = gram, q = gram, spare = gram;
+    p.data += each;
+    q.data += 2 * each;
+    spare.data += 3 * each;
+    verb_gram(on, x, gram);
+    for (size_t i = begin; i < end; i++) {
+        const NsTriple f = ns_triple(flavour, i);
+        verb_polynomial(on, gram, i == begin ? q : p, f.a, f.b, f.c);
+        if (i > begin) {
+            verb_commuting_product(on, p, q, spare);
+            const Mats old = q;
+            q = spare;
+            spare = old;
+        }
+        if (i + 1 < end) {
+            verb_commuting_product(on, i == begin ? q : p, gram, spare);
+            verb_commuting_product(on, i == begin ? q : p, spare, gram);
+        }
+    }
+    verb_apply(on, q, x, next);
+}
+
+/* One iteration on X; `squares` holds two matrices of the smaller side. */
+static void direct_iteration(Verbs *on, NsTriple f, Mats x, Mats next, float *squares)
+{
+    const size_t n = smaller(x.rows, x.cols);
+    const Mats gram = {squares, n, n, x.batch}, polynomial = {squares + x.batch * n * n, n, n, x.batch};
+    verb_gram(on, x, gram);
+    verb_polynomial(on, gram, polynomial, f.a, f.b, f.c);
+    verb_apply(on, polynomial, x, next);
+}
+
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
 {
     const size_t n = smaller(rows, cols);
-    return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + 2 * n * n);
+    return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + 4 * n * n);
 }
 
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
                       float *workspace)
 {
-    Mats x = {data, rows, cols, batch};
+    Mats x = {data, rows, cols, batch}, next = {workspace, rows, cols, batch};
     if (flavour == NS_EXACT) {
         verb_polar(on, x, 0x1p-24 * (double)(rows > cols ? rows : cols), workspace);
         return;
     }
-    const size_t n = smaller(rows, cols);
-    Mats next = {workspace, rows, cols, batch};
-    Mats gram = {next.data + batch * rows * cols, n, n, batch};
-    Mats polynomial = {gram.data + batch * n * n, n, n, batch};
-    float *norms = polynomial.data + batch * n * n;
+    const bool by_gram = is_gram_cheaper(flavour, steps, rows, cols);
+    float *norms = workspace + mats_size(x), *squares = norms + batch;
     verb_norms(on, x, norms);
     verb_rescale(on, x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
-    for (size_t i = 0; i < steps; i++) {
-        const NsTriple f = ns_triple(flavour, i);
-        verb_gram(on, x, gram);
-        verb_polynomial(on, gram, polynomial, f.a, f.b, f.c);
-        verb_apply(on, polynomial, x, next);
+    for (size_t i = 0, end; i < steps; i = end) {
+        end = by_gram ? gram_end(flavour, i, steps) : i + 1;
+        if (by_gram)
+            gram_iterations(on, flavour, i, end, x, next, squares);
+        else
+            direct_iteration(on, ns_triple(flavour, i), x, next, squares);
         const Mats swap = x;
         x = next;
         next = swap;

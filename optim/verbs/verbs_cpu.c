@@ -321,6 +321,12 @@ void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c
             to.data[(i * n + j) * n + j] += (float)a;
 }
 
+void verb_commuting_product(Verbs *on, Mats x, Mats y, Mats to)
+{
+    const Matmul product = matmul_of(x, false, y, false, 1, 0, to);
+    matmul_symmetric(&product);
+}
+
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;

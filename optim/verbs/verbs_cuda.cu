@@ -423,6 +423,8 @@ void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c
     each_index(on, gram.batch * n, [=] __device__(size_t i) { data[i / n * n * n + i % n * (n + 1)] += diagonal; });
 }
 
+void verb_commuting_product(Verbs *on, Mats x, Mats y, Mats to) { verb_product(on, x, false, y, false, 1, 0, to); }
+
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;

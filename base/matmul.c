@@ -93,8 +93,8 @@ static size_t choose_side(size_t n, size_t batch)
 #ifdef HAVE_OPENBLAS
 static void sgemm(const Matmul *p, const float *a, const float *b, float *c, size_t rows, size_t cols)
 {
-    bool fits = !BUILTIN_IS_FASTER && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX && p->lda <= INT_MAX &&
-                p->ldb <= INT_MAX && p->ldc <= INT_MAX;
+    bool fits = !BUILTIN_IS_FASTER && rows > 1 && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX &&
+                p->lda <= INT_MAX && p->ldb <= INT_MAX && p->ldc <= INT_MAX;
     if (fits && p->k > 0 && p->alpha != 0.0f)
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
                     (int)rows, (int)cols, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, c, (int)p->ldc);

@@ -13,23 +13,28 @@
  * MR elements of A, for MR x NR multiply-adds. MR x NR / LANES accumulators fill most of the register file and
  * exceed an FMA's latency x throughput (8 to 16).
  */
+typedef float Quad __attribute__((vector_size(16)));
 #if defined(__AVX512F__)
 enum { LANES = 16, MR = 12, NR = 32 };
 typedef __m512 Vec;
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return _mm512_fmadd_ps(x, y, z); }
+static inline Quad quad_fma(Quad x, Quad y, Quad z) { return _mm_fmadd_ps(x, y, z); }
 #elif defined(__AVX2__) && defined(__FMA__)
 enum { LANES = 8, MR = 6, NR = 16 };
 typedef __m256 Vec;
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return _mm256_fmadd_ps(x, y, z); }
+static inline Quad quad_fma(Quad x, Quad y, Quad z) { return _mm_fmadd_ps(x, y, z); }
 #elif defined(__ARM_NEON) && defined(__ARM_FEATURE_FMA)
 #include <arm_neon.h>
 enum { LANES = 4, MR = 8, NR = 12 };
 typedef float32x4_t Vec;
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return vfmaq_f32(z, x, y); }
+static inline Quad quad_fma(Quad x, Quad y, Quad z) { return vfmaq_f32(z, x, y); }
 #else
 enum { LANES = 4, MR = 6, NR = 8 };
 typedef float Vec __attribute__((vector_size(16)));
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
+static inline Quad quad_fma(Quad x, Quad y, Quad z) { return x * y + z; }
 #endif
 
 /* Cache blocks: MC x KC of A stays in L2 cache, KC x NC of B in the last level; MC and NC are whole tiles. */
@@ -182,14 +187,70 @@ static void multiply_blocks(const Product *p, const float *a_block, const float 
         }
 }
 
+/* x (4 x 4) = the elements p .. p+3 of four columns of B that are contiguous in memory, transposed. */
+static inline void transposed_quads(const float *const column[4], size_t p, Quad x[4])
+{
+#ifdef __SSE__
+    for (size_t j = 0; j < 4; j++)
+        x[j] = _mm_loadu_ps(column[j] + p);
+    _MM_TRANSPOSE4_PS(x[0], x[1], x[2], x[3]);
+#else
+    for (size_t i = 0; i < 4; i++)
+        x[i] = (Quad){column[0][p + i], column[1][p + i], column[2][p + i], column[3][p + i]};
+#endif
+}
+
+/* product (NR) = elements p0 .. p0+depth-1 of a row of A, at their step, times those of columns of B that are contiguous
+ * in memory. */
+static void multiply_columns(size_t depth, const float *a, size_t step, const float *const column[NR], float *product)
+{
+    Quad acc[NR / 4] = {(Quad){0}};
+    size_t p = 0;
+    for (; p + 4 <= depth; p += 4)
+        for (size_t j = 0; j < NR / 4; j++) {
+            Quad x[4];
+            transposed_quads(column + 4 * j, p, x);
+            for (size_t i = 0; i < 4; i++)
+                acc[j] = quad_fma(a[(p + i) * step] - (Quad){0}, x[i], acc[j]);
+        }
+    for (; p < depth; p++)
+        for (size_t j = 0; j < NR / 4; j++) {
+            const float *const *c = column + 4 * j;
+            acc[j] = quad_fma(a[p * step] - (Quad){0}, (Quad){c[0][p], c[1][p], c[2][p], c[3][p]}, acc[j]);
+        }
+    memcpy(product, acc, sizeof acc);
+}
+
+/* One row of C: every element of B is used once, so none is packed. The bits are those of multiply_panels. */
+static void multiply_row(const Product *p, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb)
+{
+    _Alignas(64) float product[NR];
+    const size_t most_depth = depth_of(k), step = p->trans_a ? lda : 1;
+    for (size_t j = 0; j < n; j += NR)
+        for (size_t p0 = 0; p0 < k; p0 += most_depth) {
+            const size_t cols = smaller(NR, n - j), depth = smaller(most_depth, k - p0);
+            const float *column[NR];
+            for (size_t i = 0; i < NR; i++) /* the last one stands for those that are missing */
+                column[i] = b + (j + smaller(i, cols - 1)) * ldb + p0;
+            multiply_columns(depth, a + p0 * step, step, column, product);
+            store(product, 1, cols, p->alpha, p0 == 0 ? p->beta : 1.0f, p->c + j, p->ldc);
+        }
+}
+
 static void multiply(const Product *p, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                      size_t ldb)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC], b_block[KC * NC];
-    if (k == 0 || p->alpha == 0.0f)
+    if (k == 0 || p->alpha == 0.0f) {
         scale(m, n, p->beta, p->c, p->ldc);
+        return;
+    }
+    if (m == 1 && p->trans_b) {
+        multiply_row(p, n, k, a, lda, b, ldb);
+        return;
+    }
     size_t most_depth = depth_of(k);
-    for (size_t j0 = 0; j0 < n && p->alpha != 0.0f; j0 += NC)
+    for (size_t j0 = 0; j0 < n; j0 += NC)
         for (size_t p0 = 0; p0 < k; p0 += most_depth) {
             size_t cols = smaller(NC, n - j0), depth = smaller(most_depth, k - p0);
             pack_b(p->trans_b, b, ldb, j0, cols, p0, depth, b_block);

@@ -262,7 +262,7 @@ static void test_builtin_lower(void)
 static void compare_cuts(size_t rows, size_t cols)
 {
     for (int transposes = 0; transposes < 4; transposes++) {
-        Matmul shape = {.m = 75,
+        Matmul shape = {.m = 131,
                         .n = 210,
                         .k = 801,
                         .trans_a = transposes & 1,

@@ -14,6 +14,7 @@
 enum { OPTIONS_MOST = 160 };
 
 #define SAMPLE_AT_END SIZE_MAX
+#define VAL_EVERY_AUTO SIZE_MAX
 #define STEPS_SAME SIZE_MAX
 
 /* The command line, from one table (options.c) that also records a run, checks a resumed one, and is
@@ -35,7 +36,8 @@ typedef struct Options {
     Schedule schedule;
     size_t aux_warmup, aux_planned; /* STEPS_SAME: as in `schedule` */
     double aux_cooldown, aux_power; /* NAN: likewise */
-    size_t val_every, val_tokens;
+    size_t val_every;               /* VAL_EVERY_AUTO: see plan.c */
+    size_t val_tokens;
     double target_loss;  /* NAN: none */
     size_t sample_every; /* SAMPLE_AT_END: at the end, if the tokenizer is known */
     size_t sample_tokens, top_k;

@@ -306,6 +306,25 @@ static int resolve_batch(Plan *p, Error *e)
     return check_growth(p, e);
 }
 
+/* How often to validate, if no one says: every 50 steps, or multiples of that, so that validation takes no more than a
+ * twentieth of the time (a forward pass is a third of a step), but five times in a run. */
+static void resolve_validation(Plan *p, Notes *notes)
+{
+    enum { SELDOM = 50, TIMES = 5 };
+    Options *o = &p->options;
+    if (o->val_every != VAL_EVERY_AUTO)
+        return;
+    const double passes = (double)o->val_tokens / 3 / (double)o->total_batch; /* in steps */
+    const size_t wanted = (size_t)ceil(20 * passes / SELDOM) * SELDOM;
+    const size_t most = o->schedule.steps / TIMES / SELDOM * SELDOM;
+    o->val_every = wanted < most ? wanted : most;
+    if (o->val_every > SELDOM && p->trains)
+        notes_add(notes, "validation every %zu steps, about %.0f%% of the time (--val-every)", o->val_every,
+                  100 * passes / (passes + (double)o->val_every));
+    else
+        o->val_every = SELDOM;
+}
+
 /* Refuses what the command line asks of a schedule that has no use for it. */
 static int check_schedule(const Options *o, Error *e)
 {
@@ -473,6 +492,7 @@ static int resolve(Plan *p, Notes *notes, Error *e)
     const bool training = p->trains && !o->list_groups;
     if (resolve_schedules(p, e) != 0)
         return -1;
+    resolve_validation(p, notes);
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");

@@ -40,7 +40,7 @@ seldom() {
     kill $!
     wait $!
     says "note      validation every 200 steps, about 30% of the time (--val-every)" out
-    grep -q '"val-every": 200' run/run.json || fail "run.json says $(grep val-every run/run.json)"
+    grep -q '"val-every": "200"' run/run.json || fail "run.json says $(grep val-every run/run.json)"
 }
 run_test "validation that costs much is seldom, and says so" seldom
 

@@ -90,29 +90,37 @@ static size_t choose_side(size_t n, size_t batch)
     return part(n, across);
 }
 
+static void multiply(const Matmul *p)
+{
 #ifdef HAVE_OPENBLAS
-static void sgemm(const Matmul *p, const float *a, const float *b, float *c, size_t rows, size_t cols)
-{
-    bool fits = !BUILTIN_IS_FASTER && rows > 1 && rows <= INT_MAX && cols <= INT_MAX && p->k <= INT_MAX &&
-                p->lda <= INT_MAX && p->ldb <= INT_MAX && p->ldc <= INT_MAX;
-    if (fits && p->k > 0 && p->alpha != 0.0f)
+    const bool fits = !BUILTIN_IS_FASTER && p->m > 1 && p->m <= INT_MAX && p->n <= INT_MAX && p->k <= INT_MAX &&
+                      p->lda <= INT_MAX && p->ldb <= INT_MAX && p->ldc <= INT_MAX;
+    if (fits && p->k > 0 && p->alpha != 0.0f) {
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
-                    (int)rows, (int)cols, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, c, (int)p->ldc);
-    else
-        sgemm_builtin(p->trans_a, p->trans_b, rows, cols, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
-}
-#else
-static void sgemm(const Matmul *p, const float *a, const float *b, float *c, size_t rows, size_t cols)
-{
-    sgemm_builtin(p->trans_a, p->trans_b, rows, cols, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
-}
+                    (int)p->m, (int)p->n, (int)p->k, p->alpha, p->a, (int)p->lda, p->b, (int)p->ldb, p->beta, p->c,
+                    (int)p->ldc);
+        return;
+    }
 #endif
+    sgemm_builtin(p, false);
+}
+
+/* The product whose C is the tile. */
+static Matmul product_of(const Matmul *p, Tile t)
+{
+    Matmul one = one_of_batch(p, t.batch_index);
+    one.a += t.i0 * (p->trans_a ? 1 : p->lda);
+    one.b += t.j0 * (p->trans_b ? p->ldb : 1);
+    one.c += t.i0 * p->ldc + t.j0;
+    one.m = t.rows;
+    one.n = t.cols;
+    return one;
+}
 
 static void compute_tile(const Matmul *p, Tile t)
 {
-    const float *a = p->a + t.batch_index * p->stride_a + t.i0 * (p->trans_a ? 1 : p->lda);
-    const float *b = p->b + t.batch_index * p->stride_b + t.j0 * (p->trans_b ? p->ldb : 1);
-    sgemm(p, a, b, p->c + t.batch_index * p->stride_c + t.i0 * p->ldc + t.j0, t.rows, t.cols);
+    const Matmul one = product_of(p, t);
+    multiply(&one);
 }
 
 void matmul(const Matmul *p)
@@ -142,7 +150,7 @@ void matmul(const Matmul *p)
 void matmul_here(const Matmul *p)
 {
     if (p->m > 0 && p->n > 0)
-        compute_tile(p, (Tile){0, 0, 0, p->m, p->n});
+        multiply(p);
 }
 
 /* Mirrors the part of a tile below the diagonal, by blocks that stay in L1 cache. */
@@ -160,10 +168,8 @@ static void mirror_tile(const Matmul *p, Tile t)
 /* The lower triangle of a square tile on the diagonal: always by the built-in, which skips the rest. */
 static void compute_diagonal(const Matmul *p, Tile t)
 {
-    const float *a = p->a + t.batch_index * p->stride_a + t.i0 * (p->trans_a ? 1 : p->lda);
-    const float *b = p->b + t.batch_index * p->stride_b + t.j0 * (p->trans_b ? p->ldb : 1);
-    float *c = p->c + t.batch_index * p->stride_c + t.i0 * p->ldc + t.j0;
-    sgemm_builtin_lower(p->trans_a, p->trans_b, t.rows, p->k, p->alpha, a, p->lda, b, p->ldb, p->beta, c, p->ldc);
+    const Matmul one = product_of(p, t);
+    sgemm_builtin(&one, true);
 }
 
 /* Computes the lower triangle of all products of the batch, in square tiles, unless `computed`, and mirrors it. */

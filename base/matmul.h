@@ -31,6 +31,7 @@ typedef struct Matmul {
     float *c;
     size_t ldc, stride_c;
     size_t batch;            /* 0 means 1 */
+    bool bf16;               /* A and B hold numbers that are the same in bf16: instructions for it may multiply them */
     MatmulEpilogue epilogue; /* or NULL */
     void *epilogue_context;
 } Matmul;

@@ -2,6 +2,7 @@
 
 #include "base/threads.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #ifdef __SSE__
@@ -16,6 +17,9 @@
 typedef float Quad __attribute__((vector_size(16)));
 #if defined(__AVX512F__)
 enum { LANES = 16, MR = 12, NR = 32 };
+#ifdef __AVX512BF16__
+#define HAVE_PAIRS 1
+#endif
 typedef __m512 Vec;
 static inline Vec vec_fma(Vec x, Vec y, Vec z) { return _mm512_fmadd_ps(x, y, z); }
 static inline Quad quad_fma(Quad x, Quad y, Quad z) { return _mm_fmadd_ps(x, y, z); }
@@ -107,27 +111,75 @@ static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t de
     }
 }
 
-/* Rows i0 .. i0+rows-1 and columns p0 .. p0+depth-1 of op(A). */
-static void pack_a(bool trans, const float *a, size_t lda, size_t i0, size_t rows, size_t p0, size_t depth, float *to)
+/*
+ * Panels of bf16 numbers, where one instruction multiplies two and adds both products: a place of a panel holds elements
+ * p and p + 1 of k, the first in its lower half, and a panel is half as deep.
+ */
+#ifdef HAVE_PAIRS
+static inline Vec vec_pairs(Vec x, Vec y, Vec z) { return _mm512_dpbf16_ps(z, (__m512bh)x, (__m512bh)y); }
+
+static uint32_t bits_of(float x)
 {
-    if (trans)
-        pack_side_by_side(a + p0 * lda + i0, lda, rows, depth, MR, to);
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* x and y, of which bf16 holds every bit, as a pair. */
+static float pair_of(float x, float y)
+{
+    const uint32_t bits = bits_of(x) >> 16 | (bits_of(y) & 0xffff0000u);
+    float pair;
+    memcpy(&pair, &bits, sizeof pair);
+    return pair;
+}
+
+/* A packed panel of `width` lines, element (p, i) at p * col + i * row, becomes one of pairs; missing is 0. */
+static void pair_up(float *panel, size_t width, size_t depth, size_t row, size_t col)
+{
+    for (size_t p = 0; p < depth; p += 2)
+        for (size_t i = 0; i < width; i++)
+            panel[p / 2 * col + i * row] =
+                pair_of(panel[p * col + i * row], p + 1 < depth ? panel[(p + 1) * col + i * row] : 0.0f);
+}
+#else
+enum { HAVE_PAIRS = 0 };
+static inline Vec vec_pairs(Vec x, Vec y, Vec z) { return vec_fma(x, y, z); }
+static void pair_up(float *panel, size_t width, size_t depth, size_t row, size_t col)
+{
+    (void)panel, (void)width, (void)depth, (void)row, (void)col;
+}
+#endif
+
+/* Whether panels of s hold pairs. */
+static bool takes_pairs(const Matmul *s) { return HAVE_PAIRS && s->bf16; }
+
+/* Rows i0 .. i0+rows-1 and columns p0 .. p0+depth-1 of op(A). */
+static void pack_a(const Matmul *s, size_t i0, size_t rows, size_t p0, size_t depth, float *to)
+{
+    if (s->trans_a)
+        pack_side_by_side(s->a + p0 * s->lda + i0, s->lda, rows, depth, MR, to);
     else
-        pack_a_rows(a + i0 * lda + p0, lda, rows, depth, to);
+        pack_a_rows(s->a + i0 * s->lda + p0, s->lda, rows, depth, to);
+    for (size_t i = 0; takes_pairs(s) && i < rows; i += MR)
+        pair_up(to + i * KC, MR, depth, s->trans_a ? 1 : KC, s->trans_a ? MR : 1);
 }
 
 /* Columns j0 .. j0+cols-1 and rows p0 .. p0+depth-1 of op(B). */
-static void pack_b(bool trans, const float *b, size_t ldb, size_t j0, size_t cols, size_t p0, size_t depth, float *to)
+static void pack_b(const Matmul *s, size_t j0, size_t cols, size_t p0, size_t depth, float *to)
 {
-    if (trans)
-        pack_b_transposed(b + j0 * ldb + p0, ldb, cols, depth, to);
+    if (s->trans_b)
+        pack_b_transposed(s->b + j0 * s->ldb + p0, s->ldb, cols, depth, to);
     else
-        pack_side_by_side(b + p0 * ldb + j0, ldb, cols, depth, NR, to);
+        pack_side_by_side(s->b + p0 * s->ldb + j0, s->ldb, cols, depth, NR, to);
+    for (size_t j = 0; takes_pairs(s) && j < cols; j += NR)
+        pair_up(to + j * KC, NR, depth, 1, NR);
 }
 
 /* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
  * over p in order, whatever else is in the tile: its bits do not depend on the tiling of C. */
-static inline void multiply_panels(size_t depth, const float *a, size_t row, size_t col, const float *b, float *product)
+static inline void multiply_panels(bool pairs, size_t depth, const float *a, size_t row, size_t col, const float *b,
+                                   float *product)
 {
     Vec acc[MR][NV];
     for (size_t i = 0; i < MR; i++)
@@ -137,7 +189,7 @@ static inline void multiply_panels(size_t depth, const float *a, size_t row, siz
         for (size_t i = 0; i < MR; i++) {
             Vec x = a[i * row] - (Vec){0}; /* broadcast: x - 0 is x for every x */
             for (size_t v = 0; v < NV; v++)
-                acc[i][v] = vec_fma(x, *(const Vec *)(b + v * LANES), acc[i][v]);
+                acc[i][v] = (pairs ? vec_pairs : vec_fma)(x, *(const Vec *)(b + v * LANES), acc[i][v]);
         }
     memcpy(product, acc, sizeof acc);
 }
@@ -162,28 +214,26 @@ static void scale(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
 }
 
-typedef struct Product {
-    bool trans_a, trans_b, lower;
-    float alpha, beta;
-    float *c;
-    size_t ldc;
-} Product;
-
 /* Packed blocks of A (rows x depth) and B (depth x cols) into C from (i0, j0) on. */
-static void multiply_blocks(const Product *p, const float *a_block, const float *b_block, size_t i0, size_t j0,
-                            size_t rows, size_t cols, size_t depth, float beta)
+static void multiply_blocks(const Matmul *s, bool lower, const float *a_block, const float *b_block, size_t i0,
+                            size_t j0, size_t rows, size_t cols, size_t depth, float beta)
 {
     _Alignas(64) float product[MR * NR];
     for (size_t j = 0; j < cols; j += NR)
         for (size_t i = 0; i < rows; i += MR) {
-            if (p->lower && i0 + i + MR <= j0 + j)
+            const float *a = a_block + i * KC, *b = b_block + j * KC;
+            if (lower && i0 + i + MR <= j0 + j)
                 continue; /* all above the diagonal */
-            if (p->trans_a)
-                multiply_panels(depth, a_block + i * KC, 1, MR, b_block + j * KC, product);
+            if (takes_pairs(s) && s->trans_a)
+                multiply_panels(true, (depth + 1) / 2, a, 1, MR, b, product);
+            else if (takes_pairs(s))
+                multiply_panels(true, (depth + 1) / 2, a, KC, 1, b, product);
+            else if (s->trans_a)
+                multiply_panels(false, depth, a, 1, MR, b, product);
             else
-                multiply_panels(depth, a_block + i * KC, KC, 1, b_block + j * KC, product);
-            store(product, smaller(MR, rows - i), smaller(NR, cols - j), p->alpha, beta,
-                  p->c + (i0 + i) * p->ldc + j0 + j, p->ldc);
+                multiply_panels(false, depth, a, KC, 1, b, product);
+            store(product, smaller(MR, rows - i), smaller(NR, cols - j), s->alpha, beta,
+                  s->c + (i0 + i) * s->ldc + j0 + j, s->ldc);
         }
 }
 
@@ -222,56 +272,43 @@ static void multiply_columns(size_t depth, const float *a, size_t step, const fl
 }
 
 /* One row of C: every element of B is used once, so none is packed. The bits are those of multiply_panels. */
-static void multiply_row(const Product *p, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb)
+static void multiply_row(const Matmul *s)
 {
     _Alignas(64) float product[NR];
-    const size_t most_depth = depth_of(k), step = p->trans_a ? lda : 1;
-    for (size_t j = 0; j < n; j += NR)
-        for (size_t p0 = 0; p0 < k; p0 += most_depth) {
-            const size_t cols = smaller(NR, n - j), depth = smaller(most_depth, k - p0);
+    const size_t most_depth = depth_of(s->k), step = s->trans_a ? s->lda : 1;
+    for (size_t j = 0; j < s->n; j += NR)
+        for (size_t p0 = 0; p0 < s->k; p0 += most_depth) {
+            const size_t cols = smaller(NR, s->n - j), depth = smaller(most_depth, s->k - p0);
             const float *column[NR];
             for (size_t i = 0; i < NR; i++) /* the last one stands for those that are missing */
-                column[i] = b + (j + smaller(i, cols - 1)) * ldb + p0;
-            multiply_columns(depth, a + p0 * step, step, column, product);
-            store(product, 1, cols, p->alpha, p0 == 0 ? p->beta : 1.0f, p->c + j, p->ldc);
+                column[i] = s->b + (j + smaller(i, cols - 1)) * s->ldb + p0;
+            multiply_columns(depth, s->a + p0 * step, step, column, product);
+            store(product, 1, cols, s->alpha, p0 == 0 ? s->beta : 1.0f, s->c + j, s->ldc);
         }
 }
 
-static void multiply(const Product *p, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
-                     size_t ldb)
+void sgemm_builtin(const Matmul *s, bool lower)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC], b_block[KC * NC];
-    if (k == 0 || p->alpha == 0.0f) {
-        scale(m, n, p->beta, p->c, p->ldc);
+    if (s->k == 0 || s->alpha == 0.0f) {
+        scale(s->m, s->n, s->beta, s->c, s->ldc);
         return;
     }
-    if (m == 1 && p->trans_b) {
-        multiply_row(p, n, k, a, lda, b, ldb);
+    if (s->m == 1 && s->trans_b) {
+        multiply_row(s);
         return;
     }
-    size_t most_depth = depth_of(k);
-    for (size_t j0 = 0; j0 < n; j0 += NC)
-        for (size_t p0 = 0; p0 < k; p0 += most_depth) {
-            size_t cols = smaller(NC, n - j0), depth = smaller(most_depth, k - p0);
-            pack_b(p->trans_b, b, ldb, j0, cols, p0, depth, b_block);
-            for (size_t i0 = p->lower ? j0 / MC * MC : 0; i0 < m; i0 += MC) {
-                size_t rows = smaller(MC, m - i0);
-                pack_a(p->trans_a, a, lda, i0, rows, p0, depth, a_block);
-                multiply_blocks(p, a_block, b_block, i0, j0, rows, cols, depth, p0 == 0 ? p->beta : 1.0f);
+    const size_t most_depth = depth_of(s->k);
+    for (size_t j0 = 0; j0 < s->n; j0 += NC)
+        for (size_t p0 = 0; p0 < s->k; p0 += most_depth) {
+            const size_t cols = smaller(NC, s->n - j0), depth = smaller(most_depth, s->k - p0);
+            pack_b(s, j0, cols, p0, depth, b_block);
+            for (size_t i0 = lower ? j0 / MC * MC : 0; i0 < s->m; i0 += MC) {
+                const size_t rows = smaller(MC, s->m - i0);
+                pack_a(s, i0, rows, p0, depth, a_block);
+                multiply_blocks(s, lower, a_block, b_block, i0, j0, rows, cols, depth, p0 == 0 ? s->beta : 1.0f);
             }
         }
-}
-
-void sgemm_builtin(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-                   const float *b, size_t ldb, float beta, float *c, size_t ldc)
-{
-    multiply(&(Product){trans_a, trans_b, false, alpha, beta, c, ldc}, m, n, k, a, lda, b, ldb);
-}
-
-void sgemm_builtin_lower(bool trans_a, bool trans_b, size_t n, size_t k, float alpha, const float *a, size_t lda,
-                         const float *b, size_t ldb, float beta, float *c, size_t ldc)
-{
-    multiply(&(Product){trans_a, trans_b, true, alpha, beta, c, ldc}, n, n, k, a, lda, b, ldb);
 }
 
 /* --- one large product on all threads --- */
@@ -305,13 +342,13 @@ static void multiply_task(const Matmul *s, bool lower, const Block *at, const Gr
                           size_t index)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC];
-    const Product p = {s->trans_a, s->trans_b, lower, s->alpha, s->beta, s->c, s->ldc};
     const size_t i0 = index / g->across * g->rows_each, j = index % g->across * g->cols_each;
     const size_t rows = smaller(g->rows_each, s->m - i0), cols = smaller(g->cols_each, at->cols - j);
     if (lower && i0 + rows <= at->j0 + j)
         return; /* all above the diagonal */
-    pack_a(s->trans_a, s->a, s->lda, i0, rows, at->p0, at->depth, a_block);
-    multiply_blocks(&p, a_block, b_block + j * KC, i0, at->j0 + j, rows, cols, at->depth, at->p0 == 0 ? s->beta : 1.0f);
+    pack_a(s, i0, rows, at->p0, at->depth, a_block);
+    multiply_blocks(s, lower, a_block, b_block + j * KC, i0, at->j0 + j, rows, cols, at->depth,
+                    at->p0 == 0 ? s->beta : 1.0f);
     if (s->epilogue != NULL && at->p0 + at->depth == s->k)
         s->epilogue(s->epilogue_context, 0, i0, at->j0 + j, rows, cols);
 }
@@ -327,7 +364,7 @@ void sgemm_builtin_shared(const Matmul *s, bool lower)
             const Grid g = make_grid(s->m, at.cols);
 #pragma omp for schedule(static)
             for (size_t j = 0; j < at.cols; j += NR)
-                pack_b(s->trans_b, s->b, s->ldb, j0 + j, smaller(NR, at.cols - j), p0, at.depth, b_block + j * KC);
+                pack_b(s, j0 + j, smaller(NR, at.cols - j), p0, at.depth, b_block + j * KC);
 #pragma omp for schedule(dynamic, 1)
             for (size_t index = 0; index < g.down * g.across; index++)
                 multiply_task(s, lower, &at, &g, b_block, index);

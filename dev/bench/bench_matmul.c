@@ -96,10 +96,13 @@ static void compute(const Matmul *p, bool symmetric, Way way)
         matmul(p);
     else
         for (size_t i = 0; i < p->batch; i++)
-            if (way == ONE_BUILTIN)
-                sgemm_builtin(p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, p->a + i * p->stride_a, p->lda,
-                              p->b + i * p->stride_b, p->ldb, p->beta, p->c + i * p->stride_c, p->ldc);
-            else
+            if (way == ONE_BUILTIN) {
+                Matmul one = *p;
+                one.a += i * p->stride_a;
+                one.b += i * p->stride_b;
+                one.c += i * p->stride_c;
+                sgemm_builtin(&one, false);
+            } else
                 blas(p, i);
 }
 

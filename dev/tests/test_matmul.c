@@ -70,6 +70,17 @@ static void fill_c(Case *t, Way way, Random *r)
     memcpy(t->before, t->c, t->c_size * sizeof *t->c);
 }
 
+/* Cuts numbers down to what bf16 holds. */
+static void shorten(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0xffff0000u;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
 static Case case_make(Matmul shape, Way way, size_t pad, uint64_t seed)
 {
     Random r = random_make(seed, 1);
@@ -87,6 +98,10 @@ static Case case_make(Matmul shape, Way way, size_t pad, uint64_t seed)
     t.c_size = p->batch * p->stride_c + 64;
     t.a = random_array(t.a_size, &r);
     t.b = random_array(t.b_size, &r);
+    if (p->bf16) {
+        shorten(t.a, t.a_size);
+        shorten(t.b, t.b_size);
+    }
     fill_c(&t, way, &r);
     p->a = t.a;
     p->b = way == SYMMETRIC ? t.a : t.b;
@@ -111,8 +126,7 @@ static void compute(const Matmul *p, Way way)
     else if (way == HERE)
         matmul_here(p);
     else
-        sgemm_builtin(p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c,
-                      p->ldc);
+        sgemm_builtin(p, false);
 }
 
 /*
@@ -147,9 +161,9 @@ static void check_case(const Case *t, Way way, size_t most)
     for (size_t which = 0; which < p->batch; which++)
         for (size_t e = 0; e < p->m * p->n && right; e += step) {
             right = element_is_right(t, which, e / p->n, e % p->n);
-            check(right, "%s: %zu x %zu x %zu %c%c alpha %g beta %g: element (%zu, %zu) of matrix %zu is wrong",
-                  way_names[way], p->m, p->n, p->k, p->trans_a ? 'T' : 'N', p->trans_b ? 'T' : 'N', (double)p->alpha,
-                  (double)p->beta, e / p->n, e % p->n, which);
+            check(right, "%s: %zu x %zu x %zu %c%c%s alpha %g beta %g: element (%zu, %zu) of matrix %zu is wrong",
+                  way_names[way], p->m, p->n, p->k, p->trans_a ? 'T' : 'N', p->trans_b ? 'T' : 'N',
+                  p->bf16 ? " bf16" : "", (double)p->alpha, (double)p->beta, e / p->n, e % p->n, which);
         }
     for (size_t i = 0; i < t->c_size; i++)
         if (!inside(p, i) &&
@@ -179,12 +193,13 @@ enum { SIZES = sizeof sizes / sizeof *sizes, FACTORS = sizeof factors / sizeof *
 static void try_size(Way way, size_t batch, const size_t size[3])
 {
     for (size_t f = 0; f < FACTORS; f++)
-        for (int transposes = 0; transposes < 4; transposes++) {
+        for (int kind = 0; kind < 8; kind++) {
             Matmul shape = {.m = size[0],
                             .n = size[1],
                             .k = size[2],
-                            .trans_a = transposes & 1,
-                            .trans_b = transposes & 2,
+                            .trans_a = kind & 1,
+                            .trans_b = kind & 2,
+                            .bf16 = kind & 4,
                             .alpha = factors[f][0],
                             .beta = factors[f][1],
                             .batch = batch};
@@ -192,7 +207,7 @@ static void try_size(Way way, size_t batch, const size_t size[3])
                 shape.n = shape.m;
                 shape.trans_b = !shape.trans_a;
             }
-            try_case(shape, way, transposes == 0 ? 0 : 3, size[0] + 10 * f + (uint64_t)transposes);
+            try_case(shape, way, kind == 0 ? 0 : 3, size[0] + 10 * f + (uint64_t)kind);
         }
 }
 
@@ -250,7 +265,7 @@ static void test_builtin_lower(void)
     const Matmul *p = &t.p;
     whole.p.b = whole.p.a;
     compute(&whole.p, BUILTIN);
-    sgemm_builtin_lower(false, true, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c, p->ldc);
+    sgemm_builtin(p, true);
     for (size_t i = 0; i < p->n; i++)
         if (!check_same_bits(t.c + i * p->ldc, whole.c + i * p->ldc, (i + 1) * sizeof *t.c, "a row to its diagonal"))
             break;

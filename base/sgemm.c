@@ -178,8 +178,8 @@ static void pack_b(const Matmul *s, size_t j0, size_t cols, size_t p0, size_t de
 
 /* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
  * over p in order, whatever else is in the tile: its bits do not depend on the tiling of C. */
-static inline void multiply_panels(bool pairs, size_t depth, const float *a, size_t row, size_t col, const float *b,
-                                   float *product)
+__attribute__((always_inline)) static inline void multiply_panels(bool pairs, size_t depth, const float *a, size_t row,
+                                                                  size_t col, const float *b, float *product)
 {
     Vec acc[MR][NV];
     for (size_t i = 0; i < MR; i++)

@@ -698,21 +698,13 @@ static void head_scores(const Head *head, float *scores, size_t query, size_t n,
                           transposed(head->k, head->S), 0, scores, keys));
 }
 
-/* The largest of n values, lane by lane, which compilers vectorise without fast-math. */
+/* The largest of n values; a NaN is none. */
 static float largest(const float *x, size_t n)
 {
-    enum { LANES = 16 };
-    float lanes[LANES], max = -INFINITY;
-    size_t i = 0;
-    for (size_t j = 0; j < LANES; j++)
-        lanes[j] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-    for (; i < n; i++)
+    float max = -INFINITY;
+#pragma omp simd reduction(max : max)
+    for (size_t i = 0; i < n; i++)
         max = x[i] > max ? x[i] : max;
-    for (size_t j = 0; j < LANES; j++)
-        max = lanes[j] > max ? lanes[j] : max;
     return max;
 }
 

@@ -214,25 +214,40 @@ static void scale(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
 }
 
-/* Packed blocks of A (rows x depth) and B (depth x cols) into C from (i0, j0) on. */
-static void multiply_blocks(const Matmul *s, bool lower, const float *a_block, const float *b_block, size_t i0,
-                            size_t j0, size_t rows, size_t cols, size_t depth, float beta)
+/* Packs a block of A, of which `cols` columns of C are made. A packed panel pays where it is read often: otherwise
+ * whole register tiles stay where they are, and only the rows after them are packed. Returns how many rows stay. */
+static size_t prepare_a(const Matmul *s, size_t i0, size_t rows, size_t p0, size_t depth, size_t cols, float *to)
+{
+    enum { FEW = 512 };
+    const size_t stay = cols <= FEW && !takes_pairs(s) ? rows / MR * MR : 0;
+    if (stay < rows)
+        pack_a(s, i0 + stay, rows - stay, p0, depth, to + stay * KC);
+    return stay;
+}
+
+/* Blocks of A (rows x depth, of which `stay` rows are not in a_block) and packed B (depth x cols) into C from (i0, j0)
+ * on. */
+static void multiply_blocks(const Matmul *s, bool lower, const float *a_block, size_t stay, const float *b_block,
+                            size_t i0, size_t j0, size_t p0, size_t rows, size_t cols, size_t depth)
 {
     _Alignas(64) float product[MR * NR];
     for (size_t j = 0; j < cols; j += NR)
         for (size_t i = 0; i < rows; i += MR) {
-            const float *a = a_block + i * KC, *b = b_block + j * KC;
             if (lower && i0 + i + MR <= j0 + j)
                 continue; /* all above the diagonal */
+            const float *b = b_block + j * KC;
+            const float *in_place = s->a + (s->trans_a ? p0 * s->lda + i0 + i : (i0 + i) * s->lda + p0);
+            const float *a = i < stay ? in_place : a_block + i * KC;
+            const size_t ld = i < stay ? s->lda : s->trans_a ? MR : KC;
             if (takes_pairs(s) && s->trans_a)
-                multiply_panels(true, (depth + 1) / 2, a, 1, MR, b, product);
+                multiply_panels(true, (depth + 1) / 2, a, 1, ld, b, product);
             else if (takes_pairs(s))
-                multiply_panels(true, (depth + 1) / 2, a, KC, 1, b, product);
+                multiply_panels(true, (depth + 1) / 2, a, ld, 1, b, product);
             else if (s->trans_a)
-                multiply_panels(false, depth, a, 1, MR, b, product);
+                multiply_panels(false, depth, a, 1, ld, b, product);
             else
-                multiply_panels(false, depth, a, KC, 1, b, product);
-            store(product, smaller(MR, rows - i), smaller(NR, cols - j), s->alpha, beta,
+                multiply_panels(false, depth, a, ld, 1, b, product);
+            store(product, smaller(MR, rows - i), smaller(NR, cols - j), s->alpha, p0 == 0 ? s->beta : 1.0f,
                   s->c + (i0 + i) * s->ldc + j0 + j, s->ldc);
         }
 }
@@ -305,8 +320,8 @@ void sgemm_builtin(const Matmul *s, bool lower)
             pack_b(s, j0, cols, p0, depth, b_block);
             for (size_t i0 = lower ? j0 / MC * MC : 0; i0 < s->m; i0 += MC) {
                 const size_t rows = smaller(MC, s->m - i0);
-                pack_a(s, i0, rows, p0, depth, a_block);
-                multiply_blocks(s, lower, a_block, b_block, i0, j0, rows, cols, depth, p0 == 0 ? s->beta : 1.0f);
+                const size_t stay = prepare_a(s, i0, rows, p0, depth, cols, a_block);
+                multiply_blocks(s, lower, a_block, stay, b_block, i0, j0, p0, rows, cols, depth);
             }
         }
 }
@@ -346,9 +361,8 @@ static void multiply_task(const Matmul *s, bool lower, const Block *at, const Gr
     const size_t rows = smaller(g->rows_each, s->m - i0), cols = smaller(g->cols_each, at->cols - j);
     if (lower && i0 + rows <= at->j0 + j)
         return; /* all above the diagonal */
-    pack_a(s, i0, rows, at->p0, at->depth, a_block);
-    multiply_blocks(s, lower, a_block, b_block + j * KC, i0, at->j0 + j, rows, cols, at->depth,
-                    at->p0 == 0 ? s->beta : 1.0f);
+    const size_t stay = prepare_a(s, i0, rows, at->p0, at->depth, cols, a_block);
+    multiply_blocks(s, lower, a_block, stay, b_block + j * KC, i0, at->j0 + j, at->p0, rows, cols, at->depth);
     if (s->epilogue != NULL && at->p0 + at->depth == s->k)
         s->epilogue(s->epilogue_context, 0, i0, at->j0 + j, rows, cols);
 }

@@ -41,6 +41,8 @@ static inline Vec vec_fma(Vec x, Vec y, Vec z) { return x * y + z; }
 static inline Quad quad_fma(Quad x, Quad y, Quad z) { return x * y + z; }
 #endif
 
+typedef Vec AnyVec __attribute__((aligned(4))); /* anywhere in memory */
+
 /* Cache blocks: MC x KC of A stays in L2 cache, KC x NC of B in the last level; MC and NC are whole tiles. */
 enum { NV = NR / LANES, KC = 384, MC = 96, NC = 768 };
 _Static_assert(MC % MR == 0 && NC % NR == 0, "cache blocks are whole register tiles");
@@ -176,20 +178,28 @@ static void pack_b(const Matmul *s, size_t j0, size_t cols, size_t p0, size_t de
         pair_up(to + j * KC, NR, depth, 1, NR);
 }
 
-/* product (MR x NR) = a panel of A, element (i, p) at i * row + p * col, times a panel of B. An element's sum runs
- * over p in order, whatever else is in the tile: its bits do not depend on the tiling of C. */
+/* Where panels are: line i (a row of A or a column of B) begins at `at` + i * next; element p of the panel's line l is
+ * l * across + p * along further. Columns of B are adjacent: across is 1. */
+typedef struct Panels {
+    const float *at;
+    size_t next, across, along;
+} Panels;
+
+/* product (MR x NR) = a panel of A, from element a on, times a panel of B, from b on. An element's sum runs over p in
+ * order, whatever else is in the tile: its bits do not depend on the tiling of C. */
 __attribute__((always_inline)) static inline void multiply_panels(bool pairs, size_t depth, const float *a, size_t row,
-                                                                  size_t col, const float *b, float *product)
+                                                                  size_t col, const float *b, size_t ldb,
+                                                                  float *product)
 {
     Vec acc[MR][NV];
     for (size_t i = 0; i < MR; i++)
         for (size_t v = 0; v < NV; v++)
             acc[i][v] = (Vec){0};
-    for (size_t p = 0; p < depth; p++, a += col, b += NR)
+    for (size_t p = 0; p < depth; p++, a += col, b += ldb)
         for (size_t i = 0; i < MR; i++) {
             Vec x = a[i * row] - (Vec){0}; /* broadcast: x - 0 is x for every x */
             for (size_t v = 0; v < NV; v++)
-                acc[i][v] = (pairs ? vec_pairs : vec_fma)(x, *(const Vec *)(b + v * LANES), acc[i][v]);
+                acc[i][v] = (pairs ? vec_pairs : vec_fma)(x, *(const AnyVec *)(b + v * LANES), acc[i][v]);
         }
     memcpy(product, acc, sizeof acc);
 }
@@ -214,43 +224,55 @@ static void scale(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
 }
 
-/* Packs a block of A, of which `cols` columns of C are made. A packed panel pays where it is read often: otherwise
- * whole register tiles stay where they are, and only the rows after them are packed. Returns how many rows stay. */
-static size_t prepare_a(const Matmul *s, size_t i0, size_t rows, size_t p0, size_t depth, size_t cols, float *to)
+/* Rows of A, columns of B and the depth of one block of the product. */
+typedef struct Block {
+    size_t i0, rows, j0, cols, p0, depth;
+} Block;
+
+/* Packs a block of A into `packed`; where few columns need them, whole register tiles stay where they are, and only the
+ * rows after those are packed. Returns where whole tiles are. */
+static Panels prepare_a(const Matmul *s, const Block *at, Panels packed)
 {
     enum { FEW = 512 };
-    const size_t stay = cols <= FEW && !takes_pairs(s) ? rows / MR * MR : 0;
-    if (stay < rows)
-        pack_a(s, i0 + stay, rows - stay, p0, depth, to + stay * KC);
-    return stay;
+    const size_t whole = at->cols <= FEW && !takes_pairs(s) ? at->rows / MR * MR : 0;
+    if (whole < at->rows)
+        pack_a(s, at->i0 + whole, at->rows - whole, at->p0, at->depth, (float *)packed.at + whole * KC);
+    if (whole == 0)
+        return packed;
+    return s->trans_a ? (Panels){s->a + at->p0 * s->lda + at->i0, 1, 1, s->lda}
+                      : (Panels){s->a + at->i0 * s->lda + at->p0, s->lda, s->lda, 1};
 }
 
-/* Blocks of A (rows x depth, of which `stay` rows are not in a_block) and packed B (depth x cols) into C from (i0, j0)
- * on. */
-static void multiply_blocks(const Matmul *s, bool lower, const float *a_block, size_t stay, const float *b_block,
-                            size_t i0, size_t j0, size_t p0, size_t rows, size_t cols, size_t depth)
+/* One block of the product. a: whole register tiles of A; rest: the rows after them. */
+static void multiply_block(const Matmul *s, bool lower, const Block *at, Panels a, Panels rest, Panels b)
 {
     _Alignas(64) float product[MR * NR];
-    for (size_t j = 0; j < cols; j += NR)
-        for (size_t i = 0; i < rows; i += MR) {
-            if (lower && i0 + i + MR <= j0 + j)
+    const size_t steps = takes_pairs(s) ? (at->depth + 1) / 2 : at->depth;
+    for (size_t j = 0; j < at->cols; j += NR)
+        for (size_t i = 0; i < at->rows; i += MR) {
+            if (lower && at->i0 + i + MR <= at->j0 + j)
                 continue; /* all above the diagonal */
-            const float *b = b_block + j * KC;
-            const float *in_place = s->a + (s->trans_a ? p0 * s->lda + i0 + i : (i0 + i) * s->lda + p0);
-            const float *a = i < stay ? in_place : a_block + i * KC;
-            const size_t ld = i < stay ? s->lda : s->trans_a ? MR : KC;
+            const Panels *rows = at->rows - i >= MR ? &a : &rest;
+            const float *from_a = rows->at + i * rows->next, *from_b = b.at + j * b.next;
             if (takes_pairs(s) && s->trans_a)
-                multiply_panels(true, (depth + 1) / 2, a, 1, ld, b, product);
+                multiply_panels(true, steps, from_a, 1, rows->along, from_b, b.along, product);
             else if (takes_pairs(s))
-                multiply_panels(true, (depth + 1) / 2, a, ld, 1, b, product);
+                multiply_panels(true, steps, from_a, rows->across, 1, from_b, b.along, product);
             else if (s->trans_a)
-                multiply_panels(false, depth, a, 1, ld, b, product);
+                multiply_panels(false, steps, from_a, 1, rows->along, from_b, b.along, product);
             else
-                multiply_panels(false, depth, a, ld, 1, b, product);
-            store(product, smaller(MR, rows - i), smaller(NR, cols - j), s->alpha, p0 == 0 ? s->beta : 1.0f,
-                  s->c + (i0 + i) * s->ldc + j0 + j, s->ldc);
+                multiply_panels(false, steps, from_a, rows->across, 1, from_b, b.along, product);
+            store(product, smaller(MR, at->rows - i), smaller(NR, at->cols - j), s->alpha, at->p0 == 0 ? s->beta : 1.0f,
+                  s->c + (at->i0 + i) * s->ldc + at->j0 + j, s->ldc);
         }
 }
+
+static Panels packed_a(const Matmul *s, const float *block)
+{
+    return s->trans_a ? (Panels){block, KC, 1, MR} : (Panels){block, KC, KC, 1};
+}
+
+static Panels packed_b(const float *block) { return (Panels){block, KC, 1, NR}; }
 
 /* x (4 x 4) = the elements p .. p+3 of four columns of B that are contiguous in memory, transposed. */
 static inline void transposed_quads(const float *const column[4], size_t p, Quad x[4])
@@ -314,14 +336,18 @@ void sgemm_builtin(const Matmul *s, bool lower)
         return;
     }
     const size_t most_depth = depth_of(s->k);
+    const bool in_place =
+        s->m <= MC && s->n % NR == 0 && !s->trans_b && !takes_pairs(s); /* B, read only once or twice */
+    const Panels rest = packed_a(s, a_block);
     for (size_t j0 = 0; j0 < s->n; j0 += NC)
         for (size_t p0 = 0; p0 < s->k; p0 += most_depth) {
-            const size_t cols = smaller(NC, s->n - j0), depth = smaller(most_depth, s->k - p0);
-            pack_b(s, j0, cols, p0, depth, b_block);
-            for (size_t i0 = lower ? j0 / MC * MC : 0; i0 < s->m; i0 += MC) {
-                const size_t rows = smaller(MC, s->m - i0);
-                const size_t stay = prepare_a(s, i0, rows, p0, depth, cols, a_block);
-                multiply_blocks(s, lower, a_block, stay, b_block, i0, j0, p0, rows, cols, depth);
+            Block at = {.j0 = j0, .cols = smaller(NC, s->n - j0), .p0 = p0, .depth = smaller(most_depth, s->k - p0)};
+            if (!in_place)
+                pack_b(s, j0, at.cols, p0, at.depth, b_block);
+            const Panels b = in_place ? (Panels){s->b + p0 * s->ldb + j0, 1, 1, s->ldb} : packed_b(b_block);
+            for (at.i0 = lower ? j0 / MC * MC : 0; at.i0 < s->m; at.i0 += MC) {
+                at.rows = smaller(MC, s->m - at.i0);
+                multiply_block(s, lower, &at, prepare_a(s, &at, rest), rest, b);
             }
         }
 }
@@ -332,7 +358,7 @@ void sgemm_builtin(const Matmul *s, bool lower)
 enum { SHARED_NC = 3072, TASKS_A_THREAD = 8 };
 _Static_assert(SHARED_NC % NR == 0, "a shared block is whole panels");
 
-/* How a block of C is divided into tasks. */
+/* How a block of columns of C is divided into tasks. */
 typedef struct Grid {
     size_t rows_each, cols_each, down, across;
 } Grid;
@@ -348,23 +374,20 @@ static Grid make_grid(size_t m, size_t cols)
     return g;
 }
 
-/* The current columns from j0 on and depth from p0 on. */
-typedef struct Block {
-    size_t j0, cols, p0, depth;
-} Block;
-
-static void multiply_task(const Matmul *s, bool lower, const Block *at, const Grid *g, const float *b_block,
-                          size_t index)
+/* Task `index` of a block of all rows, `all`. */
+static void multiply_task(const Matmul *s, bool lower, const Block *all, const Grid *g, Panels b, size_t index)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC];
-    const size_t i0 = index / g->across * g->rows_each, j = index % g->across * g->cols_each;
-    const size_t rows = smaller(g->rows_each, s->m - i0), cols = smaller(g->cols_each, at->cols - j);
-    if (lower && i0 + rows <= at->j0 + j)
+    const Panels rest = packed_a(s, a_block);
+    const size_t i = index / g->across * g->rows_each, j = index % g->across * g->cols_each;
+    const Block at = {
+        i, smaller(g->rows_each, s->m - i), all->j0 + j, smaller(g->cols_each, all->cols - j), all->p0, all->depth};
+    if (lower && i + at.rows <= at.j0)
         return; /* all above the diagonal */
-    const size_t stay = prepare_a(s, i0, rows, at->p0, at->depth, cols, a_block);
-    multiply_blocks(s, lower, a_block, stay, b_block + j * KC, i0, at->j0 + j, at->p0, rows, cols, at->depth);
-    if (s->epilogue != NULL && at->p0 + at->depth == s->k)
-        s->epilogue(s->epilogue_context, 0, i0, at->j0 + j, rows, cols);
+    b.at += j * b.next;
+    multiply_block(s, lower, &at, prepare_a(s, &at, rest), rest, b);
+    if (s->epilogue != NULL && at.p0 + at.depth == s->k)
+        s->epilogue(s->epilogue_context, 0, i, at.j0, at.rows, at.cols);
 }
 
 void sgemm_builtin_shared(const Matmul *s, bool lower)
@@ -374,13 +397,13 @@ void sgemm_builtin_shared(const Matmul *s, bool lower)
 #pragma omp parallel
     for (size_t j0 = 0; j0 < s->n; j0 += SHARED_NC)
         for (size_t p0 = 0; p0 < s->k; p0 += most_depth) {
-            const Block at = {j0, smaller(SHARED_NC, s->n - j0), p0, smaller(most_depth, s->k - p0)};
-            const Grid g = make_grid(s->m, at.cols);
+            const Block all = {0, s->m, j0, smaller(SHARED_NC, s->n - j0), p0, smaller(most_depth, s->k - p0)};
+            const Grid g = make_grid(s->m, all.cols);
 #pragma omp for schedule(static)
-            for (size_t j = 0; j < at.cols; j += NR)
-                pack_b(s, j0 + j, smaller(NR, at.cols - j), p0, at.depth, b_block + j * KC);
+            for (size_t j = 0; j < all.cols; j += NR)
+                pack_b(s, j0 + j, smaller(NR, all.cols - j), p0, all.depth, b_block + j * KC);
 #pragma omp for schedule(dynamic, 1)
             for (size_t index = 0; index < g.down * g.across; index++)
-                multiply_task(s, lower, &at, &g, b_block, index);
+                multiply_task(s, lower, &all, &g, packed_b(b_block), index);
         }
 }

@@ -552,7 +552,8 @@ template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t row
 
 /* The same for columns: a block takes 32 of them, so that loads are coalesced. */
 template <bool SCALES, class F>
-__global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
+__global__ void __launch_bounds__(32 * COLUMN_THREADS)
+    columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
 {
     __shared__ double sums[COLUMN_THREADS][32];
     __shared__ float scales[32];

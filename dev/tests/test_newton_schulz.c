@@ -609,6 +609,33 @@ static void test_bf16_conversion(void)
     }
 }
 
+/* More matrices than the verbs have scalars for at a time, each divided by its own norm or by the floor. */
+static void test_bf16_norms(void)
+{
+    enum { MATRICES = 1100, N = 6, ALL = MATRICES * N };
+    float *host = make_floats(ALL), *norms = make_floats(MATRICES);
+    float *x = where_verbs_are(ALL), *half = where_verbs_are(verb_bf16_floats(ALL)), *there = where_verbs_are(MATRICES);
+    fill_normal(host, ALL, 3, 80);
+    for (size_t b = 0; b < MATRICES; b++)
+        norms[b] = (float)b / 64;
+    verb_write(here(), ALL, x, host);
+    verb_write(here(), MATRICES, there, norms);
+    verb_to_bf16(here(), (Mats){x, 2, 3, MATRICES}, there, 1.02, 1, (Bf16s){half, 2, 3, MATRICES});
+    verb_from_bf16(here(), (Bf16s){half, 2, 3, MATRICES}, (Mats){x, 2, 3, MATRICES});
+    float *got = make_floats(ALL);
+    verb_read(here(), ALL, got, x);
+    for (size_t i = 0; i < ALL; i++) {
+        const float scale = (float)(1 / fmax(1.02 * (double)norms[i / N], 1));
+        check(got[i] == bf16_element(scale * host[i]), "element %zu of matrix %zu is %g", i % N, i / N, (double)got[i]);
+    }
+    verb_free(here(), x);
+    verb_free(here(), half);
+    verb_free(here(), there);
+    free(host);
+    free(norms);
+    free(got);
+}
+
 static double resolved_dtype(const Optim *optim)
 {
     const OptimGroupInfo info = optim_group_info(optim, 0);
@@ -681,6 +708,7 @@ int main(void)
     check_run("the exact factor of low rank", test_exact_rank);
     check_run("rounding to bf16", test_bf16_element);
     check_run("to bf16 and back", test_bf16_conversion);
+    check_run("to bf16, by each matrix's norm", test_bf16_norms);
     dtype = NS_BF16;
     check_run("bf16, rounding by rounding", test_bf16_steps);
     check_run("--ns-dtype", test_bf16_option);

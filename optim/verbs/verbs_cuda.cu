@@ -337,20 +337,33 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     sums_of_matrices<1>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
-/* numerator / max(factor denominator, floor) of matrix b */
-__device__ static float quotient(const float *numerator, const float *denominator, double factor, double floor,
-                                 size_t b)
+/*
+ * on->scalars become numerator / max(factor denominator, floor) of the matrices of a batch from `first` on, as many as
+ * there is room for; returns how many. Once a matrix, not in every thread: most GPUs divide doubles slowly.
+ */
+static size_t quotients(Verbs *on, size_t first, size_t batch, const float *numerator, const float *denominator,
+                        double factor, double floor)
 {
-    const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
-    return (float)((numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d));
+    const size_t count = std::min(batch - first, (size_t)SCALARS_MOST);
+    float *scalars = on->scalars;
+    each_index(on, count, [=] __device__(size_t b) {
+        const double d = factor * (denominator != NULL ? (double)denominator[first + b] : 1.0);
+        const double n = numerator != NULL ? (double)numerator[first + b] : 1.0;
+        scalars[b] = (float)(n / (d < floor ? floor : d));
+    });
+    return count;
 }
 
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
 {
-    each_of_batch<0b1, 0b1>(
-        on, x.rows * x.cols, x.batch, streams(x.data),
-        [=] __device__(size_t b) { return quotient(numerator, denominator, factor, floor, b); },
-        [=] __device__(float *v, float s) { v[0] = s * v[0]; });
+    const size_t n = x.rows * x.cols;
+    const float *scalars = on->scalars;
+    for (size_t first = 0, count; first < x.batch; first += count) {
+        count = quotients(on, first, x.batch, numerator, denominator, factor, floor);
+        each_of_batch<0b1, 0b1>(
+            on, n, count, streams(x.data + first * n), [=] __device__(size_t b) { return scalars[b]; },
+            [=] __device__(float *v, float s) { v[0] = s * v[0]; });
+    }
 }
 
 void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
@@ -456,14 +469,15 @@ namespace {
 /* Four bf16 numbers, moved as 8 bytes. */
 struct __align__(8) Bf16Quad { __nv_bfloat162 low, high; };
 
-__global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
-                               size_t n, unsigned blocks_each, bool aligned)
+/* Matrices of n elements, each times its scale. */
+__global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *scales, size_t n, unsigned blocks_each,
+                               bool aligned)
 {
     const size_t b = blockIdx.x / blocks_each;
     const size_t i = 4 * ((size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x), at = b * n + i;
     if (i >= n)
         return;
-    const float s = quotient(NULL, denominator, factor, floor, b);
+    const float s = scales[b];
     if (aligned && n - i >= 4) {
         const Quad q = load_quad(x + at);
         *reinterpret_cast<Bf16Quad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
@@ -495,8 +509,11 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
     const size_t n = x.rows * x.cols;
     const bool aligned = is_aligned(x.data) && is_aligned(to.data) && (x.batch == 1 || n % 4 == 0);
     const unsigned blocks_each = cuda_blocks(n, 4 * THREADS);
-    cuda_launch(to_bf16_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, on->stream, (__nv_bfloat16 *)to.data,
-                x.data, denominator, factor, floor, n, blocks_each, aligned);
+    for (size_t first = 0, count; first < x.batch; first += count) {
+        count = quotients(on, first, x.batch, NULL, denominator, factor, floor);
+        cuda_launch(to_bf16_kernel, (unsigned)(blocks_each * count), THREADS, 0, on->stream,
+                    (__nv_bfloat16 *)to.data + first * n, x.data + first * n, on->scalars, n, blocks_each, aligned);
+    }
 }
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to)

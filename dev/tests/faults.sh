@@ -429,6 +429,10 @@ emulated-judges | optim/verbs/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/(double)denominator\[first + b\]/(double)denominator[b]/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/(double)numerator\[first + b\]/(double)numerator[b]/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->scalars/x.data, on->scalars/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/&beta, plus.data,/\&beta, to.data,/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/to.batch, transposed, alignment}/to.batch, 0, alignment}/
+newton_schulz | optim/verbs/verbs_cpu.c | s/if (beta != 0 \&\& plus.data/if (false \&\& plus.data/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/

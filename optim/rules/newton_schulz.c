@@ -107,8 +107,7 @@ size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch)
  * p's diagonal, the largest term of the result would be rounded with it. */
 static void half_apply(Verbs *on, Bf16s p, Bf16s x, bool wide, double a, double scale, Bf16s to)
 {
-    verb_bf16_copy(on, x, to);
-    verb_bf16_product(on, wide ? p : x, false, wide ? x : p, false, scale, a, to);
+    verb_bf16_product(on, wide ? p : x, false, wide ? x : p, false, scale, a, x, to);
 }
 
 void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols,
@@ -126,11 +125,9 @@ void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *da
     verb_to_bf16(on, given, norms, specs[flavour].norm_factor, specs[flavour].norm_eps, x);
     for (size_t i = 0; i < steps; i++) {
         const NsTriple f = ns_triple(flavour, i);
-        verb_bf16_product(on, x, !wide, x, wide, 1, 0, gram);
-        if (f.c != 0) {
-            verb_bf16_copy(on, gram, polynomial);
-            verb_bf16_product(on, gram, false, gram, false, f.c, f.b, polynomial);
-        }
+        verb_bf16_product(on, x, !wide, x, wide, 1, 0, gram, gram);
+        if (f.c != 0)
+            verb_bf16_product(on, gram, false, gram, false, f.c, f.b, gram, polynomial);
         half_apply(on, f.c != 0 ? polynomial : gram, x, wide, f.a, f.c != 0 ? 1 : f.b, next);
         const Bf16s swap = x;
         x = next;

@@ -151,11 +151,11 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
 
 /* to = x */
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to);
 
-/* c = alpha op(a) op(b) + beta c, rounded once; op transposes if asked. */
+/* to = alpha op(a) op(b) + beta plus, rounded once; op transposes if asked. `plus` and `to` may be the same; with
+ * beta = 0 `plus` is not read. */
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c);
+                       Bf16s plus, Bf16s to);
 
 /* ---- factorisations, in double ---- */
 

@@ -353,12 +353,13 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
 }
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to) { verb_copy(on, as_floats(x), to); }
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to) { verb_copy(on, as_floats(x), as_floats(to)); }
 
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c)
+                       Bf16s plus, Bf16s to)
 {
-    const Mats product = as_floats(c);
+    const Mats product = as_floats(to);
+    if (beta != 0 && plus.data != to.data)
+        verb_copy(on, as_floats(plus), product);
     verb_product(on, as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
     round_to_bf16(mats_size(product), product.data);
 }

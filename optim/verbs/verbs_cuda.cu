@@ -9,6 +9,7 @@ extern "C" {
 #include "optim/verbs/verbs.h"
 }
 
+#include "optim/verbs/bf16_products.cuh"
 #include "optim/verbs/device.cuh"
 #include "optim/verbs/verbs_math.h"
 
@@ -28,10 +29,8 @@ int verbs_create(void *stream, Verbs **out, Error *e)
     if (on == NULL)
         return error_set(e, "out of memory");
     on->stream = (cudaStream_t)stream;
-    CUBLAS_CHECK(cublasCreate(&on->cublas));
+    CUBLAS_CHECK(cublasCreate(&on->cublas)); /* its products of fp32 are not in TF32, unless told */
     CUBLAS_CHECK(cublasSetStream(on->cublas, on->stream));
-    /* bf16 products accumulate in fp32 even across splits; fp32 products are not TF32 */
-    CUBLAS_CHECK(cublasSetMathMode(on->cublas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     CUDA_CHECK(cudaMalloc(&on->parts, PARTS_MOST * sizeof *on->parts));
     CUDA_CHECK(cudaMalloc(&on->totals, TOTALS_MOST * sizeof *on->totals));
     CUDA_CHECK(cudaMalloc(&on->scalars, 2 * SCALARS_MOST * sizeof *on->scalars));
@@ -47,6 +46,7 @@ void verbs_free(Verbs *on)
     CUDA_CHECK(cudaFree(on->parts));
     CUDA_CHECK(cudaFree(on->totals));
     CUDA_CHECK(cudaFree(on->scalars));
+    bf16_products_free(on->bf16_products);
     solver_free(on->solver);
     delete on;
 }
@@ -524,21 +524,11 @@ void verb_from_bf16(Verbs *on, Bf16s x, Mats to)
 }
 
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c)
+                       Bf16s plus, Bf16s to)
 {
-    const float scale = (float)alpha, keep = (float)beta;
-    const size_t k = transpose_a ? a.rows : a.cols;
-    CUBLAS_CHECK(cublasGemmStridedBatchedEx(
-        on->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
-        (int)c.rows, (int)k, &scale, b.data, CUDA_R_16BF, (int)b.cols, (long long)(b.rows * b.cols), a.data,
-        CUDA_R_16BF, (int)a.cols, (long long)(a.rows * a.cols), &keep, c.data, CUDA_R_16BF, (int)c.cols,
-        (long long)(c.rows * c.cols), (int)c.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
-}
-
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to)
-{
-    const size_t bytes = x.batch * x.rows * x.cols * sizeof(__nv_bfloat16);
-    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, on->stream));
+    if (on->bf16_products == NULL)
+        on->bf16_products = bf16_products_create();
+    bf16_product(on->bf16_products, on->stream, a, transpose_a, b, transpose_b, (float)alpha, (float)beta, plus, to);
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -433,6 +433,12 @@ emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/&beta, plus.data,/\&b
 emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
 emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/to.batch, transposed, alignment}/to.batch, 0, alignment}/
 newton_schulz | optim/verbs/verbs_cpu.c | s/if (beta != 0 \&\& plus.data/if (false \&\& plus.data/
+newton_schulz | optim/verbs/verbs_cpu.c | s/float \*to = data + i \/ n \* n \* n + i % n/float *to = data + i % n/
+newton_schulz | optim/rules/newton_schulz.c | s/verb_bf16_add_diagonal(h->on, p, first.a)/verb_bf16_add_diagonal(h->on, p, second.a)/
+newton_schulz | optim/rules/newton_schulz.c | s/false, third, false, 1, first.a, third, gram)/false, third, false, 1, first.a, gram, gram)/
+newton_schulz | optim/rules/newton_schulz.c | s/half_polynomial(h, second, third)/half_polynomial(h, first, third)/
+newton_schulz | optim/rules/newton_schulz.c | s/flavour == NS_TRACK3;/flavour == NS_TRACK3 || flavour == NS_POLAR_EXPRESS;/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/\*to = data + i \/ n \* n \* n + i % n/*to = data + i % n/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/

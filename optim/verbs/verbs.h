@@ -157,6 +157,9 @@ void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
                        Bf16s plus, Bf16s to);
 
+/* x += a I, rounded; x (batch, n, n) */
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a);
+
 /* ---- factorisations, in double ---- */
 
 /* Floats of scratch for these verbs, on matrices of at most rows x cols. */

@@ -364,6 +364,17 @@ void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool trans
     round_to_bf16(mats_size(product), product.data);
 }
 
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a)
+{
+    const size_t n = x.rows;
+    float *data = x.data;
+    (void)on;
+    EACH (i, x.batch * n) {
+        float *to = data + i / n * n * n + i % n * (n + 1);
+        *to = bf16_element(*to + (float)a);
+    }
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Lines
  */

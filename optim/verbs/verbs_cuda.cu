@@ -531,6 +531,17 @@ void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool trans
     bf16_product(on->bf16_products, on->stream, a, transpose_a, b, transpose_b, (float)alpha, (float)beta, plus, to);
 }
 
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a)
+{
+    const size_t n = x.rows;
+    const float diagonal = (float)a;
+    __nv_bfloat16 *data = (__nv_bfloat16 *)x.data;
+    each_index(on, x.batch * n, [=] __device__(size_t i) {
+        __nv_bfloat16 *to = data + i / n * n * n + i % n * (n + 1);
+        *to = __float2bfloat16_rn(__bfloat162float(*to) + diagonal);
+    });
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Lines
  */

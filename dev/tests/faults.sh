@@ -432,6 +432,10 @@ emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->
 emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/&beta, plus.data,/\&beta, to.data,/
 emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
 emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/to.batch, transposed, alignment}/to.batch, 0, alignment}/
+newton_schulz | optim/rules/batch.c | s/slots\[i\].param, u, i \* n, decay/slots[i].param, u, 0, decay/
+newton_schulz | optim/verbs/verbs_cpu.c | s/as_floats(u).data + first/as_floats(u).data/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/e < i + 4 \&\& e < n; e++)/e < i + 4; e++)/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/is_aligned(p) \&\& is_aligned(from), decay/true, decay/
 newton_schulz | optim/verbs/verbs_cpu.c | s/if (beta != 0 \&\& plus.data/if (false \&\& plus.data/
 newton_schulz | optim/verbs/verbs_cpu.c | s/float \*to = data + i \/ n \* n \* n + i % n/float *to = data + i % n/
 newton_schulz | optim/rules/newton_schulz.c | s/verb_bf16_add_diagonal(h->on, p, first.a)/verb_bf16_add_diagonal(h->on, p, second.a)/

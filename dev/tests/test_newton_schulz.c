@@ -709,6 +709,39 @@ static void test_bf16_norms(void)
     free(got);
 }
 
+/* An update by elements of bf16 from anywhere on is the one by the same numbers in fp32, to the bit. */
+static void test_bf16_update(void)
+{
+    enum { ALL = 60 };
+    const Decay decay = {0.9f, 0.75f};
+    float *host = make_floats(ALL), *want = make_floats(ALL), *got = make_floats(ALL);
+    float *u = where_verbs_are(ALL), *half = where_verbs_are(verb_bf16_floats(ALL));
+    float *p = where_verbs_are(ALL), *q = where_verbs_are(ALL);
+    const Bf16s halves = {half, 1, ALL, 1};
+    fill_normal(host, ALL, 1, 81);
+    verb_write(here(), ALL, u, host);
+    verb_to_bf16(here(), (Mats){u, 1, ALL, 1}, NULL, 1, 0, halves);
+    verb_from_bf16(here(), halves, (Mats){u, 1, ALL, 1});
+    fill_normal(host, ALL, 1, 82);
+    for (size_t first = 0; first <= 16; first++)
+        for (size_t n = 1; first + n <= ALL; n += 3) {
+            verb_write(here(), ALL, p, host);
+            verb_write(here(), ALL, q, host);
+            verb_update(here(), n, p + first % 8, u + first, decay, 0.3);
+            verb_update_bf16(here(), n, q + first % 8, halves, first, decay, 0.3);
+            verb_read(here(), ALL, want, p);
+            verb_read(here(), ALL, got, q);
+            check_same_bits(got, want, ALL * sizeof *got, "an update by bf16");
+        }
+    verb_free(here(), u);
+    verb_free(here(), half);
+    verb_free(here(), p);
+    verb_free(here(), q);
+    free(host);
+    free(want);
+    free(got);
+}
+
 static double resolved_dtype(const Optim *optim)
 {
     const OptimGroupInfo info = optim_group_info(optim, 0);
@@ -762,6 +795,41 @@ static void test_bf16_option(void)
     optim_free(optim);
 }
 
+/* A step in bf16 moves each of several matrices, two of them apart in memory, by its own factor. */
+static void test_bf16_matrices(void)
+{
+    enum { R = 6, C = 15 };
+    Params p = {0};
+    Error e;
+    params_add(&p, "a", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_add(&p, "other", ROLE_HIDDEN_MATRIX, 3, 5, 1);
+    params_add(&p, "b", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_add(&p, "c", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_fill(&p, 2);
+    float *values = where_verbs_are(p.floats), *grads = where_verbs_are(p.floats), *got = make_floats(p.floats);
+    verb_write(here(), p.floats, values, p.values);
+    verb_write(here(), p.floats, grads, p.grads);
+    const OptimConfig config = {
+        .rule = "spectral", .hyper.at = {HYPER_AT(NS_DTYPE, NS_BF16), HYPER_AT(LR, 0.1), HYPER_AT(WEIGHT_DECAY, 0.5)}};
+    Optim *optim;
+    if (check(optim_create(&config, p.tensors, p.count, &(Arenas){.params = values, .grads = grads}, &optim, &e) == 0,
+              "%s", e.text))
+        optim_step(optim, 1);
+    verb_read(here(), p.floats, got, values);
+    for (const Tensor *t = p.tensors; t < p.tensors + p.count; t++) {
+        orthogonalise(NS_JORDAN, 5, p.grads + t->offset, t->rows, t->cols, 1);
+        for (size_t i = t->offset; i < t->offset + t->rows * t->cols; i++) {
+            const double want = 0.95 * (double)p.values[i] - 0.1 * (double)p.grads[i];
+            check_close((double)got[i], want, 4 * U * (fabs((double)p.values[i]) + 0.1), t->name);
+        }
+    }
+    optim_free(optim);
+    verb_free(here(), values);
+    verb_free(here(), grads);
+    free(got);
+    params_free(&p);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -782,8 +850,10 @@ int main(void)
     check_run("rounding to bf16", test_bf16_element);
     check_run("to bf16 and back", test_bf16_conversion);
     check_run("to bf16, by each matrix's norm", test_bf16_norms);
+    check_run("an update by bf16", test_bf16_update);
     dtype = NS_BF16;
     check_run("bf16, rounding by rounding", test_bf16_steps);
     check_run("--ns-dtype", test_bf16_option);
+    check_run("a step of several matrices in bf16", test_bf16_matrices);
     return check_summary();
 }

@@ -175,13 +175,12 @@ static void half_pair(const Halves *h, NsTriple first, NsTriple second)
     half_apply(h, gram, 0, 1);
 }
 
-void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols,
-                           size_t batch, float *workspace)
+Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats given, float *workspace)
 {
+    const size_t rows = given.rows, cols = given.cols, batch = given.batch;
     const size_t n = smaller(rows, cols), matrix = verb_bf16_floats(batch * rows * cols);
     const size_t square = verb_bf16_floats(batch * n * n);
     const bool pairs = is_long(rows, cols);
-    const Mats given = {data, rows, cols, batch};
     float *squares = workspace + 2 * matrix, *norms = squares + (pairs ? 3 : 2) * square;
     Halves h = {.on = on,
                 .wide = rows <= cols,
@@ -203,5 +202,12 @@ void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *da
         h.x = h.next;
         h.next = swap;
     }
-    verb_from_bf16(on, h.x, given);
+    return h.x;
+}
+
+void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols,
+                           size_t batch, float *workspace)
+{
+    const Mats x = {data, rows, cols, batch};
+    verb_from_bf16(on, ns_orthogonal_bf16(on, flavour, steps, x, workspace), x);
 }

@@ -55,6 +55,9 @@ size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
 void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                            float *workspace);
 
+/* The same, without x being written: what it would become is returned in bf16, in the workspace. */
+Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats x, float *workspace);
+
 /* How many iterations, 1 or 2, ns_orthogonalise_bf16 takes together from iteration i of `steps` on. */
 size_t ns_taken_bf16(NsFlavour flavour, size_t steps, size_t i, size_t rows, size_t cols);
 

@@ -157,6 +157,9 @@ void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
                        Bf16s plus, Bf16s to);
 
+/* verb_update with the n elements of u from `first` on. */
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step);
+
 /* x += a I, rounded; x (batch, n, n) */
 void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a);
 

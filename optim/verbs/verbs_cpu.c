@@ -364,6 +364,11 @@ void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool trans
     round_to_bf16(mats_size(product), product.data);
 }
 
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step)
+{
+    verb_update(on, n, p, as_floats(u).data + first, decay, step);
+}
+
 void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a)
 {
     const size_t n = x.rows;

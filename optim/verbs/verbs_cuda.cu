@@ -117,12 +117,16 @@ void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, cons
     });
 }
 
+__device__ static float updated(float p, float u, Decay decay, float minus_step)
+{
+    return fmaf(minus_step, u, decay_keep(p, u, &decay) * p);
+}
+
 void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
-    each<0b11, 0b01>(on, n, streams(p, u), [=] __device__(float *x, None) {
-        x[0] = fmaf(minus_step, x[1], decay_keep(x[0], x[1], &decay) * x[0]);
-    });
+    each<0b11, 0b01>(on, n, streams(p, u),
+                     [=] __device__(float *x, None) { x[0] = updated(x[0], x[1], decay, minus_step); });
 }
 
 void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
@@ -469,6 +473,12 @@ namespace {
 /* Four bf16 numbers, moved as 8 bytes. */
 struct __align__(8) Bf16Quad { __nv_bfloat162 low, high; };
 
+__device__ Quad load_bf16s(const __nv_bfloat16 *p)
+{
+    const Bf16Quad h = *reinterpret_cast<const Bf16Quad *>(p);
+    return {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}};
+}
+
 /* Matrices of n elements, each times its scale. */
 __global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *scales, size_t n, unsigned blocks_each,
                                bool aligned)
@@ -494,11 +504,29 @@ __global__ void from_bf16_kernel(float *to, const __nv_bfloat16 *x, size_t n, bo
     if (i >= n)
         return;
     if (aligned && n - i >= 4) {
-        const Bf16Quad h = *reinterpret_cast<const Bf16Quad *>(x + i);
-        store_quad(to + i, {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}});
+        store_quad(to + i, load_bf16s(x + i));
     } else {
         for (size_t e = 0; e < 4 && e < n - i; e++)
             to[i + e] = __bfloat162float(x[i + e]);
+    }
+}
+
+__global__ void update_bf16_kernel(float *p, const __nv_bfloat16 *u, size_t n, bool aligned, Decay decay,
+                                   float minus_step)
+{
+    const size_t i = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= n)
+        return;
+    if (aligned && n - i >= 4) {
+        const Quad along = load_bf16s(u + i);
+        Quad q = load_quad(p + i);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            q.x[e] = updated(q.x[e], along.x[e], decay, minus_step);
+        store_quad(p + i, q);
+    } else {
+        for (size_t e = i; e < i + 4 && e < n; e++)
+            p[e] = updated(p[e], __bfloat162float(u[e]), decay, minus_step);
     }
 }
 
@@ -521,6 +549,13 @@ void verb_from_bf16(Verbs *on, Bf16s x, Mats to)
     const size_t n = mats_size(to);
     cuda_launch(from_bf16_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, on->stream, to.data,
                 (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
+}
+
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step)
+{
+    const __nv_bfloat16 *from = (const __nv_bfloat16 *)u.data + first;
+    cuda_launch(update_bf16_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, on->stream, p, from, n,
+                is_aligned(p) && is_aligned(from), decay, (float)-step);
 }
 
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,

@@ -17,7 +17,8 @@ models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safeten
 
 # Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, which `:` and a
 # part of its cases' names may follow, `cli:` and a part of the names of its tests, or the CUDA twin on the CPU against
-# references, or its optimizers against the judges, or several ranks of it.
+# references, or its optimizers against the judges, or `emulated:` and a program of dev/tests that can run on its verbs,
+# or several ranks of it.
 # Status 9: it does not build.
 check() {
     case $1 in
@@ -42,6 +43,9 @@ check() {
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
+    emulated:*) # the same test on the CUDA verbs
+        make -s CUDA=no "build/emulated/test_${1#*:}" > build.log 2>&1 || return 9
+        set -- "build/emulated/test_${1#*:}" ;;
     emulated-ranks)
         make -s CUDA=no build/emulated/train_gpt_cuda > build.log 2>&1 || return 9
         set -- env DEVICE=cuda CUDA_ON_CPU_STREAMS=lazy dev/tests/cli.sh build/emulated/train_gpt_cuda \
@@ -422,6 +426,23 @@ emulated-judges | optim/rules/elements_cuda.cu | s/(size_t)(blockIdx.x - t.first
 emulated-judges | optim/verbs/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.01f * share, nesterov);/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/(double)denominator\[first + b\]/(double)denominator[b]/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/(double)numerator\[first + b\]/(double)numerator[b]/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->scalars/x.data, on->scalars/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/&beta, plus.data,/\&beta, to.data,/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
+emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/to.batch, transposed, alignment}/to.batch, 0, alignment}/
+newton_schulz | optim/rules/batch.c | s/slots\[i\].param, u, i \* n, decay/slots[i].param, u, 0, decay/
+newton_schulz | optim/verbs/verbs_cpu.c | s/as_floats(u).data + first/as_floats(u).data/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/e < i + 4 \&\& e < n; e++)/e < i + 4; e++)/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/is_aligned(p) \&\& is_aligned(from), decay/true, decay/
+newton_schulz | optim/verbs/verbs_cpu.c | s/if (beta != 0 \&\& plus.data/if (false \&\& plus.data/
+newton_schulz | optim/verbs/verbs_cpu.c | s/float \*to = data + i \/ n \* n \* n + i % n/float *to = data + i % n/
+newton_schulz | optim/rules/newton_schulz.c | s/verb_bf16_add_diagonal(h->on, p, first.a)/verb_bf16_add_diagonal(h->on, p, second.a)/
+newton_schulz | optim/rules/newton_schulz.c | s/false, third, false, 1, first.a, third, gram)/false, third, false, 1, first.a, gram, gram)/
+newton_schulz | optim/rules/newton_schulz.c | s/half_polynomial(h, second, third)/half_polynomial(h, first, third)/
+newton_schulz | optim/rules/newton_schulz.c | s/flavour == NS_TRACK3;/flavour == NS_TRACK3 || flavour == NS_POLAR_EXPRESS;/
+emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/\*to = data + i \/ n \* n \* n + i % n/*to = data + i % n/
 schedule | train/schedule.c | s/(double)(t + 1) \/ (double)s->warmup/(double)t \/ (double)s->warmup/
 schedule | train/schedule.c | s/cos(pi \* r)/cos(0.5 * pi * r)/
 schedule | train/schedule.c | s/1 - r \* (1 - s->final)/1 - r/

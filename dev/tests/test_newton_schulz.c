@@ -116,9 +116,46 @@ static double bf16_error(NsTriple p, const double *s, size_t k)
     return (fabs(p.b) + 2 * p.c * top * top) * top * sqrt(gram) + (p.c != 0 ? top * sqrt(polynomial) : 0) + sqrt(next);
 }
 
+/*
+ * The second of two iterations on one Gram matrix, from the singular values s before the first. To its Gram matrix the
+ * roundings of A, A P and P A P bring
+ *     g = H/sqrt(3) (p1^2 |A| + p1 |A P| + |P A P|),    p1 = max P,
+ * which enters like that of any Gram matrix; P and Q, random, reach X by |X|/sqrt(k), P through P' as well; P' b and c
+ * and the result are rounded as always.
+ */
+static double second_error(NsTriple first, NsTriple second, const double *s, size_t k)
+{
+    double x2 = 0, top = 0, p1 = 0, q1 = 0, a = 0, ap = 0, pap = 0, p = 0, half = 0, q = 0, next = 0;
+    for (size_t i = 0; i < k; i++) {
+        const double s2 = s[i] * s[i], here = first.a + s2 * (first.b + s2 * first.c), r = s[i] * here, r2 = r * r;
+        const double rest = r2 * (second.b + r2 * second.c), there = second.a + rest;
+        x2 += s2;
+        top = fmax(top, fabs(r));
+        p1 = fmax(p1, fabs(here));
+        q1 = fmax(q1, fabs(there));
+        a += s2 * s2;
+        ap += s2 * s2 * here * here;
+        pap += r2 * r2;
+        p += here * here;
+        half += rest * rest;
+        q += here * here * there * there;
+        next += r2 * there * there;
+    }
+    const double gram = p1 * p1 * sqrt(a) + p1 * sqrt(ap) + sqrt(pap);
+    return (fabs(second.b) + 2 * second.c * top * top) * top * gram + top * sqrt(half) +
+           sqrt(x2 / (double)k) * (q1 * sqrt(p) + sqrt(q)) + sqrt(next);
+}
+
+/* Whether iteration i in bf16 is the first of two at once: see newton_schulz.h. */
+static bool begins_pair(const Flavour *f, size_t steps, size_t i, size_t k, size_t m)
+{
+    const bool pairs = f->id == NS_JORDAN || f->id == NS_MODULA || f->id == NS_TRACK3;
+    return dtype == NS_BF16 && pairs && m > 2 * k && i % 2 == 1 && i + 1 < steps;
+}
+
 static double iterate_by(double unit, const Flavour *f, size_t steps, double *s, size_t k, size_t m)
 {
-    double *squares = make_doubles(k * (k + 1)), norm = 0, total = 0;
+    double *squares = make_doubles(k * (k + 1)), *before = make_doubles(k), norm = 0, total = 0;
     for (size_t i = 0; i < k; i++)
         norm += s[i] * s[i];
     for (size_t i = 0; i < k; i++)
@@ -127,18 +164,24 @@ static double iterate_by(double unit, const Flavour *f, size_t steps, double *s,
         squares[i] = unit * unit / (double)(k * m);
     for (size_t step = 0; step < steps; step++) {
         const NsTriple p = triple(f, step);
-        const double e = unit * (dtype == NS_BF16 ? bf16_error(p, s, k) : fp32_error(p, s, k, m));
+        const bool second = step > 0 && begins_pair(f, steps, step - 1, k, m);
+        const double e = unit * (dtype != NS_BF16 ? fp32_error(p, s, k, m)
+                                 : second         ? second_error(triple(f, step - 1), p, before, k)
+                                                  : bf16_error(p, s, k));
         for (size_t i = 0; i < k; i++)
             for (size_t j = 0; j <= k; j++)
                 squares[i * (k + 1) + j] =
                     pow(stretch(p, s[i], j < k ? s[j] : 0), 2) * squares[i * (k + 1) + j] + e * e / (double)(k * m);
-        for (size_t i = 0; i < k; i++)
+        for (size_t i = 0; i < k; i++) {
+            before[i] = s[i];
             s[i] = map(p, s[i]);
+        }
     }
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j <= k; j++)
             total += squares[i * (k + 1) + j] * (double)(j < k ? 1 : m - k);
     free(squares);
+    free(before);
     return 3 * sqrt(total);
 }
 
@@ -258,8 +301,8 @@ static void compare_with_map(const Flavour *f, size_t steps, const Frame *frame,
     free(want);
 }
 
-static const size_t shapes[][2] = {{1, 1},   {1, 5},     {5, 1},     {2, 3},    {37, 53}, {53, 37},
-                                   {64, 64}, {128, 128}, {200, 130}, {40, 160}, {150, 50}};
+static const size_t shapes[][2] = {{1, 1},   {1, 5},     {5, 1},     {2, 3},   {37, 53},  {53, 37},
+                                   {64, 64}, {128, 128}, {200, 130}, {10, 37}, {40, 160}, {150, 40}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void test_scalar_map(void)
@@ -527,28 +570,58 @@ static void rounded_product(double *to, double a, const double *x, double alpha,
         }
 }
 
-/* The iteration in double on a wide matrix (r,c), rounded to bf16 where newton_schulz.h says. */
+/* What is in double of a wide matrix (r,c), rounded to bf16 where newton_schulz.h says. */
+typedef struct Rounded {
+    size_t r, c;
+    double *x, *next, *gram, *polynomial, *third;
+} Rounded;
+
+static void rounded_one(Rounded *n, NsTriple p)
+{
+    const size_t r = n->r, c = n->c;
+    rounded_product(n->gram, 0, NULL, 1, n->x, n->x, true, r, c, r);
+    if (p.c != 0)
+        rounded_product(n->polynomial, p.b, n->gram, p.c, n->gram, n->gram, false, r, r, r);
+    rounded_product(n->next, p.a, n->x, p.c != 0 ? 1 : p.b, p.c != 0 ? n->polynomial : n->gram, n->x, false, r, r, c);
+}
+
+static void rounded_pair(Rounded *n, NsTriple p, NsTriple q)
+{
+    const size_t r = n->r, c = n->c;
+    rounded_product(n->gram, 0, NULL, 1, n->x, n->x, true, r, c, r);
+    rounded_product(n->polynomial, p.b, n->gram, p.c, n->gram, n->gram, false, r, r, r);
+    rounded_product(n->third, p.a, n->gram, 1, n->gram, n->polynomial, false, r, r, r);
+    rounded_product(n->gram, p.a, n->third, 1, n->polynomial, n->third, false, r, r, r);
+    for (size_t i = 0; i < r; i++)
+        n->polynomial[i * (r + 1)] = (double)bf16_element((float)(n->polynomial[i * (r + 1)] + p.a));
+    rounded_product(n->third, q.b, n->gram, q.c, n->gram, n->gram, false, r, r, r);
+    rounded_product(n->gram, q.a, n->polynomial, 1, n->third, n->polynomial, false, r, r, r);
+    rounded_product(n->next, 0, NULL, 1, n->gram, n->x, false, r, r, c);
+}
+
 static void rounded_iteration(const Flavour *f, float *g, size_t r, size_t c)
 {
-    double *x = make_doubles(r * c), *next = make_doubles(r * c), *gram = make_doubles(r * r);
-    double *polynomial = make_doubles(r * r);
+    Rounded n = {
+        r, c, make_doubles(r * c), make_doubles(r * c), make_doubles(r * r), make_doubles(r * r), make_doubles(r * r)};
     const double length = f->factor * (double)(float)norm_of(g, r * c);
     for (size_t i = 0; i < r * c; i++)
-        x[i] = (double)bf16_element((float)(1 / length) * g[i]);
+        n.x[i] = (double)bf16_element((float)(1 / length) * g[i]);
     for (size_t step = 0; step < f->steps; step++) {
-        const NsTriple p = triple(f, step);
-        rounded_product(gram, 0, NULL, 1, x, x, true, r, c, r);
-        if (p.c != 0)
-            rounded_product(polynomial, p.b, gram, p.c, gram, gram, false, r, r, r);
-        rounded_product(next, p.a, x, p.c != 0 ? 1 : p.b, p.c != 0 ? polynomial : gram, x, false, r, r, c);
-        memcpy(x, next, r * c * sizeof *x);
+        if (begins_pair(f, f->steps, step, r, c)) {
+            rounded_pair(&n, triple(f, step), triple(f, step + 1));
+            step++;
+        } else {
+            rounded_one(&n, triple(f, step));
+        }
+        memcpy(n.x, n.next, r * c * sizeof *n.x);
     }
     for (size_t i = 0; i < r * c; i++)
-        g[i] = (float)x[i];
-    free(x);
-    free(next);
-    free(gram);
-    free(polynomial);
+        g[i] = (float)n.x[i];
+    free(n.x);
+    free(n.next);
+    free(n.gram);
+    free(n.polynomial);
+    free(n.third);
 }
 
 /*
@@ -559,8 +632,8 @@ static void rounded_iteration(const Flavour *f, float *g, size_t r, size_t c)
  */
 static void test_bf16_steps(void)
 {
-    static const size_t sizes[][2] = {{5, 9}, {20, 31}, {37, 53}, {64, 64}};
-    for (size_t i = 0; i < 4; i++) {
+    static const size_t sizes[][2] = {{5, 9}, {20, 31}, {37, 53}, {64, 64}, {5, 13}, {20, 80}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const size_t r = sizes[i][0], c = sizes[i][1];
         Frame frame = frame_make(r, c, 80 + i);
         float *g = make_floats(r * c);
@@ -633,6 +706,66 @@ static void test_bf16_conversion(void)
     }
 }
 
+/* More matrices than the verbs have scalars for at a time, each divided by its own norm or by the floor. */
+static void test_bf16_norms(void)
+{
+    enum { MATRICES = 1100, N = 6, ALL = MATRICES * N };
+    float *host = make_floats(ALL), *norms = make_floats(MATRICES);
+    float *x = where_verbs_are(ALL), *half = where_verbs_are(verb_bf16_floats(ALL)), *there = where_verbs_are(MATRICES);
+    fill_normal(host, ALL, 3, 80);
+    for (size_t b = 0; b < MATRICES; b++)
+        norms[b] = (float)b / 64;
+    verb_write(here(), ALL, x, host);
+    verb_write(here(), MATRICES, there, norms);
+    verb_to_bf16(here(), (Mats){x, 2, 3, MATRICES}, there, 1.02, 1, (Bf16s){half, 2, 3, MATRICES});
+    verb_from_bf16(here(), (Bf16s){half, 2, 3, MATRICES}, (Mats){x, 2, 3, MATRICES});
+    float *got = make_floats(ALL);
+    verb_read(here(), ALL, got, x);
+    for (size_t i = 0; i < ALL; i++) {
+        const float scale = (float)(1 / fmax(1.02 * (double)norms[i / N], 1));
+        check(got[i] == bf16_element(scale * host[i]), "element %zu of matrix %zu is %g", i % N, i / N, (double)got[i]);
+    }
+    verb_free(here(), x);
+    verb_free(here(), half);
+    verb_free(here(), there);
+    free(host);
+    free(norms);
+    free(got);
+}
+
+/* An update by elements of bf16 from anywhere on is the one by the same numbers in fp32, to the bit. */
+static void test_bf16_update(void)
+{
+    enum { ALL = 60 };
+    const Decay decay = {0.9f, 0.75f};
+    float *host = make_floats(ALL), *want = make_floats(ALL), *got = make_floats(ALL);
+    float *u = where_verbs_are(ALL), *half = where_verbs_are(verb_bf16_floats(ALL));
+    float *p = where_verbs_are(ALL), *q = where_verbs_are(ALL);
+    const Bf16s halves = {half, 1, ALL, 1};
+    fill_normal(host, ALL, 1, 81);
+    verb_write(here(), ALL, u, host);
+    verb_to_bf16(here(), (Mats){u, 1, ALL, 1}, NULL, 1, 0, halves);
+    verb_from_bf16(here(), halves, (Mats){u, 1, ALL, 1});
+    fill_normal(host, ALL, 1, 82);
+    for (size_t first = 0; first <= 16; first++)
+        for (size_t n = 1; first + n <= ALL; n += 3) {
+            verb_write(here(), ALL, p, host);
+            verb_write(here(), ALL, q, host);
+            verb_update(here(), n, p + first % 8, u + first, decay, 0.3);
+            verb_update_bf16(here(), n, q + first % 8, halves, first, decay, 0.3);
+            verb_read(here(), ALL, want, p);
+            verb_read(here(), ALL, got, q);
+            check_same_bits(got, want, ALL * sizeof *got, "an update by bf16");
+        }
+    verb_free(here(), u);
+    verb_free(here(), half);
+    verb_free(here(), p);
+    verb_free(here(), q);
+    free(host);
+    free(want);
+    free(got);
+}
+
 static double resolved_dtype(const Optim *optim)
 {
     const OptimGroupInfo info = optim_group_info(optim, 0);
@@ -686,6 +819,41 @@ static void test_bf16_option(void)
     optim_free(optim);
 }
 
+/* A step in bf16 moves each of several matrices, two of them apart in memory, by its own factor. */
+static void test_bf16_matrices(void)
+{
+    enum { R = 6, C = 15 };
+    Params p = {0};
+    Error e;
+    params_add(&p, "a", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_add(&p, "other", ROLE_HIDDEN_MATRIX, 3, 5, 1);
+    params_add(&p, "b", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_add(&p, "c", ROLE_HIDDEN_MATRIX, R, C, 1);
+    params_fill(&p, 2);
+    float *values = where_verbs_are(p.floats), *grads = where_verbs_are(p.floats), *got = make_floats(p.floats);
+    verb_write(here(), p.floats, values, p.values);
+    verb_write(here(), p.floats, grads, p.grads);
+    const OptimConfig config = {
+        .rule = "spectral", .hyper.at = {HYPER_AT(NS_DTYPE, NS_BF16), HYPER_AT(LR, 0.1), HYPER_AT(WEIGHT_DECAY, 0.5)}};
+    Optim *optim;
+    if (check(optim_create(&config, p.tensors, p.count, &(Arenas){.params = values, .grads = grads}, &optim, &e) == 0,
+              "%s", e.text))
+        optim_step(optim, 1);
+    verb_read(here(), p.floats, got, values);
+    for (const Tensor *t = p.tensors; t < p.tensors + p.count; t++) {
+        orthogonalise(NS_JORDAN, 5, p.grads + t->offset, t->rows, t->cols, 1);
+        for (size_t i = t->offset; i < t->offset + t->rows * t->cols; i++) {
+            const double want = 0.95 * (double)p.values[i] - 0.1 * (double)p.grads[i];
+            check_close((double)got[i], want, 4 * U * (fabs((double)p.values[i]) + 0.1), t->name);
+        }
+    }
+    optim_free(optim);
+    verb_free(here(), values);
+    verb_free(here(), grads);
+    free(got);
+    params_free(&p);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -706,8 +874,11 @@ int main(void)
     check_run("the exact factor of low rank", test_exact_rank);
     check_run("rounding to bf16", test_bf16_element);
     check_run("to bf16 and back", test_bf16_conversion);
+    check_run("to bf16, by each matrix's norm", test_bf16_norms);
+    check_run("an update by bf16", test_bf16_update);
     dtype = NS_BF16;
     check_run("bf16, rounding by rounding", test_bf16_steps);
     check_run("--ns-dtype", test_bf16_option);
+    check_run("a step of several matrices in bf16", test_bf16_matrices);
     return check_summary();
 }

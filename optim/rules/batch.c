@@ -76,6 +76,16 @@ void batch_update(const Batch *batch, Mats u, double scale)
     }
 }
 
+void batch_update_bf16(const Batch *batch, Bf16s u, double scale)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_update_bf16(batch->on, run * n, batch->slots[i].param, u, i * n, decay_of(batch->hyper),
+                         batch_hyper(batch, HYPER_LR) * scale);
+    }
+}
+
 void batch_rotate(const Batch *batch, Mats u)
 {
     const size_t n = batch->rows * batch->cols;

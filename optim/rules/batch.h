@@ -37,6 +37,7 @@ void batch_gradients(const Batch *batch, Mats g);
 
 /* Parameters: decoupled weight decay according to the hyperparameters, then minus lr x scale x u. */
 void batch_update(const Batch *batch, Mats u, double scale);
+void batch_update_bf16(const Batch *batch, Bf16s u, double scale);
 
 /* Parameters: a step of length lr times their norm in the direction of -u, norm preserved (the hyperball). */
 void batch_rotate(const Batch *batch, Mats u);

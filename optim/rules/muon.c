@@ -56,10 +56,15 @@ Mats muon_blend(const Batch *batch)
 
 static bool is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
 
+static size_t steps_of(const Batch *batch)
+{
+    return ns_steps((NsFlavour)batch_hyper(batch, HYPER_NS), (size_t)batch_hyper(batch, HYPER_NS_STEPS));
+}
+
 static void orthogonalise(const Batch *batch, Mats u, float *rest)
 {
     const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-    const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
+    const size_t steps = steps_of(batch);
     if (is_bf16(batch->hyper))
         ns_orthogonalise_bf16(batch->on, ns, steps, u.data, u.rows, u.cols, u.batch, rest);
     else
@@ -106,6 +111,12 @@ static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
     const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
     float *dual = rest, *first = dual + u.batch, *second = first + u.batch;
     const Mats copy = {rest + scalars_of(u.batch), u.rows, u.cols, u.batch};
+    if (is_bf16(batch->hyper) && !by_lines && !copies) {
+        const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
+        batch_update_bf16(batch, ns_orthogonal_bf16(batch->on, ns, steps_of(batch), u, copy.data),
+                          muon_scale(scale, u.rows, u.cols));
+        return;
+    }
     if (scale == MUON_SCALE_GRADIENT) {
         batch_gradients(batch, copy);
         verb_norms(batch->on, copy, dual);

@@ -11,10 +11,11 @@
 struct Verbs {
     cudaStream_t stream;
     cublasHandle_t cublas;
-    double *parts;         /* (PARTS_MOST) */
-    double *totals;        /* (TOTALS_MOST) */
-    float *scalars;        /* (SCALARS_MOST, 2) */
-    struct Solver *solver; /* of factor_cuda.cu, created at the first factorisation */
+    double *parts;                      /* (PARTS_MOST) */
+    double *totals;                     /* (TOTALS_MOST) */
+    float *scalars;                     /* (SCALARS_MOST, 2) */
+    struct Solver *solver;              /* of factor_cuda.cu, created at the first factorisation */
+    struct Bf16Products *bf16_products; /* created at the first of them */
 };
 
 void solver_free(Solver *solver);

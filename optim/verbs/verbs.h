@@ -154,11 +154,23 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
 
 /* to = x */
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to);
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to);
 
-/* c = alpha op(a) op(b) + beta c, rounded once; op transposes if asked. */
+/* to = alpha op(a) op(b) + beta plus, rounded once; op transposes if asked. `plus` and `to` may be the same; with
+ * beta = 0 `plus` is not read. */
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c);
+                       Bf16s plus, Bf16s to);
+
+/* gram (batch, n, n), n = min(rows, cols): x x^T if rows <= cols, otherwise x^T x. */
+void verb_bf16_gram(Verbs *on, Bf16s x, Bf16s gram);
+
+/* to = alpha x y + beta plus for symmetric x, y and plus (batch, n, n), of which x and y commute; `to` may be plus. */
+void verb_bf16_commuting_product(Verbs *on, Bf16s x, Bf16s y, double alpha, double beta, Bf16s plus, Bf16s to);
+
+/* verb_update with the n elements of u from `first` on. */
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step);
+
+/* x += a I, rounded; x (batch, n, n) */
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a);
 
 /* ---- factorisations, in double ---- */
 

@@ -336,7 +336,8 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 void verb_copy(Verbs *on, Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Products in bf16, stored as rounded floats: slower than fp32, but they show what a GPU would compute.
+ * Products in bf16, stored as rounded floats: as a GPU would compute, and with AVX512_BF16 faster than in fp32. But not
+ * by default: what a run computes would depend on the CPU.
  */
 
 bool verb_prefers_bf16(void) { return false; }
@@ -359,14 +360,50 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
 }
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to) { verb_copy(on, as_floats(x), to); }
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to) { verb_copy(on, as_floats(x), as_floats(to)); }
+
+static void bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, bool symmetric, double alpha,
+                         double beta, Bf16s plus, Bf16s to)
+{
+    const Mats c = as_floats(to);
+    Matmul product = matmul_of(as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, c);
+    product.bf16 = true;
+    if (beta != 0 && plus.data != to.data)
+        verb_copy(on, as_floats(plus), c);
+    (symmetric ? matmul_symmetric : matmul)(&product);
+    round_to_bf16(mats_size(c), c.data);
+}
 
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c)
+                       Bf16s plus, Bf16s to)
 {
-    const Mats product = as_floats(c);
-    verb_product(on, as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, product);
-    round_to_bf16(mats_size(product), product.data);
+    bf16_product(on, a, transpose_a, b, transpose_b, false, alpha, beta, plus, to);
+}
+
+void verb_bf16_gram(Verbs *on, Bf16s x, Bf16s gram)
+{
+    const bool wide = x.rows <= x.cols;
+    bf16_product(on, x, !wide, x, wide, true, 1, 0, gram, gram);
+}
+
+void verb_bf16_commuting_product(Verbs *on, Bf16s x, Bf16s y, double alpha, double beta, Bf16s plus, Bf16s to)
+{
+    bf16_product(on, x, false, y, false, true, alpha, beta, plus, to);
+}
+
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step)
+{
+    verb_update(on, n, p, as_floats(u).data + first, decay, step);
+}
+
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a)
+{
+    const size_t n = x.rows;
+    float *data = x.data;
+    (void)on;
+    EACH (i, x.batch * n) {
+        float *to = data + i / n * n * n + i % n * (n + 1);
+        *to = bf16_element(*to + (float)a);
+    }
 }
 
 /* --------------------------------------------------------------------------------------------------------------

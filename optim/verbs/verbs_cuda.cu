@@ -9,6 +9,7 @@ extern "C" {
 #include "optim/verbs/verbs.h"
 }
 
+#include "optim/verbs/bf16_products.cuh"
 #include "optim/verbs/device.cuh"
 #include "optim/verbs/verbs_math.h"
 
@@ -28,10 +29,8 @@ int verbs_create(void *stream, Verbs **out, Error *e)
     if (on == NULL)
         return error_set(e, "out of memory");
     on->stream = (cudaStream_t)stream;
-    CUBLAS_CHECK(cublasCreate(&on->cublas));
+    CUBLAS_CHECK(cublasCreate(&on->cublas)); /* its products of fp32 are not in TF32, unless told */
     CUBLAS_CHECK(cublasSetStream(on->cublas, on->stream));
-    /* bf16 products accumulate in fp32 even across splits; fp32 products are not TF32 */
-    CUBLAS_CHECK(cublasSetMathMode(on->cublas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     CUDA_CHECK(cudaMalloc(&on->parts, PARTS_MOST * sizeof *on->parts));
     CUDA_CHECK(cudaMalloc(&on->totals, TOTALS_MOST * sizeof *on->totals));
     CUDA_CHECK(cudaMalloc(&on->scalars, 2 * SCALARS_MOST * sizeof *on->scalars));
@@ -47,6 +46,7 @@ void verbs_free(Verbs *on)
     CUDA_CHECK(cudaFree(on->parts));
     CUDA_CHECK(cudaFree(on->totals));
     CUDA_CHECK(cudaFree(on->scalars));
+    bf16_products_free(on->bf16_products);
     solver_free(on->solver);
     delete on;
 }
@@ -117,12 +117,16 @@ void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, cons
     });
 }
 
+__device__ static float updated(float p, float u, Decay decay, float minus_step)
+{
+    return fmaf(minus_step, u, decay_keep(p, u, &decay) * p);
+}
+
 void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
-    each<0b11, 0b01>(on, n, streams(p, u), [=] __device__(float *x, None) {
-        x[0] = fmaf(minus_step, x[1], decay_keep(x[0], x[1], &decay) * x[0]);
-    });
+    each<0b11, 0b01>(on, n, streams(p, u),
+                     [=] __device__(float *x, None) { x[0] = updated(x[0], x[1], decay, minus_step); });
 }
 
 void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
@@ -337,20 +341,33 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     sums_of_matrices<1>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
-/* numerator / max(factor denominator, floor) of matrix b */
-__device__ static float quotient(const float *numerator, const float *denominator, double factor, double floor,
-                                 size_t b)
+/*
+ * on->scalars become numerator / max(factor denominator, floor) of the matrices of a batch from `first` on, as many as
+ * there is room for; returns how many. Once a matrix, not in every thread: most GPUs divide doubles slowly.
+ */
+static size_t quotients(Verbs *on, size_t first, size_t batch, const float *numerator, const float *denominator,
+                        double factor, double floor)
 {
-    const double d = factor * (denominator != NULL ? (double)denominator[b] : 1.0);
-    return (float)((numerator != NULL ? (double)numerator[b] : 1.0) / (d < floor ? floor : d));
+    const size_t count = std::min(batch - first, (size_t)SCALARS_MOST);
+    float *scalars = on->scalars;
+    each_index(on, count, [=] __device__(size_t b) {
+        const double d = factor * (denominator != NULL ? (double)denominator[first + b] : 1.0);
+        const double n = numerator != NULL ? (double)numerator[first + b] : 1.0;
+        scalars[b] = (float)(n / (d < floor ? floor : d));
+    });
+    return count;
 }
 
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
 {
-    each_of_batch<0b1, 0b1>(
-        on, x.rows * x.cols, x.batch, streams(x.data),
-        [=] __device__(size_t b) { return quotient(numerator, denominator, factor, floor, b); },
-        [=] __device__(float *v, float s) { v[0] = s * v[0]; });
+    const size_t n = x.rows * x.cols;
+    const float *scalars = on->scalars;
+    for (size_t first = 0, count; first < x.batch; first += count) {
+        count = quotients(on, first, x.batch, numerator, denominator, factor, floor);
+        each_of_batch<0b1, 0b1>(
+            on, n, count, streams(x.data + first * n), [=] __device__(size_t b) { return scalars[b]; },
+            [=] __device__(float *v, float s) { v[0] = s * v[0]; });
+    }
 }
 
 void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
@@ -458,14 +475,21 @@ namespace {
 /* Four bf16 numbers, moved as 8 bytes. */
 struct __align__(8) Bf16Quad { __nv_bfloat162 low, high; };
 
-__global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *denominator, double factor, double floor,
-                               size_t n, unsigned blocks_each, bool aligned)
+__device__ Quad load_bf16s(const __nv_bfloat16 *p)
+{
+    const Bf16Quad h = *reinterpret_cast<const Bf16Quad *>(p);
+    return {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}};
+}
+
+/* Matrices of n elements, each times its scale. */
+__global__ void to_bf16_kernel(__nv_bfloat16 *to, const float *x, const float *scales, size_t n, unsigned blocks_each,
+                               bool aligned)
 {
     const size_t b = blockIdx.x / blocks_each;
     const size_t i = 4 * ((size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x), at = b * n + i;
     if (i >= n)
         return;
-    const float s = quotient(NULL, denominator, factor, floor, b);
+    const float s = scales[b];
     if (aligned && n - i >= 4) {
         const Quad q = load_quad(x + at);
         *reinterpret_cast<Bf16Quad *>(to + at) = {__floats2bfloat162_rn(s * q.x[0], s * q.x[1]),
@@ -482,11 +506,29 @@ __global__ void from_bf16_kernel(float *to, const __nv_bfloat16 *x, size_t n, bo
     if (i >= n)
         return;
     if (aligned && n - i >= 4) {
-        const Bf16Quad h = *reinterpret_cast<const Bf16Quad *>(x + i);
-        store_quad(to + i, {{__low2float(h.low), __high2float(h.low), __low2float(h.high), __high2float(h.high)}});
+        store_quad(to + i, load_bf16s(x + i));
     } else {
         for (size_t e = 0; e < 4 && e < n - i; e++)
             to[i + e] = __bfloat162float(x[i + e]);
+    }
+}
+
+__global__ void update_bf16_kernel(float *p, const __nv_bfloat16 *u, size_t n, bool aligned, Decay decay,
+                                   float minus_step)
+{
+    const size_t i = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= n)
+        return;
+    if (aligned && n - i >= 4) {
+        const Quad along = load_bf16s(u + i);
+        Quad q = load_quad(p + i);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            q.x[e] = updated(q.x[e], along.x[e], decay, minus_step);
+        store_quad(p + i, q);
+    } else {
+        for (size_t e = i; e < i + 4 && e < n; e++)
+            p[e] = updated(p[e], __bfloat162float(u[e]), decay, minus_step);
     }
 }
 
@@ -497,8 +539,11 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
     const size_t n = x.rows * x.cols;
     const bool aligned = is_aligned(x.data) && is_aligned(to.data) && (x.batch == 1 || n % 4 == 0);
     const unsigned blocks_each = cuda_blocks(n, 4 * THREADS);
-    cuda_launch(to_bf16_kernel, (unsigned)(blocks_each * x.batch), THREADS, 0, on->stream, (__nv_bfloat16 *)to.data,
-                x.data, denominator, factor, floor, n, blocks_each, aligned);
+    for (size_t first = 0, count; first < x.batch; first += count) {
+        count = quotients(on, first, x.batch, NULL, denominator, factor, floor);
+        cuda_launch(to_bf16_kernel, (unsigned)(blocks_each * count), THREADS, 0, on->stream,
+                    (__nv_bfloat16 *)to.data + first * n, x.data + first * n, on->scalars, n, blocks_each, aligned);
+    }
 }
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to)
@@ -508,22 +553,41 @@ void verb_from_bf16(Verbs *on, Bf16s x, Mats to)
                 (const __nv_bfloat16 *)x.data, n, is_aligned(x.data) && is_aligned(to.data));
 }
 
-void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
-                       Bf16s c)
+void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Decay decay, double step)
 {
-    const float scale = (float)alpha, keep = (float)beta;
-    const size_t k = transpose_a ? a.rows : a.cols;
-    CUBLAS_CHECK(cublasGemmStridedBatchedEx(
-        on->cublas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)c.cols,
-        (int)c.rows, (int)k, &scale, b.data, CUDA_R_16BF, (int)b.cols, (long long)(b.rows * b.cols), a.data,
-        CUDA_R_16BF, (int)a.cols, (long long)(a.rows * a.cols), &keep, c.data, CUDA_R_16BF, (int)c.cols,
-        (long long)(c.rows * c.cols), (int)c.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+    const __nv_bfloat16 *from = (const __nv_bfloat16 *)u.data + first;
+    cuda_launch(update_bf16_kernel, cuda_blocks(n, 4 * THREADS), THREADS, 0, on->stream, p, from, n,
+                is_aligned(p) && is_aligned(from), decay, (float)-step);
 }
 
-void verb_bf16_copy(Verbs *on, Bf16s x, Bf16s to)
+void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
+                       Bf16s plus, Bf16s to)
 {
-    const size_t bytes = x.batch * x.rows * x.cols * sizeof(__nv_bfloat16);
-    CUDA_CHECK(cudaMemcpyAsync(to.data, x.data, bytes, cudaMemcpyDeviceToDevice, on->stream));
+    if (on->bf16_products == NULL)
+        on->bf16_products = bf16_products_create();
+    bf16_product(on->bf16_products, on->stream, a, transpose_a, b, transpose_b, (float)alpha, (float)beta, plus, to);
+}
+
+void verb_bf16_gram(Verbs *on, Bf16s x, Bf16s gram)
+{
+    const bool wide = x.rows <= x.cols;
+    verb_bf16_product(on, x, !wide, x, wide, 1, 0, gram, gram);
+}
+
+void verb_bf16_commuting_product(Verbs *on, Bf16s x, Bf16s y, double alpha, double beta, Bf16s plus, Bf16s to)
+{
+    verb_bf16_product(on, x, false, y, false, alpha, beta, plus, to);
+}
+
+void verb_bf16_add_diagonal(Verbs *on, Bf16s x, double a)
+{
+    const size_t n = x.rows;
+    const float diagonal = (float)a;
+    __nv_bfloat16 *data = (__nv_bfloat16 *)x.data;
+    each_index(on, x.batch * n, [=] __device__(size_t i) {
+        __nv_bfloat16 *to = data + i / n * n * n + i % n * (n + 1);
+        *to = __float2bfloat16_rn(__bfloat162float(*to) + diagonal);
+    });
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -554,7 +618,8 @@ template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t row
 
 /* The same for columns: a block takes 32 of them, so that loads are coalesced. */
 template <bool SCALES, class F>
-__global__ void columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
+__global__ void __launch_bounds__(32 * COLUMN_THREADS)
+    columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
 {
     __shared__ double sums[COLUMN_THREADS][32];
     __shared__ float scales[32];

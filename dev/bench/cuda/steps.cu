@@ -17,12 +17,25 @@ extern "C" {
 
 namespace bench {
 
-/* The products of a Muon step as the program does them, symmetric ones in full: an iteration over r x c, r <= c, is
- * 2 r^2 c for X X^T, 2 r^3 for its square, 2 r^2 c for the product with X. */
+/* The products of r x c, r <= c, orthogonalised as the program does it in bf16, symmetric ones in full: 2 r^2 c for
+ * X X^T and for the product with X; 2 r^3 for a product of square ones, of which one iteration has one and two at once
+ * have five. */
+static double orthogonal_flops(size_t r, size_t c)
+{
+    const double with_x = 4 * (double)r * (double)r * (double)c, square = 2 * (double)r * (double)r * (double)r;
+    const size_t steps = ns_steps(NS_JORDAN, 0);
+    double flops = 0;
+    for (size_t i = 0, taken; i < steps; i += taken) {
+        taken = ns_taken_bf16(NS_JORDAN, steps, i, r, c);
+        flops += with_x + (taken == 2 ? 5 : 1) * square;
+    }
+    return flops;
+}
+
+/* Of a Muon step. */
 static double muon_flops(const GptConfig &c)
 {
-    const double C = (double)c.C, square = 6 * C * C * C, wide = 4 * C * C * 4 * C + 2 * C * C * C;
-    return (double)c.L * (double)ns_steps(NS_JORDAN, 0) * (4 * square + 2 * wide);
+    return (double)c.L * (4 * orthogonal_flops(c.C, c.C) + 2 * orthogonal_flops(c.C, 4 * c.C));
 }
 
 static size_t step_batch(const Options &o, const char *rule)

@@ -123,15 +123,21 @@ static void compute_tile(const Matmul *p, Tile t)
     multiply(&one);
 }
 
+static void finish_tile(const Matmul *p, Tile t)
+{
+    if (p->epilogue != NULL)
+        p->epilogue(p->epilogue_context, t.batch_index, t.i0, t.j0, t.rows, t.cols);
+}
+
 void matmul(const Matmul *p)
 {
     if (p->m == 0 || p->n == 0)
         return;
     size_t batch = p->batch ? p->batch : 1, rows, cols;
-    if (is_large(p) && (batch == 1 || p->epilogue == NULL)) {
+    if (is_large(p)) {
         for (size_t index = 0; index < batch; index++) {
             Matmul one = one_of_batch(p, index);
-            sgemm_builtin_shared(&one, false);
+            sgemm_builtin_shared(&one, index, false);
         }
         return;
     }
@@ -142,8 +148,7 @@ void matmul(const Matmul *p)
         size_t i0 = index / across % down * rows, j0 = index % across * cols;
         Tile t = {index / across / down, i0, j0, smaller(rows, p->m - i0), smaller(cols, p->n - j0)};
         compute_tile(p, t);
-        if (p->epilogue)
-            p->epilogue(p->epilogue_context, t.batch_index, t.i0, t.j0, t.rows, t.cols);
+        finish_tile(p, t);
     }
 }
 
@@ -187,6 +192,8 @@ static void symmetric_tiles(const Matmul *p, bool computed)
             compute_diagonal(p, t);
         else if (!computed)
             compute_tile(p, t);
+        if (!computed)
+            finish_tile(p, t);
         mirror_tile(p, t);
     }
 }
@@ -198,7 +205,7 @@ void matmul_symmetric(const Matmul *p)
     const bool shared = is_large(p);
     for (size_t index = 0; shared && index < (p->batch ? p->batch : 1); index++) {
         Matmul one = one_of_batch(p, index);
-        sgemm_builtin_shared(&one, true);
+        sgemm_builtin_shared(&one, index, true);
     }
     symmetric_tiles(p, shared);
 }

@@ -40,7 +40,8 @@ typedef struct Matmul {
 void matmul(const Matmul *product);
 
 /* The same if op(A) op(B) and C are known to be symmetric (m = n): computes the lower triangle and mirrors it,
- * about half the FLOPs. The upper triangle of C is not read. No epilogue. */
+ * about half the FLOPs. The upper triangle of C is not read. The epilogue comes before the mirror, and may see what is
+ * undefined above the diagonal. */
 void matmul_symmetric(const Matmul *product);
 
 /* One product in the calling thread, for use inside parallel regions. Ignores batch and epilogue. */

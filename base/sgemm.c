@@ -136,21 +136,29 @@ static float pair_of(float x, float y)
     return pair;
 }
 
-/* A packed panel of `width` lines, element (p, i) at p * col + i * row, becomes one of pairs; missing is 0. */
-static void pair_up(float *panel, size_t width, size_t depth, size_t row, size_t col)
+/* Packed panels become panels of pairs, in place; what is missing is 0. Of lines that are contiguous: */
+static void pair_lines(float *panel, size_t lines, size_t depth)
+{
+    for (size_t i = 0; i < lines; i++, panel += KC) {
+        for (size_t p = 0; p < depth / 2; p++)
+            panel[p] = pair_of(panel[2 * p], panel[2 * p + 1]);
+        if (depth % 2 == 1)
+            panel[depth / 2] = pair_of(panel[depth - 1], 0);
+    }
+}
+
+/* Of `width` lines side by side: */
+static void pair_rows(float *panel, size_t width, size_t depth)
 {
     for (size_t p = 0; p < depth; p += 2)
         for (size_t i = 0; i < width; i++)
-            panel[p / 2 * col + i * row] =
-                pair_of(panel[p * col + i * row], p + 1 < depth ? panel[(p + 1) * col + i * row] : 0.0f);
+            panel[p / 2 * width + i] = pair_of(panel[p * width + i], p + 1 < depth ? panel[(p + 1) * width + i] : 0.0f);
 }
 #else
 enum { HAVE_PAIRS = 0 };
 static inline Vec vec_pairs(Vec x, Vec y, Vec z) { return vec_fma(x, y, z); }
-static void pair_up(float *panel, size_t width, size_t depth, size_t row, size_t col)
-{
-    (void)panel, (void)width, (void)depth, (void)row, (void)col;
-}
+static void pair_lines(float *panel, size_t lines, size_t depth) { (void)panel, (void)lines, (void)depth; }
+static void pair_rows(float *panel, size_t width, size_t depth) { (void)panel, (void)width, (void)depth; }
 #endif
 
 /* Whether panels of s hold pairs. */
@@ -163,8 +171,10 @@ static void pack_a(const Matmul *s, size_t i0, size_t rows, size_t p0, size_t de
         pack_side_by_side(s->a + p0 * s->lda + i0, s->lda, rows, depth, MR, to);
     else
         pack_a_rows(s->a + i0 * s->lda + p0, s->lda, rows, depth, to);
-    for (size_t i = 0; takes_pairs(s) && i < rows; i += MR)
-        pair_up(to + i * KC, MR, depth, s->trans_a ? 1 : KC, s->trans_a ? MR : 1);
+    if (takes_pairs(s) && !s->trans_a)
+        pair_lines(to, ceil_div(rows, MR) * MR, depth);
+    for (size_t i = 0; takes_pairs(s) && s->trans_a && i < rows; i += MR)
+        pair_rows(to + i * KC, MR, depth);
 }
 
 /* Columns j0 .. j0+cols-1 and rows p0 .. p0+depth-1 of op(B). */
@@ -175,7 +185,7 @@ static void pack_b(const Matmul *s, size_t j0, size_t cols, size_t p0, size_t de
     else
         pack_side_by_side(s->b + p0 * s->ldb + j0, s->ldb, cols, depth, NR, to);
     for (size_t j = 0; takes_pairs(s) && j < cols; j += NR)
-        pair_up(to + j * KC, NR, depth, 1, NR);
+        pair_rows(to + j * KC, NR, depth);
 }
 
 /* Where panels are: line i (a row of A or a column of B) begins at `at` + i * next; element p of the panel's line l is
@@ -375,7 +385,8 @@ static Grid make_grid(size_t m, size_t cols)
 }
 
 /* Task `index` of a block of all rows, `all`. */
-static void multiply_task(const Matmul *s, bool lower, const Block *all, const Grid *g, Panels b, size_t index)
+static void multiply_task(const Matmul *s, size_t batch_index, bool lower, const Block *all, const Grid *g, Panels b,
+                          size_t index)
 {
     static _Thread_local _Alignas(64) float a_block[MC * KC];
     const Panels rest = packed_a(s, a_block);
@@ -387,10 +398,10 @@ static void multiply_task(const Matmul *s, bool lower, const Block *all, const G
     b.at += j * b.next;
     multiply_block(s, lower, &at, prepare_a(s, &at, rest), rest, b);
     if (s->epilogue != NULL && at.p0 + at.depth == s->k)
-        s->epilogue(s->epilogue_context, 0, i, at.j0, at.rows, at.cols);
+        s->epilogue(s->epilogue_context, batch_index, i, at.j0, at.rows, at.cols);
 }
 
-void sgemm_builtin_shared(const Matmul *s, bool lower)
+void sgemm_builtin_shared(const Matmul *s, size_t batch_index, bool lower)
 {
     static _Alignas(64) float b_block[KC * SHARED_NC];
     const size_t most_depth = depth_of(s->k);
@@ -404,6 +415,6 @@ void sgemm_builtin_shared(const Matmul *s, bool lower)
                 pack_b(s, j0 + j, smaller(NR, all.cols - j), p0, all.depth, b_block + j * KC);
 #pragma omp for schedule(dynamic, 1)
             for (size_t index = 0; index < g.down * g.across; index++)
-                multiply_task(s, lower, &all, &g, packed_b(b_block), index);
+                multiply_task(s, batch_index, lower, &all, &g, packed_b(b_block), index);
         }
 }

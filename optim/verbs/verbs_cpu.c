@@ -361,16 +361,27 @@ void verb_to_bf16(Verbs *on, Mats x, const float *denominator, double factor, do
 
 void verb_from_bf16(Verbs *on, Bf16s x, Mats to) { verb_copy(on, as_floats(x), to); }
 
+/* An epilogue: rounds a tile of the product whose C the context is. */
+static void round_tile(void *context, size_t batch_index, size_t i0, size_t j0, size_t rows, size_t cols)
+{
+    const Mats *c = context;
+    float *tile = c->data + (batch_index * c->rows + i0) * c->cols + j0;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            tile[i * c->cols + j] = bf16_element(tile[i * c->cols + j]);
+}
+
 static void bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, bool symmetric, double alpha,
                          double beta, Bf16s plus, Bf16s to)
 {
-    const Mats c = as_floats(to);
+    Mats c = as_floats(to);
     Matmul product = matmul_of(as_floats(a), transpose_a, as_floats(b), transpose_b, alpha, beta, c);
     product.bf16 = true;
+    product.epilogue = round_tile;
+    product.epilogue_context = &c;
     if (beta != 0 && plus.data != to.data)
         verb_copy(on, as_floats(plus), c);
     (symmetric ? matmul_symmetric : matmul)(&product);
-    round_to_bf16(mats_size(c), c.data);
 }
 
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,

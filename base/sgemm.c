@@ -136,18 +136,22 @@ static float pair_of(float x, float y)
     return pair;
 }
 
-/* Packed panels become panels of pairs, in place; what is missing is 0. Of lines that are contiguous: */
-static void pair_lines(float *panel, size_t lines, size_t depth)
+/* pack_a_rows as pairs; what is missing is 0. */
+static void pack_a_pairs(const float *restrict a, size_t lda, size_t rows, size_t depth, float *restrict to)
 {
-    for (size_t i = 0; i < lines; i++, panel += KC) {
+    for (size_t i = 0; i < rows || i % MR; i++, a += lda, to += KC) {
+        if (i >= rows) {
+            memset(to, 0, (depth + 1) / 2 * sizeof *to);
+            continue;
+        }
         for (size_t p = 0; p < depth / 2; p++)
-            panel[p] = pair_of(panel[2 * p], panel[2 * p + 1]);
+            to[p] = pair_of(a[2 * p], a[2 * p + 1]);
         if (depth % 2 == 1)
-            panel[depth / 2] = pair_of(panel[depth - 1], 0);
+            to[depth / 2] = pair_of(a[depth - 1], 0);
     }
 }
 
-/* Of `width` lines side by side: */
+/* A packed panel of `width` lines side by side becomes one of pairs, in place. */
 static void pair_rows(float *panel, size_t width, size_t depth)
 {
     for (size_t p = 0; p < depth; p += 2)
@@ -157,7 +161,7 @@ static void pair_rows(float *panel, size_t width, size_t depth)
 #else
 enum { HAVE_PAIRS = 0 };
 static inline Vec vec_pairs(Vec x, Vec y, Vec z) { return vec_fma(x, y, z); }
-static void pair_lines(float *panel, size_t lines, size_t depth) { (void)panel, (void)lines, (void)depth; }
+#define pack_a_pairs pack_a_rows
 static void pair_rows(float *panel, size_t width, size_t depth) { (void)panel, (void)width, (void)depth; }
 #endif
 
@@ -167,12 +171,11 @@ static bool takes_pairs(const Matmul *s) { return HAVE_PAIRS && s->bf16; }
 /* Rows i0 .. i0+rows-1 and columns p0 .. p0+depth-1 of op(A). */
 static void pack_a(const Matmul *s, size_t i0, size_t rows, size_t p0, size_t depth, float *to)
 {
+    const float *from = s->a + (s->trans_a ? p0 * s->lda + i0 : i0 * s->lda + p0);
     if (s->trans_a)
-        pack_side_by_side(s->a + p0 * s->lda + i0, s->lda, rows, depth, MR, to);
+        pack_side_by_side(from, s->lda, rows, depth, MR, to);
     else
-        pack_a_rows(s->a + i0 * s->lda + p0, s->lda, rows, depth, to);
-    if (takes_pairs(s) && !s->trans_a)
-        pair_lines(to, ceil_div(rows, MR) * MR, depth);
+        (takes_pairs(s) ? pack_a_pairs : pack_a_rows)(from, s->lda, rows, depth, to);
     for (size_t i = 0; takes_pairs(s) && s->trans_a && i < rows; i += MR)
         pair_rows(to + i * KC, MR, depth);
 }

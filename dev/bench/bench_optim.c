@@ -36,10 +36,6 @@ static void fail(const char *sentence)
  * What a step has to do
  */
 
-/* Newton-Schulz of r x c, r <= c, products with a symmetric result counted once: an iteration is r^2 c for X X^T, r^3
- * for its square, 2 r^2 c for the product with X. */
-static double ns_flops(double r, double c) { return (double)ns_steps(NS_JORDAN, 0) * (3 * r * r * c + r * r * r); }
-
 /* Both factors' averages, symmetric. */
 static double factor_flops(double r, double c) { return r * r * c + r * c * c; }
 
@@ -59,7 +55,7 @@ typedef struct Work {
 
 static Work work_of(const char *rule, double r, double c)
 {
-    const double ns = r < c ? ns_flops(r, c) : ns_flops(c, r), least = r < c ? r : c;
+    const double ns = ns_flops(NS_JORDAN, ns_steps(NS_JORDAN, 0), (size_t)r, (size_t)c), least = r < c ? r : c;
     if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
         return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
     if (strcmp(rule, "shampoo") == 0)

@@ -364,24 +364,14 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* With n <= m the sides: n^2 m for X X^T and n^3 for its square, which are symmetric and computed by half, 2 n^2 m for
- * the product with X. */
-static double mflops(NsFlavour flavour, size_t steps, const Matrix *m)
-{
-    const double n = (double)smaller(m->rows, m->cols), longer = (double)(m->rows + m->cols) - n;
-    double flops = 0;
-    for (size_t i = 0; i < steps; i++)
-        flops += 3 * n * n * longer + (ns_triple(flavour, i).c == 0 ? 0 : n * n * n);
-    return 1e-6 * flops;
-}
-
 static void write_points(FILE *file, const Matrix *m, Point *points, size_t count)
 {
     for (Point *p = points; p < points + count; p++) {
         qsort(p->ms, ROUNDS, sizeof *p->ms, compare);
         fprintf(file, "%s,%zu,%zu,%s,%zu,%d,%zu,%.1f,%.4g,%.4g,%.6f,%.3f,%.3f\n", m->name, m->rows, m->cols,
                 ns_names[p->flavour], p->steps, p->steps == ns_steps(p->flavour, 0), products(p->flavour, p->steps),
-                mflops(p->flavour, p->steps, m), p->worst, p->rms, p->mean, p->ms[ROUNDS / 2], p->ms[0]);
+                1e-6 * ns_flops(p->flavour, p->steps, m->rows, m->cols), p->worst, p->rms, p->mean, p->ms[ROUNDS / 2],
+                p->ms[0]);
     }
 }
 

@@ -80,18 +80,30 @@ static size_t gram_end(NsFlavour flavour, size_t begin, size_t steps)
     return i;
 }
 
-/* Whether that takes fewer multiply-adds than iterations on X, counted in n^3 for the smaller side n. */
+/* FLOPs of all iterations, by the one way or the other; `symmetric` is what is counted of a product with a symmetric
+ * result. */
+static double count_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols, bool by_gram, double symmetric)
+{
+    const double n = (double)smaller(rows, cols), apply = 2 * n * (double)rows * (double)cols, square = 2 * n * n * n;
+    double flops = 0;
+    for (size_t i = 0, end = 0; i < steps; i++) {
+        const double square_of_gram = ns_triple(flavour, i).c != 0 ? symmetric * square : 0;
+        const bool begins = i == end;
+        end = begins ? (by_gram ? gram_end(flavour, i, steps) : i + 1) : end;
+        flops += square_of_gram + (begins ? (1 + symmetric) * apply : 3 * symmetric * square);
+    }
+    return flops;
+}
+
+/* A gain that rests on symmetric products alone, which not every device computes by halves, is not worth it. */
 static bool is_gram_cheaper(NsFlavour flavour, size_t steps, size_t rows, size_t cols)
 {
-    const double ratio = (double)(rows > cols ? rows : cols) / (double)smaller(rows, cols);
-    double direct = 0, gram = 0;
-    for (size_t i = 0, end = 0; i < steps; i++) {
-        const double square = ns_triple(flavour, i).c != 0;
-        direct += 2 * ratio + square;
-        gram += square + (i == end ? 2 * ratio : 3);
-        end = i == end ? gram_end(flavour, i, steps) : end;
-    }
-    return gram < direct;
+    return count_flops(flavour, steps, rows, cols, true, 1) < count_flops(flavour, steps, rows, cols, false, 1);
+}
+
+double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols)
+{
+    return count_flops(flavour, steps, rows, cols, is_gram_cheaper(flavour, steps, rows, cols), 0.5);
 }
 
 /* X <- Q X for the polynomials of iterations begin .. end-1; `squares` holds four matrices of the smaller side. */

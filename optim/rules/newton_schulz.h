@@ -35,9 +35,12 @@ size_t ns_steps(NsFlavour flavour, size_t asked);
 /* Floats of workspace for `batch` matrices of rows x cols. */
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
+/* FLOPs of ns_orthogonalise on one matrix; of products with a symmetric result half are counted. Not for NS_EXACT. */
+double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
+
 /*
  * Orthogonalises each matrix of x (batch, rows, cols; contiguous) in place. The Gram matrix is formed on the smaller
- * side. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is
+ * side; of a matrix that is far from square it also takes the place of X in several iterations at a time. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is
  * at most 2^-24 max(rows, cols) times the largest.
  */
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,

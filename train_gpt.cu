@@ -214,12 +214,16 @@ static void drop_embedding(const Gpt *g, float *x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Elements, several at a time. Kernels take N neighbours at once: 8 if the row length is a multiple of 8, otherwise 1.
+ * Elements, several at a time. Threads take packs of N neighbours: 16 bytes of the widest type that a kernel streams if
+ * the row length is a multiple of 8, otherwise one element. The packs of a warp's lanes lie side by side, so that one
+ * load of a warp is of 512 bytes without gaps; a thread's second pack follows behind those of all lanes.
  */
 
-template <class X, int N> struct alignas(N == 8 ? 16 : N * sizeof(X)) Pack {
+template <class X, int N> struct alignas(N * sizeof(X) < 16 ? N * sizeof(X) : 16) Pack {
     X at[N];
 };
+
+enum { LANE_PACKS = 2 }; /* whose loads a lane has in flight at once */
 
 template <int N, class X> __device__ static void load(float (&to)[N], const X *from)
 {
@@ -238,23 +242,32 @@ template <int N, class X> __device__ static void store(X *to, const float (&from
     *reinterpret_cast<Pack<X, N> *>(to) = pack;
 }
 
-/* Calls f with std::integral_constant 8 or 1, as rows of n elements allow. */
-template <class F> static void with_pack(size_t n, F f)
+/* Elements X of a pack. */
+template <class X> constexpr int pack_of() { return 16 / (int)sizeof(X); }
+
+/* Calls f with a std::integral_constant, pack_of<X>() or 1, as rows of n elements allow. */
+template <class X, class F> static void with_pack(size_t n, F f)
 {
     if (n % 8 == 0)
-        f(std::integral_constant<int, 8>());
+        f(std::integral_constant<int, pack_of<X>()>());
     else
         f(std::integral_constant<int, 1>());
 }
 
+/* A warp takes LANE_PACKS x 128 elements. */
 template <class X> __global__ static void round_kernel(X *to, const float *from, size_t n)
 {
-    const size_t i = 8 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
-    float x[8];
-    if (i >= n)
-        return;
-    load(x, from + i);
-    store(to + i, x);
+    const size_t thread = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const size_t first = thread / 32 * LANE_PACKS * 128 + thread % 32 * 4;
+    float x[LANE_PACKS][4];
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        if (first + p * 128 < n)
+            load(x[p], from + first + p * 128);
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        if (first + p * 128 < n)
+            store(to + first + p * 128, x[p]);
 }
 
 /* Renews the copy of the parameters that products read, if it is stale. */
@@ -262,7 +275,8 @@ template <class X> static void round_weights(Gpt *g)
 {
     const size_t n = g->table.arena_size; /* a multiple of 16 */
     if (g->weights_version != g->params_version && !std::is_same<X, float>::value)
-        cuda_launch(round_kernel<X>, cuda_blocks(n / 8, THREADS), THREADS, 0, g->stream, (X *)g->weights, g->params, n);
+        cuda_launch(round_kernel<X>, cuda_blocks(n, LANE_PACKS * 4 * THREADS), THREADS, 0, g->stream, (X *)g->weights,
+                    g->params, n);
     g->weights_version = g->params_version;
 }
 
@@ -356,7 +370,7 @@ static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows
     if (dbias == NULL)
         return;
     const size_t parts = std::min(parts_of(rows), partial_floats(&g->config) / n);
-    with_pack(n, [&](auto N) {
+    with_pack<X>(n, [&](auto N) {
         cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
                     g->partial_sums, dout, rows, n);
     });
@@ -387,34 +401,45 @@ __global__ static void embedding_forward_kernel(float *out, const int32_t *token
 static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, const Weights<float> *w, size_t rows,
                               size_t T, size_t position, size_t C)
 {
-    with_pack(C, [&](auto N) {
-        cuda_launch(embedding_forward_kernel<N>, (unsigned)rows, 128, 0, g->stream, out, tokens, w->wte, w->wpe, T,
+    with_pack<float>(C, [&](auto N) {
+        const unsigned threads = std::min(32 * cuda_blocks(C, 32 * N), (unsigned)THREADS);
+        cuda_launch(embedding_forward_kernel<N>, (unsigned)rows, threads, 0, g->stream, out, tokens, w->wte, w->wpe, T,
                     position, C);
     });
 }
 
-/* A block takes 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps share the
- * rows. */
+/* A block takes LANE_PACKS x 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps
+ * share the rows. */
 template <int N, int WARPS>
-__global__ static void wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens,
-                                           const int32_t *row_order, const int32_t *runs, size_t C)
+__global__ static void __launch_bounds__(32 * WARPS)
+    wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens, const int32_t *row_order,
+                        const int32_t *runs, size_t C)
 {
-    __shared__ float warp_sums[WARPS][32 * N];
+    enum { COLUMNS = LANE_PACKS * 32 * N };
+    __shared__ __align__(16) float warp_sums[WARPS][COLUMNS];
     const int32_t begin = runs[2 * blockIdx.x], end = runs[2 * blockIdx.x + 1];
-    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * 32 * N;
-    const size_t i = column + lane * N;
-    float sum[N] = {}, x[N];
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * COLUMNS;
+    float sum[LANE_PACKS][N] = {}, x[LANE_PACKS][N] = {};
     if (begin == end) /* there are fewer runs than blocks */
         return;
-    for (int32_t k = begin + (int32_t)warp; k < end && i < C; k += WARPS) {
-        load(x, dout + (size_t)row_order[k] * C + i);
-        for (int j = 0; j < N; j++)
-            sum[j] += x[j];
+    for (int32_t k = begin + (int32_t)warp; k < end; k += WARPS) {
+        const float *row = dout + (size_t)row_order[k] * C;
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = column + (p * 32 + lane) * N;
+            if (i < C)
+                load(x[p], row + i);
+        }
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++)
+            for (int j = 0; j < N; j++)
+                sum[p][j] += x[p][j];
     }
-    for (int j = 0; j < N; j++)
-        warp_sums[warp][lane * N + j] = sum[j];
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        store(&warp_sums[warp][(p * 32 + lane) * N], sum[p]);
     __syncthreads();
-    if (threadIdx.x >= 32 * N || column + threadIdx.x >= C)
+    if (threadIdx.x >= COLUMNS || column + threadIdx.x >= C)
         return;
     float *to = dwte + (size_t)tokens[row_order[begin]] * C + column + threadIdx.x, total = *to;
     for (size_t k = 0; k < WARPS; k++)
@@ -470,8 +495,8 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
                                size_t T, bool first)
 {
     const size_t R = B * T, C = c->C;
-    with_pack(C, [&](auto N) {
-        const unsigned slices = cuda_blocks(C, 32 * N);
+    with_pack<float>(C, [&](auto N) {
+        const unsigned slices = cuda_blocks(C, LANE_PACKS * 32 * N);
         cuda_launch(wte_backward_kernel<N, 8>, dim3((unsigned)runs_most(c, R), slices), 8 * 32, 0, g->stream, dw->wte,
                     dout, g->tokens, g->row_order, g->runs, C);
         cuda_launch(wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices), 32 * 32, 0, g->stream,
@@ -523,39 +548,52 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
                                            float residual_scale, DropoutSite site, Norm norm, size_t rows, size_t C)
 {
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
-    float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
+    float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[LANE_PACKS][N], w[LANE_PACKS][N];
     if (r >= rows)
         return;
     const Dropout drop = DROP ? dropout_of(site) : Dropout();
     const uint64_t bits = DROP ? dropout_row(&drop, r) : 0;
-    for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane touches only its own elements */
-        load(v, x + r * C + i);
-        if (delta != NULL) {
-            load(w, delta + r * C + i);
-            for (int j = 0; j < N && DROP; j++)
-                w[j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
-            for (int j = 0; j < N; j++)
-                v[j] = residual_scale * v[j] + w[j];
-            store(sum + r * C + i, v);
+    for (size_t first = lane * N; first < C; first += LANE_PACKS * 32 * N) { /* a lane touches only its own elements */
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = first + p * 32 * N;
+            if (i < C)
+                load(v[p], x + r * C + i);
+            if (i < C && delta != NULL)
+                load(w[p], delta + r * C + i);
         }
-        for (int j = 0; j < N; j++)
-            total += v[j];
-        store(row + i, v);
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = first + p * 32 * N;
+            if (i >= C)
+                continue;
+            if (delta != NULL) {
+                for (int j = 0; j < N && DROP; j++)
+                    w[p][j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
+                for (int j = 0; j < N; j++)
+                    v[p][j] = residual_scale * v[p][j] + w[p][j];
+                store(sum + r * C + i, v[p]);
+            }
+            for (int j = 0; j < N; j++)
+                total += v[p][j];
+            store(row + i, v[p]);
+        }
     }
     const float m = norm.centred ? warp_sum(total) / (float)C : 0.0f;
     for (size_t i = lane * N; i < C; i += 32 * N) {
-        load(v, row + i);
+        load(v[0], row + i);
         for (int j = 0; j < N; j++)
-            squares += (v[j] - m) * (v[j] - m);
+            squares += (v[0][j] - m) * (v[0][j] - m);
     }
     const float s = norm.none ? 1.0f : 1.0f / sqrtf(warp_sum(squares) / (float)C + norm.eps);
     for (size_t i = lane * N; i < C; i += 32 * N) {
-        load(v, row + i);
-        load_or(w, norm.gain, i, 1);
-        load_or(b, norm.bias, i, 0);
+        float gain[N], bias[N];
+        load(v[0], row + i);
+        load_or(gain, norm.gain, i, 1);
+        load_or(bias, norm.bias, i, 0);
         for (int j = 0; j < N; j++)
-            v[j] = (v[j] - m) * s * w[j] + b[j];
-        store(out + r * C + i, v);
+            v[0][j] = (v[0][j] - m) * s * gain[j] + bias[j];
+        store(out + r * C + i, v[0]);
     }
     if (lane == 0) {
         mean[r] = m;
@@ -571,7 +609,7 @@ static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *
 {
     const unsigned warps = norm_warps(C);
     const size_t shared = warps * C * sizeof(float);
-    with_pack(C, [&](auto N) {
+    with_pack<float>(C, [&](auto N) {
         with_dropout(site, [&](auto DROP) {
             cuda_allow_shared(norm_forward_kernel<N, DROP, X>, shared);
             cuda_launch(norm_forward_kernel<N, DROP, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out,
@@ -591,19 +629,20 @@ template <class X> struct NormBackward {
     DropoutSite below; /* of the branch that ends where dx is */
 };
 
-/* Most threads of a block of norm_backward_kernel, and packs of columns that each has in wide rows. */
+/* Most threads of a block of norm_backward_kernel, and packs of columns that each has, more in wide rows. */
 enum { NORM_THREADS = 512, NORM_WIDE_THREADS = 256 };
-template <int N> constexpr int norm_wide_packs() { return N == 8 ? 4 : 16; }
+template <int N> constexpr int norm_packs() { return N == 4 ? LANE_PACKS : 1; }
+template <int N> constexpr int norm_wide_packs() { return N == 4 ? 8 : 16; }
 
 /*
  * A block takes the rows of a part, two at a time unless they are wide; a thread takes PACKS packs of N columns and
  * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
  */
 template <int N, int PACKS, bool DROP, class X>
-__global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_THREADS)
+__global__ static void __launch_bounds__(PACKS <= LANE_PACKS ? NORM_THREADS : NORM_WIDE_THREADS)
     norm_backward_kernel(NormBackward<X> l, float *partial, size_t rows, size_t C)
 {
-    enum { ROWS = PACKS == 1 ? 2 : 1 };
+    enum { ROWS = PACKS <= LANE_PACKS ? 2 : 1 };
     __shared__ float warp_sums[2][ROWS][2][32]; /* alternating, so that one barrier per turn is enough */
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const size_t end = part_end(rows);
@@ -705,11 +744,11 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
 template <int N, bool DROP, class X>
 static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t parts, size_t rows, size_t C)
 {
-    constexpr int WIDE = norm_wide_packs<N>();
-    const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, 32);
+    constexpr int PACKS = norm_packs<N>(), WIDE = norm_wide_packs<N>();
+    const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, PACKS * 32);
     const dim3 grid(1, (unsigned)parts);
     if (threads <= NORM_THREADS)
-        cuda_launch(norm_backward_kernel<N, 1, DROP, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
+        cuda_launch(norm_backward_kernel<N, PACKS, DROP, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
     else
         cuda_launch(norm_backward_kernel<N, WIDE, DROP, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
                     g->partial_sums, rows, C);
@@ -724,7 +763,7 @@ static void norm_backward(const Gpt *g, const NormBackward<X> &l, float *dgain, 
                           size_t rows, size_t C, bool first)
 {
     const size_t parts = parts_of(rows);
-    with_pack(C, [&](auto N) {
+    with_pack<float>(C, [&](auto N) {
         with_dropout(l.below, [&](auto DROP) { launch_norm_backward<N, DROP>(g, l, parts, rows, C); });
     });
     add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
@@ -864,7 +903,7 @@ template <class X> static void gate_forward(const Gpt *g, X *act, X *fc, const f
 {
     const size_t n = rows * F;
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) {
+        with_pack<X>(F, [&](auto N) {
             cuda_launch(gate_forward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act, fc, bias,
                         n, F);
         });
@@ -875,7 +914,7 @@ template <class X> static void gate_backward(const Gpt *g, X *d, const X *fc, si
 {
     const size_t n = rows * F;
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) {
+        with_pack<X>(F, [&](auto N) {
             cuda_launch(gate_backward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, d, fc, n, F);
         });
     });
@@ -890,9 +929,9 @@ template <class X> static void activation_forward(const Gpt *g, X *act, X *fc, s
         return;
     }
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
-            cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act,
-                        (const X *)fc, n);
+        with_pack<X>(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
+                                      cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0,
+                                                  g->stream, act, (const X *)fc, n);
         });
     });
 }
@@ -936,7 +975,7 @@ static void apply_epilogue(const Gpt *g, X *out, size_t ld, const float *bias, X
 {
     const size_t n = rows * OC;
     with_activation(g, [&](auto F) {
-        with_pack(std::gcd(OC, ld), [&](auto N) {
+        with_pack<X>(std::gcd(OC, ld), [&](auto N) {
             cuda_launch(epilogue_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, ld, bias,
                         act, slope_of, n, OC);
         });
@@ -1366,8 +1405,9 @@ template <class F> static void with_softcap(const Gpt *g, F f)
 /* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
  * second pass runs backwards, to begin with what was cached last. */
 template <int CAP, class X>
-__global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp,
-                                            float limit, float scale, bool backward)
+__global__ static void __launch_bounds__(LOSS_THREADS)
+    cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp, float limit,
+                         float scale, bool backward)
 {
     const int32_t target = targets[blockIdx.x];
     const unsigned step = 8 * blockDim.x, first = 8 * threadIdx.x;
@@ -1430,7 +1470,8 @@ static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t
     });
 }
 
-__global__ static void sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
+__global__ static void __launch_bounds__(LOSS_THREADS)
+    sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
 {
     __shared__ double parts[LOSS_THREADS];
     double total = 0;
@@ -2009,7 +2050,7 @@ static cudaDeviceProp device_properties()
 static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 {
     const size_t C = c->C, HS = C / c->NH, own = 1024, shared = device_properties().sharedMemPerBlockOptin - own;
-    const size_t by_8 = NORM_WIDE_THREADS * 8 * norm_wide_packs<8>();
+    const size_t by_8 = NORM_WIDE_THREADS * 4 * norm_wide_packs<4>();
     const size_t others = NORM_WIDE_THREADS * norm_wide_packs<1>();
     if (C > (C % 8 == 0 ? by_8 : others))
         return error_set(e, "a width of %zu: the GPU's norm takes at most %zu in multiples of 8, else %zu", C, by_8,

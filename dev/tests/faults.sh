@@ -355,13 +355,17 @@ emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
 emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
 emulated | train_gpt.cu | s/\*to++ = begin;/*to++ = begin + 1;/
 emulated | train_gpt.cu | s/wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices)/wte_backward_kernel<N, 32>, dim3(1, slices)/
+emulated | train_gpt.cu | s/i = column + (p \* 32 + lane) \* N/i = column + lane * N/
+emulated | train_gpt.cu | s/first < C; first += LANE_PACKS \* 32/first < C; first += 32/
+emulated | train_gpt.cu | s/const size_t i = first + p \* 32 \* N/const size_t i = first + p * 32/
+emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS * 64 + thread % 32 * 4/
 emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + /squares \/ (float)C + /
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
 emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
 emulated | train_gpt.cu | s/if (l.keep != 0)/if (l.rounded == NULL || l.keep != 0)/
-emulated | train_gpt.cu | s/v\[j\] = residual_scale \* v\[j\] + w\[j\]/v[j] += w[j]/
+emulated | train_gpt.cu | s/v\[p\]\[j\] = residual_scale \* v\[p\]\[j\] + w\[p\]\[j\]/v[p][j] += w[p][j]/
 emulated | train_gpt.cu | s/dx\[k\]\[p\]\[j\] \*= l.keep;//
 emulated | train_gpt.cu | s/const float s = norm.none ? 1.0f : /const float s = /
 emulated | train_gpt.cu | s/l.norm.none ? 0.0f : mean_d_xhat/mean_d_xhat/

@@ -341,14 +341,14 @@ static void add_parts(const Gpt *g, const Sums &sums, const float *partial, size
 
 /* A warp takes 32 N columns; the block's 8 warps share the rows of a part. */
 template <int N, class X>
-__global__ static void bias_backward_kernel(float *partial, const X *dout, size_t rows, size_t n)
+__global__ static void bias_backward_kernel(float *partial, const X *dout, size_t ld, size_t rows, size_t n)
 {
     __shared__ float warp_sums[8][32 * N];
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.x * 32 * N;
     const size_t i = column + lane * N;
     float sum[N] = {}, x[N];
     for (size_t r = part_begin(rows) + warp; r < part_end(rows) && i < n; r += 8) {
-        load(x, dout + r * n + i);
+        load(x, dout + r * ld + i);
         for (int j = 0; j < N; j++)
             sum[j] += x[j];
     }
@@ -363,16 +363,14 @@ __global__ static void bias_backward_kernel(float *partial, const X *dout, size_
     partial[blockIdx.y * n + column + threadIdx.x] = total;
 }
 
-/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias, if there is one. */
+/* dbias (n) += column sums of dout (rows,n), at stride ld: the backward pass of adding a bias. */
 template <class X>
-static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows, size_t n, bool first)
+static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t ld, size_t rows, size_t n, bool first)
 {
-    if (dbias == NULL)
-        return;
     const size_t parts = std::min(parts_of(rows), partial_floats(&g->config) / n);
-    with_pack<X>(n, [&](auto N) {
+    with_pack<X>(std::gcd(n, ld), [&](auto N) {
         cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
-                    g->partial_sums, dout, rows, n);
+                    g->partial_sums, dout, ld, rows, n);
     });
     add_parts(g, {{dbias}}, g->partial_sums, n, parts, n, first);
 }
@@ -1049,12 +1047,23 @@ static void linear_backward_input(Gpt *g, X *dinp, const X *dout, size_t lddout,
     product(g, false, false, rows, C, OC, dout, lddout, weight, C, first ? 0.0f : 1.0f, dinp, C);
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C). */
+/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C); dbias (OC) += the column sums of dout, unless NULL.
+ * The product, which reads dout anyway, gives these sums too where the library can. */
 template <class X>
-static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, size_t lddout, const X *inp, size_t rows,
-                                   size_t C, size_t OC, bool first)
+static void linear_backward_weight(Gpt *g, float *dweight, float *dbias, const X *dout, size_t lddout, const X *inp,
+                                   size_t rows, size_t C, size_t OC, bool first)
 {
-    product(g, true, false, OC, C, rows, dout, lddout, inp, C, first ? 0.0f : 1.0f, dweight, C);
+    const float beta = first ? 0.0f : 1.0f;
+    float *sums = first ? dbias : g->partial_sums;
+    if (dbias != NULL &&
+        product(g, true, false, OC, C, rows, dout, lddout, inp, C, beta, dweight, C, LT_ROW_SUMS, sums)) {
+        if (!first)
+            add_parts(g, {{dbias}}, sums, OC, 1, OC, false);
+        return;
+    }
+    product(g, true, false, OC, C, rows, dout, lddout, inp, C, beta, dweight, C);
+    if (dbias != NULL)
+        bias_backward(g, dbias, dout, lddout, rows, OC, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1510,8 +1519,7 @@ template <class X> static void classifier(Gpt *g, float scale, bool backward, bo
         if (!backward)
             continue;
         linear_backward_input<X>(g, (X *)g->narrow + r0 * C, logits, Vp, head_weight(w), rows, C, Vp, true);
-        linear_backward_weight<X>(g, head_weight(dw), logits, Vp, lnf, rows, C, Vp, overwrite);
-        bias_backward<X>(g, dw.headb, logits, rows, Vp, overwrite);
+        linear_backward_weight<X>(g, head_weight(dw), dw.headb, logits, Vp, lnf, rows, C, Vp, overwrite);
     }
     cuda_launch(sum_losses_kernel, 1, LOSS_THREADS, 0, g->stream,
                 g->loss_sums + (backward ? LOSS_OF_BACKWARD : LOSS_ALONE), g->losses, R, first);
@@ -1590,14 +1598,13 @@ static void qkv_backward(Gpt *g, X *dln1, const X *dqkv, const X *ln1, const Wei
     const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
     if (w.qkvw != NULL) {
         linear_backward_input(g, dln1, dqkv, S, w.qkvw, rows, C, S, true);
-        linear_backward_weight(g, dw.qkvw, dqkv, S, ln1, rows, C, S, first);
+        linear_backward_weight(g, dw.qkvw, dw.qkvb, dqkv, S, ln1, rows, C, S, first);
     } else {
         linear_backward_input(g, dln1, dqkv, S, w.qw, rows, C, C, true);
         linear_backward_input(g, dln1, dqkv + C, S, w.kvw, rows, C, S - C, false);
-        linear_backward_weight(g, dw.qw, dqkv, S, ln1, rows, C, C, first);
-        linear_backward_weight(g, dw.kvw, dqkv + C, S, ln1, rows, C, S - C, first);
+        linear_backward_weight(g, dw.qw, dw.qkvb, dqkv, S, ln1, rows, C, C, first);
+        linear_backward_weight(g, dw.kvw, beyond(dw.qkvb, C), dqkv + C, S, ln1, rows, C, S - C, first);
     }
-    bias_backward(g, dw.qkvb, dqkv, rows, S, first);
 }
 
 /* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C) */
@@ -1721,18 +1728,17 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     recompute<X>(g, layer);
 
     fc_backward(g, wide, dres, a, w, R);
-    linear_backward_weight<X>(g, dw.fcprojw, dres, C, a.act, R, F, C, first);
+    linear_backward_weight<X>(g, dw.fcprojw, NULL, dres, C, a.act, R, F, C, first);
 
     linear_backward_input<X>(g, narrow, wide, fc_width, w.fcw, R, C, fc_width, true);
-    linear_backward_weight<X>(g, dw.fcw, wide, fc_width, a.ln2, R, C, fc_width, first);
-    bias_backward(g, dw.fcb, wide, R, fc_width, first);
+    linear_backward_weight<X>(g, dw.fcw, dw.fcb, wide, fc_width, a.ln2, R, C, fc_width, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
                       norm_of(g, p.ln2w, p.ln2b), residual_scale, dropout_site(g, layer, DROPOUT_ATTPROJ)},
                      dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
     linear_backward_input<X>(g, narrow, dres, C, w.attprojw, R, C, C, true);
-    linear_backward_weight<X>(g, dw.attprojw, dres, C, a.att, R, C, C, first);
+    linear_backward_weight<X>(g, dw.attprojw, NULL, dres, C, a.att, R, C, C, first);
 
     attention_backward(g, layer, wide, narrow, &a);
     heads_backward(g, wide, a, p, dw, first);

@@ -29,7 +29,7 @@ check() {
         set -- ./test_gpt_cpu --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
-            build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
+            build/write_reference build/odd.safetensors 2 5 160 301 37 8 &&
             build/write_reference build/few.safetensors 1 2 16 3 40 6 &&
             build/write_reference build/rows.safetensors 1 1 8 5 65 64 &&
             build/write_reference build/vocab.safetensors 1 1 8 5003 3 1 || return 9
@@ -39,6 +39,9 @@ check() {
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
         set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
+    emulated-plain) # cuBLASLt supports no epilogue
+        make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
+        set -- env CUDA_ON_CPU_LT=plain build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
@@ -359,6 +362,10 @@ emulated | train_gpt.cu | s/i = column + (p \* 32 + lane) \* N/i = column + lane
 emulated | train_gpt.cu | s/first < C; first += LANE_PACKS \* 32/first < C; first += 32/
 emulated | train_gpt.cu | s/const size_t i = first + p \* 32 \* N/const size_t i = first + p * 32/
 emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS * 64 + thread % 32 * 4/
+emulated | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
+emulated | train_gpt.cu | s/float \*sums = first ? dbias : g->partial_sums/float *sums = dbias/
+emulated | train_gpt.cu | s/beyond(dw.qkvb, C), dqkv + C/dw.qkvb, dqkv + C/
+emulated-plain | train_gpt.cu | s/sum\[j\] += x\[j\];/sum[j] = x[j];/
 emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + /squares \/ (float)C + /
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/

@@ -18,6 +18,7 @@ enum LtEpilogue {
     LT_BIAS,       /* + bias (n) */
     LT_BIAS_GELU,  /* aux (m,n) = the sum with the bias, C = gelu(aux) */
     LT_GELU_SLOPE, /* times the slope of the GELU at aux (m,n) */
+    LT_ROW_SUMS,   /* bias (m) = the sums of op(A)'s rows, overwritten whatever beta is */
 };
 
 /* op(A) is (m,k), op(B) (k,n); ld: row strides, in elements. A and B hold elements of type `input`, C, bias
@@ -65,7 +66,8 @@ inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const 
 inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const void *bias, const void *aux)
 {
     static const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
-                                                   CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
+                                                   CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
+                                                   CUBLASLT_EPILOGUE_BGRADB}; /* our A is the library's B */
     const cublasOperation_t op_a = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const size_t workspace = LT_WORKSPACE;
@@ -78,7 +80,7 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, op_b);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, op_a);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[s.epilogue]);
-    if (s.epilogue == LT_BIAS || s.epilogue == LT_BIAS_GELU) {
+    if (s.epilogue == LT_BIAS || s.epilogue == LT_BIAS_GELU || s.epilogue == LT_ROW_SUMS) {
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, s.output);
     }

@@ -43,6 +43,9 @@ enum : size_t {
     CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
     CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
     LOSS_THREADS = 512,
+    WORKSPACE_LEAST = 32 << 20, /* bytes, for cuBLASLt: what NVIDIA recommends for Hopper ... */
+    WORKSPACE_MOST = 128 << 20, /* ... or, up to here, ... */
+    WORKSPACE_SPLITS = 8,       /* ... the fp32 sums of a layer's largest matrix from so many parts of a product */
     THREADS = 256
 };
 
@@ -1960,6 +1963,14 @@ static size_t staging_capacity(const GptConfig *c, size_t rows)
     return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows) + 4;
 }
 
+/* Bytes of cuBLASLt's workspace. They have a say in its choice of algorithms, and so follow from the model alone. */
+static size_t product_workspace(const GptConfig *c)
+{
+    const size_t widest = std::max(gpt_fc_width(c), gpt_qkv_width(c));
+    const double wanted = (double)WORKSPACE_SPLITS * sizeof(float) * (double)widest * (double)c->C;
+    return wanted < WORKSPACE_MOST ? std::max((size_t)wanted, (size_t)WORKSPACE_LEAST) : (size_t)WORKSPACE_MOST;
+}
+
 /* Every device array of a Gpt whose config, setup and table are set. */
 static std::vector<Buffer> list_buffers(Gpt *g)
 {
@@ -1981,7 +1992,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const auto integers = [&](int32_t **place, double n) {
         list.push_back({(void **)place, n * sizeof(int32_t), "tokens"});
     };
-    list.push_back({&g->lt.workspace, (double)LT_WORKSPACE, "cuBLASLt's workspace"});
+    list.push_back({&g->lt.workspace, (double)product_workspace(c), "cuBLASLt's workspace"});
     floats(&g->params, arena, "the parameters");
     if (is_bf16)
         elements(&g->weights, arena, "the parameters in bf16");
@@ -2126,7 +2137,7 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     g->device_major = device_properties().major;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
-    lt_create(&g->lt);
+    lt_create(&g->lt, product_workspace(&g->config));
     int status = gpt_table_make(config, &g->table, e);
     if (status == 0)
         status = make_buffers(g, e);

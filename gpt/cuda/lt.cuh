@@ -44,10 +44,9 @@ using LtKey = std::array<size_t, 12>;
 struct Lt {
     cublasLtHandle_t handle;
     void *workspace;
+    size_t workspace_bytes;
     std::map<LtKey, LtPlan> plans;
 };
-
-enum : size_t { LT_WORKSPACE = 32 << 20 }; /* bytes: what NVIDIA recommends for Hopper */
 
 template <class Value>
 void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribute, const Value &value)
@@ -55,10 +54,11 @@ void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribu
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof value));
 }
 
-/* The alignment of all pointers, in bytes: a power of two, at most 256. */
+/* The alignment of all pointers, in bytes: a power of two, at most 16, the widest that kernels load and store at once;
+ * beyond that, where a buffer lies must not choose an algorithm, and with it the bits. */
 inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const void *bias, const void *aux)
 {
-    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 256;
+    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 16;
     return (uint32_t)(bits & -bits);
 }
 
@@ -70,7 +70,6 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
                                                    CUBLASLT_EPILOGUE_BGRADB}; /* our A is the library's B */
     const cublasOperation_t op_a = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const size_t workspace = LT_WORKSPACE;
     const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also the sums of a product split along k */
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t result;
@@ -95,8 +94,8 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
                                             (int64_t)s.ldb));
     CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&plan.c, s.output, s.n, s.m, (int64_t)s.ldc));
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
-    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                                      sizeof workspace));
+    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                      &lt->workspace_bytes, sizeof lt->workspace_bytes));
     CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &in_fp32,
                                                       sizeof in_fp32));
     for (cublasLtMatmulPreferenceAttributes_t operand :
@@ -112,7 +111,12 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     return plan;
 }
 
-inline void lt_create(Lt *lt) { CUBLAS_CHECK(cublasLtCreate(&lt->handle)); }
+/* The caller allocates the workspace. */
+inline void lt_create(Lt *lt, size_t workspace_bytes)
+{
+    lt->workspace_bytes = workspace_bytes;
+    CUBLAS_CHECK(cublasLtCreate(&lt->handle));
+}
 
 inline void lt_free(Lt *lt)
 {
@@ -144,7 +148,7 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
     if (aux != NULL)
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
     CUBLAS_CHECK(cublasLtMatmul(lt->handle, plan.product, &alpha, b, plan.b, a, plan.a, &beta, c, plan.c, c, plan.c,
-                                &plan.algorithm, lt->workspace, LT_WORKSPACE, stream));
+                                &plan.algorithm, lt->workspace, lt->workspace_bytes, stream));
     return true;
 }
 

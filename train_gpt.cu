@@ -38,10 +38,10 @@ typedef __nv_bfloat16 bf16;
 namespace {
 
 enum : size_t {
-    PARTS_MOST = 512,            /* partial sums over rows ... */
-    PART_ROWS = 8,               /* ... each over at least so many rows */
-    CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
-    CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
+    PARTS_MOST = 512,           /* partial sums over rows ... */
+    PART_ROWS = 8,              /* ... each over at least so many rows */
+    CLASSIFIER_ROWS = 16384,    /* rows of logits at a time; GPT_RECOMPUTE_ROWS to save memory ... */
+    CLASSIFIER_VOCAB = 1 << 16, /* ... fewer when the vocabulary is larger */
     LOSS_THREADS = 512,
     WORKSPACE_LEAST = 32 << 20, /* bytes, for cuBLASLt: what NVIDIA recommends for Hopper ... */
     WORKSPACE_MOST = 128 << 20, /* ... or, up to here, ... */
@@ -88,7 +88,8 @@ struct Gpt {
     GptTable table;
     size_t B, T; /* of the last gpt_forward */
 
-    int device_major; /* of its compute capability */
+    int device_major;             /* of its compute capability */
+    size_t multiprocessor_shared; /* bytes of shared memory */
     cudaStream_t stream;
     Lt lt;
     Staging staging; /* of tokens in transit to the device */
@@ -160,10 +161,11 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
     return view;
 }
 
-static size_t classifier_rows(const GptConfig *c)
+static size_t classifier_rows(const GptConfig *c, GptRecompute recompute)
 {
-    const size_t fit = CLASSIFIER_FLOATS / gpt_padded_vocab(c);
-    return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
+    const size_t most = recompute == GPT_RECOMPUTE_NOTHING ? (size_t)CLASSIFIER_ROWS : (size_t)GPT_RECOMPUTE_ROWS;
+    const size_t fit = most * CLASSIFIER_VOCAB / gpt_padded_vocab(c);
+    return fit < 1 ? 1 : fit < most ? fit : most;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1414,59 +1416,79 @@ template <class F> static void with_softcap(const Gpt *g, F f)
     with_constant<GPT_SOFTCAP_COUNT>(g->config.softcap, f);
 }
 
-/* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
- * second pass runs backwards, to begin with what was cached last. */
-template <int CAP, class X>
+/* A block per row, 16 bytes of logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers
+ * of 2. KEPT: the row is read from memory once, and is in shared memory from then on; otherwise the second pass reads it
+ * again, and runs backwards, to begin with what was cached last. */
+template <int CAP, bool KEPT, class X>
 __global__ static void __launch_bounds__(LOSS_THREADS)
     cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp, float limit,
                          float scale, bool backward)
 {
+    enum { N = 16 / sizeof(X) };
     const int32_t target = targets[blockIdx.x];
-    const unsigned step = 8 * blockDim.x, first = 8 * threadIdx.x;
-    X *row = logits + (size_t)blockIdx.x * Vp;
-    float highest = -INFINITY, sum = 0, x[8] = {};
+    const unsigned step = N * blockDim.x, first = N * threadIdx.x;
+    X *row = logits + (size_t)blockIdx.x * Vp, *from = row;
+    float highest = -INFINITY, sum = 0;
     if (target < 0) {
+        const float zeros[N] = {};
         for (unsigned i = first; i < Vp; i += step)
-            store(row + i, x);
+            store(row + i, zeros);
         if (threadIdx.x == 0)
             losses[blockIdx.x] = 0;
         return;
     }
     const float target_logit = softcap<CAP>((float)row[target], limit);
+    if (KEPT) {
+        from = dynamic_shared<X>();
+        for (unsigned i = first; i < V; i += step)
+            cp_async16(from + i, row + i);
+        cp_async_commit();
+        cp_async_wait<0>(); /* a thread first reads what it has copied itself */
+    }
     for (unsigned i = first; i < V; i += step) { /* the sum is kept relative to the maximum so far */
-        float most = highest, added = 0;
-        load(x, row + i);
-        for (int j = 0; j < 8; j++)
+        float most = highest, added = 0, x[N];
+        load(x, from + i);
+        for (int j = 0; j < N; j++)
             x[j] = softcap<CAP>(x[j], limit);
-        for (unsigned j = 0; j < 8 && i + 8 > V; j++)
+        for (unsigned j = 0; j < N && i + N > V; j++)
             x[j] = i + j < V ? x[j] : -INFINITY;
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < N; j++)
             most = fmaxf(most, x[j]);
         const float shift = -most * LOG2E;
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < N; j++)
             added += exp2_approx(fmaf(x[j], LOG2E, shift));
         sum = fmaf(sum, exp2_approx((highest - most) * LOG2E), added);
         highest = most;
     }
-    const float maximum = block_max(highest), shift = -maximum * LOG2E; /* all have read target_logit */
+    /* all have read target_logit, and copied their share */
+    const float maximum = block_max(highest), shift = -maximum * LOG2E;
     sum = block_sum(sum * exp2_approx((highest - maximum) * LOG2E));
     if (threadIdx.x == 0)
         losses[blockIdx.x] = (double)maximum + log((double)sum) - (double)target_logit;
     const float factor = scale / sum;
     for (unsigned before = first; before < Vp && backward; before += step) {
-        const unsigned i = Vp - 8 - before, at = (unsigned)target - i;
-        float slope[8];
-        load(x, row + i);
-        for (int j = 0; j < 8; j++) {
+        const unsigned i = Vp - N - before, at = (unsigned)target - i;
+        float slope[N], x[N] = {};
+        if (i < V)
+            load(x, from + i);
+        for (int j = 0; j < N; j++) {
             slope[j] = softcap_slope<CAP>(x[j], limit);
             x[j] = exp2_approx(fmaf(softcap<CAP>(x[j], limit), LOG2E, shift)) * factor;
         }
-        for (unsigned j = 0; j < 8 && (at < 8 || i + 8 > V); j++)
+        for (unsigned j = 0; j < N && (at < N || i + N > V); j++)
             x[j] = i + j < V ? x[j] - (j == at ? scale : 0.0f) : 0.0f;
-        for (int j = 0; j < 8 && CAP != GPT_SOFTCAP_NONE; j++)
+        for (int j = 0; j < N && CAP != GPT_SOFTCAP_NONE; j++)
             x[j] *= slope[j];
         store(row + i, x);
     }
+}
+
+/* Bytes of shared memory in which cross_entropy_kernel keeps a row; 0: it does not, where one multiprocessor cannot
+ * hold two, of which one is read while the other is computed. */
+template <class X> static size_t kept_row(const Gpt *g)
+{
+    const size_t bytes = gpt_padded_vocab(&g->config) * sizeof(X), own = 2048; /* per block: static, and the system's */
+    return g->device_major >= OLDEST_TENSOR && 2 * (bytes + own) <= g->multiprocessor_shared ? bytes : 0;
 }
 
 /* Rows of logits (rows, Vp), before their cap -> losses (rows); with `backward` the logits become their gradients,
@@ -1476,9 +1498,12 @@ template <class X>
 static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t *targets, size_t rows,
                           const GptConfig *c, float scale, bool backward)
 {
+    const size_t kept = backward ? kept_row<X>(g) : 0;
     with_softcap(g, [&](auto CAP) {
-        cuda_launch(cross_entropy_kernel<CAP, X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets,
-                    c->V, gpt_padded_vocab(c), (float)c->softcap_limit, scale, backward);
+        const auto kernel = kept > 0 ? cross_entropy_kernel<CAP, true, X> : cross_entropy_kernel<CAP, false, X>;
+        cuda_allow_shared(kernel, kept);
+        cuda_launch(kernel, (unsigned)rows, LOSS_THREADS, kept, g->stream, logits, losses, targets, c->V,
+                    gpt_padded_vocab(c), (float)c->softcap_limit, scale, backward);
     });
 }
 
@@ -1509,7 +1534,8 @@ template <class X> static X *head_weight(const Weights<X> &w) { return w.headw !
 template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
-    const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T;
+    const size_t most = classifier_rows(c, g->setup.recompute);
     const Weights<X> w = weights_of(g, (X *)g->weights, 0);
     const Weights<float> dw = backward ? grads_of(g, 0) : Weights<float>();
     X *logits = (X *)g->logits, *none = NULL;
@@ -1978,7 +2004,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const GptSetup *s = &g->setup;
     const bool is_bf16 = s->dtype == GPT_BF16;
     const double C = (double)c->C, R = (double)s->B * (double)s->T, LR = (double)c->L * R, NH = (double)c->NH;
-    const double most_rows = (double)classifier_rows(c), Vp = (double)gpt_padded_vocab(c);
+    const double most_rows = (double)classifier_rows(c, s->recompute), Vp = (double)gpt_padded_vocab(c);
     const double arena = (double)g->table.arena_size, embedded = c->embed_norm == GPT_EMBED_NORM_ON ? R : 0;
     Activations<void> *a = &g->acts;
     std::vector<Buffer> list;
@@ -2134,7 +2160,9 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     g->config = gpt_resolve(config);
     g->setup = *setup;
     g->params_version = 1; /* nothing has been rounded yet */
-    g->device_major = device_properties().major;
+    const cudaDeviceProp device = device_properties();
+    g->device_major = device.major;
+    g->multiprocessor_shared = device.sharedMemPerMultiprocessor;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
     lt_create(&g->lt, product_workspace(&g->config));

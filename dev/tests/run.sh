@@ -73,6 +73,8 @@ emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/refere
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+export CUDA_ON_CPU_CAPABILITY=7.5 # logits are read twice there
+emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_track3.safetensors
 unset CUDA_ON_CPU_CAPABILITY
 export CUDA_ON_CPU_LT=plain # epilogues are kernels of ours there
 emulated random 2 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_odd.safetensors

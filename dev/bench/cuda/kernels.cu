@@ -32,7 +32,7 @@ struct Sizes {
 
 static Sizes sizes_of(const GptConfig &c, size_t B, size_t T)
 {
-    const size_t R = B * T, block = std::min(R, classifier_rows(&c));
+    const size_t R = B * T, block = std::min(R, classifier_rows(&c, GPT_RECOMPUTE_NOTHING));
     Sizes s = {};
     GptTable table;
     Error e;
@@ -144,8 +144,8 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
     });
     const auto entropy = [=](bool backward) {
         Gpt *g = on->g;
-        cross_entropy(g, (bf16 *)g->logits, g->losses, g->targets, std::min(R(), classifier_rows(&g->config)),
-                      &g->config, 1e-3f, backward);
+        cross_entropy(g, (bf16 *)g->logits, g->losses, g->targets,
+                      std::min(R(), classifier_rows(&g->config, g->setup.recompute)), &g->config, 1e-3f, backward);
     };
     add("cross-entropy alone", 0, 2 * s.block * s.Vp + 12 * s.block, [=] { entropy(false); });
     add("cross-entropy and gradient", s.blocks, 4 * s.block * s.Vp + 12 * s.block, [=] { entropy(true); });

@@ -101,7 +101,7 @@ $demangle < "$work/facts" |
         if (spilled[key] > 0) return "spills"
         if (!sass) return ""
         if (local[key] > 0) return "local memory"
-        if (name[key] ~ wide && ldg[key] == 0) return "no 16-byte loads"
+        if (name[key] ~ wide && ldg[key] + ldgsts[key] == 0) return "no 16-byte loads"
         return name[key] ~ tensor && bf16[key] && hmma[key] == 0 ? "no tensor cores" : ""
     }
     function count(n) { return sprintf(" %6s", sass ? n + 0 : "-") }

@@ -368,7 +368,7 @@ emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
 emulated | train_gpt.cu | s/float \*sums = first ? dbias : g->partial_sums/float *sums = dbias/
 emulated | train_gpt.cu | s/beyond(dw.qkvb, C), dqkv + C/dw.qkvb, dqkv + C/
-emulated-plain | train_gpt.cu | s/sum\[j\] += x\[j\];/sum[j] = x[j];/
+emulated-plain | train_gpt.cu | s/k < 8; k++/k < 7; k++/
 emulated | train_gpt.cu | s/cp_async_wait<0>();//
 emulated | train_gpt.cu | s/        if (i < V)$/        if (true)/
 emulated-old | train_gpt.cu | s/at = (unsigned)target - i;/at = (unsigned)target - i + (from == row);/
@@ -399,7 +399,7 @@ emulated | train_gpt.cu | s/fmaf(sum, exp2_approx((highest - most) \* LOG2E), ad
 emulated | train_gpt.cu | s/x\[j\] = i + j < V ? x\[j\] : -INFINITY/x[j] = i + j < V ? x[j] : 0/
 emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
 emulated | train_gpt.cu | s/overwrite = first \&\& r0 == 0/overwrite = first/
-emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
+emulated | train_gpt.cu | s/beta = first ? 0.0f : 1.0f/beta = 0/
 emulated | train_gpt.cu | s/norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) \&/
 emulated | train_gpt.cu | s/    activation_forward<X>(g, a.act/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/

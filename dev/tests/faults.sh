@@ -368,7 +368,7 @@ emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
 emulated | train_gpt.cu | s/float \*sums = first ? dbias : g->partial_sums/float *sums = dbias/
 emulated | train_gpt.cu | s/beyond(dw.qkvb, C), dqkv + C/dw.qkvb, dqkv + C/
-emulated-plain | train_gpt.cu | s/k < 8; k++/k < 7; k++/
+emulated-plain | train_gpt.cu | s/k < 8; k++/k < 5; k++/
 emulated | train_gpt.cu | s/cp_async_wait<0>();//
 emulated | train_gpt.cu | s/        if (i < V)$/        if (true)/
 emulated-old | train_gpt.cu | s/at = (unsigned)target - i;/at = (unsigned)target - i + (from == row);/

@@ -38,11 +38,14 @@ typedef __nv_bfloat16 bf16;
 namespace {
 
 enum : size_t {
-    PARTS_MOST = 512,            /* partial sums over rows ... */
-    PART_ROWS = 8,               /* ... each over at least so many rows */
-    CLASSIFIER_ROWS = 4096,      /* rows of logits at a time ... */
-    CLASSIFIER_FLOATS = 1 << 28, /* ... fewer when the vocabulary is large */
+    PARTS_MOST = 512,           /* partial sums over rows ... */
+    PART_ROWS = 8,              /* ... each over at least so many rows */
+    CLASSIFIER_ROWS = 16384,    /* rows of logits at a time; GPT_RECOMPUTE_ROWS to save memory ... */
+    CLASSIFIER_VOCAB = 1 << 16, /* ... fewer when the vocabulary is larger */
     LOSS_THREADS = 512,
+    WORKSPACE_LEAST = 32 << 20, /* bytes, for cuBLASLt: what NVIDIA recommends for Hopper ... */
+    WORKSPACE_MOST = 128 << 20, /* ... or, up to here, ... */
+    WORKSPACE_SPLITS = 8,       /* ... the fp32 sums of a layer's largest matrix from so many parts of a product */
     THREADS = 256
 };
 
@@ -85,7 +88,8 @@ struct Gpt {
     GptTable table;
     size_t B, T; /* of the last gpt_forward */
 
-    int device_major; /* of its compute capability */
+    int device_major;             /* of its compute capability */
+    size_t multiprocessor_shared; /* bytes of shared memory */
     cudaStream_t stream;
     Lt lt;
     Staging staging; /* of tokens in transit to the device */
@@ -157,10 +161,11 @@ template <class X> static Activations<X> activations_of(const Gpt *g, size_t lay
     return view;
 }
 
-static size_t classifier_rows(const GptConfig *c)
+static size_t classifier_rows(const GptConfig *c, GptRecompute recompute)
 {
-    const size_t fit = CLASSIFIER_FLOATS / gpt_padded_vocab(c);
-    return fit < 1 ? 1 : fit < CLASSIFIER_ROWS ? fit : CLASSIFIER_ROWS;
+    const size_t most = recompute == GPT_RECOMPUTE_NOTHING ? (size_t)CLASSIFIER_ROWS : (size_t)GPT_RECOMPUTE_ROWS;
+    const size_t fit = most * CLASSIFIER_VOCAB / gpt_padded_vocab(c);
+    return fit < 1 ? 1 : fit < most ? fit : most;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -214,12 +219,16 @@ static void drop_embedding(const Gpt *g, float *x)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Elements, several at a time. Kernels take N neighbours at once: 8 if the row length is a multiple of 8, otherwise 1.
+ * Elements, several at a time. Threads take packs of N neighbours: 16 bytes of the widest type that a kernel streams if
+ * the row length is a multiple of 8, otherwise one element. The packs of a warp's lanes lie side by side, so that one
+ * load of a warp is of 512 bytes without gaps; a thread's second pack follows behind those of all lanes.
  */
 
-template <class X, int N> struct alignas(N == 8 ? 16 : N * sizeof(X)) Pack {
+template <class X, int N> struct alignas(N * sizeof(X) < 16 ? N * sizeof(X) : 16) Pack {
     X at[N];
 };
+
+enum { LANE_PACKS = 2 }; /* whose loads a lane has in flight at once */
 
 template <int N, class X> __device__ static void load(float (&to)[N], const X *from)
 {
@@ -238,23 +247,32 @@ template <int N, class X> __device__ static void store(X *to, const float (&from
     *reinterpret_cast<Pack<X, N> *>(to) = pack;
 }
 
-/* Calls f with std::integral_constant 8 or 1, as rows of n elements allow. */
-template <class F> static void with_pack(size_t n, F f)
+/* Elements X of a pack. */
+template <class X> constexpr int pack_of() { return 16 / (int)sizeof(X); }
+
+/* Calls f with a std::integral_constant, pack_of<X>() or 1, as rows of n elements allow. */
+template <class X, class F> static void with_pack(size_t n, F f)
 {
     if (n % 8 == 0)
-        f(std::integral_constant<int, 8>());
+        f(std::integral_constant<int, pack_of<X>()>());
     else
         f(std::integral_constant<int, 1>());
 }
 
+/* A warp takes LANE_PACKS x 128 elements. */
 template <class X> __global__ static void round_kernel(X *to, const float *from, size_t n)
 {
-    const size_t i = 8 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
-    float x[8];
-    if (i >= n)
-        return;
-    load(x, from + i);
-    store(to + i, x);
+    const size_t thread = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const size_t first = thread / 32 * LANE_PACKS * 128 + thread % 32 * 4;
+    float x[LANE_PACKS][4];
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        if (first + p * 128 < n)
+            load(x[p], from + first + p * 128);
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        if (first + p * 128 < n)
+            store(to + first + p * 128, x[p]);
 }
 
 /* Renews the copy of the parameters that products read, if it is stale. */
@@ -262,7 +280,8 @@ template <class X> static void round_weights(Gpt *g)
 {
     const size_t n = g->table.arena_size; /* a multiple of 16 */
     if (g->weights_version != g->params_version && !std::is_same<X, float>::value)
-        cuda_launch(round_kernel<X>, cuda_blocks(n / 8, THREADS), THREADS, 0, g->stream, (X *)g->weights, g->params, n);
+        cuda_launch(round_kernel<X>, cuda_blocks(n, LANE_PACKS * 4 * THREADS), THREADS, 0, g->stream, (X *)g->weights,
+                    g->params, n);
     g->weights_version = g->params_version;
 }
 
@@ -327,14 +346,14 @@ static void add_parts(const Gpt *g, const Sums &sums, const float *partial, size
 
 /* A warp takes 32 N columns; the block's 8 warps share the rows of a part. */
 template <int N, class X>
-__global__ static void bias_backward_kernel(float *partial, const X *dout, size_t rows, size_t n)
+__global__ static void bias_backward_kernel(float *partial, const X *dout, size_t ld, size_t rows, size_t n)
 {
     __shared__ float warp_sums[8][32 * N];
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.x * 32 * N;
     const size_t i = column + lane * N;
     float sum[N] = {}, x[N];
     for (size_t r = part_begin(rows) + warp; r < part_end(rows) && i < n; r += 8) {
-        load(x, dout + r * n + i);
+        load(x, dout + r * ld + i);
         for (int j = 0; j < N; j++)
             sum[j] += x[j];
     }
@@ -349,16 +368,14 @@ __global__ static void bias_backward_kernel(float *partial, const X *dout, size_
     partial[blockIdx.y * n + column + threadIdx.x] = total;
 }
 
-/* dbias (n) += column sums of dout (rows,n): the backward pass of adding a bias, if there is one. */
+/* dbias (n) += column sums of dout (rows,n), at stride ld: the backward pass of adding a bias. */
 template <class X>
-static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t rows, size_t n, bool first)
+static void bias_backward(const Gpt *g, float *dbias, const X *dout, size_t ld, size_t rows, size_t n, bool first)
 {
-    if (dbias == NULL)
-        return;
     const size_t parts = std::min(parts_of(rows), partial_floats(&g->config) / n);
-    with_pack(n, [&](auto N) {
+    with_pack<X>(std::gcd(n, ld), [&](auto N) {
         cuda_launch(bias_backward_kernel<N, X>, dim3(cuda_blocks(n, 32 * N), (unsigned)parts), 256, 0, g->stream,
-                    g->partial_sums, dout, rows, n);
+                    g->partial_sums, dout, ld, rows, n);
     });
     add_parts(g, {{dbias}}, g->partial_sums, n, parts, n, first);
 }
@@ -387,34 +404,45 @@ __global__ static void embedding_forward_kernel(float *out, const int32_t *token
 static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, const Weights<float> *w, size_t rows,
                               size_t T, size_t position, size_t C)
 {
-    with_pack(C, [&](auto N) {
-        cuda_launch(embedding_forward_kernel<N>, (unsigned)rows, 128, 0, g->stream, out, tokens, w->wte, w->wpe, T,
+    with_pack<float>(C, [&](auto N) {
+        const unsigned threads = std::min(32 * cuda_blocks(C, 32 * N), (unsigned)THREADS);
+        cuda_launch(embedding_forward_kernel<N>, (unsigned)rows, threads, 0, g->stream, out, tokens, w->wte, w->wpe, T,
                     position, C);
     });
 }
 
-/* A block takes 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps share the
- * rows. */
+/* A block takes LANE_PACKS x 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps
+ * share the rows. */
 template <int N, int WARPS>
-__global__ static void wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens,
-                                           const int32_t *row_order, const int32_t *runs, size_t C)
+__global__ static void __launch_bounds__(32 * WARPS)
+    wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens, const int32_t *row_order,
+                        const int32_t *runs, size_t C)
 {
-    __shared__ float warp_sums[WARPS][32 * N];
+    enum { COLUMNS = LANE_PACKS * 32 * N };
+    __shared__ __align__(16) float warp_sums[WARPS][COLUMNS];
     const int32_t begin = runs[2 * blockIdx.x], end = runs[2 * blockIdx.x + 1];
-    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * 32 * N;
-    const size_t i = column + lane * N;
-    float sum[N] = {}, x[N];
+    const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (size_t)blockIdx.y * COLUMNS;
+    float sum[LANE_PACKS][N] = {}, x[LANE_PACKS][N] = {};
     if (begin == end) /* there are fewer runs than blocks */
         return;
-    for (int32_t k = begin + (int32_t)warp; k < end && i < C; k += WARPS) {
-        load(x, dout + (size_t)row_order[k] * C + i);
-        for (int j = 0; j < N; j++)
-            sum[j] += x[j];
+    for (int32_t k = begin + (int32_t)warp; k < end; k += WARPS) {
+        const float *row = dout + (size_t)row_order[k] * C;
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = column + (p * 32 + lane) * N;
+            if (i < C)
+                load(x[p], row + i);
+        }
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++)
+            for (int j = 0; j < N; j++)
+                sum[p][j] += x[p][j];
     }
-    for (int j = 0; j < N; j++)
-        warp_sums[warp][lane * N + j] = sum[j];
+#pragma unroll
+    for (int p = 0; p < LANE_PACKS; p++)
+        store(&warp_sums[warp][(p * 32 + lane) * N], sum[p]);
     __syncthreads();
-    if (threadIdx.x >= 32 * N || column + threadIdx.x >= C)
+    if (threadIdx.x >= COLUMNS || column + threadIdx.x >= C)
         return;
     float *to = dwte + (size_t)tokens[row_order[begin]] * C + column + threadIdx.x, total = *to;
     for (size_t k = 0; k < WARPS; k++)
@@ -470,8 +498,8 @@ static void embedding_backward(const Gpt *g, const Weights<float> *dw, const flo
                                size_t T, bool first)
 {
     const size_t R = B * T, C = c->C;
-    with_pack(C, [&](auto N) {
-        const unsigned slices = cuda_blocks(C, 32 * N);
+    with_pack<float>(C, [&](auto N) {
+        const unsigned slices = cuda_blocks(C, LANE_PACKS * 32 * N);
         cuda_launch(wte_backward_kernel<N, 8>, dim3((unsigned)runs_most(c, R), slices), 8 * 32, 0, g->stream, dw->wte,
                     dout, g->tokens, g->row_order, g->runs, C);
         cuda_launch(wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices), 32 * 32, 0, g->stream,
@@ -523,39 +551,52 @@ __global__ static void norm_forward_kernel(X *out, float *mean, float *rstd, flo
                                            float residual_scale, DropoutSite site, Norm norm, size_t rows, size_t C)
 {
     const size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, r = blockIdx.x * (size_t)(blockDim.x / 32) + warp;
-    float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[N], w[N], b[N];
+    float *row = dynamic_shared<float>() + warp * C, total = 0, squares = 0, v[LANE_PACKS][N], w[LANE_PACKS][N];
     if (r >= rows)
         return;
     const Dropout drop = DROP ? dropout_of(site) : Dropout();
     const uint64_t bits = DROP ? dropout_row(&drop, r) : 0;
-    for (size_t i = lane * N; i < C; i += 32 * N) { /* a lane touches only its own elements */
-        load(v, x + r * C + i);
-        if (delta != NULL) {
-            load(w, delta + r * C + i);
-            for (int j = 0; j < N && DROP; j++)
-                w[j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
-            for (int j = 0; j < N; j++)
-                v[j] = residual_scale * v[j] + w[j];
-            store(sum + r * C + i, v);
+    for (size_t first = lane * N; first < C; first += LANE_PACKS * 32 * N) { /* a lane touches only its own elements */
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = first + p * 32 * N;
+            if (i < C)
+                load(v[p], x + r * C + i);
+            if (i < C && delta != NULL)
+                load(w[p], delta + r * C + i);
         }
-        for (int j = 0; j < N; j++)
-            total += v[j];
-        store(row + i, v);
+#pragma unroll
+        for (int p = 0; p < LANE_PACKS; p++) {
+            const size_t i = first + p * 32 * N;
+            if (i >= C)
+                continue;
+            if (delta != NULL) {
+                for (int j = 0; j < N && DROP; j++)
+                    w[p][j] *= dropout_factor(&drop, bits, (uint32_t)(i + j));
+                for (int j = 0; j < N; j++)
+                    v[p][j] = residual_scale * v[p][j] + w[p][j];
+                store(sum + r * C + i, v[p]);
+            }
+            for (int j = 0; j < N; j++)
+                total += v[p][j];
+            store(row + i, v[p]);
+        }
     }
     const float m = norm.centred ? warp_sum(total) / (float)C : 0.0f;
     for (size_t i = lane * N; i < C; i += 32 * N) {
-        load(v, row + i);
+        load(v[0], row + i);
         for (int j = 0; j < N; j++)
-            squares += (v[j] - m) * (v[j] - m);
+            squares += (v[0][j] - m) * (v[0][j] - m);
     }
     const float s = norm.none ? 1.0f : 1.0f / sqrtf(warp_sum(squares) / (float)C + norm.eps);
     for (size_t i = lane * N; i < C; i += 32 * N) {
-        load(v, row + i);
-        load_or(w, norm.gain, i, 1);
-        load_or(b, norm.bias, i, 0);
+        float gain[N], bias[N];
+        load(v[0], row + i);
+        load_or(gain, norm.gain, i, 1);
+        load_or(bias, norm.bias, i, 0);
         for (int j = 0; j < N; j++)
-            v[j] = (v[j] - m) * s * w[j] + b[j];
-        store(out + r * C + i, v);
+            v[0][j] = (v[0][j] - m) * s * gain[j] + bias[j];
+        store(out + r * C + i, v[0]);
     }
     if (lane == 0) {
         mean[r] = m;
@@ -571,7 +612,7 @@ static void norm_forward(const Gpt *g, X *out, float *mean, float *rstd, float *
 {
     const unsigned warps = norm_warps(C);
     const size_t shared = warps * C * sizeof(float);
-    with_pack(C, [&](auto N) {
+    with_pack<float>(C, [&](auto N) {
         with_dropout(site, [&](auto DROP) {
             cuda_allow_shared(norm_forward_kernel<N, DROP, X>, shared);
             cuda_launch(norm_forward_kernel<N, DROP, X>, cuda_blocks(rows, warps), 32 * warps, shared, g->stream, out,
@@ -591,19 +632,20 @@ template <class X> struct NormBackward {
     DropoutSite below; /* of the branch that ends where dx is */
 };
 
-/* Most threads of a block of norm_backward_kernel, and packs of columns that each has in wide rows. */
+/* Most threads of a block of norm_backward_kernel, and packs of columns that each has, more in wide rows. */
 enum { NORM_THREADS = 512, NORM_WIDE_THREADS = 256 };
-template <int N> constexpr int norm_wide_packs() { return N == 8 ? 4 : 16; }
+template <int N> constexpr int norm_packs() { return N == 4 ? LANE_PACKS : 1; }
+template <int N> constexpr int norm_wide_packs() { return N == 4 ? 8 : 16; }
 
 /*
  * A block takes the rows of a part, two at a time unless they are wide; a thread takes PACKS packs of N columns and
  * keeps their sums of dgain, dbias and dx, which go to partial (parts, 3, C). Everything is read once.
  */
 template <int N, int PACKS, bool DROP, class X>
-__global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_THREADS)
+__global__ static void __launch_bounds__(PACKS <= LANE_PACKS ? NORM_THREADS : NORM_WIDE_THREADS)
     norm_backward_kernel(NormBackward<X> l, float *partial, size_t rows, size_t C)
 {
-    enum { ROWS = PACKS == 1 ? 2 : 1 };
+    enum { ROWS = PACKS <= LANE_PACKS ? 2 : 1 };
     __shared__ float warp_sums[2][ROWS][2][32]; /* alternating, so that one barrier per turn is enough */
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     const size_t end = part_end(rows);
@@ -705,11 +747,11 @@ __global__ static void __launch_bounds__(PACKS == 1 ? NORM_THREADS : NORM_WIDE_T
 template <int N, bool DROP, class X>
 static void launch_norm_backward(const Gpt *g, const NormBackward<X> &l, size_t parts, size_t rows, size_t C)
 {
-    constexpr int WIDE = norm_wide_packs<N>();
-    const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, 32);
+    constexpr int PACKS = norm_packs<N>(), WIDE = norm_wide_packs<N>();
+    const unsigned packs = cuda_blocks(C, N), threads = 32 * cuda_blocks(packs, PACKS * 32);
     const dim3 grid(1, (unsigned)parts);
     if (threads <= NORM_THREADS)
-        cuda_launch(norm_backward_kernel<N, 1, DROP, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
+        cuda_launch(norm_backward_kernel<N, PACKS, DROP, X>, grid, threads, 0, g->stream, l, g->partial_sums, rows, C);
     else
         cuda_launch(norm_backward_kernel<N, WIDE, DROP, X>, grid, 32 * cuda_blocks(packs, WIDE * 32), 0, g->stream, l,
                     g->partial_sums, rows, C);
@@ -724,7 +766,7 @@ static void norm_backward(const Gpt *g, const NormBackward<X> &l, float *dgain, 
                           size_t rows, size_t C, bool first)
 {
     const size_t parts = parts_of(rows);
-    with_pack(C, [&](auto N) {
+    with_pack<float>(C, [&](auto N) {
         with_dropout(l.below, [&](auto DROP) { launch_norm_backward<N, DROP>(g, l, parts, rows, C); });
     });
     add_parts(g, {{dgain, dbias, dbias_below}}, g->partial_sums, 3 * C, parts, C, first);
@@ -864,7 +906,7 @@ template <class X> static void gate_forward(const Gpt *g, X *act, X *fc, const f
 {
     const size_t n = rows * F;
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) {
+        with_pack<X>(F, [&](auto N) {
             cuda_launch(gate_forward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act, fc, bias,
                         n, F);
         });
@@ -875,7 +917,7 @@ template <class X> static void gate_backward(const Gpt *g, X *d, const X *fc, si
 {
     const size_t n = rows * F;
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) {
+        with_pack<X>(F, [&](auto N) {
             cuda_launch(gate_backward_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, d, fc, n, F);
         });
     });
@@ -890,9 +932,9 @@ template <class X> static void activation_forward(const Gpt *g, X *act, X *fc, s
         return;
     }
     with_activation(g, [&](auto A) {
-        with_pack(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
-            cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act,
-                        (const X *)fc, n);
+        with_pack<X>(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
+                                      cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0,
+                                                  g->stream, act, (const X *)fc, n);
         });
     });
 }
@@ -936,7 +978,7 @@ static void apply_epilogue(const Gpt *g, X *out, size_t ld, const float *bias, X
 {
     const size_t n = rows * OC;
     with_activation(g, [&](auto F) {
-        with_pack(std::gcd(OC, ld), [&](auto N) {
+        with_pack<X>(std::gcd(OC, ld), [&](auto N) {
             cuda_launch(epilogue_kernel<F, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, out, ld, bias,
                         act, slope_of, n, OC);
         });
@@ -1010,12 +1052,23 @@ static void linear_backward_input(Gpt *g, X *dinp, const X *dout, size_t lddout,
     product(g, false, false, rows, C, OC, dout, lddout, weight, C, first ? 0.0f : 1.0f, dinp, C);
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C). */
+/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C); dbias (OC) += the column sums of dout, unless NULL.
+ * The product, which reads dout anyway, gives these sums too where the library can. */
 template <class X>
-static void linear_backward_weight(Gpt *g, float *dweight, const X *dout, size_t lddout, const X *inp, size_t rows,
-                                   size_t C, size_t OC, bool first)
+static void linear_backward_weight(Gpt *g, float *dweight, float *dbias, const X *dout, size_t lddout, const X *inp,
+                                   size_t rows, size_t C, size_t OC, bool first)
 {
-    product(g, true, false, OC, C, rows, dout, lddout, inp, C, first ? 0.0f : 1.0f, dweight, C);
+    const float beta = first ? 0.0f : 1.0f;
+    float *sums = first ? dbias : g->partial_sums;
+    if (dbias != NULL &&
+        product(g, true, false, OC, C, rows, dout, lddout, inp, C, beta, dweight, C, LT_ROW_SUMS, sums)) {
+        if (!first)
+            add_parts(g, {{dbias}}, sums, OC, 1, OC, false);
+        return;
+    }
+    product(g, true, false, OC, C, rows, dout, lddout, inp, C, beta, dweight, C);
+    if (dbias != NULL)
+        bias_backward(g, dbias, dout, lddout, rows, OC, first);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -1363,58 +1416,79 @@ template <class F> static void with_softcap(const Gpt *g, F f)
     with_constant<GPT_SOFTCAP_COUNT>(g->config.softcap, f);
 }
 
-/* A block per row, 8 logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers of 2; the
- * second pass runs backwards, to begin with what was cached last. */
-template <int CAP, class X>
-__global__ static void cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp,
-                                            float limit, float scale, bool backward)
+/* A block per row, 16 bytes of logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers
+ * of 2. KEPT: the row is read from memory once, and is in shared memory from then on; otherwise the second pass reads it
+ * again, and runs backwards, to begin with what was cached last. */
+template <int CAP, bool KEPT, class X>
+__global__ static void __launch_bounds__(LOSS_THREADS)
+    cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp, float limit,
+                         float scale, bool backward)
 {
+    enum { N = 16 / sizeof(X) };
     const int32_t target = targets[blockIdx.x];
-    const unsigned step = 8 * blockDim.x, first = 8 * threadIdx.x;
-    X *row = logits + (size_t)blockIdx.x * Vp;
-    float highest = -INFINITY, sum = 0, x[8] = {};
+    const unsigned step = N * blockDim.x, first = N * threadIdx.x;
+    X *row = logits + (size_t)blockIdx.x * Vp, *from = row;
+    float highest = -INFINITY, sum = 0;
     if (target < 0) {
+        const float zeros[N] = {};
         for (unsigned i = first; i < Vp; i += step)
-            store(row + i, x);
+            store(row + i, zeros);
         if (threadIdx.x == 0)
             losses[blockIdx.x] = 0;
         return;
     }
     const float target_logit = softcap<CAP>((float)row[target], limit);
+    if (KEPT) {
+        from = dynamic_shared<X>();
+        for (unsigned i = first; i < V; i += step)
+            cp_async16(from + i, row + i);
+        cp_async_commit();
+        cp_async_wait<0>(); /* a thread first reads what it has copied itself */
+    }
     for (unsigned i = first; i < V; i += step) { /* the sum is kept relative to the maximum so far */
-        float most = highest, added = 0;
-        load(x, row + i);
-        for (int j = 0; j < 8; j++)
+        float most = highest, added = 0, x[N];
+        load(x, from + i);
+        for (int j = 0; j < N; j++)
             x[j] = softcap<CAP>(x[j], limit);
-        for (unsigned j = 0; j < 8 && i + 8 > V; j++)
+        for (unsigned j = 0; j < N && i + N > V; j++)
             x[j] = i + j < V ? x[j] : -INFINITY;
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < N; j++)
             most = fmaxf(most, x[j]);
         const float shift = -most * LOG2E;
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < N; j++)
             added += exp2_approx(fmaf(x[j], LOG2E, shift));
         sum = fmaf(sum, exp2_approx((highest - most) * LOG2E), added);
         highest = most;
     }
-    const float maximum = block_max(highest), shift = -maximum * LOG2E; /* all have read target_logit */
+    /* all have read target_logit, and copied their share */
+    const float maximum = block_max(highest), shift = -maximum * LOG2E;
     sum = block_sum(sum * exp2_approx((highest - maximum) * LOG2E));
     if (threadIdx.x == 0)
         losses[blockIdx.x] = (double)maximum + log((double)sum) - (double)target_logit;
     const float factor = scale / sum;
     for (unsigned before = first; before < Vp && backward; before += step) {
-        const unsigned i = Vp - 8 - before, at = (unsigned)target - i;
-        float slope[8];
-        load(x, row + i);
-        for (int j = 0; j < 8; j++) {
+        const unsigned i = Vp - N - before, at = (unsigned)target - i;
+        float slope[N], x[N] = {};
+        if (i < V)
+            load(x, from + i);
+        for (int j = 0; j < N; j++) {
             slope[j] = softcap_slope<CAP>(x[j], limit);
             x[j] = exp2_approx(fmaf(softcap<CAP>(x[j], limit), LOG2E, shift)) * factor;
         }
-        for (unsigned j = 0; j < 8 && (at < 8 || i + 8 > V); j++)
+        for (unsigned j = 0; j < N && (at < N || i + N > V); j++)
             x[j] = i + j < V ? x[j] - (j == at ? scale : 0.0f) : 0.0f;
-        for (int j = 0; j < 8 && CAP != GPT_SOFTCAP_NONE; j++)
+        for (int j = 0; j < N && CAP != GPT_SOFTCAP_NONE; j++)
             x[j] *= slope[j];
         store(row + i, x);
     }
+}
+
+/* Bytes of shared memory in which cross_entropy_kernel keeps a row; 0: it does not, where one multiprocessor cannot
+ * hold two, of which one is read while the other is computed. */
+template <class X> static size_t kept_row(const Gpt *g)
+{
+    const size_t bytes = gpt_padded_vocab(&g->config) * sizeof(X), own = 2048; /* per block: static, and the system's */
+    return g->device_major >= OLDEST_TENSOR && 2 * (bytes + own) <= g->multiprocessor_shared ? bytes : 0;
 }
 
 /* Rows of logits (rows, Vp), before their cap -> losses (rows); with `backward` the logits become their gradients,
@@ -1424,13 +1498,17 @@ template <class X>
 static void cross_entropy(const Gpt *g, X *logits, double *losses, const int32_t *targets, size_t rows,
                           const GptConfig *c, float scale, bool backward)
 {
+    const size_t kept = backward ? kept_row<X>(g) : 0;
     with_softcap(g, [&](auto CAP) {
-        cuda_launch(cross_entropy_kernel<CAP, X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, logits, losses, targets,
-                    c->V, gpt_padded_vocab(c), (float)c->softcap_limit, scale, backward);
+        const auto kernel = kept > 0 ? cross_entropy_kernel<CAP, true, X> : cross_entropy_kernel<CAP, false, X>;
+        cuda_allow_shared(kernel, kept);
+        cuda_launch(kernel, (unsigned)rows, LOSS_THREADS, kept, g->stream, logits, losses, targets, c->V,
+                    gpt_padded_vocab(c), (float)c->softcap_limit, scale, backward);
     });
 }
 
-__global__ static void sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
+__global__ static void __launch_bounds__(LOSS_THREADS)
+    sum_losses_kernel(double *sum, const double *losses, size_t rows, bool first)
 {
     __shared__ double parts[LOSS_THREADS];
     double total = 0;
@@ -1456,7 +1534,8 @@ template <class X> static X *head_weight(const Weights<X> &w) { return w.headw !
 template <class X> static void classifier(Gpt *g, float scale, bool backward, bool first)
 {
     const GptConfig *c = &g->config;
-    const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c);
+    const size_t C = c->C, Vp = gpt_padded_vocab(c), R = g->B * g->T;
+    const size_t most = classifier_rows(c, g->setup.recompute);
     const Weights<X> w = weights_of(g, (X *)g->weights, 0);
     const Weights<float> dw = backward ? grads_of(g, 0) : Weights<float>();
     X *logits = (X *)g->logits, *none = NULL;
@@ -1469,8 +1548,7 @@ template <class X> static void classifier(Gpt *g, float scale, bool backward, bo
         if (!backward)
             continue;
         linear_backward_input<X>(g, (X *)g->narrow + r0 * C, logits, Vp, head_weight(w), rows, C, Vp, true);
-        linear_backward_weight<X>(g, head_weight(dw), logits, Vp, lnf, rows, C, Vp, overwrite);
-        bias_backward<X>(g, dw.headb, logits, rows, Vp, overwrite);
+        linear_backward_weight<X>(g, head_weight(dw), dw.headb, logits, Vp, lnf, rows, C, Vp, overwrite);
     }
     cuda_launch(sum_losses_kernel, 1, LOSS_THREADS, 0, g->stream,
                 g->loss_sums + (backward ? LOSS_OF_BACKWARD : LOSS_ALONE), g->losses, R, first);
@@ -1549,14 +1627,13 @@ static void qkv_backward(Gpt *g, X *dln1, const X *dqkv, const X *ln1, const Wei
     const size_t C = g->config.C, S = gpt_qkv_width(&g->config);
     if (w.qkvw != NULL) {
         linear_backward_input(g, dln1, dqkv, S, w.qkvw, rows, C, S, true);
-        linear_backward_weight(g, dw.qkvw, dqkv, S, ln1, rows, C, S, first);
+        linear_backward_weight(g, dw.qkvw, dw.qkvb, dqkv, S, ln1, rows, C, S, first);
     } else {
         linear_backward_input(g, dln1, dqkv, S, w.qw, rows, C, C, true);
         linear_backward_input(g, dln1, dqkv + C, S, w.kvw, rows, C, S - C, false);
-        linear_backward_weight(g, dw.qw, dqkv, S, ln1, rows, C, C, first);
-        linear_backward_weight(g, dw.kvw, dqkv + C, S, ln1, rows, C, S - C, first);
+        linear_backward_weight(g, dw.qw, dw.qkvb, dqkv, S, ln1, rows, C, C, first);
+        linear_backward_weight(g, dw.kvw, beyond(dw.qkvb, C), dqkv + C, S, ln1, rows, C, S - C, first);
     }
-    bias_backward(g, dw.qkvb, dqkv, rows, S, first);
 }
 
 /* fc (rows, F or 2F) and act (rows,F) from ln2 (rows,C) */
@@ -1680,18 +1757,17 @@ template <class X> static void block_backward(Gpt *g, size_t layer, bool first)
     recompute<X>(g, layer);
 
     fc_backward(g, wide, dres, a, w, R);
-    linear_backward_weight<X>(g, dw.fcprojw, dres, C, a.act, R, F, C, first);
+    linear_backward_weight<X>(g, dw.fcprojw, NULL, dres, C, a.act, R, F, C, first);
 
     linear_backward_input<X>(g, narrow, wide, fc_width, w.fcw, R, C, fc_width, true);
-    linear_backward_weight<X>(g, dw.fcw, wide, fc_width, a.ln2, R, C, fc_width, first);
-    bias_backward(g, dw.fcb, wide, R, fc_width, first);
+    linear_backward_weight<X>(g, dw.fcw, dw.fcb, wide, fc_width, a.ln2, R, C, fc_width, first);
     norm_backward<X>(g,
                      {g->dresidual, rounded_apart<X>(g), narrow, a.residual_mid, a.ln2_mean, a.ln2_rstd,
                       norm_of(g, p.ln2w, p.ln2b), residual_scale, dropout_site(g, layer, DROPOUT_ATTPROJ)},
                      dw.ln2w, dw.ln2b, dw.attprojb, R, C, first);
 
     linear_backward_input<X>(g, narrow, dres, C, w.attprojw, R, C, C, true);
-    linear_backward_weight<X>(g, dw.attprojw, dres, C, a.att, R, C, C, first);
+    linear_backward_weight<X>(g, dw.attprojw, NULL, dres, C, a.att, R, C, C, first);
 
     attention_backward(g, layer, wide, narrow, &a);
     heads_backward(g, wide, a, p, dw, first);
@@ -1913,6 +1989,14 @@ static size_t staging_capacity(const GptConfig *c, size_t rows)
     return 2 * rows + 2 * runs_most(c, rows) + 2 * long_runs_most(rows) + 4;
 }
 
+/* Bytes of cuBLASLt's workspace. They have a say in its choice of algorithms, and so follow from the model alone. */
+static size_t product_workspace(const GptConfig *c)
+{
+    const size_t widest = std::max(gpt_fc_width(c), gpt_qkv_width(c));
+    const double wanted = (double)WORKSPACE_SPLITS * sizeof(float) * (double)widest * (double)c->C;
+    return wanted < WORKSPACE_MOST ? std::max((size_t)wanted, (size_t)WORKSPACE_LEAST) : (size_t)WORKSPACE_MOST;
+}
+
 /* Every device array of a Gpt whose config, setup and table are set. */
 static std::vector<Buffer> list_buffers(Gpt *g)
 {
@@ -1920,7 +2004,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const GptSetup *s = &g->setup;
     const bool is_bf16 = s->dtype == GPT_BF16;
     const double C = (double)c->C, R = (double)s->B * (double)s->T, LR = (double)c->L * R, NH = (double)c->NH;
-    const double most_rows = (double)classifier_rows(c), Vp = (double)gpt_padded_vocab(c);
+    const double most_rows = (double)classifier_rows(c, s->recompute), Vp = (double)gpt_padded_vocab(c);
     const double arena = (double)g->table.arena_size, embedded = c->embed_norm == GPT_EMBED_NORM_ON ? R : 0;
     Activations<void> *a = &g->acts;
     std::vector<Buffer> list;
@@ -1934,7 +2018,7 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     const auto integers = [&](int32_t **place, double n) {
         list.push_back({(void **)place, n * sizeof(int32_t), "tokens"});
     };
-    list.push_back({&g->lt.workspace, (double)LT_WORKSPACE, "cuBLASLt's workspace"});
+    list.push_back({&g->lt.workspace, (double)product_workspace(c), "cuBLASLt's workspace"});
     floats(&g->params, arena, "the parameters");
     if (is_bf16)
         elements(&g->weights, arena, "the parameters in bf16");
@@ -2009,7 +2093,7 @@ static cudaDeviceProp device_properties()
 static int check_widths(const GptConfig *c, GptDtype dtype, Error *e)
 {
     const size_t C = c->C, HS = C / c->NH, own = 1024, shared = device_properties().sharedMemPerBlockOptin - own;
-    const size_t by_8 = NORM_WIDE_THREADS * 8 * norm_wide_packs<8>();
+    const size_t by_8 = NORM_WIDE_THREADS * 4 * norm_wide_packs<4>();
     const size_t others = NORM_WIDE_THREADS * norm_wide_packs<1>();
     if (C > (C % 8 == 0 ? by_8 : others))
         return error_set(e, "a width of %zu: the GPU's norm takes at most %zu in multiples of 8, else %zu", C, by_8,
@@ -2076,10 +2160,12 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
     g->config = gpt_resolve(config);
     g->setup = *setup;
     g->params_version = 1; /* nothing has been rounded yet */
-    g->device_major = device_properties().major;
+    const cudaDeviceProp device = device_properties();
+    g->device_major = device.major;
+    g->multiprocessor_shared = device.sharedMemPerMultiprocessor;
     matmul_init(); /* optimizers factorise on the host */
     CUDA_CHECK(cudaStreamCreate(&g->stream));
-    lt_create(&g->lt);
+    lt_create(&g->lt, product_workspace(&g->config));
     int status = gpt_table_make(config, &g->table, e);
     if (status == 0)
         status = make_buffers(g, e);

@@ -30,7 +30,7 @@ check() {
         set -- ./test_gpt_cpu --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin ;;
     emulated)
         make -s CUDA=no build/emulated/test_gpt_cuda build/write_reference > build.log 2>&1 &&
-            build/write_reference build/odd.safetensors 2 5 80 301 37 8 &&
+            build/write_reference build/odd.safetensors 2 5 160 301 37 8 &&
             build/write_reference build/few.safetensors 1 2 16 3 40 6 &&
             build/write_reference build/rows.safetensors 1 1 8 5 65 64 &&
             build/write_reference build/vocab.safetensors 1 1 8 5003 3 1 || return 9
@@ -40,6 +40,12 @@ check() {
     emulated-bf16)
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
         set -- build/emulated/test_gpt_cuda --dtype bf16 dev/tests/reference_bf16.safetensors ;;
+    emulated-old) # a GPU on which logits are read twice
+        make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
+        set -- env CUDA_ON_CPU_CAPABILITY=7.5 build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
+    emulated-plain) # cuBLASLt supports no epilogue
+        make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
+        set -- env CUDA_ON_CPU_LT=plain build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
@@ -359,13 +365,24 @@ emulated | train_gpt.cu | s/order\[(size_t)next/order[R - 1 - (size_t)next/
 emulated | train_gpt.cu | s/column + threadIdx.x, total = \*to;/column + threadIdx.x, total = 0;/
 emulated | train_gpt.cu | s/\*to++ = begin;/*to++ = begin + 1;/
 emulated | train_gpt.cu | s/wte_backward_kernel<N, 32>, dim3((unsigned)long_runs_most(R), slices)/wte_backward_kernel<N, 32>, dim3(1, slices)/
+emulated | train_gpt.cu | s/i = column + (p \* 32 + lane) \* N/i = column + lane * N/
+emulated | train_gpt.cu | s/first < C; first += LANE_PACKS \* 32/first < C; first += 32/
+emulated | train_gpt.cu | s/const size_t i = first + p \* 32 \* N/const size_t i = first + p * 32/
+emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS * 64 + thread % 32 * 4/
+emulated | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
+emulated | train_gpt.cu | s/float \*sums = first ? dbias : g->partial_sums/float *sums = dbias/
+emulated | train_gpt.cu | s/beyond(dw.qkvb, C), dqkv + C/dw.qkvb, dqkv + C/
+emulated-plain | train_gpt.cu | s/k < 8; k++/k < 5; k++/
+emulated | train_gpt.cu | s/cp_async_wait<0>();//
+emulated | train_gpt.cu | s/        if (i < V)$/        if (true)/
+emulated-old | train_gpt.cu | s/at = (unsigned)target - i;/at = (unsigned)target - i + (from == row);/
 emulated | train_gpt.cu | s/warp_sum(squares) \/ (float)C + /squares \/ (float)C + /
 emulated | train_gpt.cu | s/gain\[p\]\[j\] - mean_d - x \* mean_d_xhat/gain[p][j] - mean_d/
 emulated | train_gpt.cu | s/gain_sum\[p\]\[j\] += d\[k\]\[p\]\[j\] \* x/gain_sum[p][j] += d[k][p][j]/
 emulated | train_gpt.cu | s/dx_sum\[p\]\[j\] += dx/dx_sum[p][j] += d/
 emulated | train_gpt.cu | s/== GPT_RECOMPUTE_LAYERS \&\& g->B == 1/== GPT_RECOMPUTE_LAYERS \&\& false/
 emulated | train_gpt.cu | s/if (l.keep != 0)/if (l.rounded == NULL || l.keep != 0)/
-emulated | train_gpt.cu | s/v\[j\] = residual_scale \* v\[j\] + w\[j\]/v[j] += w[j]/
+emulated | train_gpt.cu | s/v\[p\]\[j\] = residual_scale \* v\[p\]\[j\] + w\[p\]\[j\]/v[p][j] += w[p][j]/
 emulated | train_gpt.cu | s/dx\[k\]\[p\]\[j\] \*= l.keep;//
 emulated | train_gpt.cu | s/const float s = norm.none ? 1.0f : /const float s = /
 emulated | train_gpt.cu | s/l.norm.none ? 0.0f : mean_d_xhat/mean_d_xhat/
@@ -386,7 +403,7 @@ emulated | train_gpt.cu | s/fmaf(sum, exp2_approx((highest - most) \* LOG2E), ad
 emulated | train_gpt.cu | s/x\[j\] = i + j < V ? x\[j\] : -INFINITY/x[j] = i + j < V ? x[j] : 0/
 emulated | train_gpt.cu | s/total += losses\[r\];/total = losses[r];/
 emulated | train_gpt.cu | s/overwrite = first \&\& r0 == 0/overwrite = first/
-emulated | train_gpt.cu | s/first ? 0.0f : 1.0f, dweight/0.0f, dweight/
+emulated | train_gpt.cu | s/beta = first ? 0.0f : 1.0f/beta = 0/
 emulated | train_gpt.cu | s/norm_forward<X>(g, a.ln2, a.ln2_mean, a.ln2_rstd, NULL/if (0) \&/
 emulated | train_gpt.cu | s/    activation_forward<X>(g, a.act/    if (0) &/
 emulated | train_gpt.cu | s/layer > 0 ? grads_of(g, layer - 1).fcprojb : NULL/NULL/

@@ -73,7 +73,13 @@ emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/refere
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+export CUDA_ON_CPU_CAPABILITY=7.5 # logits are read twice there
+emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_track3.safetensors
 unset CUDA_ON_CPU_CAPABILITY
+export CUDA_ON_CPU_LT=plain # epilogues are kernels of ours there
+emulated random 2 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_odd.safetensors
+emulated random 2 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+unset CUDA_ON_CPU_LT
 emulated random 2 "$build/emulated/test_judges"
 emulated random 5 "$build/emulated/test_bit_equal"
 emulated random 6 "$build/emulated/test_verbs"
@@ -88,7 +94,7 @@ wanted "$build/emulated/test_gpt_cuda" && mkdir -p "$build/odd" && while read -r
 done <<'MODELS'
 16.safetensors 3 5 80 301 37 3
 24.safetensors 1 3 72 3 70 4
-64.safetensors 2 2 128 97 65 1
+64.safetensors 2 3 192 97 65 1
 128.safetensors 1 1 128 515 33 2
 516.safetensors 1 6 516 7 5 2
 one.safetensors 1 1 8 5 1 1

@@ -18,6 +18,7 @@ enum LtEpilogue {
     LT_BIAS,       /* + bias (n) */
     LT_BIAS_GELU,  /* aux (m,n) = the sum with the bias, C = gelu(aux) */
     LT_GELU_SLOPE, /* times the slope of the GELU at aux (m,n) */
+    LT_ROW_SUMS,   /* bias (m) = the sums of op(A)'s rows, overwritten whatever beta is */
 };
 
 /* op(A) is (m,k), op(B) (k,n); ld: row strides, in elements. A and B hold elements of type `input`, C, bias
@@ -43,10 +44,9 @@ using LtKey = std::array<size_t, 12>;
 struct Lt {
     cublasLtHandle_t handle;
     void *workspace;
+    size_t workspace_bytes;
     std::map<LtKey, LtPlan> plans;
 };
-
-enum : size_t { LT_WORKSPACE = 32 << 20 }; /* bytes: what NVIDIA recommends for Hopper */
 
 template <class Value>
 void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribute, const Value &value)
@@ -54,10 +54,11 @@ void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribu
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof value));
 }
 
-/* The alignment of all pointers, in bytes: a power of two, at most 256. */
+/* The alignment of all pointers, in bytes: a power of two, at most 16, the widest that kernels load and store at once;
+ * beyond that, where a buffer lies must not choose an algorithm, and with it the bits. */
 inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const void *bias, const void *aux)
 {
-    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 256;
+    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 16;
     return (uint32_t)(bits & -bits);
 }
 
@@ -65,10 +66,10 @@ inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const 
 inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const void *bias, const void *aux)
 {
     static const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
-                                                   CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
+                                                   CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
+                                                   CUBLASLT_EPILOGUE_BGRADB}; /* our A is the library's B */
     const cublasOperation_t op_a = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const size_t workspace = LT_WORKSPACE;
     const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also the sums of a product split along k */
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t result;
@@ -78,7 +79,7 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, op_b);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, op_a);
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[s.epilogue]);
-    if (s.epilogue == LT_BIAS || s.epilogue == LT_BIAS_GELU) {
+    if (s.epilogue == LT_BIAS || s.epilogue == LT_BIAS_GELU || s.epilogue == LT_ROW_SUMS) {
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, s.output);
     }
@@ -93,8 +94,8 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
                                             (int64_t)s.ldb));
     CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&plan.c, s.output, s.n, s.m, (int64_t)s.ldc));
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
-    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                                      sizeof workspace));
+    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                      &lt->workspace_bytes, sizeof lt->workspace_bytes));
     CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &in_fp32,
                                                       sizeof in_fp32));
     for (cublasLtMatmulPreferenceAttributes_t operand :
@@ -110,7 +111,12 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     return plan;
 }
 
-inline void lt_create(Lt *lt) { CUBLAS_CHECK(cublasLtCreate(&lt->handle)); }
+/* The caller allocates the workspace. */
+inline void lt_create(Lt *lt, size_t workspace_bytes)
+{
+    lt->workspace_bytes = workspace_bytes;
+    CUBLAS_CHECK(cublasLtCreate(&lt->handle));
+}
 
 inline void lt_free(Lt *lt)
 {
@@ -142,7 +148,7 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, const void
     if (aux != NULL)
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
     CUBLAS_CHECK(cublasLtMatmul(lt->handle, plan.product, &alpha, b, plan.b, a, plan.a, &beta, c, plan.c, c, plan.c,
-                                &plan.algorithm, lt->workspace, LT_WORKSPACE, stream));
+                                &plan.algorithm, lt->workspace, lt->workspace_bytes, stream));
     return true;
 }
 

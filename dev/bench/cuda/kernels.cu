@@ -32,7 +32,7 @@ struct Sizes {
 
 static Sizes sizes_of(const GptConfig &c, size_t B, size_t T)
 {
-    const size_t R = B * T, block = std::min(R, classifier_rows(&c));
+    const size_t R = B * T, block = std::min(R, classifier_rows(&c, GPT_RECOMPUTE_NOTHING));
     Sizes s = {};
     GptTable table;
     Error e;
@@ -96,10 +96,10 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
                              a.ln2_mean, a.ln2_rstd, norm_of(g, p.ln2w, p.ln2b), false, no_dropout()},
                             dw.ln2w, dw.ln2b, dw.attprojb, R(), C(), true);
     });
-    add("bias backward, 4C", s.L, 8 * RC,
-        [=] { bias_backward(on->g, grads_of(on->g, 0).fcb, (const bf16 *)on->g->wide, R(), 4 * C(), true); });
-    add("bias backward, 3C", s.L, 6 * RC,
-        [=] { bias_backward(on->g, grads_of(on->g, 0).qkvb, (const bf16 *)on->g->wide, R(), 3 * C(), true); });
+    add("bias gradient apart, 4C", 0, 8 * RC,
+        [=] { bias_backward(on->g, grads_of(on->g, 0).fcb, (const bf16 *)on->g->wide, 4 * C(), R(), 4 * C(), true); });
+    add("bias gradient apart, 3C", 0, 6 * RC,
+        [=] { bias_backward(on->g, grads_of(on->g, 0).qkvb, (const bf16 *)on->g->wide, 3 * C(), R(), 3 * C(), true); });
     add("gelu once more", 0, 16 * RC, [=] {
         const Activations<bf16> a = layer_of(on->g);
         activation_forward(on->g, a.act, a.fc, R(), 4 * C());
@@ -144,8 +144,8 @@ static void add_elementwise(std::vector<Row> *rows, const Sizes &s, const Subjec
     });
     const auto entropy = [=](bool backward) {
         Gpt *g = on->g;
-        cross_entropy(g, (bf16 *)g->logits, g->losses, g->targets, std::min(R(), classifier_rows(&g->config)),
-                      &g->config, 1e-3f, backward);
+        cross_entropy(g, (bf16 *)g->logits, g->losses, g->targets,
+                      std::min(R(), classifier_rows(&g->config, g->setup.recompute)), &g->config, 1e-3f, backward);
     };
     add("cross-entropy alone", 0, 2 * s.block * s.Vp + 12 * s.block, [=] { entropy(false); });
     add("cross-entropy and gradient", s.blocks, 4 * s.block * s.Vp + 12 * s.block, [=] { entropy(true); });
@@ -185,7 +185,7 @@ struct Map {
     bf16 *inp = NULL, *out = NULL, *gelu = NULL, *weight = NULL;
     const bf16 *bias = NULL;
     const float *bias_fp32 = NULL;
-    float *dweight = NULL;
+    float *dweight = NULL, *dbias = NULL;
 };
 
 static std::vector<Map> list_maps(const GptConfig &c, const Gpt *g)
@@ -197,9 +197,9 @@ static std::vector<Map> list_maps(const GptConfig &c, const Gpt *g)
     const Weights<bf16> w = weights_of_layer(g);
     const Weights<float> p = params_of(g, 0), dw = grads_of(g, 0);
     bf16 *narrow = (bf16 *)g->narrow;
-    return {{"qkv", C, 3 * C, a.ln1, a.qkv, NULL, w.qkvw, w.qkvb, p.qkvb, dw.qkvw},
+    return {{"qkv", C, 3 * C, a.ln1, a.qkv, NULL, w.qkvw, w.qkvb, p.qkvb, dw.qkvw, dw.qkvb},
             {"attproj", C, C, a.att, narrow, NULL, w.attprojw, w.attprojb, p.attprojb, dw.attprojw},
-            {"fc", C, 4 * C, a.ln2, a.fc, a.act, w.fcw, w.fcb, p.fcb, dw.fcw},
+            {"fc", C, 4 * C, a.ln2, a.fc, a.act, w.fcw, w.fcb, p.fcb, dw.fcw, dw.fcb},
             {"fcproj", 4 * C, C, a.act, narrow, NULL, w.fcprojw, w.fcprojb, p.fcprojb, dw.fcprojw}};
 }
 
@@ -225,11 +225,18 @@ static void add_map(std::vector<Row> *rows, const Sizes &s, const Map &map, Gpt 
                                                    (const bf16 *)(map.OC > g->config.C ? wide : dres), map.OC,
                                                    (const bf16 *)map.weight, g->B * g->T, map.IC, map.OC, true);
                      }});
-    rows->push_back({name + " weight's gradient", s.L, moved + 8 * IC * OC, flops, TENSOR_CORES, 0, [=] {
-                         const bf16 *dout = (const bf16 *)(map.OC > g->config.C ? g->wide : g->dresidual_rounded);
-                         linear_backward_weight(g, map.dweight, dout, map.OC, (const bf16 *)map.inp, g->B * g->T,
-                                                map.IC, map.OC, false);
-                     }});
+    const auto weight = [=](float *dbias) {
+        const bf16 *dout = (const bf16 *)(map.OC > g->config.C ? g->wide : g->dresidual_rounded);
+        linear_backward_weight(g, map.dweight, dbias, dout, map.OC, (const bf16 *)map.inp, g->B * g->T, map.IC, map.OC,
+                               false);
+    };
+    const double gradient = moved + 8 * IC * OC;
+    const bool with_bias = map.OC > map.IC; /* the narrow maps' is norm_backward's */
+    rows->push_back(
+        {name + " weight's gradient", with_bias ? 0 : s.L, gradient, flops, TENSOR_CORES, 0, [=] { weight(NULL); }});
+    if (with_bias)
+        rows->push_back({name + " weight's, bias's gradient", s.L, gradient + 8 * OC, flops, TENSOR_CORES, 0,
+                         [=] { weight(map.dbias); }});
 }
 
 static void add_products(std::vector<Row> *rows, const Sizes &s, const GptConfig &c, Gpt *g)

@@ -10,7 +10,7 @@
 # what should not be there: spills, local memory, or no 16-byte loads or tensor cores where WIDE and TENSOR expect them.
 # --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
-WIDE='(_kernel<8|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'
+WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
 
 check=0 short=0
@@ -101,7 +101,7 @@ $demangle < "$work/facts" |
         if (spilled[key] > 0) return "spills"
         if (!sass) return ""
         if (local[key] > 0) return "local memory"
-        if (name[key] ~ wide && ldg[key] == 0) return "no 16-byte loads"
+        if (name[key] ~ wide && ldg[key] + ldgsts[key] == 0) return "no 16-byte loads"
         return name[key] ~ tensor && bf16[key] && hmma[key] == 0 ? "no tensor cores" : ""
     }
     function count(n) { return sprintf(" %6s", sass ? n + 0 : "-") }

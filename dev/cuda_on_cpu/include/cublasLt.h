@@ -268,13 +268,20 @@ inline bool are_types(const LtProduct &p)
            ((plain && (fp32 || bf16)) || (fast && fp32));
 }
 
+/* CUDA_ON_CPU_LT=plain: no epilogue is supported. */
+inline bool is_plain()
+{
+    const char *text = getenv("CUDA_ON_CPU_LT");
+    return text && strcmp(text, "plain") == 0;
+}
+
 /* Both the heuristic and the product answer this. */
 inline cublasStatus_t lt_status(const LtProduct &p)
 {
     const uint32_t e = p.desc.epilogue;
     if (!is_shape(p) || !is_epilogue(e))
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (!are_types(p) || (has_bias(e) && p.desc.bias_type != p.d.type))
+    if (!are_types(p) || (is_plain() && e != CUBLASLT_EPILOGUE_DEFAULT) || (has_bias(e) && p.desc.bias_type != p.d.type))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_aux(e) && (p.desc.aux_ld % 8 != 0 || p.desc.aux_ld < p.m || p.desc.aux_stride % 8 != 0 ||
                        reinterpret_cast<uintptr_t>(p.desc.aux) % 16 != 0 || p.desc.aux_type != p.d.type))

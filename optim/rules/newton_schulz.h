@@ -51,7 +51,7 @@ void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size
  * not for NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
  * Of a matrix more than twice as long as wide jordan, modula and track3 take all but the first iteration in twos, on
  * its Gram matrix (Zhang, Amsel, Chen and Dao 2026, "Gram Newton-Schulz", there in fp16), and round A, P - a I, A P,
- * A' = P A P, P, P' - a' I and Q = P' P; X = Q X. The error grows by a factor of 1.0 to 1.4 at 768 x 3072, of 2.1 at
+ * A' = P A P, P, P' - a' I and Q = P' P; X = Q X. The error becomes 0.9 to 1.2 times as large at 768 x 3072, 2.1 times at
  * most in the mean of 4000 small matrices. More than two at once lose small singular values: A' gets negative ones.
  */
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);

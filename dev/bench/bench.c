@@ -155,8 +155,8 @@ static void run_model(size_t m)
 
 static void steps_header(void)
 {
-    printf("\nTraining steps with AdamW: tokens a second and a CPU second; ratio: train_gpt's to\n"
-           "these; peak: forward and backward pass, of the FMA peak, by CPU time; memory\n");
+    printf("\nTraining steps with AdamW: tokens a second and a CPU second; ratio: train_gpt's\n"
+           "to these; peak: of the FMA peak, forward and backward pass, in CPU time; memory\n");
     printf("%-6s %3s %-13s %9s %6s %9s %6s %6s %6s\n", "model", "thr", "", "tokens/s", "ratio", "/CPU s", "ratio",
            "peak", "MiB");
 }
@@ -184,7 +184,7 @@ static void steps_rows(size_t m)
 
 static void decoding_table(void)
 {
-    printf("\nDecoding, one sequence: ms a token, and PyTorch's with a cache of keys and values\n");
+    printf("\nDecoding one sequence: ms a token; PyTorch with a cache of keys and values\n");
     printf("%-6s %3s %9s %9s %6s %12s %12s %6s\n", "model", "thr", "ms", "PyTorch", "ratio", "CPU ms", "PyTorch",
            "ratio");
     for (size_t m = 0; m < MODELS; m++)
@@ -211,8 +211,8 @@ static double fair_share(size_t t)
 
 static void neighbours_table(void)
 {
-    printf("\nTraining steps beside %zu busy processes on %zu CPUs; fair: of what threads would do\n"
-           "that got their share of the CPUs and lost nothing else; ratio: train_gpt's to these\n",
+    printf("\nTraining steps beside %zu busy processes on %zu CPUs; fair: of what threads would\n"
+           "do that got their share of the CPUs and lost nothing else; ratio: as above\n",
            asked.neighbours, asked.threads_present);
     printf("%-6s %3s %-13s %10s %10s %8s %6s %6s\n", "model", "thr", "", "alone", "tokens/s", "of alone", "fair",
            "ratio");
@@ -298,8 +298,8 @@ static void muon_table(void)
         snprintf(command, sizeof command, "%s --muon", python);
         torch = rival_start(torch.name, command, threads);
     }
-    printf("\nMuon's step, %zu thread%s: ms; torch.optim.Muon's as shipped (bf16) and in fp32, and\n"
-           "how many times train_gpt's; at the right the same in CPU time\n",
+    printf("\nMuon's step, %zu thread%s: ms; torch.optim.Muon's as shipped (bf16) and in fp32,\n"
+           "and how many times train_gpt's they are; at the right the same in CPU time\n",
            threads, threads == 1 ? "" : "s");
     printf("%-15s %9s %9s %5s %9s %5s %9s %5s %5s\n", "matrices", "ms", "bf16", "x", "fp32", "x", "CPU ms", "bf16",
            "fp32");
@@ -428,7 +428,10 @@ static void product_tables(void)
 
 static void report(void)
 {
-    printf("%s; medians of %zu rounds\n", gpt_device(), asked.rounds);
+    printf("%s\nmedians of %zu rounds\n", gpt_device(), asked.rounds);
+    if (getenv("OPENBLAS_CORETYPE") != NULL)
+        printf("OPENBLAS_CORETYPE=%s is set: OpenBLAS may know faster kernels for this CPU\n",
+               getenv("OPENBLAS_CORETYPE"));
     if (getenv("BENCH_TORCH") == NULL)
         printf("not measured: PyTorch, for there is no Python with torch\n");
     if (getenv("BENCH_LLMC") == NULL)

@@ -5,7 +5,7 @@
 # make test-gpu       tests that need a GPU; without one each is skipped, by name
 # make test-network   ranks as hosts in network namespaces: Linux, root and iproute2; else each test is skipped, by name
 # make test-faults    plants faults in a copy of the tree, one at a time; the tests must catch each
-# make bench          speed and memory, next to PyTorch's if it is installed
+# make bench          speed and memory, next to PyTorch's if it is installed and llm.c's with LLMC=DIR; BENCH='--help'
 # make bench-gpu      every kernel, steps with AdamW and Muon, and PyTorch's, on a GPU; without one, counts alone
 # make bench-optim    every optimizer's step on GPT-2's matrices, against AdamW's and against the least it could take
 # make bench-ranks    several ranks on this machine's CPUs against one: speed, bits, memory, bytes; Muon's share by rank
@@ -274,8 +274,17 @@ $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
 	$(LINK)
-$(BUILD)/bench: $(BUILD)/dev/bench/bench.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
+# Its products are those that the program asks for: GNU's linker, and those like it, let the bench listen.
+ifneq ($(shell uname -s),Darwin)
+$(BUILD)/bench: override LDLIBS := $(foreach f,matmul matmul_symmetric matmul_here,-Wl,--wrap=$(f)) $(LDLIBS)
+$(BUILD)/dev/bench/bench_products.o: override CPPFLAGS += -DBENCH_WRAPS
+endif
+$(BUILD)/bench: $(addprefix $(BUILD)/dev/bench/,bench.o bench_peak.o bench_products.o bench_rivals.o bench_serve.o) $(OBJECTS)
 	$(LINK)
+# llm.c's functions, with llm.c's own flags.
+$(BUILD)/bench_llmc: dev/bench/bench_llmc.c $(LLMC)/train_gpt2.c
+	@echo "  CC    $< with $(LLMC)"
+	@$(CC) -Ofast -march=native -w $(if $(OPENMP),$(OPENMP) -DOMP) -I$(LLMC) $< -o $@ -lm
 $(BUILD)/bench_ranks: $(BUILD)/dev/bench/bench_ranks.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/bench_optim: $(BUILD)/dev/bench/bench_optim.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
@@ -293,8 +302,6 @@ $(BUILD)/encode_strings: $(BUILD)/dev/reference/encode_strings.o $(OBJECTS)
 $(BUILD)/write_batches: $(BUILD)/dev/reference/write_batches.o $(OBJECTS)
 	$(LINK)
 $(BUILD)/lab: $(LAB:%.c=$(BUILD)/%.o) $(BUILD)/dev/tests/check.o $(OBJECTS)
-	$(LINK)
-$(BUILD)/bench_matmul: $(BUILD)/dev/bench/bench_matmul.o $(BUILD)/dev/bench/bench_peak.o $(OBJECTS)
 	$(LINK)
 ifneq ($(PCRE2_LIBS),)
 $(BUILD)/dev/tests/test_gpt2_pattern.o: override CPPFLAGS += -DHAVE_PCRE2
@@ -353,8 +360,11 @@ orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 rules: $(PROGRAMS)
 	dev/speedrun/rules.sh
 
-bench: $(BUILD)/bench
-	dev/bench/bench.sh $(BUILD)/bench
+# LLMC: a folder with llm.c's sources, which are not part of the project. BENCH: options, --help lists them.
+LLMC =
+BENCH =
+bench: $(BUILD)/bench $(if $(LLMC),$(BUILD)/bench_llmc)
+	dev/bench/bench.sh $(BUILD)/bench '$(if $(LLMC),$(BUILD)/bench_llmc)' $(BENCH)
 
 bench-optim: $(BUILD)/bench_optim
 	$(BUILD)/bench_optim
@@ -430,7 +440,7 @@ debug:
 
 # The C compiler's command lines from a dry run, in the form clangd reads.
 COMPILED = $(addprefix $(BIN)/,train_gpt train_gpt_cpu test_gpt_cpu make_stories convert_llmc data/tokenize) $(TESTS) \
-           $(addprefix $(BUILD)/,lab bench bench_optim bench_ranks bench_matmul bench_models bench_tokenizer) \
+           $(addprefix $(BUILD)/,lab bench bench_optim bench_ranks bench_models bench_tokenizer) \
            $(addprefix $(BUILD)/,write_reference write_batches encode_strings orthogonalisation)
 compile_commands:
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(COMPILED) | sed 's/[\\"]/\\&/g' | \

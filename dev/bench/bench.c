@@ -1,471 +1,483 @@
 /*
- * The benchmark behind `make bench`: what the machine can do, what the BLAS does on the model's shapes, and what
- * training steps reach of it, beside PyTorch's. Each measurement runs in a process of its own, so that its peak memory
- * is its own; all belong to one run on one machine, and ratios between them are what counts.
- *
- *   bench [--seconds S] [--only NAME]      everything, or one configuration; PyTorch through the command in
- *                                          $BENCH_TORCH, "python dev/bench/bench_torch.py", when it is set
- *   bench --part peak | sgemm NAME | step NAME OPTIMIZER      one measurement, as a line of JSON
+ * The benchmark behind `make bench`: training steps, Muon's step, decoding and matrix products, beside PyTorch and llm.c.
+ * All that is compared takes turns within one run, and a ratio is the median over the rounds of what it was in one round:
+ * other load on the machine comes and goes.
  */
-#include "base/clock.h"
-#include "base/matmul.h"
-#include "base/memory.h"
-#include "base/random.h"
 #include "base/threads.h"
-#include "data/loader.h"
 #include "dev/bench/bench_peak.h"
-#include "files/json.h"
-#include "gpt/gpt.h"
-#include "optim/optim.h"
-#include "optim/rules/newton_schulz.h"
+#include "dev/bench/bench_products.h"
+#include "dev/bench/bench_rivals.h"
+#include "dev/bench/bench_serve.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
-#ifdef HAVE_OPENBLAS
-#include <cblas.h>
-#endif
-
-typedef struct Config {
-    const char *name, *what;
-    GptConfig gpt;
-    size_t B;
-} Config;
-
-static const Config configs[] = {
-    {"nano", "(a) nano", {.T = 256, .V = 256, .L = 5, .NH = 4, .C = 128}, 8},
-    {"small", "(b) L=4 NH=4 C=256 V=1024", {.T = 256, .V = 1024, .L = 4, .NH = 4, .C = 256}, 8},
-    {"gpt2", "(c) gpt2 124M", {.T = 256, .V = 50257, .L = 12, .NH = 12, .C = 768}, 4},
+static const BenchModel models[] = {
+    {"nano", {.T = 256, .V = 256, .L = 5, .NH = 4, .C = 128}, 8},
+    {"small", {.T = 256, .V = 1024, .L = 4, .NH = 4, .C = 256}, 8},
+    {"gpt2", {.T = 256, .V = 50257, .L = 12, .NH = 12, .C = 768}, 4},
+    {"wide", {.T = 256, .V = 50257, .L = 2, .NH = 2, .C = 96}, 4},
 };
+enum { MODELS = sizeof models / sizeof *models };
 
-enum { CONFIG_COUNT = sizeof configs / sizeof *configs, STEPS_MOST = 4096, LINE_MOST = 4096 };
+enum { OURS, EAGER, COMPILED, LLMC, RIVALS };
+static const char *const rival_names[RIVALS] = {"train_gpt", "PyTorch", "torch.compile", "llm.c"};
 
-static const Config *find_config(const char *name)
+typedef enum { STEPS, MUON, DECODING, NEIGHBOURS, PRODUCTS, TABLES } Table;
+static const char *const table_names[TABLES] = {"steps", "muon", "decoding", "neighbours", "products"};
+
+enum { THREADS_KINDS = 4, ROUNDS_MOST = 31, COMMAND_MOST = 1024 };
+
+static struct {
+    const char *self;
+    bool model[MODELS], table[TABLES];
+    size_t threads[THREADS_KINDS], threads_kinds, threads_present;
+    size_t rounds, neighbours;
+    double seconds;
+} asked = {.rounds = 3, .neighbours = 2, .seconds = 1};
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Figures
+ */
+
+static double rate(const Sample *s) { return s->count / s->wall; }
+static double cpu_rate(const Sample *s) { return s->count / s->cpu; }
+static double passes_rate(const Sample *s) { return s->count / s->passes; }
+
+/* The median over the rounds of a figure of x or, where y is not NULL, of its ratio to a figure of y. */
+static double median(const Sample *x, double (*of_x)(const Sample *), const Sample *y, double (*of_y)(const Sample *))
 {
-    for (size_t i = 0; i < CONFIG_COUNT; i++)
-        if (strcmp(configs[i].name, name) == 0)
-            return &configs[i];
-    fprintf(stderr, "bench: there is no configuration %s\n", name);
-    exit(2);
+    double values[ROUNDS_MOST];
+    for (size_t i = 0; i < asked.rounds; i++)
+        values[i] = of_x(&x[i]) / (y != NULL ? of_y(&y[i]) : 1);
+    return isnan(values[0]) ? values[0] : bench_median(values, asked.rounds);
 }
 
-static void fail(const Error *e)
+/* " %*.*f", or a dash for what was not measured. */
+static void cell(int width, int decimals, double x)
 {
-    fprintf(stderr, "bench: %s\n", e->text);
-    exit(1);
+    if (isnan(x))
+        printf(" %*s", width, "-");
+    else
+        printf(" %*.*f", width, decimals, x);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * What the BLAS does with whole products of the model's shapes, on all threads
+ * A model's rounds
  */
 
-typedef struct Shape {
-    size_t m, n, k, count;
-    bool trans_a, trans_b;
-} Shape;
+typedef Sample Series[RIVALS][THREADS_KINDS][ROUNDS_MOST];
 
-enum { SHAPES = 15 };
+static struct {
+    Series steps, crowded, decoding;
+    Sample peak[THREADS_KINDS][ROUNDS_MOST];
+} results[MODELS];
 
-/* The products of a step: forward, input's gradient and weight's gradient of the five linear maps. */
-static void list_shapes(const Config *config, Shape shapes[SHAPES])
+/* Neighbours are met by models whose steps are short: there it is that threads wait most. */
+static bool meets_neighbours(size_t m)
 {
-    const GptConfig *c = &config->gpt;
-    const size_t R = config->B * c->T, C = c->C;
-    const struct {
-        size_t rows, in, out, count;
-    } layers[] = {{R, C, 3 * C, c->L},
-                  {R, C, C, c->L},
-                  {R, C, 4 * C, c->L},
-                  {R, 4 * C, C, c->L},
-                  {R < 512 ? R : 512, C, c->V, (R + 511) / 512}};
-    for (size_t i = 0; i < SHAPES / 3; i++) {
-        const size_t r = layers[i].rows, in = layers[i].in, out = layers[i].out, n = layers[i].count;
-        shapes[3 * i] = (Shape){r, out, in, n, false, true};
-        shapes[3 * i + 1] = (Shape){r, in, out, n, false, false};
-        shapes[3 * i + 2] = (Shape){out, in, r, n, true, false};
+    return asked.table[NEIGHBOURS] && models[m].gpt.C <= 256 && models[m].gpt.V < 50257;
+}
+
+static void start_rivals(const BenchModel *model, Rival rivals[RIVALS])
+{
+    const char *torch = getenv("BENCH_TORCH"), *llmc = getenv("BENCH_LLMC");
+    const GptConfig *c = &model->gpt;
+    const size_t most = asked.threads[asked.threads_kinds - 1];
+    char command[COMMAND_MOST];
+    snprintf(command, sizeof command, "'%s' --serve %s", asked.self, model->name);
+    rivals[OURS] = rival_start(rival_names[OURS], command, most);
+    for (size_t i = EAGER; i < RIVALS; i++)
+        rivals[i] = (Rival){.name = rival_names[i]};
+    for (size_t i = EAGER; torch != NULL && i <= COMPILED; i++) {
+        snprintf(command, sizeof command,
+                 "%s --layers %zu --heads %zu --width %zu --vocab %zu --seq-len %zu --batch %zu%s", torch, c->L, c->NH,
+                 c->C, c->V, c->T, model->B, i == COMPILED ? " --compile" : "");
+        rivals[i] = rival_start(rival_names[i], command, most);
+    }
+    if (llmc != NULL) {
+        snprintf(command, sizeof command, "'%s' %zu %zu %zu %zu %zu %zu", llmc, c->L, c->NH, c->C, c->V, c->T,
+                 model->B);
+        rivals[LLMC] = rival_start(rival_names[LLMC], command, most);
     }
 }
 
-static void product(const Shape *s, const float *a, const float *b, float *c)
+/* A turn that took long, as llm.c's on gpt2, is taken once. */
+static void steps_of_round(Rival rivals[RIVALS], Series series, size_t round)
 {
-    const size_t lda = s->trans_a ? s->m : s->k, ldb = s->trans_b ? s->k : s->n;
-#ifdef HAVE_OPENBLAS
-    cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans, s->trans_b ? CblasTrans : CblasNoTrans,
-                (int)s->m, (int)s->n, (int)s->k, 1, a, (int)lda, b, (int)ldb, 0, c, (int)s->n);
-#else
-    matmul(&(Matmul){.m = s->m,
-                     .n = s->n,
-                     .k = s->k,
-                     .trans_a = s->trans_a,
-                     .trans_b = s->trans_b,
-                     .alpha = 1,
-                     .a = a,
-                     .lda = lda,
-                     .b = b,
-                     .ldb = ldb,
-                     .c = c,
-                     .ldc = s->n});
-#endif
+    const double long_turn = 10;
+    for (size_t t = 0; t < asked.threads_kinds; t++)
+        for (size_t i = 0; i < RIVALS; i++)
+            series[i][t][round] = round > 0 && series[i][t][0].wall > long_turn + asked.seconds
+                                      ? series[i][t][0]
+                                      : rival_ask(&rivals[i], "step", asked.threads[t], asked.seconds);
 }
 
-static void fill(float *x, size_t n)
+static void one_round(size_t m, Rival rivals[RIVALS], size_t round)
 {
-    Random random = random_make(1, n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)random_uniform(&random) - 0.5f;
-}
-
-static double best_seconds(const Shape *s)
-{
-    float *a, *b, *c;
-    Error e;
-    if (memory_floats(s->m * s->k, "a", &a, &e) != 0 || memory_floats(s->k * s->n, "b", &b, &e) != 0 ||
-        memory_floats(s->m * s->n, "c", &c, &e) != 0)
-        fail(&e);
-    fill(a, s->m * s->k);
-    fill(b, s->k * s->n);
-    double best = INFINITY;
-    const double end = clock_seconds() + 0.3;
-    do {
-        const double t = clock_seconds();
-        product(s, a, b, c);
-        const double took = clock_seconds() - t;
-        best = took < best ? took : best;
-    } while (clock_seconds() < end);
-    memory_free(a);
-    memory_free(b);
-    memory_free(c);
-    return best;
-}
-
-static void part_sgemm(const Config *config)
-{
-    Shape shapes[SHAPES];
-    double flops = 0, seconds = 0;
-#ifdef HAVE_OPENBLAS
-    openblas_set_num_threads((int)threads_count());
-#endif
-    list_shapes(config, shapes);
-    for (size_t i = 0; i < SHAPES; i++) {
-        const Shape *s = &shapes[i];
-        flops += 2.0 * (double)s->m * (double)s->n * (double)s->k * (double)s->count;
-        seconds += best_seconds(s) * (double)s->count;
+    for (size_t t = 0; t < asked.threads_kinds; t++)
+        results[m].peak[t][round] = rival_ask(&rivals[OURS], "peak", asked.threads[t], 0);
+    if (asked.table[STEPS] || meets_neighbours(m))
+        steps_of_round(rivals, results[m].steps, round);
+    for (size_t t = 0; asked.table[DECODING] && t < asked.threads_kinds; t++)
+        for (size_t i = OURS; i <= EAGER; i++)
+            results[m].decoding[i][t][round] = rival_ask(&rivals[i], "decode", asked.threads[t], asked.seconds);
+    if (meets_neighbours(m)) {
+        pid_t pids[NEIGHBOURS_MOST];
+        neighbours_start(pids, asked.neighbours);
+        steps_of_round(rivals, results[m].crowded, round);
+        neighbours_stop(pids, asked.neighbours);
     }
-    printf("{\"sgemm_gflops\": %.3f}\n", flops / seconds * 1e-9);
+}
+
+/* The first steps touch memory, make plans and compile; llm.c's are too slow to do without. */
+static void run_model(size_t m)
+{
+    Rival rivals[RIVALS];
+    start_rivals(&models[m], rivals);
+    for (size_t i = 0; i < LLMC; i++)
+        for (size_t t = 0; t < asked.threads_kinds && (asked.table[STEPS] || meets_neighbours(m)); t++)
+            rival_ask(&rivals[i], "step", asked.threads[t], 0);
+    for (size_t i = OURS; asked.table[DECODING] && i <= EAGER; i++)
+        rival_ask(&rivals[i], "decode", 1, 0);
+    for (size_t round = 0; round < asked.rounds; round++)
+        one_round(m, rivals, round);
+    for (size_t i = 0; i < RIVALS; i++)
+        rival_stop(&rivals[i]);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Training steps
+ * The tables of models
  */
 
-/* FLOPs of a Muon step over matrices r <= c, products with a symmetric result counted once: an iteration is
- * r^2 c for X X^T, r^3 for its square, 2 r^2 c for the product with X. */
-static double muon_flops(const GptConfig *c)
+static void steps_header(void)
 {
-    const double C = (double)c->C, L = (double)c->L, steps = (double)ns_steps(NS_JORDAN, 0);
-    const double square = 4 * C * C * C, wide = 3 * C * C * 4 * C + C * C * C;
-    return L * steps * (4 * square + 2 * wide);
+    printf("\nTraining steps with AdamW: tokens a second and a CPU second; ratio: train_gpt's\n"
+           "to these; peak: of the FMA peak, forward and backward pass, in CPU time; memory\n");
+    printf("%-6s %3s %-13s %9s %6s %9s %6s %6s %6s\n", "model", "thr", "", "tokens/s", "ratio", "/CPU s", "ratio",
+           "peak", "MiB");
 }
 
-typedef struct Step {
-    double data, forward, backward, norm, update;
-} Step;
-
-typedef struct Trainer {
-    const Config *config;
-    Gpt *gpt;
-    Optim *optim;
-    Tokens *tokens;
-    Loader *loader;
-    int32_t *inputs, *targets;
-} Trainer;
-
-static Trainer make_trainer(const Config *config, const char *optimizer)
+static void steps_rows(size_t m)
 {
-    enum { TEXT = 1 << 20 };
-    Trainer t = {.config = config};
-    Error e;
-    const size_t B = config->B, T = config->gpt.T;
-    const OptimConfig optim = {.rule = optimizer};
-    unsigned char *text = malloc(TEXT);
-    t.inputs = malloc(B * T * sizeof *t.inputs);
-    t.targets = malloc(B * T * sizeof *t.targets);
-    if (text == NULL || t.inputs == NULL || t.targets == NULL)
-        exit(1);
-    Random random = random_make(1, 0);
-    for (size_t i = 0; i < TEXT; i++)
-        text[i] = (unsigned char)random_below(&random, 256);
-    const LoaderConfig order = {.T = T, .seed = 1, .rank = 0, .world = 1};
-    if (gpt_create(&config->gpt, &(GptSetup){.B = B, .T = T, .mode = GPT_TRAINING}, &t.gpt, &e) != 0 ||
-        gpt_init(t.gpt, 1, &e) != 0)
-        fail(&e);
-    const GptTable *table = gpt_table(t.gpt);
-    const Arenas arenas = gpt_arenas(t.gpt);
-    if (optim_create(&optim, table->tensors, table->count, &arenas, &t.optim, &e) != 0 ||
-        tokens_from_bytes("random", text, TEXT, &t.tokens, &e) != 0 ||
-        loader_create(t.tokens, &order, 0, B, &t.loader, &e) != 0)
-        fail(&e);
-    free(text);
-    return t;
-}
-
-static Step one_step(Trainer *t)
-{
-    const size_t B = t->config->B, T = t->config->gpt.T;
-    Error e;
-    double at[6];
-    at[0] = clock_seconds();
-    if (loader_next(t->loader, B, t->inputs, t->targets, &e) != 0)
-        fail(&e);
-    at[1] = clock_seconds();
-    gpt_forward(t->gpt, t->inputs, B, T);
-    at[2] = clock_seconds();
-    gpt_backward(t->gpt, t->targets, 1.0 / (double)(B * T), true);
-    at[3] = clock_seconds();
-    optim_grad_norm(t->optim, NULL);
-    at[4] = clock_seconds();
-    optim_step(t->optim, 1);
-    at[5] = clock_seconds();
-    return (Step){at[1] - at[0], at[2] - at[1], at[3] - at[2], at[4] - at[3], at[5] - at[4]};
-}
-
-/* The median of one of the five phases, or of their sums. */
-static double median_phase(const Step *steps, size_t n, int phase)
-{
-    static double x[STEPS_MOST];
-    for (size_t i = 0; i < n; i++) {
-        const double phases[] = {steps[i].data, steps[i].forward, steps[i].backward, steps[i].norm, steps[i].update};
-        x[i] = 0;
-        for (int p = 0; p < 5; p++)
-            x[i] += phase == 5 || phase == p ? phases[p] : 0;
-    }
-    return bench_median(x, n);
-}
-
-static void part_step(const Config *config, const char *optimizer, double seconds)
-{
-    static Step steps[STEPS_MOST];
-    Trainer t = make_trainer(config, optimizer);
-    struct rusage usage;
-    size_t n = 0;
-    one_step(&t); /* touches all memory once */
-    const double end = clock_seconds() + seconds;
-    while (n < STEPS_MOST && (n < 2 || clock_seconds() < end))
-        steps[n++] = one_step(&t);
-    getrusage(RUSAGE_SELF, &usage);
-    printf("{\"steps\": %zu, \"data\": %.9f, \"forward\": %.9f, \"backward\": %.9f, \"norm\": %.9f, \"update\": %.9f, "
-           "\"step\": %.9f, \"tokens\": %zu, \"parameters\": %zu, \"flops_per_token\": %.0f, \"muon_flops\": %.0f, "
-           "\"rss\": %.0f}\n",
-           n, median_phase(steps, n, 0), median_phase(steps, n, 1), median_phase(steps, n, 2),
-           median_phase(steps, n, 3), median_phase(steps, n, 4), median_phase(steps, n, 5), config->B * config->gpt.T,
-           gpt_table(t.gpt)->parameters, gpt_flops_per_token(&config->gpt, config->gpt.T), muon_flops(&config->gpt),
-           (double)usage.ru_maxrss * 1024);
-    loader_free(t.loader);
-    tokens_close(t.tokens);
-    optim_free(t.optim);
-    gpt_free(t.gpt);
-    free(t.inputs);
-    free(t.targets);
-}
-
-static void part_peak(void)
-{
-    printf("{\"fma_gflops\": %.3f, \"bandwidth\": %.0f}\n", bench_fma_peak(), bench_memory_bandwidth());
-}
-
-/* --------------------------------------------------------------------------------------------------------------
- * The report
- */
-
-/* Runs a command and reads the last line it prints as JSON; NULL when it fails. */
-static Json *run_json(const char *command)
-{
-    char line[LINE_MOST], last[LINE_MOST] = "";
-    Json *json = NULL;
-    Error e;
-    FILE *pipe = popen(command, "r");
-    if (pipe == NULL)
-        return NULL;
-    while (fgets(line, sizeof line, pipe) != NULL)
-        memcpy(last, line, sizeof last);
-    if (pclose(pipe) != 0 || json_parse(last, strlen(last), &json, &e) != 0)
-        return NULL;
-    return json;
-}
-
-static double number(const Json *json, const char *key)
-{
-    double x = NAN;
-    json_number(json_get(json, key), &x);
-    return x;
-}
-
-static Json *run_part(const char *self, const char *part, double seconds)
-{
-    char command[LINE_MOST];
-    snprintf(command, sizeof command, "'%s' --seconds %g --part %s", self, seconds, part);
-    Json *json = run_json(command);
-    if (json == NULL) {
-        fprintf(stderr, "bench: the part '%s' failed\n", part);
-        exit(1);
-    }
-    return json;
-}
-
-static Json *run_torch(const Config *config, double seconds)
-{
-    const char *torch = getenv("BENCH_TORCH");
-    const GptConfig *c = &config->gpt;
-    char command[LINE_MOST];
-    if (torch == NULL || torch[0] == '\0')
-        return NULL;
-    snprintf(command, sizeof command,
-             "%s --layers %zu --heads %zu --width %zu --vocab %zu --seq-len %zu --batch %zu --threads %zu --seconds %g "
-             "--optimizer adamw",
-             torch, c->L, c->NH, c->C, c->V, c->T, config->B, threads_count(), seconds);
-    return run_json(command);
-}
-
-/* The parts are measured in turn, ROUNDS times, and every figure is the median over the rounds of what it was within
- * one round: other load on the machine comes and goes, and what was measured together is compared. */
-enum { ROUNDS = 3 };
-
-typedef struct Round {
-    Json *peak, *sgemm, *adamw, *muon, *torch;
-} Round;
-
-static double gflops(const Json *step)
-{
-    const double both = number(step, "forward") + number(step, "backward");
-    return number(step, "tokens") * number(step, "flops_per_token") / both * 1e-9;
-}
-
-static double tokens_per_second(const Json *step) { return number(step, "tokens") / number(step, "step"); }
-
-static double of_peak(const Round *r) { return gflops(r->adamw) / number(r->peak, "fma_gflops"); }
-static double of_sgemm(const Round *r) { return gflops(r->adamw) / number(r->sgemm, "sgemm_gflops"); }
-static double muon_of_sgemm(const Round *r) { return gflops(r->muon) / number(r->sgemm, "sgemm_gflops"); }
-static double sgemm_gflops(const Round *r) { return number(r->sgemm, "sgemm_gflops"); }
-static double sgemm_of_peak(const Round *r) { return sgemm_gflops(r) / number(r->peak, "fma_gflops"); }
-static double peak_gflops(const Round *r) { return number(r->peak, "fma_gflops"); }
-static double bandwidth(const Round *r) { return number(r->peak, "bandwidth") * 1e-9; }
-static double adamw_rate(const Round *r) { return tokens_per_second(r->adamw); }
-static double muon_rate(const Round *r) { return tokens_per_second(r->muon); }
-static double adamw_gflops(const Round *r) { return gflops(r->adamw); }
-static double muon_gflops(const Round *r) { return gflops(r->muon); }
-static double torch_rate(const Round *r) { return number(r->torch, "tokens_per_second"); }
-static double torch_ratio(const Round *r) { return adamw_rate(r) / torch_rate(r); }
-static double torch_memory(const Round *r) { return number(r->adamw, "rss") / number(r->torch, "peak_rss_bytes"); }
-
-/* The update moves 28 bytes a parameter: it reads p, g, m, v and writes p, m, v. */
-static double adamw_over_floor(const Round *r)
-{
-    return number(r->adamw, "update") * number(r->peak, "bandwidth") / (28 * number(r->adamw, "parameters"));
-}
-
-static double muon_over_floor(const Round *r)
-{
-    return number(r->muon, "update") * number(r->sgemm, "sgemm_gflops") * 1e9 / number(r->muon, "muon_flops");
-}
-
-static double over_rounds(const Round *rounds, double (*figure)(const Round *))
-{
-    double x[ROUNDS];
-    for (size_t i = 0; i < ROUNDS; i++)
-        x[i] = figure(&rounds[i]);
-    return bench_median(x, ROUNDS);
-}
-
-/* Times by phase are those of the last round. */
-static void report_phases(const Json *step)
-{
-    printf("  %-8s forward %.1f ms, backward %.1f, gradient norm %.2f, update %.2f, data %.3f; peak memory %.0f MiB\n",
-           "", 1e3 * number(step, "forward"), 1e3 * number(step, "backward"), 1e3 * number(step, "norm"),
-           1e3 * number(step, "update"), 1e3 * number(step, "data"), number(step, "rss") / 0x1p20);
-}
-
-static void report_rounds(const Round *r)
-{
-    const Round *last = &r[ROUNDS - 1];
-    printf("  machine  FMA peak %.0f GFLOP/s, memory %.1f GB/s; sgemm on the step's products %.1f GFLOP/s = %.0f%% of "
-           "peak\n",
-           over_rounds(r, peak_gflops), over_rounds(r, bandwidth), over_rounds(r, sgemm_gflops),
-           100 * over_rounds(r, sgemm_of_peak));
-    printf("  adamw    %.0f tokens/s; forward+backward %.1f GFLOP/s = %.0f%% of peak, %.0f%% of sgemm\n",
-           over_rounds(r, adamw_rate), over_rounds(r, adamw_gflops), 100 * over_rounds(r, of_peak),
-           100 * over_rounds(r, of_sgemm));
-    report_phases(last->adamw);
-    printf("  %-8s the update takes %.2f times as long as moving its 28 bytes a parameter\n", "",
-           over_rounds(r, adamw_over_floor));
-    printf("  muon     %.0f tokens/s; forward+backward %.1f GFLOP/s = %.0f%% of sgemm\n", over_rounds(r, muon_rate),
-           over_rounds(r, muon_gflops), 100 * over_rounds(r, muon_of_sgemm));
-    report_phases(last->muon);
-    printf("  %-8s the update takes %.2f times as long as its %.1f GFLOP of Newton-Schulz at the sgemm rate\n", "",
-           over_rounds(r, muon_over_floor), number(last->muon, "muon_flops") * 1e-9);
-    if (last->torch == NULL) {
-        printf("  PyTorch  not measured: no Python with torch\n");
-        return;
-    }
-    printf("  PyTorch  %.0f tokens/s with AdamW (torch %s): forward %.1f ms, backward %.1f, update %.2f; peak memory "
-           "%.0f MiB\n",
-           over_rounds(r, torch_rate), json_string(json_get(last->torch, "torch")), number(last->torch, "forward_ms"),
-           number(last->torch, "backward_ms"), number(last->torch, "optimizer_ms"),
-           number(last->torch, "peak_rss_bytes") / 0x1p20);
-    printf("  ratio    adamw does %.2f times PyTorch's tokens/s with %.2f of its memory\n", over_rounds(r, torch_ratio),
-           over_rounds(r, torch_memory));
-}
-
-static void report(const char *self, const Config *config, double seconds)
-{
-    Round rounds[ROUNDS];
-    char sgemm[64], adamw[64], muon[64];
-    printf("\n%s, B=%zu T=%zu\n", config->what, config->B, config->gpt.T);
+    const double gflop = 1e-9 * gpt_flops_per_token(&models[m].gpt, models[m].gpt.T);
+    for (size_t t = 0; t < asked.threads_kinds; t++)
+        for (size_t i = 0; i < RIVALS; i++) {
+            const Sample *s = results[m].steps[i][t], *ours = results[m].steps[OURS][t];
+            if (isnan(s->count))
+                continue;
+            printf("%-6s %3zu %-13s", models[m].name, asked.threads[t], rival_names[i]);
+            cell(9, 0, median(s, rate, NULL, NULL));
+            cell(6, 2, median(ours, rate, s, rate));
+            cell(9, 0, median(s, cpu_rate, NULL, NULL));
+            cell(6, 2, median(ours, cpu_rate, s, cpu_rate));
+            cell(5, 1, 100 * gflop * median(s, passes_rate, results[m].peak[t], cpu_rate));
+            printf("%%");
+            cell(6, 0, s->rss / 0x1p20);
+            printf("\n");
+        }
     fflush(stdout);
-    snprintf(sgemm, sizeof sgemm, "sgemm %s", config->name);
-    snprintf(adamw, sizeof adamw, "step %s adamw", config->name);
-    snprintf(muon, sizeof muon, "step %s muon", config->name);
-    for (size_t i = 0; i < ROUNDS; i++)
-        rounds[i] = (Round){.peak = run_part(self, "peak", seconds),
-                            .sgemm = run_part(self, sgemm, seconds),
-                            .adamw = run_part(self, adamw, seconds),
-                            .muon = run_part(self, muon, seconds),
-                            .torch = run_torch(config, seconds)};
-    report_rounds(rounds);
+}
+
+static void decoding_table(void)
+{
+    printf("\nDecoding one sequence: ms a token; PyTorch with a cache of keys and values\n");
+    printf("%-6s %3s %9s %9s %6s %12s %12s %6s\n", "model", "thr", "ms", "PyTorch", "ratio", "CPU ms", "PyTorch",
+           "ratio");
+    for (size_t m = 0; m < MODELS; m++)
+        for (size_t t = 0; asked.model[m] && t < asked.threads_kinds; t++) {
+            const Sample *ours = results[m].decoding[OURS][t], *torch = results[m].decoding[EAGER][t];
+            printf("%-6s %3zu", models[m].name, asked.threads[t]);
+            cell(9, 2, 1e3 / median(ours, rate, NULL, NULL));
+            cell(9, 2, 1e3 / median(torch, rate, NULL, NULL));
+            cell(6, 2, median(ours, rate, torch, rate));
+            cell(12, 2, 1e3 / median(ours, cpu_rate, NULL, NULL));
+            cell(12, 2, 1e3 / median(torch, cpu_rate, NULL, NULL));
+            cell(6, 2, median(ours, cpu_rate, torch, cpu_rate));
+            printf("\n");
+        }
     fflush(stdout);
-    for (size_t i = 0; i < ROUNDS; i++) {
-        json_free(rounds[i].peak);
-        json_free(rounds[i].sgemm);
-        json_free(rounds[i].adamw);
-        json_free(rounds[i].muon);
-        json_free(rounds[i].torch);
+}
+
+/* Of `present` CPUs that t threads share with the neighbours, relative to what they have alone. */
+static double fair_share(size_t t)
+{
+    const double present = (double)asked.threads_present, alone = fmin(present, (double)t);
+    return fmin(alone, present * (double)t / (double)(t + asked.neighbours)) / alone;
+}
+
+static void neighbours_table(void)
+{
+    printf("\nTraining steps beside %zu busy processes on %zu CPUs; fair: of what threads would\n"
+           "do that got their share of the CPUs and lost nothing else; ratio: as above\n",
+           asked.neighbours, asked.threads_present);
+    printf("%-6s %3s %-13s %10s %10s %8s %6s %6s\n", "model", "thr", "", "alone", "tokens/s", "of alone", "fair",
+           "ratio");
+    for (size_t m = 0; m < MODELS; m++)
+        for (size_t t = 0; asked.model[m] && meets_neighbours(m) && t < asked.threads_kinds; t++)
+            for (size_t i = 0; i < RIVALS; i++) {
+                const Sample *alone = results[m].steps[i][t], *s = results[m].crowded[i][t];
+                const double kept = median(s, rate, alone, rate);
+                if (isnan(s->count))
+                    continue;
+                printf("%-6s %3zu %-13s", models[m].name, asked.threads[t], rival_names[i]);
+                cell(10, 0, median(alone, rate, NULL, NULL));
+                cell(10, 0, median(s, rate, NULL, NULL));
+                cell(7, 0, 100 * kept);
+                printf("%%");
+                cell(5, 0, 100 * kept / fair_share(asked.threads[t]));
+                printf("%%");
+                cell(6, 2, median(results[m].crowded[OURS][t], rate, s, rate));
+                printf("\n");
+            }
+    fflush(stdout);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Muon's step
+ */
+
+typedef struct Matrices {
+    size_t rows, cols, count, layers;
+} Matrices;
+
+/* The hidden matrices of a layer of GPT-2 124M, q, k and v by themselves; and those of nano. */
+static const Matrices matrices[] = {{768, 768, 4, 12}, {3072, 768, 1, 12}, {768, 3072, 1, 12},
+                                    {128, 128, 20, 1}, {512, 128, 5, 1},   {128, 512, 5, 1}};
+enum { SETS = sizeof matrices / sizeof *matrices, GPT2_SETS = 3 };
+enum { MUON_OURS, MUON_BF16, MUON_FP32, MUON_RIVALS };
+
+static void muon_row(const char *name, const double wall[MUON_RIVALS], const double cpu[MUON_RIVALS])
+{
+    printf("%-15s", name);
+    for (size_t i = 0; i < MUON_RIVALS; i++) {
+        cell(9, 1, 1e3 * wall[i]);
+        if (i > 0)
+            cell(5, 2, wall[i] / wall[MUON_OURS]);
     }
+    for (size_t i = 0; i < MUON_RIVALS; i++)
+        cell(i == 0 ? 9 : 5, i == 0 ? 1 : 2, i == 0 ? 1e3 * cpu[i] : cpu[i] / cpu[MUON_OURS]);
+    printf("\n");
+    fflush(stdout);
+}
+
+/* Medians over the rounds of a set's seconds a step; those of PyTorch are ours times the median ratio. */
+static void muon_set(Rival *ours, Rival *torch, const Matrices *m, double wall[MUON_RIVALS], double cpu[MUON_RIVALS])
+{
+    static Sample samples[MUON_RIVALS][ROUNDS_MOST];
+    static const char *const tasks[] = {"muon", "muon", "muon-fp32"};
+    const size_t threads = asked.threads[asked.threads_kinds - 1];
+    for (size_t round = 0; round <= asked.rounds; round++)
+        for (size_t i = 0; i < MUON_RIVALS; i++) {
+            char task[64];
+            snprintf(task, sizeof task, "%s %zu %zu %zu", tasks[i], m->rows, m->cols, m->count);
+            const Sample s =
+                rival_ask(i == MUON_OURS ? ours : torch, task, threads, round == 0 ? 0 : asked.seconds / 2);
+            if (round > 0)
+                samples[i][round - 1] = s;
+        }
+    for (size_t i = 0; i < MUON_RIVALS; i++) {
+        wall[i] = median(samples[MUON_OURS], rate, samples[i], rate) / median(samples[MUON_OURS], rate, NULL, NULL);
+        cpu[i] = median(samples[MUON_OURS], cpu_rate, samples[i], cpu_rate) /
+                 median(samples[MUON_OURS], cpu_rate, NULL, NULL);
+    }
+}
+
+static void muon_table(void)
+{
+    const char *python = getenv("BENCH_TORCH");
+    const size_t threads = asked.threads[asked.threads_kinds - 1];
+    char command[COMMAND_MOST];
+    double whole_wall[MUON_RIVALS] = {0}, whole_cpu[MUON_RIVALS] = {0};
+    snprintf(command, sizeof command, "'%s' --serve muon", asked.self);
+    Rival ours = rival_start(rival_names[OURS], command, threads), torch = {.name = "torch.optim.Muon"};
+    if (python != NULL) {
+        snprintf(command, sizeof command, "%s --muon", python);
+        torch = rival_start(torch.name, command, threads);
+    }
+    printf("\nMuon's step, %zu thread%s: ms; torch.optim.Muon's as shipped (bf16) and in fp32,\n"
+           "and how many times train_gpt's they are; at the right the same in CPU time\n",
+           threads, threads == 1 ? "" : "s");
+    printf("%-15s %9s %9s %5s %9s %5s %9s %5s %5s\n", "matrices", "ms", "bf16", "x", "fp32", "x", "CPU ms", "bf16",
+           "fp32");
+    for (size_t set = 0; set < SETS; set++) {
+        const Matrices *m = &matrices[set];
+        char name[32];
+        double wall[MUON_RIVALS], cpu[MUON_RIVALS];
+        snprintf(name, sizeof name, "%zu: %zu x %zu", m->count, m->rows, m->cols);
+        muon_set(&ours, &torch, m, wall, cpu);
+        muon_row(name, wall, cpu);
+        for (size_t i = 0; i < MUON_RIVALS; i++) {
+            whole_wall[i] += wall[i] * (double)m->layers;
+            whole_cpu[i] += cpu[i] * (double)m->layers;
+        }
+        if (set + 1 == GPT2_SETS)
+            muon_row("gpt2, 12 layers", whole_wall, whole_cpu);
+    }
+    rival_stop(&ours);
+    rival_stop(&torch);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Options
+ */
+
+static void usage(FILE *to)
+{
+    fprintf(to, "bench [options]     tables of speed on this machine, beside PyTorch and llm.c where they are\n"
+                "  --tables LIST     steps,muon,decoding,neighbours,products        (all)\n"
+                "  --models LIST     nano,small,gpt2,wide                           (all)\n"
+                "                    small: L=4 NH=4 C=256 V=1024; gpt2: 124M; wide: L=2 C=96 V=50257\n"
+                "  --threads LIST    counts, the largest last                       (1 and the CPUs)\n"
+                "  --rounds N        in which all take turns                        (3)\n"
+                "  --seconds S       of each turn, a step at least                  (1)\n"
+                "  --neighbours N    busy processes, for their table                (2)\n"
+                "PyTorch is found as $PYTHON, python3 or the environment that `make reference` creates.\n"
+                "llm.c is measured where its sources are, which need no build of their own:\n"
+                "  git clone https://github.com/karpathy/llm.c ../llm.c && make bench LLMC=../llm.c\n"
+                "Options by way of make: make bench BENCH='--models nano --tables steps'\n");
+}
+
+static int refuse(const char *option, const char *value)
+{
+    fprintf(stderr, "bench: %s%s%s is not understood; see --help\n", option, *value != '\0' ? " " : "", value);
+    return 2;
+}
+
+/* Marks the names of a list that ends with the string; false: one is none of them. */
+static bool choose(const char *list, const char *(*name)(size_t), size_t names, bool *chosen)
+{
+    memset(chosen, 0, names * sizeof *chosen);
+    while (*list != '\0') {
+        const size_t length = strcspn(list, ",");
+        size_t i = 0;
+        while (i < names && (strlen(name(i)) != length || strncmp(name(i), list, length) != 0))
+            i++;
+        if (i == names)
+            return false;
+        chosen[i] = true;
+        list += length + (list[length] == ',');
+    }
+    return true;
+}
+
+static const char *model_name(size_t i) { return models[i].name; }
+static const char *table_name(size_t i) { return table_names[i]; }
+
+/* A whole number between two; false: it is none. */
+static bool read_count(const char *text, size_t least, size_t most, size_t *to)
+{
+    char *end;
+    const unsigned long x = strtoul(text, &end, 10);
+    *to = x;
+    return end != text && *end == '\0' && text[0] != '-' && x >= least && x <= most;
+}
+
+static bool read_threads(const char *list)
+{
+    for (asked.threads_kinds = 0; *list != '\0'; asked.threads_kinds++) {
+        char number[16];
+        const size_t length = strcspn(list, ",");
+        if (asked.threads_kinds == THREADS_KINDS || length >= sizeof number)
+            return false;
+        snprintf(number, sizeof number, "%.*s", (int)length, list);
+        if (!read_count(number, 1, THREADS_MOST, &asked.threads[asked.threads_kinds]) ||
+            (asked.threads_kinds > 0 && asked.threads[asked.threads_kinds] <= asked.threads[asked.threads_kinds - 1]))
+            return false;
+        list += length + (list[length] == ',');
+    }
+    return asked.threads_kinds > 0;
+}
+
+static bool set_option(const char *option, const char *value)
+{
+    char *end;
+    if (strcmp(option, "--models") == 0)
+        return choose(value, model_name, MODELS, asked.model);
+    if (strcmp(option, "--tables") == 0)
+        return choose(value, table_name, TABLES, asked.table);
+    if (strcmp(option, "--threads") == 0)
+        return read_threads(value);
+    if (strcmp(option, "--rounds") == 0)
+        return read_count(value, 1, ROUNDS_MOST, &asked.rounds);
+    if (strcmp(option, "--neighbours") == 0)
+        return read_count(value, 1, NEIGHBOURS_MOST, &asked.neighbours);
+    if (strcmp(option, "--seconds") != 0)
+        return false;
+    asked.seconds = strtod(value, &end);
+    return end != value && *end == '\0' && asked.seconds >= 0 && asked.seconds <= 3600;
+}
+
+static const BenchModel *find_model(const char *name)
+{
+    for (size_t m = 0; m < MODELS; m++)
+        if (strcmp(models[m].name, name) == 0)
+            return &models[m];
+    return NULL; /* "muon" needs none */
+}
+
+static void product_tables(void)
+{
+    for (size_t m = 0; m < MODELS; m++)
+        for (size_t t = 0; asked.model[m] && t < asked.threads_kinds; t++)
+            bench_products(&models[m], asked.threads[t]);
+}
+
+static void report(void)
+{
+    printf("%s\nmedians of %zu rounds\n", gpt_device(), asked.rounds);
+    if (getenv("OPENBLAS_CORETYPE") != NULL)
+        printf("OPENBLAS_CORETYPE=%s is set: OpenBLAS may know faster kernels for this CPU\n",
+               getenv("OPENBLAS_CORETYPE"));
+    if (getenv("BENCH_TORCH") == NULL)
+        printf("not measured: PyTorch, for there is no Python with torch\n");
+    if (getenv("BENCH_LLMC") == NULL)
+        printf("not measured: llm.c, for LLMC=DIR does not name its sources; see --help\n");
+    const bool needs_models = asked.table[STEPS] || asked.table[DECODING] || asked.table[NEIGHBOURS];
+    if (asked.table[STEPS])
+        steps_header();
+    for (size_t m = 0; needs_models && m < MODELS; m++) {
+        if (!asked.model[m])
+            continue;
+        fflush(stdout);
+        run_model(m);
+        if (asked.table[STEPS])
+            steps_rows(m);
+    }
+    if (asked.table[DECODING])
+        decoding_table();
+    if (asked.table[NEIGHBOURS])
+        neighbours_table();
+    if (asked.table[MUON])
+        muon_table();
+    if (asked.table[PRODUCTS])
+        product_tables();
 }
 
 int main(int argc, char **argv)
 {
-    double seconds = 5;
-    const char *only = NULL;
-    matmul_init();
+    asked.self = argv[0];
+    memset(asked.model, true, sizeof asked.model);
+    memset(asked.table, true, sizeof asked.table);
+    threads_choose(1);
+    asked.threads_present = threads_count();
+    asked.threads[0] = 1;
+    asked.threads[1] = asked.threads_present;
+    asked.threads_kinds = asked.threads_present > 1 ? 2 : 1;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
-            seconds = atof(argv[++i]);
-        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
-            only = find_config(argv[++i])->name;
-        else if (strcmp(argv[i], "--part") == 0 && i + 1 < argc && strcmp(argv[i + 1], "peak") == 0)
-            return part_peak(), 0;
-        else if (strcmp(argv[i], "--part") == 0 && i + 2 < argc && strcmp(argv[i + 1], "sgemm") == 0)
-            return part_sgemm(find_config(argv[i + 2])), 0;
-        else if (strcmp(argv[i], "--part") == 0 && i + 3 < argc && strcmp(argv[i + 1], "step") == 0)
-            return part_step(find_config(argv[i + 2]), argv[i + 3], seconds), 0;
-        else
-            return fprintf(stderr, "bench: usage: bench [--seconds S] [--only nano|small|gpt2]\n"), 2;
+        if (strcmp(argv[i], "--help") == 0)
+            return usage(stdout), 0;
+        if (i + 1 == argc)
+            return refuse(argv[i], "");
+        if (strcmp(argv[i], "--serve") == 0)
+            return bench_serve(find_model(argv[i + 1])), 0;
+        if (!set_option(argv[i], argv[i + 1]))
+            return refuse(argv[i], argv[i + 1]);
+        i++;
     }
-    printf("%s; medians of %d rounds\n", gpt_device(), ROUNDS);
-    for (size_t i = 0; i < CONFIG_COUNT; i++)
-        if (only == NULL || strcmp(only, configs[i].name) == 0)
-            report(argv[0], &configs[i], seconds);
+    report();
     return 0;
 }

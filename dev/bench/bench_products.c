@@ -51,8 +51,8 @@ void __real_matmul_here(const Matmul *p);
 static bool is_same(const Recorded *r, const Matmul *p, Kind kind)
 {
     return r->kind == kind && r->p.m == p->m && r->p.n == p->n && r->p.k == p->k && r->p.trans_a == p->trans_a &&
-           r->p.trans_b == p->trans_b && (r->p.beta == 0) == (p->beta == 0) && r->p.lda == p->lda &&
-           r->p.ldb == p->ldb && r->p.ldc == p->ldc && r->p.batch == (p->batch ? p->batch : 1);
+           r->p.trans_b == p->trans_b && r->p.bf16 == p->bf16 && (r->p.beta == 0) == (p->beta == 0) &&
+           r->p.lda == p->lda && r->p.ldb == p->ldb && r->p.ldc == p->ldc && r->p.batch == (p->batch ? p->batch : 1);
 }
 
 /* In place of the product: its shape is all that is wanted. */
@@ -106,12 +106,6 @@ void __wrap_matmul_here(const Matmul *p)
 
 typedef enum { PROGRAM, BUILTIN, BLAS, WAYS } Way;
 
-static void builtin(const Matmul *p)
-{
-    sgemm_builtin(p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c,
-                  p->ldc);
-}
-
 static void blas(const Matmul *p)
 {
 #ifdef HAVE_OPENBLAS
@@ -153,12 +147,9 @@ static void compute_batch(const Recorded *r, Way way)
         if (way == BLAS)
             blas(&one);
         else if (shares)
-            sgemm_builtin_shared(&one, r->kind == SYMMETRIC);
-        else if (r->kind == SYMMETRIC)
-            sgemm_builtin_lower(one.trans_a, one.trans_b, one.n, one.k, one.alpha, one.a, one.lda, one.b, one.ldb,
-                                one.beta, one.c, one.ldc);
+            sgemm_builtin_shared(&one, i, r->kind == SYMMETRIC);
         else
-            builtin(&one);
+            sgemm_builtin(&one, r->kind == SYMMETRIC);
     }
 }
 
@@ -172,7 +163,7 @@ static void compute_in_threads(const Recorded *r, Way way)
         if (way == PROGRAM)
             matmul_here(&one);
         else if (way == BUILTIN)
-            builtin(&one);
+            sgemm_builtin(&one, false);
         else
             blas(&one);
     }

@@ -164,7 +164,7 @@ SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
 CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
-EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_gpt_cuda \
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_products test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
@@ -262,6 +262,11 @@ $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(F
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
+$(BUILD)/cuda/test_products: $(BUILD)/cuda/dev/cuda_on_cpu/test_products.o $(BUILD)/dev/tests/check.o $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BUILD)/emulated/test_products: $(BUILD)/emulated/dev/cuda_on_cpu/test_products.o $(BUILD)/dev/tests/check.o \
+                                 $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
 $(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
 	$(LINK_CUDA)
 $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
@@ -317,7 +322,7 @@ HELPERS = $(BUILD)/harness $(if $(findstring 1,$(SAN)),,$(BUILD)/failing.so)
 ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
-WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl,$(EMULATED_TESTS))
+WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl %/test_products,$(EMULATED_TESTS))
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T))$(findstring ranks,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
@@ -325,7 +330,7 @@ test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(H
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
-          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))
+          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_products test_judges test_bit_equal test_newton_schulz test_verbs))
 	dev/tests/gpu.sh $(BIN) $(BUILD)
 
 test-network: $(PROGRAMS)

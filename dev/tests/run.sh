@@ -61,6 +61,7 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_nccl"
+emulated forward 0 "$build/emulated/test_products" 8
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
 bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
     dev/tests/reference_modula.safetensors"

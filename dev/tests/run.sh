@@ -61,6 +61,7 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_nccl"
+emulated forward 0 "$build/emulated/test_checks"
 emulated forward 0 "$build/emulated/test_products" 8
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
 bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
@@ -75,6 +76,7 @@ emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/referen
 export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 unset CUDA_ON_CPU_CAPABILITY
+emulated forward 0 "$build/emulated/test_large" 3 4 256 1031 80 1
 emulated random 2 "$build/emulated/test_judges"
 emulated random 5 "$build/emulated/test_bit_equal"
 emulated random 6 "$build/emulated/test_verbs"

@@ -241,6 +241,17 @@ static int choose_batch(Plan *p, Error *e)
     return 0;
 }
 
+/* Where other processes hold more of the GPU's memory than this one's context and a desktop do. */
+static void note_neighbours(const Plan *p, Notes *notes)
+{
+    const double GIB = 0x1p30, total = (double)comm_device_memory(), taken = total - (double)rank_memory_present(p);
+    if (p->batch_by_memory && taken > 1.5 * GIB + total / 16)
+        notes_add(
+            notes,
+            "others hold about %.1f of the GPU's %.1f GiB: --batch-size auto went by the rest, and took %zu sequences",
+            taken / GIB, total / GIB, p->setup.B);
+}
+
 /* The ranks share the micro-batches of a step, each as many. */
 static int check_ranks(const Plan *p, const char *option, size_t tokens, Error *e)
 {
@@ -532,6 +543,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     comm_broadcast(comm, p->out, sizeof p->out); /* a default has the time in it */
     if (p->options.batch_size == 0 && (choose_batch(p, e) != 0 || resolve_batch(p, e) != 0))
         status = RUN_FAILED;
+    if (status == RUN_DONE)
+        note_neighbours(p, notes);
     if (p->dtype_before[0] != '\0' && strcmp(p->dtype_before, gpt_dtype_names[p->setup.dtype]) != 0)
         notes_add(notes, "begun in %s, continued in %s", p->dtype_before, gpt_dtype_names[p->setup.dtype]);
     if (p->options.threads == 0)

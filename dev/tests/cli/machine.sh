@@ -136,7 +136,44 @@ no_gpu() { # what the GPU program does when probed, what is said, the system's d
     says "cpu --steps 1" out
     [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
 }
+# make test-gpu with programs that only pretend.
+pretend_gpu() { # what the GPU program does when probed, what the tests do
+    mkdir -p bin build
+    printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
+    printf '#!/bin/sh\n%s\n' "$2" > bin/test_gpt_cuda
+    chmod +x bin/*
+}
+
+unusable_gpu() {
+    pretend_gpu 'echo "the driver is old" >&2; exit 1' 'exit 0'
+    expect 1 "$source/dev/tests/gpu.sh" bin build
+    says "FAIL  there is a GPU, and nothing ran: the driver is old" out
+    says "skip  the PyTorch reference: the driver is old" out
+}
+
+absent_gpu() {
+    [ ! -e /dev/nvidia0 ] && [ ! -e /dev/dxg ] && ! nvidia-smi -L > log 2>&1 || skip "there is a GPU"
+    pretend_gpu 'echo "there is none" >&2; exit 77' 'exit 0'
+    expect 0 "$source/dev/tests/gpu.sh" bin build
+    says "skip  the PyTorch reference: there is none" out
+    says "0 passed, 0 failed" out
+    rm -r bin
+    expect 0 "$source/dev/tests/gpu.sh" bin build
+}
+
+hanging_gpu() {
+    command -v timeout > log || skip "there is no timeout"
+    pretend_gpu 'exit 0' 'case $* in *bf16*) echo "no bf16"; exit 77 ;; *tiny*) sleep 60 ;; *) echo fine ;; esac'
+    GPU_CASE_SECONDS=1 expect 1 "$source/dev/tests/gpu.sh" bin build
+    says "FAIL  the PyTorch reference: it had not ended after 1 seconds" out
+    says "skip  the PyTorch reference in bf16, beside PyTorch's own: no bf16" out
+    says "ok    llm.c's debug state" out
+}
+
 if [ "${DEVICE:-cpu}" = cpu ]; then
+    run_test "make test-gpu fails where there is a GPU that cannot be used" unusable_gpu
+    run_test "make test-gpu without a GPU skips by name" absent_gpu
+    run_test "make test-gpu ends what hangs" hanging_gpu
     run_test "a GPU program that cannot run says why" no_gpu 'echo "the driver is old" >&2; echo more >&2; exit 1' \
         "train_gpt: the GPU program cannot run (the driver is old); using the CPU"
     run_test "a GPU program that dies is not started" no_gpu 'kill -11 $$' \

@@ -36,7 +36,8 @@
 # make install        into PREFIX=/usr/local, below DESTDIR: programs, manual page, completion for bash, zsh and fish
 # make clean          removes everything that make built
 #
-# CUDA_ARCH='75 80 90' (the last also as PTX, for later GPUs), NVCC=nvcc, CUDA=auto|no,
+# CUDA_ARCH='80 90' (else that of the GPUs here, or without one 75 80 90 100 120; the last also as PTX, for later GPUs),
+# NVCC=nvcc, CUDA=auto|no,
 # CC=clang, BLAS=openblas|builtin|auto, MPI=auto|no, MPICC=mpicc, NCCL_HOME=DIR, PYTHON=python3, CFLAGS='-O3 -march=native',
 # BUILD=build for objects, BIN=. for programs: with both elsewhere, the sources may be read-only
 
@@ -46,7 +47,6 @@ PYTHON ?= python3
 CXX    ?= c++
 NVCC   ?= nvcc
 CUDA   ?= auto
-CUDA_ARCH ?= 75 80 90
 BLAS   ?= auto
 MPI    ?= auto
 MPICC  ?= mpicc
@@ -137,6 +137,13 @@ HAVE_NVCC := $(if $(NVCC_FOUND),$(shell [ "$(NVCC_VERSION)" -ge 1208 ] 2>/dev/nu
 ifneq ($(NVCC_FOUND),$(HAVE_NVCC))
   $(info $(NVCC_FOUND) is older than CUDA 12.8: train_gpt_cuda is not built)
 endif
+# For the GPUs that are here, or any that a CUDA program may meet.
+ifeq ($(origin CUDA_ARCH)$(if $(HAVE_NVCC),,no),undefined)
+  KNOWN_ARCH := $(patsubst compute_%,%,$(filter compute_%,$(shell $(NVCC) --list-gpu-arch)))
+  CUDA_ARCH  := $(or $(filter-out 5% 6% 70 72,$(filter $(KNOWN_ARCH),\
+                  $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sort -nu))),\
+                  $(filter $(KNOWN_ARCH),75 80 90 100 120))
+endif
 # Of several GPUs; NCCL_HOME where it is none of the toolkit's and the system's.
 NCCL_HEADER := $(firstword $(wildcard $(NCCL_HOME:%=%/include/nccl.h) /usr/include/nccl.h \
                  $(patsubst %/bin/,%,$(dir $(realpath $(firstword $(NVCC)))))/include/nccl.h))
@@ -146,7 +153,7 @@ CUDA_SOURCES = train_gpt.cu comm/arena_cuda.cu gpt/cuda/attention.cu $(FLASH) \
                optim/rules/elements_cuda.cu optim/verbs/factor_cuda.cu optim/verbs/verbs_cuda.cu
 CPU_ONLY = train_gpt.c comm/arena_cpu.c optim/rules/elements_cpu.c optim/verbs/verbs_cpu.c optim/verbs/factor_cpu.c
 LATEST_ARCH = $(lastword $(CUDA_ARCH))
-NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra -Werror all-warnings \
+NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibase/cuda -Xcompiler -Wall,-Wextra $(if $(WERROR),-Werror all-warnings) \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(LATEST_ARCH),code=compute_$(LATEST_ARCH)
 
@@ -164,7 +171,7 @@ SHARED_OBJECTS = $(filter-out $(CPU_ONLY:%.c=$(BUILD)/%.o),$(OBJECTS))
 CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
-EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_gpt_cuda \
+EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_checks test_products test_large test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
@@ -262,6 +269,18 @@ $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(F
 $(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
+$(BUILD)/cuda/test_products: $(BUILD)/cuda/dev/cuda_on_cpu/test_products.o $(BUILD)/dev/tests/check.o $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BUILD)/emulated/test_products: $(BUILD)/emulated/dev/cuda_on_cpu/test_products.o $(BUILD)/dev/tests/check.o \
+                                 $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
+$(BUILD)/emulated/test_checks: $(BUILD)/emulated/dev/cuda_on_cpu/test_checks.o $(BUILD)/dev/tests/check.o \
+                               $(addprefix $(BUILD)/base/,matmul.o sgemm.o environment.o eigh.o)
+	$(LINK_EMULATED)
+$(BUILD)/cuda/test_large: $(BUILD)/dev/cuda_on_cpu/test_large.o $(BUILD)/dev/reference/verdict.o $(CUDA_OBJECTS)
+	$(LINK_CUDA)
+$(BUILD)/emulated/test_large: $(BUILD)/dev/cuda_on_cpu/test_large.o $(BUILD)/dev/reference/verdict.o $(EMULATED_OBJECTS)
+	$(LINK_EMULATED)
 $(BUILD)/cuda/bench: $(BENCH_CUDA:%.cu=$(BUILD)/cuda/%.o) $(filter-out %/train_gpt.o,$(CUDA_OBJECTS))
 	$(LINK_CUDA)
 $(BUILD)/emulated/bench: $(BENCH_CUDA:%.cu=$(BUILD)/emulated/%.o) $(filter-out %/train_gpt.o,$(EMULATED_OBJECTS))
@@ -324,7 +343,7 @@ HELPERS = $(BUILD)/harness $(if $(findstring 1,$(SAN)),,$(BUILD)/failing.so)
 ALL_TESTS = $(BIN)/test_gpt_cpu $(TESTS) $(BUILD)/lab $(EMULATED_TESTS)
 NAMED = $(strip $(foreach test,$(ALL_TESTS), \
           $(if $(findstring $(T:test_%=%),$(patsubst test_%,%,$(notdir $(test)))),$(test))))
-WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl,$(EMULATED_TESTS))
+WITH_CASES = $(TESTS) $(BUILD)/lab $(filter %/test_emulator %/test_flash %/test_nccl %/test_checks %/test_products,$(EMULATED_TESTS))
 CHOSEN = $(or $(NAMED),$(WITH_CASES)) $(BIN)/train_gpt $(if $(findstring GPU,$(T))$(findstring ranks,$(T)),$(filter %/train_gpt_cuda,$(EMULATED_TESTS)))
 
 test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda)) \
@@ -332,7 +351,7 @@ test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(H
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
-          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_judges test_bit_equal test_newton_schulz test_verbs))
+          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_products test_large test_judges test_bit_equal test_newton_schulz test_verbs))
 	dev/tests/gpu.sh $(BIN) $(BUILD)
 
 test-network: $(PROGRAMS)

@@ -12,22 +12,45 @@
  * Basics of all CUDA files: checked calls, one function that launches kernels, reductions over warps and blocks.
  */
 
-/* A failed call ends the program: the interfaces have no way to report what can only be a broken device or a bug.
- * Running out of memory is different: gpt_create reports it. */
+/* A failed call ends the program: the interfaces have no way to report what can only be a broken device, a bug, or memory
+ * that a library of CUDA's cannot have. That of our own arrays is different: gpt_create and verb_alloc report it. */
 [[noreturn]] inline void cuda_fail(const char *file, int line, const char *expression, const char *reason)
 {
     fprintf(stderr, "train_gpt: %s:%d: %s failed: %s\n", file, line, expression, reason);
     exit(1);
 }
 
+[[noreturn]] inline void cuda_fail_for_memory(const char *expression, const char *reason)
+{
+    fprintf(
+        stderr,
+        "train_gpt: out of GPU memory: %s failed: %s; lower --batch-size or --seq-len, choose a smaller model or use "
+        "--recompute layers (nvidia-smi shows what other processes hold)\n",
+        expression, reason);
+    exit(1);
+}
+
+/* Whether too little memory is left for a library's handle and workspace, of which some only say that they could not be
+ * initialised. */
+inline bool cuda_is_full()
+{
+    const size_t handle = (size_t)256 << 20;
+    size_t available, total;
+    return cudaMemGetInfo(&available, &total) == cudaSuccess && available < handle;
+}
+
 inline void cuda_checked(cudaError_t status, const char *file, int line, const char *expression)
 {
+    if (status == cudaErrorMemoryAllocation)
+        cuda_fail_for_memory(expression, cudaGetErrorString(status));
     if (status != cudaSuccess)
         cuda_fail(file, line, expression, cudaGetErrorString(status));
 }
 
 inline void cublas_checked(cublasStatus_t status, const char *file, int line, const char *expression)
 {
+    if (status == CUBLAS_STATUS_ALLOC_FAILED || (status == CUBLAS_STATUS_NOT_INITIALIZED && cuda_is_full()))
+        cuda_fail_for_memory(expression, cublasGetStatusString(status));
     if (status != CUBLAS_STATUS_SUCCESS)
         cuda_fail(file, line, expression, cublasGetStatusString(status));
 }

@@ -58,6 +58,8 @@ static void add_up(const Parts *p, size_t begin, size_t end)
 
 size_t comm_devices(void) { return 0; }
 
+size_t comm_device_memory(void) { return 0; }
+
 int comm_choose_device(const Comm *comm, Error *e)
 {
     (void)comm;

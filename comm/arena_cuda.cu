@@ -17,6 +17,13 @@ size_t comm_devices(void)
     return cudaGetDeviceCount(&count) == cudaSuccess ? (size_t)count : 0;
 }
 
+size_t comm_device_memory(void)
+{
+    size_t available, total;
+    CUDA_CHECK(cudaMemGetInfo(&available, &total));
+    return total;
+}
+
 int comm_choose_device(const Comm *comm, Error *e)
 {
     const CommNeighbours n = comm_neighbours(comm);

@@ -52,6 +52,7 @@ CommNeighbours comm_neighbours(const Comm *comm);
  * of this machine. Joining, collectively, before arenas are made. Errors: fewer GPUs than ranks, two ranks with one, NCCL
  * is not compiled in or does not start. */
 size_t comm_devices(void);
+size_t comm_device_memory(void); /* bytes of the chosen one, whoever holds them; 0 on a CPU */
 int comm_choose_device(const Comm *comm, Error *e);
 int comm_join_device(Comm *comm, Error *e);
 

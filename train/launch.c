@@ -4,6 +4,7 @@
  */
 #define _DEFAULT_SOURCE /* readlink */
 #include "base/error.h" /* refuses 32-bit machines */
+#include "train/run.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_MOST = 4096, WHY_MOST = 512, WRONG_COMMAND = 2 };
+enum { PATH_MOST = 4096, WHY_MOST = 512 };
 
 /* The value of the last --device, or "auto". */
 static const char *asked_device(int argc, char **argv)
@@ -70,6 +71,16 @@ static const char *missing_feature(void)
     return NULL;
 }
 
+/* Whether the system has a GPU, by the device of NVIDIA's driver or of Windows' in WSL, and CUDA_VISIBLE_DEVICES does not
+ * hide it: by "", "-1", or Slurm's NoDevFiles. */
+static bool has_gpu(void)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (visible != NULL && strchr("-N", *visible) != NULL) /* '\0' is found too */
+        return false;
+    return access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0;
+}
+
 /* Whether `program --probe` finds a GPU. If not, `why` is what it said, "" if there is simply none. */
 static bool gpu_answers(const char *program, char why[WHY_MOST])
 {
@@ -97,6 +108,8 @@ static bool gpu_answers(const char *program, char why[WHY_MOST])
         return false;
     if (WIFSIGNALED(status))
         snprintf(why, WHY_MOST, "it ended with signal %d", WTERMSIG(status));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == RUN_NO_DEVICE && !has_gpu())
+        why[0] = '\0';
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -105,7 +118,7 @@ int main(int argc, char **argv)
     char cpu[PATH_MOST], cuda[PATH_MOST], why[WHY_MOST] = "";
     const char *device = asked_device(argc, argv);
     if (!beside(cpu, argv[0], "train_gpt_cpu") || !beside(cuda, argv[0], "train_gpt_cuda"))
-        return WRONG_COMMAND;
+        return RUN_WRONG_COMMAND;
     const char *missing = missing_feature();
     const bool built = access(cuda, X_OK) == 0;
     const bool gpu = missing == NULL && built &&

@@ -83,9 +83,9 @@ int main(int argc, char **argv)
     Error error;
     if (argc == 2 && strcmp(argv[1], "--probe") == 0) { /* the launcher asks whether the device answers */
         const int answer = gpt_probe(&error);
-        if (answer < 0)
+        if (answer != 0)
             fprintf(stderr, "%s\n", error.text);
-        return answer == 0 ? 0 : 1;
+        return answer == 0 ? RUN_DONE : answer < 0 ? RUN_FAILED : RUN_NO_DEVICE;
     }
     fill_standard_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */

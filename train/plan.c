@@ -217,11 +217,30 @@ static size_t rank_memory_present(const Plan *p)
     return gpt_memory_present() / (gpt_kind() == GPT_ON_CPU ? comm_neighbours(p->options.optim.comm).count : 1);
 }
 
+/* Bytes of the GPU's memory that other processes hold, if that is more than this one's context and a desktop's; else 0. */
+static double held_by_others(const Plan *p)
+{
+    const double total = (double)comm_device_memory(), taken = total - (double)rank_memory_present(p);
+    return taken > 1.5 * 0x1p30 + total / 16 ? taken : 0;
+}
+
+/* What errors say of it. */
+static const char *say_held(const Plan *p, char text[80])
+{
+    const double held = held_by_others(p);
+    text[0] = '\0';
+    if (held > 0)
+        snprintf(text, 80, " (other processes hold %.1f of the GPU's %.1f GiB)", held / 0x1p30,
+                 (double)comm_device_memory() / 0x1p30);
+    return text;
+}
+
 /* The largest power-of-two number of sequences that divides a rank's part of a step and fits in every rank's memory. */
 static int choose_batch(Plan *p, Error *e)
 {
     const size_t sequences = p->options.total_batch / p->setup.T / p->ranks.world, present = rank_memory_present(p);
     const double room = 0.92 * (double)present; /* libraries and fragmentation take a little */
+    char held[80];
     size_t fits = 0;
     p->tokens_per_step = p->options.total_batch;
     for (p->setup.B = 1; sequences % p->setup.B == 0 && present > 0; p->setup.B *= 2) {
@@ -235,10 +254,18 @@ static int choose_batch(Plan *p, Error *e)
         return error_set(e, "--batch-size auto: this machine does not report its memory; give a number");
     if (p->options.batch_size == 0)
         return error_set(e,
-                         "out of memory: not even one sequence of %zu tokens fits in %.1f GiB; lower --seq-len, "
+                         "out of memory: not even one sequence of %zu tokens fits in %.1f GiB%s; lower --seq-len, "
                          "choose a smaller model or use --recompute layers",
-                         p->setup.T, (double)present / 0x1p30);
+                         p->setup.T, (double)present / 0x1p30, say_held(p, held));
     return 0;
+}
+
+static void note_neighbours(const Plan *p, Notes *notes)
+{
+    char held[80];
+    if (p->batch_by_memory && held_by_others(p) > 0)
+        notes_add(notes, "--batch-size auto took %zu sequences, by what is left of the memory%s", p->setup.B,
+                  say_held(p, held));
 }
 
 /* The ranks share the micro-batches of a step, each as many. */
@@ -443,12 +470,14 @@ static int check_memory(Plan *p, Error *e)
 {
     const size_t needed = p->memory_needed = rank_memory_needed(p),
                  present = p->memory_present = rank_memory_present(p);
+    char held[80];
     if (present == 0 || needed <= present)
         return 0;
     return error_set(e,
-                     "out of memory: this run needs %.1f GiB and only %.1f are available; lower --batch-size (now "
+                     "out of memory: this run needs %.1f GiB and only %.1f are available%s; lower --batch-size (now "
                      "%zu), --same-bits (%zu) or --seq-len, or choose a smaller model",
-                     (double)needed / 0x1p30, (double)present / 0x1p30, p->setup.B, p->options.same_bits);
+                     (double)needed / 0x1p30, (double)present / 0x1p30, say_held(p, held), p->setup.B,
+                     p->options.same_bits);
 }
 
 /* The run's directory: a new one, or the resumed one. */
@@ -552,6 +581,8 @@ int plan_make(const Options *asked, Plan *p, Notes *notes, Error *e)
     comm_broadcast(comm, p->out, sizeof p->out); /* a default has the time in it */
     if (p->options.batch_size == 0 && (choose_batch(p, e) != 0 || resolve_batch(p, e) != 0))
         status = RUN_FAILED;
+    if (status == RUN_DONE)
+        note_neighbours(p, notes);
     if (p->dtype_before[0] != '\0' && strcmp(p->dtype_before, gpt_dtype_names[p->setup.dtype]) != 0)
         notes_add(notes, "begun in %s, continued in %s", p->dtype_before, gpt_dtype_names[p->setup.dtype]);
     if (p->options.threads == 0)

@@ -3,6 +3,7 @@
  * loops in double. Nothing but CUDA, so that nvcc compiles it too and a GPU can judge the tests. On the CPU every test
  * runs with its threads in forward, in reverse and in several random orders, and with lazy streams.
  */
+#include "needs.cuh"
 #include "test_cublaslt.cuh"
 #include "test_streams.cuh"
 
@@ -438,6 +439,7 @@ static void run_tests(const char *order)
 
 int main()
 {
+    needs_bf16();
 #ifdef CUDA_ON_CPU
     emu::set_order(emu::FORWARD);
     run_tests(" (forward)");

@@ -7,6 +7,7 @@
  * attention.cu is included, and stands for its object in this program.
  */
 #include "base/cuda.cuh"
+#include "dev/cuda_on_cpu/needs.cuh"
 #include "gpt/cuda/attention.cu"
 #include "gpt/cuda/flash.cuh"
 
@@ -522,6 +523,7 @@ static void run_tests(const std::string &order)
 
 int main()
 {
+    needs_bf16();
     check_run("what it takes, and scratch", test_scratch);
     check_run("scratch for many heads of queries that share keys", test_many_heads);
 #ifdef CUDA_ON_CPU

@@ -1,31 +1,10 @@
 #!/bin/sh
-# gpu.sh BIN BUILD: the tests that need a GPU. Without one each case is skipped, by name.
+# gpu.sh BIN BUILD: the tests that need a GPU. On a machine without one each case is skipped, by name; where there is one
+# that the program cannot use, they fail and say why.
+# GPU_CASE_SECONDS=1200: a case that takes longer is ended, and failed.
 bin=$1 build=$2
-passed=0 failed=0 skipped=0
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-gpu=no
-[ -x "$bin/train_gpt_cuda" ] && "$bin/train_gpt_cuda" --probe && gpu=yes
-
-# check NAME COMMAND...: passes if the command does.
-check() {
-    name=$1
-    shift
-    if [ $gpu = no ]; then
-        skipped=$((skipped + 1))
-        echo "skip  $name: no GPU answers"
-    else
-        "$@" > "$work/log" 2>&1
-        case $? in
-        0) passed=$((passed + 1)); echo "ok    $name" ;;
-        77) skipped=$((skipped + 1)); echo "skip  $name: $(cat "$work/log")" ;;
-        *) failed=$((failed + 1)); echo "FAIL  $name: $(tail -n 2 "$work/log" | tr '\n' ' ')" ;;
-        esac
-    fi
-    [ ! -f "$work/log" ] || grep -E ' ok$| FAIL$|skip$' "$work/log"
-    rm -f "$work/log"
-}
+shift 2
+seconds=${GPU_CASE_SECONDS:-1200}
 
 odd_models() {
     mkdir -p "$build/odd"
@@ -49,6 +28,17 @@ run() { # folder, options
 twice() {
     run first --steps 20 && run second --steps 20 &&
         cmp "$work/first/step_000020/model.safetensors" "$work/second/step_000020/model.safetensors"
+}
+
+# GPT-2 124M in micro-batches of 16 x 1024 tokens, where there is room for them.
+twice_at_size() {
+    for folder in large again; do
+        "$bin/train_gpt_cuda" --model gpt2 --batch-size 16 --steps 3 --warmup 0 --val-every 0 --sample-every 0 \
+            --out "$work/$folder" > "$work/said" 2>&1 ||
+            { cat "$work/said"; grep -q "out of.* memory" "$work/said" && return 77; return 1; }
+    done
+    cmp "$work/large/step_000003/model.safetensors" "$work/again/step_000003/model.safetensors" &&
+        cmp "$work/large/step_000003/optimizer.safetensors" "$work/again/step_000003/optimizer.safetensors"
 }
 
 resumed() {
@@ -76,7 +66,7 @@ changes_twins() {
 
 # Ten steps of every rule on either twin, in fp32 from the same parameters on the same tokens.
 every_rule() {
-    rules=$("$bin/train_gpt_cpu" --optimizer ? 2>&1 | sed 's/.*there are //; s/,//g')
+    rules=$("$bin/train_gpt_cpu" --optimizer '?' 2>&1 | sed 's/.*[Tt]here are //; s/,//g')
     for rule in $rules; do
         options="--model nano --sample-every 0 --val-every 0 --steps 10 --warmup 0 --schedule constant --dtype fp32
                  --optimizer $rule"
@@ -97,12 +87,65 @@ several_ranks() {
     GPUS=$(nvidia-smi -L | wc -l) DEVICE=cuda HELPERS="$build" dev/tests/cli.sh "$bin/train_gpt_cuda" "ranks: "
 }
 
+if [ $# -gt 0 ]; then # one case, in a process that check can end
+    "$@"
+    exit
+fi
+
+passed=0 failed=0 skipped=0
+work=$(mktemp -d) || exit 1
+export work
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+limit=
+command -v timeout > "$work/null" && limit="timeout -k 10 $seconds"
+
+# Whether a GPU is there, and whether the program can use it; if not, `why`.
+there=no gpu=no why="there is no GPU"
+if [ -e /dev/nvidia0 ] || [ -e /dev/dxg ] || nvidia-smi -L > "$work/null" 2>&1; then
+    there=yes
+fi
+if [ ! -x "$bin/train_gpt_cuda" ]; then
+    [ $there = no ] || why="train_gpt_cuda was not built; make says what is missing"
+else
+    why=$("$bin/train_gpt_cuda" --probe 2>&1)
+    case $? in
+    0) gpu=yes there=yes ;;
+    77) ;;
+    *) there=yes ;;
+    esac
+fi
+
+# check NAME COMMAND...: passes if the command does.
+check() {
+    name=$1
+    shift
+    if [ $gpu = no ]; then
+        skipped=$((skipped + 1))
+        echo "skip  $name: $why"
+        return
+    fi
+    # shellcheck disable=SC2086 # several words
+    $limit "$0" "$bin" "$build" "$@" > "$work/log" 2>&1
+    case $? in
+    0) passed=$((passed + 1)); echo "ok    $name" ;;
+    77) skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$work/log")" ;;
+    124) failed=$((failed + 1)); echo "FAIL  $name: it had not ended after $seconds seconds" ;;
+    137) failed=$((failed + 1)); echo "FAIL  $name: it was killed, as whatever does not end in $seconds seconds" ;;
+    *) failed=$((failed + 1)); echo "FAIL  $name: $(tail -n 2 "$work/log" | tr '\n' ' ')" ;;
+    esac
+    grep -E ' ok$| FAIL$|skip$' "$work/log"
+    rm -f "$work/log"
+}
+
 bf16=dev/tests/reference_bf16.safetensors
 check "the PyTorch reference" "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 check "llm.c's debug state" "$bin/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 check "the PyTorch reference in bf16, beside PyTorch's own" "$bin/test_gpt_cuda" --dtype bf16 $bf16
 check "the PyTorch reference in tf32" "$bin/test_gpt_cuda" --dtype tf32 $bf16
 check "larger and odder models against the CPU's twin" odd_models
+check "products of ones, of every shape of GPT-2's training" "$build/cuda/test_products"
+check "gradients of GPT-2 124M in bf16 and in tf32 against fp32" "$build/cuda/test_large" 12 12 768 50257 1024 2
 check "every optimizer against its judge" "$build/cuda/test_judges"
 check "elementwise rules and verbs: the bits of the CPU" "$build/cuda/test_bit_equal"
 check "sums and factorisations" "$build/cuda/test_verbs"
@@ -111,10 +154,16 @@ check "ten steps of every optimizer on either twin" every_rule
 check "the emulator's kernels" "$build/cuda/test_emulator"
 check "flash attention against double" "$build/cuda/test_flash"
 check "two runs give the same bits" twice
+check "two runs of GPT-2 124M give the same bits" twice_at_size
 check "a resumed run is bit-equal" resumed
 check "a run goes on from the CPU to the GPU" changes_twins
 check "several ranks, one on each GPU" several_ranks
-check "compute-sanitizer memcheck" sanitized memcheck
-check "compute-sanitizer racecheck" sanitized racecheck
+for tool in memcheck racecheck synccheck initcheck; do
+    check "compute-sanitizer $tool" sanitized $tool
+done
+if [ $gpu = no ] && [ $there = yes ]; then
+    failed=1
+    echo "FAIL  there is a GPU, and nothing ran: $why"
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

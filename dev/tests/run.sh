@@ -61,6 +61,8 @@ emulated() { # order, seed, program and its arguments; streams put off what they
 emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_nccl"
+emulated forward 0 "$build/emulated/test_checks"
+emulated forward 0 "$build/emulated/test_products" 8
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
 bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
     dev/tests/reference_modula.safetensors"
@@ -80,6 +82,7 @@ export CUDA_ON_CPU_LT=plain # epilogues are kernels of ours there
 emulated random 2 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_odd.safetensors
 emulated random 2 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
 unset CUDA_ON_CPU_LT
+emulated forward 0 "$build/emulated/test_large" 3 4 256 1031 80 1
 emulated random 2 "$build/emulated/test_judges"
 emulated random 5 "$build/emulated/test_bit_equal"
 emulated random 6 "$build/emulated/test_verbs"

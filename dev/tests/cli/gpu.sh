@@ -43,7 +43,7 @@ peak_of_h200() {
 }
 run_test "GPU: a known one's share of its peak is shown" peak_of_h200
 
-# Less memory: a smaller micro-batch of the same step.
+# Less memory: a smaller micro-batch of the same step, which a resumed run keeps whatever there is then.
 batch_by_memory() {
     for bytes in 80000000 44000000; do
         expect 0 env CUDA_ON_CPU_MEMORY=$bytes "$gpt" $size --text "$work/story.txt" --steps 1 --val-every 0 \
@@ -51,6 +51,9 @@ batch_by_memory() {
         sed -n 's/^step .* x \([0-9]*\) sequences.*/\1/p' out >> batches
     done
     [ "$(sed -n 1p batches)" -gt "$(sed -n 2p batches)" ] || fail "batches of $(tr '\n' ' ' < batches)"
+    says "\"batch-size\": \"$(sed -n 2p batches)\"" 44000000/run.json
+    expect 0 "$gpt" --resume --out 44000000 --steps 2
+    says " x $(sed -n 2p batches) sequences" out
 }
 run_test "GPU: --batch-size auto goes by its memory" batch_by_memory
 

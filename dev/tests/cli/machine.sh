@@ -128,28 +128,72 @@ without_proc() {
 }
 run_test "without /proc, its programs are found by the PATH" without_proc
 
-no_gpu() { # what the GPU program does when probed, what is said
-    programs
-    cp "$gpt" bin/train_gpt
+no_gpu() { # what the GPU program does when probed, what is said, the system's device of a GPU
+    compile_launcher -O1 "s,/dev/nvidiactl,${3:-/nowhere},; s,/dev/dxg,/nowhere,"
     printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
     chmod +x bin/train_gpt_cuda
     expect 0 bin/train_gpt --steps 1
     says "cpu --steps 1" out
     [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
 }
+# make test-gpu with programs that only pretend.
+pretend_gpu() { # what the GPU program does when probed, what the tests do
+    mkdir -p bin build
+    printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
+    printf '#!/bin/sh\n%s\n' "$2" > bin/test_gpt_cuda
+    chmod +x bin/*
+}
+
+unusable_gpu() {
+    pretend_gpu 'echo "the driver is old" >&2; exit 1' 'exit 0'
+    expect 1 "$source/dev/tests/gpu.sh" bin build
+    says "FAIL  there is a GPU, and nothing ran: the driver is old" out
+    says "skip  the PyTorch reference: the driver is old" out
+}
+
+absent_gpu() {
+    [ ! -e /dev/nvidia0 ] && [ ! -e /dev/dxg ] && ! nvidia-smi -L > log 2>&1 || skip "there is a GPU"
+    pretend_gpu 'echo "there is none" >&2; exit 77' 'exit 0'
+    expect 0 "$source/dev/tests/gpu.sh" bin build
+    says "skip  the PyTorch reference: there is none" out
+    says "0 passed, 0 failed" out
+    rm -r bin
+    expect 0 "$source/dev/tests/gpu.sh" bin build
+}
+
+hanging_gpu() {
+    command -v timeout > log || skip "there is no timeout"
+    pretend_gpu 'exit 0' 'case $* in *bf16*) echo "no bf16"; exit 77 ;; *tiny*) sleep 60 ;; *) echo fine ;; esac'
+    GPU_CASE_SECONDS=1 expect 1 "$source/dev/tests/gpu.sh" bin build
+    says "FAIL  the PyTorch reference: it had not ended after 1 seconds" out
+    says "skip  the PyTorch reference in bf16, beside PyTorch's own: no bf16" out
+    says "ok    llm.c's debug state" out
+}
+
 if [ "${DEVICE:-cpu}" = cpu ]; then
+    run_test "make test-gpu fails where there is a GPU that cannot be used" unusable_gpu
+    run_test "make test-gpu without a GPU skips by name" absent_gpu
+    run_test "make test-gpu ends what hangs" hanging_gpu
     run_test "a GPU program that cannot run says why" no_gpu 'echo "the driver is old" >&2; echo more >&2; exit 1' \
         "train_gpt: the GPU program cannot run (the driver is old); using the CPU"
     run_test "a GPU program that dies is not started" no_gpu 'kill -11 $$' \
         "train_gpt: the GPU program cannot run (it ended with signal 11); using the CPU"
-    run_test "without a GPU nothing is said of it" no_gpu 'exit 1' ""
+    run_test "a GPU program without its libraries is not started" no_gpu 'echo "libcublas.so: no such file" >&2; exit 127' \
+        "train_gpt: the GPU program cannot run (libcublas.so: no such file); using the CPU"
+    run_test "without a GPU nothing is said of it" no_gpu 'echo "there is none" >&2; exit 77' ""
+    CUDA_VISIBLE_DEVICES=0 run_test "a GPU whose driver is missing is spoken of" no_gpu 'echo "the driver is not installed" >&2; exit 77' \
+        "train_gpt: the GPU program cannot run (the driver is not installed); using the CPU" /dev/null
+    CUDA_VISIBLE_DEVICES='' run_test "of a GPU that is hidden nothing is said" no_gpu 'echo "there is none" >&2; exit 77' "" \
+        /dev/null
 else
     probe() {
         CUDA_ON_CPU_DRIVER=12000 expect 1 "$gpt" --probe
         says "update the driver" err
-        CUDA_ON_CPU_DEVICES=0 expect 1 "$gpt" --probe
-        [ ! -s err ] || fail "stderr says $(head -n 1 err)"
+        CUDA_ON_CPU_CAPABILITY=7.0 expect 1 "$gpt" --probe
+        says "capability 7.0" err
+        CUDA_ON_CPU_DEVICES=0 expect 77 "$gpt" --probe
+        says "no GPU answers" err
         expect 0 "$gpt" --probe
     }
-    run_test "GPU: --probe says why it cannot run, unless there is none" probe
+    run_test "GPU: --probe says why it cannot run, and whether there is any" probe
 fi

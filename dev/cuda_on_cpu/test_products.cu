@@ -1,0 +1,305 @@
+/*
+ * test_products [MOST]
+ *
+ * Products of ones, by the functions that train_gpt.cu and the optimizers multiply with, of every shape that training
+ * GPT-2 124M has and of odd lengths k of the sums: they are k, exactly. Then matrices that are 0 but for the last TAIL
+ * places of k: they are TAIL, where bf16 would round k. A library that splits k among blocks and leaves out the end, or
+ * takes it twice, is found, and so is one that reads C with beta = 0.
+ *
+ * MOST: at most so many rows and columns of results, for the emulation, which has the time for k alone.
+ */
+#include "base/cuda.cuh"
+#include "dev/cuda_on_cpu/needs.cuh"
+#include "gpt/cuda/lt.cuh"
+
+#include <algorithm>
+#include <cuda_bf16.h>
+#include <vector>
+
+extern "C" {
+#include "dev/tests/check.h"
+#include "optim/verbs/verbs.h"
+}
+
+using bf16 = __nv_bfloat16;
+
+enum : size_t { TAIL = 64, BLOCKS_MOST = 1024, THREADS = 256 };
+static const float BEFORE = 256; /* what C and the bias hold, so that sums with all of today's k are exact in bf16 */
+
+static size_t most = SIZE_MAX; /* rows and columns of results */
+static Lt lt;
+static Verbs *verbs;
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Matrices
+ */
+
+__device__ static float element(float x) { return x; }
+__device__ static float element(bf16 x) { return __bfloat162float(x); }
+__device__ static void set(float *x, float value) { *x = value; }
+__device__ static void set(bf16 *x, float value) { *x = __float2bfloat16_rn(value); }
+
+/* For kernels over n elements. */
+static unsigned blocks_of(size_t n) { return std::min(cuda_blocks(n, THREADS), (unsigned)BLOCKS_MOST); }
+
+/* x (rows,cols) = 1, but 0 before column `first`, or row `first` if k runs along the rows. */
+template <class X> __global__ void ones_kernel(X *x, size_t rows, size_t cols, bool k_is_row, size_t first)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < rows * cols; i += (size_t)gridDim.x * blockDim.x)
+        set(x + i, (k_is_row ? i / cols : i % cols) >= first ? 1.0f : 0.0f);
+}
+
+template <class X> __global__ void fill_kernel(X *x, size_t n, float value)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        set(x + i, value);
+}
+
+/* wrong[block]: how many of its elements are not `want`. */
+template <class X> __global__ void count_kernel(double *wrong, const X *x, size_t n, float want)
+{
+    double count = 0;
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        count += element(x[i]) == want ? 0 : 1;
+    count = block_sum(count);
+    if (threadIdx.x == 0)
+        wrong[blockIdx.x] = count;
+}
+
+/* n elements on the device; NULL if they do not fit. */
+template <class X> struct Device {
+    X *p;
+    explicit Device(size_t n)
+    {
+        if (cudaMalloc(&p, n * sizeof(X)) != cudaSuccess) {
+            p = NULL;
+            cudaGetLastError();
+        }
+    }
+    Device(const Device &) = delete;
+    ~Device() { cudaFree(p); }
+};
+
+template <class X> static void fill(X *x, size_t n, float value)
+{
+    cuda_launch(fill_kernel<X>, blocks_of(n), THREADS, 0, 0, x, n, value);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * Products of m x k and k x n
+ */
+
+struct Shape {
+    size_t m, n, k;
+    bool transpose_a, transpose_b;
+};
+
+/* `sum` as an element X of a result holds it */
+static float rounded(const float *, float sum) { return sum; }
+static float rounded(const bf16 *, float sum) { return __bfloat162float(__float2bfloat16_rn(sum)); }
+
+template <class Y> static void check_result(const Shape &s, const char *what, const Y *c, size_t n, float sum)
+{
+    std::vector<double> wrong(blocks_of(n));
+    const Device<double> counts(wrong.size());
+    const float want = rounded(c, sum);
+    Y first;
+    cuda_launch(count_kernel<Y>, blocks_of(n), THREADS, 0, 0, counts.p, c, n, want);
+    CUDA_CHECK(cudaMemcpy(wrong.data(), counts.p, wrong.size() * sizeof(double), cudaMemcpyDeviceToHost));
+    CUDA_CHECK(cudaMemcpy(&first, c, sizeof first, cudaMemcpyDeviceToHost));
+    double total = 0;
+    for (double w : wrong)
+        total += w;
+    check(total == 0, "%zu x %zu x %zu%s%s, %s: %.0f of %zu are not %.9g; the first is %.9g", s.m, s.n, s.k,
+          s.transpose_a ? ", A transposed" : "", s.transpose_b ? ", B transposed" : "", what, total, n, (double)want,
+          (double)(float)first);
+}
+
+/* multiply(a, b, beta, c): all ones, or the tail alone, with beta 0 and 1. `added`: what else it adds. */
+template <class X, class Y, class F>
+static void check_products(const Shape &s, size_t batch, float added, const char *what, F multiply)
+{
+    const Device<X> a(batch * s.m * s.k), b(batch * s.k * s.n);
+    const Device<Y> c(batch * s.m * s.n);
+    if (a.p == NULL || b.p == NULL || c.p == NULL) {
+        check_skip("the GPU has too little memory for some shapes");
+        return;
+    }
+    fill(b.p, batch * s.k * s.n, 1);
+    for (size_t count : {s.k, std::min(s.k, (size_t)TAIL)}) {
+        for (size_t i = 0; i < batch; i++)
+            cuda_launch(ones_kernel<X>, blocks_of(s.m * s.k), THREADS, 0, 0, a.p + i * s.m * s.k,
+                        s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.transpose_a, s.k - count);
+        for (float beta : {0.0f, 1.0f}) {
+            fill(c.p, batch * s.m * s.n, beta == 0 ? NAN : BEFORE);
+            if (multiply(a.p, b.p, beta, c.p))
+                check_result(s, what, c.p, batch * s.m * s.n, (float)count + (beta == 0 ? 0 : BEFORE) + added);
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The model's
+ */
+
+static cudaDataType_t type_of(const float *) { return CUDA_R_32F; }
+static cudaDataType_t type_of(const bf16 *) { return CUDA_R_16BF; }
+
+/* By cuBLASLt, where it has the epilogue; it must have LT_PLAIN. */
+template <class X, class Y>
+static void check_lt(const Shape &whole, bool tf32, LtEpilogue epilogue = LT_PLAIN, const char *what = "")
+{
+    const Shape s = {std::min(whole.m, most), std::min(whole.n, most), whole.k, whole.transpose_a, whole.transpose_b};
+    const bool biased = epilogue == LT_BIAS || epilogue == LT_BIAS_GELU, has_aux = epilogue >= LT_BIAS_GELU;
+    const Device<Y> bias(s.n), aux(has_aux ? s.m * s.n : 1);
+    if (bias.p == NULL || aux.p == NULL)
+        return check_skip("the GPU has too little memory for some shapes");
+    fill(bias.p, s.n, BEFORE);
+    check_products<X, Y>(s, 1, biased ? BEFORE : 0.0f, what, [&](const X *a, const X *b, float beta, Y *c) {
+        const LtShape shape = {s.m,
+                               s.n,
+                               s.k,
+                               s.transpose_a,
+                               s.transpose_b,
+                               s.transpose_a ? s.m : s.k,
+                               s.transpose_b ? s.k : s.n,
+                               s.n,
+                               type_of(a),
+                               type_of(c),
+                               tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                               epilogue};
+        if (beta != 0 && epilogue != LT_PLAIN)
+            return false; /* the model has none */
+        if (has_aux)
+            fill(aux.p, s.m * s.n, BEFORE); /* where the GELU's slope is 1 */
+        const bool done = lt_product(&lt, 0, shape, a, b, beta, c, biased ? bias.p : NULL, has_aux ? aux.p : NULL);
+        check(done || epilogue != LT_PLAIN, "%zu x %zu x %zu: cuBLASLt cannot", s.m, s.n, s.k);
+        return done;
+    });
+}
+
+/* The layers of GPT-2 124M: channels in and out. The last is the classifier, with a padded vocabulary. */
+static const size_t layers[][2] = {{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}, {768, 50304}};
+
+/* Activations in X; gradients of weights in fp32. */
+template <class X> static void test_forward(bool tf32)
+{
+    for (size_t rows = 1024; rows <= 16384; rows *= 2)
+        for (const size_t *l : layers) {
+            check_lt<X, X>({rows, l[1], l[0], false, true}, tf32);
+            check_lt<X, X>({rows, l[1], l[0], false, true}, tf32, LT_BIAS, "with a bias");
+            if (std::is_same<X, bf16>::value)
+                check_lt<X, X>({rows, l[1], l[0], false, true}, tf32, LT_BIAS_GELU, "with a bias and GELU");
+        }
+}
+
+template <class X> static void test_backward_input(bool tf32)
+{
+    for (size_t rows = 1024; rows <= 16384; rows *= 2)
+        for (const size_t *l : layers) {
+            check_lt<X, X>({rows, l[0], l[1], false, false}, tf32);
+            if (std::is_same<X, bf16>::value)
+                check_lt<X, X>({rows, l[0], l[1], false, false}, tf32, LT_GELU_SLOPE, "times GELU's slope");
+        }
+}
+
+template <class X> static void test_backward_weight(bool tf32)
+{
+    for (size_t rows = 1024; rows <= 16384; rows *= 2)
+        for (const size_t *l : layers)
+            check_lt<X, float>({l[1], l[0], rows, true, false}, tf32);
+}
+
+static const size_t odd_lengths[] = {700, 1000, 16383};
+
+template <class X> static void test_odd(bool tf32)
+{
+    for (size_t k : odd_lengths) {
+        check_lt<X, X>({768, 768, k, false, true}, tf32);
+        check_lt<X, X>({768, 768, k, false, false}, tf32);
+        check_lt<X, float>({768, 768, k, true, false}, tf32);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * The optimizers'
+ */
+
+/* Squares and Gram matrices of GPT-2's hidden matrices, what is applied to these, and odd lengths. */
+template <class F> static void each_of_verbs(F f)
+{
+    for (size_t k : {(size_t)768, (size_t)3072, odd_lengths[0], odd_lengths[1], odd_lengths[2]})
+        for (int transposes = 0; transposes < 4; transposes++)
+            f(Shape{std::min<size_t>(768, most), std::min<size_t>(768, most), k, (transposes & 1) != 0,
+                    (transposes & 2) != 0});
+    f(Shape{std::min<size_t>(768, most), std::min<size_t>(3072, most), 768, false, false});
+    f(Shape{std::min<size_t>(3072, most), std::min<size_t>(768, most), 768, false, false});
+}
+
+enum : size_t { BATCH = 3 };
+
+static size_t rows_of(bool transposed, size_t rows, size_t cols) { return transposed ? cols : rows; }
+
+static void test_verb_product(void)
+{
+    each_of_verbs([](const Shape &s) {
+        check_products<float, float>(s, BATCH, 0, "a batch", [&](float *a, float *b, float beta, float *c) {
+            verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
+                         s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
+                         s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
+            return true;
+        });
+    });
+}
+
+static void test_verb_bf16_product(void)
+{
+    each_of_verbs([](const Shape &s) {
+        check_products<bf16, bf16>(s, BATCH, 0, "a batch", [&](bf16 *a, bf16 *b, float beta, bf16 *c) {
+            verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
+                              s.transpose_a,
+                              {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
+                              s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
+            return true;
+        });
+    });
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ */
+
+/* Where the device cannot, a case is skipped. */
+template <void (*F)(void)> static void if_bf16(void) { has_bf16() ? F() : check_skip("this GPU has none"); }
+template <void (*F)(bool)> static void plain(void) { F(false); }
+template <void (*F)(bool)> static void in_tf32(void) { F(true); }
+
+int main(int argc, char **argv)
+{
+    Error e;
+    if (argc > 1)
+        most = strtoull(argv[1], NULL, 10);
+    lt_create(&lt);
+    CUDA_CHECK(cudaMalloc(&lt.workspace, LT_WORKSPACE));
+    if (verbs_create(NULL, &verbs, &e) != 0) {
+        printf("%s\n", e.text);
+        return 1;
+    }
+    check_run("fp32, forward", plain<test_forward<float>>);
+    check_run("fp32, backward to the input", plain<test_backward_input<float>>);
+    check_run("fp32, backward to the weight", plain<test_backward_weight<float>>);
+    check_run("fp32, odd lengths", plain<test_odd<float>>);
+    check_run("tf32, forward", if_bf16<in_tf32<test_forward<float>>>);
+    check_run("tf32, backward to the input", if_bf16<in_tf32<test_backward_input<float>>>);
+    check_run("tf32, backward to the weight", if_bf16<in_tf32<test_backward_weight<float>>>);
+    check_run("tf32, odd lengths", if_bf16<in_tf32<test_odd<float>>>);
+    check_run("bf16, forward", if_bf16<plain<test_forward<bf16>>>);
+    check_run("bf16, backward to the input", if_bf16<plain<test_backward_input<bf16>>>);
+    check_run("bf16, backward to the weight", if_bf16<plain<test_backward_weight<bf16>>>);
+    check_run("bf16, odd lengths", if_bf16<plain<test_odd<bf16>>>);
+    check_run("the optimizers', fp32", test_verb_product);
+    check_run("the optimizers', bf16", if_bf16<test_verb_bf16_product>);
+    verbs_free(verbs);
+    CUDA_CHECK(cudaFree(lt.workspace));
+    lt_free(&lt);
+    return check_summary();
+}

@@ -6,9 +6,14 @@
 bin=$1 build=$2 name=${3:-}
 shift $(($# < 3 ? $# : 3))
 programs=" $* "
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+logs=$(mktemp -d) || exit 1
+trap 'rm -rf "$logs"' EXIT
+trap 'stop; exit 1' HUP INT TERM
 passed=0 failed=0 skipped=0
+started=0 reported=0
+# Most programs compute on one thread or wait for each other, so several run at a time; they are reported in order.
+most=$(getconf _NPROCESSORS_ONLN 2> "$logs/null") || most=1
+[ "$most" -le 4 ] || most=4
 
 # Whether a command is to be run: always without NAME; with NAME only if one of the programs is among its words.
 wanted() {
@@ -19,17 +24,14 @@ wanted() {
     return 1
 }
 
-# Runs one program; a program that dies without its closing line counts as one failure. With NAME, a program in which no
-# case has that name is skipped silently.
-run() {
-    wanted "$@" || return 0
-    [ -n "$name" ] || echo "== $*"
-    "$@" > "$log" 2>&1
-    status=$?
-    if [ -n "$name" ]; then
-        [ "$(tail -n 1 "$log")" != "0 passed, 0 failed, 0 skipped" ] || return 0
-        echo "== $*"
-    fi
+# Waits for the next program in order and counts; one that dies without its closing line counts as one failure. With
+# NAME, a program in which no case has that name is skipped silently.
+report() {
+    reported=$((reported + 1))
+    eval "wait \"\$pid$reported\""
+    status=$? log=$logs/$reported
+    [ -z "$name" ] || [ "$(tail -n 1 "$log")" != "0 passed, 0 failed, 0 skipped" ] || return 0
+    eval "echo \"== \$command$reported\""
     cat "$log"
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' "$log" | tail -n 1)
     set -- $counts
@@ -40,10 +42,38 @@ run() {
     passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
 }
 
+# Ends what still runs: it does not hear Ctrl-C.
+stop() {
+    while [ $reported -lt $started ]; do
+        reported=$((reported + 1))
+        eval "kill \"\$pid$reported\"" 2> "$logs/null"
+    done
+}
+
+report_all() {
+    while [ $reported -lt $started ]; do report; done
+}
+
+# Starts one program, once fewer than $most run.
+run() {
+    wanted "$@" || return 0
+    [ $((started - reported)) -lt "$most" ] || report
+    started=$((started + 1))
+    "$@" > "$logs/$started" 2>&1 &
+    eval "pid$started=\$! command$started=\$*"
+}
+
+activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
+bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
+    dev/tests/reference_modula.safetensors"
+models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
+
 for test in "$build"/tests/test_*; do
     run "$test"
 done
 run "$build/lab" --self-check
+run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
+run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 # The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads.
 emulated() { # order, seed, program and its arguments; streams put off what they can
     order=$1 seed=$2
@@ -63,10 +93,6 @@ emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_nccl"
 emulated forward 0 "$build/emulated/test_checks"
 emulated forward 0 "$build/emulated/test_products" 8
-activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
-bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safetensors dev/tests/reference_modern.safetensors
-    dev/tests/reference_modula.safetensors"
-models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
@@ -114,6 +140,7 @@ dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_en
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
+report_all # what follows starts several processes itself
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)
@@ -127,9 +154,9 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "${name:-ranks:}" ;;
     esac
 fi
-run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
-run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
+report_all
 run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
+report_all
 
 echo
 [ $((passed + failed + skipped)) -gt 0 ] || echo "no test program and no test has '$name' in its name"

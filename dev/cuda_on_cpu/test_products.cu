@@ -246,7 +246,7 @@ static void test_verb_product(void)
         check_products<float, float>(s, BATCH, 0, "a batch", [&](float *a, float *b, float beta, float *c) {
             verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
                          s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
-                         s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
+                         s.transpose_b, 1, beta, {c, s.m, s.n, BATCH}, {c, s.m, s.n, BATCH});
             return true;
         });
     });
@@ -259,7 +259,7 @@ static void test_verb_bf16_product(void)
             verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
                               s.transpose_a,
                               {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
-                              s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
+                              s.transpose_b, 1, beta, {c, s.m, s.n, BATCH}, {c, s.m, s.n, BATCH});
             return true;
         });
     });

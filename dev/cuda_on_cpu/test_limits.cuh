@@ -113,14 +113,20 @@ inline void test_granular_memory(void)
         check(left() == before - 2 * page, "a byte more takes %zu", before - left());
         const Device<char> large(page + 1);
         check(left() == before - 4 * page, "a page and a byte takes %zu", before - left());
-        cublasHandle_t handle, second;
-        const bool made = cublasCreate(&handle) == CUBLAS_STATUS_SUCCESS;
-        check(made && left() == before - 20 * page, "cuBLAS takes %zu", before - left());
-        check(cublasCreate(&second) == CUBLAS_STATUS_ALLOC_FAILED && !second, "a second handle finds memory");
-        cublasDestroy(handle);
-        check(left() == before - 4 * page, "cuBLAS keeps %zu", before - left());
+        cublasHandle_t handle;
+        const Device<char> rest_of_all(left());
+        check(cublasCreate(&handle) == CUBLAS_STATUS_ALLOC_FAILED && !handle, "a handle finds memory");
     }
     check(left() == before, "%zu of %zu are left", left(), before);
+    for (const char *capability : {"8.0", "9.0"}) {
+        const Simulated hopper("CUDA_ON_CPU_CAPABILITY", capability), large("CUDA_ON_CPU_MEMORY", "4294967296");
+        const size_t most = left(), workspace = *capability == '9' ? 32 << 20 : 4 << 20;
+        cublasHandle_t handle;
+        check(cublasCreate(&handle) == CUBLAS_STATUS_SUCCESS, "no handle");
+        check(most - left() == workspace, "cuBLAS takes %zu", most - left());
+        cublasDestroy(handle);
+        check(left() == most, "cuBLAS keeps %zu", most - left());
+    }
 }
 
 /* By hand: 2^-10 is the last bit of the fraction, 2^-11 half of it. */

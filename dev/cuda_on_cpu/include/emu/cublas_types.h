@@ -57,11 +57,13 @@ inline cublasStatus_t cublas_enqueue(cudaStream_t stream, Work work)
     return enqueue(stream, std::move(work)) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
-/* The default workspace of a handle: the table under cublasSetWorkspace in cuBLAS's documentation. */
+/* The default workspace of a handle: the table under cublasSetWorkspace in cuBLAS's documentation; on a GPU smaller than
+ * any real one a 64th of its memory. */
 inline size_t workspace_bytes()
 {
     const int major = gpu().major;
-    return static_cast<size_t>(major == 9 || major == 10 ? 32 : major >= 12 ? 12 : 4) << 20;
+    const size_t documented = static_cast<size_t>(major == 9 || major == 10 ? 32 : major >= 12 ? 12 : 4) << 20;
+    return std::min(documented, gpu().memory / 64);
 }
 
 /*

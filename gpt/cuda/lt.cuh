@@ -54,10 +54,10 @@ void lt_set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribu
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof value));
 }
 
-/* The alignment of all pointers, in bytes: a power of two, at most 256. */
+/* The alignment of all pointers, in bytes: a power of two, at most 16, which is as far as it matters. */
 inline uint32_t lt_alignment(const void *a, const void *b, const void *c, const void *bias, const void *aux)
 {
-    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 256;
+    const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)bias | (uintptr_t)aux | 16;
     return (uint32_t)(bits & -bits);
 }
 

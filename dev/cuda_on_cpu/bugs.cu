@@ -411,10 +411,14 @@ static void fill_x(const Data &d, float (*value)(int))
         host[i] = value(i);
     CUDA_CHECK(cudaMemcpy(d.x, host, BYTES, cudaMemcpyHostToDevice));
 }
-static float nearly_cancels(int i) { return (i / 4 % 2 ? -1.0f : 1.0f) * (10000.0f + 0.37f * float(i)); }
+/* Numbers of which later ones, from `half` to `half`, nearly cancel earlier ones. */
+template <int half> float cancels(int i)
+{
+    return (i / half % 2 ? -1.0f : 1.0f) * (10000.0f + 0.37f * float(i * i % 61));
+}
 static void order_of_products(const Data &d) /* in sums whose bits it changes */
 {
-    fill_x(d, nearly_cancels);
+    fill_x(d, cancels<16>);
     lt_product(d, 0, 4);
 }
 static void order_of_sgemm(const Data &d) /* the same with cuBLAS */
@@ -422,8 +426,8 @@ static void order_of_sgemm(const Data &d) /* the same with cuBLAS */
     cublasHandle_t handle;
     cublasCreate(&handle);
     const float one = 1, zero = 0;
-    fill_x(d, nearly_cancels);
-    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 3, 3, 16, &one, d.x, 3, d.x, 16, &zero, d.out, 3);
+    fill_x(d, cancels<32>);
+    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 4, 4, 16, &one, d.x, 4, d.x, 16, &zero, d.out, 4);
     cublasDestroy(handle);
 }
 static void gelu_epilogue(const Data &d)

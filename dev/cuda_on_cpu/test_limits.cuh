@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What hardware refuses or does in its own way: launches above a limit, granular memory, traps, TF32, approximations. */
+/* What hardware refuses or does in its own way: launches above a limit, memory in pages, traps, products. */
 
 template <int N> __global__ void __launch_bounds__(N * 32, 2) bounded(float *x) { x[threadIdx.x] = N; }
 __global__ static void __launch_bounds__(96) bounded_static(float *x) { x[threadIdx.x] = 96; }

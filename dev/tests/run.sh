@@ -44,7 +44,8 @@ for test in "$build"/tests/test_*; do
     run "$test"
 done
 run "$build/lab" --self-check
-# The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads.
+# The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads. CUDA_ON_CPU_CUBLAS: products
+# by other algorithms and of other precision, as cuBLAS may choose.
 emulated() { # order, seed, program and its arguments; streams put off what they can
     order=$1 seed=$2
     shift 2
@@ -66,16 +67,23 @@ bf16_models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.sa
     dev/tests/reference_modula.safetensors"
 models="$bf16_models dev/tests/reference_odd.safetensors dev/tests/reference_steps.safetensors"
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
+export CUDA_ON_CPU_CUBLAS=varied
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+export CUDA_ON_CPU_CUBLAS=varied,truncated
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype tf32 dev/tests/reference_tiny.safetensors
+unset CUDA_ON_CPU_CUBLAS
 emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $bf16_models
+export CUDA_ON_CPU_CUBLAS=varied,fast
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
-export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
+export CUDA_ON_CPU_CUBLAS=plain CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
-unset CUDA_ON_CPU_CAPABILITY
+unset CUDA_ON_CPU_CUBLAS CUDA_ON_CPU_CAPABILITY
 emulated random 2 "$build/emulated/test_judges"
+export CUDA_ON_CPU_CUBLAS=varied
 emulated random 5 "$build/emulated/test_bit_equal"
+unset CUDA_ON_CPU_CUBLAS
 emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
@@ -108,7 +116,7 @@ emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)
-        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
+        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 CUDA_ON_CPU_CUBLAS=varied DEVICE=cuda \
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
         case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
         run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;

@@ -57,8 +57,8 @@ inline cublasStatus_t cublas_enqueue(cudaStream_t stream, Work work)
     return enqueue(stream, std::move(work)) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
-/* The default workspace of a handle: the table under cublasSetWorkspace in cuBLAS's documentation; on a GPU smaller than
- * any real one a 64th of its memory. */
+/* The default workspace of a handle: the table under cublasSetWorkspace in cuBLAS's documentation; on a GPU smaller
+ * than any real one a 64th of its memory. */
 inline size_t workspace_bytes()
 {
     const int major = gpu().major;
@@ -98,15 +98,15 @@ inline uint64_t alignments(std::initializer_list<const void *> pointers, uintptr
 }
 
 /*
- * The product by an algorithm that depends on `choice`, where products vary: the sums are cut into two to five parts
- * that are added from the first or from the last.
+ * The product by an algorithm that depends on `choice`, where products vary: the sums are cut into two to five parts,
+ * and it is never the first that is added first.
  */
 inline void product_by_choice(const Matmul &whole, uint64_t choice)
 {
     choice = (choice + 1) * 0x9E3779B97F4A7C15ull >> 61;
-    const size_t parts = gpu().products.varied ? choice % 4 + 2 : 1;
+    const size_t parts = gpu().products.varied ? choice % 4 + 2 : 1, first = parts > 2 ? choice / 4 + 1 : parts - 1;
     for (size_t i = 0; i < parts; i++) {
-        const size_t part = choice < 4 ? i : parts - 1 - i;
+        const size_t part = (first + i) % parts;
         const size_t begin = whole.k * part / parts, end = whole.k * (part + 1) / parts;
         Matmul p = whole;
         p.k = end - begin;

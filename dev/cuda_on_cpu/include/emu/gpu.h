@@ -12,7 +12,7 @@
 /*
  * The GPU that is simulated, and the environment variables that change it, so that a program's refusals can be tested:
  * CUDA_ON_CPU_DEVICES=n, CUDA_ON_CPU_DRIVER=13000, CUDA_ON_CPU_CAPABILITY=9.0, CUDA_ON_CPU_NAME, CUDA_ON_CPU_MEMORY
- * (bytes of each device); and CUDA_ON_CPU_ARCH, what the program was compiled for, as the Makefile's CUDA_ARCH: the last
+ * (bytes of each device); CUDA_ON_CPU_ARCH, what the program was compiled for, as the Makefile's CUDA_ARCH: the last
  * also as PTX, for later GPUs; and CUDA_ON_CPU_CUBLAS. They are read at the first call, or again by read_gpu.
  */
 
@@ -81,7 +81,7 @@ inline Products environment_products()
     Products products = {};
     const char *text = getenv("CUDA_ON_CPU_CUBLAS");
     char word[16];
-    for (int used = 0; text && sscanf(text, " %15[a-z]%n", word, &used) == 1; text += used) {
+    for (int used = 0; text && sscanf(text, "%15[a-z]%n", word, &used) == 1; text += used + (text[used] == ',')) {
         const std::string name = word;
         bool *flag = name == "plain"       ? &products.plain
                      : name == "varied"    ? &products.varied

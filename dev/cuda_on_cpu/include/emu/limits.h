@@ -5,7 +5,7 @@
 
 #include "gpu.h"
 
-/* What a launch is refused for: its threads, shared memory and parameters, of which the kernel and the GPU limit each. */
+/* What a launch is refused for: threads, shared memory and parameters above the limits of the kernel and the GPU. */
 
 /*
  * A bound becomes as many instructions that do nothing in front of the kernel, where none of them ever runs; the
@@ -54,9 +54,9 @@ inline int launch_bound(const void *kernel)
 constexpr size_t SHARED_BYTES = 48 * 1024; /* what a block may have without asking, in static arrays and dynamic */
 
 struct Kernel {
-    int threads;        /* at most, in a block */
-    size_t fixed;       /* bytes of its own static shared arrays */
-    size_t asked_for;   /* bytes of dynamic shared memory, by cudaFuncSetAttribute */
+    int threads;      /* at most, in a block */
+    size_t fixed;     /* bytes of its own static shared arrays */
+    size_t asked_for; /* bytes of dynamic shared memory, by cudaFuncSetAttribute */
 };
 
 inline size_t bytes_of(const std::vector<Range> &arrays)
@@ -79,9 +79,9 @@ inline Kernel &kernel_at(const void *address)
 /* Whether static and dynamic arrays of that many bytes fit together. */
 inline bool shared_fits(const Kernel &kernel, size_t fixed, size_t dynamic)
 {
-    const bool asked = kernel.asked_for > 0;
-    return fixed <= SHARED_BYTES && (asked ? dynamic <= kernel.asked_for && fixed + kernel.asked_for <= gpu().shared_optin
-                                           : fixed + dynamic <= SHARED_BYTES);
+    if (kernel.asked_for == 0)
+        return fixed + dynamic <= SHARED_BYTES;
+    return fixed <= SHARED_BYTES && dynamic <= kernel.asked_for && fixed + kernel.asked_for <= gpu().shared_optin;
 }
 
 /* The kernel's static arrays are those that its first block has written to: functions that it calls have some too. */
@@ -100,8 +100,8 @@ inline void check_written_arrays(const std::vector<Range> &arrays, const void *a
              fixed, std::max(dynamic, kernel_at(address).asked_for));
 }
 
-/* CUDA C++ Programming Guide, "Function Parameters"; 32,764 since CUDA 12.1, from compute capability 7.0 on. */
-inline size_t parameter_limit() { return gpu().major >= 7 && gpu().driver >= 12010 ? 32764 : 4096; }
+/* Since CUDA 12.1: CUDA C++ Programming Guide, "Function Parameters". */
+inline size_t parameter_limit() { return gpu().major >= 7 ? 32764 : 4096; }
 
 template <class... Params> constexpr size_t parameter_bytes()
 {

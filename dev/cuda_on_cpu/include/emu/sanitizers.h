@@ -69,8 +69,8 @@ inline void unpoison(void *, size_t) {}
 } // namespace emu
 
 /*
- * -fsanitize=alignment needs no library: what it calls where an address is not aligned is here. AddressSanitizer's builds
- * bring UBSan's own.
+ * -fsanitize=alignment needs no library: what it calls where an address is not aligned is here. AddressSanitizer's
+ * builds bring UBSan's own.
  */
 #ifndef EMU_ASAN
 namespace emu {

@@ -143,6 +143,18 @@ __global__ void async_not_waited(float *out, const float *x)
     out[threadIdx.x] = s[threadIdx.x];
 }
 
+__global__ void async_waited(float *out, const float *x)
+{
+    __shared__ __align__(16) float s[64];
+    if (threadIdx.x < 16) {
+        cp_async16(s + 4 * threadIdx.x, x + 4 * threadIdx.x);
+        cp_async_commit();
+        cp_async_wait<0>();
+    }
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x];
+}
+
 __global__ void local_overrun(float *out, const float *x, int n) /* launched with n = 4 */
 {
     float a[4] = {};
@@ -173,6 +185,51 @@ __global__ void int_overflow(float *out, const float *x, int n) /* launched with
     out[threadIdx.x] = x[threadIdx.x] + float(n * n);
 }
 
+__global__ void __launch_bounds__(32, 2) bounded(float *out, const float *x) { out[threadIdx.x] = x[threadIdx.x]; }
+
+__global__ void static_and_dynamic(float *out, const float *x) /* launched with 47 KiB of dynamic shared memory */
+{
+    __shared__ float s[512];
+    s[threadIdx.x] = dynamic_shared<float>()[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x ^ 1];
+}
+
+__device__ float first_of_block(float v)
+{
+    __shared__ float first[512];
+    if (threadIdx.x == 0)
+        first[0] = v;
+    __syncthreads();
+    return first[0];
+}
+
+__global__ void static_of_callee(float *out, const float *x) /* the same */
+{
+    out[threadIdx.x] = first_of_block(x[threadIdx.x]);
+}
+
+struct Large {
+    float values[8192];
+};
+__global__ void large_parameter(float *out, const float *x, Large large)
+{
+    out[threadIdx.x] = x[threadIdx.x] + large.values[threadIdx.x];
+}
+
+__global__ void misaligned_pair(float *out, const float *x)
+{
+    if (threadIdx.x < 31)
+        out[threadIdx.x] = reinterpret_cast<const float2 *>(x + 1)[threadIdx.x].y;
+}
+
+__global__ void traps(float *out, const float *x)
+{
+    if (x[threadIdx.x] == 33)
+        __trap();
+    out[threadIdx.x] = x[threadIdx.x];
+}
+
 /* What each fault is given: device memory for 64 floats out and of x, and the host's. */
 struct Data {
     float *out, *x, *on_host;
@@ -191,6 +248,40 @@ template <void (*kernel)(float *, const float *, int), int n> void run(const Dat
 }
 
 static void host_pointer(const Data &d) { launch(write_write, dim3(1), dim3(64), 0, d.on_host, d.x); }
+
+static void parameter_of_32_kib(const Data &d) { launch(large_parameter, dim3(1), dim3(64), 0, d.out, d.x, Large()); }
+
+static void trap_unnoticed(const Data &d) /* the host goes on with what it has */
+{
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(64);
+    cudaLaunchKernelEx(&config, traps, d.out, d.x);
+    cudaDeviceSynchronize();
+    cudaGetLastError();
+}
+
+static void all_free_memory(const Data &) /* as if an allocation of 1 MiB and a little took no more than that */
+{
+    const size_t piece = (1 << 20) + 512;
+    size_t left, total;
+    CUDA_CHECK(cudaMemGetInfo(&left, &total));
+    for (size_t used = 0; used + piece <= left; used += piece) {
+        void *p;
+        CUDA_CHECK(cudaMalloc(&p, piece));
+    }
+}
+
+static void library_without_memory(const Data &) /* a handle has a workspace of its own */
+{
+    size_t left, total;
+    void *p;
+    cublasHandle_t handle;
+    CUDA_CHECK(cudaMemGetInfo(&left, &total));
+    CUDA_CHECK(cudaMalloc(&p, left));
+    if (cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS)
+        exit(1);
+}
 
 static void host_writes_device(const Data &d) { d.x[0] = 3; }
 
@@ -285,17 +376,20 @@ static void copy_in_capture(const Data &d)
 static void pageable_in_capture(const Data &d) { run_graph(d, d.on_host, nullptr, false); }
 static void freed_under_graph(const Data &d) { run_graph(d, nullptr, nullptr, true); }
 
-/* D, 4 x 8 of fp32, and aux in `out`; A and B in `x`. */
-static void lt_product(const Data &d, int64_t aux_ld, int64_t ld)
+/* D, 4 x 8 of fp32, and aux in `out`; A and B in `x`. A GELU where there is an aux or a `gelu`. */
+static void lt_product(const Data &d, int64_t aux_ld, int64_t ld, cublasComputeType_t compute = CUBLAS_COMPUTE_32F,
+                       bool gelu = false)
 {
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t la, lb, ld_layout;
     float *aux = d.out + 32;
-    const cublasLtEpilogue_t epilogue = aux_ld ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasLtEpilogue_t epilogue = aux_ld ? CUBLASLT_EPILOGUE_GELU_AUX
+                                        : gelu ? CUBLASLT_EPILOGUE_GELU
+                                               : CUBLASLT_EPILOGUE_DEFAULT;
     const float one = 1, zero = 0;
     cublasLtCreate(&handle);
-    cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasLtMatmulDescCreate(&desc, compute, CUDA_R_32F);
     cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux, sizeof aux);
     cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &aux_ld, sizeof aux_ld);
@@ -309,6 +403,43 @@ static void lt_product(const Data &d, int64_t aux_ld, int64_t ld)
 }
 static void aux_ld_of_four(const Data &d) { lt_product(d, 4, 4); }
 static void lt_overrun(const Data &d) { lt_product(d, 0, 9); } /* D needs 67 floats and has 64 */
+
+static void fill_x(const Data &d, float (*value)(int))
+{
+    float host[64];
+    for (int i = 0; i < 64; i++)
+        host[i] = value(i);
+    CUDA_CHECK(cudaMemcpy(d.x, host, BYTES, cudaMemcpyHostToDevice));
+}
+/* Numbers of which later ones, from `half` to `half`, nearly cancel earlier ones. */
+template <int half> float cancels(int i)
+{
+    return (i / half % 2 ? -1.0f : 1.0f) * (10000.0f + 0.37f * float(i * i % 61));
+}
+static void order_of_products(const Data &d) /* in sums whose bits it changes */
+{
+    fill_x(d, cancels<16>);
+    lt_product(d, 0, 4);
+}
+static void order_of_sgemm(const Data &d) /* the same with cuBLAS */
+{
+    cublasHandle_t handle;
+    cublasCreate(&handle);
+    const float one = 1, zero = 0;
+    fill_x(d, cancels<32>);
+    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 4, 4, 16, &one, d.x, 4, d.x, 16, &zero, d.out, 4);
+    cublasDestroy(handle);
+}
+static void gelu_epilogue(const Data &d)
+{
+    fill_x(d, [](int i) { return float(i % 7 - 3) * 0.1f; });
+    lt_product(d, 0, 4, CUBLAS_COMPUTE_32F, true);
+}
+static void tf32_for_fp32(const Data &d)
+{
+    fill_x(d, [](int i) { return 1.0f + float(i * 37 % 64) * 0x1p-15f; });
+    lt_product(d, 0, 4, CUBLAS_COMPUTE_32F_FAST_TF32);
+}
 
 static void different_counts(const Data &d)
 {
@@ -348,6 +479,7 @@ static const struct {
     const char *name;
     void (*run)(const Data &);
     int ranks = 1;
+    const char *environment = nullptr; /* of the emulated GPU */
 } faults[] = {
     {"no fault", run<no_fault>},
     {"no barrier between write and read", run<missing_sync>},
@@ -386,6 +518,20 @@ static const struct {
     {"a rank that ends, and no call of ncclCommGetAsyncError", lost_rank, 2},
     {"a sum that depends on the order of the ranks", order_of_ranks, 3},
     {"a stream that does not wait for ncclAllReduce", no_wait_for_sum, 2},
+    {"64 threads where the launch bounds say 32", run<bounded>},
+    {"static and dynamic shared memory of 49 KiB together", run<static_and_dynamic, 1, 47 * 1024>},
+    {"the same, where the static is a called function's", run<static_of_callee, 1, 47 * 1024>},
+    {"parameters of 32784 bytes", parameter_of_32_kib},
+    {"a misaligned float2", run<misaligned_pair>},
+    {"a kernel that was compiled for later GPUs alone", run<no_fault>, 1, "CUDA_ON_CPU_ARCH=100"},
+    {"a GPU without the instruction", run<async_waited>, 1, "CUDA_ON_CPU_CAPABILITY=7.5"},
+    {"a trap that the host does not ask about", trap_unnoticed},
+    {"pieces of 1 MiB and a little, in all free memory", all_free_memory, 1, "CUDA_ON_CPU_MEMORY=67108864"},
+    {"no memory left for cuBLAS's workspace", library_without_memory, 1, "CUDA_ON_CPU_MEMORY=67108864"},
+    {"bits that depend on cuBLASLt's algorithm", order_of_products},
+    {"bits that depend on cuBLAS's algorithm", order_of_sgemm},
+    {"a GELU epilogue taken for granted, and for exact", gelu_epilogue},
+    {"TF32 taken for fp32", tf32_for_fp32},
 };
 static const int fault_count = sizeof faults / sizeof faults[0];
 
@@ -416,6 +562,8 @@ int main(int argc, char **argv)
     }
     float host[64];
     Data d = {};
+    if (faults[number].environment)
+        putenv(const_cast<char *>(faults[number].environment));
     make_ranks(&d, faults[number].ranks);
     d.on_host = static_cast<float *>(malloc(sizeof host));
     for (int i = 0; i < 64; i++)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# faults.sh: runs the faulty programs of bugs.cu, built plainly in three orders of threads and ranks and with lazy
-# streams, with AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them catch which fault, as the
+# faults.sh: runs the faulty programs of bugs.cu, built plainly in three orders of threads and ranks, with lazy streams
+# and with all that cuBLAS may do, with AddressSanitizer and UBSan, and with ThreadSanitizer. Prints which of them catch which fault, as the
 # table in README.md, and "N passed, N failed": a fault passes if at least one of them catches it, and program 0, which
 # has no fault, if none does.
 # Takes about a minute. CC, CXX: the compilers.
@@ -24,11 +24,11 @@ build() { # name, flags
         -Idev/cuda_on_cpu/include -I. -c dev/cuda_on_cpu/bugs.cu -o "$bin/bugs.o" || exit 1
     ${CXX:-g++} "$@" "$bin/bugs.o" "$bin/matmul.o" "$bin/sgemm.o" -o "$bin/$name" -lm || exit 1
 }
-build plain
+build plain -fsanitize=alignment
 build address -fsanitize=address,undefined -fno-sanitize-recover=undefined
 build thread -fsanitize=thread
 
-# What a plain build shows: an error exit, NaN, or another result in another order or with lazy streams.
+# What a plain build shows: an error exit, NaN, or another result in another order, with lazy streams or another cuBLAS.
 in_orders() { # number
     for order in forward reverse random; do
         CUDA_ON_CPU_ORDER=$order CUDA_ON_CPU_NCCL_ORDER=$order CUDA_ON_CPU_SEED=5 \
@@ -36,12 +36,19 @@ in_orders() { # number
             { echo stops; return; }
     done
     CUDA_ON_CPU_STREAMS=lazy $limit "$bin/plain" "$1" > "$bin/lazy" 2> /dev/null || { echo stops; return; }
+    ways=
+    for way in plain varied fast truncated; do
+        CUDA_ON_CPU_CUBLAS=$way $limit "$bin/plain" "$1" > "$bin/cublas" 2> /dev/null || echo stops > "$bin/cublas"
+        cmp -s "$bin/forward" "$bin/cublas" || ways="$ways${ways:+, }\`$way\`"
+    done
     if grep -q NaN "$bin/forward"; then
         echo NaN
     elif ! cmp -s "$bin/forward" "$bin/reverse" || ! cmp -s "$bin/forward" "$bin/random"; then
         echo orders differ
     elif ! cmp -s "$bin/forward" "$bin/lazy"; then
         echo lazy differs
+    elif [ -n "$ways" ]; then
+        echo "$ways differs"
     fi
 }
 

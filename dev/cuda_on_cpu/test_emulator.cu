@@ -5,7 +5,7 @@
  */
 #include "needs.cuh"
 #include "test_cublaslt.cuh"
-#include "test_streams.cuh"
+#include "test_limits.cuh"
 
 static void test_layernorm(void)
 {
@@ -428,6 +428,16 @@ static const struct {
     {"graphs: what a capture forbids", test_capture_errors},
     {"simulated devices", test_simulated_devices},
     {"memory begins as garbage", test_garbage},
+    {"limits: launch bounds", test_launch_bounds},
+    {"limits: static and dynamic shared memory", test_shared_limit},
+#ifdef CUDA_ON_CPU
+    {"limits: kernels for other GPUs", test_images},
+    {"limits: memory in pages, shared with libraries", test_granular_memory},
+    {"limits: after a trap nothing works", test_trap},
+    {"cuBLAS: TF32 has 10 bits", test_tf32},
+    {"cuBLAS: another order of sums", test_varied_products},
+    {"cuBLAS: an approximate GELU", test_fast_gelu},
+#endif
 };
 
 static void run_tests(const char *order)

@@ -382,13 +382,13 @@ inline void test_simulated_devices(void)
                     cudaErrorInvalidValue, "more shared memory than it has");
     }
     {
-        const Simulated small("CUDA_ON_CPU_MEMORY", "1000000"), two("CUDA_ON_CPU_DEVICES", "2");
+        const Simulated small("CUDA_ON_CPU_MEMORY", "67108864"), two("CUDA_ON_CPU_DEVICES", "2");
         size_t left, total;
         CUDA_CHECK(cudaGetDeviceProperties(&properties, 1));
-        const Device<char> most(600000);
+        const Device<char> most(60 << 20);
         CUDA_CHECK(cudaMemGetInfo(&left, &total));
-        check(properties.totalGlobalMem == 1000000 && total == 1000000 && left == 400000, "%zu of %zu", left, total);
-        check_error(cudaMalloc(&p, 400001), cudaErrorMemoryAllocation, "one byte too many");
+        check(properties.totalGlobalMem == 64 << 20 && total == 64 << 20 && left == 4 << 20, "%zu of %zu", left, total);
+        check_error(cudaMalloc(&p, (4 << 20) + 1), cudaErrorMemoryAllocation, "one byte too many");
         CUDA_CHECK(cudaGetDeviceCount(&count));
         CUDA_CHECK(cudaSetDevice(1));
         check(count == 2, "%d devices", count);

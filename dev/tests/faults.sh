@@ -45,7 +45,7 @@ check() {
         set -- env CUDA_ON_CPU_CAPABILITY=7.5 build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
     emulated-plain) # cuBLASLt supports no epilogue
         make -s CUDA=no build/emulated/test_gpt_cuda > build.log 2>&1 || return 9
-        set -- env CUDA_ON_CPU_LT=plain build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
+        set -- env CUDA_ON_CPU_CUBLAS=plain build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
     emulated-products)
         make -s CUDA=no build/emulated/test_products > build.log 2>&1 || return 9
         set -- build/emulated/test_products 8 ;;

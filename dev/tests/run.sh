@@ -74,7 +74,8 @@ done
 run "$build/lab" --self-check
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
 run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
-# The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads.
+# The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads. CUDA_ON_CPU_CUBLAS: products
+# by other algorithms and of other precision, as cuBLAS may choose.
 emulated() { # order, seed, program and its arguments; streams put off what they can
     order=$1 seed=$2
     shift 2
@@ -94,23 +95,30 @@ emulated forward 0 "$build/emulated/test_nccl"
 emulated forward 0 "$build/emulated/test_checks"
 emulated forward 0 "$build/emulated/test_products" 8
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
+export CUDA_ON_CPU_CUBLAS=varied
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+export CUDA_ON_CPU_CUBLAS=varied,truncated
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype tf32 dev/tests/reference_tiny.safetensors
+unset CUDA_ON_CPU_CUBLAS
 emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors $activations $bf16_models
+export CUDA_ON_CPU_CUBLAS=varied,fast
 emulated random 1 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
-export CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
+export CUDA_ON_CPU_CUBLAS=plain CUDA_ON_CPU_CAPABILITY=8.0 # GELU is a kernel of ours there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+unset CUDA_ON_CPU_CUBLAS
 export CUDA_ON_CPU_CAPABILITY=7.5 # logits are read twice there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_track3.safetensors
 unset CUDA_ON_CPU_CAPABILITY
-export CUDA_ON_CPU_LT=plain # epilogues are kernels of ours there
+export CUDA_ON_CPU_CUBLAS=plain # epilogues are kernels of ours there
 emulated random 2 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_odd.safetensors
-emulated random 2 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
-unset CUDA_ON_CPU_LT
+unset CUDA_ON_CPU_CUBLAS
 emulated forward 0 "$build/emulated/test_large" 3 4 256 1031 80 1
 emulated random 2 "$build/emulated/test_judges"
+export CUDA_ON_CPU_CUBLAS=varied
 emulated random 5 "$build/emulated/test_bit_equal"
+unset CUDA_ON_CPU_CUBLAS
 emulated random 6 "$build/emulated/test_verbs"
 emulated random 7 "$build/emulated/test_newton_schulz"
 
@@ -144,7 +152,7 @@ report_all # what follows starts several processes itself
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)
-        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 DEVICE=cuda \
+        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 CUDA_ON_CPU_CUBLAS=varied DEVICE=cuda \
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
         case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
         run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;

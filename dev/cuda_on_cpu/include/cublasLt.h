@@ -1,13 +1,7 @@
 #ifndef CUDA_ON_CPU_CUBLASLT_H
 #define CUDA_ON_CPU_CUBLASLT_H
 
-#include <vector>
-
 #include "emu/cublas_types.h"
-
-extern "C" {
-#include "base/matmul.h"
-}
 
 /*
  * cublasLt.h, emulated: column-major products of fp32 and bf16 with the epilogues that a trainer needs, computed by the
@@ -120,7 +114,7 @@ template <class T> inline cublasStatus_t set_attribute(T *attribute, const void 
 
 inline cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 {
-    *handle = emu::no_gpu() == cudaSuccess ? new emu_lt{} : nullptr;
+    *handle = emu::device_error() == cudaSuccess ? new emu_lt{} : nullptr;
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_INITIALIZED;
 }
 inline cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return emu::destroy(handle); }
@@ -268,20 +262,14 @@ inline bool are_types(const LtProduct &p)
            ((plain && (fp32 || bf16)) || (fast && fp32));
 }
 
-/* CUDA_ON_CPU_LT=plain: no epilogue is supported. */
-inline bool is_plain()
-{
-    const char *text = getenv("CUDA_ON_CPU_LT");
-    return text && strcmp(text, "plain") == 0;
-}
-
 /* Both the heuristic and the product answer this. */
 inline cublasStatus_t lt_status(const LtProduct &p)
 {
     const uint32_t e = p.desc.epilogue;
     if (!is_shape(p) || !is_epilogue(e))
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (!are_types(p) || (is_plain() && e != CUBLASLT_EPILOGUE_DEFAULT) || (has_bias(e) && p.desc.bias_type != p.d.type))
+    if (!are_types(p) || (has_bias(e) && p.desc.bias_type != p.d.type) ||
+        (gpu().products.plain && e != CUBLASLT_EPILOGUE_DEFAULT))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     if (has_aux(e) && (p.desc.aux_ld % 8 != 0 || p.desc.aux_ld < p.m || p.desc.aux_stride % 8 != 0 ||
                        reinterpret_cast<uintptr_t>(p.desc.aux) % 16 != 0 || p.desc.aux_type != p.d.type))
@@ -350,10 +338,19 @@ inline void from_floats(char *to, const float *from, int type, int64_t n)
 
 /* GELU by the tanh formula of Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, and its derivative. */
 constexpr float GELU_SCALE = 0.7978845608f /* sqrt(2 / pi) */, GELU_CUBE = 0.044715f;
-inline float gelu(float x) { return 0.5f * x * (1.0f + tanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x))); }
-inline float gelu_slope(float x)
+
+/* Where the epilogue is fast, off by a part of itself that has no pattern: at most 2^-11, as "PTX ISA" says of
+ * tanh.approx.f32. */
+inline float gelu_tanh(float x)
 {
     const float t = tanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x));
+    const int noise = static_cast<int>(__float_as_uint(x) * 2654435769u >> 16) - 32768; /* Knuth's hash */
+    return gpu().products.fast ? std::clamp(t * (1.0f + static_cast<float>(noise) * 0x1p-26f), -1.0f, 1.0f) : t;
+}
+inline float gelu(float x) { return 0.5f * x * (1.0f + gelu_tanh(x)); }
+inline float gelu_slope(float x)
+{
+    const float t = gelu_tanh(x);
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_SCALE * (1.0f + 3.0f * GELU_CUBE * x * x);
 }
 
@@ -374,7 +371,8 @@ inline std::vector<float> widen(const char *x, const emu_lt_layout &l)
 }
 
 /* op(A) op(B), column-major m x n: what is column-major is, row-major, the transpose. */
-inline std::vector<float> sums(const LtProduct &p, const std::vector<float> &a, const std::vector<float> &b)
+inline std::vector<float> sums(const LtProduct &p, const std::vector<float> &a, const std::vector<float> &b,
+                               uint64_t choice)
 {
     std::vector<float> out(static_cast<size_t>(p.m * p.n));
     Matmul product = {};
@@ -390,7 +388,7 @@ inline std::vector<float> sums(const LtProduct &p, const std::vector<float> &a, 
     product.ldb = p.a.rows;
     product.c = out.data();
     product.ldc = p.d.rows;
-    matmul(&product);
+    product_by_choice(product, choice);
     return out;
 }
 
@@ -436,10 +434,12 @@ inline void bias_gradient(const LtProduct &p, int index, const std::vector<float
     from_floats(bias, sum.data(), p.d.type, count);
 }
 
-inline void multiply(const LtProduct &p, int index)
+inline void multiply(const LtProduct &p, int index, uint64_t choice)
 {
-    const std::vector<float> a = widen(p.A + offset(p.a, index), p.a), b = widen(p.B + offset(p.b, index), p.b);
-    std::vector<float> d = sums(p, a, b), other(static_cast<size_t>(p.m)), bias(static_cast<size_t>(p.m));
+    std::vector<float> a = widen(p.A + offset(p.a, index), p.a), b = widen(p.B + offset(p.b, index), p.b);
+    round_operand(a, p.desc.compute);
+    round_operand(b, p.desc.compute);
+    std::vector<float> d = sums(p, a, b, choice), other(static_cast<size_t>(p.m)), bias(static_cast<size_t>(p.m));
     if (p.desc.epilogue & CUBLASLT_EPILOGUE_BIAS)
         to_floats(bias.data(), p.desc.bias + static_cast<size_t>(index * p.desc.bias_stride) * type_bytes(p.d.type),
                   p.d.type, p.m);
@@ -492,6 +492,13 @@ inline bool is_aligned(const void *p, uint64_t promised)
 {
     return reinterpret_cast<uintptr_t>(p) % std::min<uint64_t>(promised, 16) == 0;
 }
+inline uint64_t algorithm_number(const cublasLtMatmulAlgo_t &algo)
+{
+    uint64_t number = 0;
+    for (uint64_t data : algo.data)
+        number = number * 31 + data;
+    return number;
+}
 inline bool is_algorithm(const cublasLtMatmulAlgo_t &algo, const LtProduct &p, void *workspace, size_t bytes)
 {
     const uint64_t *data = algo.data;
@@ -528,13 +535,14 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
         (emu::has_aux(desc->epilogue) && !desc->aux) || !emu::is_algorithm(chosen, p, workspace, workspace_bytes))
         return CUBLAS_STATUS_INVALID_VALUE;
     emu::check_lt_operands(p);
-    return emu::cublas_enqueue(stream, [p, workspace, used = chosen.data[1]] {
+    const uint64_t choice = emu::algorithm_number(chosen) + (p.beta == 0.0f);
+    return emu::cublas_enqueue(stream, [p, workspace, used = chosen.data[1], choice] {
         emu::check_lt_operands(p);
         emu::DeviceWork work;
         if (used > 0)
             memset(workspace, emu::GARBAGE, used);
         for (int index = 0; index < p.d.batch; index++)
-            emu::multiply(p, index);
+            emu::multiply(p, index, choice);
     });
 }
 

@@ -1,13 +1,7 @@
 #ifndef CUDA_ON_CPU_CUBLAS_V2_H
 #define CUDA_ON_CPU_CUBLAS_V2_H
 
-#include <vector>
-
 #include "emu/cublas_types.h"
-
-extern "C" {
-#include "base/matmul.h"
-}
 
 /*
  * cublas_v2.h, emulated: products of fp32 and bf16, computed in fp32 by the project's own matmul(), and of fp64 by
@@ -26,16 +20,22 @@ enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
 
 struct emu_cublas {
     cudaStream_t stream;
-    cublasMath_t math; /* of no effect: products are fp32 in every mode */
+    cublasMath_t math;
+    emu::LibraryMemory workspace;
 };
 typedef emu_cublas *cublasHandle_t;
 
 inline cublasStatus_t cublasCreate(cublasHandle_t *handle)
 {
-    if (emu::no_gpu() != cudaSuccess)
+    *handle = nullptr;
+    if (emu::device_error() != cudaSuccess)
         return CUBLAS_STATUS_NOT_INITIALIZED;
-    *handle = new emu_cublas{nullptr, CUBLAS_DEFAULT_MATH};
-    return CUBLAS_STATUS_SUCCESS;
+    *handle = new emu_cublas{nullptr, CUBLAS_DEFAULT_MATH, emu::LibraryMemory(emu::workspace_bytes())};
+    if ((*handle)->workspace.bytes > 0)
+        return CUBLAS_STATUS_SUCCESS;
+    delete *handle;
+    *handle = nullptr;
+    return CUBLAS_STATUS_ALLOC_FAILED;
 }
 inline cublasStatus_t cublasDestroy(cublasHandle_t handle)
 {
@@ -148,9 +148,21 @@ inline cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOpe
         return status;
     Matmul product = emu::row_major(ta, tb, k, *alpha, a, b, *beta, c, C);
     product.batch = static_cast<size_t>(batch);
-    return emu::cublas_enqueue(handle->stream, [product] {
+    const bool tf32 = handle->math == CUBLAS_TF32_TENSOR_OP_MATH && emu::gpu().major >= 8;
+    const uint64_t choice = emu::alignments({A, B, C}, 16) + (*beta == 0);
+    return emu::cublas_enqueue(handle->stream, [=] {
         emu::DeviceWork work;
-        matmul(&product);
+        Matmul rounded = product;
+        std::vector<float> wide_a, wide_b;
+        if (tf32 && k > 0) {
+            wide_a.assign(A, A + a.size(batch));
+            wide_b.assign(B, B + b.size(batch));
+            emu::round_operand(wide_a, CUBLAS_COMPUTE_32F_FAST_TF32);
+            emu::round_operand(wide_b, CUBLAS_COMPUTE_32F_FAST_TF32);
+            rounded.a = wide_b.data();
+            rounded.b = wide_a.data();
+        }
+        emu::product_by_choice(rounded, choice);
     });
 }
 
@@ -203,7 +215,7 @@ inline cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOp
                                         {wide_b.data(), b.rows, b.cols, b.ld, b.stride}, keep,
                                         {wide_c.data(), c.rows, c.cols, c.ld, c.stride}, wide_c.data());
         product.batch = static_cast<size_t>(batch);
-        matmul(&product);
+        emu::product_by_choice(product, emu::alignments({A, B, C}, 16) + (keep == 0));
         for (long long i = 0; i < batch * c.cols * c.rows; i++) {
             const long long at = i / (c.cols * c.rows) * c.stride + i / c.rows % c.cols * c.ld + i % c.rows;
             static_cast<Half *>(C)[at] = wide_c[static_cast<size_t>(at)];

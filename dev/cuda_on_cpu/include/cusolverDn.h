@@ -19,6 +19,7 @@ extern "C" {
 enum cusolverStatus_t {
     CUSOLVER_STATUS_SUCCESS = 0,
     CUSOLVER_STATUS_NOT_INITIALIZED = 1,
+    CUSOLVER_STATUS_ALLOC_FAILED = 2,
     CUSOLVER_STATUS_INVALID_VALUE = 3,
     CUSOLVER_STATUS_NOT_SUPPORTED = 9
 };
@@ -27,14 +28,20 @@ enum cublasFillMode_t { CUBLAS_FILL_MODE_LOWER = 0, CUBLAS_FILL_MODE_UPPER = 1 }
 
 struct emu_cusolver {
     cudaStream_t stream;
+    emu::LibraryMemory workspace; /* of the cuBLAS within */
 };
+struct emu_cusolver_params {};
 typedef emu_cusolver *cusolverDnHandle_t;
-typedef emu_cusolver *cusolverDnParams_t;
+typedef emu_cusolver_params *cusolverDnParams_t;
 
 inline cusolverStatus_t cusolverDnCreate(cusolverDnHandle_t *handle)
 {
-    *handle = new emu_cusolver{};
-    return CUSOLVER_STATUS_SUCCESS;
+    *handle = new emu_cusolver{nullptr, emu::LibraryMemory(emu::workspace_bytes())};
+    if ((*handle)->workspace.bytes > 0)
+        return CUSOLVER_STATUS_SUCCESS;
+    delete *handle;
+    *handle = nullptr;
+    return CUSOLVER_STATUS_ALLOC_FAILED;
 }
 inline cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t handle)
 {
@@ -48,8 +55,16 @@ inline cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t handle, cudaStrea
     handle->stream = stream;
     return CUSOLVER_STATUS_SUCCESS;
 }
-inline cusolverStatus_t cusolverDnCreateParams(cusolverDnParams_t *params) { return cusolverDnCreate(params); }
-inline cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params) { return cusolverDnDestroy(params); }
+inline cusolverStatus_t cusolverDnCreateParams(cusolverDnParams_t *params)
+{
+    *params = new emu_cusolver_params;
+    return CUSOLVER_STATUS_SUCCESS;
+}
+inline cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params)
+{
+    delete params;
+    return params ? CUSOLVER_STATUS_SUCCESS : CUSOLVER_STATUS_NOT_INITIALIZED;
+}
 
 namespace emu {
 

@@ -193,6 +193,7 @@ inline void end(ncclComm &c, const char *call)
     c.ended_by = call;
     munmap(c.room, room_bytes(c.ranks));
     c.room = nullptr;
+    c.buffers.reset();
 }
 
 /* In a communicator that does not block, the answer comes from ncclCommGetAsyncError. */
@@ -235,8 +236,8 @@ inline ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniq
     const char *call = call_names[INIT];
     const size_t prefix = strlen(NAME);
     *comm = nullptr;
-    if (emu::no_gpu() != cudaSuccess)
-        return refuse(ncclUnhandledCudaError, cudaGetErrorString(emu::no_gpu()));
+    if (emu::device_error() != cudaSuccess)
+        return refuse(ncclUnhandledCudaError, cudaGetErrorString(emu::device_error()));
     if (config && (config->magic != NCCL_API_MAGIC || config->size != sizeof *config))
         return refuse(ncclInvalidArgument, "the configuration was not made by NCCL_CONFIG_INITIALIZER");
     if (ranks < 1 || ranks > MAX_RANKS || rank < 0 || rank >= ranks)
@@ -245,7 +246,13 @@ inline ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniq
         emu::fail("rank %d calls %s with an id that ncclGetUniqueId has not made", rank, call);
     if (groups > 0)
         emu::fail("rank %d calls %s in a group: several ranks in one process are not emulated", rank, call);
+    /* one to each other rank and one from it, of NCCL_BUFFSIZE's default in NCCL's documentation */
+    const size_t buffer_bytes = static_cast<size_t>(ranks - 1) * 2 * (4 << 20);
+    auto buffers = std::make_unique<emu::LibraryMemory>(buffer_bytes);
+    if (buffers->bytes < buffer_bytes)
+        return refuse(ncclUnhandledCudaError, cudaGetErrorString(cudaErrorMemoryAllocation));
     ncclComm &c = communicators().emplace_back();
+    c.buffers = std::move(buffers);
     c.path = id.internal;
     c.rank = rank;
     c.ranks = ranks;

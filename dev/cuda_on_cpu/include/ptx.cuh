@@ -103,6 +103,7 @@ inline AsyncCopies &async_copies()
 /* One 16 x 8 tile of D = A B + C by a warp: A is 16 x 16, B 16 x 8, spread over the lanes. */
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4], EMU_SITE)
 {
+    emu::require_sm80("mma.m16n8k16");
     float out[4];
     emu::Mma mma{a, b, c, out};
     emu::warp_collective(~0u, emu::mma_lanes, &mma, "mma.m16n8k16", site);
@@ -125,6 +126,7 @@ inline void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, EMU_SITE)
 inline void cp_async16(void *to, const void *from)
 {
     emu::AsyncCopies &q = emu::async_copies();
+    emu::require_sm80("cp.async");
     if (q.count == emu::AsyncCopies::COPIES)
         emu::fail("more than %d cp.async of one thread are under way", q.count);
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) & 15)

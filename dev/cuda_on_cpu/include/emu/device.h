@@ -7,6 +7,7 @@
 #include <memory> /* before the macros below: libstdc++ has an attribute __noinline__ */
 
 #include "collectives.h"
+#include "limits.h"
 
 /* The language of kernels: qualifiers, vector types, barriers, shuffles, atomics, arithmetic. */
 
@@ -16,7 +17,6 @@
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
-#define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #if defined(EMU_ASAN) || defined(EMU_TSAN)
 #define __shared__ static /* gets red zones */
@@ -74,6 +74,8 @@ inline int __syncthreads_or(int vote, EMU_SITE)
     return emu::engine.result.any;
 }
 inline void __syncwarp(unsigned mask = ~0u, EMU_SITE) { emu::syncwarp(mask, site); }
+/* Ends the grid. */
+[[noreturn]] inline void __trap() { emu::trap(cudaErrorLaunchFailure); }
 inline void __threadfence() { asm volatile("" ::: "memory"); }
 inline void __threadfence_block() { asm volatile("" ::: "memory"); }
 inline void __threadfence_system() { asm volatile("" ::: "memory"); }
@@ -122,7 +124,11 @@ struct Min {
 };
 } // namespace emu
 #define EMU_REDUCE(NAME, T, OP)                                                                                        \
-    inline T NAME(unsigned mask, T value, EMU_SITE) { return emu::reduce<T, emu::OP>(mask, value, #NAME, site); }
+    inline T NAME(unsigned mask, T value, EMU_SITE)                                                                    \
+    {                                                                                                                  \
+        emu::require_sm80(#NAME);                                                                                      \
+        return emu::reduce<T, emu::OP>(mask, value, #NAME, site);                                                      \
+    }
 EMU_REDUCE(__reduce_add_sync, int, Add)
 EMU_REDUCE(__reduce_max_sync, int, Max)
 EMU_REDUCE(__reduce_min_sync, int, Min)

@@ -178,6 +178,14 @@ template <class... Args> [[noreturn]] EMU_NO_TSAN inline void fail(const char *f
     _Exit(66);
 }
 
+#ifndef EMU_ASAN
+[[noreturn]] EMU_NO_TSAN inline void fail_access(const TypeMismatch *where, const void *p)
+{
+    fail("%s:%u: an access to %s at %p, which is no multiple of %u", where->file, where->line, where->type->name, p,
+         1u << where->log_alignment);
+}
+#endif
+
 /* ---- whose turn it is ---- */
 
 EMU_NO_TSAN inline void set_ready(int id)

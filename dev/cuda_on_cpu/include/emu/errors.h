@@ -11,9 +11,12 @@
     X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")                 \
     X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                                    \
     X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                                           \
+    X(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device")                \
     X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                                  \
     X(cudaErrorIllegalState, 401, "the operation cannot be performed in the present state")                            \
     X(cudaErrorNotReady, 600, "device not ready")                                                                      \
+    X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")                                   \
+    X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                                       \
     X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")                      \
     X(cudaErrorStreamCaptureInvalidated, 901, "operation failed due to a previous error during capture")               \
     X(cudaErrorStreamCaptureIsolation, 905, "dependency created on uncaptured work in another stream")                 \
@@ -27,6 +30,7 @@ enum cudaError_t { EMU_ERRORS(EMU_ENUM) };
 
 namespace emu {
 inline cudaError_t last_error = cudaSuccess;
+inline cudaError_t sticky_error = cudaSuccess; /* of a kernel that trapped: every later call returns it */
 
 inline cudaError_t error(cudaError_t e)
 {
@@ -36,10 +40,10 @@ inline cudaError_t error(cudaError_t e)
 }
 } // namespace emu
 
-inline cudaError_t cudaPeekAtLastError() { return emu::last_error; }
+inline cudaError_t cudaPeekAtLastError() { return emu::sticky_error ? emu::sticky_error : emu::last_error; }
 inline cudaError_t cudaGetLastError()
 {
-    const cudaError_t e = emu::last_error;
+    const cudaError_t e = cudaPeekAtLastError();
     emu::last_error = cudaSuccess;
     return e;
 }

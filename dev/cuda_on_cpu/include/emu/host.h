@@ -42,7 +42,7 @@ constexpr int L2_BYTES = 1 << 20, BUS_BITS = 64, CLOCK_KHZ = 1000000;
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
     *p = {};
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     const emu::Gpu &gpu = emu::gpu();
     if (device < 0 || device >= gpu.count)
         return emu::error(cudaErrorInvalidDevice);
@@ -103,20 +103,20 @@ inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, 
 inline cudaError_t cudaGetDeviceCount(int *count)
 {
     *count = 0;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     *count = emu::gpu().count;
     return cudaSuccess;
 }
 inline cudaError_t cudaGetDevice(int *device)
 {
     *device = 0;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     *device = emu::current_device;
     return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device)
 {
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     if (device < 0 || device >= emu::gpu().count)
         return emu::error(cudaErrorInvalidDevice);
     emu::current_device = device;
@@ -124,10 +124,10 @@ inline cudaError_t cudaSetDevice(int device)
 }
 inline cudaError_t cudaDeviceSynchronize()
 {
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_all());
     emu::run_all();
-    return cudaSuccess;
+    return emu::device_error();
 }
 inline cudaError_t cudaDriverGetVersion(int *version)
 {
@@ -145,15 +145,14 @@ inline cudaError_t cudaRuntimeGetVersion(int *version)
 template <class T> inline cudaError_t cudaMalloc(T **p, size_t bytes)
 {
     *p = nullptr;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_unsafe());
     if (bytes == 0)
         return cudaSuccess;
-    const bool fits = bytes <= emu::gpu().memory && emu::device_bytes <= emu::gpu().memory - bytes;
-    void *memory = fits ? emu::allocate(emu::device_memory, bytes) : nullptr;
+    void *memory = emu::has_room(bytes) ? emu::allocate(emu::device_memory, bytes) : nullptr;
     if (!memory)
         return emu::error(cudaErrorMemoryAllocation);
-    emu::device_bytes += bytes;
+    emu::taken.add(bytes);
     emu::poison(memory, bytes);
     *p = static_cast<T *>(memory);
     return cudaSuccess;
@@ -162,13 +161,14 @@ template <class T> inline cudaError_t cudaMalloc(T **p, size_t bytes)
 /* Waits for the device first, as CUDA's does. */
 inline cudaError_t cudaFree(void *p)
 {
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_unsafe());
     emu::run_all();
+    EMU_TRY(emu::device_error());
     const size_t bytes = emu::bytes_left(emu::device_memory, p);
     if (p && !emu::release_memory(emu::device_memory, p))
         return emu::error(cudaErrorInvalidValue);
-    emu::device_bytes -= bytes;
+    emu::taken.subtract(bytes);
     return cudaSuccess;
 }
 
@@ -177,7 +177,7 @@ enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped 
 template <class T> inline cudaError_t cudaHostAlloc(T **p, size_t bytes, unsigned)
 {
     *p = nullptr;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_unsafe());
     *p = static_cast<T *>(emu::allocate(emu::pinned_memory, bytes > 0 ? bytes : 1));
     return *p ? cudaSuccess : emu::error(cudaErrorMemoryAllocation);
@@ -188,7 +188,7 @@ template <class T> inline cudaError_t cudaMallocHost(T **p, size_t bytes, unsign
 }
 inline cudaError_t cudaFreeHost(void *p)
 {
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_unsafe());
     emu::run_all();
     return !p || emu::release_memory(emu::pinned_memory, p) ? cudaSuccess : emu::error(cudaErrorInvalidValue);
@@ -197,9 +197,9 @@ inline cudaError_t cudaFreeHost(void *p)
 inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
     *free_bytes = *total_bytes = 0;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     *total_bytes = emu::gpu().memory;
-    *free_bytes = *total_bytes - emu::device_bytes;
+    *free_bytes = *total_bytes - std::min(emu::taken.all(), *total_bytes);
     return cudaSuccess;
 }
 
@@ -267,7 +267,7 @@ inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cud
                                    cudaStream_t stream = nullptr)
 {
     const emu::Copy copy = emu::make_copy(to, from, bytes, kind);
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     if (bytes == 0)
         return cudaSuccess;
     if (!emu::is_copy(copy))
@@ -282,7 +282,7 @@ inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cud
 inline cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
     const emu::Copy copy = emu::make_copy(to, from, bytes, kind);
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     EMU_TRY(emu::forbid_legacy());
     EMU_TRY(emu::forbid_unsafe());
     if (bytes == 0)
@@ -294,12 +294,12 @@ inline cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemc
     EMU_TRY(emu::enqueue_copy(copy, nullptr));
     if (!copy.to_device || (!copy.from_device && !emu::is_pageable(from, false)))
         emu::run_stream(emu::legacy_stream());
-    return cudaSuccess;
+    return emu::device_error();
 }
 
 inline cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream = nullptr)
 {
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     if (bytes == 0)
         return cudaSuccess;
     if (!emu::is_range(p, bytes, true))
@@ -319,7 +319,7 @@ inline cudaError_t cudaMemset(void *p, int value, size_t bytes) { return cudaMem
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     *stream = nullptr;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     if (flags > cudaStreamNonBlocking)
         return emu::error(cudaErrorInvalidValue);
     *stream = &emu::streams().emplace_back();
@@ -335,7 +335,7 @@ namespace emu {
 /* The stream may be named, and waited for where `wait`. */
 inline cudaError_t usable(cudaStream_t stream, bool wait)
 {
-    EMU_TRY(no_gpu());
+    EMU_TRY(device_error());
     emu_stream *s = find_stream(stream);
     if (s->destroyed)
         return error(cudaErrorInvalidResourceHandle);
@@ -360,7 +360,7 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     EMU_TRY(emu::usable(stream, true));
     emu::run_stream(emu::find_stream(stream));
-    return cudaSuccess;
+    return emu::device_error();
 }
 /* Lets one more work of the stream run, so that polling comes to an end. */
 inline cudaError_t cudaStreamQuery(cudaStream_t stream)
@@ -394,7 +394,7 @@ enum { cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming =
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
 {
     *event = nullptr;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     *event = new emu_event{!(flags & cudaEventDisableTiming), nullptr, nullptr, 0};
     return cudaSuccess;
 }
@@ -428,7 +428,7 @@ namespace emu {
 /* Whether the host may wait for the event, or ask: not when it only stands for work of a graph. */
 inline cudaError_t awaitable(cudaEvent_t event)
 {
-    EMU_TRY(no_gpu());
+    EMU_TRY(device_error());
     if (!event->captured_by)
         return cudaSuccess;
     if (event->captured_by->capture_id == event->capture_id)
@@ -446,7 +446,7 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t event)
     EMU_TRY(emu::awaitable(event));
     if (event->record)
         emu::run_until(event->record->before.stream, event->record->before.count);
-    return cudaSuccess;
+    return emu::device_error();
 }
 /* Lets one more work run, as cudaStreamQuery. */
 inline cudaError_t cudaEventQuery(cudaEvent_t event)
@@ -514,22 +514,28 @@ struct cudaLaunchConfig_t {
 };
 
 namespace emu {
-inline std::map<const void *, size_t> shared_limit; /* of the kernels that may have more than SHARED_BYTES */
-
 inline bool is_launchable(dim3 grid, dim3 block)
 {
     const bool grid_fits = grid.x - 1 < 0x7fffffff && grid.y - 1 < 65535 && grid.z - 1 < 65535; /* 0 wraps around */
     const bool block_fits = block.x - 1 < 1024 && block.y - 1 < 1024 && block.z - 1 < 64;
     return grid_fits && block_fits && block.x * block.y * block.z <= static_cast<unsigned>(MAX_THREADS);
 }
+
+/* Whether kernels can be had. */
+inline cudaError_t loadable()
+{
+    EMU_TRY(device_error());
+    return gpu().has_image ? cudaSuccess : error(cudaErrorNoKernelImageForDevice);
+}
 } // namespace emu
 
 template <class Kernel> inline cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute, int bytes)
 {
-    EMU_TRY(emu::no_gpu());
-    if (bytes < 0 || static_cast<size_t>(bytes) > emu::gpu().shared_optin)
+    EMU_TRY(emu::loadable());
+    emu::Kernel &k = emu::kernel_at(reinterpret_cast<const void *>(kernel));
+    if (bytes < 0 || k.fixed + static_cast<size_t>(bytes) > emu::gpu().shared_optin)
         return emu::error(cudaErrorInvalidValue);
-    emu::shared_limit[reinterpret_cast<const void *>(kernel)] = static_cast<size_t>(bytes);
+    k.asked_for = static_cast<size_t>(bytes);
     return cudaSuccess;
 }
 
@@ -538,11 +544,18 @@ inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*k
 {
     const dim3 grid = config->gridDim, block = config->blockDim;
     const size_t dynamic_bytes = config->dynamicSmemBytes;
-    const auto limit = emu::shared_limit.find(reinterpret_cast<const void *>(kernel));
+    EMU_TRY(emu::loadable());
+    const emu::Kernel &k = emu::kernel_at(reinterpret_cast<const void *>(kernel));
     if (!emu::is_launchable(grid, block))
         return emu::error(cudaErrorInvalidConfiguration);
-    if (dynamic_bytes > (limit == emu::shared_limit.end() ? emu::SHARED_BYTES : limit->second))
+    if (block.x * block.y * block.z > static_cast<unsigned>(k.threads))
+        return emu::error(cudaErrorLaunchOutOfResources);
+    if (!emu::shared_fits(k, k.fixed, dynamic_bytes))
         return emu::error(cudaErrorInvalidValue);
+    if (emu::parameter_bytes<Params...>() > emu::parameter_limit())
+        emu::fail("kernel %s has parameters of %zu bytes, and may have %zu",
+                  emu::function_name(reinterpret_cast<const void *>(kernel)).c_str(),
+                  emu::parameter_bytes<Params...>(), emu::parameter_limit());
     const std::tuple<Params...> values(static_cast<Params>(args)...);
     return emu::enqueue(config->stream, [kernel, grid, block, dynamic_bytes, values] {
         emu::launch(kernel, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, dynamic_bytes, values);
@@ -603,7 +616,7 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureS
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long = 0)
 {
     *exec = nullptr;
-    EMU_TRY(emu::no_gpu());
+    EMU_TRY(emu::device_error());
     if (!graph)
         return emu::error(cudaErrorInvalidValue);
     *exec = new emu_graph_exec{graph->works};

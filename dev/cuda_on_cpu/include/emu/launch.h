@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "limits.h"
 #include "streams.h"
 
 /* Runs the blocks of a grid one after the other. */
@@ -80,6 +81,10 @@ EMU_NO_TSAN inline void run_grid()
         fill_shared(arrays);
         run_block({static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                    static_cast<unsigned>(i / grid.x / grid.y)});
+        if (sticky_error != cudaSuccess)
+            return;
+        if (k == 0)
+            check_written_arrays(arrays, engine.kernel, engine.dynamic_bytes);
     }
 }
 

@@ -15,11 +15,8 @@
 
 namespace emu {
 
-constexpr int GARBAGE = 0xff; /* bytes that are NaN in fp32 and bf16, and -1 in integers */
-
 using Allocations = std::map<char *, size_t>; /* address to bytes */
 inline Allocations device_memory, pinned_memory;
-inline size_t device_bytes = 0;
 
 /* Bytes from p to the end of the allocation it points into; 0 when it points into none. */
 inline size_t bytes_left(const Allocations &allocations, const void *p)
@@ -33,6 +30,45 @@ inline size_t bytes_left(const Allocations &allocations, const void *p)
 }
 
 inline bool on_device(const void *p) { return bytes_left(device_memory, p) > 0; }
+
+/*
+ * cudaMalloc takes whole pages of 2 MiB; small allocations share pages, in multiples of 512 bytes. What libraries take
+ * for themselves comes out of the same memory.
+ */
+constexpr size_t PAGE_BYTES = 2 << 20, PIECE_BYTES = 512;
+
+struct Taken {
+    size_t small = 0, large = 0, libraries = 0; /* bytes, whole pieces and pages */
+    size_t all() const { return (small + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + large + libraries; }
+    void add(size_t bytes)
+    {
+        const size_t unit = bytes < PAGE_BYTES / 2 ? PIECE_BYTES : PAGE_BYTES;
+        (unit == PAGE_BYTES ? large : small) += (bytes + unit - 1) / unit * unit;
+    }
+    void subtract(size_t bytes)
+    {
+        Taken part;
+        part.add(bytes);
+        small -= part.small;
+        large -= part.large;
+    }
+};
+inline Taken taken;
+
+inline bool has_room(size_t bytes)
+{
+    Taken then = taken;
+    then.add(bytes);
+    return bytes <= gpu().memory && then.all() <= gpu().memory;
+}
+
+/* A library's memory of the device, for as long as this lives; its size is 0 when there was no room. */
+struct LibraryMemory {
+    size_t bytes;
+    explicit LibraryMemory(size_t n) : bytes(has_room(n) ? n : 0) { taken.libraries += bytes; }
+    ~LibraryMemory() { taken.libraries -= bytes; }
+    LibraryMemory(const LibraryMemory &) = delete;
+};
 
 /* nullptr when there is no room. */
 inline void *allocate(Allocations &allocations, size_t bytes)

@@ -73,6 +73,7 @@ struct ncclComm {
     bool blocking = true, in_progress = false, finalized = false;
     emu::Prefix last = {nullptr, 0}; /* its works, up to the last */
     uint64_t sums = 0;               /* reductions that have begun */
+    std::unique_ptr<emu::LibraryMemory> buffers = nullptr;
 
     emu::nccl::Member &member(int r) const { return room->member[r]; }
     emu::nccl::Pipe &pipe(int from, int to) const

@@ -68,4 +68,28 @@ inline void unpoison(void *, size_t) {}
 
 } // namespace emu
 
+/*
+ * -fsanitize=alignment needs no library: what it calls where an address is not aligned is here. AddressSanitizer's
+ * builds bring UBSan's own.
+ */
+#ifndef EMU_ASAN
+namespace emu {
+struct TypeMismatch { /* as the compiler lays it out, with the type's name in quotes */
+    const char *file;
+    unsigned line, column;
+    const struct {
+        unsigned short kind, bits;
+        char name[1];
+    } * type;
+    unsigned char log_alignment, access;
+};
+[[noreturn]] void fail_access(const TypeMismatch *where, const void *p); /* in engine.h */
+} // namespace emu
+extern "C" __attribute__((weak, used)) void __ubsan_handle_type_mismatch_v1(const emu::TypeMismatch *where,
+                                                                            const void *p)
+{
+    emu::fail_access(where, p);
+}
+#endif
+
 #endif

@@ -112,7 +112,8 @@ inline void run_until(emu_stream *s, uint64_t count)
         for (const Prefix &first : item.after)
             run_until(first.stream, first.count);
         works_running++;
-        item.work();
+        if (sticky_error == cudaSuccess)
+            item.work();
         works_running--;
         s->done++;
     }
@@ -205,8 +206,8 @@ inline cudaError_t forbid_all()
 inline cudaError_t enqueue(cudaStream_t stream, Work work, std::vector<Prefix> after = {})
 {
     emu_stream *s = find_stream(stream);
-    if (no_gpu() != cudaSuccess)
-        return error(no_gpu());
+    if (device_error() != cudaSuccess)
+        return error(device_error());
     if (s->destroyed)
         return error(cudaErrorInvalidResourceHandle);
     if (s->capture == cudaStreamCaptureStatusInvalidated)

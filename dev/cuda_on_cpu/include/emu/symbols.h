@@ -75,30 +75,43 @@ inline const Symbols &symbols()
 }
 
 /* The static __shared__ arrays: thread-local variables of C++ functions, whose mangled names begin with _ZZ. */
-inline std::vector<Range> shared_arrays()
+inline std::vector<Range> shared_arrays(const std::string &prefix = "_ZZ")
 {
     const Symbols &s = symbols();
     std::vector<Range> arrays;
     for (const auto &symbol : s.symbols)
         if (s.tls && (symbol.st_info & 15) == STT_TLS && symbol.st_shndx != SHN_UNDEF &&
-            strncmp(&s.names[symbol.st_name], "_ZZ", 3) == 0)
+            strncmp(&s.names[symbol.st_name], prefix.c_str(), prefix.size()) == 0)
             arrays.push_back({s.tls + symbol.st_value, static_cast<size_t>(symbol.st_size)});
     return arrays;
+}
+
+/* "_Z7reversePfi" of the function at `address`; "" when the program was stripped. */
+inline std::string mangled_name(const void *address)
+{
+    const Symbols &s = symbols();
+    for (const auto &symbol : s.symbols)
+        if ((symbol.st_info & 15) == STT_FUNC && s.base + symbol.st_value == reinterpret_cast<uintptr_t>(address))
+            return &s.names[symbol.st_name];
+    return "";
+}
+
+/* Those of the function at `address` itself. */
+inline std::vector<Range> shared_arrays_of(const void *address)
+{
+    const std::string name = mangled_name(address);
+    return name.size() > 2 ? shared_arrays("_ZZ" + name.substr(2) + "E") : std::vector<Range>();
 }
 
 /* "reverse(float*, int)" of the function at `address`. */
 inline std::string function_name(const void *address)
 {
-    const Symbols &s = symbols();
-    for (const auto &symbol : s.symbols)
-        if ((symbol.st_info & 15) == STT_FUNC && s.base + symbol.st_value == reinterpret_cast<uintptr_t>(address)) {
-            int status;
-            char *plain = abi::__cxa_demangle(&s.names[symbol.st_name], nullptr, nullptr, &status);
-            std::string name = plain ? plain : &s.names[symbol.st_name];
-            free(plain);
-            return name;
-        }
-    return "of unknown name";
+    const std::string name = mangled_name(address);
+    int status;
+    char *plain = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
+    const std::string readable = plain ? plain : name.empty() ? "of unknown name" : name;
+    free(plain);
+    return readable;
 }
 
 } // namespace emu

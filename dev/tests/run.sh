@@ -98,7 +98,7 @@ emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safe
 export CUDA_ON_CPU_CUBLAS=varied
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 export CUDA_ON_CPU_CUBLAS=varied,truncated
-emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype tf32 dev/tests/reference_tiny.safetensors
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype tf32 dev/tests/reference_bf16.safetensors
 unset CUDA_ON_CPU_CUBLAS
 emulated forward 0 "$build/emulated/test_gpt_cuda" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 emulated random 1 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors

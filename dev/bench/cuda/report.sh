@@ -9,8 +9,8 @@
 #
 # Instructions are counted in the code, not as often as they run; this needs cuobjdump and nvdisasm. "flagged" names
 # what should not be there: more registers than a block may have, spills, local memory, or no 16-byte loads or tensor
-# cores where WIDE and TENSOR expect them. The threads are those of the launch bounds or, without them, of LAUNCHED, which
-# repeats what the launches say, or else 1024.
+# cores where WIDE and TENSOR expect them. The threads are those of the launch bounds; without them, of LAUNCHED, which
+# repeats what the launches say; or else 1024.
 # --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
 WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'

@@ -158,7 +158,7 @@ NVCC_FLAGS = -std=c++17 -O3 --threads 0 --extended-lambda --fmad=false -I. -Ibas
              -gencode arch=compute_$(LATEST_ARCH),code=compute_$(LATEST_ARCH)
 
 # The same files compiled for the CPU, by dev/cuda_on_cpu. Contraction is off there too.
-EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas \
+EMULATED = -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -fsanitize=alignment -Wall -Wextra -Wno-unknown-pragmas \
            -Idev/cuda_on_cpu/include -I. $(OPENMP)
 
 MAINS    = train/main.c train/launch.c train/convert_llmc.c data/make_stories.c

@@ -319,6 +319,16 @@ judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (doubl
 judges | optim/rules/soap.c | s/    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
+matmul | base/sgemm.c | s/smaller(i, cols - 1)) \* s->ldb + p0/smaller(i, cols - 1)) * s->ldb + (p0 > 0 ? p0 - 1 : 0)/
+matmul | base/sgemm.c | s/at->rows - i >= MR ? \&a : \&rest/\&rest/
+matmul | base/sgemm.c | s/(Panels){s->b + p0 \* s->ldb + j0/(Panels){s->b + j0/
+matmul | base/sgemm.c | s/s->epilogue_context, batch_index, i/s->epilogue_context, 0, i/
+matmul | base/matmul.c | s/if (!computed)$/if (0)/
+newton_schulz | optim/rules/newton_schulz.c | s/GROWTH_MOST = 150/GROWTH_MOST = 1e9/
+newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, i == begin ? q : p, spare, gram)/verb_copy(on, spare, gram)/
+newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, p, q, spare)/verb_copy(on, p, spare)/
+cli:validation that costs | train/plan.c | s/ceil(20 \* passes/ceil(10 * passes/
+cli:validation that costs | train/plan.c | s/TIMES = 5/TIMES = 4/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -32,15 +32,20 @@ plain_output() {
 }
 run_test "output to a file is lines without escape sequences" plain_output
 
-# 32,768 tokens forwards are as much work as 85 steps of 128: a twentieth would be every 1750 steps, but a run of 1000
-# has five validations.
+# 32,768 tokens forwards are as much work as 85 steps of 128: a twentieth is every 1750 steps, but a run of 1000 has five
+# validations.
 seldom() {
-    train --steps 1000 --val-tokens 32768 --out run > out 2>&1 &
-    until grep -q "^step" out; do kill -0 $! || break; sleep 0.1; done
-    kill $!
-    wait $!
-    says "note      validation every 200 steps, about 30% of the time (--val-every)" out
-    grep -q '"val-every": "200"' run/run.json || fail "run.json says $(grep val-every run/run.json)"
+    while read -r steps every share; do
+        train --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
+        until grep -q "^step" out; do kill -0 $! || break; sleep 0.1; done
+        kill $!
+        wait $!
+        says "note      validation every $every steps, about $share of the time (--val-every)" out
+        grep -q "\"val-every\": \"$every\"" run$steps/run.json || fail "run.json says $(grep val-every run$steps/run.json)"
+    done <<'RUNS'
+1000 200 30%
+10000 1750 5%
+RUNS
 }
 run_test "validation that costs much is seldom, and says so" seldom
 

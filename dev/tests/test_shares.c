@@ -140,7 +140,7 @@ static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, co
  */
 
 /* Floats of state of a matrix of r x c, and of workspace for `count` of them: Muon has its update, and in
- * Newton-Schulz a second matrix and two squares, one norm; and three scalars in lines of 16 floats. */
+ * Newton-Schulz a second matrix and two squares, four unless it is square, one norm; and three scalars in lines of 16 floats. */
 typedef struct MatrixRule {
     const char *name;
     bool splits;
@@ -154,7 +154,7 @@ static size_t cpr_state(size_t r, size_t c) { return 2 * r * c + 2; }
 static size_t muon_workspace(size_t r, size_t c, size_t count)
 {
     const size_t n = r < c ? r : c;
-    return count * (2 * r * c + 2 * n * n + 1) + (3 * count + 15) / 16 * 16;
+    return count * (2 * r * c + (r == c ? 2 : 4) * n * n + 1) + (3 * count + 15) / 16 * 16;
 }
 
 static size_t soap_workspace(size_t r, size_t c, size_t count)

@@ -144,8 +144,8 @@ static void direct_iteration(Verbs *on, NsTriple f, Mats x, Mats next, float *sq
 
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
 {
-    const size_t n = smaller(rows, cols);
-    return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + 4 * n * n);
+    const size_t n = smaller(rows, cols), squares = rows == cols ? 2 : 4; /* square ones are never iterated by Gram */
+    return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + squares * n * n);
 }
 
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,

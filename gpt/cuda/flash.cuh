@@ -14,8 +14,8 @@
  * qkv, dqkv (B,T,S): q, k and v side by side, head h of each at columns h HS ...; att, datt (B,T,C); lse (B,NH,T) the
  * natural logarithm of the softmax's denominator, maximum included. For S, C and the heads see AttentionShape. T >= 1;
  * every array begins at a multiple of 16 bytes. Sums are in fp32; probabilities and dS are rounded to bf16 as operands
- * of products. Dropout must be the same in both passes. Results are bit-reproducible. Calls only launch kernels on the
- * stream, so a graph can capture them.
+ * of products. Dropout must be the same in both passes. Results are bit-reproducible, and a sequence's do not depend on
+ * the others of the batch. Calls only launch kernels on the stream, so a graph can capture them.
  */
 
 /* Heads of a multiple of 8 channels, at most 128. */
@@ -40,12 +40,13 @@ namespace flash {
 void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
              const AttentionDropout &drop, size_t group);
 
-/* flash_backward with each head's keys cut into `splits` parts, at most as many as there are tiles of keys (of 128
- * where HS <= 64, else of 64). Floats of scratch: B NH rows (2 + splits WIDTH), with rows T rounded up to half a tile
- * and WIDTH HS rounded up to 32, 64, 96 or 128. */
+/* flash_backward with `group` heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache. */
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
               const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
-              const AttentionDropout &drop, size_t splits);
+              const AttentionDropout &drop, size_t group);
+
+/* The group that flash_backward chooses: of equal groups whose sums fit the cache, the largest. */
+size_t backward_group(const AttentionShape &s);
 
 } // namespace flash
 

@@ -4,17 +4,21 @@
  * Dropout multiplies the elements of P in dV, and those of dP, by its factors; the sum of a row of dP P is then still
  * rowsum(datt att).
  *
- * A block takes a head of keys, or one of `splits` parts of it: key tiles split, split + splits, ... Each warp owns 16
- * OWN keys of a tile: their K and V operands and dK and dV sums stay in registers while tiles of queries stream past,
- * of one after another of the heads that read these keys. S^T and dP^T are computed for STEP queries at a time and,
- * rounded, are A operands of dV and dK as they are. dS^T goes through shared memory for dQ, whose sums continue in the
- * scratch from key tile to key tile: each thread reads back what it wrote itself.
+ * A block takes a tile of keys of one head. Each warp owns 16 OWN of them: their K and V operands and dK and dV sums stay
+ * in registers while tiles of queries stream past, from the last to the first that sees the keys, of one after another
+ * of the heads that read these keys. S^T and dP^T are computed for STEP queries at a time and, rounded, are A operands
+ * of dV and dK as they are. dS^T goes through shared memory for dQ.
+ *
+ * dQ of a tile of queries is the sum over tiles of keys, in their order: each block adds its part to the scratch when
+ * those of the keys before have added theirs; the last one, on the diagonal, writes the result. Blocks take their work
+ * from a counter, first tiles first, so whoever is waited for has begun. All blocks of a head that begin at the same
+ * time follow each other a tile apart, none waits longer.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 
 namespace flash {
 
-enum : size_t { BLOCKS_WANTED = 700 }; /* nearly three waves on a large GPU */
+enum : size_t { CACHED_SUMS = 24 << 20 }; /* bytes of dQ sums that fit a large GPU's L2, beside their queries */
 
 /* The initial dQ of a tile, read like the scratch: after a branch, nvcc waits for the loads. */
 enum { ZEROS = 1024 };
@@ -51,16 +55,28 @@ template <int HEAD> struct Tile {
     }
 };
 
-/* stats: for each tile of queries lse to base 2, then delta = rowsum(datt att). Past the end they are 0 and, with zeros
- * for Q and datt, add nothing. 8 lanes per row. */
+/* What the passes hand on, one array after the other in the scratch, for each tile of queries of all heads. */
+struct Scratch {
+    float *stats;    /* (QUERIES) lse to base 2, (QUERIES) delta = rowsum(datt att) */
+    float4 *dq;      /* DQ_VECTORS, sums over the keys so far */
+    unsigned *turns; /* how many tiles of keys have added theirs */
+    unsigned *next;  /* one for all: the first block of backward_kernel that has not begun */
+};
+
+/* Begins a scratch. Past the end stats are 0 and, with zeros for Q and datt, add nothing. 8 lanes per row. */
 template <int HEAD>
 __global__ void __launch_bounds__(THREADS)
-    stats_kernel(float *stats, const bf16 *datt, const bf16 *att, const float *lse, Shape shape)
+    stats_kernel(Scratch scratch, const bf16 *datt, const bf16 *att, const float *lse, Shape shape)
 {
     constexpr int QUERIES = Backward<HEAD>::QUERIES;
     const Tile<HEAD> tile(blockIdx.x, shape);
     const int lane = threadIdx.x % 8, T = shape.T;
-    float *to = stats + (size_t)blockIdx.x * 2 * QUERIES;
+    float *to = scratch.stats + (size_t)blockIdx.x * 2 * QUERIES;
+    if (threadIdx.x == 0) {
+        scratch.turns[blockIdx.x] = 0;
+        if (blockIdx.x == 0)
+            *scratch.next = 0;
+    }
 #pragma unroll
     for (int r = threadIdx.x / 8; r < QUERIES; r += THREADS / 8) {
         const int query = tile.first + r;
@@ -188,7 +204,8 @@ __device__ __forceinline__ void add_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMN
     }
 }
 
-/* A tile's dq in the scratch: each thread reads and writes its part 16 bytes at a time. */
+/* A tile's dq in the scratch: each thread reads and writes its part, that of the same thread of another block, 16 bytes
+ * at a time. */
 template <class W>
 __device__ __forceinline__ void read_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], const float4 *from)
 {
@@ -196,7 +213,7 @@ __device__ __forceinline__ void read_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUM
     for (int m = 0; m < W::DQ_ROWS / 16; m++)
 #pragma unroll
         for (int n = 0; n < W::DQ_COLUMNS / 8; n++) {
-            const float4 x = from[(m * (W::DQ_COLUMNS / 8) + n) * THREADS];
+            const float4 x = load_l2(from + (m * (W::DQ_COLUMNS / 8) + n) * THREADS);
             dq[m][n][0] = x.x;
             dq[m][n][1] = x.y;
             dq[m][n][2] = x.z;
@@ -249,16 +266,24 @@ template <class W> __device__ __forceinline__ void load_rows(uint64_t *rows, con
 
 template <int HEAD, bool DROP>
 __global__ void __launch_bounds__(THREADS, 2)
-    backward_kernel(bf16 *dqkv, float4 *dq_scratch, const bf16 *datt, const bf16 *qkv, const float *stats, Shape shape,
-                    AttentionDropout drop)
+    backward_kernel(bf16 *dqkv, Scratch scratch, const bf16 *datt, const bf16 *qkv, Shape shape, unsigned key_heads,
+                    unsigned group, AttentionDropout drop)
 {
     using W = Backward<HEAD>;
     bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, T = shape.T, HS = shape.HS, share = shape.share;
-    const int tiles = (T + W::QUERIES - 1) / W::QUERIES, splits = gridDim.y, own = warp * 16 * W::OWN;
-    const int KVH = shape.NH / share, key_head = blockIdx.x % KVH;
+    const int tiles = (T + W::QUERIES - 1) / W::QUERIES, own = warp * 16 * W::OWN;
+    const int KVH = shape.NH / share;
+    unsigned key_head_of_all, *work = reinterpret_cast<unsigned *>(sds);
+    int j; /* the tile of keys */
+    if (threadIdx.x == 0)
+        *work = atomicAdd(scratch.next, 1u);
+    __syncthreads();
+    find_work(*work, &key_head_of_all, &j, key_heads, group, (T + W::KEYS - 1) / W::KEYS);
+    const int key_head = key_head_of_all % KVH, first_key = j * W::KEYS, first_tile = j * (W::KEYS / W::QUERIES);
     /* the batch's first row; the first of the heads of queries, among the batch's, and among all */
-    const size_t at = (size_t)(blockIdx.x / KVH) * T, column = key_head * share * HS, head = blockIdx.x * (size_t)share;
+    const size_t at = (size_t)(key_head_of_all / KVH) * T, column = key_head * share * HS,
+                 head = key_head_of_all * (size_t)share;
     const bf16 *q = qkv + at * shape.S + column, *dout = datt + at * shape.C + column;
     const bf16 *keys = qkv + at * shape.S + shape.C + key_head * HS;
     bf16 *dq_out = dqkv + at * shape.S + column, *dkeys = dqkv + (keys - qkv);
@@ -268,139 +293,115 @@ __global__ void __launch_bounds__(THREADS, 2)
         *dropout = attention_dropout(drop, shape.NH, T);
         dropout->first_row += head * T;
     }
-    stats += head * tiles * 2 * W::QUERIES;
-    dq_scratch += (blockIdx.y * (size_t)gridDim.x * share + head) * tiles * W::DQ_VECTORS + threadIdx.x;
+    const float *stats = scratch.stats + head * tiles * 2 * W::QUERIES;
+    float4 *dq_scratch = scratch.dq + head * tiles * W::DQ_VECTORS + threadIdx.x;
+    unsigned *turns = scratch.turns + head * tiles;
+    __syncthreads(); /* the work is known to all, and the Dropout */
 
-    for (int j = blockIdx.y; j * W::KEYS < T; j += splits) {
-        const int first_key = j * W::KEYS;
-        __syncthreads(); /* the previous key tile has been read */
-        load_tile<W::KEYS, HEAD>(sk, keys, first_key, T, HS, shape.S);
-        load_tile<W::KEYS, HEAD>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
-        load_stage<W>(stages, q, dout, stats, 2 * j, shape);
-        if (DROP)
-            load_rows<W>(rows, *dropout, 2 * j * W::QUERIES);
-        cp_async_wait<0>();
-        __syncthreads();
-        uint32_t k[W::OWN][HEAD / 16][4], v[W::OWN][HEAD / 16][4];
+    load_tile<W::KEYS, W::WIDTH>(sk, keys, first_key, T, HS, shape.S);
+    load_tile<W::KEYS, W::WIDTH>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
+    load_stage<W>(stages, q, dout, stats, tiles - 1, shape);
+    if (DROP)
+        load_rows<W>(rows, *dropout, (tiles - 1) * W::QUERIES);
+    cp_async_wait<0>();
+    __syncthreads();
+    uint32_t k[W::OWN][W::WIDTH / 16][4], v[W::OWN][W::WIDTH / 16][4];
 #pragma unroll
-        for (int m = 0; m < W::OWN; m++)
+    for (int m = 0; m < W::OWN; m++)
 #pragma unroll
-            for (int c = 0; c < HEAD / 16; c++) {
-                ldmatrix_x4(k[m][c], by_rows<W::LD>(sk, own + m * 16, c * 16));
-                ldmatrix_x4(v[m][c], by_rows<W::LD>(stages + W::STAGE, own + m * 16, c * 16));
-            }
-        float dk[W::OWN][HEAD / 8][4] = {}, dv[W::OWN][HEAD / 8][4] = {};
+        for (int c = 0; c < W::WIDTH / 16; c++) {
+            ldmatrix_x4(k[m][c], by_rows<W::LD>(sk, own + m * 16, c * 16));
+            ldmatrix_x4(v[m][c], by_rows<W::LD>(stages + W::STAGE, own + m * 16, c * 16));
+        }
+    float dk[W::OWN][W::WIDTH / 8][4] = {}, dv[W::OWN][W::WIDTH / 8][4] = {};
+    if (threadIdx.x == 0)
+        turn_await(turns + tiles - 1, j);
+    __syncthreads(); /* V has been read */
 
-        for (int h = 0, i = 2 * j, stage = 0; h < share; stage ^= 1) { /* h: which of the heads of queries */
-            const bf16 *sq = stages + stage * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
-            const float *sstats = reinterpret_cast<const float *>(sdout + W::QUERIES * W::LD);
-            cp_async_wait<0>();
-            __syncthreads(); /* the tile is loaded; the other stage and the previous dS have been read */
-            const int next_i = i + 1 < tiles ? i + 1 : 2 * j, next_h = i + 1 < tiles ? h : h + 1;
-            if (next_h < share) {
-                load_stage<W>(stages + (stage ^ 1) * W::STAGE, q + next_h * HS, dout + next_h * HS,
-                              stats + (size_t)next_h * tiles * 2 * W::QUERIES, next_i, shape);
-                if (DROP)
-                    load_rows<W>(rows + (stage ^ 1) * W::QUERIES, *dropout, (size_t)next_h * T + next_i * W::QUERIES);
-            }
-            const bool half = i == 2 * j; /* the second half of the keys is in the future */
-            if (!half || own < W::KEYS / 2)
+    for (int h = 0, i = tiles - 1, stage = 0; h < share; stage ^= 1) { /* h: which of the heads of queries */
+        const bf16 *sq = stages + stage * W::STAGE, *sdout = sq + W::QUERIES * W::LD;
+        const float *sstats = reinterpret_cast<const float *>(sdout + W::QUERIES * W::LD);
+        const int next_i = i > first_tile ? i - 1 : tiles - 1, next_h = i > first_tile ? h : h + 1;
+        if (next_h < share) {
+            load_stage<W>(stages + (stage ^ 1) * W::STAGE, q + next_h * HS, dout + next_h * HS,
+                          stats + (size_t)next_h * tiles * 2 * W::QUERIES, next_i, shape);
+            if (DROP)
+                load_rows<W>(rows + (stage ^ 1) * W::QUERIES, *dropout, (size_t)next_h * T + next_i * W::QUERIES);
+        }
+        /* the keys that the tile's last query sees, QUERIES a part; the others are in the future */
+        const int parts = min(i - first_tile + 1, W::KEYS / W::QUERIES);
+        if (own < parts * W::QUERIES)
 #pragma unroll 1
-                for (int step = 0; step < W::QUERIES; step += W::STEP) {
-                    const int query = i * W::QUERIES + step, key = first_key + own;
-                    float s[W::OWN][W::STEP / 8][4] = {}, dp[W::OWN][W::STEP / 8][4] = {};
-                    uint32_t a[W::OWN][W::STEP / 16][4];
-                    scores_backward<W>(s, dp, k, v, sq + step * W::LD, sdout + step * W::LD);
+            for (int step = W::QUERIES - W::STEP; step >= 0; step -= W::STEP) {
+                const int query = i * W::QUERIES + step, key = first_key + own;
+                float s[W::OWN][W::STEP / 8][4] = {}, dp[W::OWN][W::STEP / 8][4] = {};
+                uint32_t a[W::OWN][W::STEP / 16][4];
+                scores_backward<W>(s, dp, k, v, sq + step * W::LD, sdout + step * W::LD);
 #pragma unroll
-                    for (int m = 0; m < W::OWN; m++) {
-                        probabilities<DROP, W::QUERIES>(s[m], dp[m], sstats + step, rows + stage * W::QUERIES + step,
-                                                        drop, shape.scale * LOG2E, key + 16 * W::OWN - 1 > query,
-                                                        key + m * 16 + lane / 4, query);
+                for (int m = 0; m < W::OWN; m++) {
+                    probabilities<DROP, W::QUERIES>(s[m], dp[m], sstats + step, rows + stage * W::QUERIES + step, drop,
+                                                    shape.scale * LOG2E, key + 16 * W::OWN - 1 > query,
+                                                    key + m * 16 + lane / 4, query);
 #pragma unroll
-                        for (int n = 0; n < W::STEP / 16; n++)
-                            pack_a(a[m][n], s[m][2 * n], s[m][2 * n + 1]);
-                    }
-                    add_rows<W>(dv, a, sdout + step * W::LD);
-#pragma unroll
-                    for (int m = 0; m < W::OWN; m++) {
-#pragma unroll
-                        for (int n = 0; n < W::STEP / 16; n++)
-                            pack_a(a[m][n], dp[m][2 * n], dp[m][2 * n + 1]);
-                        store_ds<W::DS_LD>(sds + (own + m * 16) * W::DS_LD + step, a[m]);
-                    }
-                    add_rows<W>(dk, a, sq + step * W::LD);
+                    for (int n = 0; n < W::STEP / 16; n++)
+                        pack_a(a[m][n], s[m][2 * n], s[m][2 * n + 1]);
                 }
+                add_rows<W>(dv, a, sdout + step * W::LD);
+#pragma unroll
+                for (int m = 0; m < W::OWN; m++) {
+#pragma unroll
+                    for (int n = 0; n < W::STEP / 16; n++)
+                        pack_a(a[m][n], dp[m][2 * n], dp[m][2 * n + 1]);
+                    store_ds<W::DS_LD>(sds + (own + m * 16) * W::DS_LD + step, a[m]);
+                }
+                add_rows<W>(dk, a, sq + step * W::LD);
+            }
 
-            float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
-            float4 *dq_tile = dq_scratch + ((size_t)h * tiles + i) * W::DQ_VECTORS;
-            read_dq<W>(dq, j < splits ? zeros : dq_tile); /* in flight during the barrier */
-            __syncthreads();
-            const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
+        float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
+        float4 *dq_tile = dq_scratch + ((size_t)h * tiles + i) * W::DQ_VECTORS;
+        read_dq<W>(dq, j == 0 ? zeros : dq_tile); /* in flight during the barrier */
+        __syncthreads();
+        const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
 #pragma unroll 1
-            for (int part = 0; part < (half ? 1 : 2); part++)
-                add_dq<W>(dq, ds_rows + part * (W::KEYS / 2) * W::DS_LD, k_columns + part * (W::KEYS / 2) * W::LD);
-            if (splits == 1 && j == i / 2)
-                finish_dq<W>(dq_out + h * HS, i * W::QUERIES, shape, dq);
-            else
-                write_dq<W>(dq_tile, dq);
-            h = next_h, i = next_i;
-        }
-#pragma unroll
-        for (int m = 0; m < W::OWN; m++) {
-            store_sums(dkeys, first_key + own + m * 16, 0, T, HS, shape.S, dk[m], shape.scale);
-            store_sums(dkeys + KVH * HS, first_key + own + m * 16, 0, T, HS, shape.S, dv[m], 1.0f);
-        }
+        for (int part = 0; part < parts; part++)
+            add_dq<W>(dq, ds_rows + part * W::QUERIES * W::DS_LD, k_columns + part * W::QUERIES * W::LD);
+        if (i - first_tile < W::KEYS / W::QUERIES)
+            finish_dq<W>(dq_out + h * HS, i * W::QUERIES, shape, dq);
+        else
+            write_dq<W>(dq_tile, dq);
+        cp_async_wait<0>();
+        if (threadIdx.x == 0 && next_h < share)
+            turn_await(turns + next_h * tiles + next_i, j);
+        __syncthreads(); /* the next tile is loaded; this stage and dS have been read, dq is written */
+        if (threadIdx.x == 0)
+            turn_pass(turns + h * tiles + i, j);
+        h = next_h, i = next_i;
     }
-}
-
-/* dq: the sum of the splits that touched the tile, in order. */
-template <int HEAD>
-__global__ void __launch_bounds__(THREADS) sum_dq_kernel(bf16 *dqkv, const float4 *dq_scratch, Shape shape, int splits)
-{
-    using W = Backward<HEAD>;
-    const Tile<HEAD> tile(blockIdx.x, shape);
-    float dq[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], more[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4];
-    const float4 *from = dq_scratch + (size_t)blockIdx.x * W::DQ_VECTORS + threadIdx.x;
-    read_dq<W>(dq, from);
-    for (int split = 1; split < splits && split <= tile.i / 2; split++) {
-        from += (size_t)gridDim.x * W::DQ_VECTORS;
-        read_dq<W>(more, from);
 #pragma unroll
-        for (int m = 0; m < W::DQ_ROWS / 16; m++)
-#pragma unroll
-            for (int n = 0; n < W::DQ_COLUMNS / 8; n++)
-#pragma unroll
-                for (int r = 0; r < 4; r++)
-                    dq[m][n][r] += more[m][n][r];
+    for (int m = 0; m < W::OWN; m++) {
+        store_sums(dkeys, first_key + own + m * 16, 0, T, HS, shape.S, dk[m], shape.scale);
+        store_sums(dkeys + KVH * HS, first_key + own + m * 16, 0, T, HS, shape.S, dv[m], 1.0f);
     }
-    finish_dq<W>(dqkv + tile.row * shape.S + tile.column, tile.first, shape, dq);
-}
-
-/* Parts into which the backward pass cuts each of `heads` heads of T keys: enough blocks, but at least a tile per
- * part. */
-static size_t splits_for(size_t heads, size_t T, size_t KEYS)
-{
-    const size_t tiles = (T + KEYS - 1) / KEYS, wanted = (BLOCKS_WANTED + heads - 1) / heads;
-    return wanted < tiles ? wanted : tiles;
 }
 
 void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
-              float *scratch, const AttentionShape &s, const AttentionDropout &drop, size_t splits)
+              float *scratch, const AttentionShape &s, const AttentionDropout &drop, size_t group)
 {
     with_width<Backward>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
         const Shape shape(s);
-        const size_t all_tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
-        float4 *dq_scratch = reinterpret_cast<float4 *>(scratch + all_tiles * 2 * W::QUERIES);
+        const size_t tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES), key_heads = s.B * s.KVH;
+        Scratch parts;
+        parts.stats = scratch;
+        parts.dq = reinterpret_cast<float4 *>(parts.stats + tiles * 2 * W::QUERIES);
+        parts.turns = reinterpret_cast<unsigned *>(parts.dq + tiles * W::DQ_VECTORS);
+        parts.next = parts.turns + tiles;
         const auto kernel = drop.threshold ? backward_kernel<W::WIDTH, true> : backward_kernel<W::WIDTH, false>;
         const size_t shared = drop.threshold ? W::SHARED_DROP : W::SHARED;
         cuda_allow_shared(kernel, shared);
-        cuda_launch(stats_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, scratch, datt, att, lse, shape);
-        const dim3 grid((unsigned)(s.B * s.KVH), (unsigned)splits);
-        cuda_launch(kernel, grid, THREADS, shared, stream, dqkv, dq_scratch, datt, qkv, scratch, shape, drop);
-        if (splits > 1)
-            cuda_launch(sum_dq_kernel<W::WIDTH>, (unsigned)all_tiles, THREADS, 0, stream, dqkv, dq_scratch, shape,
-                        splits);
+        cuda_launch(stats_kernel<W::WIDTH>, (unsigned)tiles, THREADS, 0, stream, parts, datt, att, lse, shape);
+        cuda_launch(kernel, cuda_blocks(s.T, W::KEYS) * (unsigned)key_heads, THREADS, shared, stream, dqkv, parts, datt,
+                    qkv, shape, (unsigned)key_heads, (unsigned)group, drop);
     });
 }
 
@@ -411,23 +412,22 @@ size_t flash_scratch(const AttentionShape &s)
     size_t floats = 0;
     flash::with_width<flash::Backward>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
-        const size_t rows = (s.T + W::QUERIES - 1) / W::QUERIES * W::QUERIES;
-        size_t parts = s.B * s.NH; /* of all heads of queries; smaller batches may need more */
-        for (size_t B = 1; B <= s.B && B * s.KVH < flash::BLOCKS_WANTED; B++) {
-            const size_t here = B * s.NH * flash::splits_for(B * s.KVH, s.T, W::KEYS);
-            parts = here > parts ? here : parts;
-        }
-        floats = rows * (2 * s.B * s.NH + parts * W::WIDTH);
+        const size_t tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
+        floats = tiles * (W::QUERIES * (2 + W::WIDTH) + 1) + 1;
     });
     return floats;
+}
+
+size_t flash::backward_group(const AttentionShape &s)
+{
+    const size_t heads = s.B * s.KVH, bytes = s.NH / s.KVH * s.T * s.HS * sizeof(float); /* of a head of keys' sums */
+    const size_t groups = (heads * bytes + CACHED_SUMS - 1) / CACHED_SUMS;
+    return (heads + groups - 1) / groups;
 }
 
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
                     const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
                     const AttentionDropout &drop)
 {
-    size_t splits = 1;
-    flash::with_width<flash::Backward>(
-        s.HS, [&](auto sizes) { splits = flash::splits_for(s.B * s.KVH, s.T, decltype(sizes)::KEYS); });
-    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, splits);
+    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, flash::backward_group(s));
 }

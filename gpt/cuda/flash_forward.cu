@@ -119,16 +119,6 @@ __device__ __forceinline__ void add_values(float (&acc)[2][M][4], const float (&
     }
 }
 
-/* The block's head and tile of queries: heads run in groups whose keys and values stay in the L2 cache; within a group
- * the longest rows run first. */
-__device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned heads, unsigned group, int tiles)
-{
-    const unsigned begin = blockIdx.x / (group * tiles) * group, here = min(group, heads - begin);
-    const unsigned i = blockIdx.x - begin * tiles;
-    *head = begin + i % here;
-    *tile = tiles - 1 - (int)(i / here);
-}
-
 template <int HEAD, bool DROP>
 __global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape,
                                                              unsigned heads, unsigned group, AttentionDropout drop)
@@ -138,8 +128,10 @@ __global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *l
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int T = shape.T, HS = shape.HS, C = shape.C, NH = shape.NH, stride = shape.S;
     unsigned head;
-    int tile;
-    find_work(&head, &tile, heads, group, (T + F::QUERIES - 1) / F::QUERIES);
+    int place;
+    const int tiles = (T + F::QUERIES - 1) / F::QUERIES;
+    find_work(blockIdx.x, &head, &place, heads, group, tiles);
+    const int tile = tiles - 1 - place; /* the longest rows run first */
     const size_t batch_row = (size_t)(head / NH) * T, column = head % NH * HS;
     const bf16 *row_of_qkv = qkv + batch_row * stride, *q = row_of_qkv + column;
     const bf16 *k = row_of_qkv + C + head % NH / shape.share * HS, *v = k + NH / shape.share * HS;

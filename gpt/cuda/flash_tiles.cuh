@@ -36,6 +36,17 @@ struct Shape {
     }
 };
 
+/* Entry `index` of the order of work: heads run in groups whose data stay in the L2 cache; within a group they take turns,
+ * place by place. */
+__device__ __forceinline__ void find_work(unsigned index, unsigned *head, int *place, unsigned heads, unsigned group,
+                                          int places)
+{
+    const unsigned begin = index / (group * places) * group, here = min(group, heads - begin);
+    const unsigned i = index - begin * places;
+    *head = begin + i % here;
+    *place = (int)(i / here);
+}
+
 /* Loads rows first .. first + ROWS - 1 of x (T,HS), `stride` apart; zeros past the end. */
 template <int ROWS, int WIDTH>
 __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, int first, int T, int HS, int stride)

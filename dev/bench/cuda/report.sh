@@ -10,7 +10,7 @@
 # what should not be there: spills, local memory, or no 16-byte loads or tensor cores where WIDE and TENSOR expect them.
 # --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
-WIDE='(_kernel<8|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'
+WIDE='(_kernel<8|^round_kernel|^cross_entropy_kernel|stats_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
 
 check=0 short=0

@@ -32,9 +32,10 @@ enum { GUARDS = 64 };
 enum : size_t { CHOSEN = 0, PLAIN = 99 };
 struct Sizes {
     size_t B, T, NH, KVH, HS, group;
-    float scale = 0;  /* 0: 1/sqrt(HS) */
-    double p = 0;     /* of dropout */
-    size_t first = 0; /* number of the first sequence */
+    float scale = 0;    /* 0: 1/sqrt(HS) */
+    double p = 0;       /* of dropout */
+    size_t first = 0;   /* number of the first sequence */
+    bool small = false; /* tiles of flash attention's backward pass, unless CHOSEN */
     AttentionShape shape() const { return {B, T, NH, KVH, HS, scale != 0 ? scale : 1 / sqrtf(float(HS))}; }
 };
 
@@ -244,7 +245,7 @@ static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const
         flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
     } else {
         flash::forward(0, att, lse, qkv, s.shape(), drop, s.group);
-        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, s.group);
+        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, {s.group, s.small});
     }
 }
 
@@ -413,6 +414,16 @@ static size_t current;
 /* What the first order gave. */
 static std::map<size_t, Results> first_results;
 
+/* Tiles, large or small, give the same bits. */
+template <class X>
+static void check_small(Sizes s, const std::vector<X> &qkv, const std::vector<X> &datt, const Results &want)
+{
+    s.small = true;
+    s.group = s.group == CHOSEN ? 1 : s.group;
+    const Results got = run(s, qkv, datt);
+    check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv by small tiles");
+}
+
 template <class X> static void test_in(const Sizes &s)
 {
     const AttentionShape shape = s.shape();
@@ -425,6 +436,8 @@ template <class X> static void test_in(const Sizes &s)
         for (size_t b = 0; b < s.B; b++)
             for (size_t key_head = 0; key_head < s.KVH; key_head++)
                 check_key_head(s, b, key_head, got, values(qkv), values(datt));
+        if (s.group != PLAIN)
+            check_small(s, qkv, datt, got);
         first_results[current] = got;
         return;
     }
@@ -485,16 +498,44 @@ static void test_scratch(void)
         check(!flash_takes(HS), "heads of %zu channels are not taken", HS);
 }
 
+static size_t group_of(const AttentionShape &s) { return flash::backward_plan(s, false).group; }
+
 /* Groups are of equal size, and their sums of dQ, in fp32, fit 24 MiB where those of one head do. */
 static void test_group(void)
 {
-    check(flash::backward_group({16, 1024, 12, 12, 64, 1}) == 96, "192 heads of 256 KiB");
-    check(flash::backward_group({16, 1024, 12, 4, 64, 1}) == 32, "64 heads of keys, of 768 KiB");
-    check(flash::backward_group({1, 1, 1, 1, 8, 1}) == 1, "one small head");
-    check(flash::backward_group({3, 1 << 20, 2, 1, 128, 1}) == 1, "heads larger than the cache");
-    check(flash::backward_group({1, 1024, 96, 96, 64, 1}) == 96, "as much as fits");
-    check(flash::backward_group({1, 1024, 97, 97, 64, 1}) == 49, "a head more");
+    check(group_of({16, 1024, 12, 12, 64, 1}) == 96, "192 heads of 256 KiB");
+    check(group_of({16, 1024, 12, 4, 64, 1}) == 32, "64 heads of keys, of 768 KiB");
+    check(group_of({1, 1, 1, 1, 8, 1}) == 1, "one small head");
+    check(group_of({3, 1 << 20, 2, 1, 128, 1}) == 1, "heads larger than the cache");
+    check(group_of({1, 1024, 96, 96, 64, 1}) == 96, "as much as fits");
+    check(group_of({1, 1024, 97, 97, 64, 1}) == 49, "a head more");
 }
+
+#ifdef CUDA_ON_CPU
+/* Tiles are small where two blocks with large ones are too much: of 64 channels with 100 KB a multiprocessor, of 32 if
+ * dropout comes on top. */
+static void test_tiles(void)
+{
+    static const struct {
+        const char *capability;
+        bool small[4], small_drop[4]; /* for heads of 32, 64, 96 and 128 channels */
+    } gpus[] = {{"8.0", {}, {}},
+                {"8.6", {false, true, false, true}, {true, true, false, true}},
+                {"9.0", {}, {}},
+                {"12.0", {false, true, false, true}, {true, true, false, true}}};
+    for (const auto &gpu : gpus) {
+        setenv("CUDA_ON_CPU_CAPABILITY", gpu.capability, 1);
+        emu::read_gpu();
+        for (size_t i = 0; i < 4; i++)
+            for (bool drops : {false, true})
+                check(flash::backward_plan({1, 1024, 1, 1, 32 * (i + 1), 1}, drops).small ==
+                          (drops ? gpu.small_drop : gpu.small)[i],
+                      "tiles for %zu channels on %s%s", 32 * (i + 1), gpu.capability, drops ? ", dropout" : "");
+    }
+    unsetenv("CUDA_ON_CPU_CAPABILITY");
+    emu::read_gpu();
+}
+#endif
 
 /* Sequence b of a batch: its rows of x. */
 template <class X> static std::vector<X> sequence(const std::vector<X> &x, size_t b, size_t B)
@@ -554,6 +595,7 @@ int main()
     check_run("what it takes, and scratch", test_scratch);
     check_run("groups of heads", test_group);
 #ifdef CUDA_ON_CPU
+    check_run("tiles by shared memory", test_tiles);
     emu::set_order(emu::FORWARD);
     run_tests(" (forward)");
     emu::set_order(emu::REVERSE);

@@ -415,6 +415,9 @@ emulated-flash | gpt/cuda/flash_backward.cu | s/j == 0 ? zeros : dq_tile/zeros/
 emulated-flash | gpt/cuda/flash_backward.cu | s/min(i - first_tile + 1, /min(1, /
 emulated-flash | gpt/cuda/flash_backward.cu | s/i > first_tile ? h : h + 1/i > first_tile ? h : h + 2/
 emulated-flash | gpt/cuda/flash_backward.cu | s/heads + groups - 1) \/ groups/heads + groups) \/ groups/
+emulated-flash | gpt/cuda/flash_backward.cu | s/step = W::QUERIES - W::STEP; step >= 0; step -= /step = 0; step < W::QUERIES; step += /
+emulated-flash | gpt/cuda/flash_backward.cu | s/fit = 2 \* (/fit = 1 * (/
+emulated-flash | gpt/cuda/flash_backward.cu | s/n < W::QUERIES; n += 16/n < W::KEYS \/ 2; n += 16/
 emulated-flash | gpt/cuda/flash_tiles.cuh | s/here = min(group, heads - begin)/here = group/
 emulated | base/cuda.cuh | s/warp_reduce(lane < warps ? parts\[lane\] : nothing)/warp_reduce(parts[lane])/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/

@@ -40,13 +40,17 @@ namespace flash {
 void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
              const AttentionDropout &drop, size_t group);
 
-/* flash_backward with `group` heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache. */
+struct BackwardPlan {
+    size_t group; /* heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache */
+    bool small;   /* tiles of queries: 32 in place of 64 where HS <= 64, with the same results */
+};
+
+/* flash_backward's choice, of which the size of tiles depends on the device. drops: there is dropout. */
+BackwardPlan backward_plan(const AttentionShape &s, bool drops);
+
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
               const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
-              const AttentionDropout &drop, size_t group);
-
-/* The group that flash_backward chooses: of equal groups whose sums fit the cache, the largest. */
-size_t backward_group(const AttentionShape &s);
+              const AttentionDropout &drop, const BackwardPlan &plan);
 
 } // namespace flash
 

@@ -24,13 +24,16 @@ enum : size_t { CACHED_SUMS = 24 << 20 }; /* bytes of dQ sums that fit a large G
 enum { ZEROS = 1024 };
 __device__ static const float4 zeros[ZEROS] = {};
 
-template <int HEAD> struct Backward {
-    static constexpr int WIDTH = HEAD, LD = WIDTH + 8;
-    static constexpr int OWN = WIDTH <= 64 ? 2 : 1, KEYS = 16 * OWN * WARPS, QUERIES = KEYS / 2, STEP = 32 / OWN;
+/* PARTS: tiles of queries to a tile of keys. The more, the less shared memory, and the more barriers; the results are
+ * the same. */
+template <int HEAD, int PARTS> struct Backward {
+    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, OWN = WIDTH <= 64 ? 2 : 1, KEYS = 16 * OWN * WARPS;
+    static constexpr int QUERIES = KEYS / PARTS, STEP = 32 / OWN;
     static constexpr int DS_LD = QUERIES + 8;
-    /* In bf16 elements: a stage is Q, datt and two fp32 per query; V arrives through the second stage. */
+    /* In bf16 elements: a stage is Q, datt and two fp32 per query. V arrives through the second, and through dS's. */
     static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
     static constexpr size_t SHARED = (KEYS * LD + 2 * STAGE + KEYS * DS_LD) * sizeof(bf16);
+    static_assert(KEYS * LD <= STAGE + KEYS * DS_LD, "V fits");
     /* Dropout: then, 16-byte aligned, two stages' bits of rows, and a Dropout. */
     static constexpr size_t SHARED_DROP = SHARED + 2 * QUERIES * sizeof(uint64_t) + sizeof(Dropout);
     static_assert(SHARED % 16 == 0 && SHARED_DROP <= SHARED_MOST, "");
@@ -41,15 +44,15 @@ template <int HEAD> struct Backward {
 
 /* A tile of queries of one head. Its index among all heads' tiles is that of its block, in kernels with a tile per
  * block. */
-template <int HEAD> struct Tile {
+template <class W> struct Tile {
     size_t head, row; /* row: of the batch, where the sequence begins */
     int i, first, column;
     __device__ Tile(unsigned index, const Shape &shape)
     {
-        const int tiles = (shape.T + Backward<HEAD>::QUERIES - 1) / Backward<HEAD>::QUERIES;
+        const int tiles = (shape.T + W::QUERIES - 1) / W::QUERIES;
         head = index / tiles;
         i = (int)(index % tiles);
-        first = i * Backward<HEAD>::QUERIES;
+        first = i * W::QUERIES;
         row = (size_t)(index / tiles / shape.NH) * shape.T;
         column = (int)(index / tiles % shape.NH) * shape.HS;
     }
@@ -64,12 +67,13 @@ struct Scratch {
 };
 
 /* Begins a scratch. Past the end stats are 0 and, with zeros for Q and datt, add nothing. 8 lanes per row. */
-template <int HEAD>
+template <int HEAD, int PARTS>
 __global__ void __launch_bounds__(THREADS)
     stats_kernel(Scratch scratch, const bf16 *datt, const bf16 *att, const float *lse, Shape shape)
 {
-    constexpr int QUERIES = Backward<HEAD>::QUERIES;
-    const Tile<HEAD> tile(blockIdx.x, shape);
+    using W = Backward<HEAD, PARTS>;
+    constexpr int QUERIES = W::QUERIES;
+    const Tile<W> tile(blockIdx.x, shape);
     const int lane = threadIdx.x % 8, T = shape.T;
     float *to = scratch.stats + (size_t)blockIdx.x * 2 * QUERIES;
     if (threadIdx.x == 0) {
@@ -182,13 +186,13 @@ template <int LD, int N> __device__ __forceinline__ void store_ds(bf16 *sds, con
             *reinterpret_cast<uint32_t *>(at + r % 2 * 8 * LD + n * 16 + r / 2 * 8) = a[n][r];
 }
 
-/* dq (DQ_ROWS, DQ_COLUMNS) += dS K over KEYS / 2 keys */
+/* dq (DQ_ROWS, DQ_COLUMNS) += dS K over QUERIES keys */
 template <class W>
 __device__ __forceinline__ void add_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUMNS / 8][4], const bf16 *sds,
                                        const bf16 *sk)
 {
 #pragma unroll
-    for (int n = 0; n < W::KEYS / 2; n += 16) {
+    for (int n = 0; n < W::QUERIES; n += 16) {
         uint32_t a[W::DQ_ROWS / 16][4];
 #pragma unroll
         for (int m = 0; m < W::DQ_ROWS / 16; m++)
@@ -264,12 +268,12 @@ template <class W> __device__ __forceinline__ void load_rows(uint64_t *rows, con
         rows[threadIdx.x] = dropout_row(&d, row + threadIdx.x);
 }
 
-template <int HEAD, bool DROP>
+template <int HEAD, int PARTS, bool DROP>
 __global__ void __launch_bounds__(THREADS, 2)
     backward_kernel(bf16 *dqkv, Scratch scratch, const bf16 *datt, const bf16 *qkv, Shape shape, unsigned key_heads,
                     unsigned group, AttentionDropout drop)
 {
-    using W = Backward<HEAD>;
+    using W = Backward<HEAD, PARTS>;
     bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, T = shape.T, HS = shape.HS, share = shape.share;
     const int tiles = (T + W::QUERIES - 1) / W::QUERIES, own = warp * 16 * W::OWN;
@@ -280,7 +284,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         *work = atomicAdd(scratch.next, 1u);
     __syncthreads();
     find_work(*work, &key_head_of_all, &j, key_heads, group, (T + W::KEYS - 1) / W::KEYS);
-    const int key_head = key_head_of_all % KVH, first_key = j * W::KEYS, first_tile = j * (W::KEYS / W::QUERIES);
+    const int key_head = key_head_of_all % KVH, first_key = j * W::KEYS, first_tile = j * PARTS;
     /* the batch's first row; the first of the heads of queries, among the batch's, and among all */
     const size_t at = (size_t)(key_head_of_all / KVH) * T, column = key_head * share * HS,
                  head = key_head_of_all * (size_t)share;
@@ -329,7 +333,7 @@ __global__ void __launch_bounds__(THREADS, 2)
                 load_rows<W>(rows + (stage ^ 1) * W::QUERIES, *dropout, (size_t)next_h * T + next_i * W::QUERIES);
         }
         /* the keys that the tile's last query sees, QUERIES a part; the others are in the future */
-        const int parts = min(i - first_tile + 1, W::KEYS / W::QUERIES);
+        const int parts = min(i - first_tile + 1, PARTS);
         if (own < parts * W::QUERIES)
 #pragma unroll 1
             for (int step = W::QUERIES - W::STEP; step >= 0; step -= W::STEP) {
@@ -365,7 +369,7 @@ __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll 1
         for (int part = 0; part < parts; part++)
             add_dq<W>(dq, ds_rows + part * W::QUERIES * W::DS_LD, k_columns + part * W::QUERIES * W::LD);
-        if (i - first_tile < W::KEYS / W::QUERIES)
+        if (i - first_tile < PARTS)
             finish_dq<W>(dq_out + h * HS, i * W::QUERIES, shape, dq);
         else
             write_dq<W>(dq_tile, dq);
@@ -384,25 +388,71 @@ __global__ void __launch_bounds__(THREADS, 2)
     }
 }
 
-void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
-              float *scratch, const AttentionShape &s, const AttentionDropout &drop, size_t group)
+/* Large tiles, and smaller ones for GPUs on which two blocks with large ones are too much for a multiprocessor. Heads of
+ * more than 64 channels have one size: 96 fit so in 100 KB, 128 do not. */
+template <int HEAD> using Large = Backward<HEAD, 2>;
+template <int HEAD> using Small = Backward<HEAD, HEAD <= 64 ? 4 : 2>;
+
+template <template <int> class Tiles>
+static void launch_backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att,
+                            const float *lse, float *scratch, const AttentionShape &s, const AttentionDropout &drop,
+                            unsigned group)
 {
-    with_width<Backward>(s.HS, [&](auto sizes) {
+    with_width<Tiles>(s.HS, [&](auto sizes) {
         using W = decltype(sizes);
         const Shape shape(s);
-        const size_t tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES), key_heads = s.B * s.KVH;
+        const size_t tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
+        const unsigned key_heads = (unsigned)(s.B * s.KVH);
         Scratch parts;
         parts.stats = scratch;
         parts.dq = reinterpret_cast<float4 *>(parts.stats + tiles * 2 * W::QUERIES);
         parts.turns = reinterpret_cast<unsigned *>(parts.dq + tiles * W::DQ_VECTORS);
         parts.next = parts.turns + tiles;
-        const auto kernel = drop.threshold ? backward_kernel<W::WIDTH, true> : backward_kernel<W::WIDTH, false>;
+        constexpr int PARTS = W::KEYS / W::QUERIES;
+        const auto stats = stats_kernel<W::WIDTH, PARTS>;
+        const auto kernel =
+            drop.threshold ? backward_kernel<W::WIDTH, PARTS, true> : backward_kernel<W::WIDTH, PARTS, false>;
         const size_t shared = drop.threshold ? W::SHARED_DROP : W::SHARED;
         cuda_allow_shared(kernel, shared);
-        cuda_launch(stats_kernel<W::WIDTH>, (unsigned)tiles, THREADS, 0, stream, parts, datt, att, lse, shape);
-        cuda_launch(kernel, cuda_blocks(s.T, W::KEYS) * (unsigned)key_heads, THREADS, shared, stream, dqkv, parts, datt,
-                    qkv, shape, (unsigned)key_heads, (unsigned)group, drop);
+        cuda_launch(stats, (unsigned)tiles, THREADS, 0, stream, parts, datt, att, lse, shape);
+        cuda_launch(kernel, cuda_blocks(s.T, W::KEYS) * key_heads, THREADS, shared, stream, dqkv, parts, datt, qkv,
+                    shape, key_heads, group, drop);
     });
+}
+
+void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att, const float *lse,
+              float *scratch, const AttentionShape &s, const AttentionDropout &drop, const BackwardPlan &plan)
+{
+    const auto launch = plan.small ? launch_backward<Small> : launch_backward<Large>;
+    launch(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, (unsigned)plan.group);
+}
+
+static size_t group_for(const AttentionShape &s)
+{
+    const size_t heads = s.B * s.KVH, bytes = s.NH / s.KVH * s.T * s.HS * sizeof(float); /* of a head of keys' sums */
+    const size_t groups = (heads * bytes + CACHED_SUMS - 1) / CACHED_SUMS;
+    return (heads + groups - 1) / groups;
+}
+
+/* Whether two blocks with large tiles fit a multiprocessor. Each takes RESERVED bytes more, and the multiprocessor has
+ * what one block may have and as much more. */
+static bool large_fit_twice(size_t HS, bool drops)
+{
+    const size_t RESERVED = 1024;
+    int device, most;
+    bool fit = false;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    with_width<Large>(HS, [&](auto sizes) {
+        using W = decltype(sizes);
+        fit = 2 * ((drops ? W::SHARED_DROP : W::SHARED) + RESERVED) <= (size_t)most + RESERVED;
+    });
+    return fit;
+}
+
+BackwardPlan backward_plan(const AttentionShape &s, bool drops)
+{
+    return {group_for(s), !large_fit_twice(s.HS, drops)};
 }
 
 } // namespace flash
@@ -410,24 +460,18 @@ void backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv
 size_t flash_scratch(const AttentionShape &s)
 {
     size_t floats = 0;
-    flash::with_width<flash::Backward>(s.HS, [&](auto sizes) {
-        using W = decltype(sizes);
-        const size_t tiles = s.B * s.NH * ((s.T + W::QUERIES - 1) / W::QUERIES);
-        floats = tiles * (W::QUERIES * (2 + W::WIDTH) + 1) + 1;
+    flash::with_width<flash::Large>(s.HS, [&](auto large) {
+        using L = decltype(large);
+        using S = flash::Small<L::WIDTH>;
+        const size_t heads = s.B * s.NH, tiles = (s.T + L::QUERIES - 1) / L::QUERIES;
+        floats = heads * tiles * (L::QUERIES * (2 + L::WIDTH) + L::QUERIES / S::QUERIES) + 1;
     });
     return floats;
-}
-
-size_t flash::backward_group(const AttentionShape &s)
-{
-    const size_t heads = s.B * s.KVH, bytes = s.NH / s.KVH * s.T * s.HS * sizeof(float); /* of a head of keys' sums */
-    const size_t groups = (heads * bytes + CACHED_SUMS - 1) / CACHED_SUMS;
-    return (heads + groups - 1) / groups;
 }
 
 void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
                     const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
                     const AttentionDropout &drop)
 {
-    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, flash::backward_group(s));
+    flash::backward(stream, dqkv, datt, qkv, att, lse, scratch, s, drop, flash::backward_plan(s, drop.threshold != 0));
 }

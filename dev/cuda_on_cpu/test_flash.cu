@@ -35,7 +35,7 @@ struct Sizes {
     float scale = 0;    /* 0: 1/sqrt(HS) */
     double p = 0;       /* of dropout */
     size_t first = 0;   /* number of the first sequence */
-    bool small = false; /* tiles of flash attention's backward pass, unless CHOSEN */
+    bool other = false; /* what flash attention does on GPUs with less shared memory, unless CHOSEN */
     AttentionShape shape() const { return {B, T, NH, KVH, HS, scale != 0 ? scale : 1 / sqrtf(float(HS))}; }
 };
 
@@ -244,8 +244,8 @@ static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const
         flash_forward(0, att, lse, qkv, s.shape(), drop);
         flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
     } else {
-        flash::forward(0, att, lse, qkv, s.shape(), drop, s.group);
-        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, {s.group, s.small});
+        flash::forward(0, att, lse, qkv, s.shape(), drop, {s.group, s.other});
+        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, {s.group, s.other});
     }
 }
 
@@ -414,13 +414,15 @@ static size_t current;
 /* What the first order gave. */
 static std::map<size_t, Results> first_results;
 
-/* Tiles, large or small, give the same bits. */
+/* Blocks of more warps and smaller tiles give the same bits. */
 template <class X>
-static void check_small(Sizes s, const std::vector<X> &qkv, const std::vector<X> &datt, const Results &want)
+static void check_other(Sizes s, const std::vector<X> &qkv, const std::vector<X> &datt, const Results &want)
 {
-    s.small = true;
+    s.other = true;
     s.group = s.group == CHOSEN ? 1 : s.group;
     const Results got = run(s, qkv, datt);
+    check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(double), "att by more warps");
+    check_same_bits(got.lse.data(), want.lse.data(), got.lse.size() * sizeof(float), "lse by more warps");
     check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv by small tiles");
 }
 
@@ -437,7 +439,7 @@ template <class X> static void test_in(const Sizes &s)
             for (size_t key_head = 0; key_head < s.KVH; key_head++)
                 check_key_head(s, b, key_head, got, values(qkv), values(datt));
         if (s.group != PLAIN)
-            check_small(s, qkv, datt, got);
+            check_other(s, qkv, datt, got);
         first_results[current] = got;
         return;
     }
@@ -512,25 +514,28 @@ static void test_group(void)
 }
 
 #ifdef CUDA_ON_CPU
-/* Tiles are small where two blocks with large ones are too much: of 64 channels with 100 KB a multiprocessor, of 32 if
- * dropout comes on top. */
+/* Where two blocks are too much for a multiprocessor: with 100 KB, in the forward pass heads of more than 64 channels;
+ * in the backward pass of 64 and of 128 channels, and of 32 if dropout comes on top. */
 static void test_tiles(void)
 {
     static const struct {
         const char *capability;
-        bool small[4], small_drop[4]; /* for heads of 32, 64, 96 and 128 channels */
-    } gpus[] = {{"8.0", {}, {}},
-                {"8.6", {false, true, false, true}, {true, true, false, true}},
-                {"9.0", {}, {}},
-                {"12.0", {false, true, false, true}, {true, true, false, true}}};
+        bool many[4], small[4], small_drop[4]; /* for heads of 32, 64, 96 and 128 channels */
+    } gpus[] = {{"8.0", {}, {}, {}},
+                {"8.6", {false, false, true, true}, {false, true, false, true}, {true, true, false, true}},
+                {"9.0", {}, {}, {}},
+                {"12.0", {false, false, true, true}, {false, true, false, true}, {true, true, false, true}}};
     for (const auto &gpu : gpus) {
         setenv("CUDA_ON_CPU_CAPABILITY", gpu.capability, 1);
         emu::read_gpu();
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < 4; i++) {
+            const AttentionShape shape = {1, 1024, 1, 1, 32 * (i + 1), 1};
+            check(flash::forward_plan(shape).many == gpu.many[i], "warps for %zu channels on %s", shape.HS,
+                  gpu.capability);
             for (bool drops : {false, true})
-                check(flash::backward_plan({1, 1024, 1, 1, 32 * (i + 1), 1}, drops).small ==
-                          (drops ? gpu.small_drop : gpu.small)[i],
-                      "tiles for %zu channels on %s%s", 32 * (i + 1), gpu.capability, drops ? ", dropout" : "");
+                check(flash::backward_plan(shape, drops).small == (drops ? gpu.small_drop : gpu.small)[i],
+                      "tiles for %zu channels on %s%s", shape.HS, gpu.capability, drops ? ", dropout" : "");
+        }
     }
     unsetenv("CUDA_ON_CPU_CAPABILITY");
     emu::read_gpu();

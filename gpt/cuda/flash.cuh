@@ -33,19 +33,26 @@ void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat1
                     const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
                     const AttentionDropout &drop);
 
-/* The same with a given partition of the work, which the functions above choose from the sizes; for tests. */
+/* The same with a given partition of the work, which the functions above choose from the sizes and the device; for
+ * tests. The partition changes no bit. */
 namespace flash {
 
-/* flash_forward with `group` heads of queries whose blocks are neighbours, so that they share the L2 cache. */
+struct ForwardPlan {
+    size_t group; /* heads of queries whose blocks are neighbours, so that their keys stay in the L2 cache */
+    bool many;    /* warps in a block: 8 in place of 4 where HS > 64 */
+};
+
+ForwardPlan forward_plan(const AttentionShape &s);
+
 void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
-             const AttentionDropout &drop, size_t group);
+             const AttentionDropout &drop, const ForwardPlan &plan);
 
 struct BackwardPlan {
     size_t group; /* heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache */
-    bool small;   /* tiles of queries: 32 in place of 64 where HS <= 64, with the same results */
+    bool small;   /* tiles of queries: 32 in place of 64, unless HS is 72 to 96 */
 };
 
-/* flash_backward's choice, of which the size of tiles depends on the device. drops: there is dropout. */
+/* drops: there is dropout. */
 BackwardPlan backward_plan(const AttentionShape &s, bool drops);
 
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,

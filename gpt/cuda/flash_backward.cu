@@ -4,7 +4,7 @@
  * Dropout multiplies the elements of P in dV, and those of dP, by its factors; the sum of a row of dP P is then still
  * rowsum(datt att).
  *
- * A block takes a tile of keys of one head. Each warp owns 16 OWN of them: their K and V operands and dK and dV sums stay
+ * A block takes 128 keys of one head. Each warp owns 16 OWN of them: their K and V operands and dK and dV sums stay
  * in registers while tiles of queries stream past, from the last to the first that sees the keys, of one after another
  * of the heads that read these keys. S^T and dP^T are computed for STEP queries at a time and, rounded, are A operands
  * of dV and dK as they are. dS^T goes through shared memory for dQ.
@@ -21,25 +21,26 @@ namespace flash {
 enum : size_t { CACHED_SUMS = 24 << 20 }; /* bytes of dQ sums that fit a large GPU's L2, beside their queries */
 
 /* The initial dQ of a tile, read like the scratch: after a branch, nvcc waits for the loads. */
-enum { ZEROS = 1024 };
+enum { ZEROS = 2048 };
 __device__ static const float4 zeros[ZEROS] = {};
 
 /* PARTS: tiles of queries to a tile of keys. The more, the less shared memory, and the more barriers; the results are
  * the same. */
 template <int HEAD, int PARTS> struct Backward {
-    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, OWN = WIDTH <= 64 ? 2 : 1, KEYS = 16 * OWN * WARPS;
-    static constexpr int QUERIES = KEYS / PARTS, STEP = 32 / OWN;
+    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, OWN = WIDTH <= 64 ? 2 : 1, STEP = 32 / OWN;
+    static constexpr int KEYS = 128, QUERIES = KEYS / PARTS, WARPS = KEYS / 16 / OWN, THREADS = 32 * WARPS;
     static constexpr int DS_LD = QUERIES + 8;
     /* In bf16 elements: a stage is Q, datt and two fp32 per query. V arrives through the second, and through dS's. */
     static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
-    static constexpr size_t SHARED = (KEYS * LD + 2 * STAGE + KEYS * DS_LD) * sizeof(bf16);
-    static_assert(KEYS * LD <= STAGE + KEYS * DS_LD, "V fits");
+    static constexpr int WITH_DS = STAGE + KEYS * DS_LD, REST = WITH_DS > KEYS *LD ? WITH_DS : KEYS *LD;
+    static constexpr size_t SHARED = (KEYS * LD + STAGE + REST) * sizeof(bf16);
     /* Dropout: then, 16-byte aligned, two stages' bits of rows, and a Dropout. */
     static constexpr size_t SHARED_DROP = SHARED + 2 * QUERIES * sizeof(uint64_t) + sizeof(Dropout);
-    static_assert(SHARED % 16 == 0 && SHARED_DROP <= SHARED_MOST, "");
-    /* dQ of a tile: 2 x 2 warps. */
-    static constexpr int DQ_ROWS = QUERIES / 2, DQ_COLUMNS = WIDTH / 2, DQ_VECTORS = QUERIES * WIDTH / 4;
-    static_assert(SHARED <= SHARED_MOST && DQ_VECTORS <= ZEROS, "");
+    /* dQ of a tile: DQ_DOWN x DQ_ACROSS warps. */
+    static constexpr int DQ_DOWN = QUERIES / 16 < WARPS / 2 ? QUERIES / 16 : WARPS / 2, DQ_ACROSS = WARPS / DQ_DOWN;
+    static constexpr int DQ_ROWS = QUERIES / DQ_DOWN, DQ_COLUMNS = WIDTH / DQ_ACROSS;
+    static constexpr int DQ_VECTORS = QUERIES * WIDTH / 4;
+    static_assert(SHARED % 16 == 0 && DQ_COLUMNS % 16 == 0 && DQ_VECTORS <= ZEROS, "");
 };
 
 /* A tile of queries of one head. Its index among all heads' tiles is that of its block, in kernels with a tile per
@@ -66,9 +67,11 @@ struct Scratch {
     unsigned *next;  /* one for all: the first block of backward_kernel that has not begun */
 };
 
+enum { STATS_THREADS = 128 };
+
 /* Begins a scratch. Past the end stats are 0 and, with zeros for Q and datt, add nothing. 8 lanes per row. */
 template <int HEAD, int PARTS>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(STATS_THREADS)
     stats_kernel(Scratch scratch, const bf16 *datt, const bf16 *att, const float *lse, Shape shape)
 {
     using W = Backward<HEAD, PARTS>;
@@ -82,7 +85,7 @@ __global__ void __launch_bounds__(THREADS)
             *scratch.next = 0;
     }
 #pragma unroll
-    for (int r = threadIdx.x / 8; r < QUERIES; r += THREADS / 8) {
+    for (int r = threadIdx.x / 8; r < QUERIES; r += STATS_THREADS / 8) {
         const int query = tile.first + r;
         const size_t at = (tile.row + query) * shape.C + tile.column;
         float delta = 0;
@@ -217,7 +220,7 @@ __device__ __forceinline__ void read_dq(float (&dq)[W::DQ_ROWS / 16][W::DQ_COLUM
     for (int m = 0; m < W::DQ_ROWS / 16; m++)
 #pragma unroll
         for (int n = 0; n < W::DQ_COLUMNS / 8; n++) {
-            const float4 x = load_l2(from + (m * (W::DQ_COLUMNS / 8) + n) * THREADS);
+            const float4 x = load_l2(from + (m * (W::DQ_COLUMNS / 8) + n) * W::THREADS);
             dq[m][n][0] = x.x;
             dq[m][n][1] = x.y;
             dq[m][n][2] = x.z;
@@ -232,7 +235,7 @@ __device__ __forceinline__ void write_dq(float4 *to, const float (&dq)[W::DQ_ROW
     for (int m = 0; m < W::DQ_ROWS / 16; m++)
 #pragma unroll
         for (int n = 0; n < W::DQ_COLUMNS / 8; n++)
-            to[(m * (W::DQ_COLUMNS / 8) + n) * THREADS] =
+            to[(m * (W::DQ_COLUMNS / 8) + n) * W::THREADS] =
                 make_float4(dq[m][n][0], dq[m][n][1], dq[m][n][2], dq[m][n][3]);
 }
 
@@ -244,8 +247,8 @@ __device__ __forceinline__ void finish_dq(bf16 *to, int first, const Shape &shap
     const int warp = threadIdx.x / 32;
 #pragma unroll
     for (int m = 0; m < W::DQ_ROWS / 16; m++)
-        store_sums(to, first + warp / 2 * W::DQ_ROWS + m * 16, warp % 2 * W::DQ_COLUMNS, shape.T, shape.HS, shape.S,
-                   dq[m], shape.scale);
+        store_sums(to, first + warp / W::DQ_ACROSS * W::DQ_ROWS + m * 16, warp % W::DQ_ACROSS * W::DQ_COLUMNS, shape.T,
+                   shape.HS, shape.S, dq[m], shape.scale);
 }
 
 /* Starts to load a tile of queries, its datt and its stats into a stage. */
@@ -253,8 +256,8 @@ template <class W>
 __device__ __forceinline__ void load_stage(bf16 *stage, const bf16 *q, const bf16 *dout, const float *stats, int i,
                                            const Shape &shape)
 {
-    load_tile<W::QUERIES, W::WIDTH>(stage, q, i * W::QUERIES, shape.T, shape.HS, shape.S);
-    load_tile<W::QUERIES, W::WIDTH>(stage + W::QUERIES * W::LD, dout, i * W::QUERIES, shape.T, shape.HS, shape.C);
+    load_tile<W, W::QUERIES>(stage, q, i * W::QUERIES, shape.T, shape.HS, shape.S);
+    load_tile<W, W::QUERIES>(stage + W::QUERIES * W::LD, dout, i * W::QUERIES, shape.T, shape.HS, shape.C);
     if (threadIdx.x < W::STATS / 8)
         cp_async16(stage + 2 * W::QUERIES * W::LD + threadIdx.x * 8,
                    stats + (size_t)i * 2 * W::QUERIES + threadIdx.x * 4);
@@ -269,7 +272,7 @@ template <class W> __device__ __forceinline__ void load_rows(uint64_t *rows, con
 }
 
 template <int HEAD, int PARTS, bool DROP>
-__global__ void __launch_bounds__(THREADS, 2)
+__global__ void __launch_bounds__(Backward<HEAD, PARTS>::THREADS, WARPS_SM / Backward<HEAD, PARTS>::WARPS)
     backward_kernel(bf16 *dqkv, Scratch scratch, const bf16 *datt, const bf16 *qkv, Shape shape, unsigned key_heads,
                     unsigned group, AttentionDropout drop)
 {
@@ -291,7 +294,7 @@ __global__ void __launch_bounds__(THREADS, 2)
     const bf16 *q = qkv + at * shape.S + column, *dout = datt + at * shape.C + column;
     const bf16 *keys = qkv + at * shape.S + shape.C + key_head * HS;
     bf16 *dq_out = dqkv + at * shape.S + column, *dkeys = dqkv + (keys - qkv);
-    uint64_t *rows = reinterpret_cast<uint64_t *>(sds + W::KEYS * W::DS_LD);
+    uint64_t *rows = reinterpret_cast<uint64_t *>(stages + W::STAGE + W::REST);
     Dropout *dropout = reinterpret_cast<Dropout *>(rows + 2 * W::QUERIES); /* here, for want of registers */
     if (DROP && threadIdx.x == 0) {
         *dropout = attention_dropout(drop, shape.NH, T);
@@ -302,8 +305,8 @@ __global__ void __launch_bounds__(THREADS, 2)
     unsigned *turns = scratch.turns + head * tiles;
     __syncthreads(); /* the work is known to all, and the Dropout */
 
-    load_tile<W::KEYS, W::WIDTH>(sk, keys, first_key, T, HS, shape.S);
-    load_tile<W::KEYS, W::WIDTH>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
+    load_tile<W, W::KEYS>(sk, keys, first_key, T, HS, shape.S);
+    load_tile<W, W::KEYS>(stages + W::STAGE, keys + KVH * HS, first_key, T, HS, shape.S);
     load_stage<W>(stages, q, dout, stats, tiles - 1, shape);
     if (DROP)
         load_rows<W>(rows, *dropout, (tiles - 1) * W::QUERIES);
@@ -365,7 +368,8 @@ __global__ void __launch_bounds__(THREADS, 2)
         float4 *dq_tile = dq_scratch + ((size_t)h * tiles + i) * W::DQ_VECTORS;
         read_dq<W>(dq, j == 0 ? zeros : dq_tile); /* in flight during the barrier */
         __syncthreads();
-        const bf16 *ds_rows = sds + warp / 2 * W::DQ_ROWS, *k_columns = sk + warp % 2 * W::DQ_COLUMNS;
+        const bf16 *ds_rows = sds + warp / W::DQ_ACROSS * W::DQ_ROWS,
+                   *k_columns = sk + warp % W::DQ_ACROSS * W::DQ_COLUMNS;
 #pragma unroll 1
         for (int part = 0; part < parts; part++)
             add_dq<W>(dq, ds_rows + part * W::QUERIES * W::DS_LD, k_columns + part * W::QUERIES * W::LD);
@@ -388,10 +392,12 @@ __global__ void __launch_bounds__(THREADS, 2)
     }
 }
 
-/* Large tiles, and smaller ones for GPUs on which two blocks with large ones are too much for a multiprocessor. Heads of
- * more than 64 channels have one size: 96 fit so in 100 KB, 128 do not. */
+/* Large tiles, and smaller ones for GPUs on which large ones leave a multiprocessor with too few warps. */
 template <int HEAD> using Large = Backward<HEAD, 2>;
-template <int HEAD> using Small = Backward<HEAD, HEAD <= 64 ? 4 : 2>;
+template <int HEAD> using Small = Backward<HEAD, HEAD == 96 ? 2 : 4>;
+static_assert(Small<64>::SHARED_DROP <= SHARED_MOST && Small<96>::SHARED_DROP <= SHARED_MOST &&
+                  Small<128>::SHARED_DROP <= SHARED_MOST,
+              "");
 
 template <template <int> class Tiles>
 static void launch_backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, const bf16 *qkv, const bf16 *att,
@@ -414,8 +420,8 @@ static void launch_backward(cudaStream_t stream, bf16 *dqkv, const bf16 *datt, c
             drop.threshold ? backward_kernel<W::WIDTH, PARTS, true> : backward_kernel<W::WIDTH, PARTS, false>;
         const size_t shared = drop.threshold ? W::SHARED_DROP : W::SHARED;
         cuda_allow_shared(kernel, shared);
-        cuda_launch(stats, (unsigned)tiles, THREADS, 0, stream, parts, datt, att, lse, shape);
-        cuda_launch(kernel, cuda_blocks(s.T, W::KEYS) * key_heads, THREADS, shared, stream, dqkv, parts, datt, qkv,
+        cuda_launch(stats, (unsigned)tiles, STATS_THREADS, 0, stream, parts, datt, att, lse, shape);
+        cuda_launch(kernel, cuda_blocks(s.T, W::KEYS) * key_heads, W::THREADS, shared, stream, dqkv, parts, datt, qkv,
                     shape, key_heads, group, drop);
     });
 }
@@ -434,25 +440,11 @@ static size_t group_for(const AttentionShape &s)
     return (heads + groups - 1) / groups;
 }
 
-/* Whether two blocks with large tiles fit a multiprocessor. Each takes RESERVED bytes more, and the multiprocessor has
- * what one block may have and as much more. */
-static bool large_fit_twice(size_t HS, bool drops)
-{
-    const size_t RESERVED = 1024;
-    int device, most;
-    bool fit = false;
-    CUDA_CHECK(cudaGetDevice(&device));
-    CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-    with_width<Large>(HS, [&](auto sizes) {
-        using W = decltype(sizes);
-        fit = 2 * ((drops ? W::SHARED_DROP : W::SHARED) + RESERVED) <= (size_t)most + RESERVED;
-    });
-    return fit;
-}
-
 BackwardPlan backward_plan(const AttentionShape &s, bool drops)
 {
-    return {group_for(s), !large_fit_twice(s.HS, drops)};
+    bool fit = false;
+    with_width<Large>(s.HS, [&](auto large) { fit = fits(large.WARPS, drops ? large.SHARED_DROP : large.SHARED); });
+    return {group_for(s), !fit};
 }
 
 } // namespace flash

@@ -78,6 +78,33 @@ template <int PENDING> __device__ __forceinline__ void cp_async_wait()
     PTX_SM80("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+/* Blocks that work on the same memory one after another, in a given order: *turn, 0 at first, says whose turn it is.
+ * What turn n's block wrote before a barrier and turn_pass is seen by turn n + 1's after turn_await and a barrier, but
+ * must not be read through the L1 cache. By one thread of each. Waiting ends only if the blocks of earlier turns have
+ * begun, whatever the order in which the GPU begins blocks: so a block takes its number from a counter. */
+__device__ __forceinline__ void turn_await(const unsigned *turn, unsigned n)
+{
+    unsigned now;
+    do
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
+    while (now != n);
+}
+__device__ __forceinline__ void turn_pass(unsigned *turn, unsigned n)
+{
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(turn), "r"(n + 1) : "memory");
+}
+
+/* 16 bytes, past the L1 cache. */
+__device__ __forceinline__ float4 load_l2(const float4 *from)
+{
+    float4 x;
+    asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "l"(from)
+                 : "memory");
+    return x;
+}
+
 /* 2^x to 2 ulp; results below 2^-126 are flushed to 0. */
 __device__ __forceinline__ float exp2_approx(float x)
 {

@@ -1,7 +1,7 @@
 /*
  * Tests of both attentions (gpt/cuda/flash.cuh, gpt/cuda/attention.cuh) against plain loops in double, for every width
  * of head, heads of queries that share keys or have their own, sequences of one and of several tiles, whole and ragged,
- * one split or several, without dropout and with it. On the CPU every test runs with its threads in forward, in reverse
+ * groups of one head or several, without dropout and with it. On the CPU every test runs with its threads in forward, in reverse
  * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
  *
  * attention.cu is included, and stands for its object in this program.
@@ -28,14 +28,15 @@ using bf16 = __nv_bfloat16;
 static const double BF16 = 1.0 / (1 << 8), FP32 = 1.0 / (1 << 24);
 enum { GUARDS = 64 };
 
-/* splits: of flash attention's backward pass; its forward pass then runs with groups of 2 heads. CHOSEN: what
- * flash_forward and flash_backward choose. PLAIN: not flash attention, but that in fp32. */
+/* group: heads whose blocks are neighbours, of queries in flash attention's forward pass, of keys in its backward pass.
+ * CHOSEN: what flash_forward and flash_backward choose. PLAIN: not flash attention, but that in fp32. */
 enum : size_t { CHOSEN = 0, PLAIN = 99 };
 struct Sizes {
-    size_t B, T, NH, KVH, HS, splits;
-    float scale = 0;  /* 0: 1/sqrt(HS) */
-    double p = 0;     /* of dropout */
-    size_t first = 0; /* number of the first sequence */
+    size_t B, T, NH, KVH, HS, group;
+    float scale = 0;    /* 0: 1/sqrt(HS) */
+    double p = 0;       /* of dropout */
+    size_t first = 0;   /* number of the first sequence */
+    bool other = false; /* what flash attention does on GPUs with less shared memory, unless CHOSEN */
     AttentionShape shape() const { return {B, T, NH, KVH, HS, scale != 0 ? scale : 1 / sqrtf(float(HS))}; }
 };
 
@@ -240,12 +241,12 @@ struct Results {
 static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const bf16 *qkv, const bf16 *datt,
                         float *scratch, const AttentionDropout &drop)
 {
-    if (s.splits == CHOSEN) {
+    if (s.group == CHOSEN) {
         flash_forward(0, att, lse, qkv, s.shape(), drop);
         flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
     } else {
-        flash::forward(0, att, lse, qkv, s.shape(), drop, 2);
-        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, s.splits);
+        flash::forward(0, att, lse, qkv, s.shape(), drop, {s.group, s.other});
+        flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, {s.group, s.other});
     }
 }
 
@@ -258,11 +259,7 @@ static void run_kernels(const Sizes &s, float *att, float *lse, float *dqkv, con
 
 static size_t scratch_floats(const Sizes &s)
 {
-    if (s.splits == PLAIN)
-        return attention_fp32_scratch(s.shape());
-    if (s.splits == CHOSEN)
-        return flash_scratch(s.shape());
-    return s.B * s.NH * (s.T + 63) / 64 * 64 * (2 + s.splits * 128) + 4096; /* a slab of dQ a split */
+    return s.group == PLAIN ? attention_fp32_scratch(s.shape()) : flash_scratch(s.shape());
 }
 
 template <class X> static Results run(const Sizes &s, const std::vector<X> &qkv, const std::vector<X> &datt)
@@ -304,8 +301,8 @@ static void check_key_head(const Sizes &s, size_t b, size_t key_head, const Resu
     h.HS = HS;
     h.share = s.NH / s.KVH;
     h.scale = double(shape.scale);
-    h.operand = s.splits == PLAIN ? 0 : BF16;
-    h.result = s.splits == PLAIN ? FP32 : BF16;
+    h.operand = s.group == PLAIN ? 0 : BF16;
+    h.result = s.group == PLAIN ? FP32 : BF16;
     h.k = part_of(qkv, T, HS, k_at, S);
     h.v = part_of(qkv, T, HS, v_at, S);
     for (std::vector<double> *x : {&h.dk, &h.dv, &h.dk_error, &h.dv_error})
@@ -418,6 +415,18 @@ static size_t current;
 /* What the first order gave. */
 static std::map<size_t, Results> first_results;
 
+/* Blocks of more warps and smaller tiles give the same bits. */
+template <class X>
+static void check_other(Sizes s, const std::vector<X> &qkv, const std::vector<X> &datt, const Results &want)
+{
+    s.other = true;
+    s.group = s.group == CHOSEN ? 1 : s.group;
+    const Results got = run(s, qkv, datt);
+    check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(double), "att by more warps");
+    check_same_bits(got.lse.data(), want.lse.data(), got.lse.size() * sizeof(float), "lse by more warps");
+    check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv by small tiles");
+}
+
 template <class X> static void test_in(const Sizes &s)
 {
     const AttentionShape shape = s.shape();
@@ -430,6 +439,8 @@ template <class X> static void test_in(const Sizes &s)
         for (size_t b = 0; b < s.B; b++)
             for (size_t key_head = 0; key_head < s.KVH; key_head++)
                 check_key_head(s, b, key_head, got, values(qkv), values(datt));
+        if (s.group != PLAIN)
+            check_other(s, qkv, datt, got);
         first_results[current] = got;
         return;
     }
@@ -442,7 +453,7 @@ template <class X> static void test_in(const Sizes &s)
 static void test_sizes(void)
 {
     const Sizes &s = all_sizes[current];
-    if (s.splits == PLAIN) {
+    if (s.group == PLAIN) {
         check(attention_fp32_takes(s.HS), "heads of %zu channels are taken in fp32", s.HS);
         test_in<float>(s);
     } else {
@@ -474,7 +485,7 @@ static void test_nan(void)
     test_nan_in<float>({1, 70, 6, 3, 16, PLAIN});
 }
 
-/* What is enough for a batch is enough for smaller and for shorter ones, which may be cut into more parts. */
+/* What is enough for a batch is enough for smaller and for shorter ones. */
 static void test_scratch(void)
 {
     for (size_t KVH : {1, 2, 6, 12})
@@ -490,17 +501,80 @@ static void test_scratch(void)
         check(!flash_takes(HS), "heads of %zu channels are not taken", HS);
 }
 
-/* So many heads of queries that each would be left whole, had each its own keys; flash_scratch is enough for them. */
-static void test_many_heads(void)
+static size_t group_of(const AttentionShape &s) { return flash::backward_plan(s, false).group; }
+
+/* Groups are of equal size, and their sums of dQ, in fp32, fit 24 MiB where those of one head do. */
+static void test_group(void)
 {
-    const Sizes s = {117, 129, 6, 1, 8, CHOSEN};
-    const size_t R = s.B * s.T, C = attention_width(s.shape()), S = attention_row(s.shape());
-    const std::vector<bf16> qkv = random_numbers<bf16>(R * S, 1), datt = random_numbers<bf16>(R * C, 2);
-    const Results got = run(s, qkv, datt);
-    for (double x : got.dqkv)
-        if (!check(!std::isnan(x), "dqkv has a NaN"))
-            return;
-    check_key_head(s, s.B - 1, 0, got, values(qkv), values(datt));
+    check(group_of({16, 1024, 12, 12, 64, 1}) == 96, "192 heads of 256 KiB");
+    check(group_of({16, 1024, 12, 4, 64, 1}) == 32, "64 heads of keys, of 768 KiB");
+    check(group_of({1, 1, 1, 1, 8, 1}) == 1, "one small head");
+    check(group_of({3, 1 << 20, 2, 1, 128, 1}) == 1, "heads larger than the cache");
+    check(group_of({1, 1024, 96, 96, 64, 1}) == 96, "as much as fits");
+    check(group_of({1, 1024, 97, 97, 64, 1}) == 49, "a head more");
+}
+
+#ifdef CUDA_ON_CPU
+/* Where two blocks are too much for a multiprocessor: with 100 KB, in the forward pass heads of more than 64 channels;
+ * in the backward pass of 64 and of 128 channels, and of 32 if dropout comes on top. */
+static void test_tiles(void)
+{
+    static const struct {
+        const char *capability;
+        bool many[4], small[4], small_drop[4]; /* for heads of 32, 64, 96 and 128 channels */
+    } gpus[] = {{"8.0", {}, {}, {}},
+                {"8.6", {false, false, true, true}, {false, true, false, true}, {true, true, false, true}},
+                {"9.0", {}, {}, {}},
+                {"12.0", {false, false, true, true}, {false, true, false, true}, {true, true, false, true}}};
+    for (const auto &gpu : gpus) {
+        setenv("CUDA_ON_CPU_CAPABILITY", gpu.capability, 1);
+        emu::read_gpu();
+        for (size_t i = 0; i < 4; i++) {
+            const AttentionShape shape = {1, 1024, 1, 1, 32 * (i + 1), 1};
+            check(flash::forward_plan(shape).many == gpu.many[i], "warps for %zu channels on %s", shape.HS,
+                  gpu.capability);
+            for (bool drops : {false, true})
+                check(flash::backward_plan(shape, drops).small == (drops ? gpu.small_drop : gpu.small)[i],
+                      "tiles for %zu channels on %s%s", shape.HS, gpu.capability, drops ? ", dropout" : "");
+        }
+    }
+    unsetenv("CUDA_ON_CPU_CAPABILITY");
+    emu::read_gpu();
+}
+#endif
+
+/* Sequence b of a batch: its rows of x. */
+template <class X> static std::vector<X> sequence(const std::vector<X> &x, size_t b, size_t B)
+{
+    const size_t n = x.size() / B;
+    return std::vector<X>(x.begin() + long(b * n), x.begin() + long((b + 1) * n));
+}
+
+/* A sequence's results have the same bits alone as in a batch, whatever the groups. */
+template <class X> static void test_alone_in(const Sizes &s)
+{
+    const std::vector<X> qkv = random_numbers<X>(s.B * s.T * attention_row(s.shape()), 1),
+                         datt = random_numbers<X>(s.B * s.T * attention_width(s.shape()), 2);
+    const Results all = run(s, qkv, datt);
+    for (size_t b = 0; b < s.B; b++) {
+        Sizes alone = s;
+        alone.B = 1;
+        alone.first += b;
+        alone.group = s.group == PLAIN ? PLAIN : b + 1;
+        const Results got = run(alone, sequence(qkv, b, s.B), sequence(datt, b, s.B));
+        const std::vector<double> att = sequence(all.att, b, s.B), dqkv = sequence(all.dqkv, b, s.B);
+        const std::vector<float> lse = sequence(all.lse, b, s.B);
+        check_same_bits(got.att.data(), att.data(), att.size() * sizeof(double), "att alone");
+        check_same_bits(got.lse.data(), lse.data(), lse.size() * sizeof(float), "lse alone");
+        check_same_bits(got.dqkv.data(), dqkv.data(), dqkv.size() * sizeof(double), "dqkv alone");
+    }
+}
+
+static void test_alone(void)
+{
+    test_alone_in<bf16>({3, 301, 4, 2, 64, CHOSEN});
+    test_alone_in<bf16>({3, 157, 2, 2, 96, 4, 0.12f, 0.2, 5});
+    test_alone_in<float>({2, 65, 4, 2, 24, PLAIN, 0, 0.2, 5});
 }
 
 static void run_tests(const std::string &order)
@@ -508,9 +582,9 @@ static void run_tests(const std::string &order)
     for (current = 0; current < sizeof all_sizes / sizeof *all_sizes; current++) {
         const Sizes &s = all_sizes[current];
         char name[128];
-        const std::string how = s.splits == PLAIN    ? "fp32"
-                                : s.splits == CHOSEN ? "flash"
-                                                     : "flash, splits " + std::to_string(s.splits);
+        const std::string how = s.group == PLAIN    ? "fp32"
+                                : s.group == CHOSEN ? "flash"
+                                                    : "flash, group " + std::to_string(s.group);
         char dropout[48] = "";
         if (s.p > 0)
             snprintf(dropout, sizeof dropout, ", dropout %.1f from sequence %zu", s.p, s.first);
@@ -519,14 +593,16 @@ static void run_tests(const std::string &order)
         check_run(name, test_sizes);
     }
     check_run(("a NaN" + order).c_str(), test_nan);
+    check_run(("a sequence alone" + order).c_str(), test_alone);
 }
 
 int main()
 {
     needs_bf16();
     check_run("what it takes, and scratch", test_scratch);
-    check_run("scratch for many heads of queries that share keys", test_many_heads);
+    check_run("groups of heads", test_group);
 #ifdef CUDA_ON_CPU
+    check_run("tiles by shared memory", test_tiles);
     emu::set_order(emu::FORWARD);
     run_tests(" (forward)");
     emu::set_order(emu::REVERSE);

@@ -55,6 +55,9 @@ check() {
     emulated-checks)
         make -s CUDA=no build/emulated/test_checks > build.log 2>&1 || return 9
         set -- build/emulated/test_checks ;;
+    emulated-flash)
+        make -s CUDA=no build/emulated/test_flash > build.log 2>&1 || return 9
+        set -- build/emulated/test_flash ;;
     emulated-judges)
         make -s CUDA=no build/emulated/test_judges > build.log 2>&1 || return 9
         set -- build/emulated/test_judges ;;
@@ -444,6 +447,21 @@ emulated | gpt/cuda/attention.cu | s/__syncthreads(); \/\* the previous round's 
 emulated | gpt/cuda/attention.cu | s/^        __syncwarp();$//
 emulated | gpt/cuda/attention.cu | s/p_row\[i\] \* (dp - delta\[/p_row[i] * (dp - 0 * delta[/
 emulated | gpt/cuda/attention.cu | s/s.S, HS, dk, s.scale/s.S, HS, dk, 1/
+emulated-flash | gpt/cuda/flash_backward.cu | s/turn_await(turns + next_h \* tiles + next_i, j)/(void)next_h/
+emulated-flash | gpt/cuda/flash_backward.cu | s/turn_pass(turns + h \* tiles + i, j)/turn_pass(turns + h * tiles + i, 0)/
+emulated-flash | gpt/cuda/flash_backward.cu | s/scratch.turns\[blockIdx.x\] = 0;//
+emulated-flash | gpt/cuda/flash_backward.cu | s/atomicAdd(scratch.next, 1u)/gridDim.x - 1 - atomicAdd(scratch.next, 1u)/
+emulated-flash | gpt/cuda/flash_backward.cu | s/j == 0 ? zeros : dq_tile/zeros/
+emulated-flash | gpt/cuda/flash_backward.cu | s/min(i - first_tile + 1, /min(1, /
+emulated-flash | gpt/cuda/flash_backward.cu | s/i > first_tile ? h : h + 1/i > first_tile ? h : h + 2/
+emulated-flash | gpt/cuda/flash_backward.cu | s/heads + groups - 1) \/ groups/heads + groups) \/ groups/
+emulated-flash | gpt/cuda/flash_backward.cu | s/step = W::QUERIES - W::STEP; step >= 0; step -= /step = 0; step < W::QUERIES; step += /
+emulated-flash | gpt/cuda/flash_backward.cu | s/warp % W::DQ_ACROSS \* W::DQ_COLUMNS;/warp % 2 * W::DQ_COLUMNS;/
+emulated-flash | gpt/cuda/flash_backward.cu | s/WITH_DS > KEYS \* LD ? WITH_DS : KEYS \* LD/WITH_DS/;s/KEYS \* LD <= REST/true/
+emulated-flash | gpt/cuda/flash_forward.cu | s/warp \* 16 \* F::OWN; /warp * 32; /
+emulated-flash | gpt/cuda/flash_tiles.cuh | s/ \* (size_t)(WARPS_SM \/ warps)//
+emulated-flash | gpt/cuda/flash_backward.cu | s/n < W::QUERIES; n += 16/n < W::KEYS \/ 2; n += 16/
+emulated-flash | gpt/cuda/flash_tiles.cuh | s/here = min(group, heads - begin)/here = group/
 emulated | base/cuda.cuh | s/warp_reduce(lane < warps ? parts\[lane\] : nothing)/warp_reduce(parts[lane])/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
 emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/

@@ -140,7 +140,8 @@ static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, co
  */
 
 /* Floats of state of a matrix of r x c, and of workspace for `count` of them: Muon has its update, and in
- * Newton-Schulz a second matrix and two squares, four unless it is square, one norm; and three scalars in lines of 16 floats. */
+ * Newton-Schulz a second matrix, two squares (four unless it is square) and one norm; and three scalars in lines of 16
+ * floats. */
 typedef struct MatrixRule {
     const char *name;
     bool splits;

@@ -14,8 +14,8 @@
  * qkv, dqkv (B,T,S): q, k and v side by side, head h of each at columns h HS ...; att, datt (B,T,C); lse (B,NH,T) the
  * natural logarithm of the softmax's denominator, maximum included. For S, C and the heads see AttentionShape. T >= 1;
  * every array begins at a multiple of 16 bytes. Sums are in fp32; probabilities and dS are rounded to bf16 as operands
- * of products. Dropout must be the same in both passes. Results are bit-reproducible. Calls only launch kernels on the
- * stream, so a graph can capture them.
+ * of products. Dropout must be the same in both passes. Results are bit-reproducible, and a sequence's do not depend on
+ * the others of the batch. Calls only launch kernels on the stream, so a graph can capture them.
  */
 
 /* Heads of a multiple of 8 channels, at most 128. */
@@ -33,19 +33,31 @@ void flash_backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat1
                     const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
                     const AttentionDropout &drop);
 
-/* The same with a given partition of the work, which the functions above choose from the sizes; for tests. */
+/* The same with a given partition of the work, which the functions above choose from the sizes and the device; for
+ * tests. The partition changes no bit. */
 namespace flash {
 
-/* flash_forward with `group` heads of queries whose blocks are neighbours, so that they share the L2 cache. */
-void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
-             const AttentionDropout &drop, size_t group);
+struct ForwardPlan {
+    size_t group; /* heads of queries whose blocks are neighbours, so that their keys stay in the L2 cache */
+    bool many;    /* warps in a block: 8 in place of 4 where HS > 64 */
+};
 
-/* flash_backward with each head's keys cut into `splits` parts, at most as many as there are tiles of keys (of 128
- * where HS <= 64, else of 64). Floats of scratch: B NH rows (2 + splits WIDTH), with rows T rounded up to half a tile
- * and WIDTH HS rounded up to 32, 64, 96 or 128. */
+ForwardPlan forward_plan(const AttentionShape &s);
+
+void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
+             const AttentionDropout &drop, const ForwardPlan &plan);
+
+struct BackwardPlan {
+    size_t group; /* heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache */
+    bool small;   /* tiles of queries: 32 in place of 64, unless HS is 72 to 96 */
+};
+
+/* drops: there is dropout. */
+BackwardPlan backward_plan(const AttentionShape &s, bool drops);
+
 void backward(cudaStream_t stream, __nv_bfloat16 *dqkv, const __nv_bfloat16 *datt, const __nv_bfloat16 *qkv,
               const __nv_bfloat16 *att, const float *lse, float *scratch, const AttentionShape &s,
-              const AttentionDropout &drop, size_t splits);
+              const AttentionDropout &drop, const BackwardPlan &plan);
 
 } // namespace flash
 

@@ -1,6 +1,7 @@
 /*
- * The forward pass of flash attention. A block takes 128 queries of a head, 32 per warp: two A operands, so that
- * each load of keys is used twice. While it works on a tile of keys and values, the next is being loaded.
+ * The forward pass of flash attention. A block takes 128 queries of a head. Its 4 warps have 32 each: two A operands, so
+ * that each load of keys is used twice. Where only one block has room, 8 warps have 16 each, with the same results. While
+ * it works on a tile of keys and values, the next is being loaded.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 
@@ -8,8 +9,9 @@ namespace flash {
 
 enum : size_t { CACHED_BYTES = 1 << 24 }; /* keys and values that surely fit a large GPU's L2 */
 
-template <int HEAD> struct Forward {
-    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, QUERIES = 32 * WARPS, KEYS = WIDTH <= 96 ? 64 : 32;
+template <int HEAD, int WARPS_> struct Forward {
+    static constexpr int WIDTH = HEAD, LD = WIDTH + 8, QUERIES = 128, KEYS = WIDTH <= 96 ? 64 : 32;
+    static constexpr int WARPS = WARPS_, THREADS = 32 * WARPS, OWN = QUERIES / 16 / WARPS; /* A operands of a warp */
     /* Queries of small heads stay in registers; they arrive through the second stage. */
     static constexpr bool KEPT = WIDTH <= 64;
     static constexpr int STAGE = 2 * KEYS * LD, TILES = (KEPT ? 2 * STAGE : 2 * STAGE + QUERIES * LD);
@@ -18,29 +20,30 @@ template <int HEAD> struct Forward {
     static_assert(!KEPT || STAGE >= QUERIES * LD, "the queries fit in a stage");
 };
 
-/* s (32 queries, 8 N keys) = q k^T */
+/* s (16 OWN queries, 8 N keys) = q k^T */
 template <class F, int N>
-__device__ __forceinline__ void scores(float (&s)[2][N][4], uint32_t (&q)[2][F::KEPT ? F::WIDTH / 16 : 1][4],
+__device__ __forceinline__ void scores(float (&s)[F::OWN][N][4], uint32_t (&q)[F::OWN][F::KEPT ? F::WIDTH / 16 : 1][4],
                                        const bf16 *sq, const bf16 *sk)
 {
 #pragma unroll
-    for (int m = 0; m < 2; m++)
+    for (int m = 0; m < F::OWN; m++)
 #pragma unroll
         for (int n = 0; n < N; n++)
             s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0.0f;
 #pragma unroll
     for (int c = 0; c < F::WIDTH / 16; c++) {
         const int kept = F::KEPT ? c : 0;
-        if (!F::KEPT) {
-            ldmatrix_x4(q[0][0], by_rows<F::LD>(sq, 0, c * 16));
-            ldmatrix_x4(q[1][0], by_rows<F::LD>(sq, 16, c * 16));
-        }
+#pragma unroll
+        for (int m = 0; m < F::OWN; m++)
+            if (!F::KEPT)
+                ldmatrix_x4(q[m][0], by_rows<F::LD>(sq, m * 16, c * 16));
 #pragma unroll
         for (int n = 0; n < N; n += 2) {
             uint32_t k[4];
             ldmatrix_x4(k, by_columns<F::LD>(sk, n * 8, c * 16));
-            multiply(s[0][n], s[0][n + 1], q[0][kept], k);
-            multiply(s[1][n], s[1][n + 1], q[1][kept], k);
+#pragma unroll
+            for (int m = 0; m < F::OWN; m++)
+                multiply(s[m][n], s[m][n + 1], q[m][kept], k);
         }
     }
 }
@@ -100,80 +103,78 @@ __device__ __forceinline__ void drop_out(float (&p)[N][4], const uint64_t (&rows
             p[n][r] *= dropout_factor(&d, rows[r / 2], column + n * 8 + r % 2);
 }
 
-/* acc (32 queries, 8 M channels) += p v, p (32 queries, 8 N keys) */
-template <int LD, int N, int M>
-__device__ __forceinline__ void add_values(float (&acc)[2][M][4], const float (&p)[2][N][4], const bf16 *sv)
+/* acc (16 OWN queries, WIDTH) += p v, p (16 OWN queries, 8 N keys) */
+template <class F, int N>
+__device__ __forceinline__ void add_values(float (&acc)[F::OWN][F::WIDTH / 8][4], const float (&p)[F::OWN][N][4],
+                                           const bf16 *sv)
 {
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
-        uint32_t a[2][4];
-        pack_a(a[0], p[0][n], p[0][n + 1]);
-        pack_a(a[1], p[1][n], p[1][n + 1]);
+        uint32_t a[F::OWN][4];
 #pragma unroll
-        for (int c = 0; c < M; c += 2) {
+        for (int m = 0; m < F::OWN; m++)
+            pack_a(a[m], p[m][n], p[m][n + 1]);
+#pragma unroll
+        for (int c = 0; c < F::WIDTH / 8; c += 2) {
             uint32_t v[4];
-            ldmatrix_x4_trans(v, by_rows<LD>(sv, n * 8, c * 8));
-            multiply(acc[0][c], acc[0][c + 1], a[0], v);
-            multiply(acc[1][c], acc[1][c + 1], a[1], v);
+            ldmatrix_x4_trans(v, by_rows<F::LD>(sv, n * 8, c * 8));
+#pragma unroll
+            for (int m = 0; m < F::OWN; m++)
+                multiply(acc[m][c], acc[m][c + 1], a[m], v);
         }
     }
 }
 
-/* The block's head and tile of queries: heads run in groups whose keys and values stay in the L2 cache; within a group
- * the longest rows run first. */
-__device__ __forceinline__ void find_work(unsigned *head, int *tile, unsigned heads, unsigned group, int tiles)
+template <int HEAD, int WARPS, bool DROP>
+__global__ void __launch_bounds__(32 * WARPS, WARPS_SM / WARPS)
+    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape, unsigned heads, unsigned group,
+                   AttentionDropout drop)
 {
-    const unsigned begin = blockIdx.x / (group * tiles) * group, here = min(group, heads - begin);
-    const unsigned i = blockIdx.x - begin * tiles;
-    *head = begin + i % here;
-    *tile = tiles - 1 - (int)(i / here);
-}
-
-template <int HEAD, bool DROP>
-__global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape,
-                                                             unsigned heads, unsigned group, AttentionDropout drop)
-{
-    using F = Forward<HEAD>;
+    using F = Forward<HEAD, WARPS>;
     bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int T = shape.T, HS = shape.HS, C = shape.C, NH = shape.NH, stride = shape.S;
     unsigned head;
-    int tile;
-    find_work(&head, &tile, heads, group, (T + F::QUERIES - 1) / F::QUERIES);
+    int place;
+    const int tiles = (T + F::QUERIES - 1) / F::QUERIES;
+    find_work(blockIdx.x, &head, &place, heads, group, tiles);
+    const int tile = tiles - 1 - place; /* the longest rows run first */
     const size_t batch_row = (size_t)(head / NH) * T, column = head % NH * HS;
     const bf16 *row_of_qkv = qkv + batch_row * stride, *q = row_of_qkv + column;
     const bf16 *k = row_of_qkv + C + head % NH / shape.share * HS, *v = k + NH / shape.share * HS;
-    const int first = tile * F::QUERIES, row = first + warp * 32; /* the block's, the warp's */
+    const int first = tile * F::QUERIES, row = first + warp * 16 * F::OWN; /* the block's, the warp's */
     const int key_tiles = (min(T, first + F::QUERIES) + F::KEYS - 1) / F::KEYS;
 
-    load_tile<F::QUERIES, HEAD>(sq, q, first, T, HS, stride);
-    load_tile<F::KEYS, HEAD>(stages, k, 0, T, HS, stride);
-    load_tile<F::KEYS, HEAD>(stages + F::STAGE / 2, v, 0, T, HS, stride);
+    load_tile<F, F::QUERIES>(sq, q, first, T, HS, stride);
+    load_tile<F, F::KEYS>(stages, k, 0, T, HS, stride);
+    load_tile<F, F::KEYS>(stages + F::STAGE / 2, v, 0, T, HS, stride);
     cp_async_commit();
-    sq += warp * 32 * F::LD;
-    uint32_t fq[2][F::KEPT ? HEAD / 16 : 1][4];
+    sq += warp * 16 * F::OWN * F::LD;
+    uint32_t fq[F::OWN][F::KEPT ? HEAD / 16 : 1][4];
     if (F::KEPT) {
         cp_async_wait<0>();
         __syncthreads();
 #pragma unroll
-        for (int c = 0; c < (F::KEPT ? HEAD / 16 : 0); c++) {
-            ldmatrix_x4(fq[0][c], by_rows<F::LD>(sq, 0, c * 16));
-            ldmatrix_x4(fq[1][c], by_rows<F::LD>(sq, 16, c * 16));
-        }
+        for (int c = 0; c < (F::KEPT ? HEAD / 16 : 0); c++)
+#pragma unroll
+            for (int m = 0; m < F::OWN; m++)
+                ldmatrix_x4(fq[m][c], by_rows<F::LD>(sq, m * 16, c * 16));
     }
 
-    uint64_t rows[2][2] = {}; /* what dropout knows of the lane's queries */
+    uint64_t rows[F::OWN][2] = {}; /* what dropout knows of the lane's queries */
     if (DROP) {
         const Dropout d = attention_dropout(drop, NH, T);
 #pragma unroll
-        for (int m = 0; m < 2; m++)
+        for (int m = 0; m < F::OWN; m++)
 #pragma unroll
             for (int half = 0; half < 2; half++)
                 rows[m][half] = dropout_row(&d, (size_t)head * T + row + m * 16 + half * 8 + lane / 4);
     }
     const float scale = shape.scale;
-    float acc[2][HEAD / 8][4] = {}, sum[2][2] = {};
-    float maximum[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+    float acc[F::OWN][HEAD / 8][4] = {}, sum[F::OWN][2] = {}, maximum[F::OWN][2];
+#pragma unroll
+    for (int m = 0; m < F::OWN; m++)
+        maximum[m][0] = maximum[m][1] = -INFINITY;
     for (int j = 0; j < key_tiles; j++) {
         const bf16 *sk = stages + j % 2 * F::STAGE, *sv = sk + F::STAGE / 2;
         const int key = j * F::KEYS;
@@ -181,32 +182,32 @@ __global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *l
         __syncthreads(); /* the tile is loaded, and all have read the other stage */
         if (j + 1 < key_tiles) {
             bf16 *next = stages + (j + 1) % 2 * F::STAGE;
-            load_tile<F::KEYS, HEAD>(next, k, key + F::KEYS, T, HS, stride);
-            load_tile<F::KEYS, HEAD>(next + F::STAGE / 2, v, key + F::KEYS, T, HS, stride);
+            load_tile<F, F::KEYS>(next, k, key + F::KEYS, T, HS, stride);
+            load_tile<F, F::KEYS>(next + F::STAGE / 2, v, key + F::KEYS, T, HS, stride);
             cp_async_commit();
         }
-        if (key > row + 31)
+        if (key >= row + 16 * F::OWN)
             continue; /* the whole tile is in the warp's future */
-        float s[2][F::KEYS / 8][4];
+        float s[F::OWN][F::KEYS / 8][4];
         scores<F>(s, fq, sq, sk);
-        if (key + F::KEYS - 1 > row) {
-            hide_future(s[0], row + lane / 4, key);
-            hide_future(s[1], row + 16 + lane / 4, key);
-        }
 #pragma unroll
-        for (int m = 0; m < 2; m++)
+        for (int m = 0; m < F::OWN; m++)
+            if (key + F::KEYS - 1 > row)
+                hide_future(s[m], row + m * 16 + lane / 4, key);
+#pragma unroll
+        for (int m = 0; m < F::OWN; m++)
 #pragma unroll
             for (int half = 0; half < 2; half++)
                 softmax_step(s[m], acc[m], half, maximum[m][half], sum[m][half], scale * LOG2E);
-        if (DROP) {
-            drop_out(s[0], rows[0], key, drop);
-            drop_out(s[1], rows[1], key, drop);
-        }
-        add_values<F::LD>(acc, s, sv);
+#pragma unroll
+        for (int m = 0; m < F::OWN; m++)
+            if (DROP)
+                drop_out(s[m], rows[m], key, drop);
+        add_values<F>(acc, s, sv);
     }
 
 #pragma unroll
-    for (int m = 0; m < 2; m++)
+    for (int m = 0; m < F::OWN; m++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int query = row + m * 16 + half * 8 + lane / 4;
@@ -220,16 +221,38 @@ __global__ void __launch_bounds__(THREADS, 2) forward_kernel(bf16 *att, float *l
         }
 }
 
-void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
-             const AttentionDropout &drop, size_t group)
+/* Blocks of few warps, and of many for GPUs on which two with few are too much for a multiprocessor. */
+template <int HEAD> using Few = Forward<HEAD, 4>;
+template <int HEAD> using Many = Forward<HEAD, HEAD <= 64 ? 4 : 8>;
+
+template <template <int> class Blocks>
+static void launch_forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
+                           const AttentionDropout &drop, unsigned group)
 {
-    with_width<Forward>(s.HS, [&](auto sizes) {
+    with_width<Blocks>(s.HS, [&](auto sizes) {
         using F = decltype(sizes);
         const unsigned heads = (unsigned)(s.B * s.NH), blocks = cuda_blocks(s.T, F::QUERIES) * heads;
-        const auto kernel = drop.threshold ? forward_kernel<F::WIDTH, true> : forward_kernel<F::WIDTH, false>;
+        const auto kernel =
+            drop.threshold ? forward_kernel<F::WIDTH, F::WARPS, true> : forward_kernel<F::WIDTH, F::WARPS, false>;
         cuda_allow_shared(kernel, F::SHARED);
-        cuda_launch(kernel, blocks, THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads, group, drop);
+        cuda_launch(kernel, blocks, F::THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads, group, drop);
     });
+}
+
+void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
+             const AttentionDropout &drop, const ForwardPlan &plan)
+{
+    const auto launch = plan.many ? launch_forward<Many> : launch_forward<Few>;
+    launch(stream, att, lse, qkv, s, drop, (unsigned)plan.group);
+}
+
+ForwardPlan forward_plan(const AttentionShape &s)
+{
+    const size_t bytes = 2 * s.T * s.HS * sizeof(bf16); /* of a head's keys and values */
+    const size_t cached = bytes < CACHED_BYTES ? CACHED_BYTES / bytes : 1;
+    bool fit = false;
+    with_width<Few>(s.HS, [&](auto few) { fit = fits(few.WARPS, few.SHARED); });
+    return {cached * (s.NH / s.KVH), !fit};
 }
 
 } // namespace flash
@@ -237,7 +260,5 @@ void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const 
 void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
                    const AttentionShape &s, const AttentionDropout &drop)
 {
-    const size_t bytes = 2 * s.T * s.HS * sizeof(__nv_bfloat16); /* of a head's keys and values */
-    const size_t cached = bytes < flash::CACHED_BYTES ? flash::CACHED_BYTES / bytes : 1;
-    flash::forward(stream, att, lse, qkv, s, drop, cached * (s.NH / s.KVH));
+    flash::forward(stream, att, lse, qkv, s, drop, flash::forward_plan(s));
 }

@@ -21,8 +21,9 @@ namespace flash {
 
 using bf16 = __nv_bfloat16;
 
-enum { WARPS = 4, THREADS = 32 * WARPS };
-enum { SHARED_MOST = 99 * 1024 }; /* bytes that a block may have on every GPU since sm_80 */
+enum { SHARED_MOST = 99 * 1024 };    /* bytes that a block may have on every GPU since sm_80 */
+enum { WARPS_SM = 8 };               /* registers of a multiprocessor are enough for, in one block or in two */
+enum : size_t { SHARED_OWN = 1024 }; /* bytes that each block takes besides what it asks for */
 
 /* AttentionShape for a kernel: a sequence's sizes in int, the strides of rows, and the heads of queries that share a
  * head of keys. */
@@ -36,11 +37,23 @@ struct Shape {
     }
 };
 
+/* Entry `index` of the order of work: heads run in groups whose data stay in the L2 cache; within a group they take turns,
+ * place by place. */
+__device__ __forceinline__ void find_work(unsigned index, unsigned *head, int *place, unsigned heads, unsigned group,
+                                          int places)
+{
+    const unsigned begin = index / (group * places) * group, here = min(group, heads - begin);
+    const unsigned i = index - begin * places;
+    *head = begin + i % here;
+    *place = (int)(i / here);
+}
+
 /* Loads rows first .. first + ROWS - 1 of x (T,HS), `stride` apart; zeros past the end. */
-template <int ROWS, int WIDTH>
+template <class Pass, int ROWS>
 __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, int first, int T, int HS, int stride)
 {
-    constexpr int LANES = WIDTH % 64 == 0 ? 8 : 4, PASS = THREADS / LANES; /* lanes per row, rows at a time */
+    constexpr int WIDTH = Pass::WIDTH, LANES = WIDTH % 64 == 0 ? 8 : 4; /* lanes per row */
+    constexpr int PASS = 32 * Pass::WARPS / LANES;                      /* rows at a time */
     static_assert(ROWS % PASS == 0, "all threads load equally much");
     const int row = (int)threadIdx.x / LANES, c = (int)threadIdx.x % LANES * 8;
     const bf16 *from = x + (ptrdiff_t)(first + row) * stride + c;
@@ -113,6 +126,15 @@ __device__ __forceinline__ void store_sums(bf16 *x, int first, int col, int T, i
         store_pair(x, row, c, T, HS, stride, factor * sums[n][0], factor * sums[n][1]);
         store_pair(x, row + 8, c, T, HS, stride, factor * sums[n][2], factor * sums[n][3]);
     }
+}
+
+/* Whether the device's multiprocessors have shared memory for WARPS_SM warps in blocks of `warps` with `bytes` each. */
+inline bool fits(int warps, size_t bytes)
+{
+    int device, most;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    return (bytes + SHARED_OWN) * (size_t)(WARPS_SM / warps) <= (size_t)most + SHARED_OWN;
 }
 
 /* Calls f(a Forward or Backward of the head's width). */

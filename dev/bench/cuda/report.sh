@@ -13,7 +13,7 @@
 # repeats what the launches say; or else 1024.
 # --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
-WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel|sum_dq_kernel)'
+WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
 LAUNCHED='^attention_decode_kernel=256'
 

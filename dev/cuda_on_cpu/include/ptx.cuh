@@ -87,6 +87,24 @@ struct AsyncCopies {
     int count = 0, group_end[GROUPS], groups = 0;
 };
 
+/* The turns that a block has waited for and not yet passed on. */
+struct Turns {
+    unsigned long block = 0; /* which of all blocks they belong to */
+    static constexpr int MOST = 8;
+    const unsigned *awaited[MOST];
+    int count = 0;
+};
+
+inline Turns &turns()
+{
+    static Turns turns;
+    if (turns.block != engine.blocks) {
+        turns = Turns();
+        turns.block = engine.blocks;
+    }
+    return turns;
+}
+
 inline AsyncCopies &async_copies()
 {
     static AsyncCopies copies[MAX_THREADS];
@@ -171,6 +189,32 @@ template <int PENDING> inline void cp_async_wait()
     q.count -= landed;
     q.groups -= done;
 }
+
+/* Blocks run one after the other: what has not come by now never comes. */
+inline void turn_await(const unsigned *turn, unsigned n, EMU_SITE)
+{
+    emu::Turns &mine = emu::turns();
+    if (*turn != n)
+        emu::fail("turn_await at %s:%d: turn %u never comes; it is turn %u, whose block has not begun", site.file,
+                  site.line, n, *turn);
+    if (mine.count == emu::Turns::MOST)
+        emu::fail("turn_await at %s:%d: a block holds more than %d turns", site.file, site.line, mine.count);
+    mine.awaited[mine.count++] = turn;
+}
+
+inline void turn_pass(unsigned *turn, unsigned n, EMU_SITE)
+{
+    emu::Turns &mine = emu::turns();
+    int i = 0;
+    while (i < mine.count && mine.awaited[i] != turn)
+        i++;
+    if (i == mine.count || *turn != n)
+        emu::fail("turn_pass at %s:%d: the block has not waited for turn %u", site.file, site.line, n);
+    mine.awaited[i] = mine.awaited[--mine.count];
+    *turn = n + 1;
+}
+
+inline float4 load_l2(const float4 *from) { return *from; }
 
 /* 2^x; below 2^-126 it is 0. */
 inline float exp2_approx(float x)

@@ -15,7 +15,11 @@
 #ifdef __clang__
 #define __launch_bounds__(...)
 #else
-#define __launch_bounds__(THREADS, ...) __attribute__((patchable_function_entry(0 + (THREADS), 0 + (THREADS))))
+namespace emu {
+constexpr unsigned short bound_of(unsigned short threads, int = 0, int = 0) { return threads; }
+} // namespace emu
+#define __launch_bounds__(...) \
+    __attribute__((patchable_function_entry(0 + emu::bound_of(__VA_ARGS__), 0 + emu::bound_of(__VA_ARGS__))))
 #endif
 
 extern "C" {

@@ -1354,7 +1354,8 @@ static double attention_scratch(const GptConfig *c, const GptSetup *s)
 
 /* A block per head: the scores of all keys, in the head's row of scores (NH, keys), then the weighted sum of values. */
 template <class X>
-__global__ static void attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, AttentionShape s)
+__global__ static void __launch_bounds__(THREADS)
+    attention_decode_kernel(X *att, float *scores, const X *qkv, size_t keys, AttentionShape s)
 {
     const size_t h = blockIdx.x, HS = s.HS, S = attention_row(s), key_head = s.NH + h / (s.NH / s.KVH);
     const X *q = qkv + (keys - 1) * S + h * HS, *k = qkv + key_head * HS, *v = k + s.KVH * HS;

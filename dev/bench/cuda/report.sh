@@ -9,13 +9,11 @@
 #
 # Instructions are counted in the code, not as often as they run; this needs cuobjdump and nvdisasm. "flagged" names
 # what should not be there: more registers than a block may have, spills, local memory, or no 16-byte loads or tensor
-# cores where WIDE and TENSOR expect them. The threads are those of the launch bounds; without them, of LAUNCHED, which
-# repeats what the launches say; or else 1024.
+# cores where WIDE and TENSOR expect them. The threads are those of the launch bounds; without them, 1024.
 # --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
 # CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
 WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
-LAUNCHED='^attention_decode_kernel=256'
 
 check=0 short=0
 while [ $# -gt 0 ]; do
@@ -98,7 +96,7 @@ done > "$work/facts" || exit 1
 
 $demangle < "$work/facts" |
     sed -E 's/\(anonymous namespace\):://g; s/__nv_bfloat16/bf16/g; s/\{lambda\([^)]*\)#([0-9]+)\}/\1/g' |
-    awk -v check=$check -v short=$short -v sass=$sass -v wide="$WIDE" -v tensor="$TENSOR" -v launched="$LAUNCHED" '
+    awk -v check=$check -v short=$short -v sass=$sass -v wide="$WIDE" -v tensor="$TENSOR" '
     $1 == "arch" { arch = $2 }
     $1 == "kernel" {
         sub(/^kernel /, "")
@@ -110,11 +108,7 @@ $demangle < "$work/facts" |
     $1 == "sass" { hmma[key] = $2; ldg[key] = $3; stg[key] = $4; ldsm[key] = $5; ldgsts[key] = $6; local[key] = $7 }
     # Registers are given to warps in units of 256, and to four warps at a time: "Technical specifications" and
     # occupancy, CUDA C++ Programming Guide.
-    function most(key) {
-        if (key in threads) return threads[key]
-        split(launched, known, "=")
-        return name[key] ~ known[1] ? known[2] : 1024
-    }
+    function most(key) { return key in threads ? threads[key] : 1024 }
     function of_block(key) { return int((registers[key] * 32 + 255) / 256) * 256 * int((most(key) + 127) / 128) * 4 }
     function why(key) {
         if (of_block(key) > 65536) return "registers of " most(key) " threads"

@@ -36,7 +36,7 @@ run_test "output to a file is lines without escape sequences" plain_output
 # validations.
 seldom() {
     while read -r steps every share; do
-        train --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
+        train_on --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
         until grep -q "^step" out; do kill -0 $! || break; sleep 0.1; done
         kill $!
         wait $!

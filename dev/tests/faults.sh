@@ -457,7 +457,7 @@ emulated-flash | gpt/cuda/flash_backward.cu | s/i > first_tile ? h : h + 1/i > f
 emulated-flash | gpt/cuda/flash_backward.cu | s/heads + groups - 1) \/ groups/heads + groups) \/ groups/
 emulated-flash | gpt/cuda/flash_backward.cu | s/step = W::QUERIES - W::STEP; step >= 0; step -= /step = 0; step < W::QUERIES; step += /
 emulated-flash | gpt/cuda/flash_backward.cu | s/warp % W::DQ_ACROSS \* W::DQ_COLUMNS;/warp % 2 * W::DQ_COLUMNS;/
-emulated-flash | gpt/cuda/flash_backward.cu | s/WITH_DS > KEYS \* LD ? WITH_DS : KEYS \* LD/WITH_DS/;s/KEYS \* LD <= REST/true/
+emulated-flash | gpt/cuda/flash_backward.cu | s/WITH_DS > TILE ? WITH_DS : TILE/WITH_DS/
 emulated-flash | gpt/cuda/flash_forward.cu | s/warp \* 16 \* F::OWN; /warp * 32; /
 emulated-flash | gpt/cuda/flash_tiles.cuh | s/ \* (size_t)(WARPS_SM \/ warps)//
 emulated-flash | gpt/cuda/flash_backward.cu | s/n < W::QUERIES; n += 16/n < W::KEYS \/ 2; n += 16/

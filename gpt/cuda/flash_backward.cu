@@ -32,8 +32,8 @@ template <int HEAD, int PARTS> struct Backward {
     static constexpr int DS_LD = QUERIES + 8;
     /* In bf16 elements: a stage is Q, datt and two fp32 per query. V arrives through the second, and through dS's. */
     static constexpr int STATS = 4 * QUERIES, STAGE = 2 * QUERIES * LD + STATS;
-    static constexpr int WITH_DS = STAGE + KEYS * DS_LD, REST = WITH_DS > KEYS *LD ? WITH_DS : KEYS *LD;
-    static constexpr size_t SHARED = (KEYS * LD + STAGE + REST) * sizeof(bf16);
+    static constexpr int TILE = KEYS * LD, WITH_DS = STAGE + KEYS * DS_LD, REST = WITH_DS > TILE ? WITH_DS : TILE;
+    static constexpr size_t SHARED = (TILE + STAGE + REST) * sizeof(bf16);
     /* Dropout: then, 16-byte aligned, two stages' bits of rows, and a Dropout. */
     static constexpr size_t SHARED_DROP = SHARED + 2 * QUERIES * sizeof(uint64_t) + sizeof(Dropout);
     /* dQ of a tile: DQ_DOWN x DQ_ACROSS warps. */
@@ -277,7 +277,7 @@ __global__ void __launch_bounds__(Backward<HEAD, PARTS>::THREADS, WARPS_SM / Bac
                     unsigned group, AttentionDropout drop)
 {
     using W = Backward<HEAD, PARTS>;
-    bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::KEYS * W::LD, *sds = stages + 2 * W::STAGE;
+    bf16 *sk = dynamic_shared<bf16>(), *stages = sk + W::TILE, *sds = stages + 2 * W::STAGE;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, T = shape.T, HS = shape.HS, share = shape.share;
     const int tiles = (T + W::QUERIES - 1) / W::QUERIES, own = warp * 16 * W::OWN;
     const int KVH = shape.NH / share;

@@ -24,14 +24,12 @@ wanted() {
     return 1
 }
 
-# Waits for the next program in order and counts; one that dies without its closing line counts as one failure. With
-# NAME, a program in which no case has that name is skipped silently.
-report() {
-    reported=$((reported + 1))
-    eval "wait \"\$pid$reported\""
-    status=$? log=$logs/$reported
+# Counts what a program's log says; one that dies without its closing line counts as one failure. With NAME, a program
+# in which no case has that name is skipped silently.
+count() { # status, log, command
+    status=$1 log=$2
     [ -z "$name" ] || [ "$(tail -n 1 "$log")" != "0 passed, 0 failed, 0 skipped" ] || return 0
-    eval "echo \"== \$command$reported\""
+    echo "== $3"
     cat "$log"
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' "$log" | tail -n 1)
     set -- $counts
@@ -40,6 +38,12 @@ report() {
         failed=$((failed + 1))
     fi
     passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
+}
+
+# Waits for the next program in order.
+report() {
+    reported=$((reported + 1))
+    eval "wait \"\$pid$reported\"; count \$? \"$logs/$reported\" \"\$command$reported\""
 }
 
 # Ends what still runs: it does not hear Ctrl-C.
@@ -61,6 +65,14 @@ run() {
     started=$((started + 1))
     "$@" > "$logs/$started" 2>&1 &
     eval "pid$started=\$! command$started=\$*"
+}
+
+# Runs one program with nothing beside it, and not in the background, where signals of the keyboard are ignored.
+run_alone() {
+    wanted "$@" || return 0
+    report_all
+    "$@" > "$logs/alone" 2>&1
+    count $? "$logs/alone" "$*"
 }
 
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
@@ -148,23 +160,20 @@ dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_en
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
-report_all # what follows starts several processes itself
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)
-        run env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 CUDA_ON_CPU_CUBLAS=varied DEVICE=cuda \
+        run_alone env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 CUDA_ON_CPU_CUBLAS=varied DEVICE=cuda \
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
         case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
-        run env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;
+        run_alone env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;
     esac
     case $name in '' | *ranks*) # several emulated GPUs
-        run env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=8 DEVICE=cuda \
+        run_alone env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=8 DEVICE=cuda \
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "${name:-ranks:}" ;;
     esac
 fi
-report_all
-run env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
-report_all
+run_alone env HELPERS="$build" sh dev/tests/cli.sh "$bin/train_gpt" "$name"
 
 echo
 [ $((passed + failed + skipped)) -gt 0 ] || echo "no test program and no test has '$name' in its name"

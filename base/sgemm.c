@@ -344,7 +344,7 @@ void sgemm_builtin(const Matmul *s, bool lower)
         scale(s->m, s->n, s->beta, s->c, s->ldc);
         return;
     }
-    if (s->m == 1 && s->trans_b) {
+    if (s->m == 1 && s->trans_b && !takes_pairs(s)) {
         multiply_row(s);
         return;
     }

@@ -169,7 +169,7 @@ if [ -x "$build/emulated/train_gpt_cuda" ]; then
         run_alone env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;
     esac
     case $name in '' | *ranks*) # several emulated GPUs
-        run_alone env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=8 DEVICE=cuda \
+        run_alone env CUDA_ON_CPU_STREAMS=lazy CUDA_ON_CPU_CUBLAS=varied CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=8 DEVICE=cuda \
             sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "${name:-ranks:}" ;;
     esac
 fi

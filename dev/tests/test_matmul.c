@@ -276,12 +276,13 @@ static void test_builtin_lower(void)
 /* sgemm_builtin promises that an element's bits do not depend on how C was cut. */
 static void compare_cuts(size_t rows, size_t cols)
 {
-    for (int transposes = 0; transposes < 4; transposes++) {
+    for (int kind = 0; kind < 8; kind++) {
         Matmul shape = {.m = 131,
                         .n = 210,
                         .k = 801,
-                        .trans_a = transposes & 1,
-                        .trans_b = transposes & 2,
+                        .trans_a = kind & 1,
+                        .trans_b = kind & 2,
+                        .bf16 = kind & 4,
                         .alpha = 0.7f,
                         .beta = 0.5f,
                         .batch = 1};
@@ -485,7 +486,7 @@ int main(void)
     check_run("matmul_here", test_here);
     check_run("matmul_here: in a parallel region", test_here_in_parallel);
     check_run("sgemm_builtin", test_builtin);
-    check_run("sgemm_builtin_lower", test_builtin_lower);
+    check_run("sgemm_builtin: the lower triangle", test_builtin_lower);
     check_run("sgemm_builtin: the same bits however C is cut", test_builtin_cuts);
     check_run("epilogues", test_epilogue);
     check_run("empty products", test_empty);

@@ -157,7 +157,8 @@ void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, s
         return;
     }
     const bool by_gram = is_gram_cheaper(flavour, steps, rows, cols);
-    float *norms = workspace + mats_size(x), *squares = norms + batch;
+    /* the norms come last: matrices stay aligned whatever the batch, of which products must not depend */
+    float *squares = workspace + mats_size(x), *norms = workspace + ns_workspace(flavour, rows, cols, batch) - batch;
     verb_norms(on, x, norms);
     verb_rescale(on, x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
     for (size_t i = 0, end; i < steps; i = end) {

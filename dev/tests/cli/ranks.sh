@@ -70,6 +70,8 @@ for answer in 0 1 2; do
 done > "$work/items.jsonl"
 run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer muon                                  | 2 4 8
+--optimizer muon --ns-dtype fp32                  | 4
+--optimizer muon --ns-dtype bf16                  | 4
 --optimizer adamw                                 | 2 4
 --optimizer nesterov --clip 0.1                   | 4
 --optimizer soap --tail-ema 2 --tail-ema-from 1 --ema-nesterov 0.1 | 2 4

@@ -334,22 +334,25 @@ static int resolve_batch(Plan *p, Error *e)
 }
 
 /* How often to validate, if no one says: every 50 steps, or multiples of that, so that validation takes no more than a
- * twentieth of the time (a forward pass is a third of a step), but five times in a run. */
-static void resolve_validation(Plan *p, Notes *notes)
+ * twentieth of the time (a forward pass is a third of a step), but five times in a run. Of a text a tenth is held out. */
+static void resolve_validation(Plan *p, bool validates, Notes *notes)
 {
     enum { SELDOM = 50, TIMES = 5 };
     Options *o = &p->options;
+    struct stat text;
+    double tokens = (double)o->val_tokens;
     if (o->val_every != VAL_EVERY_AUTO)
         return;
-    const double passes = (double)o->val_tokens / 3 / (double)o->total_batch; /* in steps */
-    const size_t wanted = (size_t)ceil(20 * passes / SELDOM) * SELDOM;
+    if (o->text != NULL && stat(o->text, &text) == 0)
+        tokens = fmin(tokens, (double)text.st_size / 10);
+    const double passes = tokens / 3 / (double)o->total_batch; /* in steps */
     const size_t most = o->schedule.steps / TIMES / SELDOM * SELDOM;
-    o->val_every = wanted < most ? wanted : most;
-    if (o->val_every > SELDOM && p->trains)
-        notes_add(notes, "validation every %zu steps, about %.0f%% of the time (--val-every)", o->val_every,
-                  100 * passes / (passes + (double)o->val_every));
-    else
-        o->val_every = SELDOM;
+    o->val_every = SELDOM;
+    if (!p->trains || !validates || most <= SELDOM || 20 * passes <= SELDOM)
+        return;
+    o->val_every = (size_t)fmin((double)most, ceil(20 * passes / SELDOM) * SELDOM);
+    notes_add(notes, "validation every %zu steps, about %.0f%% of the time (--val-every)", o->val_every,
+              100 * passes / (passes + (double)o->val_every));
 }
 
 /* Refuses what the command line asks of a schedule that has no use for it. */
@@ -521,8 +524,8 @@ static int resolve(Plan *p, Notes *notes, Error *e)
     const bool training = p->trains && !o->list_groups;
     if (resolve_schedules(p, e) != 0)
         return -1;
-    resolve_validation(p, notes);
     const bool validates = o->val_every > 0 && o->val_tokens > 0 && (o->train == NULL || o->val != NULL);
+    resolve_validation(p, validates, notes);
     if (o->text != NULL && (o->train != NULL || o->val != NULL))
         return error_set(e, "--text excludes --train and --val: it holds out its own last tenth");
     if (check_evaluation(o, e) != 0)

@@ -33,11 +33,13 @@ plain_output() {
 run_test "output to a file is lines without escape sequences" plain_output
 
 # 32,768 tokens forwards are as much work as 85 steps of 128: a twentieth is every 1750 steps, but a run of 1000 has five
-# validations.
+# validations. Of a short text less is held out.
 seldom() {
+    cat "$work/story.txt" "$work/story.txt" "$work/story.txt" "$work/story.txt" > long.txt
+    until [ "$(wc -c < long.txt)" -gt 327680 ]; do cat long.txt long.txt > longer.txt && mv longer.txt long.txt; done
     while read -r steps every share; do
-        train_on --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
-        until grep -q "^step" out; do kill -0 $! || break; sleep 0.1; done
+        train_on --text long.txt --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
+        until grep -q "^step  *0" out; do kill -0 $! || break; sleep 0.1; done
         kill $!
         wait $!
         says "note      validation every $every steps, about $share of the time (--val-every)" out
@@ -46,6 +48,15 @@ seldom() {
 1000 200 30%
 10000 1750 5%
 RUNS
+    head -c 4000 "$work/story.txt" > short.txt
+    for data in "--text short.txt" "--train $work/good.bin --vocab 300"; do
+        "$gpt" $size $batch $data --val-tokens 32768 --steps 3000 --out short > out 2>&1 &
+        until grep -q "^step  *[01]/" out; do kill -0 $! || break; sleep 0.1; done
+        kill $!
+        wait $!
+        ! grep -q "note      validation" out || fail "$data: $(grep "note      validation" out)"
+        rm -r short
+    done
 }
 run_test "validation that costs much is seldom, and says so" seldom
 

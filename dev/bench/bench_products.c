@@ -104,7 +104,12 @@ void __wrap_matmul_here(const Matmul *p)
  * One product, three ways
  */
 
-typedef enum { PROGRAM, BUILTIN, BLAS, WAYS } Way;
+typedef enum { PROGRAM, BUILTIN, BLAS } Way;
+#ifdef HAVE_OPENBLAS
+enum { HAS_BLAS = 1, WAYS = 3 };
+#else
+enum { HAS_BLAS = 0, WAYS = 2 };
+#endif
 
 static void builtin(const Matmul *p)
 {
@@ -279,18 +284,28 @@ static void record_step(const BenchModel *model)
     qsort(records, record_count, sizeof *records, by_work);
 }
 
+static void print_header(void)
+{
+    printf("%6s %6s %6s     %4s %-6s %6s %5s %7s %7s", "m", "n", "k", "bat.", "", "times", "work", "program",
+           "builtin");
+    printf(HAS_BLAS ? " %7s %5s\n" : "\n", "OpenBL.", "ratio");
+}
+
+/* Of `gflop` in as many seconds each way; the ratio is the program's speed to OpenBLAS's. */
+static void print_speeds(double gflop, const double seconds[WAYS])
+{
+    for (int way = 0; way < WAYS; way++)
+        printf(" %7.1f", gflop / seconds[way]);
+    printf(HAS_BLAS ? " %5.2f\n" : "\n", seconds[WAYS - 1] / seconds[PROGRAM]);
+    fflush(stdout);
+}
+
 static void print_row(const Recorded *r, double share, const double best[WAYS])
 {
     static const char *const kinds[] = {"", "sym.", "thread"};
-    const double flops = 1e-9 * flops_of(r);
-    printf("%6zu %6zu %6zu %c%c%c %4zu %-6s %6zu %4.1f%% %7.1f %7.1f", r->p.m, r->p.n, r->p.k, r->p.trans_a ? 'T' : 'N',
-           r->p.trans_b ? 'T' : 'N', r->p.beta == 0 ? ' ' : '+', r->p.batch, kinds[r->kind], r->count, 100 * share,
-           flops / best[PROGRAM], flops / best[BUILTIN]);
-#ifdef HAVE_OPENBLAS
-    printf(" %7.1f %5.2f", flops / best[BLAS], best[BLAS] / best[PROGRAM]);
-#endif
-    printf("\n");
-    fflush(stdout);
+    printf("%6zu %6zu %6zu %c%c%c %4zu %-6s %6zu %4.1f%%", r->p.m, r->p.n, r->p.k, r->p.trans_a ? 'T' : 'N',
+           r->p.trans_b ? 'T' : 'N', r->p.beta == 0 ? ' ' : '+', r->p.batch, kinds[r->kind], r->count, 100 * share);
+    print_speeds(1e-9 * flops_of(r), best);
 }
 
 void bench_products(const BenchModel *model, size_t threads)
@@ -300,13 +315,12 @@ void bench_products(const BenchModel *model, size_t threads)
     record_step(model);
     threads_set(threads);
     printf("\nProducts of a step of %s with Muon, %zu thread%s; GFLOP/s\n", model->name, threads,
-           threads == 1 ? "" : "s");
+           threads == 1 ? ", by CPU time" : "s");
     if (record_count == 0) {
         printf("this linker cannot record them (it has no --wrap)\n");
         return;
     }
-    printf("%6s %6s %6s     %4s %-6s %6s %5s %7s %7s %7s %5s\n", "m", "n", "k", "bat.", "", "times", "work", "program",
-           "builtin", "OpenBL.", "ratio");
+    print_header();
     for (size_t i = 0; i < record_count; i++)
         work += flops_of(&records[i]) * (double)records[i].count;
     for (size_t i = 0; i < record_count && i < ROWS_MOST; i++) {
@@ -320,10 +334,6 @@ void bench_products(const BenchModel *model, size_t threads)
         for (int way = 0; way < WAYS; way++)
             seconds[way] += best[way] * (double)records[i].count;
     }
-    printf("%-36s %6s %4.1f%% %7.1f %7.1f", "these", "", 100 * shown / work, 1e-9 * shown / seconds[PROGRAM],
-           1e-9 * shown / seconds[BUILTIN]);
-#ifdef HAVE_OPENBLAS
-    printf(" %7.1f %5.2f", 1e-9 * shown / seconds[BLAS], seconds[BLAS] / seconds[PROGRAM]);
-#endif
-    printf("\n");
+    printf("%-36s %6s %4.1f%%", "these", "", 100 * shown / work);
+    print_speeds(1e-9 * shown, seconds);
 }

@@ -429,7 +429,7 @@ static void product_tables(void)
 static void report(void)
 {
     printf("%s\nmedians of %zu rounds\n", gpt_device(), asked.rounds);
-    if (getenv("OPENBLAS_CORETYPE") != NULL)
+    if (strstr(gpt_device(), "OpenBLAS") != NULL && getenv("OPENBLAS_CORETYPE") != NULL)
         printf("OPENBLAS_CORETYPE=%s is set: OpenBLAS may know faster kernels for this CPU\n",
                getenv("OPENBLAS_CORETYPE"));
     if (getenv("BENCH_TORCH") == NULL)

@@ -288,7 +288,7 @@ static void print_header(void)
 {
     printf("%6s %6s %6s     %4s %-6s %6s %5s %7s %7s", "m", "n", "k", "bat.", "", "times", "work", "program",
            "builtin");
-    printf(HAS_BLAS ? " %7s %5s\n" : "\n", "OpenBL.", "ratio");
+    printf("%s\n", HAS_BLAS ? " OpenBL. ratio" : "");
 }
 
 /* Of `gflop` in as many seconds each way; the ratio is the program's speed to OpenBLAS's. */
@@ -296,7 +296,9 @@ static void print_speeds(double gflop, const double seconds[WAYS])
 {
     for (int way = 0; way < WAYS; way++)
         printf(" %7.1f", gflop / seconds[way]);
-    printf(HAS_BLAS ? " %5.2f\n" : "\n", seconds[WAYS - 1] / seconds[PROGRAM]);
+    if (HAS_BLAS)
+        printf(" %5.2f", seconds[WAYS - 1] / seconds[PROGRAM]);
+    printf("\n");
     fflush(stdout);
 }
 

@@ -222,7 +222,8 @@ static float *operand(size_t rows, size_t ld, size_t *stride, size_t batch)
 static double time_way(const Recorded *r, Way way, double seconds)
 {
     double (*const now)(void) = threads_count() == 1 ? bench_cpu_seconds : clock_seconds;
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    if (threads_count() > 1)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     compute(r, way);
     const double begin = now();
     size_t count = 0;
@@ -238,7 +239,7 @@ static double time_way(const Recorded *r, Way way, double seconds)
  */
 
 enum { ROUNDS = 3, ROWS_MOST = 20 };
-static const double way_seconds = 0.02, least_share = 0.01; /* of all work, for a row */
+static const double way_seconds = 0.01, least_share = 0.01; /* of all work, for a row */
 
 /* The best of the rounds, in which the ways take turns: other load only slows one down. */
 static void measure(Recorded *r, double best[WAYS])

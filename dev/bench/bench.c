@@ -1,7 +1,10 @@
 /*
  * The benchmark behind `make bench`: training steps, Muon's step, decoding and matrix products, beside PyTorch and llm.c.
  * All that is compared takes turns within one run, and a ratio is the median over the rounds of what it was in one round:
- * other load on the machine comes and goes.
+ * other load on the machine comes and goes. On two quiet cores it takes some six minutes.
+ *
+ *   bench --help                       the options
+ *   bench --serve MODEL|muon           this project's side of it, as bench_rivals.h describes
  */
 #include "base/threads.h"
 #include "dev/bench/bench_peak.h"
@@ -37,7 +40,7 @@ static struct {
     size_t threads[THREADS_KINDS], threads_kinds, threads_present;
     size_t rounds, neighbours;
     double seconds;
-} asked = {.rounds = 3, .neighbours = 2, .seconds = 1};
+} asked = {.rounds = 3, .neighbours = 2, .seconds = 0.5};
 
 /* --------------------------------------------------------------------------------------------------------------
  * Figures
@@ -274,8 +277,7 @@ static void muon_set(Rival *ours, Rival *torch, const Matrices *m, double wall[M
         for (size_t i = 0; i < MUON_RIVALS; i++) {
             char task[64];
             snprintf(task, sizeof task, "%s %zu %zu %zu", tasks[i], m->rows, m->cols, m->count);
-            const Sample s =
-                rival_ask(i == MUON_OURS ? ours : torch, task, threads, round == 0 ? 0 : asked.seconds / 2);
+            const Sample s = rival_ask(i == MUON_OURS ? ours : torch, task, threads, round == 0 ? 0 : asked.seconds);
             if (round > 0)
                 samples[i][round - 1] = s;
         }
@@ -333,7 +335,7 @@ static void usage(FILE *to)
                 "                    small: L=4 NH=4 C=256 V=1024; gpt2: 124M; wide: L=2 C=96 V=50257\n"
                 "  --threads LIST    counts, the largest last                       (1 and the CPUs)\n"
                 "  --rounds N        in which all take turns                        (3)\n"
-                "  --seconds S       of each turn, a step at least                  (1)\n"
+                "  --seconds S       of each turn, a step at least                  (0.5)\n"
                 "  --neighbours N    busy processes, for their table                (2)\n"
                 "PyTorch is found as $PYTHON, python3 or the environment that `make reference` creates.\n"
                 "llm.c is measured where its sources are, which need no build of their own:\n"
@@ -429,7 +431,7 @@ static void product_tables(void)
 static void report(void)
 {
     printf("%s\nmedians of %zu rounds\n", gpt_device(), asked.rounds);
-    if (getenv("OPENBLAS_CORETYPE") != NULL)
+    if (strstr(gpt_device(), "OpenBLAS") != NULL && getenv("OPENBLAS_CORETYPE") != NULL)
         printf("OPENBLAS_CORETYPE=%s is set: OpenBLAS may know faster kernels for this CPU\n",
                getenv("OPENBLAS_CORETYPE"));
     if (getenv("BENCH_TORCH") == NULL)

@@ -104,7 +104,12 @@ void __wrap_matmul_here(const Matmul *p)
  * One product, three ways
  */
 
-typedef enum { PROGRAM, BUILTIN, BLAS, WAYS } Way;
+typedef enum { PROGRAM, BUILTIN, BLAS } Way;
+#ifdef HAVE_OPENBLAS
+enum { HAS_BLAS = 1, WAYS = 3 };
+#else
+enum { HAS_BLAS = 0, WAYS = 2 };
+#endif
 
 static void blas(const Matmul *p)
 {
@@ -208,7 +213,8 @@ static float *operand(size_t rows, size_t ld, size_t *stride, size_t batch)
 static double time_way(const Recorded *r, Way way, double seconds)
 {
     double (*const now)(void) = threads_count() == 1 ? bench_cpu_seconds : clock_seconds;
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    if (threads_count() > 1)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     compute(r, way);
     const double begin = now();
     size_t count = 0;
@@ -224,7 +230,7 @@ static double time_way(const Recorded *r, Way way, double seconds)
  */
 
 enum { ROUNDS = 3, ROWS_MOST = 20 };
-static const double way_seconds = 0.02, least_share = 0.01; /* of all work, for a row */
+static const double way_seconds = 0.01, least_share = 0.01; /* of all work, for a row */
 
 /* The best of the rounds, in which the ways take turns: other load only slows one down. */
 static void measure(Recorded *r, double best[WAYS])
@@ -270,18 +276,30 @@ static void record_step(const BenchModel *model)
     qsort(records, record_count, sizeof *records, by_work);
 }
 
+static void print_header(void)
+{
+    printf("%6s %6s %6s     %4s %-6s %6s %5s %7s %7s", "m", "n", "k", "bat.", "", "times", "work", "program",
+           "builtin");
+    printf("%s\n", HAS_BLAS ? " OpenBL. ratio" : "");
+}
+
+/* Of `gflop` in as many seconds each way; the ratio is the program's speed to OpenBLAS's. */
+static void print_speeds(double gflop, const double seconds[WAYS])
+{
+    for (int way = 0; way < WAYS; way++)
+        printf(" %7.1f", gflop / seconds[way]);
+    if (HAS_BLAS)
+        printf(" %5.2f", seconds[WAYS - 1] / seconds[PROGRAM]);
+    printf("\n");
+    fflush(stdout);
+}
+
 static void print_row(const Recorded *r, double share, const double best[WAYS])
 {
     static const char *const kinds[] = {"", "sym.", "thread"};
-    const double flops = 1e-9 * flops_of(r);
-    printf("%6zu %6zu %6zu %c%c%c %4zu %-6s %6zu %4.1f%% %7.1f %7.1f", r->p.m, r->p.n, r->p.k, r->p.trans_a ? 'T' : 'N',
-           r->p.trans_b ? 'T' : 'N', r->p.beta == 0 ? ' ' : '+', r->p.batch, kinds[r->kind], r->count, 100 * share,
-           flops / best[PROGRAM], flops / best[BUILTIN]);
-#ifdef HAVE_OPENBLAS
-    printf(" %7.1f %5.2f", flops / best[BLAS], best[BLAS] / best[PROGRAM]);
-#endif
-    printf("\n");
-    fflush(stdout);
+    printf("%6zu %6zu %6zu %c%c%c %4zu %-6s %6zu %4.1f%%", r->p.m, r->p.n, r->p.k, r->p.trans_a ? 'T' : 'N',
+           r->p.trans_b ? 'T' : 'N', r->p.beta == 0 ? ' ' : '+', r->p.batch, kinds[r->kind], r->count, 100 * share);
+    print_speeds(1e-9 * flops_of(r), best);
 }
 
 void bench_products(const BenchModel *model, size_t threads)
@@ -291,13 +309,12 @@ void bench_products(const BenchModel *model, size_t threads)
     record_step(model);
     threads_set(threads);
     printf("\nProducts of a step of %s with Muon, %zu thread%s; GFLOP/s\n", model->name, threads,
-           threads == 1 ? "" : "s");
+           threads == 1 ? ", by CPU time" : "s");
     if (record_count == 0) {
         printf("this linker cannot record them (it has no --wrap)\n");
         return;
     }
-    printf("%6s %6s %6s     %4s %-6s %6s %5s %7s %7s %7s %5s\n", "m", "n", "k", "bat.", "", "times", "work", "program",
-           "builtin", "OpenBL.", "ratio");
+    print_header();
     for (size_t i = 0; i < record_count; i++)
         work += flops_of(&records[i]) * (double)records[i].count;
     for (size_t i = 0; i < record_count && i < ROWS_MOST; i++) {
@@ -311,10 +328,6 @@ void bench_products(const BenchModel *model, size_t threads)
         for (int way = 0; way < WAYS; way++)
             seconds[way] += best[way] * (double)records[i].count;
     }
-    printf("%-36s %6s %4.1f%% %7.1f %7.1f", "these", "", 100 * shown / work, 1e-9 * shown / seconds[PROGRAM],
-           1e-9 * shown / seconds[BUILTIN]);
-#ifdef HAVE_OPENBLAS
-    printf(" %7.1f %5.2f", 1e-9 * shown / seconds[BLAS], seconds[BLAS] / seconds[PROGRAM]);
-#endif
-    printf("\n");
+    printf("%-36s %6s %4.1f%%", "these", "", 100 * shown / work);
+    print_speeds(1e-9 * shown, seconds);
 }

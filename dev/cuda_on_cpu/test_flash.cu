@@ -1,8 +1,9 @@
 /*
  * Tests of both attentions (gpt/cuda/flash.cuh, gpt/cuda/attention.cuh) against plain loops in double, for every width
  * of head, heads of queries that share keys or have their own, sequences of one and of several tiles, whole and ragged,
- * groups of one head or several, without dropout and with it. On the CPU every test runs with its threads in forward, in reverse
- * and in random order, and the orders must agree in every bit. It is plain CUDA, so a GPU can judge it too.
+ * groups of one head or several, without dropout and with it. On the CPU every test runs with its threads in forward,
+ * in reverse and in random order, and the orders must agree in every bit; so must the kernels for GPUs with less shared
+ * memory, and a sequence alone and in a batch. It is plain CUDA, so a GPU can judge it too.
  *
  * attention.cu is included, and stands for its object in this program.
  */

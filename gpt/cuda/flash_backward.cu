@@ -11,8 +11,8 @@
  *
  * dQ of a tile of queries is the sum over tiles of keys, in their order: each block adds its part to the scratch when
  * those of the keys before have added theirs; the last one, on the diagonal, writes the result. Blocks take their work
- * from a counter, first tiles first, so whoever is waited for has begun. All blocks of a head that begin at the same
- * time follow each other a tile apart, none waits longer.
+ * from a counter, first tiles first, so whoever is waited for has begun. Blocks of a head that begin together follow
+ * each other a tile apart.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 

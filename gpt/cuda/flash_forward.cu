@@ -1,7 +1,7 @@
 /*
- * The forward pass of flash attention. A block takes 128 queries of a head. Its 4 warps have 32 each: two A operands, so
- * that each load of keys is used twice. Where only one block has room, 8 warps have 16 each, with the same results. While
- * it works on a tile of keys and values, the next is being loaded.
+ * The forward pass of flash attention. A block takes 128 queries of a head. Its 4 warps have 32 each: two A operands,
+ * so that each load of keys is used twice. Where only one block has room, 8 warps have 16 each, with the same results.
+ * While it works on a tile of keys and values, the next is being loaded.
  */
 #include "gpt/cuda/flash_tiles.cuh"
 

@@ -37,8 +37,8 @@ struct Shape {
     }
 };
 
-/* Entry `index` of the order of work: heads run in groups whose data stay in the L2 cache; within a group they take turns,
- * place by place. */
+/* Entry `index` of the order of work: heads run in groups whose data stay in the L2 cache; within a group first the
+ * first place of each head, then the second. */
 __device__ __forceinline__ void find_work(unsigned index, unsigned *head, int *place, unsigned heads, unsigned group,
                                           int places)
 {

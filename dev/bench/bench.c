@@ -55,8 +55,9 @@ static double median(const Sample *x, double (*of_x)(const Sample *), const Samp
 {
     double values[ROUNDS_MOST];
     for (size_t i = 0; i < asked.rounds; i++)
-        values[i] = of_x(&x[i]) / (y != NULL ? of_y(&y[i]) : 1);
-    return isnan(values[0]) ? values[0] : bench_median(values, asked.rounds);
+        if (isnan(values[i] = of_x(&x[i]) / (y != NULL ? of_y(&y[i]) : 1)))
+            return (double)NAN; /* it ended in one of the rounds */
+    return bench_median(values, asked.rounds);
 }
 
 /* " %*.*f", or a dash for what was not measured. */

@@ -176,6 +176,8 @@ static void compute_in_threads(const Recorded *r, Way way)
 
 static void compute(const Recorded *r, Way way)
 {
+    if (way == PROGRAM)
+        set_blas_threads(1); /* as matmul_init does */
     if (r->kind == IN_THREAD)
         compute_in_threads(r, way);
     else if (way != PROGRAM)

@@ -160,6 +160,7 @@ dropped.safetensors 2 4 32 31 70 2 dropout=0.2 num_key_value_heads=2 position_en
 MODELS
 emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 [ ! -x "$build/emulated/bench" ] || run sh dev/bench/cuda/test_bench.sh "$build/emulated/bench"
+[ -n "$name" ] || run sh dev/bench/test_bench.sh "$build/bench"
 # A whole run on the emulated GPU: it learns, resumes bit for bit, averages and measures.
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)

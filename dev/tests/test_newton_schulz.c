@@ -376,6 +376,30 @@ static void test_exact(void)
     }
 }
 
+/* By hand, of n x m in n^3 multiply-adds with r = m/n: an iteration on X takes r/2 for the Gram matrix, 1/2 for its square,
+ * r for the product with X. One on the Gram matrix takes 1/2 for its square and three symmetric products, 3/2; but the
+ * first after X was formed only the square, r/2 before it and r after the last. */
+static void test_flops(void)
+{
+    static const struct {
+        NsFlavour flavour;
+        size_t steps, rows, cols;
+        double n3; /* multiply-adds */
+    } cases[] = {
+        {NS_JORDAN, 5, 64, 64, 5 * 2},                             /* square: on X */
+        {NS_JORDAN, 5, 64, 96, 5 * 2.75},                          /* and where halves alone would gain */
+        {NS_JORDAN, 5, 64, 256, 2 * 6 + 5 * 0.5 + 3 * 1.5},        /* 3 + 2 iterations */
+        {NS_JORDAN, 5, 192, 64, 2 * 4.5 + 5 * 0.5 + 3 * 1.5},      /* the transpose's, too */
+        {NS_CUBIC, 15, 64, 256, 3 * 6 + 12 * 1.5},                 /* no square; 7 + 7 + 1 */
+        {NS_POLAR_EXPRESS, 5, 64, 256, 3 * 6 + 5 * 0.5 + 2 * 1.5}, /* 2 + 2 + 1 */
+        {NS_TRACK3, 12, 64, 256, 3 * 6 + 12 * 0.5 + 9 * 1.5},      /* 4 + 4 + 4 */
+        {NS_JORDAN, 1, 64, 256, 6.5},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_close(ns_flops(cases[i].flavour, cases[i].steps, cases[i].rows, cases[i].cols) / (2 * 64. * 64 * 64),
+                    cases[i].n3, 1e-12, "FLOPs");
+}
+
 /* Rank 0 < r < k: the factor is a partial isometry, U_r V_r^T, whose squared norm is the rank. */
 static void test_exact_rank(void)
 {
@@ -872,6 +896,7 @@ int main(void)
     }
     dtype = NS_FP32;
     check_run("small singular values, in fp32", test_small_singular_values);
+    check_run("FLOPs", test_flops);
     check_run("the exact polar factor", test_exact);
     check_run("the exact factor of low rank", test_exact_rank);
     check_run("rounding to bf16", test_bf16_element);

@@ -6,8 +6,8 @@
  * double) whatever X is; products read a copy of the parameters, rounded to bf16 after each update. bf16 would lose
  * most in the residual stream, to which each layer adds a little.
  *
- * Products are cuBLASLt's; everything else is our own kernels, on one stream. Results are bit-reproducible: no atomics,
- * every sum in a fixed order.
+ * Products are cuBLASLt's; everything else is our own kernels, on one stream. Results are bit-reproducible: every sum
+ * has a fixed order.
  *
  * R = B*T rows of tokens; every other name as in train_gpt.c.
  */

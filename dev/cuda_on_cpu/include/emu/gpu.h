@@ -110,7 +110,7 @@ inline Gpu environment_gpu()
     gpu.driver = static_cast<int>(setting("CUDA_ON_CPU_DRIVER", RUNTIME_VERSION));
     gpu.memory = setting("CUDA_ON_CPU_MEMORY", machine_memory());
     gpu.name = name ? name : "CUDA on CPU";
-    gpu.has_image = has_image(archs ? archs : "75 80 90", gpu.major, gpu.minor);
+    gpu.has_image = has_image(archs ? archs : "75 80 90 100 120", gpu.major, gpu.minor);
     gpu.products = environment_products();
     set_limits(&gpu);
     return gpu;

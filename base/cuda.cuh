@@ -12,8 +12,9 @@
  * Basics of all CUDA files: checked calls, one function that launches kernels, reductions over warps and blocks.
  */
 
-/* A failed call ends the program: the interfaces have no way to report what can only be a broken device, a bug, or memory
- * that a library of CUDA's cannot have. That of our own arrays is different: gpt_create and verb_alloc report it. */
+/* A failed call ends the program: the interfaces have no way to report what can only be a broken device, a bug, or
+ * memory that a library of CUDA's cannot have. That of our own arrays is different: gpt_create and verb_alloc report
+ * it. */
 [[noreturn]] inline void cuda_fail(const char *file, int line, const char *expression, const char *reason)
 {
     fprintf(stderr, "train_gpt: %s:%d: %s failed: %s\n", file, line, expression, reason);

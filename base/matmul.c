@@ -47,17 +47,6 @@ static bool is_large(const Matmul *p)
            (p->batch <= 1 || !fills_threads || work >= HUGE_PRODUCT);
 }
 
-/* Product `index` of the batch on its own. */
-static Matmul one_of_batch(const Matmul *p, size_t index)
-{
-    Matmul one = *p;
-    one.a += index * p->stride_a;
-    one.b += index * p->stride_b;
-    one.c += index * p->stride_c;
-    one.batch = 1;
-    return one;
-}
-
 static size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
 
 static size_t ceil_div(size_t x, size_t y) { return x / y + (x % y != 0); }
@@ -108,7 +97,7 @@ static void multiply(const Matmul *p)
 /* The product whose C is the tile. */
 static Matmul product_of(const Matmul *p, Tile t)
 {
-    Matmul one = one_of_batch(p, t.batch_index);
+    Matmul one = matmul_one(p, t.batch_index);
     one.a += t.i0 * (p->trans_a ? 1 : p->lda);
     one.b += t.j0 * (p->trans_b ? p->ldb : 1);
     one.c += t.i0 * p->ldc + t.j0;
@@ -136,7 +125,7 @@ void matmul(const Matmul *p)
     size_t batch = p->batch ? p->batch : 1, rows, cols;
     if (is_large(p)) {
         for (size_t index = 0; index < batch; index++) {
-            Matmul one = one_of_batch(p, index);
+            Matmul one = matmul_one(p, index);
             sgemm_builtin_shared(&one, index, false);
         }
         return;
@@ -150,6 +139,16 @@ void matmul(const Matmul *p)
         compute_tile(p, t);
         finish_tile(p, t);
     }
+}
+
+Matmul matmul_one(const Matmul *p, size_t index)
+{
+    Matmul one = *p;
+    one.a += index * p->stride_a;
+    one.b += index * p->stride_b;
+    one.c += index * p->stride_c;
+    one.batch = 1;
+    return one;
 }
 
 void matmul_here(const Matmul *p)
@@ -204,7 +203,7 @@ void matmul_symmetric(const Matmul *p)
         return;
     const bool shared = is_large(p);
     for (size_t index = 0; shared && index < (p->batch ? p->batch : 1); index++) {
-        Matmul one = one_of_batch(p, index);
+        Matmul one = matmul_one(p, index);
         sgemm_builtin_shared(&one, index, true);
     }
     symmetric_tiles(p, shared);

@@ -44,6 +44,9 @@ void matmul(const Matmul *product);
  * undefined above the diagonal. */
 void matmul_symmetric(const Matmul *product);
 
+/* Product `index` of the batch on its own. */
+Matmul matmul_one(const Matmul *product, size_t index);
+
 /* One product in the calling thread, for use inside parallel regions. Ignores batch and epilogue. */
 void matmul_here(const Matmul *product);
 

@@ -114,8 +114,8 @@ static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t de
 }
 
 /*
- * Panels of bf16 numbers, where one instruction multiplies two and adds both products: a place of a panel holds elements
- * p and p + 1 of k, the first in its lower half, and a panel is half as deep.
+ * Panels of bf16 numbers, where one instruction multiplies two and adds both products: a place of a panel holds
+ * elements p and p + 1 of k, the first in its lower half, and a panel is half as deep.
  */
 #ifdef HAVE_PAIRS
 static inline Vec vec_pairs(Vec x, Vec y, Vec z) { return _mm512_dpbf16_ps(z, (__m512bh)x, (__m512bh)y); }
@@ -300,8 +300,8 @@ static inline void transposed_quads(const float *const column[4], size_t p, Quad
 #endif
 }
 
-/* product (NR) = elements p0 .. p0+depth-1 of a row of A, at their step, times those of columns of B that are contiguous
- * in memory. */
+/* product (NR) = elements p0 .. p0+depth-1 of a row of A, at their step, times those of columns of B that are
+ * contiguous in memory. */
 static void multiply_columns(size_t depth, const float *a, size_t step, const float *const column[NR], float *product)
 {
     Quad acc[NR / 4] = {(Quad){0}};

@@ -13,8 +13,8 @@
  */
 void sgemm_builtin(const Matmul *product, bool lower);
 
-/* One product (batch is ignored) on all threads, for nonzero alpha and k, with its epilogue, which is told batch_index. B
- * is packed once for all of them, into a static buffer (4.7 MB): call it from one thread at a time, outside parallel
+/* One product (batch is ignored) on all threads, for nonzero alpha and k, with its epilogue, which is told batch_index.
+ * B is packed once for all of them, into a static buffer (4.7 MB): call it from one thread at a time, outside parallel
  * regions. The bits are those of sgemm_builtin, for any number of threads. With `lower`, for m = n, the epilogue sees
  * tiles that reach above the diagonal. */
 void sgemm_builtin_shared(const Matmul *product, size_t batch_index, bool lower);

@@ -18,7 +18,8 @@ extern "C" {
  * All ranks call the functions that are marked collective, in the same order and with the same sizes. None fails by
  * itself: when a rank is lost (its process has ended, or it is silent for longer than the timeout), everything that the
  * others call from then on returns at once with meaningless data, and comm_lost tells them. Sums are in a fixed order,
- * a binary tree over the ranks: every rank gets the same bits, and 2^k ranks sum as one would whose 2^k parts they have.
+ * a binary tree over the ranks: every rank gets the same bits, and 2^k ranks sum as one would whose 2^k parts they
+ * have.
  */
 typedef struct Comm Comm;
 
@@ -38,8 +39,8 @@ void comm_close(Comm *comm);
 
 Ranks comm_ranks(const Comm *comm);
 
-/* Whether this rank is the one that prints: 0; after a loss the first that is left, once a second has shown which; before
- * comm_open what the environment says. */
+/* Whether this rank is the one that prints: 0; after a loss the first that is left, once a second has shown which;
+ * before comm_open what the environment says. */
 bool comm_speaks(const Comm *comm);
 
 /* Ranks on this machine: this one's place among them, and how many; and how many, with it, may use the same CPUs. */
@@ -49,8 +50,8 @@ typedef struct CommNeighbours {
 CommNeighbours comm_neighbours(const Comm *comm);
 
 /* GPUs that this process sees; 0 in the CPU's program. Choosing one, before it is used: the first, or one for each rank
- * of this machine. Joining, collectively, before arenas are made. Errors: fewer GPUs than ranks, two ranks with one, NCCL
- * is not compiled in or does not start. */
+ * of this machine. Joining, collectively, before arenas are made. Errors: fewer GPUs than ranks, two ranks with one,
+ * NCCL is not compiled in or does not start. */
 size_t comm_devices(void);
 size_t comm_device_memory(void); /* bytes of the chosen one, whoever holds them; 0 on a CPU */
 int comm_choose_device(const Comm *comm, Error *e);
@@ -98,9 +99,9 @@ size_t comm_scratch(const Comm *comm, const CommPiece *pieces, size_t count);
 
 /*
  * On the device that holds the arena: on each rank its own pieces become their sum over the ranks; other pieces are of
- * no use afterwards. It may begin while other parts of the arena are still computed, and for several lists of pieces one
- * after the other, each with its own scratch; comm_reduce_end waits for all. Arena, pieces and scratch must live until
- * then. stream: as in Arenas (base/tensor.h); what was asked of it before the beginning comes first.
+ * no use afterwards. It may begin while other parts of the arena are still computed, and for several lists of pieces
+ * one after the other, each with its own scratch; comm_reduce_end waits for all. Arena, pieces and scratch must live
+ * until then. stream: as in Arenas (base/tensor.h); what was asked of it before the beginning comes first.
  */
 void comm_reduce_begin(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, void *stream);
 void comm_reduce_end(Comm *comm, void *stream);

@@ -217,7 +217,8 @@ static size_t rank_memory_present(const Plan *p)
     return gpt_memory_present() / (gpt_kind() == GPT_ON_CPU ? comm_neighbours(p->options.optim.comm).count : 1);
 }
 
-/* Bytes of the GPU's memory that other processes hold, if that is more than this one's context and a desktop's; else 0. */
+/* Bytes of the GPU's memory that other processes hold, if that is more than this one's context and a desktop's; else
+ * 0. */
 static double held_by_others(const Plan *p)
 {
     const double total = (double)comm_device_memory(), taken = total - (double)rank_memory_present(p);
@@ -334,7 +335,8 @@ static int resolve_batch(Plan *p, Error *e)
 }
 
 /* How often to validate, if no one says: every 50 steps, or multiples of that, so that validation takes no more than a
- * twentieth of the time (a forward pass is a third of a step), but five times in a run. Of a text a tenth is held out. */
+ * twentieth of the time (a forward pass is a third of a step), but five times in a run. Of a text a tenth is held
+ * out. */
 static void resolve_validation(Plan *p, bool validates, Notes *notes)
 {
     enum { SELDOM = 50, TIMES = 5 };

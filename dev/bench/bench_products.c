@@ -131,16 +131,6 @@ static void set_blas_threads(size_t threads)
 #endif
 }
 
-static Matmul one_of_batch(const Matmul *p, size_t index)
-{
-    Matmul one = *p;
-    one.a += index * p->stride_a;
-    one.b += index * p->stride_b;
-    one.c += index * p->stride_c;
-    one.batch = 1;
-    return one;
-}
-
 /* A batch that fills the threads is divided among them, a product each; otherwise they share one after the other. */
 static void compute_batch(const Recorded *r, Way way)
 {
@@ -148,7 +138,7 @@ static void compute_batch(const Recorded *r, Way way)
     set_blas_threads(shares ? threads_count() : 1);
 #pragma omp parallel for schedule(dynamic, 1) if (!shares)
     for (size_t i = 0; i < r->p.batch; i++) {
-        const Matmul one = one_of_batch(&r->p, i);
+        const Matmul one = matmul_one(&r->p, i);
         if (way == BLAS)
             blas(&one);
         else if (shares)
@@ -164,7 +154,7 @@ static void compute_in_threads(const Recorded *r, Way way)
     set_blas_threads(1);
 #pragma omp parallel for schedule(static, 1)
     for (size_t i = 0; i < r->p.batch; i++) {
-        const Matmul one = one_of_batch(&r->p, i);
+        const Matmul one = matmul_one(&r->p, i);
         if (way == PROGRAM)
             matmul_here(&one);
         else if (way == BUILTIN)

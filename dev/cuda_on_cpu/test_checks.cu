@@ -1,5 +1,5 @@
-/* What a program says and does when a call of CUDA's or of its libraries fails: each in a process of its own, with a GPU of
- * a little memory. */
+/* What a program says and does when a call of CUDA's or of its libraries fails: each in a process of its own, with a
+ * GPU of a little memory. */
 #include "optim/verbs/cusolver_check.cuh"
 
 #include <string>

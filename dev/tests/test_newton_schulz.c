@@ -376,9 +376,9 @@ static void test_exact(void)
     }
 }
 
-/* By hand, of n x m in n^3 multiply-adds with r = m/n: an iteration on X takes r/2 for the Gram matrix, 1/2 for its square,
- * r for the product with X. One on the Gram matrix takes 1/2 for its square and three symmetric products, 3/2; but the
- * first after X was formed only the square, r/2 before it and r after the last. */
+/* By hand, of n x m in n^3 multiply-adds with r = m/n: an iteration on X takes r/2 for the Gram matrix, 1/2 for its
+ * square, r for the product with X. One on the Gram matrix takes 1/2 for its square and three symmetric products, 3/2;
+ * but the first after X was formed only the square, r/2 before it and r after the last. */
 static void test_flops(void)
 {
     static const struct {

@@ -1,5 +1,5 @@
-/* What each rank has of a step: blocks of micro-batches, the optimizer's pieces and its memory. Ranks are processes that
- * this program starts; expected values are computed from the table of tensors. */
+/* What each rank has of a step: blocks of micro-batches, the optimizer's pieces and its memory. Ranks are processes
+ * that this program starts; expected values are computed from the table of tensors. */
 #include "comm/comm.h"
 
 #include "dev/tests/check.h"
@@ -242,7 +242,8 @@ static void part_small(Comm *comm, const char *how)
     optim_free(optim);
 }
 
-/* GPT-2 124M under Muon, 12 layers of two MLP and four attention matrices: with 8 ranks each has as much as any other. */
+/* GPT-2 124M under Muon, 12 layers of two MLP and four attention matrices: with 8 ranks each has as much as any
+ * other. */
 static void part_gpt2(Comm *comm, const char *how)
 {
     GptTable table;
@@ -302,8 +303,8 @@ static void test_gpt2(void)
 
 enum { BATCHES_MOST = 96, WORLD_MOST = 32, BITS_MOST = 64 };
 
-/* The largest power of two that divides a rank's micro-batches and of which all ranks together have at most `same_bits`;
- * at least 1. */
+/* The largest power of two that divides a rank's micro-batches and of which all ranks together have at most
+ * `same_bits`; at least 1. */
 static size_t blocks_of(size_t batches, size_t same_bits, size_t world)
 {
     size_t best = 1;

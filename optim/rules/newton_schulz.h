@@ -40,19 +40,20 @@ double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 
 /*
  * Orthogonalises each matrix of x (batch, rows, cols; contiguous) in place. The Gram matrix is formed on the smaller
- * side; of a matrix that is far from square it also takes the place of X in several iterations at a time. A zero matrix stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is
- * at most 2^-24 max(rows, cols) times the largest.
+ * side; of a matrix that is far from square it also takes the place of X in several iterations at a time. A zero matrix
+ * stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is at most 2^-24
+ * max(rows, cols) times the largest.
  */
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
                       float *workspace);
 
 /*
  * The same with everything between the norm and the result in bf16, with fp32 accumulation, as in Jordan et al. 2024;
- * not for NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X.
- * Of a matrix more than twice as long as wide jordan, modula and track3 take all but the first iteration in twos, on
- * its Gram matrix (Zhang, Amsel, Chen and Dao 2026, "Gram Newton-Schulz", there in fp16), and round A, P - a I, A P,
- * A' = P A P, P, P' - a' I and Q = P' P; X = Q X. The error becomes 0.9 to 1.2 times as large at 768 x 3072, 2.1 times at
- * most in the mean of 4000 small matrices. More than two at once lose small singular values: A' gets negative ones.
+ * not for NS_EXACT. Each iteration rounds three times, by 2^-8 at most: A = X X^T, P = b A + c A A, X = a X + P X. Of a
+ * matrix more than twice as long as wide jordan, modula and track3 take all but the first iteration in twos, on its
+ * Gram matrix (Zhang, Amsel, Chen and Dao 2026, "Gram Newton-Schulz", there in fp16), and round A, P - a I, A P, A' = P
+ * A P, P, P' - a' I and Q = P' P; X = Q X. The error becomes 0.9 to 1.2 times as large at 768 x 3072, 2.1 times at most
+ * in the mean of 4000 small matrices. More than two at once lose small singular values: A' gets negative ones.
  */
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
 void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,

@@ -128,7 +128,7 @@ NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell PATH="$$PATH:$(CUDA_HOME)/bin:/
 ifneq ($(NVCC_FOUND),)
   override NVCC := $(NVCC_FOUND) $(wordlist 2,99,$(NVCC))
 else ifneq ($(CUDA),no)
-  $(if $(wildcard /dev/nvidia0 /dev/dxg),$(info there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built))
+  $(if $(wildcard /dev/nvidiactl /usr/lib/wsl/lib/nvidia-smi),$(info there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built))
 endif
 # release 12.8 as 1208
 NVCC_VERSION := $(if $(NVCC_FOUND),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | \

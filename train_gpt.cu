@@ -2271,6 +2271,15 @@ int gpt_probe(Error *e)
     if (device.major < OLDEST_DEVICE || (device.major == OLDEST_DEVICE && device.minor < 5))
         return error_set(e, "%s has compute capability %d.%d; this program needs 7.5 or newer (or use --device cpu)",
                          device.name, device.major, device.minor);
+    cudaFuncAttributes any;
+    const cudaError_t image = cudaFuncGetAttributes(&any, drop_kernel);
+    if (image == cudaErrorNoKernelImageForDevice) {
+        cudaGetLastError();
+        return error_set(e, "this program was not compiled for %s, of compute capability %d.%d: make CUDA_ARCH=%d%d",
+                         device.name, device.major, device.minor, device.major, device.minor);
+    }
+    if (image != cudaSuccess)
+        return error_set(e, "no GPU answers: %s", cudaGetErrorString(image));
     return 0;
 }
 

@@ -71,14 +71,14 @@ static const char *missing_feature(void)
     return NULL;
 }
 
-/* Whether the system has a GPU, by the device of NVIDIA's driver or of Windows' in WSL, and CUDA_VISIBLE_DEVICES does not
- * hide it: by "", "-1", or Slurm's NoDevFiles. */
+/* Whether the system has a GPU of NVIDIA's, by its driver's device or, in WSL, where every maker's GPU is /dev/dxg, by
+ * its tool; and CUDA_VISIBLE_DEVICES does not hide it: by "", "-1", or Slurm's NoDevFiles. */
 static bool has_gpu(void)
 {
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     if (visible != NULL && strchr("-N", *visible) != NULL) /* '\0' is found too */
         return false;
-    return access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0;
+    return access("/dev/nvidiactl", F_OK) == 0 || access("/usr/lib/wsl/lib/nvidia-smi", F_OK) == 0;
 }
 
 /* Whether `program --probe` finds a GPU. If not, `why` is what it said, "" if there is simply none. */

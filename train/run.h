@@ -3,8 +3,8 @@
 
 #include "train/options.h"
 
-/* Exit statuses of the program; 128 + N if signal N stopped the run. --probe alone ends with RUN_NO_DEVICE: there is none
- * that could answer. */
+/* Exit statuses of the program; 128 + N if signal N stopped the run. --probe alone ends with RUN_NO_DEVICE: there is
+ * none that could answer. */
 enum { RUN_DONE = 0, RUN_FAILED = 1, RUN_WRONG_COMMAND = 2, RUN_DIVERGED = 3, RUN_NO_DEVICE = 77 };
 
 /* Does what the options ask for: trains, or with --steps 0 evaluates and samples, or lists the groups. Prints

@@ -7,7 +7,7 @@
  *
  *     reference.py OUT --layers 12 --heads 12 --width 768 --vocab 50257 --seq-len 1024 --batch 2 --steps 0 --fp32 --bf16
  *
- * TF32 has two bits more and is cut off, not rounded: half of that.
+ * TF32 has three bits more and may be cut off, not rounded: a quarter of that.
  */
 #include "base/random.h"
 #include "dev/reference/verdict.h"
@@ -38,8 +38,8 @@ static void *allocate(size_t n, size_t size)
     return p;
 }
 
-/* The distributions of draw_parameters in dev/reference/reference.py: far from the initialisation, so that every parameter
- * has a gradient. */
+/* The distributions of draw_parameters in dev/reference/reference.py: far from the initialisation, so that every
+ * parameter has a gradient. */
 static void draw_parameters(Model *m)
 {
     Random random = random_make(1, 0);
@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     const double loss = pass(&m, GPT_FP32, grads);
     gpt_free(m.gpt);
     compare(&m, GPT_BF16, 1, loss, grads, &tally);
-    compare(&m, GPT_TF32, 0.5, loss, grads, &tally);
+    compare(&m, GPT_TF32, 0.25, loss, grads, &tally);
     free(grads);
     free(m.tokens);
     free(m.targets);

@@ -24,7 +24,7 @@ extern "C" {
 using bf16 = __nv_bfloat16;
 
 enum : size_t { TAIL = 64, BLOCKS_MOST = 1024, THREADS = 256, WORKSPACE = 72 << 20 }; /* that of GPT-2 124M */
-static const float BEFORE = 256; /* what C and the bias hold, so that sums with all of today's k are exact in bf16 */
+static const float BEFORE = 256;                                                      /* what C and the bias hold */
 
 static size_t most = SIZE_MAX; /* rows and columns of results */
 static Lt lt;
@@ -115,7 +115,7 @@ template <class Y> static void check_result(const Shape &s, const char *what, co
           (double)(float)first);
 }
 
-/* multiply(a, b, beta, c): all ones, or the tail alone, with beta 0 and 1. `added`: what else it adds. */
+/* multiply(a, b, beta, c, how many ones a row of a has): all ones, or the tail alone, with beta 0 and 1. `added`: what else it adds. */
 template <class X, class Y, class F>
 static void check_products(const Shape &s, size_t batch, float added, const char *what, F multiply)
 {
@@ -132,7 +132,7 @@ static void check_products(const Shape &s, size_t batch, float added, const char
                         s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.transpose_a, s.k - count);
         for (float beta : {0.0f, 1.0f}) {
             fill(c.p, batch * s.m * s.n, beta == 0 ? NAN : BEFORE);
-            if (multiply(a.p, b.p, beta, c.p))
+            if (multiply(a.p, b.p, beta, c.p, (float)count))
                 check_result(s, what, c.p, batch * s.m * s.n, (float)count + (beta == 0 ? 0 : BEFORE) + added);
         }
     }
@@ -150,32 +150,38 @@ template <class X, class Y>
 static void check_lt(const Shape &whole, bool tf32, LtEpilogue epilogue = LT_PLAIN, const char *what = "")
 {
     const Shape s = {std::min(whole.m, most), std::min(whole.n, most), whole.k, whole.transpose_a, whole.transpose_b};
-    const bool biased = epilogue == LT_BIAS || epilogue == LT_BIAS_GELU, has_aux = epilogue >= LT_BIAS_GELU;
-    const Device<Y> bias(s.n), aux(has_aux ? s.m * s.n : 1);
+    const bool biased = epilogue == LT_BIAS || epilogue == LT_BIAS_GELU, sums = epilogue == LT_ROW_SUMS;
+    const bool has_aux = epilogue == LT_BIAS_GELU || epilogue == LT_GELU_SLOPE;
+    const size_t places = sums ? s.m : s.n;
+    const Device<Y> bias(places), aux(has_aux ? s.m * s.n : 1);
     if (bias.p == NULL || aux.p == NULL)
         return check_skip("the GPU has too little memory for some shapes");
-    fill(bias.p, s.n, BEFORE);
-    check_products<X, Y>(s, 1, biased ? BEFORE : 0.0f, what, [&](const X *a, const X *b, float beta, Y *c) {
-        const LtShape shape = {s.m,
-                               s.n,
-                               s.k,
-                               s.transpose_a,
-                               s.transpose_b,
-                               s.transpose_a ? s.m : s.k,
-                               s.transpose_b ? s.k : s.n,
-                               s.n,
-                               type_of(a),
-                               type_of(c),
-                               tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                               epilogue};
-        if (beta != 0 && epilogue != LT_PLAIN)
-            return false; /* the model has none */
-        if (has_aux)
-            fill(aux.p, s.m * s.n, BEFORE); /* where the GELU's slope is 1 */
-        const bool done = lt_product(&lt, 0, shape, a, b, beta, c, biased ? bias.p : NULL, has_aux ? aux.p : NULL);
-        check(done || epilogue != LT_PLAIN, "%zu x %zu x %zu: cuBLASLt cannot", s.m, s.n, s.k);
-        return done;
-    });
+    fill(bias.p, places, BEFORE);
+    check_products<X, Y>(
+        s, 1, biased ? BEFORE : 0.0f, what, [&](const X *a, const X *b, float beta, Y *c, float count) {
+            const LtShape shape = {s.m,
+                                   s.n,
+                                   s.k,
+                                   s.transpose_a,
+                                   s.transpose_b,
+                                   s.transpose_a ? s.m : s.k,
+                                   s.transpose_b ? s.k : s.n,
+                                   s.n,
+                                   type_of(a),
+                                   type_of(c),
+                                   tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                   epilogue};
+            if (beta != 0 && epilogue != LT_PLAIN && !sums)
+                return false; /* the model has none */
+            if (has_aux)
+                fill(aux.p, s.m * s.n, BEFORE); /* where the GELU's slope is 1 */
+            const bool done =
+                lt_product(&lt, 0, shape, a, b, beta, c, biased || sums ? bias.p : NULL, has_aux ? aux.p : NULL);
+            if (done && sums)
+                check_result(s, "the sums of rows", bias.p, s.m, count);
+            check(done || epilogue != LT_PLAIN, "%zu x %zu x %zu: cuBLASLt cannot", s.m, s.n, s.k);
+            return done;
+        });
 }
 
 /* The layers of GPT-2 124M: channels in and out. The last is the classifier, with a padded vocabulary. */
@@ -207,7 +213,8 @@ template <class X> static void test_backward_weight(bool tf32)
 {
     for (size_t rows = 1024; rows <= 16384; rows *= 2)
         for (const size_t *l : layers)
-            check_lt<X, float>({l[1], l[0], rows, true, false}, tf32);
+            for (LtEpilogue epilogue : {LT_PLAIN, LT_ROW_SUMS})
+                check_lt<X, float>({l[1], l[0], rows, true, false}, tf32, epilogue, "");
 }
 
 static const size_t odd_lengths[] = {700, 1000, 16383};
@@ -243,7 +250,7 @@ static size_t rows_of(bool transposed, size_t rows, size_t cols) { return transp
 static void test_verb_product(void)
 {
     each_of_verbs([](const Shape &s) {
-        check_products<float, float>(s, BATCH, 0, "a batch", [&](float *a, float *b, float beta, float *c) {
+        check_products<float, float>(s, BATCH, 0, "a batch", [&](float *a, float *b, float beta, float *c, float) {
             verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
                          s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
                          s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
@@ -255,7 +262,7 @@ static void test_verb_product(void)
 static void test_verb_bf16_product(void)
 {
     each_of_verbs([](const Shape &s) {
-        check_products<bf16, bf16>(s, BATCH, 0, "a batch", [&](bf16 *a, bf16 *b, float beta, bf16 *c) {
+        check_products<bf16, bf16>(s, BATCH, 0, "a batch", [&](bf16 *a, bf16 *b, float beta, bf16 *c, float) {
             verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
                               s.transpose_a,
                               {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},

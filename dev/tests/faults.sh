@@ -738,6 +738,7 @@ cli:ranks: other options | train/run.c | s/if (!same_line(a, b))/if (false)/
 cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/
 cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits \&\& !p/true \&\& !p/
 emulated-ranks | comm/comm.c | s/ send(comm, p->rank, arena/ send(comm, (p->rank + 1) % r.world, arena/
+emulated-products | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB/CUBLASLT_EPILOGUE_BGRADA/
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k) \/ 512 * 512;/
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k > 8192 ? p.k - 8 : p.k);/
 emulated-products | dev/cuda_on_cpu/include/cublas_v2.h | s/p.k = static_cast<size_t>(k);/p.k = static_cast<size_t>(k > 1000 ? k - 1 : k);/

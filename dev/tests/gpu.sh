@@ -77,9 +77,11 @@ every_rule() {
     done
 }
 
-sanitized() { # tool
+sanitized() { # tool, a program and its arguments
     command -v compute-sanitizer > "$work/null" || { echo "compute-sanitizer is not installed"; return 77; }
-    compute-sanitizer --tool "$1" --error-exitcode 9 "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+    tool=$1
+    shift
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$@"
 }
 
 # Ranks up to the number of GPUs; what needs more is skipped there, by name.
@@ -95,16 +97,19 @@ fi
 passed=0 failed=0 skipped=0
 work=$(mktemp -d) || exit 1
 export work
+child=
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap '[ -z "$child" ] || kill $child; exit 1' HUP INT TERM
 limit=
 command -v timeout > "$work/null" && limit="timeout -k 10 $seconds"
 
 # Whether a GPU is there, and whether the program can use it; if not, `why`.
 there=no gpu=no why="there is no GPU"
-if [ -e /dev/nvidia0 ] || [ -e /dev/dxg ] || nvidia-smi -L > "$work/null" 2>&1; then
-    there=yes
-fi
+# As train/launch.c looks.
+case ${CUDA_VISIBLE_DEVICES-all} in
+'' | -* | N*) ;;
+*) if [ -e /dev/nvidiactl ] || [ -e /usr/lib/wsl/lib/nvidia-smi ] || nvidia-smi -L > "$work/null" 2>&1; then there=yes; fi ;;
+esac
 if [ ! -x "$bin/train_gpt_cuda" ]; then
     [ $there = no ] || why="train_gpt_cuda was not built; make says what is missing"
 else
@@ -126,8 +131,11 @@ check() {
         return
     fi
     # shellcheck disable=SC2086 # several words
-    $limit "$0" "$bin" "$build" "$@" > "$work/log" 2>&1
-    case $? in
+    $limit "$0" "$bin" "$build" "$@" > "$work/log" 2>&1 & # so that signals of the keyboard are heard meanwhile
+    child=$!
+    wait $child
+    status=$? child=
+    case $status in
     0) passed=$((passed + 1)); echo "ok    $name" ;;
     77) skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$work/log")" ;;
     124) failed=$((failed + 1)); echo "FAIL  $name: it had not ended after $seconds seconds" ;;
@@ -159,7 +167,10 @@ check "a resumed run is bit-equal" resumed
 check "a run goes on from the CPU to the GPU" changes_twins
 check "several ranks, one on each GPU" several_ranks
 for tool in memcheck racecheck synccheck initcheck; do
-    check "compute-sanitizer $tool" sanitized $tool
+    check "compute-sanitizer $tool" sanitized $tool "$bin/test_gpt_cuda" dev/tests/reference_tiny.safetensors
+    check "compute-sanitizer $tool, bf16" sanitized $tool "$bin/test_gpt_cuda" --dtype bf16 $bf16
+    check "compute-sanitizer $tool, flash attention" sanitized $tool "$build/cuda/test_flash"
+    check "compute-sanitizer $tool, orthogonalisation" sanitized $tool "$build/cuda/test_newton_schulz"
 done
 if [ $gpu = no ] && [ $there = yes ]; then
     failed=1

@@ -16,8 +16,8 @@ extern "C" {
 /*
  * Batched products in bf16 by cuBLASLt, which cuBLAS proper offers only in place:
  *     to = alpha op(a) op(b) + beta plus,  summed in fp32.
- * Plans come from the library's heuristic and are kept. They may not split sums, for which they would need a workspace:
- * a batch of an optimizer fills the device without.
+ * Plans come from the library's heuristic and are kept. They have no workspace and so split no sum, lest the number of
+ * matrices of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then.
  */
 struct Bf16Plan {
     cublasLtMatmulDesc_t product;

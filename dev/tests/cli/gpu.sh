@@ -16,6 +16,7 @@ run_table "GPU: refuses" gpu_refuses <<'TABLE'
 CUDA_ON_CPU_DEVICES=0       |                            | no GPU answers
 CUDA_ON_CPU_DRIVER=12040    |                            | driver;CUDA 12.4;needs 13
 CUDA_ON_CPU_CAPABILITY=7.0  |                            | capability 7.0;7.5 or newer;--device cpu
+CUDA_ON_CPU_CAPABILITY=8.0 CUDA_ON_CPU_ARCH=90 |         | not compiled for;capability 8.0;make CUDA_ARCH=80
 CUDA_ON_CPU_CAPABILITY=7.5  | --dtype bf16               | capability 7.5;bf16 needs 8.0;--dtype fp32
 CUDA_ON_CPU_CAPABILITY=7.5  | --dtype tf32               | capability 7.5;tf32 needs 8.0;--dtype fp32
 CUDA_ON_CPU_CAPABILITY=7.5  | --heads 1 --width 128      | heads of 128 channels;fewer in fp32

@@ -539,6 +539,18 @@ template <class Kernel> inline cudaError_t cudaFuncSetAttribute(Kernel *kernel, 
     return cudaSuccess;
 }
 
+/* Of the attributes none is known, but whether there is the kernel. */
+struct cudaFuncAttributes {
+    int maxThreadsPerBlock;
+};
+
+template <class Kernel> inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, Kernel *)
+{
+    EMU_TRY(emu::loadable());
+    *attributes = {emu::MAX_THREADS};
+    return cudaSuccess;
+}
+
 template <class... Params, class... Args>
 inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Params...), Args &&...args)
 {

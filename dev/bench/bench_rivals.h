@@ -5,9 +5,9 @@
 #include <sys/types.h>
 
 /*
- * Programs that are measured in turn. Each is started once and reads requests, a line each, "TASK THREADS SECONDS", from
- * its standard input; it answers with a line of JSON when it has worked for that long, at least once. Meanwhile the
- * others sleep.
+ * Programs that are measured in turn. Each is started once and reads requests, a line each, "TASK THREADS SECONDS",
+ * from its standard input; it answers with a line of JSON when it has worked for that long, at least once. Meanwhile
+ * the others sleep.
  */
 typedef struct Rival {
     const char *name; /* borrowed */
@@ -23,7 +23,7 @@ typedef struct Sample {
     double rss;    /* bytes, the most so far */
 } Sample;
 
-/* Starts a shell's command with OMP_NUM_THREADS=threads. A command that cannot be started shows at the first request. */
+/* Starts a shell's command with OMP_NUM_THREADS=threads. One that cannot be started shows at the first request. */
 Rival rival_start(const char *name, const char *command, size_t threads);
 
 /* One turn. A rival that ends instead is said to be missing on stderr, once, and is none from then on. */

@@ -382,8 +382,13 @@ rules: $(PROGRAMS)
 # LLMC: a folder with llm.c's sources, which are not part of the project. BENCH: options, --help lists them.
 LLMC =
 BENCH =
-bench: $(BUILD)/bench $(if $(LLMC),$(BUILD)/bench_llmc)
-	dev/bench/bench.sh $(BUILD)/bench '$(if $(LLMC),$(BUILD)/bench_llmc)' $(BENCH)
+ifneq ($(LLMC)$(wildcard $(LLMC)/train_gpt2.c),$(LLMC))
+  BENCH_LLMC = $(BUILD)/bench_llmc
+else ifneq ($(LLMC),)
+  $(error LLMC=$(LLMC): there is no train_gpt2.c)
+endif
+bench: $(BUILD)/bench $(BENCH_LLMC)
+	dev/bench/bench.sh $(BUILD)/bench '$(BENCH_LLMC)' $(BENCH)
 
 bench-optim: $(BUILD)/bench_optim
 	$(BUILD)/bench_optim

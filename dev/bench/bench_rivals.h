@@ -23,8 +23,7 @@ typedef struct Sample {
     double rss;    /* bytes, the most so far */
 } Sample;
 
-/* Starts a shell's command with OMP_NUM_THREADS=threads. A command that cannot be started shows at the first
- * request. */
+/* Starts a shell's command with OMP_NUM_THREADS=threads. One that cannot be started shows at the first request. */
 Rival rival_start(const char *name, const char *command, size_t threads);
 
 /* One turn. A rival that ends instead is said to be missing on stderr, once, and is none from then on. */

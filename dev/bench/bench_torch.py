@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """PyTorch's side of the benchmark, on the CPU: the model in fp32, Muon as shipped.
 
-Reads requests, "TASK THREADS SECONDS", a line each, and answers with a line of JSON after working for that long, at least
-once (dev/bench/bench_rivals.h). Tasks, with the model of the options: "step", a training step with AdamW on random tokens,
-whichever of AdamW's implementations proves faster in a trial; "decode", tokens appended to a sequence with a cache of keys
-and values. With --muon: "muon ROWS COLS COUNT" and "muon-fp32 ROWS COLS COUNT", torch.optim.Muon's step on COUNT matrices.
---compile: the blocks and the classifier, each by torch.compile; all blocks share their code. Steps run on torch 1.13 and
-later: attention is scaled_dot_product_attention where torch has it, otherwise matmul and softmax.
+Reads requests, "TASK THREADS SECONDS", a line each, and answers with a line of JSON after working for that long, at
+least once (dev/bench/bench_rivals.h). Tasks, with the model of the options: "step", a training step with AdamW on
+random tokens, whichever of AdamW's implementations proves faster in a trial; "decode", tokens appended to a sequence
+with a cache of keys and values. With --muon: "muon ROWS COLS COUNT" and "muon-fp32 ROWS COLS COUNT", the step of
+torch.optim.Muon on COUNT matrices. --compile: the blocks and the classifier, each by torch.compile; all blocks share
+their code. Steps run on torch 1.13 and later: attention is scaled_dot_product_attention where torch has it, otherwise
+matmul and softmax.
 """
 
 import argparse
@@ -71,7 +72,8 @@ class Gpt2(nn.Module):
                 nn.init.normal_(p, std=0.02)
 
     def loss(self, x, targets):
-        return F.cross_entropy(F.linear(self.ln_f(x), self.wte.weight).view(-1, self.wte.weight.shape[0]), targets.view(-1))
+        logits = F.linear(self.ln_f(x), self.wte.weight)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
 
     def compile_parts(self):
         for block in self.blocks:

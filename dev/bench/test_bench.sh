@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_bench.sh BENCH: the benchmark of the CPU beside rivals whose figures are known: every table is there and narrow, its
-# ratios are right, what is missing is said, and nothing goes on when it has ended.
+# test_bench.sh BENCH: the benchmark of the CPU beside rivals whose figures are known: every table is there and narrow,
+# its ratios are right, what is missing is said, and nothing goes on when it has ended.
 bench=$1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -68,7 +68,8 @@ check "no line is too long" narrow "$work/alone" "$work/beside"
 check "a rival's tokens a second" field "$work/beside" "^nano .*torch.compile.* 3$" 4 500
 check "and a CPU second" field "$work/beside" "^nano .*torch.compile.* 3$" 6 250
 check "a turn of each thread count is asked for" says "$work/requests" "^step 2 0$"
-check "what kept its speed beside neighbours had 1.5 times its share" field "$work/beside" "^nano +1 PyTorch +500 +500" 7 150%
+check "what kept its speed beside neighbours had 1.5 times its share" \
+    field "$work/beside" "^nano +1 PyTorch +500 +500" 7 150%
 check "and two threads twice theirs" field "$work/beside" "^nano +2 PyTorch +500 +500" 7 200%
 check "decoding: 2 ms a token, 4 of CPU time" says "$work/beside" "^nano +1 +[0-9.]+ +2.00 +[0-9.]+ +[0-9.]+ +4.00 "
 check "Muon's whole step is twelve of every set" says "$work/beside" "^gpt2, 12 layers +[0-9.]+ +72.0 .* 72.0 "

@@ -27,6 +27,7 @@
 enum {
     PARTS = 32,                  /* parts of the rows in sums over rows */
     QUERIES = 64,                /* queries of a head processed at once */
+    DECODE_SHARED = 1 << 16,     /* channels of keys from which on threads share the heads of one query */
     CLASSIFIER_ROWS = 512,       /* rows of logits at a time, at most ... */
     CLASSIFIER_FLOATS = 1 << 25, /* ... fewer when the vocabulary is large: 128 MiB of logits */
 };
@@ -234,7 +235,7 @@ static void multiply_here(Matmul product) { matmul_here(&product); }
 static void embedding_forward(float *out, const int32_t *tokens, const Weights *w, size_t rows, size_t T,
                               size_t position, size_t C)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
     for (size_t r = 0; r < rows; r++) {
         memcpy(out + r * C, w->wte + (size_t)tokens[r] * C, C * sizeof *out);
         for (size_t i = 0; i < C && w->wpe != NULL; i++)
@@ -301,7 +302,7 @@ static Norm norm_of(const Gpt *g, const float *gain, const float *bias)
 static void norm_forward(float *out, float *mean, float *rstd, const float *x, Norm norm, size_t rows, size_t C)
 {
     const float inverse_C = 1.0f / (float)C, *gain = norm.gain, *bias = norm.bias;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * C;
         float *out_r = out + r * C;
@@ -594,7 +595,7 @@ static void heads_forward(const Gpt *g, const Activations *a, const Weights *w, 
     const size_t heads = c->NH + c->KVH, HS = gpt_head_size(c), S = gpt_qkv_width(c);
     if (!gpt_changes_qkv(c))
         return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
     for (size_t r = 0; r < rows; r++) {
         const float *rotary = rotary_at(g, position + r % T);
         for (size_t h = 0; h < heads; h++) {
@@ -821,7 +822,7 @@ static void attention_backward(const Gpt *g, size_t layer, float *dqkv, const fl
 static void attention_decode(const Gpt *g, float *att, const float *qkv, size_t position)
 {
     const size_t C = g->config.C, NH = g->config.NH, HS = C / NH, keys = position + 1;
-#pragma omp parallel for schedule(static) num_threads((int)g->threads)
+#pragma omp parallel for schedule(static) num_threads((int)g->threads) if (keys * C >= DECODE_SHARED)
     for (size_t h = 0; h < NH; h++) {
         const Head head = head_of(g, 0, qkv, keys, 0, h);
         float *scores = g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T, maximum;

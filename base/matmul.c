@@ -37,6 +37,7 @@ enum { BUILTIN_IS_FASTER = 0 };
 enum { BUILTIN_IS_FASTER = 1 };
 #endif
 enum { LARGE_ROWS = 32, LARGE_PRODUCT = 1 << 22, HUGE_PRODUCT = 1 << 27 /* multiply-adds */ };
+enum { LITTLE_WORK = 1 << 17 /* multiply-adds, over before another thread has begun */ };
 
 /* Whether all threads share one product of the batch at a time. */
 static bool is_large(const Matmul *p)
@@ -131,8 +132,9 @@ void matmul(const Matmul *p)
         return;
     }
     choose_tiles(p->m, p->n, batch, &rows, &cols);
+    const bool little = (double)p->m * (double)p->n * (double)p->k * (double)batch < LITTLE_WORK;
     size_t down = ceil_div(p->m, rows), across = ceil_div(p->n, cols), tiles = batch * down * across;
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (!little)
     for (size_t index = 0; index < tiles; index++) {
         size_t i0 = index / across % down * rows, j0 = index % across * cols;
         Tile t = {index / across / down, i0, j0, smaller(rows, p->m - i0), smaller(cols, p->n - j0)};

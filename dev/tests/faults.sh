@@ -494,7 +494,7 @@ emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/is_aligned(p) \&\& is_ali
 newton_schulz | optim/verbs/verbs_cpu.c | s/if (beta != 0 \&\& plus.data/if (false \&\& plus.data/
 newton_schulz | optim/verbs/verbs_cpu.c | s/float \*to = data + i \/ n \* n \* n + i % n/float *to = data + i % n/
 newton_schulz | optim/rules/newton_schulz.c | s/verb_bf16_add_diagonal(h->on, p, first.a)/verb_bf16_add_diagonal(h->on, p, second.a)/
-newton_schulz | optim/rules/newton_schulz.c | s/false, third, false, 1, first.a, third, gram)/false, third, false, 1, first.a, gram, gram)/
+newton_schulz | optim/rules/newton_schulz.c | s/(h->on, p, third, 1, first.a, third, gram)/(h->on, p, third, 1, first.a, gram, gram)/
 newton_schulz | optim/rules/newton_schulz.c | s/half_polynomial(h, second, third)/half_polynomial(h, first, third)/
 newton_schulz | optim/rules/newton_schulz.c | s/flavour == NS_TRACK3;/flavour == NS_TRACK3 || flavour == NS_POLAR_EXPRESS;/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/\*to = data + i \/ n \* n \* n + i % n/*to = data + i % n/

@@ -411,8 +411,8 @@ static void embedding_forward(const Gpt *g, float *out, const int32_t *tokens, c
     });
 }
 
-/* A block takes LANE_PACKS x 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its warps
- * share the rows. */
+/* A block takes LANE_PACKS x 32 N columns of a run, the rows that hold one token: a begin and end in row_order. Its
+ * warps share the rows. */
 template <int N, int WARPS>
 __global__ static void __launch_bounds__(32 * WARPS)
     wte_backward_kernel(float *dwte, const float *dout, const int32_t *tokens, const int32_t *row_order,
@@ -932,9 +932,10 @@ template <class X> static void activation_forward(const Gpt *g, X *act, X *fc, s
         return;
     }
     with_activation(g, [&](auto A) {
-        with_pack<X>(F, [&](auto N) { /* a layer's place in memory is a multiple of F */
-                                      cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0,
-                                                  g->stream, act, (const X *)fc, n);
+        /* a layer's place in memory is a multiple of F */
+        with_pack<X>(F, [&](auto N) {
+            cuda_launch(activation_kernel<A, N, X>, cuda_blocks(n / N, THREADS), THREADS, 0, g->stream, act,
+                        (const X *)fc, n);
         });
     });
 }
@@ -1052,8 +1053,8 @@ static void linear_backward_input(Gpt *g, X *dinp, const X *dout, size_t lddout,
     product(g, false, false, rows, C, OC, dout, lddout, weight, C, first ? 0.0f : 1.0f, dinp, C);
 }
 
-/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C); dbias (OC) += the column sums of dout, unless NULL.
- * The product, which reads dout anyway, gives these sums too where the library can. */
+/* dweight (OC,C) += dout (rows,OC)^T, at stride lddout, inp (rows,C); dbias (OC) += the column sums of dout, unless
+ * NULL. The product, which reads dout anyway, gives these sums too where the library can. */
 template <class X>
 static void linear_backward_weight(Gpt *g, float *dweight, float *dbias, const X *dout, size_t lddout, const X *inp,
                                    size_t rows, size_t C, size_t OC, bool first)
@@ -1418,8 +1419,8 @@ template <class F> static void with_softcap(const Gpt *g, F f)
 }
 
 /* A block per row, 16 bytes of logits per thread at a time; Vp is a multiple of 8. Exponentials are computed as powers
- * of 2. KEPT: the row is read from memory once, and is in shared memory from then on; otherwise the second pass reads it
- * again, and runs backwards, to begin with what was cached last. */
+ * of 2. KEPT: the row is read from memory once, and is in shared memory from then on; otherwise the second pass reads
+ * it again, and runs backwards, to begin with what was cached last. */
 template <int CAP, bool KEPT, class X>
 __global__ static void __launch_bounds__(LOSS_THREADS)
     cross_entropy_kernel(X *logits, double *losses, const int32_t *targets, unsigned V, unsigned Vp, float limit,

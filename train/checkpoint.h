@@ -27,8 +27,8 @@ typedef struct CheckpointState {
 } CheckpointState;
 
 /* Collective: on the rank that writes, whose `run` is not NULL, writes <run>/step_NNNNNN atomically and points
- * <run>/latest at it. `tokenizer`: its tables go with the weights, unless it is NULL or bytes. `data`: the identity of the data, a JSON object (train/corpus.h). Notes in the state
- * whether it is the best so far. */
+ * <run>/latest at it. `tokenizer`: its tables go with the weights, unless it is NULL or bytes. `data`: the identity of
+ * the data, a JSON object (train/corpus.h). Notes in the state whether it is the best so far. */
 int checkpoint_write(const char *run, const Gpt *gpt, const Optim *optim, const Tokenizer *tokenizer,
                      CheckpointState *state, const char *data, Error *e);
 

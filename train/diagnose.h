@@ -37,7 +37,8 @@ int diagnose_create(const Optim *optim, const Tensor *tensors, size_t tensor_cou
 void diagnose_free(Diagnosis *d);
 
 /* Around a step: diagnose_before, ahead of optim_begin, saves the weights; diagnose_after, after optim_step while the
- * gradients exist, fills the reports; collective, and only rank 0's are right. The update is what the step subtracted, including decay and look-ahead. */
+ * gradients exist, fills the reports; collective, and only rank 0's are right. The update is what the step subtracted,
+ * including decay and look-ahead. */
 void diagnose_before(Diagnosis *d);
 void diagnose_after(Diagnosis *d);
 

@@ -33,8 +33,8 @@ void gradients_begin(Gradients *g, size_t batches, size_t blocks);
 /* Forward and backward passes of the next micro-batch; inputs and targets (B,T). */
 void gradients_add(Gradients *g, const int32_t *inputs, const int32_t *targets, size_t B, size_t T, double scale);
 
-/* Collective, after the last: this rank's pieces (optim_pieces) of the gradients are then the step's. Returns the sum of
- * all cross-entropies. */
+/* Collective, after the last: this rank's pieces (optim_pieces) of the gradients are then the step's. Returns the sum
+ * of all cross-entropies. */
 double gradients_finish(Gradients *g);
 
 #endif

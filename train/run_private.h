@@ -72,8 +72,8 @@ void record_summary(const Run *r);
 
 bool can_validate(const Run *r);
 
-/* Collective, as are those below: mean cross-entropy over the validation targets, in nats, of the parameters as they stand;
- * NAN if a signal came first. */
+/* Collective, as are those below: mean cross-entropy over the validation targets, in nats, of the parameters as they
+ * stand; NAN if a signal came first. */
 int evaluate(Run *r, double *loss, Error *e);
 
 /* The same of the weights that optim_show puts in their place. */

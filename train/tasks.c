@@ -410,8 +410,8 @@ typedef struct Round {
     int32_t *targets;
 } Round;
 
-/* A round of batches, one a rank: measures this rank's, unless it is past the last window, and adds all of them in order.
- * 1: a signal. */
+/* A round of batches, one a rank: measures this rank's, unless it is past the last window, and adds all of them in
+ * order. 1: a signal. */
 static int run_round(const Tasks *t, const Task *task, Gpt *gpt, const GptSetup *setup, Comm *comm, size_t first,
                      Room *room, const Round *all, Count *count, Error *e)
 {

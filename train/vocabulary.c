@@ -20,8 +20,8 @@ static bool is_there(const char *directory, const char *pattern)
     return there;
 }
 
-/* Whether a checkpoint's directory has tables of a kind that can be read. Those of other models split text otherwise, under
- * the same names: tokenizer_config.json says so. */
+/* Whether a checkpoint's directory has tables of a kind that can be read. Those of other models split text otherwise,
+ * under the same names: tokenizer_config.json says so. */
 static bool has_tables(const char *directory, Notes *notes)
 {
     char path[PATH_MOST];

@@ -1,5 +1,6 @@
 /* What a program says and does when a call of CUDA's or of its libraries fails: each in a process of its own, with a
  * GPU of a little memory. */
+#include "optim/verbs/bf16_products.cuh"
 #include "optim/verbs/cusolver_check.cuh"
 
 #include <string>
@@ -38,6 +39,12 @@ static const Failure failures[] = {
      "train_gpt: out of GPU memory: "},
     {"another error of cuSOLVER", LITTLE, [] { CUSOLVER_CHECK(CUSOLVER_STATUS_NOT_SUPPORTED); },
      "test_checks.cu:LINE: CUSOLVER_STATUS_NOT_SUPPORTED failed: cuSOLVER status 9"},
+    {"a product that cuBLASLt does not have", ENOUGH,
+     [] {
+         const Bf16s a = {NULL, 2, 3, 7}, b = {NULL, 5, 4, 7}, to = {NULL, 2, 5, 7};
+         bf16_product(bf16_products_create(), 0, a, false, b, true, 1, 0, to, to);
+     },
+     "product failed: cuBLASLt cannot multiply 2 x 3 by 5 x 4 transposed in bf16, 7 at once"},
 };
 static const Failure *current;
 

@@ -17,7 +17,8 @@ extern "C" {
  * Batched products in bf16 by cuBLASLt, which cuBLAS proper offers only in place:
  *     to = alpha op(a) op(b) + beta plus,  summed in fp32.
  * Plans come from the library's heuristic and are kept. They have no workspace and so split no sum, lest the number of
- * matrices of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then.
+ * matrices of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then, which
+ * was not measured. A product that the library does not have ends the program.
  */
 struct Bf16Plan {
     cublasLtMatmulDesc_t product;
@@ -65,10 +66,16 @@ inline Bf16Plan bf16_plan(const Bf16Products *on, Bf16s a, bool transpose_a, Bf1
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
         CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, operand, &alignment, sizeof alignment));
-    CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(on->handle, plan.product, plan.b, plan.a, plan.to, plan.to, preference,
-                                                1, &result, &count));
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(on->handle, plan.product, plan.b, plan.a, plan.to,
+                                                                 plan.to, preference, 1, &result, &count);
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
-    CUBLAS_CHECK(count > 0 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED);
+    if (status != CUBLAS_STATUS_SUCCESS || count == 0 || result.state != CUBLAS_STATUS_SUCCESS) {
+        char reason[192];
+        snprintf(reason, sizeof reason, "cuBLASLt cannot multiply %zu x %zu%s by %zu x %zu%s in bf16, %zu at once",
+                 a.rows, a.cols, transpose_a ? " transposed" : "", b.rows, b.cols, transpose_b ? " transposed" : "",
+                 to.batch);
+        cuda_fail(__FILE__, __LINE__, "product", reason);
+    }
     plan.algorithm = result.algo;
     return plan;
 }

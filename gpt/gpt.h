@@ -388,7 +388,8 @@ extern const char *const gpt_dtype_names[GPT_DTYPES + 1]; /* ends with NULL */
 /* What the backward pass recomputes instead of reading from memory: nothing; the outputs of norms and activations;
  * every layer from its input, for a third more work. The gradients are bit-identical (except that in bf16 an
  * activation's output is recomputed from its rounded input, and that those of the head are sums of sums over
- * GPT_RECOMPUTE_ROWS rows, of so many logits at a time). The CPU has only the first. */
+ * GPT_RECOMPUTE_ROWS rows, fewer for vocabularies above 65,536, of so many logits at a time). The CPU has only the
+ * first. */
 enum { GPT_RECOMPUTE_ROWS = 4096 };
 typedef enum { GPT_RECOMPUTE_NOTHING, GPT_RECOMPUTE_CHEAP, GPT_RECOMPUTE_LAYERS, GPT_RECOMPUTES } GptRecompute;
 extern const char *const gpt_recompute_names[GPT_RECOMPUTES + 1]; /* ends with NULL */

@@ -3,7 +3,8 @@
  * program is linked with. Meant for GPT-2 124M with 2 sequences of 1024 tokens, where no reference file is at hand.
  *
  * The bound is twice the error of PyTorch's own bf16 (autocast, 2.15, on a CPU), as in test_gpt.c, at that size and of
- * these parameters: 9.0e-3 of the norm of the worst tensor's gradient (h.0.ln_1.weight), 4.7e-4 of the loss of a position, by
+ * these parameters: 9.0e-3 of the norm of the worst tensor's gradient (h.0.ln_1.weight), 4.7e-4 of the loss of a
+ * position, by
  *
  *     reference.py OUT --layers 12 --heads 12 --width 768 --vocab 50257 --seq-len 1024 --batch 2 --steps 0 --fp32 --bf16
  *

@@ -115,7 +115,8 @@ template <class Y> static void check_result(const Shape &s, const char *what, co
           (double)(float)first);
 }
 
-/* multiply(a, b, beta, c, how many ones a row of a has): all ones, or the tail alone, with beta 0 and 1. `added`: what else it adds. */
+/* multiply(a, b, beta, c, how many ones a row of a has): all ones, or the tail alone, with beta 0 and 1. `added`: what
+ * else it adds. */
 template <class X, class Y, class F>
 static void check_products(const Shape &s, size_t batch, float added, const char *what, F multiply)
 {

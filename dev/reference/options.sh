@@ -7,7 +7,7 @@ out=build/options
 mkdir -p $out || exit 1
 python=$(dev/python.sh torch numpy safetensors) || exit 1
 cuda=./test_gpt_cuda
-[ -e /dev/nvidia0 ] || cuda=build/emulated/test_gpt_cuda
+[ -e /dev/nvidiactl ] || [ -e /usr/lib/wsl/lib/nvidia-smi ] || cuda=build/emulated/test_gpt_cuda
 make -s test_gpt_cpu ${cuda#./} || exit 1
 status=0
 

@@ -129,16 +129,18 @@ without_proc() {
 run_test "without /proc, its programs are found by the PATH" without_proc
 
 no_gpu() { # what the GPU program does when probed, what is said, the system's device of a GPU
-    compile_launcher -O1 "s,/dev/nvidiactl,${3:-/nowhere},; s,/dev/dxg,/nowhere,"
+    compile_launcher -O1 "s,/dev/nvidiactl,${3:-/nowhere},; s,/usr/lib/wsl/lib/nvidia-smi,/nowhere,"
     printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
     chmod +x bin/train_gpt_cuda
     expect 0 bin/train_gpt --steps 1
     says "cpu --steps 1" out
     [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
 }
-# make test-gpu with programs that only pretend.
-pretend_gpu() { # what the GPU program does when probed, what the tests do
+# make test-gpu with programs that only pretend, on a made-up machine.
+pretend_gpu() { # what the GPU program does when probed, what the tests do, the system's device of a GPU
     mkdir -p bin build
+    sed "s,/dev/nvidiactl,${3:-/nowhere},; s,/usr/lib/wsl/lib/nvidia-smi,/nowhere," "$source/dev/tests/gpu.sh" > gpu.sh
+    chmod +x gpu.sh
     printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
     printf '#!/bin/sh\n%s\n' "$2" > bin/test_gpt_cuda
     chmod +x bin/*
@@ -146,25 +148,44 @@ pretend_gpu() { # what the GPU program does when probed, what the tests do
 
 unusable_gpu() {
     pretend_gpu 'echo "the driver is old" >&2; exit 1' 'exit 0'
-    expect 1 "$source/dev/tests/gpu.sh" bin build
+    expect 1 ./gpu.sh bin build
     says "FAIL  there is a GPU, and nothing ran: the driver is old" out
     says "skip  the PyTorch reference: the driver is old" out
 }
 
 absent_gpu() {
-    [ ! -e /dev/nvidia0 ] && [ ! -e /dev/dxg ] && ! nvidia-smi -L > log 2>&1 || skip "there is a GPU"
-    pretend_gpu 'echo "there is none" >&2; exit 77' 'exit 0'
-    expect 0 "$source/dev/tests/gpu.sh" bin build
+    pretend_gpu 'echo "there is none" >&2; exit 77' 'exit 0' "$1"
+    expect 0 ./gpu.sh bin build
     says "skip  the PyTorch reference: there is none" out
     says "0 passed, 0 failed" out
     rm -r bin
-    expect 0 "$source/dev/tests/gpu.sh" bin build
+    expect 0 ./gpu.sh bin build
+}
+
+silent_gpu() {
+    pretend_gpu 'echo "the driver is not installed" >&2; exit 77' 'exit 0' /dev/null
+    expect 1 ./gpu.sh bin build
+    says "FAIL  there is a GPU, and nothing ran: the driver is not installed" out
+    rm -r bin
+    expect 1 ./gpu.sh bin build
+    says "FAIL  there is a GPU, and nothing ran: train_gpt_cuda was not built" out
+}
+
+# A signal while a case runs.
+stopped_gpu() {
+    pretend_gpu 'exit 0' 'trap "echo > ended; exit" TERM; sleep 60 & echo > begun; wait'
+    ./gpu.sh bin build > out &
+    tests=$!
+    await_lines begun 1
+    kill -TERM $tests
+    if wait $tests; then fail "it passed"; fi
+    await_lines ended 1
 }
 
 hanging_gpu() {
     command -v timeout > log || skip "there is no timeout"
     pretend_gpu 'exit 0' 'case $* in *bf16*) echo "no bf16"; exit 77 ;; *tiny*) sleep 60 ;; *) echo fine ;; esac'
-    GPU_CASE_SECONDS=1 expect 1 "$source/dev/tests/gpu.sh" bin build
+    GPU_CASE_SECONDS=1 expect 1 ./gpu.sh bin build
     says "FAIL  the PyTorch reference: it had not ended after 1 seconds" out
     says "skip  the PyTorch reference in bf16, beside PyTorch's own: no bf16" out
     says "ok    llm.c's debug state" out
@@ -172,7 +193,10 @@ hanging_gpu() {
 
 if [ "${DEVICE:-cpu}" = cpu ]; then
     run_test "make test-gpu fails where there is a GPU that cannot be used" unusable_gpu
+    CUDA_VISIBLE_DEVICES=0 run_test "make test-gpu fails where a GPU is there that does not answer" silent_gpu
     run_test "make test-gpu without a GPU skips by name" absent_gpu
+    CUDA_VISIBLE_DEVICES='' run_test "make test-gpu skips by name where the GPU is hidden" absent_gpu /dev/null
+    run_test "make test-gpu is stopped by a signal at once" stopped_gpu
     run_test "make test-gpu ends what hangs" hanging_gpu
     run_test "a GPU program that cannot run says why" no_gpu 'echo "the driver is old" >&2; echo more >&2; exit 1' \
         "train_gpt: the GPU program cannot run (the driver is old); using the CPU"

@@ -89,7 +89,9 @@ inline void test_images(void)
     for (const auto &image : images) {
         const Simulated arch("CUDA_ON_CPU_ARCH", image.archs), gpu("CUDA_ON_CPU_CAPABILITY", image.capability);
         const cudaError_t want = image.runs ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+        cudaFuncAttributes attributes;
         check_error(launched(unbounded, 32, 0, d), want, image.capability);
+        check_error(cudaFuncGetAttributes(&attributes, unbounded), want, "attributes");
         check_error(cudaFuncSetAttribute(unbounded, cudaFuncAttributeMaxDynamicSharedMemorySize, 1024), want, "asking");
     }
     cudaGetLastError();

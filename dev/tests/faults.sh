@@ -18,7 +18,7 @@ models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safeten
 # Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, which `:` and a
 # part of its cases' names may follow, `cli:` and a part of the names of its tests, or the CUDA twin on the CPU against
 # references, or its optimizers against the judges, or `emulated:` and a program of dev/tests that can run on its verbs,
-# or several ranks of it.
+# or several ranks of it, or `emulated-cli:` and a part of the names of the command's tests.
 # Status 9: it does not build.
 check() {
     case $1 in
@@ -68,6 +68,9 @@ check() {
         make -s CUDA=no build/emulated/train_gpt_cuda > build.log 2>&1 || return 9
         set -- env DEVICE=cuda CUDA_ON_CPU_STREAMS=lazy dev/tests/cli.sh build/emulated/train_gpt_cuda \
             "ranks: the same bits, --optimizer soap" ;;
+    emulated-cli:*)
+        make -s CUDA=no build/emulated/train_gpt_cuda build/harness build/failing.so > build.log 2>&1 || return 9
+        set -- env DEVICE=cuda dev/tests/cli.sh build/emulated/train_gpt_cuda "${1#*:}" ;;
     cli:*)
         make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
@@ -763,6 +766,7 @@ emulated-ranks | comm/arena_cuda.cu | s/const auto part = \[=\](unsigned r) {/co
 emulated-ranks | comm/arena_cuda.cu | s/dim3(256), 0, d->stream, arena/dim3(256), 0, (cudaStream_t)stream, arena/
 emulated-ranks | optim/optim.c | s/p->n, 1}, NULL, 1, 0,/p->n, 1}, NULL, 2, 0,/
 emulated-ranks | train/run.c | s/^    optim_gather(r->optim);$//
+emulated-cli:GPU: --probe | train_gpt.cu | s/if (image == cudaErrorNoKernelImageForDevice)/if (false)/
 cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
 cli:a GPU | train/launch.c | s,&& !has_gpu()),),
 cli:a GPU | train/launch.c | s,status) == RUN_NO_DEVICE,status) == 5,

@@ -215,6 +215,8 @@ else
         says "update the driver" err
         CUDA_ON_CPU_CAPABILITY=7.0 expect 1 "$gpt" --probe
         says "capability 7.0" err
+        CUDA_ON_CPU_ARCH=90 CUDA_ON_CPU_CAPABILITY=8.0 expect 1 "$gpt" --probe
+        says "make CUDA_ARCH=80" err
         CUDA_ON_CPU_DEVICES=0 expect 77 "$gpt" --probe
         says "no GPU answers" err
         expect 0 "$gpt" --probe

@@ -17,9 +17,9 @@ extern "C" {
 }
 
 #include "base/cuda.cuh"
+#include "base/cuda/lt.cuh"
 #include "gpt/cuda/attention.cuh"
 #include "gpt/cuda/flash.cuh"
-#include "gpt/cuda/lt.cuh"
 #include "gpt/cuda/replay.cuh"
 #include "gpt/cuda/staging.cuh"
 #include "gpt/cuda/stopwatch.cuh"
@@ -1008,10 +1008,11 @@ static bool product(Gpt *g, bool transpose_a, bool transpose_b, size_t m, size_t
                            type_of<X>(),
                            type_of<Y>(),
                            g->setup.dtype == GPT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                           epilogue};
-    const bool done = lt_product(&g->lt, g->stream, shape, a, b, beta, c, bias, aux);
+                           epilogue,
+                           1};
+    const bool done = lt_product(&g->lt, g->stream, shape, 1, a, b, beta, c, c, bias, aux);
     if (!done && epilogue == LT_PLAIN)
-        cuda_fail(__FILE__, __LINE__, "product", "cuBLASLt cannot multiply matrices of these shapes");
+        lt_fail(shape);
     return done;
 }
 

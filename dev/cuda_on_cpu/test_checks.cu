@@ -1,6 +1,6 @@
 /* What a program says and does when a call of CUDA's or of its libraries fails: each in a process of its own, with a
  * GPU of a little memory. */
-#include "optim/verbs/bf16_products.cuh"
+#include "base/cuda/lt.cuh"
 #include "optim/verbs/cusolver_check.cuh"
 
 #include <string>
@@ -41,10 +41,14 @@ static const Failure failures[] = {
      "test_checks.cu:LINE: CUSOLVER_STATUS_NOT_SUPPORTED failed: cuSOLVER status 9"},
     {"a product that cuBLASLt does not have", ENOUGH,
      [] {
-         const Bf16s a = {NULL, 2, 3, 7}, b = {NULL, 5, 4, 7}, to = {NULL, 2, 5, 7};
-         bf16_product(bf16_products_create(), 0, a, false, b, true, 1, 0, to, to);
+         const LtShape fp32_to_bf16 = {
+             2, 5, 3, false, true, 3, 3, 5, CUDA_R_32F, CUDA_R_16BF, CUBLAS_COMPUTE_32F, LT_PLAIN, 7};
+         Lt lt = {};
+         lt_create(&lt, 0);
+         if (!lt_product(&lt, 0, fp32_to_bf16, 1, NULL, NULL, 0, NULL, NULL, NULL, NULL))
+             lt_fail(fp32_to_bf16);
      },
-     "product failed: cuBLASLt cannot multiply 2 x 3 by 5 x 4 transposed in bf16, 7 at once"},
+     "product failed: cuBLASLt cannot multiply 2 x 3 by 5 x 3 transposed in bf16, 7 at once"},
 };
 static const Failure *current;
 

@@ -9,8 +9,8 @@
  * MOST: at most so many rows and columns of results, for the emulation, which has the time for k alone.
  */
 #include "base/cuda.cuh"
+#include "base/cuda/lt.cuh"
 #include "dev/cuda_on_cpu/needs.cuh"
-#include "gpt/cuda/lt.cuh"
 
 #include <algorithm>
 #include <cuda_bf16.h>
@@ -171,13 +171,14 @@ static void check_lt(const Shape &whole, bool tf32, LtEpilogue epilogue = LT_PLA
                                    type_of(a),
                                    type_of(c),
                                    tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                   epilogue};
+                                   epilogue,
+                                   1};
             if (beta != 0 && epilogue != LT_PLAIN && !sums)
                 return false; /* the model has none */
             if (has_aux)
                 fill(aux.p, s.m * s.n, BEFORE); /* where the GELU's slope is 1 */
             const bool done =
-                lt_product(&lt, 0, shape, a, b, beta, c, biased || sums ? bias.p : NULL, has_aux ? aux.p : NULL);
+                lt_product(&lt, 0, shape, 1, a, b, beta, c, c, biased || sums ? bias.p : NULL, has_aux ? aux.p : NULL);
             if (done && sums)
                 check_result(s, "the sums of rows", bias.p, s.m, count);
             check(done || epilogue != LT_PLAIN, "%zu x %zu x %zu: cuBLASLt cannot", s.m, s.n, s.k);

@@ -395,7 +395,7 @@ emulated | train_gpt.cu | s/i = column + (p \* 32 + lane) \* N/i = column + lane
 emulated | train_gpt.cu | s/first < C; first += LANE_PACKS \* 32/first < C; first += 32/
 emulated | train_gpt.cu | s/const size_t i = first + p \* 32 \* N/const size_t i = first + p * 32/
 emulated-bf16 | train_gpt.cu | s/LANE_PACKS \* 128 + thread % 32 \* 4/LANE_PACKS * 64 + thread % 32 * 4/
-emulated | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
+emulated | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB}/CUBLASLT_EPILOGUE_BGRADA}/
 emulated | train_gpt.cu | s/float \*sums = first ? dbias : g->partial_sums/float *sums = dbias/
 emulated | train_gpt.cu | s/beyond(dw.qkvb, C), dqkv + C/dw.qkvb, dqkv + C/
 emulated-plain | train_gpt.cu | s/k < 8; k++/k < 5; k++/
@@ -467,13 +467,13 @@ emulated-flash | gpt/cuda/flash_tiles.cuh | s/ \* (size_t)(WARPS_SM \/ warps)//
 emulated-flash | gpt/cuda/flash_backward.cu | s/n < W::QUERIES; n += 16/n < W::KEYS \/ 2; n += 16/
 emulated-flash | gpt/cuda/flash_tiles.cuh | s/here = min(group, heads - begin)/here = group/
 emulated | base/cuda.cuh | s/warp_reduce(lane < warps ? parts\[lane\] : nothing)/warp_reduce(parts[lane])/
-emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
-emulated | gpt/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
+emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_TRANSA, op_b/CUBLASLT_MATMUL_DESC_TRANSA, op_a/
+emulated | base/cuda/lt.cuh | s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias/CUBLASLT_MATMUL_DESC_BIAS_POINTER, lt->workspace/
 emulated | gpt/cuda/replay.cuh | s/    CUDA_CHECK(cudaGraphLaunch/    if (0) CUDA_CHECK(cudaGraphLaunch/
 emulated-bf16 | train_gpt.cu | s/if (g->weights_version != g->params_version \&\&/if (0 \&\&/
 emulated-bf16 | train_gpt.cu | s/store(l.rounded + r \* C + column(p), dx/store(l.rounded + r * C + column(p), d/
-emulated-bf16 | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
-emulated-bf16 | gpt/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
+emulated-bf16 | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU/CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DEFAULT/
+emulated-bf16 | base/cuda/lt.cuh | s/EPILOGUE_AUX_POINTER, aux/EPILOGUE_AUX_POINTER, lt->workspace/
 checkpoint | train/checkpoint.c | s/version <= STATE_VERSION/version <= 9/
 model | gpt/gpt_config.c | s/i == GPT_FIELD_T \&\&/0 \&\&/
 model | gpt/gpt_config.c | s/strcmp(asked, has) != 0/0/
@@ -487,9 +487,9 @@ emulated-judges | optim/verbs/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/(double)denominator\[first + b\]/(double)denominator[b]/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/(double)numerator\[first + b\]/(double)numerator[b]/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->scalars/x.data, on->scalars/
-emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/&beta, plus.data,/\&beta, to.data,/
-emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
-emulated:newton_schulz | optim/verbs/bf16_products.cuh | s/to.batch, transposed, alignment}/to.batch, 0, alignment}/
+emulated:newton_schulz | base/cuda/lt.cuh | s/&beta, plus, /\&beta, c, /
+emulated:newton_schulz | base/cuda/lt.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
+emulated:newton_schulz | base/cuda/lt.cuh | s/s.ldc, flags, input/s.ldc, 0, input/
 newton_schulz | optim/rules/batch.c | s/slots\[i\].param, u, i \* n, decay/slots[i].param, u, 0, decay/
 newton_schulz | optim/verbs/verbs_cpu.c | s/as_floats(u).data + first/as_floats(u).data/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/e < i + 4 \&\& e < n; e++)/e < i + 4; e++)/
@@ -741,16 +741,16 @@ cli:ranks: other options | train/run.c | s/if (!same_line(a, b))/if (false)/
 cli:ranks: a signal to one | train/run.c | s/return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;/return status;/
 cli:ranks: 3 round | train/record.c | s/world <= p->options.same_bits \&\& !p/true \&\& !p/
 emulated-ranks | comm/comm.c | s/ send(comm, p->rank, arena/ send(comm, (p->rank + 1) % r.world, arena/
-emulated-products | gpt/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB/CUBLASLT_EPILOGUE_BGRADA/
+emulated-products | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB/CUBLASLT_EPILOGUE_BGRADA/
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k) \/ 512 * 512;/
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k > 8192 ? p.k - 8 : p.k);/
 emulated-products | dev/cuda_on_cpu/include/cublas_v2.h | s/p.k = static_cast<size_t>(k);/p.k = static_cast<size_t>(k > 1000 ? k - 1 : k);/
-emulated-products | gpt/cuda/lt.cuh | s/const float alpha = 1;/const float alpha = 1; if (beta == 0) beta = 1;/
+emulated-products | base/cuda/lt.cuh | s/const LtPlan \&plan = place->second;/\& if (beta == 0) beta = 1;/
 emulated-large | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.a.type == CUDA_R_16BF \&\& p.k == 80 ? 79 : p.k);/
 emulated-checks | base/cuda.cuh | s/status == CUBLAS_STATUS_ALLOC_FAILED ||/false ||/
 emulated-checks | base/cuda.cuh | s/available < handle/true/
 emulated-checks | base/cuda.cuh | s/    if (status == cudaErrorMemoryAllocation)/    if (false)/
-emulated-checks | optim/verbs/bf16_products.cuh | s/if (status != CUBLAS_STATUS_SUCCESS ||.*/if (false) {/
+emulated-checks | base/cuda/lt.cuh | s/if (!plan.found)/if (false)/
 emulated-checks | optim/verbs/cusolver_check.cuh | s/status == CUSOLVER_STATUS_ALLOC_FAILED ||/false ||/
 cli:test-gpu | dev/tests/gpu.sh | s/    failed=1$/    :/
 cli:test-gpu | dev/tests/gpu.sh | s/    \*) there=yes ;;/    *) ;;/

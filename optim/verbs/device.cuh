@@ -2,6 +2,7 @@
 #define OPTIM_VERBS_DEVICE_CUH
 
 #include "base/cuda.cuh"
+#include "base/cuda/lt.cuh"
 
 #include <cstdint>
 
@@ -11,11 +12,11 @@
 struct Verbs {
     cudaStream_t stream;
     cublasHandle_t cublas;
-    double *parts;                      /* (PARTS_MOST) */
-    double *totals;                     /* (TOTALS_MOST) */
-    float *scalars;                     /* (SCALARS_MOST, 2) */
-    struct Solver *solver;              /* of factor_cuda.cu, created at the first factorisation */
-    struct Bf16Products *bf16_products; /* created at the first of them */
+    double *parts;         /* (PARTS_MOST) */
+    double *totals;        /* (TOTALS_MOST) */
+    float *scalars;        /* (SCALARS_MOST, 2) */
+    struct Solver *solver; /* of factor_cuda.cu, created at the first factorisation */
+    Lt lt;                 /* of products in bf16, created at the first of them */
 };
 
 void solver_free(Solver *solver);

@@ -9,7 +9,6 @@ extern "C" {
 #include "optim/verbs/verbs.h"
 }
 
-#include "optim/verbs/bf16_products.cuh"
 #include "optim/verbs/device.cuh"
 #include "optim/verbs/verbs_math.h"
 
@@ -46,7 +45,7 @@ void verbs_free(Verbs *on)
     CUDA_CHECK(cudaFree(on->parts));
     CUDA_CHECK(cudaFree(on->totals));
     CUDA_CHECK(cudaFree(on->scalars));
-    bf16_products_free(on->bf16_products);
+    lt_free(&on->lt);
     solver_free(on->solver);
     delete on;
 }
@@ -560,12 +559,30 @@ void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Deca
                 is_aligned(p) && is_aligned(from), decay, (float)-step);
 }
 
+/* By cuBLASLt: cuBLAS proper offers them only in place. Without a workspace no sum is split, lest the number of matrices
+ * of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then, which was not
+ * measured. */
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
                        Bf16s plus, Bf16s to)
 {
-    if (on->bf16_products == NULL)
-        on->bf16_products = bf16_products_create();
-    bf16_product(on->bf16_products, on->stream, a, transpose_a, b, transpose_b, (float)alpha, (float)beta, plus, to);
+    const LtShape shape = {to.rows,
+                           to.cols,
+                           transpose_a ? a.rows : a.cols,
+                           transpose_a,
+                           transpose_b,
+                           a.cols,
+                           b.cols,
+                           to.cols,
+                           CUDA_R_16BF,
+                           CUDA_R_16BF,
+                           CUBLAS_COMPUTE_32F,
+                           LT_PLAIN,
+                           to.batch};
+    if (on->lt.handle == NULL)
+        lt_create(&on->lt, 0);
+    if (!lt_product(&on->lt, on->stream, shape, (float)alpha, a.data, b.data, (float)beta, plus.data, to.data, NULL,
+                    NULL))
+        lt_fail(shape);
 }
 
 void verb_bf16_gram(Verbs *on, Bf16s x, Bf16s gram)

@@ -25,9 +25,8 @@ int memory_floats(size_t n, const char *what, float **out, Error *e)
     if (alignment == HUGE_PAGE)
         madvise(p, bytes, MADV_HUGEPAGE); /* failure only costs speed */
 #endif
-        /* large arrays by all threads, for speed and so that each has memory near it */
 #pragma omp parallel for schedule(static) if (bytes > HUGE_PAGE)
-    for (size_t begin = 0; begin < bytes; begin += HUGE_PAGE)
+    for (size_t begin = 0; begin < bytes; begin += HUGE_PAGE) /* so that each thread has memory near it */
         memset((char *)p + begin, 0, bytes - begin < HUGE_PAGE ? bytes - begin : HUGE_PAGE);
     *out = p;
     return 0;

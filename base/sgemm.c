@@ -242,16 +242,23 @@ typedef struct Block {
     size_t i0, rows, j0, cols, p0, depth;
 } Block;
 
-/* Packs a block of A into `packed`; where few columns need them, whole register tiles stay where they are, and only the
- * rows after those are packed. Returns where whole tiles are. */
-static Panels prepare_a(const Matmul *s, const Block *at, Panels packed)
+static Panels packed_a(const Matmul *s, const float *block)
+{
+    return s->trans_a ? (Panels){block, KC, 1, MR} : (Panels){block, KC, KC, 1};
+}
+
+static Panels packed_b(const float *block) { return (Panels){block, KC, 1, NR}; }
+
+/* Packs a block of A; where few columns need them, whole register tiles stay where they are, and only the rows after
+ * those are packed. Returns where whole tiles are. */
+static Panels prepare_a(const Matmul *s, const Block *at, float *block)
 {
     enum { FEW = 512 };
     const size_t whole = at->cols <= FEW && !takes_pairs(s) ? at->rows / MR * MR : 0;
     if (whole < at->rows)
-        pack_a(s, at->i0 + whole, at->rows - whole, at->p0, at->depth, (float *)packed.at + whole * KC);
+        pack_a(s, at->i0 + whole, at->rows - whole, at->p0, at->depth, block + whole * KC);
     if (whole == 0)
-        return packed;
+        return packed_a(s, block);
     return s->trans_a ? (Panels){s->a + at->p0 * s->lda + at->i0, 1, 1, s->lda}
                       : (Panels){s->a + at->i0 * s->lda + at->p0, s->lda, s->lda, 1};
 }
@@ -279,13 +286,6 @@ static void multiply_block(const Matmul *s, bool lower, const Block *at, Panels 
                   s->c + (at->i0 + i) * s->ldc + at->j0 + j, s->ldc);
         }
 }
-
-static Panels packed_a(const Matmul *s, const float *block)
-{
-    return s->trans_a ? (Panels){block, KC, 1, MR} : (Panels){block, KC, KC, 1};
-}
-
-static Panels packed_b(const float *block) { return (Panels){block, KC, 1, NR}; }
 
 /* x (4 x 4) = the elements p .. p+3 of four columns of B that are contiguous in memory, transposed. */
 static inline void transposed_quads(const float *const column[4], size_t p, Quad x[4])
@@ -360,7 +360,7 @@ void sgemm_builtin(const Matmul *s, bool lower)
             const Panels b = in_place ? (Panels){s->b + p0 * s->ldb + j0, 1, 1, s->ldb} : packed_b(b_block);
             for (at.i0 = lower ? j0 / MC * MC : 0; at.i0 < s->m; at.i0 += MC) {
                 at.rows = smaller(MC, s->m - at.i0);
-                multiply_block(s, lower, &at, prepare_a(s, &at, rest), rest, b);
+                multiply_block(s, lower, &at, prepare_a(s, &at, a_block), rest, b);
             }
         }
 }
@@ -399,7 +399,7 @@ static void multiply_task(const Matmul *s, size_t batch_index, bool lower, const
     if (lower && i + at.rows <= at.j0)
         return; /* all above the diagonal */
     b.at += j * b.next;
-    multiply_block(s, lower, &at, prepare_a(s, &at, rest), rest, b);
+    multiply_block(s, lower, &at, prepare_a(s, &at, a_block), rest, b);
     if (s->epilogue != NULL && at.p0 + at.depth == s->k)
         s->epilogue(s->epilogue_context, batch_index, i, at.j0, at.rows, at.cols);
 }

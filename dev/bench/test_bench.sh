@@ -2,26 +2,10 @@
 # test_bench.sh BENCH: the benchmark of the CPU beside rivals whose figures are known: every table is there and narrow,
 # its ratios are right, what is missing is said, and nothing goes on when it has ended.
 bench=$1
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-passed=0 failed=0
+. "$(dirname "$0")/checks.sh"
 unset BENCH_TORCH BENCH_LLMC
 export OMP_NUM_THREADS=2
 
-# A name, then a command that must succeed.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/out" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok    $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL  $name"
-        sed 's/^/      /' "$work/out" | tail -n 20
-    fi
-}
 refused() {
     "$@"
     [ $? -eq 2 ]

@@ -3,25 +3,8 @@
 # positive, and what was not measured is reported as such. BENCH: compiled by dev/cuda_on_cpu.
 bench=$1
 here=$(dirname "$0")
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-passed=0 failed=0
+. "$here/../checks.sh"
 sizes="--model nano --seq-len 32 --batch 1 --total 64 --rounds 1 --steps 1 --copy-mib 1 --gemm 64 --flush-mib 1"
-
-# A name, then a command that must succeed.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/out" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok    $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL  $name"
-        sed 's/^/      /' "$work/out" | tail -n 20
-    fi
-}
 
 # The figures are there, the kernels' and both optimizers', and each is a finite positive number.
 figures() {

@@ -37,8 +37,8 @@
 # make clean          removes everything that make built
 #
 # CUDA_ARCH='80 90' (else that of the GPUs here, or without one 75 80 90 100 120; the last also as PTX, for later GPUs),
-# NVCC=nvcc, CUDA=auto|no,
-# CC=clang, BLAS=openblas|builtin|auto, MPI=auto|no, MPICC=mpicc, NCCL_HOME=DIR, PYTHON=python3, CFLAGS='-O3 -march=native',
+# NVCC=nvcc, CUDA=auto|no, CC=clang, CFLAGS='-O3 -march=native', MPI=auto|no, MPICC=mpicc, NCCL_HOME=DIR, PYTHON=python3,
+# BLAS=auto|openblas|builtin for products (auto: measures which is faster here),
 # BUILD=build for objects, BIN=. for programs: with both elsewhere, the sources may be read-only
 
 CC     ?= cc
@@ -94,9 +94,18 @@ ifneq ($(BLAS),builtin)
   ifeq ($(HAVE_OPENBLAS),1)
     override CPPFLAGS += -DHAVE_OPENBLAS $(OPENBLAS_CFLAGS)
     LDLIBS := $(OPENBLAS_LIBS) $(LDLIBS)
+    # Which multiplies is measured once for a compiler, its flags, a CPU and what OpenBLAS is told of it.
+    SPEED_KEY := $(shell (echo '$(CC) $(CFLAGS) $(LDLIBS) $(OPENBLAS_CORETYPE)'; $(DEFINED)) | cksum)
+    MULTIPLIES := $(if $(filter auto,$(BLAS)),$(if $(filter 1,$(SAN)),builtin,$(shell sed -n 's/^$(SPEED_KEY) //p' $(BUILD)/multiplies 2>/dev/null)),$(BLAS))
+    ifeq ($(MULTIPLIES),)
+      MULTIPLIES := $(or $(shell p=$(BUILD)/probe.$$$$; $(CC) $(CPPFLAGS) $(STRICT) $(OPENMP) $(CFLAGS) dev/probe_sgemm.c base/sgemm.c \
+        base/threads.c base/cgroup.c -o $$p $(LDLIBS) 2>/dev/null && $$p; rm -f $$p),builtin)
+      $(shell echo '$(SPEED_KEY) $(MULTIPLIES)' > $(BUILD)/multiplies)
+      $(info products by $(if $(filter openblas,$(MULTIPLIES)),OpenBLAS,the built-in sgemm): OpenBLAS has $(lastword $(MULTIPLIES)) times its speed here (BLAS=openblas|builtin chooses))
+    endif
+    override CPPFLAGS += $(if $(filter openblas,$(MULTIPLIES)),-DOPENBLAS_MULTIPLIES)
   else ifeq ($(BLAS),auto)
-    SLOWER := $(if $(filter avx512f,$(CPU_FEATURES)),on this CPU only QR and eigenvectors are slower,products are slower)
-    $(info OpenBLAS is not installed: $(SLOWER) without it (Debian: apt-get install libopenblas-dev))
+    $(info OpenBLAS is not installed: QR and eigenvectors are slower without it$(if $(filter avx512f,$(CPU_FEATURES)),,$(comma) and products may be) (Debian: apt-get install libopenblas-dev))
   else
     $(error BLAS=$(BLAS): OpenBLAS is not installed, or has no cblas.h (Debian: apt-get install libopenblas-dev))
   endif
@@ -173,7 +182,8 @@ EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_checks test_products test_large test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
-TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c))
+TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c)) \
+           $(if $(filter 1,$(HAVE_OPENBLAS)),$(BUILD)/tests/test_matmul_openblas)
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
 LAB      = $(wildcard dev/lab/*.c)
 # Among these, kernels.cu includes train_gpt.cu.
@@ -205,10 +215,9 @@ $(BUILD)/comm/mpi.o: override CPPFLAGS += $(if $(HAVE_MPI),-DHAVE_MPI $(MPI_CFLA
 $(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
 $(BUILD)/train/version.o: $(BUILD)/source
 
+COMPILE = @mkdir -p $(@D); echo "  CC    $<"; $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	@echo "  CC    $<"
-	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(COMPILE)
 
 $(BUILD)/cuda/%.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -327,6 +336,13 @@ $(BUILD)/dev/tests/test_gpt2_pattern.o: override CPPFLAGS += -DHAVE_PCRE2
 $(BUILD)/tests/test_gpt2_pattern: override LDLIBS := $(PCRE2_LIBS) $(LDLIBS)
 endif
 $(BUILD)/tests/test_llmc: $(BUILD)/dev/reference/llmc_state.o
+# OpenBLAS's products, also where the built-in sgemm multiplies.
+$(BUILD)/openblas/base/matmul.o: override CPPFLAGS += -DOPENBLAS_MULTIPLIES
+$(BUILD)/openblas/%.o: %.c $(BUILD)/flags
+	$(COMPILE)
+$(BUILD)/tests/test_matmul_openblas: $(BUILD)/dev/tests/test_matmul.o $(TEST_PARTS) $(BUILD)/openblas/base/matmul.o \
+                                     $(filter-out $(BUILD)/base/matmul.o,$(OBJECTS))
+	$(LINK)
 $(BUILD)/tests/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(OBJECTS)
 	$(LINK)
 

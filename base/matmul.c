@@ -27,14 +27,13 @@ typedef struct Tile {
 } Tile;
 
 /*
- * Where the built-in sgemm is faster than tiles of OpenBLAS it computes all products, large ones on all threads, with B
- * packed once. With AVX-512 on two cores it reached 0.93 of a threaded OpenBLAS's speed on the shapes of GPT-2, tiles
- * 0.83, and it was faster on the products of an attention head; with AVX2 it reached 0.77 and tiles 0.93.
+ * Products are OpenBLAS's where it was clearly faster than the built-in sgemm when the program was built
+ * (dev/probe_sgemm.c), or was asked for. The built-in computes large ones on all threads, with B packed once.
  */
-#if defined(HAVE_OPENBLAS) && !defined(__AVX512F__)
-enum { BUILTIN_IS_FASTER = 0 };
+#ifdef OPENBLAS_MULTIPLIES
+enum { BUILTIN_MULTIPLIES = 0 };
 #else
-enum { BUILTIN_IS_FASTER = 1 };
+enum { BUILTIN_MULTIPLIES = 1 };
 #endif
 enum { LARGE_ROWS = 32, LARGE_PRODUCT = 1 << 22, HUGE_PRODUCT = 1 << 27 /* multiply-adds */ };
 enum { LITTLE_WORK = 1 << 17 /* multiply-adds, over before another thread has begun */ };
@@ -44,7 +43,7 @@ static bool is_large(const Matmul *p)
 {
     const double work = (double)p->m * (double)p->n * (double)p->k;
     const bool fills_threads = p->batch >= threads_count();
-    return BUILTIN_IS_FASTER && p->alpha != 0.0f && p->k > 0 && p->m >= LARGE_ROWS && work >= LARGE_PRODUCT &&
+    return BUILTIN_MULTIPLIES && p->alpha != 0.0f && p->k > 0 && p->m >= LARGE_ROWS && work >= LARGE_PRODUCT &&
            (p->batch <= 1 || !fills_threads || work >= HUGE_PRODUCT);
 }
 
@@ -83,7 +82,7 @@ static size_t choose_side(size_t n, size_t batch)
 static void multiply(const Matmul *p)
 {
 #ifdef HAVE_OPENBLAS
-    const bool fits = !BUILTIN_IS_FASTER && p->m > 1 && p->m <= INT_MAX && p->n <= INT_MAX && p->k <= INT_MAX &&
+    const bool fits = !BUILTIN_MULTIPLIES && p->m > 1 && p->m <= INT_MAX && p->n <= INT_MAX && p->k <= INT_MAX &&
                       p->lda <= INT_MAX && p->ldb <= INT_MAX && p->ldc <= INT_MAX;
     if (fits && p->k > 0 && p->alpha != 0.0f) {
         cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
@@ -218,7 +217,7 @@ const char *matmul_backend(void)
     char version[32] = "";
     sscanf(openblas_get_config(), "OpenBLAS %31s", version); /* "OpenBLAS 0.3.21 NO_AFFINITY ..." */
     snprintf(text, sizeof text, "OpenBLAS %s (%s)%s", version, openblas_get_corename(),
-             BUILTIN_IS_FASTER ? " for LAPACK, built-in sgemm" : "");
+             BUILTIN_MULTIPLIES ? " for LAPACK, built-in sgemm" : "");
     return text;
 #else
     return "built-in sgemm";

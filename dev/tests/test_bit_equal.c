@@ -256,6 +256,15 @@ static void direction_one(float *const *x, size_t i)
     const float m = momentum_element(&x[3][i], x[1][i], (float).9, (float)((1 - .9) * .5), false);
     x[0][i] = precondition_element(m, &x[2][i], .5f * x[1][i], (float).95, (float)(1 - .95), 1.5f, (float)1e-8);
 }
+static void whiten_ours(size_t n, float *const *x) { verb_whiten(here(), n, x[0], x[2], .9, 1e-8); }
+static void whiten_one(float *const *x, size_t i)
+{
+    x[0][i] = whiten_element(x[0][i], &x[2][i], (float).9, (float)(1 - .9), (float)1e-8);
+}
+static void multiply_ours(size_t n, float *const *x) { verb_multiply(here(), n, x[0], x[0], x[1]); }
+static void multiply_one(float *const *x, size_t i) { x[0][i] *= x[1][i]; }
+static void sign_ours(size_t n, float *const *x) { verb_sign(here(), n, x[0], x[1]); }
+static void sign_one(float *const *x, size_t i) { x[0][i] = sign_element(x[1][i]); }
 static void update_ours(size_t n, float *const *x) { verb_update(here(), n, x[0], x[1], cautious, .3); }
 static void update_one(float *const *x, size_t i)
 {
@@ -276,6 +285,9 @@ static const Verb verbs[] = {
     {"momentum", momentum_ours, momentum_one},
     {"precondition", precondition_ours, precondition_one},
     {"adam_direction", direction_ours, direction_one},
+    {"whiten", whiten_ours, whiten_one},
+    {"multiply", multiply_ours, multiply_one},
+    {"sign", sign_ours, sign_one},
     {"update", update_ours, update_one},
     {"scale", scale_ours, scale_one},
     {"scale in place", scale_in_place_ours, scale_in_place_one},

@@ -196,6 +196,87 @@ static void rotate(size_t rows, size_t cols, size_t batch, size_t skew)
 
 static void test_rotate(void) { each_shape(rotate); }
 
+/* The step's part along p alone gives the new norm; what shrinks is then decayed. */
+static void pinned(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    const double step = 0.3, keep = 0.9;
+    Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
+    verb_step_pinned(here(), p.mats, u.mats, step, 1e-8, keep);
+    float *got = pair_read(&p);
+    for (size_t b = 0; b < batch; b++) {
+        const float *x = p.host + b * p.n, *v = u.host + b * p.n;
+        const double size = sqrt(dot(x, x, p.n)), along = size - step * dot(x, v, p.n) / size;
+        double squares = 0;
+        for (size_t i = 0; i < p.n; i++)
+            squares += pow((double)x[i] - step * (double)v[i], 2);
+        const double scale = fmax(along, 1e-8) / sqrt(squares);
+        for (size_t i = 0; i < p.n; i++) {
+            const double moved = scale * ((double)x[i] - step * (double)v[i]);
+            const double want = x[i] * v[i] > 0 ? keep * moved : moved;
+            check_close((double)got[b * p.n + i], want,
+                        5 * U * scale * (fabs((double)x[i]) + step * fabs((double)v[i])),
+                        "an element of a pinned step");
+        }
+    }
+    pair_free(&p);
+    pair_free(&u);
+    free(got);
+}
+
+/* A matrix of zeros gets the least norm, not none, in the direction of -u; and one NaN spoils its own matrix alone. */
+static void test_pinned(void)
+{
+    each_shape(pinned);
+    Pair p = pair_make(3, 4, 3, 0, 5), u = pair_make(3, 4, 3, 0, 6);
+    const float zeros[12] = {0}, bad = NAN;
+    verb_write(here(), 12, p.mats.data, zeros);
+    verb_write(here(), 1, p.mats.data + 13, &bad);
+    verb_step_pinned(here(), p.mats, u.mats, 0.1, 1e-8, 1);
+    float *got = pair_read(&p);
+    const double length = sqrt(dot(u.host, u.host, 12));
+    for (size_t i = 0; i < 12; i++) {
+        check_close((double)got[i], -1e-8 * (double)u.host[i] / length, 4 * U * 1e-8, "an element that was zero");
+        check(isnan(got[12 + i]) && isfinite(got[24 + i]), "a NaN is hidden, or in another matrix");
+    }
+    pair_free(&p);
+    pair_free(&u);
+    free(got);
+}
+
+static void add_each(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    Pair to = pair_make(rows, cols, batch, skew, 7), x = pair_make(rows, cols, batch, 0, 8),
+         s = pair_make(1, 1, batch, 0, 9);
+    verb_add_each(here(), to.mats, s.mats.data, x.mats);
+    float *got = pair_read(&to);
+    for (size_t i = 0; i < mats_size(to.mats); i++) {
+        const double added = (double)s.host[i / to.n] * (double)x.host[i], want = (double)to.host[i] + added;
+        check_close((double)got[i], want, 2 * U * (fabs((double)to.host[i]) + fabs(added)), "an element of a sum");
+    }
+    pair_free(&to);
+    pair_free(&x);
+    pair_free(&s);
+    free(got);
+}
+
+static void test_add_each(void) { each_shape(add_each); }
+
+static void test_power(void)
+{
+    static const float values[] = {0, 1e-30f, 0.25f, 3, 1e20f, -2, NAN};
+    enum { COUNT = sizeof values / sizeof *values };
+    float *there = where_verbs_are(COUNT), got[COUNT];
+    verb_write(here(), COUNT, there, values);
+    verb_power(here(), COUNT, there, there, 1e-10, -0.5);
+    verb_read(here(), COUNT, got, there);
+    for (size_t i = 0; i + 1 < COUNT; i++) {
+        const double want = 1 / sqrt(fmax((double)values[i], 1e-10));
+        check_close((double)got[i], want, U * want, "a power");
+    }
+    check(isnan(got[COUNT - 1]), "a NaN's power is %g", (double)got[COUNT - 1]);
+    verb_free(here(), there);
+}
+
 static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     Pair p = pair_make(rows, cols, batch, skew, 5);
@@ -260,6 +341,22 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
         for (size_t i = 0; i < count; i++)
             check_close((double)got[i], line_mean(&x, columns != 0, i), 2 * U * line_mean(&x, columns != 0, i),
                         "a mean square");
+        Pair y = pair_make(rows, cols, batch, 0, 8);
+        float *dots = where_verbs_are(count), *products = make_floats(count);
+        verb_line_dots(here(), x.mats, y.mats, columns != 0, dots);
+        verb_read(here(), count, products, dots);
+        for (size_t i = 0; i < count; i++) {
+            double sum = 0, sizes = 0;
+            for (size_t k = 0; k < mats_size(x.mats); k++) {
+                const double product = line_of(&x, columns != 0, k) == i ? (double)x.host[k] * (double)y.host[k] : 0;
+                sum += product;
+                sizes += fabs(product);
+            }
+            check_close((double)products[i], sum, U * fabs(sum) + (double)x.n * U64 * sizes, "a line's product");
+        }
+        pair_free(&y);
+        verb_free(here(), dots);
+        free(products);
         verb_scale_lines(here(), x.mats, there, columns != 0, x.mats);
         float *scaled = pair_read(&x);
         for (size_t i = 0; i < mats_size(x.mats); i++) {
@@ -524,6 +621,9 @@ int main(void)
     check_run("the gradients' norm and its culprit", test_grad_norm);
     check_run("norms, dot products, rescaling", test_norms);
     check_run("rotation", test_rotate);
+    check_run("steps that pin the norm", test_pinned);
+    check_run("matrices added by a factor each", test_add_each);
+    check_run("powers", test_power);
     check_run("the penalty", test_penalise);
     check_run("lines", test_lines);
     check_run("QR", test_qr);

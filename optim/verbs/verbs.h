@@ -66,6 +66,9 @@ void verb_precondition(Verbs *on, size_t n, float *u, float *v, const float *g, 
 void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, const float *g, double beta1, double beta2,
                          double correction, double eps, double s);
 
+/* v = beta v + (1 - beta) u^2;  u = u / max(sqrt(v), floor) */
+void verb_whiten(Verbs *on, size_t n, float *u, float *v, double beta, double floor);
+
 /* p = keep p - step u, keep as in decay.h */
 void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, double step);
 
@@ -74,6 +77,15 @@ void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s);
 
 /* to = a to + b x */
 void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b);
+
+/* to = x y; any may be the same. */
+void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *y);
+
+/* to = the sign of x: -1, 0 or 1. to and x may be the same. */
+void verb_sign(Verbs *on, size_t n, float *to, const float *x);
+
+/* to = max(x, floor)^power; to and x may be the same. Computed in double, for arrays of scalars and of lines. */
+void verb_power(Verbs *on, size_t n, float *to, const float *x, double floor, double power);
 
 /* to = x */
 void verb_fill(Verbs *on, size_t n, float *to, double x);
@@ -99,6 +111,9 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
  * means 1. */
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor);
 
+/* Each to += s x, one s per matrix. */
+void verb_add_each(Verbs *on, Mats to, const float *s, Mats x);
+
 /*
  * v (batch, lines) = beta v + (1 - beta) mean square of each line;  line *= 1 / sqrt(max(v, floor)).  Lines are rows if
  * rows >= cols, otherwise columns.
@@ -110,6 +125,10 @@ void verb_normalise_columns(Verbs *on, Mats x, double eps);
 
 /* A step that keeps each matrix's norm: p' = p - step |p| u / max(|u|, floor), then scaled to |p|. */
 void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
+
+/* A step that gives each matrix the norm of the step's part along it alone: p' = p - step u, scaled to |p| - step p.u /
+ * |p|, norms being at least `floor`; then elements that u shrank, u p > 0 with the old p, are multiplied by `keep`. */
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep);
 
 /*
  * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,
@@ -203,6 +222,9 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to);
 
 /* mean (batch, lines): mean square of each row; if `right`, of each column. */
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
+
+/* dots (batch, lines): sums of the products of elements of each row; if `right`, of each column; in double. */
+void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
 
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */

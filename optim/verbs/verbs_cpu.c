@@ -65,6 +65,13 @@ void verb_adam_direction(Verbs *on, size_t n, float *restrict u, float *restrict
     }
 }
 
+void verb_whiten(Verbs *on, size_t n, float *restrict u, float *restrict v, double beta, double floor)
+{
+    const float keep = (float)beta, share = (float)(1 - beta), least = (float)floor;
+    EACH (i, n)
+        u[i] = whiten_element(u[i], &v[i], keep, share, least);
+}
+
 void verb_update(Verbs *on, size_t n, float *restrict p, const float *restrict u, Decay decay, double step)
 {
     const float minus_step = (float)-step;
@@ -86,6 +93,24 @@ void verb_add(Verbs *on, size_t n, float *restrict to, const float *restrict x, 
     const float keep = (float)a, share = (float)b;
     EACH (i, n)
         to[i] = fmaf(share, x[i], keep * to[i]);
+}
+
+void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    EACH (i, n)
+        to[i] = x[i] * y[i];
+}
+
+void verb_sign(Verbs *on, size_t n, float *to, const float *x)
+{
+    EACH (i, n)
+        to[i] = sign_element(x[i]);
+}
+
+void verb_power(Verbs *on, size_t n, float *to, const float *x, double floor, double power)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = power_element(x[i], floor, power);
 }
 
 void verb_fill(Verbs *on, size_t n, float *to, double x)
@@ -172,13 +197,22 @@ void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denomi
     }
 }
 
-static double line_squares(const float *x, const Lines *lines)
+void verb_add_each(Verbs *on, Mats to, const float *s, Mats x)
+{
+    const size_t n = to.rows * to.cols;
+    for (size_t b = 0; b < to.batch; b++)
+        verb_add(on, n, to.data + b * n, x.data + b * n, 1, (double)s[b]);
+}
+
+static double line_dot(const float *x, const float *y, const Lines *lines)
 {
     double sum = 0;
     for (size_t i = 0; i < lines->length; i++)
-        sum += (double)x[i * lines->step] * (double)x[i * lines->step];
+        sum += (double)x[i * lines->step] * (double)y[i * lines->step];
     return sum;
 }
+
+static double line_squares(const float *x, const Lines *lines) { return line_dot(x, x, lines); }
 
 static void line_scale(float *to, const float *x, const Lines *lines, float s)
 {
@@ -252,6 +286,21 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
         const Products dots = three_dots(n, matrix, along);
         const Rotation rotation = rotation_of(dots.pp, dots.pu, dots.uu, step, floor);
         verb_add(on, n, matrix, along, rotation.scale, -rotation.scale * rotation.a);
+    }
+}
+
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep)
+{
+    const size_t n = p.rows * p.cols;
+    const float kept = (float)keep;
+    for (size_t b = 0; b < p.batch; b++) {
+        float *matrix = p.data + b * n;
+        const float *along = u.data + b * n;
+        const Products dots = three_dots(n, matrix, along);
+        const Rotation pinned = pinned_of(dots.pp, dots.pu, dots.uu, step, floor);
+        const float share = (float)pinned.scale, length = (float)(pinned.scale * pinned.a);
+        EACH (i, n)
+            matrix[i] = pinned_element(matrix[i], along[i], share, length, kept);
     }
 }
 
@@ -440,6 +489,17 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
     for (size_t i = 0; i < all; i++) {
         const float *line = x.data + i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
         mean[i] = (float)(line_squares(line, &lines) / (double)lines.length);
+    }
+}
+
+void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
+{
+    const Lines lines = lines_of(x, right);
+    const size_t all = x.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        const size_t at = i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
+        dots[i] = (float)line_dot(x.data + at, y.data + at, &lines);
     }
 }
 

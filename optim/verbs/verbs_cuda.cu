@@ -116,6 +116,13 @@ void verb_adam_direction(Verbs *on, size_t n, float *u, float *m, float *v, cons
     });
 }
 
+void verb_whiten(Verbs *on, size_t n, float *u, float *v, double beta, double floor)
+{
+    const float keep = (float)beta, share = (float)(1 - beta), least = (float)floor;
+    each<0b11, 0b11>(on, n, streams(u, v),
+                     [=] __device__(float *x, None) { x[0] = whiten_element(x[0], &x[1], keep, share, least); });
+}
+
 __device__ static float updated(float p, float u, Decay decay, float minus_step)
 {
     return fmaf(minus_step, u, decay_keep(p, u, &decay) * p);
@@ -138,6 +145,21 @@ void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b
 {
     const float keep = (float)a, share = (float)b;
     each<0b11, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = fmaf(share, v[1], keep * v[0]); });
+}
+
+void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    each<0b110, 0b001>(on, n, streams(to, x, y), [=] __device__(float *v, None) { v[0] = v[1] * v[2]; });
+}
+
+void verb_sign(Verbs *on, size_t n, float *to, const float *x)
+{
+    each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = sign_element(v[1]); });
+}
+
+void verb_power(Verbs *on, size_t n, float *to, const float *x, double floor, double power)
+{
+    each_index(on, n, [=] __device__(size_t i) { to[i] = power_element(x[i], floor, power); });
 }
 
 void verb_fill(Verbs *on, size_t n, float *to, double x)
@@ -369,7 +391,11 @@ void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denomi
     }
 }
 
-void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
+namespace {
+
+/* Moves each p along its u: `rotation` of p.p, p.u and u.u gives a matrix's scale and a, and f(x, {scale, scale a}) an
+ * element's new value, of x = {p, u}. */
+template <class R, class F> void move_matrices(Verbs *on, Mats p, Mats u, R rotation, F f)
 {
     const size_t n = p.rows * p.cols;
     float *scalars = on->scalars; /* of p, of u */
@@ -377,15 +403,39 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
         const Mats some = {p.data + first * n, p.rows, p.cols, std::min(p.batch - first, (size_t)SCALARS_MOST)};
         const float *along = u.data + first * n;
         sums_of_matrices<3>(on, some, along, [=] __device__(size_t b, const double *sums) {
-            const Rotation rotation = rotation_of(sums[0], sums[1], sums[2], step, floor);
-            scalars[2 * b] = (float)rotation.scale;
-            scalars[2 * b + 1] = (float)(-rotation.scale * rotation.a);
+            const Rotation r = rotation(sums[0], sums[1], sums[2]);
+            scalars[2 * b] = (float)r.scale;
+            scalars[2 * b + 1] = (float)(r.scale * r.a);
         });
         each_of_batch<0b11, 0b01>(
             on, n, some.batch, streams(some.data, along),
             [=] __device__(size_t b) { return make_float2(scalars[2 * b], scalars[2 * b + 1]); },
-            [=] __device__(float *x, float2 k) { x[0] = fmaf(k.y, x[1], k.x * x[0]); });
+            [=] __device__(float *x, float2 k) { x[0] = f(x, k); });
     }
+}
+
+} // namespace
+
+void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
+{
+    move_matrices(
+        on, p, u, [=] __device__(double pp, double pu, double uu) { return rotation_of(pp, pu, uu, step, floor); },
+        [=] __device__(const float *x, float2 k) { return fmaf(-k.y, x[1], k.x * x[0]); });
+}
+
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep)
+{
+    const float kept = (float)keep;
+    move_matrices(
+        on, p, u, [=] __device__(double pp, double pu, double uu) { return pinned_of(pp, pu, uu, step, floor); },
+        [=] __device__(const float *x, float2 k) { return pinned_element(x[0], x[1], k.x, k.y, kept); });
+}
+
+void verb_add_each(Verbs *on, Mats to, const float *s, Mats x)
+{
+    each_of_batch<0b11, 0b01>(
+        on, to.rows * to.cols, to.batch, streams(to.data, x.data), [=] __device__(size_t b) { return s[b]; },
+        [=] __device__(float *v, float k) { v[0] = fmaf(k, v[1], v[0]); });
 }
 
 void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active)
@@ -615,18 +665,20 @@ namespace {
 
 enum { COLUMN_THREADS = 32 }; /* the most that share a column */
 
-/* One warp per row. finish(i, sum of squares) is called once for row i; if SCALES, the row is multiplied by its
+/* One warp per row. finish(i, sum of x y) is called once for row i; if SCALES, the row of x is multiplied by its
  * result. */
-template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t rows, size_t cols, F finish)
+template <bool SCALES, class F>
+__global__ void rows_kernel(float *x, const float *y, size_t rows, size_t cols, F finish)
 {
     const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (i >= rows)
         return;
     float *row = x + i * cols;
+    const float *other = y + i * cols;
     double sum = 0;
 #pragma unroll 4
     for (size_t j = lane; j < cols; j += 32)
-        sum += (double)row[j] * (double)row[j];
+        sum += (double)row[j] * (double)other[j];
     sum = warp_sum(sum);
     const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
     for (size_t j = lane; SCALES && j < cols; j += 32)
@@ -636,16 +688,17 @@ template <bool SCALES, class F> __global__ void rows_kernel(float *x, size_t row
 /* The same for columns: a block takes 32 of them, so that loads are coalesced. */
 template <bool SCALES, class F>
 __global__ void __launch_bounds__(32 * COLUMN_THREADS)
-    columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, F finish)
+    columns_kernel(float *x, const float *y, size_t rows, size_t cols, unsigned blocks_each, F finish)
 {
     __shared__ double sums[COLUMN_THREADS][32];
     __shared__ float scales[32];
     const size_t b = blockIdx.x / blocks_each, j = (size_t)(blockIdx.x % blocks_each) * 32 + threadIdx.x;
     float *column = x + b * rows * cols + j;
+    const float *other = y + b * rows * cols + j;
     double sum = 0;
 #pragma unroll 4
     for (size_t i = j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
-        sum += (double)column[i * cols] * (double)column[i * cols];
+        sum += (double)column[i * cols] * (double)other[i * cols];
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && j < cols) {
@@ -658,16 +711,16 @@ __global__ void __launch_bounds__(32 * COLUMN_THREADS)
         column[i * cols] = scales[threadIdx.x] * column[i * cols];
 }
 
-template <bool SCALES, class F> void each_line(const Verbs *on, Mats x, bool columns, F finish)
+template <bool SCALES, class F> void each_line(const Verbs *on, Mats x, const float *y, bool columns, F finish)
 {
     const size_t rows = x.batch * x.rows;
     const unsigned blocks_each = cuda_blocks(x.cols, 32);
     if (columns)
         cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
-                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, x.rows, x.cols,
-                    blocks_each, finish);
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, y, x.rows,
+                    x.cols, blocks_each, finish);
     else
-        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, rows,
+        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, y, rows,
                     x.cols, finish);
 }
 
@@ -677,7 +730,7 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 {
     const bool columns = x.rows < x.cols;
     const double length = (double)(columns ? x.rows : x.cols);
-    each_line<true>(on, x, columns, [=] __device__(size_t i, double sum) {
+    each_line<true>(on, x, x.data, columns, [=] __device__(size_t i, double sum) {
         v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
         return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
     });
@@ -685,13 +738,19 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 
 void verb_normalise_columns(Verbs *on, Mats x, double eps)
 {
-    each_line<true>(on, x, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
+    each_line<true>(on, x, x.data, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
 }
 
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
 {
     const double length = (double)(right ? x.rows : x.cols);
-    each_line<false>(on, x, right, [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
+    each_line<false>(on, x, x.data, right,
+                     [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
+}
+
+void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
+{
+    each_line<false>(on, x, y.data, right, [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
 }
 
 /* One block per row. */

@@ -41,6 +41,41 @@ static inline HD Rotation rotation_of(double pp, double pu, double uu, double st
     return rotation;
 }
 
+/* v = keep v + share x^2;  returns x / max(sqrt(v), floor) */
+static inline HD float whiten_element(float x, float *v, float keep, float share, float floor)
+{
+    const float new_v = fmaf(keep, *v, share * x * x), root = sqrtf(new_v);
+    *v = new_v;
+    return x / (root < floor ? floor : root);
+}
+
+/* The step that moves p by -step u and scales it to the norm that its part along p gives it, |p| - step p.u / |p|. Norms
+ * are at least `floor`. */
+static inline HD Rotation pinned_of(double pp, double pu, double uu, double step, double floor)
+{
+    const double size = sqrt(pp), radius = size < floor ? floor : size, along = radius - step * pu / radius;
+    const double squares = pp - 2 * step * pu + step * step * uu, new_size = sqrt(squares > 0 ? squares : 0);
+    const double target = along < floor ? floor : along;
+    const Rotation pinned = {squares >= 0 ? target / (new_size < floor ? floor : new_size) : squares, step};
+    return pinned;
+}
+
+/* share p - step u, multiplied by `keep` if u shrinks p. */
+static inline HD float pinned_element(float p, float u, float share, float step, float keep)
+{
+    const float moved = fmaf(-step, u, share * p);
+    return u * p > 0.0f ? keep * moved : moved;
+}
+
+/* -1, 0 or 1; a NaN stays one. */
+static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
+
+/* max(x, floor)^power; a NaN stays one. */
+static inline HD float power_element(float x, double floor, double power)
+{
+    return (float)pow((double)x < floor ? floor : (double)x, power);
+}
+
 /* The updated multiplier of a penalty on a mean square that should be `bound`. */
 static inline HD float raised_multiplier(float multiplier, double mean, float bound)
 {

@@ -16,6 +16,9 @@ typedef enum {
     ROLE_COUNT
 } TensorRole;
 
+/* Where in its layer a hidden matrix is. */
+typedef enum { PART_OTHER, PART_QKV, PART_ATTENTION_OUT, PART_MLP_IN, PART_MLP_OUT } TensorPart;
+
 /*
  * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation.
  * Made of normal ones: rows of a root mean square of `std`; or blocks whose singular values are all std sqrt(fan-out /
@@ -37,6 +40,7 @@ typedef struct TensorInit {
 typedef struct Tensor {
     char name[48]; /* the Hugging Face name, without the "transformer." prefix */
     TensorRole role;
+    TensorPart part;
     size_t rows;     /* fan-out */
     size_t cols;     /* fan-in */
     size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, otherwise 1 */

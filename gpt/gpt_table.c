@@ -37,10 +37,29 @@ static size_t padding(GptParameter k, const GptConfig *c)
     return k == GPT_wte || k == GPT_headw ? rows * c->C : k == GPT_headb ? rows : 0;
 }
 
+static TensorPart part_of(GptParameter k)
+{
+    switch (k) {
+    case GPT_qkvw:
+    case GPT_qw:
+    case GPT_kvw:
+        return PART_QKV;
+    case GPT_attprojw:
+        return PART_ATTENTION_OUT;
+    case GPT_fcw:
+        return PART_MLP_IN;
+    case GPT_fcprojw:
+        return PART_MLP_OUT;
+    default:
+        return PART_OTHER;
+    }
+}
+
 static void add_tensor(GptTable *table, const GptConfig *c, GptParameter k, const Kind *kind, size_t layer)
 {
     Tensor *t = &table->tensors[table->count++];
     *t = (Tensor){.role = kind->role,
+                  .part = part_of(k),
                   .rows = kind->rows,
                   .cols = kind->cols,
                   .blocks = kind->blocks,

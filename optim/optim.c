@@ -245,7 +245,7 @@ int optim_check_parameters(const Optim *optim, Error *e)
 /* The coming step, with the group's scheduled hyperparameters. */
 static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
-    OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1};
+    OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1, .steps = optim->steps};
     hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * (g->aux ? optim->aux_factor : optim->lr_factor));
     hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
     return step;

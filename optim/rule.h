@@ -79,6 +79,7 @@ typedef struct OptimStep {
     OptimHyper hyper;  /* the group's at this step, the learning rate times its schedule */
     double grad_scale; /* every gradient is multiplied by it */
     size_t t;          /* 1 in the first step */
+    size_t steps;      /* of the whole run; 0: unknown */
 } OptimStep;
 
 struct Batch;
@@ -86,6 +87,7 @@ struct Batch;
 typedef struct OptimRule {
     const char *name, *summary, *source;
     bool matrices_only;
+    bool by_part;        /* a batch holds matrices of one TensorPart, whose rule depends on it */
     bool keeps_norm;     /* of each matrix, which must then be nonzero */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
     OptimStateSpec states[OPTIM_STATES_MAX];

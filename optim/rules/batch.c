@@ -7,7 +7,8 @@ static size_t count_at(const OptimGroup *group, size_t first)
     const size_t fit = verb_batch_floats() / (a->rows * a->cols), most = fit > 0 ? fit : 1;
     size_t n = 1;
     while (n < most && first + n < group->count && group->slots[first + n].rows == a->rows &&
-           group->slots[first + n].cols == a->cols)
+           group->slots[first + n].cols == a->cols &&
+           (!group->rule->by_part || group->slots[first + n].tensor->part == a->tensor->part))
         n++;
     return n;
 }
@@ -20,6 +21,7 @@ void batch_step(const OptimGroup *group, const OptimStep *step)
                              .hyper = &step->hyper,
                              .grad_scale = step->grad_scale,
                              .t = step->t,
+                             .steps = step->steps,
                              .slots = slots,
                              .count = count_at(group, i),
                              .rows = slots->rows,

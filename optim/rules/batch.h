@@ -12,7 +12,7 @@ typedef struct Batch {
     Verbs *on;
     const OptimHyper *hyper; /* at this step */
     double grad_scale;
-    size_t t;
+    size_t t, steps;        /* as in OptimStep */
     const OptimSlot *slots; /* `count` of them, rows x cols each */
     size_t count, rows, cols;
     float *workspace;

@@ -12,11 +12,15 @@ static const char *const nesterov_forms[] = {"look-ahead", "shifted", NULL};
 static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL};
 static const char *const sides[] = {"two", "one", NULL};
 static const char *const grafts[] = {"none", "adam", NULL};
+static const char *const ns_norms[] = {"frobenius", "schatten4", NULL};
+static const char *const normuon_forms[] = {"modded", "li", NULL};
+static const char *const floors[] = {"matrix", "row", NULL};
+static const char *const gates[] = {"none", "attention-out", "all", NULL};
 static const char *const ns_dtypes[] = {"auto", "fp32", "bf16", NULL};
 const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
                                             "polar-express", "track3", "exact",  NULL};
-const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
-                                                            "early", "gradient", "nuclear",  NULL};
+const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none", "original", "moonshot", "bernstein", "early",
+                                                            "rms",  "gradient", "nuclear",  NULL};
 
 const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_LR] = {"lr", "learning rate", HYPER_REAL, 0, 1e6, false, NULL},
@@ -69,6 +73,29 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                         HYPER_CHOICE, 0, NS_DTYPE_COUNT - 1, false, ns_dtypes},
     [HYPER_MUON_SCALE] = {"muon-scale", "shape-dependent scale of muon's step", HYPER_CHOICE, 0, MUON_SCALE_COUNT - 1,
                           false, muon_scale_names},
+    [HYPER_NS_NORM] = {"ns-norm", "what divides the matrix before Newton-Schulz; soap-muon: also which norm is kept",
+                       HYPER_CHOICE, 0, 1, false, ns_norms},
+    [HYPER_CONTRA] = {"contra", "share of the momentum over its spectral norm that is taken off the step; 0: none",
+                      HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_NORMUON_FORM] = {"normuon-form",
+                            "second moments of lines of the longer side (modded) or of rows (li, the paper)",
+                            HYPER_CHOICE, 0, 1, false, normuon_forms},
+    [HYPER_RADIAL_BRAKE] = {"radial-brake", "share taken off the step's part along the matrix where that lengthens it",
+                            HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_STEP_FLOOR] = {"step-floor", "least length of the step over the matrix's, before the rate; 0: none",
+                          HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_FLOOR_BY] = {"floor-by", "step-floor holds for whole matrices or for each row", HYPER_CHOICE, 0, 1, false,
+                        floors},
+    [HYPER_PIN_RADIUS] = {"pin-radius", "give the matrix the norm that the step's part along it leads to", HYPER_SWITCH,
+                          0, 1, false, NULL},
+    [HYPER_GATE] = {"gate", "soap-muon: matrices where its direction counts as far as it agrees with Muon's",
+                    HYPER_CHOICE, 0, 2, false, gates},
+    [HYPER_GATE_LEAST] = {"gate-least",
+                          "least weight of soap-muon's direction until gate-start; falls to 0 at gate-end", HYPER_REAL,
+                          0, 1, false, NULL},
+    [HYPER_GATE_MOST] = {"gate-most", "its largest weight until gate-end", HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_GATE_START] = {"gate-start", "fraction of the run", HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_GATE_END] = {"gate-end", "fraction of the run", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_SPLIT_QKV] = {"split-qkv", "treat a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
 };
 

@@ -40,7 +40,19 @@ typedef enum {
     HYPER_NS,
     HYPER_NS_STEPS,
     HYPER_NS_DTYPE,
+    HYPER_NS_NORM,
     HYPER_MUON_SCALE,
+    HYPER_CONTRA,
+    HYPER_NORMUON_FORM,
+    HYPER_RADIAL_BRAKE,
+    HYPER_STEP_FLOOR,
+    HYPER_FLOOR_BY,
+    HYPER_PIN_RADIUS,
+    HYPER_GATE,
+    HYPER_GATE_LEAST,
+    HYPER_GATE_MOST,
+    HYPER_GATE_START,
+    HYPER_GATE_END,
     HYPER_SPLIT_QKV,
     HYPER_COUNT
 } HyperId;
@@ -59,6 +71,19 @@ extern const char *const ns_names[NS_COUNT + 1];
 /* Precision of its products; auto is resolved together with the groups. */
 typedef enum { NS_AUTO, NS_FP32, NS_BF16, NS_DTYPE_COUNT } NsDtype;
 
+/* What a matrix is divided by before the iteration, an upper bound of its largest singular value: |U|_F, or the tighter
+ * |U U^T|_F^(1/2), its Schatten-4 norm. */
+typedef enum { NS_FROBENIUS, NS_SCHATTEN4 } NsNorm;
+
+/* NorMuon's second moments: of modded-nanogpt, or of its paper (Li et al. 2025); see rules/muon_step.c. */
+typedef enum { NORMUON_MODDED, NORMUON_LI } NormuonForm;
+
+/* Whether a least length of the step holds for whole matrices or for each row. */
+typedef enum { FLOOR_MATRIX, FLOOR_ROW } FloorBy;
+
+/* Where SOAP-Muon mixes its direction with Muon's. */
+typedef enum { GATE_NONE, GATE_ATTENTION_OUT, GATE_ALL } Gate;
+
 /* Scale of Muon's step for a matrix of r = fan-out rows and c = fan-in columns. */
 typedef enum {
     MUON_SCALE_NONE,      /* 1 */
@@ -66,6 +91,7 @@ typedef enum {
     MUON_SCALE_MOONSHOT,  /* 0.2 sqrt(max(r, c)): Liu et al. 2025; the update's RMS is 0.2 */
     MUON_SCALE_BERNSTEIN, /* sqrt(r/c): RMS-to-RMS operator norm 1 */
     MUON_SCALE_EARLY,     /* sqrt(max(r, c)): modded-nanogpt, October 2024; RMS 1 */
+    MUON_SCALE_RMS,       /* 0.2 sqrt(r c) / |O|_F: the update's RMS is exactly 0.2 (Li et al. 2025) */
     MUON_SCALE_GRADIENT,  /* |gradient|_F / |O|_F: keeps the gradient's magnitude */
     MUON_SCALE_NUCLEAR,   /* <u, O>, the dual norm: steepest descent in the spectral norm (Bernstein, Newhouse 2024) */
     MUON_SCALE_COUNT

@@ -23,7 +23,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 #define OPTIM_RULES(R) \
     R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) \
     R(signsgd) R(signum) R(lion) \
-    R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
+    R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
     R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
 /* clang-format on */
 

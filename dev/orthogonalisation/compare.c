@@ -349,7 +349,7 @@ static void measure(Verbs *on, const Matrix *m, const float *matrix, Point *poin
     for (Point *p = points; p < points + count; p++) {
         memcpy(x, matrix, n * sizeof *x);
         const double begin = now_ms();
-        ns_orthogonalise(on, p->flavour, p->steps, x, m->rows, m->cols, 1, workspace);
+        ns_orthogonalise(on, p->flavour, NS_FROBENIUS, p->steps, (Mats){x, m->rows, m->cols, 1}, workspace);
         p->ms[round] = now_ms() - begin;
         if (round == 0)
             note_deviation(p, x, m);

@@ -249,9 +249,9 @@ static void orthogonalise(NsFlavour flavour, size_t steps, float *x, size_t rows
         where_verbs_are(bf16 ? ns_workspace_bf16(rows, cols, batch) : ns_workspace(flavour, rows, cols, batch));
     verb_write(here(), n, there, x);
     if (bf16)
-        ns_orthogonalise_bf16(here(), flavour, steps, there, rows, cols, batch, workspace);
+        ns_orthogonalise_bf16(here(), flavour, NS_FROBENIUS, steps, (Mats){there, rows, cols, batch}, workspace);
     else
-        ns_orthogonalise(here(), flavour, steps, there, rows, cols, batch, workspace);
+        ns_orthogonalise(here(), flavour, NS_FROBENIUS, steps, (Mats){there, rows, cols, batch}, workspace);
     verb_read(here(), n, x, there);
     verb_free(here(), there);
     verb_free(here(), workspace);

@@ -30,7 +30,7 @@ static void test_muon_sum(void)
                 b[i] = .9 * b[i] + (double)run.p.grads[i];
                 u[i] = (float)((double)run.p.grads[i] + .9 * b[i]);
             }
-            ns_orthogonalise(here(), ns, ns_steps(ns, 0), u, 6, 11, 1, workspace);
+            ns_orthogonalise(here(), ns, NS_FROBENIUS, ns_steps(ns, 0), (Mats){u, 6, 11, 1}, workspace);
             for (size_t i = 0; i < 66; i++)
                 w[i] -= .02 * (double)u[i];
         }

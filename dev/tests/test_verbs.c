@@ -201,7 +201,7 @@ static void pinned(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     const double step = 0.3, keep = 0.9;
     Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
-    verb_step_pinned(here(), p.mats, u.mats, step, 1e-8, keep);
+    verb_step_pinned(here(), p.mats, u.mats, step, 1e-8, (Decay){(float)keep, 1});
     float *got = pair_read(&p);
     for (size_t b = 0; b < batch; b++) {
         const float *x = p.host + b * p.n, *v = u.host + b * p.n;
@@ -231,7 +231,7 @@ static void test_pinned(void)
     const float zeros[12] = {0}, bad = NAN;
     verb_write(here(), 12, p.mats.data, zeros);
     verb_write(here(), 1, p.mats.data + 13, &bad);
-    verb_step_pinned(here(), p.mats, u.mats, 0.1, 1e-8, 1);
+    verb_step_pinned(here(), p.mats, u.mats, 0.1, 1e-8, (Decay){0.5f, 1});
     float *got = pair_read(&p);
     const double length = sqrt(dot(u.host, u.host, 12));
     for (size_t i = 0; i < 12; i++) {

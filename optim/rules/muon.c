@@ -1,42 +1,17 @@
 /*
  * Muon (Jordan et al. 2024): momentum, orthogonalised matrix by matrix before it is subtracted from the weights,
  *   m = mu m + (1 - mu) g;  u = nesterov ? (1 - mu) g + mu m : m;  O = NS(u);  W = (1 - lr wd) W - lr scale O,
- * and its variants:
- *   spectral   without momentum
- *   muon2      u is divided by the root of the gradient's second moment before NS
- *   normuon    rows (columns of a wide matrix) of O are divided by the root of their second moment, |O|_F kept
- *              (Li et al. 2025)
+ * and its variants, all with the options of muon_step.c:
+ *   spectral      without momentum
+ *   muon2         u is divided by the root of the gradient's second moment before NS
+ *   normuon       lines of O are divided by the root of their second moment, |O|_F kept (Li et al. 2025)
+ *   contra-muon   normuon that takes a part of u off O, and makes short steps longer
+ *   aurora        rows of O of a matrix that is not square are given equal lengths, twice orthogonalised
  *   muonh, normuonh   the step rotates W and keeps its norm
  */
 #include "optim/rules/muon.h"
 
 #include "optim/rules/newton_schulz.h"
-
-#include <math.h>
-
-double muon_scale(MuonScale rule, size_t rows, size_t cols)
-{
-    const double r = (double)rows, c = (double)cols, longer = r > c ? r : c;
-    switch (rule) {
-    case MUON_SCALE_ORIGINAL:
-        return r > c ? sqrt(r / c) : 1;
-    case MUON_SCALE_MOONSHOT:
-        return 0.2 * sqrt(longer);
-    case MUON_SCALE_BERNSTEIN:
-        return sqrt(r / c);
-    case MUON_SCALE_EARLY:
-        return sqrt(longer);
-    default:
-        return 1;
-    }
-}
-
-/* Lower bound of norms that divide. */
-static const double NORM_LEAST = 1e-30;
-
-/* --------------------------------------------------------------------------------------------------------------
- * Parts of the step
- */
 
 Mats muon_blend(const Batch *batch)
 {
@@ -54,109 +29,38 @@ Mats muon_blend(const Batch *batch)
     return u;
 }
 
-static bool is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
-
-static size_t steps_of(const Batch *batch)
-{
-    return ns_steps((NsFlavour)batch_hyper(batch, HYPER_NS), (size_t)batch_hyper(batch, HYPER_NS_STEPS));
-}
-
-static void orthogonalise(const Batch *batch, Mats u, float *rest)
-{
-    const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-    const size_t steps = steps_of(batch);
-    if (is_bf16(batch->hyper))
-        ns_orthogonalise_bf16(batch->on, ns, steps, u.data, u.rows, u.cols, u.batch, rest);
-    else
-        ns_orthogonalise(batch->on, ns, steps, u.data, u.rows, u.cols, u.batch, rest);
-}
-
-static MuonScale scale_rule(const OptimHyper *h)
-{
-    return h->at[HYPER_MUON_SCALE].set ? (MuonScale)hyper(h, HYPER_MUON_SCALE) : MUON_SCALE_NONE;
-}
-
-/* Three scalars per matrix, padded to preserve alignment. */
-static size_t scalars_of(size_t count) { return (3 * count + 15) / 16 * 16; }
-
-/* The scalars, a copy of u or of the gradients if the scale needs one, and the iteration's workspace. */
-size_t muon_rest(const OptimHyper *h, size_t rows, size_t cols, size_t count)
-{
-    const MuonScale scale = scale_rule(h);
-    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
-    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
-    return scalars_of(count) + (copies ? count * rows * cols : 0) +
-           (is_bf16(h) ? ns_workspace_bf16(rows, cols, count) : ns_workspace(ns, rows, cols, count));
-}
-
-/* NorMuon: divides every row, or column of a wide matrix, by the root of its second moment, state 1. */
-static void normalise(const Batch *batch, Mats u)
-{
-    verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
-                         batch_hyper(batch, HYPER_EPS));
-}
-
-static void normalise_keeping_norm(const Batch *batch, Mats u, float *before, float *after)
-{
-    verb_norms(batch->on, u, before);
-    normalise(batch, u);
-    verb_norms(batch->on, u, after);
-    verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);
-}
-
-/* Orthogonalises u, normalises it by lines if asked, scales it, decays the parameters and subtracts u. */
-static void finish(const Batch *batch, Mats u, bool by_lines, float *rest)
-{
-    const MuonScale scale = scale_rule(batch->hyper);
-    const bool copies = scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR;
-    float *dual = rest, *first = dual + u.batch, *second = first + u.batch;
-    const Mats copy = {rest + scalars_of(u.batch), u.rows, u.cols, u.batch};
-    if (is_bf16(batch->hyper) && !by_lines && !copies) {
-        const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-        batch_update_bf16(batch, ns_orthogonal_bf16(batch->on, ns, steps_of(batch), u, copy.data),
-                          muon_scale(scale, u.rows, u.cols));
-        return;
-    }
-    if (scale == MUON_SCALE_GRADIENT) {
-        batch_gradients(batch, copy);
-        verb_norms(batch->on, copy, dual);
-    } else if (scale == MUON_SCALE_NUCLEAR) {
-        verb_copy(batch->on, u, copy);
-    }
-    orthogonalise(batch, u, copies ? copy.data + mats_size(copy) : copy.data);
-    if (by_lines)
-        normalise_keeping_norm(batch, u, first, second);
-    if (scale == MUON_SCALE_GRADIENT) {
-        verb_norms(batch->on, u, first);
-        verb_rescale(batch->on, u, dual, first, 1, NORM_LEAST);
-    } else if (scale == MUON_SCALE_NUCLEAR) {
-        verb_dots(batch->on, copy, u, dual);
-        verb_rescale(batch->on, u, dual, NULL, 1, 1);
-    }
-    batch_update(batch, u, muon_scale(scale, u.rows, u.cols));
-}
-
-void muon_finish(const Batch *batch, Mats u, float *rest) { finish(batch, u, false, rest); }
-
-/* --------------------------------------------------------------------------------------------------------------
- * The rules
- */
-
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    return count * rows * cols + muon_rest(h, rows, cols, count);
+    return count * rows * cols + muon_rest(h, MUON_PLAIN, rows, cols, count);
+}
+
+static size_t aurora_workspace(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    return count * rows * cols + muon_rest(h, MUON_BALANCED, rows, cols, count);
 }
 
 static void muon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_finish(batch, u, u.data + mats_size(u));
+    muon_finish(batch, MUON_PLAIN, u, u.data + mats_size(u));
+}
+
+static void normuon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    muon_finish(batch, MUON_BY_LINES, u, u.data + mats_size(u));
+}
+
+static void aurora_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    muon_finish(batch, MUON_BALANCED, u, u.data + mats_size(u));
 }
 
 static void muonh_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    orthogonalise(batch, u, u.data + mats_size(u));
+    muon_orthogonalise(batch, u, u.data + mats_size(u));
     batch_rotate(batch, u);
 }
 
@@ -169,49 +73,27 @@ static void muon2_batch(const Batch *batch)
         verb_precondition(batch->on, run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
                           batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
     }
-    muon_finish(batch, u, u.data + mats_size(u));
-}
-
-static void normuon_batch(const Batch *batch)
-{
-    const Mats u = muon_blend(batch);
-    finish(batch, u, true, u.data + mats_size(u));
+    muon_finish(batch, MUON_PLAIN, u, u.data + mats_size(u));
 }
 
 static void normuonh_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    orthogonalise(batch, u, u.data + mats_size(u));
-    normalise(batch, u);
+    muon_orthogonalise(batch, u, u.data + mats_size(u));
+    muon_normalise_lines(batch, u, u.data + mats_size(u));
     batch_rotate(batch, u);
 }
 
-int muon_settle(OptimHyper *h, const char *prefix, Error *e)
-{
-    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
-        return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
-                         hyper(h, HYPER_NS_STEPS), prefix);
-    if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_DTYPE) == NS_BF16)
-        return error_set(e, "--%sns-dtype bf16: the exact factor of --%sns exact is computed in fp64", prefix, prefix);
-    if (hyper(h, HYPER_NS_DTYPE) == NS_AUTO)
-        hyper_set(h, HYPER_NS_DTYPE, verb_prefers_bf16() && hyper(h, HYPER_NS) != NS_EXACT ? NS_BF16 : NS_FP32);
-    return 0;
-}
-
-#define ORTHOGONAL_DEFAULTS \
-    HYPER_AT(NS, NS_JORDAN), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)
-#define MOMENTUM_DEFAULTS                                                                                          \
-    HYPER_AT(MOMENTUM, 0.95), HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0), \
-        HYPER_AT(MOMENTUM_START, 0.85)
-#define DECAY_DEFAULTS(wd) HYPER_AT(WEIGHT_DECAY, wd), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL)
+/* Their authors' code, and where track 3 is the source, its twelve iterations. */
+#define MUON_RULE(flavour, ...)                   \
+    .matrices_only = true, .settle = muon_settle, \
+    .defaults.at = {ORTHOGONAL_DEFAULTS(flavour, NS_FROBENIUS), __VA_ARGS__}
 
 const OptimRule optim_muon = {
     .name = "muon",
     .summary = "momentum, orthogonalised by Newton-Schulz",
     .source = "Jordan et al. 2024; torch.optim.Muon",
-    .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02)},
-    .settle = muon_settle,
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
     .step = muon_batch,
@@ -221,34 +103,56 @@ const OptimRule optim_spectral = {
     .name = "spectral",
     .summary = "orthogonalised gradient: Muon without momentum",
     .source = "Bernstein and Newhouse 2024",
-    .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02)},
-    .settle = muon_settle,
+    MUON_RULE(NS_JORDAN, MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02)),
     .workspace = workspace_of_batch,
     .step = muon_batch,
 };
+
+/* A row of each matrix, or of its longer side. */
+static OptimShape shape_second_moments(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const bool by_rows = h->at[HYPER_NORMUON_FORM].set && hyper(h, HYPER_NORMUON_FORM) == NORMUON_LI;
+    return by_rows ? (OptimShape){rows, 1} : shape_lines(h, rows, cols);
+}
 
 const OptimRule optim_normuon = {
     .name = "normuon",
     .summary = "Muon with steps of equal size for all neurons",
     .source = "Li et al. 2025; modded-nanogpt",
-    .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),
-                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)},
-    .settle = muon_settle,
-    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02),
+              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
     .workspace = workspace_of_batch,
     .step = normuon_batch,
+};
+
+const OptimRule optim_contra_muon = {
+    .name = "contra-muon",
+    .summary = "NorMuon less a part of the momentum, never a short step",
+    .source = "modded-nanogpt track 3, entry 11",
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0.2, 0, 0.35, 0), HYPER_AT(LR, 0.0375),
+              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
+    .workspace = workspace_of_batch,
+    .step = normuon_batch,
+};
+
+const OptimRule optim_aurora = {
+    .name = "aurora",
+    .summary = "Muon with rows of equal length, orthogonalised twice",
+    .source = "modded-nanogpt track 3, entry 17",
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0.2, 0, 0.35, 0), HYPER_AT(LR, 0.0375)),
+    .states = {{"m", shape_whole, .is_momentum = true}},
+    .workspace = aurora_workspace,
+    .step = aurora_batch,
 };
 
 const OptimRule optim_muonh = {
     .name = "muonh",
     .summary = "Muon that rotates each matrix and keeps its norm",
     .source = "modded-nanogpt track 3",
-    .matrices_only = true,
     .keeps_norm = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, HYPER_AT(LR, 0.018)},
-    .settle = muon_settle,
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), HYPER_AT(LR, 0.018)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
     .step = muonh_batch,
@@ -258,11 +162,8 @@ const OptimRule optim_normuonh = {
     .name = "normuonh",
     .summary = "NorMuon that rotates each matrix and keeps its norm",
     .source = "modded-nanogpt track 3",
-    .matrices_only = true,
     .keeps_norm = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, HYPER_AT(LR, 0.018), HYPER_AT(BETA2, 0.95),
-                    HYPER_AT(EPS, 1e-10)},
-    .settle = muon_settle,
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), HYPER_AT(LR, 0.018), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,
     .step = normuonh_batch,
@@ -271,11 +172,9 @@ const OptimRule optim_normuonh = {
 const OptimRule optim_muon2 = {
     .name = "muon2",
     .summary = "Muon of the momentum divided by the root of the second moment",
-    .source = "modded-nanogpt track 3",
-    .matrices_only = true,
-    .defaults.at = {ORTHOGONAL_DEFAULTS, MOMENTUM_DEFAULTS, DECAY_DEFAULTS(0), HYPER_AT(LR, 0.02),
-                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)},
-    .settle = muon_settle,
+    .source = "modded-nanogpt track 3, entry 7",
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0.0125, 0, 0, 0, 0), HYPER_AT(LR, 0.1),
+              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,
     .step = muon2_batch,

@@ -59,6 +59,17 @@ size_t ns_steps(NsFlavour flavour, size_t asked) { return asked != 0 ? asked : s
 
 static size_t smaller(size_t rows, size_t cols) { return rows < cols ? rows : cols; }
 
+void ns_norms(Verbs *on, NsNorm norm, Mats x, float *gram, float *norms)
+{
+    const size_t n = smaller(x.rows, x.cols);
+    const Mats square = {gram, n, n, x.batch};
+    if (norm == NS_SCHATTEN4)
+        verb_gram(on, x, square);
+    verb_norms(on, norm == NS_SCHATTEN4 ? square : x, norms);
+    if (norm == NS_SCHATTEN4)
+        verb_power(on, x.batch, norms, norms, 0, 0.5);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Iterations on the Gram matrix: X only ever changes by polynomials of G = X X^T, so that several iterations become one
  * product at their end,  X <- Q X,  Q the product of their polynomials P, and G <- P G P takes the place of X X^T
@@ -148,10 +159,11 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch)
     return flavour == NS_EXACT ? verb_scratch(rows, cols, batch) : batch * (1 + rows * cols + squares * n * n);
 }
 
-void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols, size_t batch,
-                      float *workspace)
+void ns_orthogonalise(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace)
 {
-    Mats x = {data, rows, cols, batch}, next = {workspace, rows, cols, batch};
+    const size_t rows = x.rows, cols = x.cols, batch = x.batch;
+    const float *data = x.data;
+    Mats next = {workspace, rows, cols, batch};
     if (flavour == NS_EXACT) {
         verb_polar(on, x, 0x1p-24 * (double)(rows > cols ? rows : cols), workspace);
         return;
@@ -159,7 +171,7 @@ void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *data, s
     const bool by_gram = is_gram_cheaper(flavour, steps, rows, cols);
     /* the norms come last: matrices stay aligned whatever the batch, of which products must not depend */
     float *squares = workspace + mats_size(x), *norms = workspace + ns_workspace(flavour, rows, cols, batch) - batch;
-    verb_norms(on, x, norms);
+    ns_norms(on, norm, x, squares, norms);
     verb_rescale(on, x, NULL, norms, specs[flavour].norm_factor, specs[flavour].norm_eps);
     for (size_t i = 0, end; i < steps; i = end) {
         end = by_gram ? gram_end(flavour, i, steps) : i + 1;
@@ -251,7 +263,7 @@ static void half_pair(const Halves *h, NsTriple first, NsTriple second)
     half_apply(h, gram, 0, 1);
 }
 
-Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats given, float *workspace)
+Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats given, float *workspace)
 {
     const size_t rows = given.rows, cols = given.cols, batch = given.batch;
     const size_t n = smaller(rows, cols), matrix = verb_bf16_floats(batch * rows * cols);
@@ -265,7 +277,7 @@ Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats given,
                 .gram = {squares, n, n, batch},
                 .polynomial = {squares + square, n, n, batch},
                 .third = {squares + 2 * square, n, n, batch}};
-    verb_norms(on, given, norms);
+    ns_norms(on, norm, given, workspace, norms); /* the Gram matrix, in fp32, where x and next will be */
     verb_to_bf16(on, given, norms, specs[flavour].norm_factor, specs[flavour].norm_eps, h.x);
     for (size_t i = 0, taken; i < steps; i += taken) {
         const NsTriple f = ns_triple(flavour, i);
@@ -281,9 +293,7 @@ Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats given,
     return h.x;
 }
 
-void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *data, size_t rows, size_t cols,
-                           size_t batch, float *workspace)
+void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace)
 {
-    const Mats x = {data, rows, cols, batch};
-    verb_from_bf16(on, ns_orthogonal_bf16(on, flavour, steps, x, workspace), x);
+    verb_from_bf16(on, ns_orthogonal_bf16(on, flavour, norm, steps, x, workspace), x);
 }

@@ -9,7 +9,7 @@
 /*
  * Orthogonalisation: an odd polynomial of the matrix drives all singular values towards 1,
  *     X <- a X + b (X X^T) X + c (X X^T)^2 X,      s <- a s + b s^3 + c s^5 on singular values,
- * from X = U / max(factor |U|_F, eps). Flavours differ in their triples (a, b, c), one per iteration.
+ * from X = U / max(factor |U|, eps) with the norm of hyper.h's NsNorm. Flavours differ in their triples (a, b, c), one per iteration.
  */
 
 typedef struct NsTriple {
@@ -32,6 +32,9 @@ NsTriple ns_triple(NsFlavour flavour, size_t i);
 /* Iterations: `asked`, or the flavour's default if that is 0. */
 size_t ns_steps(NsFlavour flavour, size_t asked);
 
+/* norms (batch) of x; gram: n x n floats per matrix, n the smaller side, for NS_SCHATTEN4. */
+void ns_norms(Verbs *on, NsNorm norm, Mats x, float *gram, float *norms);
+
 /* Floats of workspace for `batch` matrices of rows x cols. */
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
@@ -39,13 +42,12 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 
 /*
- * Orthogonalises each matrix of x (batch, rows, cols; contiguous) in place. The Gram matrix is formed on the smaller
+ * Orthogonalises each matrix of x in place. The Gram matrix is formed on the smaller
  * side; of a matrix that is far from square it also takes the place of X in several iterations at a time. A zero matrix
  * stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is at most 2^-24
  * max(rows, cols) times the largest.
  */
-void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
-                      float *workspace);
+void ns_orthogonalise(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace);
 
 /*
  * The same with everything between the norm and the result in bf16, with fp32 accumulation, as in Jordan et al. 2024;
@@ -56,11 +58,10 @@ void ns_orthogonalise(Verbs *on, NsFlavour flavour, size_t steps, float *x, size
  * in the mean of 4000 small matrices. More than two at once lose small singular values: A' gets negative ones.
  */
 size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch);
-void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, size_t steps, float *x, size_t rows, size_t cols, size_t batch,
-                           float *workspace);
+void ns_orthogonalise_bf16(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace);
 
 /* The same, without x being written: what it would become is returned in bf16, in the workspace. */
-Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, size_t steps, Mats x, float *workspace);
+Bf16s ns_orthogonal_bf16(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace);
 
 /* How many iterations, 1 or 2, ns_orthogonalise_bf16 takes together from iteration i of `steps` on. */
 size_t ns_taken_bf16(NsFlavour flavour, size_t steps, size_t i, size_t rows, size_t cols);

@@ -4,7 +4,7 @@
  *   soap       m and v are averages of G' = QL^T G QR and of its square; the step is QL (m / (sqrt(v) + eps)) QR^T,
  *              followed by the decay (Vyas et al. 2024, as in the authors' code)
  *   soap-muon  Muon's momentum, divided in that basis by the root of its second moment, norm preserved, goes into
- *              Newton-Schulz (modded-nanogpt track 3)
+ *              Newton-Schulz; --gate mixes it with what it was, as far as the two agree (modded-nanogpt track 3)
  *   soap-h     m averages G itself; the step rotates each matrix and keeps its norm (modded-nanogpt track 3)
  *   kl-soap    L and R are averages of gradients whitened on the other side (Lin et al. 2025); the step rotates
  *              each matrix and keeps its norm (modded-nanogpt track 3)
@@ -33,11 +33,14 @@ typedef struct Soap {
     float *rest;                    /* (rest_floats) */
 } Soap;
 
+/* Scalars of a matrix; never together with anything but a Gram matrix. */
+enum { SCALARS = 16 };
+
 /* An image L Q of a basis and scratch, or a line of means for each side; never both. */
 static size_t rest_floats(size_t rows, size_t cols, size_t count)
 {
     const size_t n = rows > cols ? rows : cols;
-    return count * (n * n + rows + cols) + verb_scratch(n, n, count);
+    return count * (n * n + rows + cols + SCALARS) + verb_scratch(n, n, count);
 }
 
 static Soap soap_of(const Batch *batch)
@@ -65,7 +68,7 @@ static size_t soap_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_
 
 static size_t soap_muon_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    const size_t own = rest_floats(rows, cols, count), finish = muon_rest(h, rows, cols, count);
+    const size_t own = rest_floats(rows, cols, count), finish = muon_rest(h, MUON_PLAIN, rows, cols, count);
     return 4 * count * rows * cols + (own > finish ? own : finish);
 }
 
@@ -178,45 +181,116 @@ const OptimRule optim_soap = {
 };
 
 /* --------------------------------------------------------------------------------------------------------------
- * soap-muon
+ * soap-muon, with the norm and the floor of modded-nanogpt's entries 44 and 46 (--ns-norm schatten4: sqrt(v) is at least
+ * eps, the Schatten-4 norm is kept) or of entry 14 (frobenius: eps is added)
  */
 
+static NsNorm norm_of(const Batch *batch) { return (NsNorm)batch_hyper(batch, HYPER_NS_NORM); }
+
+/* d = QL (x / sqrt(v)) QR^T of x = QL^T u QR, with the norm of u, which `norm` gets; d is left in `to`. */
+static void precondition_in_basis(const Soap *s, Mats to, float *norm, float *after)
+{
+    const Batch *batch = s->batch;
+    const double beta2 = batch_hyper(batch, HYPER_BETA2), eps = batch_hyper(batch, HYPER_EPS);
+    float *gram = s->rest + SCALARS * batch->count;
+    ns_norms(s->on, norm_of(batch), s->u, gram, norm);
+    into_basis(s, s->u, s->x);
+    if (norm_of(batch) == NS_SCHATTEN4)
+        verb_whiten(s->on, mats_size(s->x), s->x.data, s->v.data, beta2, eps);
+    else
+        verb_precondition(s->on, mats_size(s->x), s->x.data, s->v.data, s->x.data, beta2, 1, eps, 1);
+    out_of_basis(s, s->x, to);
+    ns_norms(s->on, norm_of(batch), to, gram, after);
+    verb_rescale(s->on, to, norm, after, 1, 1e-30);
+}
+
+/* The bounds of the gate's weight in this step. */
+static double gate_least(const Batch *batch)
+{
+    const double steps = (double)batch->steps, done = (double)(batch->t - 1);
+    const double from = batch_hyper(batch, HYPER_GATE_START) * steps,
+                 until = batch_hyper(batch, HYPER_GATE_END) * steps;
+    const double left = done < from ? 1 : done < until ? (until - done) / (until - from) : 0;
+    return batch_hyper(batch, HYPER_GATE_LEAST) * left;
+}
+
+static double gate_most(const Batch *batch)
+{
+    const double done = (double)(batch->t - 1);
+    return done < batch_hyper(batch, HYPER_GATE_END) * (double)batch->steps ? batch_hyper(batch, HYPER_GATE_MOST) : 1;
+}
+
+/* u = u + gate (d - u), scaled to `norm`; the gate grows with what d has in common with u and with the gradient. */
+static void mix_by_trust(const Soap *s, Mats d, float *norm, float *after)
+{
+    const Batch *batch = s->batch;
+    const size_t n = batch->count;
+    float *dots = s->rest + 2 * n, *gate = dots + 6 * n;
+    verb_dots(s->on, d, s->u, dots);
+    verb_dots(s->on, d, s->g, dots + n);
+    verb_dots(s->on, s->u, s->g, dots + 2 * n);
+    verb_dots(s->on, d, d, dots + 3 * n);
+    verb_dots(s->on, s->u, s->u, dots + 4 * n);
+    verb_dots(s->on, s->g, s->g, dots + 5 * n);
+    verb_trust(s->on, n, gate, dots, gate_least(batch), gate_most(batch));
+    verb_add(s->on, mats_size(d), d.data, s->u.data, 1, -1);
+    verb_add_each(s->on, s->u, gate, d);
+    ns_norms(s->on, norm_of(batch), s->u, s->rest + SCALARS * n, after);
+    verb_rescale(s->on, s->u, norm, after, 1, 1e-30);
+}
+
+static bool is_gated(const Batch *batch)
+{
+    const Gate gate = (Gate)batch_hyper(batch, HYPER_GATE);
+    return gate == GATE_ALL || (gate == GATE_ATTENTION_OUT && batch->slots->tensor->part == PART_ATTENTION_OUT);
+}
+
+/* The first step is Muon's: there is no basis yet. */
 static void soap_muon_batch(const Batch *batch)
 {
     const Soap s = soap_of(batch);
     const double beta2 = batch_hyper(batch, HYPER_BETA2);
-    float *before = s.rest, *after = before + batch->count;
+    float *norm = s.rest, *after = norm + batch->count;
     batch_gradients(batch, s.g);
-    if (batch->t == 1) {
-        average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
-        first_bases(&s);
-    }
     muon_blend(batch);
-    verb_norms(batch->on, s.u, before);
-    into_basis(&s, s.u, s.x);
-    verb_precondition(batch->on, mats_size(s.x), s.x.data, s.v.data, s.x.data, beta2, 1, batch_hyper(batch, HYPER_EPS),
-                      1);
-    out_of_basis(&s, s.x, s.u);
-    verb_norms(batch->on, s.u, after);
-    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);
-    muon_finish(batch, s.u, s.rest);
-    if (batch->t > 1)
-        average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
-    if (refresh_due(batch, batch->t))
-        renew_bases(&s, false);
+    if (batch->t > 1 && is_gated(batch)) {
+        precondition_in_basis(&s, s.x, norm, after);
+        mix_by_trust(&s, s.x, norm, after);
+    } else if (batch->t > 1) {
+        precondition_in_basis(&s, s.u, norm, after);
+    }
+    muon_finish(batch, MUON_PLAIN, s.u, s.rest);
+    average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
+    if (batch->t == 1)
+        first_bases(&s);
+    else if (refresh_due(batch, batch->t - 1))
+        renew_bases(&s, true);
 }
 
+static int soap_muon_settle(OptimHyper *h, const char *prefix, Error *e)
+{
+    if (hyper(h, HYPER_GATE_START) > hyper(h, HYPER_GATE_END))
+        return error_set(e, "--%sgate-start %g must not be above --%sgate-end %g", prefix, hyper(h, HYPER_GATE_START),
+                         prefix, hyper(h, HYPER_GATE_END));
+    if (hyper(h, HYPER_GATE_LEAST) > hyper(h, HYPER_GATE_MOST))
+        return error_set(e, "--%sgate-least %g must not be above --%sgate-most %g", prefix, hyper(h, HYPER_GATE_LEAST),
+                         prefix, hyper(h, HYPER_GATE_MOST));
+    return muon_settle(h, prefix, e);
+}
+
+/* Defaults: entry 44's, its gate's steps as shares of its 2,750. */
 const OptimRule optim_soap_muon = {
     .name = "soap-muon",
     .summary = "Muon of the momentum preconditioned by SOAP",
-    .source = "modded-nanogpt track 3",
+    .source = "modded-nanogpt track 3, entries 14, 44 and 46",
     .matrices_only = true,
-    .settle = muon_settle,
-    .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-8), HYPER_AT(REFRESH, 10),
-                    HYPER_AT(NS, NS_JORDAN), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
-                    HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL), HYPER_AT(SPLIT_QKV, 1)},
+    .by_part = true,
+    .settle = soap_muon_settle,
+    .defaults.at = {ORTHOGONAL_DEFAULTS(NS_TRACK3, NS_SCHATTEN4), MOMENTUM_DEFAULTS(0.95),
+                    MUON_STEP_DEFAULTS(0, 0, 0.5, 0.35, 1), HYPER_AT(LR, 0.0375), HYPER_AT(BETA2, 0.9),
+                    HYPER_AT(EPS, 1e-8), HYPER_AT(REFRESH, 1), HYPER_AT(GATE, GATE_ATTENTION_OUT),
+                    HYPER_AT(GATE_LEAST, 0.45), HYPER_AT(GATE_MOST, 0.85), HYPER_AT(GATE_START, 0.5),
+                    HYPER_AT(GATE_END, 0.6)},
     .states = {SOAP_STATES},
     .workspace = soap_muon_of_batch,
     .step = soap_muon_batch,

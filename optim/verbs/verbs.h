@@ -127,8 +127,8 @@ void verb_normalise_columns(Verbs *on, Mats x, double eps);
 void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
 
 /* A step that gives each matrix the norm of the step's part along it alone: p' = p - step u, scaled to |p| - step p.u /
- * |p|, norms being at least `floor`; then elements that u shrank, u p > 0 with the old p, are multiplied by `keep`. */
-void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep);
+ * |p|, norms being at least `floor`; then decayed, elements by keep_away unless u p > 0 with the old p. */
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Decay decay);
 
 /*
  * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,
@@ -225,6 +225,10 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
 /* dots (batch, lines): sums of the products of elements of each row; if `right`, of each column; in double. */
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
+
+/* gate (n): how far to trust d in place of u, from six arrays of n: d.u, d.g, u.g, d.d, u.u, g.g. With cosines it is
+ * clip((cos(d,u) - 0.2) / 0.8, 0, 1) clip(cos(d,g) / cos(u,g), 0, 1), at least `least` and at most `most`. */
+void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double least, double most);
 
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */

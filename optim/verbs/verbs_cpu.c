@@ -289,10 +289,9 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
     }
 }
 
-void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep)
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Decay decay)
 {
     const size_t n = p.rows * p.cols;
-    const float kept = (float)keep;
     for (size_t b = 0; b < p.batch; b++) {
         float *matrix = p.data + b * n;
         const float *along = u.data + b * n;
@@ -300,7 +299,7 @@ void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, doub
         const Rotation pinned = pinned_of(dots.pp, dots.pu, dots.uu, step, floor);
         const float share = (float)pinned.scale, length = (float)(pinned.scale * pinned.a);
         EACH (i, n)
-            matrix[i] = pinned_element(matrix[i], along[i], share, length, kept);
+            matrix[i] = pinned_element(matrix[i], along[i], share, length, &decay);
     }
 }
 
@@ -501,6 +500,13 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
         const size_t at = i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
         dots[i] = (float)line_dot(x.data + at, y.data + at, &lines);
     }
+}
+
+void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double least, double most)
+{
+    for (size_t i = 0; i < n; i++)
+        gate[i] = trust_element((double)dots[i], (double)dots[n + i], (double)dots[2 * n + i], (double)dots[3 * n + i],
+                                (double)dots[4 * n + i], (double)dots[5 * n + i], least, most);
 }
 
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)

@@ -423,12 +423,11 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor)
         [=] __device__(const float *x, float2 k) { return fmaf(-k.y, x[1], k.x * x[0]); });
 }
 
-void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep)
+void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Decay decay)
 {
-    const float kept = (float)keep;
     move_matrices(
         on, p, u, [=] __device__(double pp, double pu, double uu) { return pinned_of(pp, pu, uu, step, floor); },
-        [=] __device__(const float *x, float2 k) { return pinned_element(x[0], x[1], k.x, k.y, kept); });
+        [=] __device__(const float *x, float2 k) { return pinned_element(x[0], x[1], k.x, k.y, &decay); });
 }
 
 void verb_add_each(Verbs *on, Mats to, const float *s, Mats x)
@@ -767,6 +766,14 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to)
 {
     cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0,
                 on->stream, to.data, x.data, s, x.rows, x.cols, right);
+}
+
+void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double least, double most)
+{
+    each_index(on, n, [=] __device__(size_t i) {
+        gate[i] = trust_element(dots[i], dots[n + i], dots[2 * n + i], dots[3 * n + i], dots[4 * n + i],
+                                dots[5 * n + i], least, most);
+    });
 }
 
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)

@@ -2,6 +2,7 @@
 #define OPTIM_VERBS_VERBS_MATH_H
 
 #include "base/hd.h"
+#include "optim/verbs/decay.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -60,11 +61,10 @@ static inline HD Rotation pinned_of(double pp, double pu, double uu, double step
     return pinned;
 }
 
-/* share p - step u, multiplied by `keep` if u shrinks p. */
-static inline HD float pinned_element(float p, float u, float share, float step, float keep)
+/* share p - step u, decayed afterwards. Elements that neither shrink nor grow count as growing, unlike in decay.h. */
+static inline HD float pinned_element(float p, float u, float share, float step, const Decay *decay)
 {
-    const float moved = fmaf(-step, u, share * p);
-    return u * p > 0.0f ? keep * moved : moved;
+    return (u * p > 0.0f ? decay->keep : decay->keep_away) * fmaf(-step, u, share * p);
 }
 
 /* -1, 0 or 1; a NaN stays one. */
@@ -74,6 +74,18 @@ static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f
 static inline HD float power_element(float x, double floor, double power)
 {
     return (float)pow((double)x < floor ? floor : (double)x, power);
+}
+
+/* As verb_trust; a NaN stays one. cos(u,g), which divides, is at least 1e-8. */
+static inline HD float trust_element(double du, double dg, double ug, double dd, double uu, double gg, double least,
+                                     double most)
+{
+    const double tiny = 1e-60, d = sqrt(dd), u = sqrt(uu), g = sqrt(gg);
+    const double cos_du = du / (d * u < tiny ? tiny : d * u), cos_dg = dg / (d * g < tiny ? tiny : d * g);
+    const double cos_ug = ug / (u * g < tiny ? tiny : u * g);
+    const double a = (cos_du - 0.2) / 0.8, b = cos_dg / (cos_ug < 1e-8 ? 1e-8 : cos_ug);
+    const double gate = (a < 0 ? 0 : a > 1 ? 1 : a) * (b < 0 ? 0 : b > 1 ? 1 : b);
+    return (float)(gate < least ? least : gate > most ? most : gate);
 }
 
 /* The updated multiplier of a penalty on a mean square that should be `bound`. */

@@ -15,6 +15,7 @@ SINGULAR = {"5x3": 3, "3x5": 3}
 DIAGONALISED = SINGULAR | {"4x4": 1}
 
 ADAMW = "adamw lr=.05 weight-decay=.1 beta1=.9 beta2=.95"
+SOAP_MUON = "soap-muon lr=.1 ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # entry 14
 MUON_CASE = "muon lr=.1 weight-decay=.1 momentum=.95"
 
 CASES = [
@@ -81,6 +82,16 @@ CASES = [
     ("normuon lr=.1 weight-decay=.5 momentum=.9 beta2=.8 eps=.1 nesterov=off ns=track3 muon-scale=moonshot "
      "cautious=on", FEW),
     ("normuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-10 muon-scale=gradient", FEW),
+    ("normuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8 normuon-form=li muon-scale=rms", FEW),
+    ("contra-muon lr=.1 weight-decay=0 momentum=.95 beta2=.95 eps=1e-10 ns=track3 contra=.2 step-floor=.35", FEW),
+    ("contra-muon lr=.05 weight-decay=.3 momentum=.9 beta2=.8 eps=.1 contra=.6 step-floor=1.5 floor-by=row "
+     "nesterov=off cautious=on", FEW),
+    ("aurora lr=.1 weight-decay=0 momentum=.95 ns=track3 contra=.2 step-floor=.35", FEW),
+    ("aurora lr=.1 weight-decay=.2 momentum=.9 ns=varied contra=0 step-floor=0 muon-scale=moonshot", FEW),
+    (MUON_CASE + " ns=track3 ns-norm=schatten4", MATRIX),
+    (MUON_CASE + " muon-scale=rms contra=.3", FEW),
+    (MUON_CASE + " ns=track3 radial-brake=.5 step-floor=.9 pin-radius=on", FEW),
+    (MUON_CASE + " ns=track3 radial-brake=1 step-floor=1.5 floor-by=row pin-radius=on cautious=on", FEW),
     ("muonh lr=.1 momentum=.95", FEW),
     ("muonh lr=.05 momentum=.9 nesterov=off ns=polar-express momentum-start=.8 momentum-warmup=6 momentum-cooldown=5",
      FEW),
@@ -106,9 +117,14 @@ CASES = [
     ("shampoo lr=.05 weight-decay=.2 beta1=.9 beta2=.95 eps=0 sides=one refresh=1 graft=adam", FACTORS),
     ("soap lr=.05 weight-decay=.1 beta1=.95 beta2=.95 eps=1e-8 refresh=1", FACTORS, SINGULAR),
     ("soap lr=.01 weight-decay=.5 beta1=.9 beta2=.9 eps=.01 refresh=3 cautious=on", FACTORS, SINGULAR),
-    ("soap-muon lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, DIAGONALISED),
-    ("soap-muon lr=.1 weight-decay=.5 momentum=.9 nesterov=off beta2=.8 eps=.01 refresh=4 ns=track3 "
-     "muon-scale=nuclear cautious=on", FACTORS, SINGULAR),
+    (SOAP_MUON + " ns=jordan contra=.3 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),
+    (SOAP_MUON + " weight-decay=.5 momentum=.9 nesterov=off beta2=.8 eps=.01 refresh=4 muon-scale=nuclear cautious=on",
+     FACTORS, SINGULAR),
+    ("soap-muon lr=.1 weight-decay=0 momentum=.95 beta2=.9 eps=1e-8 ns-steps=5 gate=attention-out",
+     FACTORS, SINGULAR),
+    ("soap-muon lr=.1 weight-decay=.025 momentum=.95 beta2=.9 eps=1e-8 refresh=1 ns=track3 ns-norm=schatten4 "
+     "radial-brake=.5 step-floor=.3825 floor-by=row pin-radius=on cautious=on gate=all gate-least=.45 gate-most=.85 "
+     "gate-start=.4 gate-end=.7", FACTORS, SINGULAR),
     ("soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1", FACTORS, DIAGONALISED),
     ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),
     ("kl-soap lr=.1 beta1=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),

@@ -35,16 +35,60 @@ GOLDEN = [
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
                    "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
-# Three steps of a 3x2 matrix, by the code of the track-3 entry: weights in units of 1e-7, from MATRIX_START with
+# Three steps of a matrix by the code of its source: weights in units of 1e-7, from `factor` times MATRIX_START with
 # MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
-MATRIX_GOLDEN = {
-    "soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1":
-        ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
-         (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
-         (8994952, -4148643, 313975, 7771670, -11769753, 3918556)),
-}
+RECORD = ("soap-muon lr=.1 weight-decay=.025 momentum=.95 beta2=.9 eps=1e-8 refresh=1 ns=track3 ns-norm=schatten4 "
+          "radial-brake=.5 step-floor=.3825 floor-by=row pin-radius=on cautious=on")
+MATRIX_GOLDEN = [  # rule and settings, shape, factor, steps
+    (RECORD, "3x2", 1,
+     ((9496370, -4172164, 1557758, 6714780, -9321154, 4461513),
+      (9601351, -5034026, 484466, 6716404, -9693302, 3606799),
+      (8449146, -5447650, 718276, 7258620, -10239972, 4394202))),
+    (RECORD, "2x3", 1,
+     ((9653710, -4045106, 2678114, 7076710, -9897774, 4061626),
+      (10239867, -3625454, 2226646, 7073170, -10540702, 3706033),
+      (9234484, -4079698, 2242703, 7390357, -11058072, 4315231))),
+    (RECORD + " gate=all gate-least=.45 gate-most=.85 gate-start=.5", "3x2", 1,
+     ((9496370, -4172164, 1557758, 6714780, -9321154, 4461513),
+      (9549344, -4873605, 538821, 6927131, -9781603, 3503337),
+      (8383703, -5278205, 765787, 7459851, -10307283, 4315544))),
+    (RECORD, "3x2", 10,
+     ((97615288, -46165372, 22588924, 72903540, -96423731, 47177560),
+      (98310207, -50189792, 19608818, 72961312, -98270085, 43406246),
+      (94085870, -51709705, 20612582, 75615497, -100645203, 46679599))),
+    (RECORD.replace("row", "matrix"), "3x2", 10,
+     ((97921244, -46708647, 21288822, 71847805, -97236232, 47839868),
+      (98487970, -50111255, 17066854, 71950196, -98833418, 44499247),
+      (93818273, -51805985, 17910312, 74134595, -101084461, 47604117))),
+    ("contra-muon lr=.1 weight-decay=0 momentum=.95 ns=track3 contra=.2 step-floor=.35", "3x2", 1,
+     ((9491151, -4139144, 1701396, 6898143, -9184458, 4421302),
+      (9559805, -4326408, 939521, 7701799, -10040788, 3421002),
+      (8386641, -4841789, 1138193, 8223549, -10464195, 4352185))),
+    ("aurora lr=.1 weight-decay=0 momentum=.95 ns=track3 contra=.2 step-floor=.35", "3x2", 1,
+     ((9551592, -4348310, 1501351, 6680941, -9332237, 4489936),
+      (9843961, -5429241, 658145, 7001492, -10040832, 3834000),
+      (8971325, -5509630, 1116672, 8061219, -10630312, 4576488))),
+    ("aurora lr=.1 weight-decay=0 momentum=.95 ns=track3 contra=.2 step-floor=.35", "2x3", 1,
+     ((9454270, -4242622, 2822167, 6995411, -10173278, 4139691),
+      (9330544, -4070573, 1824520, 7742727, -10799837, 4046231),
+      (8384538, -4055323, 2108381, 7903216, -11521754, 4737132))),
+    ("muon lr=.1 weight-decay=.1 momentum=.95 nesterov=off ns=polar-express muon-scale=bernstein", "3x2", 1,
+     ((9404765, -4085161, 1473598, 6615688, -9216319, 4395594),
+      (8849680, -3374847, 454068, 6839916, -9540736, 3435281),
+      (7777805, -3476145, 511241, 8096734, -10201006, 3611329))),
+    ("muon lr=.1 weight-decay=.1 momentum=.95 nesterov=off ns=polar-express muon-scale=bernstein cautious=on", "3x2", 1,
+     ((9404765, -4085161, 1473598, 6615688, -9216319, 4395594),
+      (8849680, -3374847, 454068, 6906073, -9632900, 3435281),
+      (7777805, -3509894, 515781, 8231291, -10388577, 3645682))),
+    ("soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1", "3x2", 1,
+     ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
+      (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
+      (8994952, -4148643, 313975, 7771670, -11769753, 3918556))),
+]
+
+ENTRY_14 = " ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # soap-muon without later ingredients
 
 # Pairs that walk the same path
 SAME = [
@@ -81,12 +125,13 @@ def check_golden():
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
-    start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
-    for text, want in MATRIX_GOLDEN.items():
-        got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
-        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 6e-8)
+    for text, shape, factor, want in MATRIX_GOLDEN:
+        r, c = (int(n) for n in shape.split("x"))
+        start, gradients = np.reshape(MATRIX_START, (r, c)), np.reshape(MATRIX_GRADIENTS, (3, r, c))
+        got = [s["p"] for s in trajectory(text, factor * start, gradients)[1:]]
+        check_close(f"{text}: {shape}", got, np.reshape(want, (3, r, c)) * 1e-7, 6e-8)
     for ns, want in DIAGONAL_GOLDEN.items():
-        o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
+        o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0 ns-norm=frobenius"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)
 
 
@@ -120,7 +165,7 @@ def check_newton_schulz(u, random):
     """It commutes with scales, signs, transposition and rotations; the exact one is dual to the nuclear norm."""
     left, right = (np.linalg.qr(random.standard_normal((n, n)))[0] for n in u.shape)
     for ns in DIAGONAL_GOLDEN:
-        h = Settings("", f"ns={ns} ns-steps=0")
+        h = Settings("", f"ns={ns} ns-steps=0 ns-norm=frobenius")
         o = orthogonalised(u, h)
         check_close(ns + " scaled", orthogonalised(-3 * u, h), -o, 1e-11)
         check_close(ns + " transposed", orthogonalised(u.T, h), o.T, 1e-11)
@@ -140,6 +185,20 @@ def check_muon_family(p, g):
     change = trajectory("normuon lr=1 weight-decay=0 momentum=.9 muon-scale=none", p, g[:1])[-1]["p"] - p
     plain = trajectory("muon lr=1 weight-decay=0 momentum=.9 muon-scale=none", p, g[:1])[-1]["p"] - p
     check_close("NorMuon's norm", norm(change), norm(plain), 1e-12)
+    for text in ("contra-muon lr=.1 weight-decay=.1 momentum=.9 contra=0 step-floor=0",
+                 "aurora lr=.1 weight-decay=.1 momentum=.9 contra=0 step-floor=0"):
+        n = min(r, c)
+        square = p[:n, :n], g[:, :n, :n]
+        same = "muon" if text.startswith("aurora") else "normuon"
+        got, want = (trajectory(x, *square)[-1]["p"] for x in (text, f"{same} lr=.1 weight-decay=.1 momentum=.9 ns=track3"))
+        check_close(text + " of a square matrix", got, want, 1e-12)
+    flat = "muon lr=.1 weight-decay=0 momentum=0 step-floor=.9"
+    for t, gradient in enumerate(g):
+        q = trajectory("muon lr=.1 weight-decay=0 momentum=0", p, g[:t])[-1]["p"]
+        free, pinned = (trajectory(flat + more, q, [gradient])[-1]["p"] for more in ("", " pin-radius=on"))
+        o = (q - free) / 0.1
+        assert norm(o) >= 0.9 * norm(q) * (1 - 1e-12), "the floor of a step"
+        check_close("the pinned radius", norm(pinned) - norm(q), -0.1 * (o * q).sum() / norm(q), 1e-12)
     lines = np.sqrt((change * change).sum(axis=1 if r >= c else 0))
     check_close("NorMuon's even rows", lines, lines.mean(), 1e-12)
 
@@ -172,8 +231,10 @@ def check_soap(p, gradients):
     pairs = [
         ("soap lr=.1 weight-decay=0 beta1=.9 beta2=.8 eps=.1 refresh=99",
          "adamw lr=.1 weight-decay=0 beta1=.9 beta2=.8 eps=.1 eps-mode=uncorrected"),
-        ("soap-muon lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1 refresh=99",
+        ("soap-muon lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1 refresh=99" + ENTRY_14,
          "muon2 lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1"),
+        ("soap-muon lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1 refresh=99 gate=all gate-least=1 gate-most=1 "
+         "gate-start=1 gate-end=1" + ENTRY_14, "muon2 lr=.1 weight-decay=.2 momentum=0 beta2=.8 eps=.1"),
         ("soap-h lr=.1 beta1=.9 beta2=.8 eps=.1 refresh=99",
          "adamh lr=.1 beta1=.9 beta2=.8 eps=.1 bias-correction=off"),
         ("kl-soap lr=.1 beta1=.9 beta2=.8 eps=.1 refresh=99",
@@ -182,7 +243,7 @@ def check_soap(p, gradients):
     for one, other in pairs:
         (step, h), (plain, k) = settle(one), settle(other)
         s, want = begin, {"p": p} | moments
-        for t, g in enumerate(gradients, 1):
+        for t, g in enumerate(gradients[:-1], 1):
             s, want = step(s, g, t + 1, h), plain(want, g, t, k)  # SOAP counts from its second call
         check_close(f"{one} and {other}", s["p"], want["p"], 1e-12)
     for text in ("soap lr=.1 weight-decay=0 beta1=.9 beta2=.8 eps=.1 refresh=2",

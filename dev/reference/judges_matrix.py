@@ -50,6 +50,15 @@ def polar(u):
     return (left * kept) @ right
 
 
+def schatten4(u):
+    """(the sum of the singular values' fourth powers)^(1/4)"""
+    return (np.linalg.svd(u, compute_uv=False) ** 4).sum() ** 0.25
+
+
+def ns_norm(u, h):
+    return schatten4(u) if h.ns_norm == "schatten4" else norm(u)
+
+
 def orthogonalised(u, h):
     if h.ns == "exact":
         return polar(u)
@@ -58,7 +67,7 @@ def orthogonalised(u, h):
         assert len(set(triples)) == 1
         triples = triples[:1] * int(h.ns_steps)
     factor, least = (1.02, 1e-6) if h.ns == "polar-express" else (1, 1e-7)
-    return iterate(u / max(factor * norm(u), least), triples, h.disturb)
+    return iterate(u / max(factor * ns_norm(u, h), least), triples, h.disturb)
 
 
 def shape_factor(o, u, g, h):
@@ -70,6 +79,7 @@ def shape_factor(o, u, g, h):
         "moonshot": 0.2 * math.sqrt(max(r, c)),
         "bernstein": math.sqrt(r / c),
         "early": math.sqrt(max(r, c)),
+        "rms": 0.2 * math.sqrt(r * c) / norm(o),
         "gradient": norm(g) / norm(o),
         "nuclear": (u * o).sum(),
     }[h.muon_scale]
@@ -77,8 +87,49 @@ def shape_factor(o, u, g, h):
 
 # --- The Muon family ---
 
-MUON = "nesterov=on ns=jordan ns-steps=0 cautious=off momentum-start=0 momentum-warmup=0 momentum-cooldown=0 "
-SCALED = MUON + "muon-scale=original "
+MUON = ("nesterov=on ns=jordan ns-steps=0 ns-norm=frobenius cautious=off momentum-start=0 momentum-warmup=0 "
+        "momentum-cooldown=0 ")
+SHAPED = "muon-scale=original contra=0 radial-brake=0 step-floor=0 floor-by=matrix pin-radius=off "
+SCALED = MUON + SHAPED
+TRACK3 = " ns=track3 "  # what its entries take in place of jordan
+
+
+def spectral_norm_in_five(u):
+    """By the power iteration, from a vector of equal elements."""
+    v = np.full(u.shape[1], u.shape[1] ** -0.5)
+    for _ in range(5):
+        v = u.T @ (u @ v)
+        v = v / norm(v)
+    return norm(u @ v)
+
+
+def less_contra(o, u, h):
+    if not h.contra:
+        return o
+    d = o - h.contra * u / spectral_norm_in_five(u)
+    return d * norm(o) / norm(d)
+
+
+def lengths(x, h):
+    """Of the whole, or of rows, at least 1e-8."""
+    return np.maximum(np.sqrt((x * x).sum(axis=1, keepdims=True)) if h.floor_by == "row" else norm(x), 1e-8)
+
+
+def moved(p, o, h):
+    """The parameter after the step o, with the brake, the floor and the pinned radius."""
+    if h.radial_brake:
+        k = (o * p).sum() / max((p * p).sum(), 1e-12)
+        o = o - h.radial_brake * min(k, 0) * p
+    if h.step_floor:
+        o = o * np.maximum(1, h.step_floor * lengths(p, h) / lengths(o, h))
+    if not h.pin_radius:
+        return decayed_step(p, o, h)
+    radius = max(norm(p), 1e-8)
+    target = max(radius - h.lr * (o * p).sum() / radius, 1e-8)
+    q = p - h.lr * o
+    q = q * target / max(norm(q), 1e-8)
+    mask = o * p > 0 if h.cautious else True
+    return q * (1 - h.lr * h.weight_decay * mask)
 
 
 def momentum_of(t, h):
@@ -100,8 +151,8 @@ def blend(s, g, t, h):
 
 def muon_by_numpy(s, g, t, h):
     m, u = blend(s, g, t, h)
-    o = orthogonalised(u, h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
+    o = less_contra(orthogonalised(u, h), u, h)
+    return {"p": moved(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
 
 
 def muon_by_torch(s, g, t, h):
@@ -118,59 +169,86 @@ def newton_schulz_for_torch(grad, ns_coefficients, ns_steps, eps):
 
 @judge("muon", SCALED, states=full("m"))
 def muon(s, g, t, h):
-    plain = not (h.cautious or h.ns_steps or h.momentum_warmup or h.momentum_cooldown or h.disturb)
+    plain = not (h.cautious or h.ns_steps or h.momentum_warmup or h.momentum_cooldown or h.disturb or h.contra or
+                 h.radial_brake or h.step_floor or h.pin_radius or h.ns_norm != "frobenius")
     if plain and h.ns == "jordan" and h.muon_scale in ("original", "moonshot"):
         return muon_by_torch(s, g, t, h)
     return muon_by_numpy(s, g, t, h)
 
 
-@judge("spectral", "ns=jordan ns-steps=0 muon-scale=original cautious=off")
+@judge("spectral", SCALED)
 def spectral(s, g, t, h):
-    o = orthogonalised(g, h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, g, g, h), h)}
+    o = less_contra(orthogonalised(g, h), g, h)
+    return {"p": moved(s["p"], o * shape_factor(o, g, g, h), h)}
 
 
 def row_normalised(o, v, h):
-    """NorMuon's mean squares of rows (of columns, where there are more of these), averaged, and o divided by their
-    roots."""
+    """NorMuon's mean squares of rows (modded: of columns, where there are more of these), averaged, and o divided by
+    their roots."""
     r, c = o.shape
-    v = ema(h.beta2, v, (o * o).mean(axis=1 if r >= c else 0, keepdims=True))
-    return o / np.sqrt(np.maximum(v, h.eps)), v
+    by_rows = r >= c or h.normuon_form == "li"
+    v = ema(h.beta2, v, (o * o).mean(axis=1 if by_rows else 0, keepdims=True))
+    return o / (np.sqrt(v) + h.eps if h.normuon_form == "li" else np.sqrt(np.maximum(v, h.eps))), v
 
 
 def muon_and_rows(h, r, c):
-    return {"m": (r, c), "v": (r, 1) if r >= c else (1, c)}
+    return {"m": (r, c), "v": (r, 1) if r >= c or h.normuon_form == "li" else (1, c)}
 
 
-@judge("normuon", SCALED + "beta2=.95 eps=1e-10", states=muon_and_rows)
+@judge("normuon", SCALED + "beta2=.95 eps=1e-10 normuon-form=modded", states=muon_and_rows)
 def normuon(s, g, t, h):
     m, u = blend(s, g, t, h)
-    o = orthogonalised(u, h)
+    o = less_contra(orthogonalised(u, h), u, h)
     even, v = row_normalised(o, s["v"], h)
     even = even * norm(o) / norm(even)
-    return {"p": decayed_step(s["p"], even * shape_factor(even, u, g, h), h), "m": m, "v": v}
+    return {"p": moved(s["p"], even * shape_factor(even, u, g, h), h), "m": m, "v": v}
 
 
-@judge("muonh", MUON, states=full("m"))
+@judge("contra-muon", SCALED + TRACK3 + "contra=.2 step-floor=.35 beta2=.95 eps=1e-10 normuon-form=modded", states=muon_and_rows)
+def contra_muon(s, g, t, h):
+    return normuon(s, g, t, h)
+
+
+def balanced(u, h):
+    """NS of rows (columns, where there are more) of equal length, divided once more by their lengths in NS(u)."""
+    r, c = u.shape
+    if r < c:
+        return balanced(u.T, h).T
+    if r == c:
+        return orthogonalised(u, h)
+    d = 1 / np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-7)
+    o = orthogonalised(d * u, h)
+    d = d * np.sqrt((c / r) / np.maximum((o * o).sum(axis=1, keepdims=True), 1e-14))
+    return orthogonalised(d * u, h)
+
+
+@judge("aurora", SCALED + TRACK3 + "contra=.2 step-floor=.35", states=full("m"))
+def aurora(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    o = less_contra(balanced(u, h), u, h)
+    return {"p": moved(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
+
+
+@judge("muonh", MUON + TRACK3, states=full("m"))
 def muonh(s, g, t, h):
     m, u = blend(s, g, t, h)
     return {"p": hyperball(s["p"], orthogonalised(u, h), h), "m": m}
 
 
-@judge("normuonh", MUON + "beta2=.95 eps=1e-10", states=muon_and_rows)
+@judge("normuonh", MUON + TRACK3 + "beta2=.95 eps=1e-10 normuon-form=modded", states=muon_and_rows)
 def normuonh(s, g, t, h):
     m, u = blend(s, g, t, h)
     even, v = row_normalised(orthogonalised(u, h), s["v"], h)
     return {"p": hyperball(s["p"], even, h), "m": m, "v": v}
 
 
-@judge("muon2", SCALED + "beta2=.95 eps=1e-10", states=full("m", "v"))
+@judge("muon2", SCALED + TRACK3 + "beta2=.95 eps=1e-10", states=full("m", "v"))
 def muon2(s, g, t, h):
     m, u = blend(s, g, t, h)
     v = ema(h.beta2, s["v"], g * g)
     u = u / (np.sqrt(v) + h.eps)
-    o = orthogonalised(u, h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, u, g, h), h), "m": m, "v": v}
+    o = less_contra(orthogonalised(u, h), u, h)
+    return {"p": moved(s["p"], o * shape_factor(o, u, g, h), h), "m": m, "v": v}
 
 
 # --- Dion ---
@@ -319,20 +397,46 @@ def soap(s, g, t, h):
     return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis
 
 
-@judge("soap-muon", SCALED, states=soap_states)
+def cosine(x, y):
+    return (x * y).sum() / (norm(x) * norm(y))
+
+
+def trust(d, u, g, t, h):
+    """The weight of d beside u: bounded until gate-end of the run."""
+    start, end, done = h.gate_start * T, h.gate_end * T, t - 1
+    least = h.gate_least * (1 if done < start else (end - done) / (end - start) if done < end else 0)
+    most = h.gate_most if done < end else 1
+    agreement = np.clip((cosine(d, u) - 0.2) / 0.8, 0, 1)
+    progress = np.clip(cosine(d, g) / max(cosine(u, g), 1e-8), 0, 1)
+    return np.clip(agreement * progress, least, most)
+
+
+@judge("soap-muon", SCALED + TRACK3 + "ns-norm=schatten4 radial-brake=.5 step-floor=.35 pin-radius=on refresh=1 "
+       "gate=none gate-least=.45 gate-most=.85 gate-start=.5 gate-end=.6", states=soap_states)
 def soap_muon(s, g, t, h):
+    """gate=attention-out is judged as none: no case names it."""
     m, u = blend(s, g, t, h)
-    outer, inner = g @ g.T, g.T @ g
-    basis = bases_of(s) if t > 1 else {"left_basis": eigenbasis(outer), "right_basis": eigenbasis(inner)}
-    rotated = into(basis, u)
-    v = ema(h.beta2, s["v"], rotated * rotated)
-    even = out_of(basis, rotated / (np.sqrt(v) + h.eps))
-    even = even * norm(u) / norm(even)
-    o = orthogonalised(even, h)
-    p = decayed_step(s["p"], o * shape_factor(o, even, g, h), h)
+    outer, inner, v, even = g @ g.T, g.T @ g, s["v"], u
+    if t > 1:
+        rotated = into(s, u)
+        v = ema(h.beta2, v, rotated * rotated)
+        root = np.sqrt(v)
+        even = out_of(s, rotated / (np.maximum(root, h.eps) if h.ns_norm == "schatten4" else root + h.eps))
+        even = even * ns_norm(u, h) / ns_norm(even, h)
+        if h.gate == "all":
+            even = u + trust(even, u, g, t, h) * (even - u)
+            even = even * ns_norm(u, h) / ns_norm(even, h)
+    o = less_contra(orthogonalised(even, h), even, h)
+    p = moved(s["p"], o * shape_factor(o, even, g, h), h)
     left, right = ema(h.beta2, s["left"], outer), ema(h.beta2, s["right"], inner)
-    if t % h.refresh == 0:
-        basis = refreshed(basis, left, right)
+    basis = bases_of(s)
+    if t == 1:
+        basis = {"left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
+    elif (t - 1) % h.refresh == 0:
+        rows, cols = falling_order(left, basis["left_basis"]), falling_order(right, basis["right_basis"])
+        v = v[rows][:, cols]
+        basis = refreshed({"left_basis": basis["left_basis"][:, rows], "right_basis": basis["right_basis"][:, cols]},
+                          left, right)
     return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis
 
 

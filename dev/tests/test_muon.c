@@ -26,6 +26,7 @@ static void test_scale_table(void)
         {MUON_SCALE_MOONSHOT, {5.543, 11.085, 11.085, 9.6}, 5e-4},
         {MUON_SCALE_BERNSTEIN, {1, 2, .5, 1.732}, 5e-4},
         {MUON_SCALE_EARLY, {27.71, 55.43, 55.43, 48}, 5e-3}, /* fused: sqrt(2304) */
+        {MUON_SCALE_RMS, {1, 1, 1, 1}, 0},
         {MUON_SCALE_GRADIENT, {1, 1, 1, 1}, 0},
         {MUON_SCALE_NUCLEAR, {1, 1, 1, 1}, 0},
     };
@@ -189,7 +190,7 @@ static void test_update_size(void)
     static const size_t shapes[][2] = {{16, 16}, {64, 16}, {16, 64}, {1, 9}};
     for (size_t i = 0; i < 4; i++) {
         const double r = (double)shapes[i][0], c = (double)shapes[i][1], longer = fmax(r, c);
-        const double want[MUON_SCALE_COUNT] = {1 / sqrt(longer), 1 / sqrt(c), .2, sqrt(r / c / longer), 1};
+        const double want[MUON_SCALE_COUNT] = {1 / sqrt(longer), 1 / sqrt(c), .2, sqrt(r / c / longer), 1, .2};
         for (int scale = 0; scale < MUON_SCALE_COUNT; scale++) {
             const OptimHyper h = {.at = {SET(NS, NS_EXACT), SET(MUON_SCALE, scale)}};
             Params p = one_update(h, shapes[i][0], shapes[i][1], 1);

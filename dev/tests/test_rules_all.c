@@ -12,7 +12,7 @@
  * max(r,c), of c x k, k = min(rank,r,c), and numbers of their own. */
 typedef struct StateSize {
     OptimConfig config;
-    size_t whole, left, right, smaller, sides, longer, thin, rank, numbers;
+    size_t whole, left, right, smaller, sides, longer, rows, thin, rank, numbers;
 } StateSize;
 
 static const StateSize sizes[] = {
@@ -47,6 +47,15 @@ static const StateSize sizes[] = {
     {{.rule = "normuon", .hyper.at = {SET(NS, NS_VARIED), SET(MUON_SCALE, MUON_SCALE_GRADIENT)}},
      .whole = 1,
      .longer = 1},
+    {{.rule = "normuon", .hyper.at = {SET(NORMUON_FORM, NORMUON_LI), SET(MUON_SCALE, MUON_SCALE_RMS)}},
+     .whole = 1,
+     .rows = 1},
+    {{.rule = "contra-muon"}, .whole = 1, .longer = 1},
+    {{.rule = "aurora"}, .whole = 1},
+    {{.rule = "muon",
+      .hyper.at = {SET(RADIAL_BRAKE, 1), SET(STEP_FLOOR, 2), SET(FLOOR_BY, FLOOR_ROW), SET(PIN_RADIUS, 1),
+                   SET(WEIGHT_DECAY, .1)}},
+     .whole = 1},
     {{.rule = "muonh"}, .whole = 1},
     {{.rule = "normuonh"}, .whole = 1, .longer = 1},
     {{.rule = "adamh"}, .whole = 2},
@@ -66,6 +75,10 @@ static const StateSize sizes[] = {
      .whole = 2,
      .left = 2,
      .right = 2},
+    {{.rule = "soap-muon", .hyper.at = {SET(NS_NORM, NS_FROBENIUS), SET(GATE, GATE_ALL)}},
+     .whole = 2,
+     .left = 2,
+     .right = 2},
     {{.rule = "soap-h"}, .whole = 2, .left = 2, .right = 2},
     {{.rule = "rownorm"}, .whole = 1},
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
@@ -75,7 +88,7 @@ static size_t floats_of(const StateSize *s, size_t r, size_t c)
 {
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
-           s->longer * most + s->thin * c * k + s->numbers;
+           s->longer * most + s->rows * r + s->thin * c * k + s->numbers;
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};

@@ -96,7 +96,8 @@ static void order_of(const double *values, size_t n, size_t *order)
     }
 }
 
-/* Q_new^T L Q_old is R: upper triangular, its diagonal not negative. For soap Q_old's columns are sorted by Q^T L Q.
+/* Q_new^T L Q_old is R: upper triangular, its diagonal not negative. For soap and soap-muon Q_old's columns are sorted by Q^T L
+ * Q.
  * The product L Q is wrong by n U of the largest eigenvalue in fp32, Q_new's elements by U. */
 static void check_refreshed(const char *rule, const OptimState *factor, const float *old_basis, const OptimState *basis)
 {
@@ -106,10 +107,11 @@ static void check_refreshed(const char *rule, const OptimState *factor, const fl
            *l = doubles_of(factor->data, n * n);
     double *lq = make_doubles(n * n), *upper = make_doubles(n * n), values[MOST], trace = 0;
     size_t order[MOST];
+    const bool sorts = strcmp(rule, "soap") == 0 || strcmp(rule, "soap-muon") == 0;
     product(lq, l, false, old, false, n, n, n);
     product(upper, old, true, lq, false, n, n, n);
     for (size_t i = 0; i < n; i++) {
-        values[i] = strcmp(rule, "soap") == 0 ? upper[i * n + i] : -(double)i;
+        values[i] = sorts ? upper[i * n + i] : -(double)i;
         trace += l[i * n + i];
     }
     order_of(values, n, order);
@@ -128,11 +130,11 @@ static void check_refreshed(const char *rule, const OptimState *factor, const fl
     free(upper);
 }
 
-/* Steps, counted from 0, after which bases are renewed: every second call after the first; soap-muon and
- * soap-h count all calls. */
+/* Steps, counted from 0, after which bases are renewed: every second call after the first; soap-h counts all
+ * calls. */
 static bool refreshes(const char *rule, size_t t)
 {
-    const bool counts_all = strcmp(rule, "soap-muon") == 0 || strcmp(rule, "soap-h") == 0;
+    const bool counts_all = strcmp(rule, "soap-h") == 0;
     return counts_all ? (t + 1) % 2 == 0 : t > 0 && t % 2 == 0;
 }
 
@@ -354,9 +356,10 @@ static void test_soap_muon_norm(void)
 {
     static const size_t lines[][2] = {{1, 9}, {9, 1}};
     for (size_t k = 0; k < 2; k++) {
-        const OptimConfig config = {
-            .rule = "soap-muon",
-            .hyper.at = {SET(LR, 1), SET(NS, NS_EXACT), SET(MOMENTUM, .75), SET(MUON_SCALE, MUON_SCALE_NUCLEAR)}};
+        const OptimConfig config = {.rule = "soap-muon",
+                                    .hyper.at = {SET(LR, 1), SET(NS, NS_EXACT), SET(MOMENTUM, .75),
+                                                 SET(MUON_SCALE, MUON_SCALE_NUCLEAR), SET(RADIAL_BRAKE, 0),
+                                                 SET(STEP_FLOOR, 0), SET(PIN_RADIUS, 0)}};
         Run run;
         run_begin(&run, &config, lines[k][0], lines[k][1], 26);
         for (size_t t = 0; t < 6; t++) {
@@ -373,6 +376,39 @@ static void test_soap_muon_norm(void)
     }
 }
 
+/* --gate attention-out: the projection after attention steps as with all, another matrix of its shape as with none. */
+static void test_gate(void)
+{
+    enum { MATRICES = 2, N = 30, STEPS_TAKEN = 4 };
+    static const Gate gates[] = {GATE_ATTENTION_OUT, GATE_ALL, GATE_NONE};
+    float *values[COUNT(gates)];
+    for (size_t i = 0; i < COUNT(gates); i++) {
+        const OptimConfig config = {.rule = "soap-muon", .steps = 8, .hyper.at = {SET(GATE, gates[i])}};
+        Params p = {0};
+        params_add(&p, "attn.c_proj", ROLE_HIDDEN_MATRIX, 6, 5, 1);
+        params_add(&p, "mlp.c_fc", ROLE_HIDDEN_MATRIX, 6, 5, 1);
+        p.tensors[0].part = PART_ATTENTION_OUT;
+        p.tensors[1].part = PART_MLP_IN;
+        params_fill(&p, 3);
+        Optim *optim = make_optim(&config, &p);
+        for (size_t t = 0; t < STEPS_TAKEN; t++) {
+            fill_normal(p.grads, p.floats, 1, 70 + t);
+            optim_begin(optim, 1, 1);
+            optim_step(optim, 1);
+        }
+        values[i] = make_floats(MATRICES * N);
+        for (size_t k = 0; k < MATRICES; k++)
+            memcpy(values[i] + k * N, p.values + p.tensors[k].offset, N * sizeof(float));
+        optim_free(optim);
+        params_free(&p);
+    }
+    check_same_bits(values[0], values[1], N * sizeof(float), "the projection after attention");
+    check_same_bits(values[0] + N, values[2] + N, N * sizeof(float), "another matrix");
+    check(memcmp(values[1], values[2], N * sizeof(float)) != 0, "the gate changes nothing");
+    for (size_t i = 0; i < COUNT(gates); i++)
+        free(values[i]);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -384,5 +420,6 @@ int main(void)
     check_run("scales of KL-SOAP without gradients", test_kl_scales);
     check_run("SOAP in the identity is Adam", test_soap_is_adam);
     check_run("SOAP-Muon keeps a norm", test_soap_muon_norm);
+    check_run("SOAP-Muon's gate", test_gate);
     return check_summary();
 }

@@ -2,12 +2,22 @@
 
 #include <math.h>
 
-/* Adds one arena, stretch after stretch. */
-static float *lay_out_average(Optim *optim, const char *name, bool place)
+/* Whether the tail average has the tensor: all but a token embedding that is not also the head. */
+static bool has_tail(const Optim *optim, const Tensor *tensor)
+{
+    bool head = false;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
+        head = head || t->role == ROLE_HEAD;
+    return tensor->role != ROLE_TOKEN_EMBEDDING || !head;
+}
+
+/* Adds one arena, stretch after stretch, of all tensors or of those that the tail average has. */
+static float *lay_out_average(Optim *optim, const char *name, bool all, bool place)
 {
     float *arena = place ? optim->state_arena + optim->state_floats : NULL;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
-        optim_add_state(optim, place, t, name, t->rows, t->cols);
+        if (all || has_tail(optim, t))
+            optim_add_state(optim, place, t, name, t->rows, t->cols);
     return arena;
 }
 
@@ -15,10 +25,10 @@ void averages_lay_out(Optim *optim, bool place)
 {
     Averages *a = &optim->averages;
     if (a->config.nesterov != 0)
-        a->change = lay_out_average(optim, "change", place);
+        a->change = lay_out_average(optim, "change", true, place);
     if (a->config.tail != 0) {
-        a->tail = lay_out_average(optim, "tail", place);
-        a->point = lay_out_average(optim, "point", place);
+        a->tail = lay_out_average(optim, "tail", false, place);
+        a->point = lay_out_average(optim, "point", false, place);
     }
 }
 
@@ -54,11 +64,11 @@ void averages_shift(Optim *optim)
     const Averages *a = &optim->averages;
     const size_t done = optim->steps_done, until = a->config.nesterov_until;
     const bool inside = done >= a->config.nesterov_from && (until == 0 || done < until);
+    const double factor = isnan(a->factor) ? optim->aux_factor : a->factor;
     size_t at = 0;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
         if (inside)
-            verb_add(optim->on, s->n, optim->arenas.params + s->offset, a->change + at, 1,
-                     a->config.nesterov * optim->lr_factor);
+            verb_add(optim->on, s->n, optim->arenas.params + s->offset, a->change + at, 1, a->config.nesterov * factor);
         at += s->n;
     }
 }
@@ -88,7 +98,9 @@ void averages_pin_norms(const Optim *optim, const OptimGroup *g)
 size_t averages_guess_tail(const Optim *optim)
 {
     const Averages *a = &optim->averages;
-    const size_t n = comm_share(optim->pieces, optim->piece_count, optim->ranks.rank);
+    size_t n = 0;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++)
+        n += has_tail(optim, s->tensor) ? s->n : 0;
     return a->config.tail != 0 && verb_sum_squares(optim->on, n, a->tail) > 0 ? optim->steps_done : 0;
 }
 
@@ -97,7 +109,7 @@ void averages_update(Optim *optim)
     Averages *a = &optim->averages;
     const double decay = a->config.nesterov_decay, kept = 1 - 1 / (double)a->config.tail;
     const bool tail = a->config.tail != 0 && optim->steps_done >= a->config.tail_from;
-    size_t at = 0;
+    size_t at = 0, tail_at = 0;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
         const size_t n = s->n;
         const float *param = optim->arenas.params + s->offset;
@@ -105,12 +117,16 @@ void averages_update(Optim *optim)
             verb_add(optim->on, n, optim->previous + at, param, -1, 1);
             verb_add(optim->on, n, a->change + at, optim->previous + at, decay, 1 - decay);
         }
-        if (tail && a->tail_began == 0)
-            verb_scale(optim->on, n, a->tail + at, param, 1);
-        else if (tail)
-            verb_add(optim->on, n, a->tail + at, param, kept, 1 - kept);
         at += n;
+        if (!tail || !has_tail(optim, s->tensor))
+            continue;
+        if (a->tail_began == 0)
+            verb_scale(optim->on, n, a->tail + tail_at, param, 1);
+        else
+            verb_add(optim->on, n, a->tail + tail_at, param, kept, 1 - kept);
+        tail_at += n;
     }
+    a->factor = optim->aux_factor;
     if (tail && a->tail_began == 0)
         a->tail_began = optim->steps_done;
 }
@@ -123,6 +139,8 @@ void optim_show(Optim *optim)
         return;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
         float *param = optim->arenas.params + s->offset;
+        if (!has_tail(optim, s->tensor))
+            continue;
         verb_scale(optim->on, s->n, a->point + at, param, 1);
         if (a->tail_began > 0)
             verb_add(optim->on, s->n, param, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
@@ -138,6 +156,8 @@ void optim_hide(Optim *optim)
     if (a->config.tail == 0)
         return;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        if (!has_tail(optim, s->tensor))
+            continue;
         verb_scale(optim->on, s->n, optim->arenas.params + s->offset, a->point + at, 1);
         at += s->n;
     }

@@ -7,9 +7,11 @@
  * Two wrappers around all rules (modded-nanogpt track 3); zeros turn them off.
  *
  *   EMA-Nesterov   D = d D + (1 - d) (change of the parameters in a step, the shift included); before each gradient the
- *                  parameters are shifted by strength x (the schedule's factor) x D, and the rule steps from there
+ *                  parameters are shifted by strength x factor x D, and the rule steps from there. The factor is that of
+ *                  the schedule of all but the hidden matrices in the step before, as in entries 39 to 46
  *   tail EMA       a second set of parameters averages the last steps, A = (1 - 1/N) A + W/N; validation, samples and
- *                  checkpoints use (1 - share) W + share A
+ *                  checkpoints use (1 - share) W + share A, but W of a token embedding that is not also the head, as in
+ *                  entries 45 and 46 (where none is both)
  */
 typedef struct OptimAveraging {
     double nesterov;                      /* strength; 0: off */

@@ -146,6 +146,7 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
                      .steps = config->steps,
                      .comm = config->comm,
                      .ranks = comm_ranks(config->comm),
+                     .averages.factor = 1,
                      .lr_factor = 1,
                      .aux_factor = 1};
     int status = 0;
@@ -361,16 +362,19 @@ Verbs *optim_verbs(const Optim *optim) { return optim->on; }
 Comm *optim_comm(const Optim *optim) { return optim->comm; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 
-const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began"};
+const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began", "nesterov_factor"};
 
 OptimScalars optim_scalars(const Optim *optim)
 {
-    return (OptimScalars){.steps_done = (double)optim->steps_done, .tail_began = (double)optim->averages.tail_began};
+    return (OptimScalars){.steps_done = (double)optim->steps_done,
+                          .tail_began = (double)optim->averages.tail_began,
+                          .factor = optim->averages.factor};
 }
 
 void optim_set_scalars(Optim *optim, OptimScalars scalars)
 {
     optim->steps_done = (size_t)scalars.steps_done;
+    optim->averages.factor = scalars.factor;
     optim->averages.tail_began = isnan(scalars.tail_began) ? averages_guess_tail(optim) : (size_t)scalars.tail_began;
     if (optim->steps_done < optim->averages.config.tail_from) /* more steps have moved the tail */
         optim->averages.tail_began = 0;

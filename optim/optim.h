@@ -98,12 +98,13 @@ size_t optim_steps_done(const Optim *optim);
 typedef struct OptimScalars {
     double steps_done;
     double tail_began; /* the update after which the tail average started; 0: not yet */
+    double factor;     /* of EMA-Nesterov */
 } OptimScalars;
 enum { OPTIM_SCALARS = sizeof(OptimScalars) / sizeof(double) };
 extern const char *const optim_scalar_names[OPTIM_SCALARS];
 OptimScalars optim_scalars(const Optim *optim);
 
-/* On resume, after the state. A NaN, from a checkpoint older than that scalar, is replaced by what it would have been;
+/* On resume, after the state. A NaN, from a checkpoint older than that scalar, is replaced by what it would have been, or nearly;
  * steps_done must be given. */
 void optim_set_scalars(Optim *optim, OptimScalars scalars);
 

@@ -14,6 +14,7 @@
 typedef struct Averages {
     OptimAveraging config;
     size_t tail_began; /* the update after which the tail average started; 0: not yet */
+    double factor;     /* of EMA-Nesterov: that of the step before; NaN: unknown, as that of this step */
     float *change, *tail, *point;
 } Averages;
 

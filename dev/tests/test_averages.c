@@ -23,13 +23,14 @@ static void test_averages(void)
                                               .tail_share = share}};
     Run run;
     run_begin(&run, &config, 6, 11, 27);
-    double *w = doubles_of(run.p.values, N), change[N] = {0}, tail[N] = {0}, point[N], shown[N];
+    double *w = doubles_of(run.p.values, N), change[N] = {0}, tail[N] = {0}, point[N], shown[N], last = 1;
     for (size_t t = 0; t < 12; t++) {
         const double factor = 1 - (double)t / 16,
                      bound = (double)(t + 1) * 8 * U * 4; /* 8 roundings a step of numbers below 4 */
         for (size_t i = 0; i < N; i++)
-            point[i] = w[i] + (t >= FROM && t < UNTIL ? strength * factor * change[i] : 0);
-        optim_begin(run.optim, factor, factor);
+            point[i] = w[i] + (t >= FROM && t < UNTIL ? strength * last * change[i] : 0);
+        optim_begin(run.optim, factor, 1 - (double)t / 32);
+        last = 1 - (double)t / 32;
         check_close_to_doubles(run.p.values, point, N, bound, "shifted point");
         slopes(&run);
         optim_step(run.optim, 1);
@@ -122,7 +123,7 @@ static void test_tail_begins_late(void)
         optim_set_scalars(b.optim, optim_scalars(a.optim));
         check(optim_scalars(b.optim).tail_began == (had_begun ? 2 : 0) && optim_steps_done(b.optim) == 5, "scalars");
         if (is_old)
-            optim_set_scalars(b.optim, (OptimScalars){.steps_done = 5, .tail_began = NAN});
+            optim_set_scalars(b.optim, (OptimScalars){.steps_done = 5, .tail_began = NAN, .factor = NAN});
         float *tail = copy_floats(state_of(b.optim, "tail").data, 6);
         run_random_step(&b, 1, 420);
         for (size_t i = 0; i < 6; i++) {
@@ -151,6 +152,63 @@ static void test_tail_put_off(void)
               cases[i].done, cases[i].began, optim_scalars(run.optim).tail_began);
     }
     run_end(&run);
+}
+
+/* The golden run of one weight, by the code of modded-nanogpt's entry 46: the gradient's points, and the weights. The
+ * shift of a step has the factor of the step before. */
+static void test_golden(void)
+{
+    static const double rates[] = {.1, .1, .05, .05, .05}, gradients[] = {1, 2, -1, 1, 2};
+    static const double points[] = {1, .895, .68025, .72449375, .67449375},
+                        weights[] = {.9, .695, .73025, .67449375, .57449375};
+    const OptimConfig config = {
+        .rule = "sgd",
+        .hyper.at = {SET(LR, .1), SET(MOMENTUM, 0)},
+        .steps = 5,
+        .averaging = {.nesterov = .5, .nesterov_decay = .9, .nesterov_from = 1, .nesterov_until = 4}};
+    Run run;
+    run_begin(&run, &config, 1, 1, 1);
+    run.p.values[0] = 1;
+    for (size_t t = 0; t < 5; t++) {
+        optim_begin(run.optim, rates[t] / .1, rates[t] / .1);
+        check_close((double)run.p.values[0], points[t], 1e-6, "a shifted weight");
+        run.p.grads[0] = (float)gradients[t];
+        optim_step(run.optim, 1);
+        check_close((double)run.p.values[0], weights[t], 1e-6, "a weight");
+    }
+    run_end(&run);
+}
+
+/* A token embedding beside a head is shown as it is, one that is also the head as its average. */
+static void test_embedding(void)
+{
+    for (int tied = 0; tied < 2; tied++) {
+        const OptimConfig config = {
+            .rule = "sgd", .steps = 9, .averaging = {.tail = 3, .tail_from = 1, .tail_share = .5}};
+        Params p = {0};
+        params_add(&p, "wte", ROLE_TOKEN_EMBEDDING, 4, 3, 1);
+        params_add(&p, "w", ROLE_HIDDEN_MATRIX, 3, 3, 1);
+        if (!tied)
+            params_add(&p, "head", ROLE_HEAD, 4, 3, 1);
+        params_fill(&p, 5);
+        Optim *optim = make_optim(&config, &p);
+        for (size_t t = 0; t < 3; t++) {
+            optim_begin(optim, 1, 1);
+            optim_step(optim, 1);
+        }
+        float *before = copy_floats(p.values, p.floats);
+        optim_show(optim);
+        for (size_t i = 0; i < p.count; i++) {
+            const size_t at = p.tensors[i].offset, n = tensor_size(&p.tensors[i]);
+            check((memcmp(p.values + at, before + at, n * sizeof *before) != 0) == (tied || i > 0),
+                  "%s is shown as it is, or not, with%s a head", p.tensors[i].name, tied ? "out" : "");
+        }
+        optim_hide(optim);
+        check_same_bits(p.values, before, p.floats * sizeof *before, "hidden again");
+        free(before);
+        optim_free(optim);
+        params_free(&p);
+    }
 }
 
 static void test_averages_refused(void)
@@ -208,6 +266,8 @@ int main(void)
     check_run("averages around Nesterov", test_averages_around_nesterov);
     check_run("a tail after a resume", test_tail_begins_late);
     check_run("a tail that is put off", test_tail_put_off);
+    check_run("EMA-Nesterov's golden run", test_golden);
+    check_run("the tail average and the token embedding", test_embedding);
     check_run("averages refused", test_averages_refused);
     check_run("an abandoned step", test_abandoned);
     return check_summary();

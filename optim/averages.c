@@ -11,12 +11,25 @@ static bool has_tail(const Optim *optim, const Tensor *tensor)
     return tensor->role != ROLE_TOKEN_EMBEDDING || !head;
 }
 
-/* Adds one arena, stretch after stretch, of all tensors or of those that the tail average has. */
-static float *lay_out_average(Optim *optim, const char *name, bool all, bool place)
+/* Whether something else than the tensor's parameters is shown. */
+static bool has_point(const Optim *optim, const Tensor *tensor)
+{
+    const bool tail = optim->averages.config.tail != 0 && has_tail(optim, tensor);
+    return tail || optim->groups[groups_of(optim, tensor)].rule->shown != NULL;
+}
+
+static bool all(const Optim *optim, const Tensor *tensor)
+{
+    (void)optim, (void)tensor;
+    return true;
+}
+
+/* Adds one arena, stretch after stretch, of the tensors that have the average; none if there are none. */
+static float *lay_out_average(Optim *optim, const char *name, bool (*has)(const Optim *, const Tensor *), bool place)
 {
     float *arena = place ? optim->state_arena + optim->state_floats : NULL;
     for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
-        if (all || has_tail(optim, t))
+        if (has(optim, t))
             optim_add_state(optim, place, t, name, t->rows, t->cols);
     return arena;
 }
@@ -25,10 +38,13 @@ void averages_lay_out(Optim *optim, bool place)
 {
     Averages *a = &optim->averages;
     if (a->config.nesterov != 0)
-        a->change = lay_out_average(optim, "change", true, place);
-    if (a->config.tail != 0) {
-        a->tail = lay_out_average(optim, "tail", false, place);
-        a->point = lay_out_average(optim, "point", false, place);
+        a->change = lay_out_average(optim, "change", all, place);
+    if (a->config.tail != 0)
+        a->tail = lay_out_average(optim, "tail", has_tail, place);
+    a->point = lay_out_average(optim, "point", has_point, place);
+    if (a->config.muloco != 0) {
+        a->snapshot = lay_out_average(optim, "snapshot", all, place);
+        a->outer = lay_out_average(optim, "outer", all, place);
     }
 }
 
@@ -44,10 +60,15 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e)
     if (a->nesterov_until > 0 && a->nesterov_from >= a->nesterov_until)
         return error_set(e, "--ema-nesterov-from %zu must be below --ema-nesterov-until %zu", a->nesterov_from,
                          a->nesterov_until);
+    if (a->muloco > 0 && a->muloco_momentum >= 1)
+        return error_set(e, "--muloco-momentum %g: it must be below 1", a->muloco_momentum);
     if (a->tail == 0 && a->tail_from > 0)
         return error_set(e, "--tail-ema-from %zu needs --tail-ema", a->tail_from);
     if (a->tail_from > 0 && config->steps > 0 && a->tail_from > config->steps)
         return error_set(e, "--tail-ema-from %zu is after the last of %zu steps", a->tail_from, config->steps);
+    for (size_t i = 0; i < optim->group_count; i++)
+        if (a->tail > 0 && optim->groups[i].rule->shown != NULL)
+            return error_set(e, "--tail-ema: %s shows an average of its own", optim->groups[i].rule->name);
     if (a->tail == 0 || a->tail_from > 0)
         return 0;
     if (config->steps <= 2 * a->tail)
@@ -104,6 +125,35 @@ size_t averages_guess_tail(const Optim *optim)
     return a->config.tail != 0 && verb_sum_squares(optim->on, n, a->tail) > 0 ? optim->steps_done : 0;
 }
 
+void averages_snapshot(Optim *optim)
+{
+    size_t at = 0;
+    if (optim->averages.config.muloco == 0 || optim->steps_done > 0)
+        return;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        verb_scale(optim->on, s->n, optim->averages.snapshot + at, optim->arenas.params + s->offset, 1);
+        at += s->n;
+    }
+}
+
+void averages_outer_step(Optim *optim)
+{
+    const Averages *a = &optim->averages;
+    const double rate = a->config.muloco_rate, momentum = a->config.muloco_momentum;
+    size_t at = 0;
+    if (a->config.muloco == 0 || optim->steps_done % a->config.muloco != 0)
+        return;
+    for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
+        float *param = optim->arenas.params + s->offset, *snapshot = a->snapshot + at, *outer = a->outer + at;
+        verb_add(optim->on, s->n, outer, snapshot, momentum, rate);
+        verb_add(optim->on, s->n, outer, param, 1, -rate);
+        verb_add(optim->on, s->n, param, snapshot, rate, 1 - rate);
+        verb_add(optim->on, s->n, param, outer, 1, -momentum);
+        verb_scale(optim->on, s->n, snapshot, param, 1);
+        at += s->n;
+    }
+}
+
 void averages_update(Optim *optim)
 {
     Averages *a = &optim->averages;
@@ -131,34 +181,57 @@ void averages_update(Optim *optim)
         a->tail_began = optim->steps_done;
 }
 
+static bool has_any_point(const Optim *optim)
+{
+    bool any = false;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
+        any = any || has_point(optim, t);
+    return any;
+}
+
+/* The points that the group's rule shows. */
+static void show_points(const Optim *optim, const OptimGroup *g)
+{
+    double of_param, of_state;
+    g->rule->shown(&g->hyper, optim->steps_done, &of_param, &of_state);
+    for (const OptimSlot *slot = g->slots; slot < g->slots + g->count; slot++)
+        verb_add(optim->on, slot->rows * slot->cols, slot->param, slot->state[g->rule->shown_state], of_param,
+                 of_state);
+}
+
 void optim_show(Optim *optim)
 {
     const Averages *a = &optim->averages;
-    size_t at = 0;
-    if (a->config.tail == 0)
+    const bool tail = a->config.tail != 0 && a->tail_began > 0;
+    size_t at = 0, tail_at = 0;
+    if (!has_any_point(optim))
         return;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
         float *param = optim->arenas.params + s->offset;
-        if (!has_tail(optim, s->tensor))
+        if (!has_point(optim, s->tensor))
             continue;
         verb_scale(optim->on, s->n, a->point + at, param, 1);
-        if (a->tail_began > 0)
-            verb_add(optim->on, s->n, param, a->tail + at, 1 - a->config.tail_share, a->config.tail_share);
         at += s->n;
+        if (!tail || !has_tail(optim, s->tensor))
+            continue;
+        verb_add(optim->on, s->n, param, a->tail + tail_at, 1 - a->config.tail_share, a->config.tail_share);
+        tail_at += s->n;
     }
+    for (size_t i = 0; i < optim->group_count && optim->steps_done > 0; i++)
+        if (optim->groups[i].rule->shown != NULL)
+            show_points(optim, &optim->groups[i]);
     optim_wrote(optim);
 }
 
 void optim_hide(Optim *optim)
 {
-    const Averages *a = &optim->averages;
     size_t at = 0;
-    if (a->config.tail == 0)
+    if (!has_any_point(optim))
         return;
     for (const Stretch *s = optim->stretches; s < optim->stretches + optim->stretch_count; s++) {
-        if (!has_tail(optim, s->tensor))
+        if (!has_point(optim, s->tensor))
             continue;
-        verb_scale(optim->on, s->n, optim->arenas.params + s->offset, a->point + at, 1);
+        verb_scale(optim->on, s->n, optim->arenas.params + s->offset, optim->averages.point + at, 1);
         at += s->n;
     }
     optim_wrote(optim);

@@ -220,11 +220,6 @@ void groups_free(Optim *optim)
 
 size_t optim_group_count(const Optim *optim) { return optim->group_count; }
 
-double optim_rate_of(const Optim *optim, const Tensor *tensor)
-{
-    return hyper(&optim->groups[groups_of(optim, tensor)].hyper, HYPER_LR);
-}
-
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
 {
     const OptimGroup *g = &optim->groups[i];
@@ -233,7 +228,8 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
                            .hyper = g->hyper,
                            .tensors = g->tensor_count,
                            .sensitivity = g->sensitivity,
-                           .seconds = g->seconds};
+                           .seconds = g->seconds,
+                           .own_schedule = g->rule->own_schedule};
     for (size_t k = 0; k < g->tensor_count; k++) {
         info.parameters += tensor_size(g->tensors[k]);
         for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {

@@ -143,7 +143,7 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
     *optim = (Optim){.groups = groups,
                      .tensors = tensors,
                      .tensor_count = tensor_count,
-                     .steps = config->steps,
+                     .steps = config->planned > 0 ? config->planned : config->steps,
                      .comm = config->comm,
                      .ranks = comm_ranks(config->comm),
                      .averages.factor = 1,
@@ -247,7 +247,8 @@ int optim_check_parameters(const Optim *optim, Error *e)
 static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
     OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1, .steps = optim->steps};
-    hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * (g->aux ? optim->aux_factor : optim->lr_factor));
+    if (!g->rule->own_schedule)
+        hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * (g->aux ? optim->aux_factor : optim->lr_factor));
     hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
     return step;
 }
@@ -320,6 +321,7 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor)
 {
     optim->lr_factor = lr_factor;
     optim->aux_factor = aux_factor;
+    averages_snapshot(optim);
     copy_parameters(optim, false);
     if (optim->averages.config.nesterov != 0)
         averages_shift(optim);
@@ -349,6 +351,7 @@ void optim_step(Optim *optim, double grad_scale)
         g->seconds = clock_seconds() - begin;
     }
     optim->steps_done++;
+    averages_outer_step(optim);
     optim_wrote(optim);
     averages_update(optim);
 }
@@ -357,7 +360,12 @@ void optim_step(Optim *optim, double grad_scale)
  * Access
  */
 
-double optim_lr_factor(const Optim *optim) { return optim->lr_factor; }
+double optim_rate_of(const Optim *optim, const Tensor *tensor)
+{
+    const OptimStep step = step_of(optim, &optim->groups[groups_of(optim, tensor)], 1);
+    return hyper(&step.hyper, HYPER_LR);
+}
+
 Verbs *optim_verbs(const Optim *optim) { return optim->on; }
 Comm *optim_comm(const Optim *optim) { return optim->comm; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }

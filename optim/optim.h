@@ -29,7 +29,8 @@ typedef struct OptimConfig {
     OptimHyper embed_hyper, head_hyper, vector_hyper; /* rate and weight decay only; they override aux_hyper's */
     const char *sensitivity;                          /* a list as in sensitivity.h, or NULL */
     OptimAveraging averaging;
-    size_t steps; /* of the whole run, for schedules */
+    size_t steps;   /* of the whole run, for averages */
+    size_t planned; /* that momentum, eps and rules are scheduled for; 0: the same */
     Comm *comm;   /* borrowed; NULL: one rank */
     bool
         rounds; /* the model computes with hidden matrices rounded to bf16, so ranks send each other these: optim_gather */
@@ -76,17 +77,15 @@ void optim_step(Optim *optim, double grad_scale);
 /* Collective, in optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
 void optim_abandon(Optim *optim);
 
-/* lr_factor of the current or last step; 1 before the first. */
-double optim_lr_factor(const Optim *optim);
-
 /* The device its tensors are on, NULL in a plan; and its ranks. */
 struct Verbs *optim_verbs(const Optim *optim);
 Comm *optim_comm(const Optim *optim);
 
 /*
- * Collective. With a tail EMA, optim_show puts the average into the parameter arena and optim_hide restores the parameters, bit for
- * bit: around validation, samples and checkpoints, whose state then holds the parameters as "<tensor>.point". Call
- * optim_hide after reading a checkpoint, too. Without a tail EMA they do nothing.
+ * Collective. With a tail EMA, or a rule that has its own point to show (OptimRule.shown), optim_show puts what is shown
+ * into the parameter arena and optim_hide restores the parameters, bit for bit: around validation, samples and
+ * checkpoints, whose state then holds the parameters as "<tensor>.point". Call optim_hide after reading a checkpoint,
+ * too. Otherwise they do nothing.
  */
 void optim_show(Optim *optim);
 void optim_hide(Optim *optim);
@@ -134,11 +133,12 @@ typedef struct OptimGroupInfo {
     size_t tensors, parameters, state_floats;
     double sensitivity; /* the learning rate was divided by it */
     double seconds;     /* of the last step; on a GPU, to launch it */
+    bool own_schedule;  /* the run's does not apply */
 } OptimGroupInfo;
 size_t optim_group_count(const Optim *optim);
 OptimGroupInfo optim_group_info(const Optim *optim, size_t i);
 
-/* The learning rate of a tensor's group, without the schedule. */
+/* The learning rate of a tensor's group in the current or last step. */
 double optim_rate_of(const Optim *optim, const Tensor *tensor);
 
 /* Which state a tensor's rule marks as momentum, of the tensor's shape; optim_state_count: none. */

@@ -6,7 +6,7 @@
 #include "optim/verbs/verbs.h"
 
 /*
- * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, averages.c holds the two
+ * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, averages.c holds the
  * wrappers around all rules, optim.c state and steps.
  */
 
@@ -15,7 +15,7 @@ typedef struct Averages {
     OptimAveraging config;
     size_t tail_began; /* the update after which the tail average started; 0: not yet */
     double factor;     /* of EMA-Nesterov: that of the step before; NaN: unknown, as that of this step */
-    float *change, *tail, *point;
+    float *change, *tail, *point, *snapshot, *outer;
 } Averages;
 
 /*
@@ -67,7 +67,7 @@ struct Optim {
     float *previous; /* this rank's stretches before a step */
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
-    size_t steps, steps_done;
+    size_t steps, steps_done; /* planned for, and taken */
     double lr_factor, aux_factor; /* of the current step */
     Floats *gradients;            /* of this rank's units, and the sums of squares of all units */
     double *squares;
@@ -118,6 +118,10 @@ void averages_pin_norms(const Optim *optim, const OptimGroup *g);
 
 /* tail_began for a state saved before it was recorded: a tail that had not started is zero. */
 size_t averages_guess_tail(const Optim *optim);
+
+/* MuLoCo: takes the first snapshot, before the first step; its own step, after each of the rules. */
+void averages_snapshot(Optim *optim);
+void averages_outer_step(Optim *optim);
 
 /* Updates the averages after a step. */
 void averages_update(Optim *optim);

@@ -21,7 +21,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
 /* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
 /* clang-format off */
 #define OPTIM_RULES(R) \
-    R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) \
+    R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(schedule_free) \
     R(signsgd) R(signum) R(lion) \
     R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
     R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
@@ -88,6 +88,7 @@ typedef struct OptimRule {
     const char *name, *summary, *source;
     bool matrices_only;
     bool by_part;        /* a batch holds matrices of one TensorPart, whose rule depends on it */
+    bool own_schedule;   /* the learning rate is the rule's alone: the run's schedule does not apply */
     bool keeps_norm;     /* of each matrix, which must then be nonzero */
     OptimHyper defaults; /* unset: the rule does not use it, and setting it is an error */
     OptimStateSpec states[OPTIM_STATES_MAX];
@@ -97,6 +98,11 @@ typedef struct OptimRule {
 
     /* Initialises state that does not start at zero; NULL: there is none. */
     void (*init)(const OptimGroup *group);
+
+    /* What is validated, sampled and saved in place of the parameter, after `done` steps: of_param times it plus of_state
+     * times its state `shown_state`. NULL: the parameter. */
+    void (*shown)(const OptimHyper *h, size_t done, double *of_param, double *of_state);
+    size_t shown_state;
 
     /* elementwise rules */
     void (*scalars)(const OptimStep *step, float *k);

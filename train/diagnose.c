@@ -277,7 +277,7 @@ void diagnose_write(const Diagnosis *d, size_t step, FILE *to)
     }
     for (const MatrixReport *r = d->reports; r < d->reports + d->count; r++) {
         fprintf(to, "{\"step\": %zu, \"rule\": \"%s\"", step, rule);
-        write_field("lr", optim_lr_factor(d->optim) * optim_rate_of(d->optim, r->tensor), to);
+        write_field("lr", optim_rate_of(d->optim, r->tensor), to);
         write_field("rule_ms", 1e3 * seconds, to);
         fprintf(to, ", \"tensor\": \"%s\", \"block\": %zu, \"rows\": %zu, \"cols\": %zu", r->tensor->name, r->block,
                 r->rows, r->cols);

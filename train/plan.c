@@ -520,6 +520,7 @@ static int resolve(Plan *p, Notes *notes, Error *e)
     p->setup.recompute = o->recompute;
     p->setup.dropout = o->dropout > 0 && p->trains;
     o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
+    o->optim.planned = o->schedule.planned;
     if (resolve_model(p, notes, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
         check_samples(p, e) != 0 || plan_optim(p, e) != 0)
         return -1;

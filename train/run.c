@@ -58,6 +58,19 @@ static int check_state(const Run *r, Error *e)
     return 0;
 }
 
+/* Rules that have a schedule of their own. */
+static void note_own_schedules(Run *r)
+{
+    for (size_t i = 0; i < optim_group_count(r->optim); i++) {
+        const OptimGroupInfo group = optim_group_info(r->optim, i);
+        if (group.own_schedule) {
+            notes_add(&r->notes, "%s has a learning rate of its own: --schedule, --warmup and --cooldown do not change it",
+                      group.rule);
+            return;
+        }
+    }
+}
+
 /* More or fewer steps than before move the schedule. */
 static void note_schedule(Run *r)
 {
@@ -69,6 +82,8 @@ static void note_schedule(Run *r)
         return;
     const OptimGroupInfo hidden = optim_group_info(r->optim, 0);
     const double lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity;
+    if (hidden.own_schedule)
+        return;
     notes_add(&r->notes, "--steps was %zu and is %zu: the learning rate, %.3g in step %zu, goes on at %.3g",
               before.steps, now->steps, lr * schedule_factor(&before, r->state.step - 1), r->state.step,
               lr * schedule_factor(now, r->state.step));
@@ -238,6 +253,8 @@ static int make_optim(Run *r, Error *e)
     r->scratch = malloc(gpt_table_largest(table) * sizeof *r->scratch);
     if (r->scratch == NULL)
         return error_set(e, "out of memory for a copy of a tensor");
+    if (r->plan->trains)
+        note_own_schedules(r);
     return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
 }
 
@@ -482,7 +499,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .train_loss = loss,
                    .val_loss = (double)NAN,
                    .grad_norm = norm,
-                   .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * factor,
+                   .lr = hyper(&hidden.hyper, HYPER_LR) * hidden.sensitivity * (hidden.own_schedule ? 1 : factor),
                    .tokens_per_second = (double)total / (end - begin),
                    .data_ms = 1e3 * data,
                    .forward_ms = 1e3 * times.forward,

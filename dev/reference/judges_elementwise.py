@@ -125,6 +125,20 @@ def nested_adam(s, g, t, h):
     return {"p": decayed_step(s["p"], k / c1, h), "v": v, "k": k}
 
 
+@judge("schedule-free", "rate-warmup=0", states=full("z", "v"), elementwise=True)
+def schedule_free(s, g, t, h):
+    """p holds y = beta1 x + (1 - beta1) z; x is the average of all z, weighted by the rates' squares."""
+    rates = [h.lr * min(1, k / h.rate_warmup if h.rate_warmup else 1) for k in range(1, t + 1)]
+    z = s["p"] if t == 1 else s["z"]
+    x = (s["p"] - (1 - h.beta1) * z) / h.beta1
+    v = ema(h.beta2, s["v"], g * g)
+    d = g / (np.sqrt(v / (1 - h.beta2**t)) + h.eps) + h.weight_decay * s["p"]
+    c = rates[-1] ** 2 / sum(rate**2 for rate in rates)
+    z = z - rates[-1] * d
+    x = (1 - c) * x + c * z
+    return {"p": h.beta1 * x + (1 - h.beta1) * z, "z": z, "v": v}
+
+
 @judge("adam-cpr", ADAM, elementwise=True,
        states=lambda h, r, c: {"m": (r, c), "v": (r, c), "lambda": (1, 1), "kappa": (1, 1)})
 def adam_cpr(s, g, t, h):

@@ -179,6 +179,84 @@ static void test_golden(void)
     run_end(&run);
 }
 
+/* MuLoCo's golden run of one weight, by the code of modded-nanogpt's entry 13; with the rate 1 and no momentum it changes
+ * no bit. */
+static void test_muloco(void)
+{
+    static const double gradients[] = {1, 2, -1, 1, 2, .5}, weights[] = {.9, .685, .785, .6325, .4325, .34375};
+    for (int nothing = 0; nothing < 2; nothing++) {
+        OptimConfig config = {.rule = "sgd", .hyper.at = {SET(LR, .1), SET(MOMENTUM, 0)}, .steps = 6};
+        Run run, plain;
+        run_begin(&plain, &config, 1, 1, 1);
+        config.averaging =
+            (OptimAveraging){.muloco = 2, .muloco_rate = nothing ? 1 : .7, .muloco_momentum = nothing ? 0 : .5};
+        run_begin(&run, &config, 1, 1, 1);
+        run.p.values[0] = plain.p.values[0] = 1;
+        for (size_t t = 0; t < 6; t++) {
+            Run *const both[2] = {&run, &plain};
+            for (size_t k = 0; k < 2; k++) {
+                optim_begin(both[k]->optim, 1, 1);
+                both[k]->p.grads[0] = (float)gradients[t];
+                optim_step(both[k]->optim, 1);
+            }
+            if (nothing)
+                check_same_bits(run.p.values, plain.p.values, sizeof(float), "MuLoCo of rate 1 without momentum");
+            else
+                check_close((double)run.p.values[0], weights[t], 1e-6, "a weight");
+        }
+        run_end(&run);
+        run_end(&plain);
+    }
+}
+
+/* Schedule-Free's golden run of a matrix, by its authors' code: the parameters, and the average that is shown, in units
+ * of 1e-7. */
+static void test_schedule_free(void)
+{
+    static const double start[6] = {1, -.5, .25, .75, -1, .5};
+    static const double gradients[3][6] = {{1, -2, .5, 1, -1, 1.5}, {-.5, 1, 1, -1, 2, .25}, {2, .5, -1, -.5, 1, -2}};
+    static const double trained[3][6] = {{8900000, -3950000, 1475000, 6425000, -8900000, 3950000},
+                                         {9198953, -4276178, 771291, 6939663, -9546647, 3800372},
+                                         {8639119, -4499270, 1038088, 7283245, -9967661, 4295792}};
+    static const double shown[3][6] = {{8900000, -3950000, 1475000, 6425000, -8900000, 3950000},
+                                       {9171775, -4246525, 835264, 6892875, -9487861, 3813975},
+                                       {8727895, -4457146, 1004284, 7218183, -9887694, 4215489}};
+    const OptimConfig config = {.rule = "schedule-free", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, .1)}};
+    Run run;
+    run_begin(&run, &config, 3, 2, 1);
+    for (size_t i = 0; i < 6; i++)
+        run.p.values[i] = (float)start[i];
+    optim_show(run.optim);
+    check_close((double)run.p.values[1], start[1], 0, "what is shown before a step");
+    optim_hide(run.optim);
+    for (size_t t = 0; t < 3; t++) {
+        optim_begin(run.optim, .3, .3); /* a schedule that is not the rule's */
+        for (size_t i = 0; i < 6; i++)
+            run.p.grads[i] = (float)gradients[t][i];
+        optim_step(run.optim, 1);
+        for (size_t i = 0; i < 6; i++)
+            check_close((double)run.p.values[i], 1e-7 * trained[t][i], 4e-7, "a weight");
+        float *before = copy_floats(run.p.values, 6);
+        optim_show(run.optim);
+        for (size_t i = 0; i < 6; i++)
+            check_close((double)run.p.values[i], 1e-7 * shown[t][i], 1e-6, "a weight that is shown");
+        optim_hide(run.optim);
+        check_same_bits(run.p.values, before, 6 * sizeof *before, "hidden again");
+        free(before);
+    }
+    run_end(&run);
+    const OptimConfig tail = {.rule = "schedule-free", .steps = 9, .averaging = {.tail = 2}};
+    Params p = {0};
+    Optim *optim;
+    Error e = {.text = ""};
+    params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 3, 1);
+    params_fill(&p, 29);
+    check(optim_create(&tail, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e) != 0 &&
+              strstr(e.text, "schedule-free shows an average of its own") != NULL,
+          "a tail beside schedule-free: %s", e.text);
+    params_free(&p);
+}
+
 /* A token embedding beside a head is shown as it is, one that is also the head as its average. */
 static void test_embedding(void)
 {
@@ -267,6 +345,8 @@ int main(void)
     check_run("a tail after a resume", test_tail_begins_late);
     check_run("a tail that is put off", test_tail_put_off);
     check_run("EMA-Nesterov's golden run", test_golden);
+    check_run("MuLoCo", test_muloco);
+    check_run("what schedule-free shows", test_schedule_free);
     check_run("the tail average and the token embedding", test_embedding);
     check_run("averages refused", test_averages_refused);
     check_run("an abandoned step", test_abandoned);

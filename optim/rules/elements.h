@@ -6,6 +6,7 @@
 #include "optim/rules/adamw_math.h"
 #include "optim/rules/lion_math.h"
 #include "optim/rules/nesterov_math.h"
+#include "optim/rules/schedule_free_math.h"
 #include "optim/rules/sgd_math.h"
 #include "optim/rules/signum_math.h"
 
@@ -26,6 +27,7 @@
     E(adadelta,           2,      AdagradScalars,  adadelta_element) \
     E(adamw,              2,      AdamwScalars,    adamw_element) \
     E(nested_adam,        2,      AdamwScalars,    nested_adam_element) \
+    E(schedule_free,      2,      ScheduleFreeScalars, schedule_free_element) \
     E(signsgd,            0,      SignumScalars,   signsgd_element) \
     E(signum,             1,      SignumScalars,   signum_element) \
     E(lion,               1,      LionScalars,     lion_element)

@@ -82,6 +82,7 @@ adamw                       | 'adamw' is not an option                 | 2
 --sensitivity c_fc=0        | --sensitivity;'c_fc=0'                   | 2
 --sensitivity c_fc=1,nix=2  | --sensitivity;'nix';--list-groups        | 2
 --ema-nesterov nan          | --ema-nesterov;nan                       | 2
+--muloco 2 --muloco-momentum 1            | --muloco-momentum 1                 | 2
 --tail-ema 10               | --tail-ema 10;--tail-ema-from            | 2
 --tail-ema-share 2          | --tail-ema-share;2                       | 2
 --tail-ema-from 3           | --tail-ema-from 3;--tail-ema             | 2

@@ -80,7 +80,7 @@ helps() {
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup rank sides refresh graft \
-        sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until tail-ema tail-ema-from \
+        sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until muloco muloco-rate muloco-momentum tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay clip list-groups \
         steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown aux-cooldown-power aux-planned-steps val-every val-tokens target-loss sample-every sample-tokens prompt \

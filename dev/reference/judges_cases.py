@@ -51,6 +51,13 @@ CASES = [
     ("nested-adam lr=.01 weight-decay=.1 beta1=.9 beta2=.95 eps=1e-8", PLAIN),
     ("nested-adam lr=.01 weight-decay=.5 beta1=.8 beta2=.99 eps=.05 cautious=on", PLAIN),
     ("adam-cpr lr=.03 beta1=.9 beta2=.95 eps=1e-8 cpr-warmup=5", PLAIN),
+    ("ademamix lr=.01 weight-decay=.1 beta1=.9 beta2=.999 beta3=.9999 alpha=2 eps=1e-8", PLAIN),
+    ("ademamix lr=.01 weight-decay=.5 beta1=.8 beta2=.95 beta3=.99 alpha=8 eps=.05 beta3-warmup=12 alpha-warmup=15 "
+     "cautious=on", PLAIN),
+    ("nadamw lr=.01 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-8", PLAIN),
+    ("nadamw lr=.01 weight-decay=.5 beta1=.7 beta2=.95 eps=.05 cautious=on", PLAIN),
+    ("adopt lr=.01 weight-decay=.1 beta1=.9 beta2=.9999 eps=1e-6", PLAIN),
+    ("adopt lr=.01 weight-decay=.5 beta1=.8 beta2=.9 eps=.5 cautious=on", PLAIN),
     ("signsgd lr=.01 weight-decay=.1", PLAIN),
     ("signsgd lr=.01 weight-decay=.5 cautious=on", PLAIN),
     ("signum lr=.01 weight-decay=.1 momentum=.9", PLAIN),

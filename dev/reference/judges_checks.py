@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from judges_base import Settings, ema, largest, norm, settle, trajectory
-from judges_elementwise import adam_by_numpy, adamw_by_numpy
+from judges_elementwise import adam_by_numpy, adamw_by_numpy, nadamw_by_numpy
 from judges_matrix import bases_of, muon_by_numpy, orthogonalised, out_of, polar
 
 GOLDEN = [
@@ -35,7 +35,7 @@ GOLDEN = [
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
                    "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
-# Three steps of a 3x2 matrix, by the code of the track-3 entry: weights in units of 1e-7, from MATRIX_START with
+# Three steps of a 3x2 matrix, by the code of the track-3 entry or that of the paper: weights in units of 1e-7, from MATRIX_START with
 # MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
@@ -44,6 +44,18 @@ MATRIX_GOLDEN = {
         ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
          (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
          (8994952, -4148643, 313975, 7771670, -11769753, 3918556)),
+    "ademamix lr=.1 weight-decay=.1 beta1=.9 beta2=.999 beta3=.9999 alpha=5 eps=1e-8 beta3-warmup=5 alpha-warmup=5":
+        ((8899502, -3949502, 1474502, 6424502, -8899502, 3949502),
+         (8543226, -3642726, 493314, 6412392, -9176612, 3125174),
+         (7798082, -3543407, 357296, 6599131, -9604443, 3235374)),
+    "nadamw lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-8":
+        ((8843548, -3893548, 1418548, 6368548, -8843548, 3893548),
+         (9166222, -4265722, 441415, 6999374, -9661670, 3620523),
+         (8076458, -4443988, 1118898, 7310709, -10058902, 4436426)),
+    "adopt lr=.1 weight-decay=.1 beta1=.9 beta2=.9999 eps=1e-6":
+        ((10000000, -5000000, 2500000, 7500000, -10000000, 5000000),
+         (9950000, -5000000, 2375000, 7525000, -10000000, 4933333),
+         (9776579, -5020001, 2380171, 7589750, -10089985, 4987921)),
 }
 
 # Pairs that walk the same path
@@ -57,6 +69,9 @@ SAME = [
      "adamw lr=.01 weight-decay=0 beta1=.9 beta2=.99 eps=1e-8"),
     ("nested-adam lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1",
      "adamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1"),
+    ("ademamix lr=.01 weight-decay=.1 beta1=.9 beta2=.99 beta3=.999 alpha=0 eps=.1",
+     "adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1"),
+    ("nadamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1", "adamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1"),
     ("lion lr=.01 weight-decay=.1 beta1=.9 beta2=.9", "signum lr=.01 weight-decay=.1 momentum=.9"),
     ("adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1",
      "adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1 eps-max=.1 eps-rate=.1 eps-start=.1 eps-end=.9"),
@@ -84,7 +99,7 @@ def check_golden():
     start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
     for text, want in MATRIX_GOLDEN.items():
         got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
-        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 6e-8)
+        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 8e-8)  # AdEMAMix's code adds 1e-8 to its betas
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)
@@ -104,6 +119,7 @@ def check_torch(p, gradients):
     pairs = [
         ("adam lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", adam_by_numpy),
         ("adamw lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", adamw_by_numpy),
+        ("nadamw lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", nadamw_by_numpy),
         ("muon lr=.02 weight-decay=.1 momentum=.9", muon_by_numpy),
         ("muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off muon-scale=moonshot", muon_by_numpy),
     ]

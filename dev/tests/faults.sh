@@ -300,6 +300,17 @@ judges | optim/rules/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *
 judges | optim/rules/nesterov_math.h | s/new_v, -k->momentum \* \*m)/new_v, -*m)/
 judges | optim/rules/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
 judges | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
+judges | optim/rules/ademamix_math.h | s/k->correction1 \* new_m/new_m/
+judges | optim/rules/ademamix.c | s/(1 - share) \/ log(beta1)/0/
+judges | optim/rules/ademamix.c | s/ \* warmed(step, HYPER_ALPHA_WARMUP)//
+optim_groups | optim/rules/ademamix.c | s/ \&\& beta3 < beta1/ \&\& false/
+judges | optim/rules/elements_cpu.c | s/&x\[i\], &y\[i\], &z\[i\], &s/\&x[i], \&z[i], \&y[i], \&s/
+judges | optim/rules/nadamw.c | s/-expm1(log_product(beta1, t + 1))/-expm1(log_product(beta1, t))/
+rules_schedules | optim/rules/nadamw.c | s/int k = 64/int k = 8/
+judges | optim/rules/adopt_math.h | s/n > k->limit ? k->limit/n > k->limit ? n/
+optim | optim/rules/adopt_math.h | s/= n > k->limit ? k->limit : n < -k->limit ? -k->limit : n/= fminf(fmaxf(n, -k->limit), k->limit)/
+judges | optim/rules/adopt.c | s/begins ? 0 : hyper/hyper/
+judges | optim/rules/adopt.c | s/begins ? (Decay){1, 1} : //
 judges | optim/rules/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
 judges | optim/verbs/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
 judges | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/

@@ -63,6 +63,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step shrinks", HYPER_SWITCH, 0, 1, false, NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held fixed", HYPER_WHOLE, 1, 1e9,
                           false, NULL},
+    [HYPER_MARS_GAMMA] = {"mars-gamma", "mars: how much of the gradient's change is added to it", HYPER_REAL, 0, 1e6,
+                          false, NULL},
     [HYPER_RANK] = {"rank", "dion: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},

@@ -26,6 +26,8 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 3 };
     R(nadamw) \
     R(adopt) \
     R(signsgd) R(signum) R(lion) \
+    R(mars) R(mars_lion) \
+    R(cautious_adamw) R(cautious_lion) \
     R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
     R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
 /* clang-format on */

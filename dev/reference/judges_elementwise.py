@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from judges_base import T, by_torch, decayed_step, ema, full, hyperball, judge
+from judges_base import T, by_torch, decayed_step, ema, full, hyperball, judge, norm
 
 # --- SGD and its kin ---
 
@@ -222,4 +222,44 @@ def signum(s, g, t, h):
 @judge("lion", "cautious=off", states=full("m"), elementwise=True)
 def lion(s, g, t, h):
     u = np.sign(ema(h.beta1, s["m"], g))
+    return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}
+
+
+# --- MARS, cautious steps ---
+
+
+def mars_gradient(s, g, h):
+    """The approximate correction, which takes the gradient of the step before at its own weights and batch."""
+    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["previous"])
+    return c / max(1, norm(c))
+
+
+@judge("mars", "cautious=off bias-correction=on", states=full("m", "v", "previous"), elementwise=True)
+def mars(s, g, t, h):
+    c = mars_gradient(s, g, h)
+    c1, c2 = corrections(t, h)
+    m, v = ema(h.beta1, s["m"], c), ema(h.beta2, s["v"], c * c)
+    return {"p": decayed_step(s["p"], (m / c1) / (np.sqrt(v / c2) + h.eps), h), "m": m, "v": v, "previous": g}
+
+
+@judge("mars-lion", "cautious=off", states=full("m", "previous"), elementwise=True)
+def mars_lion(s, g, t, h):
+    m = ema(h.beta1, s["m"], mars_gradient(s, g, h))
+    return {"p": decayed_step(s["p"], np.sign(m), h), "m": m, "previous": g}
+
+
+@judge("cautious-adamw", "cautious=off bias-correction=on", states=full("m", "v"), elementwise=True)
+def cautious_adamw(s, g, t, h):
+    c1, c2 = corrections(t, h)
+    m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], g * g)
+    mask = (m * g > 0).astype(float)
+    u = m * mask / max(mask.mean(), 1e-3) / (np.sqrt(v) + h.eps) * (math.sqrt(c2) / c1)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "v": v}
+
+
+@judge("cautious-lion", "cautious=off", states=full("m"), elementwise=True)
+def cautious_lion(s, g, t, h):
+    u = np.sign(ema(h.beta1, s["m"], g))
+    mask = (u * g > 0).astype(float)
+    u = u * mask * (mask.size / (mask.sum() + 1))
     return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}

@@ -317,6 +317,16 @@ judges | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
 judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
+judges | optim/rules/mars.c | s/1 + share, -share/1, -share/
+judges | optim/rules/mars.c | s/    verb_rescale(batch->on, c, NULL, norms, 1, 1);//
+judges | optim/rules/mars.c | s/    batch_gradients(batch, previous);//
+judges | optim/rules/cautious.c | s/slot->grad, 0, 1e-3/slot->grad, 1, 1e-3/
+judges | optim/rules/cautious.c | s/all.grad, 1, 0/all.grad, 0, 1e-3/
+judges | optim/rules/cautious.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
+verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
+verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
+shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
 judges | optim/rules/muon.c | s/^    normalise(batch, u);//
 judges | optim/rules/muon.c | s/verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/

@@ -242,7 +242,8 @@ static double plain_value(const OptimHyper *h, HyperId id) { return h->at[id].va
 
 static bool plain_is_sign(const char *rule)
 {
-    return strcmp(rule, "lion") == 0 || strcmp(rule, "signsgd") == 0 || strcmp(rule, "signum") == 0;
+    return strcmp(rule, "lion") == 0 || strcmp(rule, "signsgd") == 0 || strcmp(rule, "signum") == 0 ||
+           strcmp(rule, "cautious-lion") == 0;
 }
 
 /* The direction of signSGD, Signum and Lion. Where a sum nearly cancels, rounding to fp32 may decide its sign: that is

@@ -16,15 +16,15 @@
  *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h) with the verbs of verbs/verbs.h.
  */
 
-enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
+enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 3 };
 
 /* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
 /* clang-format off */
 #define OPTIM_RULES(R) \
-    R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(schedule_free) \
-    R(signsgd) R(signum) R(lion) \
-    R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
-    R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
+    R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(ademamix) \
+    R(nadamw) R(adopt) R(schedule_free) R(signsgd) R(signum) R(lion) R(mars) R(mars_lion) R(cautious_adamw) \
+    R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
+    R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
 /* clang-format on */
 
 typedef struct OptimShape {

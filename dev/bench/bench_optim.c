@@ -229,9 +229,11 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
     }
     if (is_elementwise(rule)) {
         /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
-         * step is written and read again with p, or p is read, and read and written again */
+         * step is written and read again with p, or p is read, and read and written again; where a norm of what is to
+         * be averaged must, or how much of a step is left, that is written and read again */
         const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
-        const double bytes = 12 + 8 * row.result.state + (twice ? 12 : 0);
+        const bool waits = rule->defaults.at[HYPER_MARS_GAMMA].set || (rule->step != NULL && !rule->matrices_only);
+        const double bytes = 12 + 8 * row.result.state + (twice ? 12 : waits ? 8 : 0);
         row.floor = bytes * (double)all->floats / bandwidth;
         return row;
     }

@@ -83,14 +83,14 @@ def hyperball(p, u, h):
     return length * moved / max(norm(moved), 1e-10)
 
 
-def by_torch(make, names, s, g, t):
-    """One step of a torch optimizer; names: {our state: theirs}."""
+def by_torch(make, names, s, g, t, more=None):
+    """One step of a torch optimizer; names: {our state: theirs}, more: its state that is no array of ours."""
     p = torch.nn.Parameter(torch.from_numpy(s["p"].copy()))
     p.grad = torch.from_numpy(g.copy())
     optimizer = make([p])
-    if t > 1:
+    if t > 1 or more:
         state = {theirs: torch.from_numpy(s[ours].copy()) for ours, theirs in names.items()}
-        optimizer.state[p] = {"step": torch.tensor(t - 1.0)} | state
+        optimizer.state[p] = {"step": torch.tensor(t - 1.0)} | state | (more or {})
     optimizer.step()
     return {"p": p.detach().numpy()} | {ours: optimizer.state[p][theirs].numpy() for ours, theirs in names.items()}
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from judges_base import Settings, ema, largest, norm, settle, trajectory
-from judges_elementwise import adam_by_numpy, adamw_by_numpy
+from judges_elementwise import adam_by_numpy, adamw_by_numpy, nadamw_by_numpy
 from judges_matrix import bases_of, muon_by_numpy, orthogonalised, out_of, polar
 
 GOLDEN = [
@@ -90,6 +90,34 @@ MATRIX_GOLDEN = [  # rule and settings, shape, factor, steps
      ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
       (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
       (8994952, -4148643, 313975, 7771670, -11769753, 3918556))),
+    ("ademamix lr=.1 weight-decay=.1 beta1=.9 beta2=.999 beta3=.9999 alpha=5 eps=1e-8 beta3-warmup=5 alpha-warmup=5", "3x2", 1,
+     ((8899502, -3949502, 1474502, 6424502, -8899502, 3949502),
+      (8543226, -3642726, 493314, 6412392, -9176612, 3125174),
+      (7798082, -3543407, 357296, 6599131, -9604443, 3235374))),
+    ("nadamw lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-8", "3x2", 1,
+     ((8843548, -3893548, 1418548, 6368548, -8843548, 3893548),
+      (9166222, -4265722, 441415, 6999374, -9661670, 3620523),
+      (8076458, -4443988, 1118898, 7310709, -10058902, 4436426))),
+    ("adopt lr=.1 weight-decay=.1 beta1=.9 beta2=.9999 eps=1e-6", "3x2", 1,
+     ((10000000, -5000000, 2500000, 7500000, -10000000, 5000000),
+      (9950000, -5000000, 2375000, 7525000, -10000000, 4933333),
+      (9776579, -5020001, 2380171, 7589750, -10089985, 4987921))),
+    ("mars lr=.1 weight-decay=.1 beta1=.95 beta2=.99 eps=1e-8 mars-gamma=.025", "3x2", 1,
+     ((8900000, -3950000, 1475000, 6425000, -8900000, 3950000),
+      (8697745, -3797245, 477790, 6482197, -9174322, 3329408),
+      (8049148, -3709403, 492461, 6577498, -9454216, 3490438))),
+    ("mars-lion lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025", "3x2", 1,
+     ((8900000, -3950000, 1475000, 6425000, -8900000, 3950000),
+      (7811000, -2910500, 460250, 7360750, -9811000, 2910500),
+      (6732890, -1881395, 1455648, 8287142, -10712890, 3881395))),
+    ("cautious-adamw lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-8", "3x2", 1,
+     ((8900000, -3950000, 1475001, 6425000, -8900000, 3950000),
+      (8811000, -3910500, 12478, 6439698, -9360156, 2735509),
+      (7735723, -3871395, 12353, 6752452, -10045415, 2921808))),
+    ("cautious-lion lr=.1 weight-decay=.1 beta1=.9 beta2=.99", "3x2", 1,
+     ((9042857, -4092857, 1617857, 6567857, -9042857, 4092857),
+      (9809571, -4909071, 744536, 7359321, -9809571, 3194786),
+      (8854333, -5717124, 1594233, 8142871, -10568619, 4019981))),
 ]
 
 ENTRY_14 = " ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # soap-muon without later ingredients
@@ -105,6 +133,9 @@ SAME = [
      "adamw lr=.01 weight-decay=0 beta1=.9 beta2=.99 eps=1e-8"),
     ("nested-adam lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1",
      "adamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1"),
+    ("ademamix lr=.01 weight-decay=.1 beta1=.9 beta2=.99 beta3=.999 alpha=0 eps=.1",
+     "adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1"),
+    ("nadamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1", "adamw lr=.01 weight-decay=.1 beta1=0 beta2=.99 eps=.1"),
     ("lion lr=.01 weight-decay=.1 beta1=.9 beta2=.9", "signum lr=.01 weight-decay=.1 momentum=.9"),
     ("adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1",
      "adamw lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1 eps-max=.1 eps-rate=.1 eps-start=.1 eps-end=.9"),
@@ -133,7 +164,7 @@ def check_golden():
         r, c = (int(n) for n in shape.split("x"))
         start, gradients = np.reshape(MATRIX_START, (r, c)), np.reshape(MATRIX_GRADIENTS, (3, r, c))
         got = [s["p"] for s in trajectory(text, factor * start, gradients)[1:]]
-        check_close(f"{text}: {shape}", got, np.reshape(want, (3, r, c)) * 1e-7, 6e-8)
+        check_close(f"{text}: {shape}", got, np.reshape(want, (3, r, c)) * 1e-7, 8e-8)  # AdEMAMix's code adds 1e-8 to its betas
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0 ns-norm=frobenius"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)
@@ -153,6 +184,7 @@ def check_torch(p, gradients):
     pairs = [
         ("adam lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", adam_by_numpy),
         ("adamw lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", adamw_by_numpy),
+        ("nadamw lr=.01 beta1=.9 beta2=.95 eps=.01 weight-decay=.3", nadamw_by_numpy),
         ("muon lr=.02 weight-decay=.1 momentum=.9", muon_by_numpy),
         ("muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off muon-scale=moonshot", muon_by_numpy),
     ]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from judges_base import T, by_torch, decayed_step, ema, full, hyperball, judge
+from judges_base import T, by_torch, decayed_step, ema, full, hyperball, judge, norm
 
 # --- SGD and its kin ---
 
@@ -159,6 +159,66 @@ def adamh(s, g, t, h):
     return {"p": hyperball(s["p"], u, h)} | moments
 
 
+# --- Adam's younger kin ---
+
+
+def half_life(beta):
+    return math.log(0.5) / math.log(beta)
+
+
+def slow_decay(t, h):
+    """beta3 with the half-life on a line from beta1's to its own."""
+    if t >= h.beta3_warmup:
+        return h.beta3
+    share = t / h.beta3_warmup
+    return 0.5 ** (1 / ((1 - share) * half_life(h.beta1) + share * half_life(h.beta3)))
+
+
+@judge("ademamix", "cautious=off beta3-warmup=0 alpha-warmup=0 bias-correction=on", states=full("m", "v", "slow"),
+       elementwise=True)
+def ademamix(s, g, t, h):
+    c1, c2 = corrections(t, h)
+    m, v, slow = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], g * g), ema(slow_decay(t, h), s["slow"], g)
+    alpha = h.alpha * (t / h.alpha_warmup if t < h.alpha_warmup else 1)
+    u = (m / c1 + alpha * slow) / (np.sqrt(v / c2) + h.eps)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "v": v, "slow": slow}
+
+
+def nesterov_momentum(t, h):
+    return h.beta1 * (1 - 0.5 * 0.96 ** (0.004 * t))
+
+
+def nadamw_by_torch(s, g, t, h):
+    product = math.prod(nesterov_momentum(i, h) for i in range(1, t))
+    return by_torch(lambda p: torch.optim.NAdam(p, h.lr, (h.beta1, h.beta2), h.eps, h.weight_decay,
+                                                decoupled_weight_decay=True),
+                    {"m": "exp_avg", "v": "exp_avg_sq"}, s, g, t,
+                    {"mu_product": torch.tensor(product, dtype=torch.float64)})
+
+
+def nadamw_by_numpy(s, g, t, h):
+    m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], g * g)
+    done = math.prod(nesterov_momentum(i, h) for i in range(1, t + 1))
+    now, coming = nesterov_momentum(t, h), nesterov_momentum(t + 1, h)
+    u = (1 - now) / (1 - done) * g + coming / (1 - done * coming) * m
+    u = u / (np.sqrt(v / (1 - h.beta2**t)) + h.eps)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "v": v}
+
+
+@judge("nadamw", "cautious=off", states=full("m", "v"), elementwise=True)
+def nadamw(s, g, t, h):
+    return (nadamw_by_numpy if h.cautious else nadamw_by_torch)(s, g, t, h)
+
+
+@judge("adopt", "cautious=off", states=full("m", "v"), elementwise=True)
+def adopt(s, g, t, h):
+    if t == 1:
+        return {"p": s["p"], "m": s["m"], "v": g * g}
+    limit = (t - 1) ** 0.25
+    m = ema(h.beta1, s["m"], np.clip(g / np.maximum(np.sqrt(s["v"]), h.eps), -limit, limit))
+    return {"p": decayed_step(s["p"], m, h), "m": m, "v": ema(h.beta2, s["v"], g * g)}
+
+
 # --- Signs ---
 
 
@@ -176,4 +236,44 @@ def signum(s, g, t, h):
 @judge("lion", "cautious=off", states=full("m"), elementwise=True)
 def lion(s, g, t, h):
     u = np.sign(ema(h.beta1, s["m"], g))
+    return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}
+
+
+# --- MARS, cautious steps ---
+
+
+def mars_gradient(s, g, h):
+    """The approximate correction, which takes the gradient of the step before at its own weights and batch."""
+    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["previous"])
+    return c / max(1, norm(c))
+
+
+@judge("mars", "cautious=off bias-correction=on", states=full("m", "v", "previous"), elementwise=True)
+def mars(s, g, t, h):
+    c = mars_gradient(s, g, h)
+    c1, c2 = corrections(t, h)
+    m, v = ema(h.beta1, s["m"], c), ema(h.beta2, s["v"], c * c)
+    return {"p": decayed_step(s["p"], (m / c1) / (np.sqrt(v / c2) + h.eps), h), "m": m, "v": v, "previous": g}
+
+
+@judge("mars-lion", "cautious=off", states=full("m", "previous"), elementwise=True)
+def mars_lion(s, g, t, h):
+    m = ema(h.beta1, s["m"], mars_gradient(s, g, h))
+    return {"p": decayed_step(s["p"], np.sign(m), h), "m": m, "previous": g}
+
+
+@judge("cautious-adamw", "cautious=off bias-correction=on", states=full("m", "v"), elementwise=True)
+def cautious_adamw(s, g, t, h):
+    c1, c2 = corrections(t, h)
+    m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], g * g)
+    mask = (m * g > 0).astype(float)
+    u = m * mask / max(mask.mean(), 1e-3) / (np.sqrt(v) + h.eps) * (math.sqrt(c2) / c1)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "v": v}
+
+
+@judge("cautious-lion", "cautious=off", states=full("m"), elementwise=True)
+def cautious_lion(s, g, t, h):
+    u = np.sign(ema(h.beta1, s["m"], g))
+    mask = (u * g > 0).astype(float)
+    u = u * mask * (mask.size / (mask.sum() + 1))
     return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}

@@ -300,12 +300,33 @@ judges | optim/rules/nesterov_math.h | s/k->ahead, \*m, \*p)/0.99f * k->ahead, *
 judges | optim/rules/nesterov_math.h | s/new_v, -k->momentum \* \*m)/new_v, -*m)/
 judges | optim/rules/adamw.c | s/step->t == 1 \&\& setting/step->t == 2 \&\& setting/
 judges | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/k->one_minus_beta1 * scaled/
+judges | optim/rules/ademamix_math.h | s/k->correction1 \* new_m/new_m/
+judges | optim/rules/ademamix.c | s/(1 - share) \/ log(beta1)/0/
+judges | optim/rules/ademamix.c | s/ \* warmed(step, HYPER_ALPHA_WARMUP)//
+optim_groups | optim/rules/ademamix.c | s/ \&\& beta3 < beta1/ \&\& false/
+judges | optim/rules/elements_cpu.c | s/&x\[i\], &y\[i\], &z\[i\], &s/\&x[i], \&z[i], \&y[i], \&s/
+judges | optim/rules/nadamw.c | s/-expm1(log_product(beta1, t + 1))/-expm1(log_product(beta1, t))/
+rules_schedules | optim/rules/nadamw.c | s/int k = 64/int k = 8/
+judges | optim/rules/adopt_math.h | s/n > k->limit ? k->limit/n > k->limit ? n/
+optim | optim/rules/adopt_math.h | s/= n > k->limit ? k->limit : n < -k->limit ? -k->limit : n/= fminf(fmaxf(n, -k->limit), k->limit)/
+judges | optim/rules/adopt.c | s/begins ? 0 : hyper/hyper/
+judges | optim/rules/adopt.c | s/begins ? (Decay){1, 1} : //
 judges | optim/rules/adam_cpr.c | s/batch->t == warmup/batch->t == warmup + 1/
 judges | optim/verbs/verbs_cpu.c | s/1 - 2 \* (double)multiplier\[b\]/1 - (double)multiplier[b]/
 judges | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p < 0.0f/
 judges | optim/hyper_schedule.c | s/start + (full - start) \* share/full * share/
 judges | optim/hyper_schedule.c | s/expm1(k \* x)/exp(k * x)/
 judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0.99 * beta2, correction/
+judges | optim/rules/mars.c | s/1 + share, -share/1, -share/
+judges | optim/rules/mars.c | s/    verb_rescale(batch->on, c, NULL, norms, 1, 1);//
+judges | optim/rules/mars.c | s/    batch_gradients(batch, previous);//
+judges | optim/rules/cautious.c | s/slot->grad, 0, 1e-3/slot->grad, 1, 1e-3/
+judges | optim/rules/cautious.c | s/all.grad, 1, 0/all.grad, 0, 1e-3/
+judges | optim/rules/cautious.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
+verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
+verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
+shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
 judges | optim/rules/muon.c | s/^    normalise(batch, u);//
 judges | optim/rules/muon.c | s/verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARRAYS = 4, SLOTS = 7 };
+enum { ARRAYS = 5, SLOTS = 7 };
 
 /* Lengths around quads, blocks and chunks. */
 static const size_t lengths[SLOTS] = {1, 3, 64, 2048, 8192, 20001, 70003};
@@ -104,7 +104,7 @@ static void arrays_free(Arrays *a)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Rules: parameter, gradient and two states in the four arrays
+ * Rules: parameter, gradient and three states in the five arrays
  */
 
 /* Floats between array k's first element and an aligned address; where skew is 2 the arrays are not aligned alike. */
@@ -136,6 +136,7 @@ typedef void HostLoop(size_t n, float *p, const float *g, float *const *state, c
 #define CALL_0(element) element(&p[i], g[i], &s)
 #define CALL_1(element) element(&p[i], g[i], &state[0][i], &s)
 #define CALL_2(element) element(&p[i], g[i], &state[0][i], &state[1][i], &s)
+#define CALL_3(element) element(&p[i], g[i], &state[0][i], &state[1][i], &state[2][i], &s)
 #define CALL_AHEAD(element) ((void)g, element(&p[i], state[0][i], &s))
 #define LOOP(name, states, Scalars, element)                                                         \
     static void host_##name(size_t n, float *p, const float *g, float *const *state, const float *k) \
@@ -183,7 +184,7 @@ static void compare_rule(const OptimRule *rule, const OptimHyper *set, size_t sk
             group.hyper.at[id] = set->at[id];
     for (const OptimStateSpec *spec = rule->states; spec->name != NULL; spec++)
         states += spec->shape(&group.hyper, 1, 1).rows;
-    check(states <= 2, "%s has %zu states", rule->name, states);
+    check(states <= OPTIM_ELEMENT_STATES, "%s has %zu states", rule->name, states);
     for (size_t i = 0; i < SLOTS; i++) {
         slots[i] = (OptimSlot){
             .rows = 1, .cols = lengths[i], .param = place(&l, a.ours, 0, i), .grad = place(&l, a.ours, 1, i)};
@@ -223,7 +224,7 @@ static void test_rule(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Verbs: each on four arrays, 0 and 1 of any sign, 2 and 3 not negative
+ * Verbs: each on five arrays, 0 and 1 of any sign, the others not negative
  */
 
 typedef struct Verb {

@@ -335,7 +335,8 @@ static bool shape_in(const char *tensor, char shape[16])
 {
     char prefix[8], rest[8];
     snprintf(prefix, sizeof prefix, "%02zu.", current);
-    return strncmp(tensor, prefix, 3) == 0 && sscanf(tensor + 3, "%15[0-9x].%7s", shape, rest) == 2 &&
+    const size_t length = strlen(prefix);
+    return strncmp(tensor, prefix, length) == 0 && sscanf(tensor + length, "%15[0-9x].%7s", shape, rest) == 2 &&
            strcmp(rest, "p") == 0;
 }
 

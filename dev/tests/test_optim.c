@@ -60,7 +60,7 @@ static void test_golden_runs(void)
         {"AdaGrad", {.rule = "adagrad", .hyper.at = {SET(LR, .1)}}, {.9f, .8105573f, .8513821f}},
         {"RMSProp", {.rule = "rmsprop", .hyper.at = {SET(LR, .1)}}, {.0000001f, -.8953228f, -.4850213f}},
         {"AdaDelta", {.rule = "adadelta"}, {.9968377f, .9927971f, .9953525f}},
-        {"Lion", {.rule = "lion", .hyper.at = {SET(LR, .1)}}, {.89f, .7811f, .873289f}},
+        {"Lion", {.rule = "lion", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, .1)}}, {.89f, .7811f, .873289f}},
         {"signSGD", {.rule = "signsgd", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, 0)}}, {.9f, .8f, .9f}},
         {"Signum", {.rule = "signum", .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, 0)}}, {.9f, .8f, .7f}},
     };
@@ -246,7 +246,8 @@ static double plain_value(const OptimHyper *h, HyperId id) { return h->at[id].va
 
 static bool plain_is_sign(const char *rule)
 {
-    return strcmp(rule, "lion") == 0 || strcmp(rule, "signsgd") == 0 || strcmp(rule, "signum") == 0;
+    return strcmp(rule, "lion") == 0 || strcmp(rule, "signsgd") == 0 || strcmp(rule, "signum") == 0 ||
+           strcmp(rule, "cautious-lion") == 0;
 }
 
 /* The direction of signSGD, Signum and Lion. Where a sum nearly cancels, rounding to fp32 may decide its sign: that is

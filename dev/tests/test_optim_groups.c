@@ -194,6 +194,9 @@ static void test_refused(void)
          {"adamw does not use --aux-momentum", ""}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(MOMENTUM, 0)}}, {"--nesterov", "--momentum"}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(DAMPENING, .1)}}, {"--nesterov", "dampening"}},
+        {{.rule = "ademamix", .hyper.at = {SET(BETA3, .5), SET(BETA3_WARMUP, 9)}},
+         {"--beta3-warmup raises beta3", "--beta3 0.5 is below --beta1 0.9"}},
+        {{.rule = "ademamix", .hyper.at = {SET(ALPHA_WARMUP, 1.5)}}, {"--alpha-warmup is 1.5", "whole"}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -96,7 +96,7 @@ static void test_refusals(void)
     } bad[] = {
         {"--optimizr muon", "did you mean --optimizer"},
         {"--weight-decai 1", "did you mean --weight-decay"},
-        {"--aux-beta3 1", "did you mean --aux-beta1"},
+        {"--aux-beta4 1", "did you mean --aux-beta1"},
         {"--no-lr", "no option --no-lr"},
         {"--no-aux-momentum", "no option --no-aux-momentum"},
         {"--somethingelse", "--help lists them all"},

@@ -149,8 +149,10 @@ static void test_adam_relatives(void)
     static const OptimConfig nested = {.rule = "nested-adam", .hyper.at = {SET(LR, .01), SET(BETA1, 0), SET(EPS, .25)}};
     static const OptimConfig flat = {.rule = "adamw", .hyper.at = {SET(LR, .01), SET(BETA1, 0), SET(EPS, .25)}};
     expect_same_bits(&nested, &flat, "nested Adam and Adam without a first average");
-    static const OptimConfig lion = {.rule = "lion", .hyper.at = {SET(BETA1, .8), SET(BETA2, .8)}};
-    static const OptimConfig signum = {.rule = "signum", .hyper.at = {SET(MOMENTUM, .8)}};
+    static const OptimConfig lion = {.rule = "lion",
+                                     .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, .1), SET(BETA1, .8), SET(BETA2, .8)}};
+    static const OptimConfig signum = {.rule = "signum",
+                                       .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, .1), SET(MOMENTUM, .8)}};
     expect_same_bits(&lion, &signum, "Lion with one beta and Signum");
 }
 

@@ -126,6 +126,37 @@ static void test_eps_is_a_rate(void)
     }
 }
 
+/* NAdamW's product of momenta, which the program has in closed form, factor by factor: a step from empty moments. */
+static void test_nadamw_product(void)
+{
+    static const double betas[] = {0, .5, .9, .9999};
+    static const size_t steps[] = {1, 2, 100, 5000, 100000};
+    const double b2 = .95, lr = .25;
+    for (size_t k = 0; k < COUNT(betas) * COUNT(steps); k++) {
+        const double b1 = betas[k / COUNT(steps)];
+        const size_t t = steps[k % COUNT(steps)];
+        const OptimConfig config = {
+            .rule = "nadamw",
+            .hyper.at = {SET(LR, lr), SET(WEIGHT_DECAY, 0), SET(BETA1, b1), SET(BETA2, b2), SET(EPS, 0)}};
+        double product = 1, now = 0;
+        for (size_t i = 1; i <= t; i++)
+            product *= now = b1 * (1 - .5 * pow(.96, .004 * (double)i));
+        const double coming = b1 * (1 - .5 * pow(.96, .004 * (double)(t + 1)));
+        const double share = (1 - now) / (1 - product) + coming / (1 - product * coming) * (1 - b1);
+        Run run;
+        run_begin(&run, &config, 6, 11, 8);
+        double *want = doubles_of(run.p.values, 66), size = lr * share * sqrt((1 - pow(b2, (double)t)) / (1 - b2));
+        optim_set_scalars(run.optim, (OptimScalars){.steps_done = (double)t - 1, .tail_began = NAN});
+        run_random_step(&run, 1, 70 + k);
+        for (size_t i = 0; i < 66; i++)
+            want[i] -= copysign(size, (double)run.p.grads[i]);
+        /* 16 roundings of the step, two of a weight below 4 and the step */
+        check_close_to_doubles(run.p.values, want, 66, U * (16 * size + 2 * (4 + size)), "nadamw");
+        free(want);
+        run_end(&run);
+    }
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -133,5 +164,6 @@ int main(void)
     check_run("momentum's warmup and cooldown in the rules", test_momentum_schedule_used);
     check_run("eps grows", test_eps_schedule);
     check_run("eps that grows is a rate that falls", test_eps_is_a_rate);
+    check_run("NAdamW's product of momenta", test_nadamw_product);
     return check_summary();
 }

@@ -103,40 +103,8 @@ static void check_cover(Ranks r, const Tensor *tensors, size_t tensor_count, con
     }
 }
 
-/* That matrices are whole; and that no rank's share of all else is a unit more or less than an equal one: a rank has
- * the units whose middles are in its part of equal length, so at each end it differs by half a unit at most. */
-static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count,
-                         bool matrices, bool splits)
-{
-    size_t unit = 0, shares[64] = {0}, all = 0;
-    for (const Tensor *t = tensors; t < tensors + tensor_count; t++) {
-        const size_t n = tensor_size(t);
-        if (matrices && t->role == ROLE_HIDDEN_MATRIX) {
-            const size_t m = matrices_in(t, splits);
-            for (size_t i = 0; i < m; i++)
-                check(owner_of(pieces, count, t->offset + i * (n / m), n / m) < r.world,
-                      "matrix %zu of %s is not whole", i, t->name);
-            continue;
-        }
-        unit = n < unit ? unit : n < UNIT_MOST ? n : UNIT_MOST;
-        all += n;
-        for (size_t i = 0; i < n; i++) {
-            const CommPiece *p = pieces;
-            while (p->first + p->n <= t->offset + i)
-                p++;
-            const size_t left = p->first + p->n - (t->offset + i), step = left < n - i ? left : n - i;
-            shares[p->rank] += step;
-            i += step - 1;
-        }
-    }
-    for (size_t i = 0; i < r.world; i++)
-        check(fabs((double)shares[i] - (double)all / (double)r.world) <= (double)unit,
-              "rank %zu has %zu of %zu floats under elementwise rules, of %zu ranks; a unit is %zu", i, shares[i], all,
-              r.world, unit);
-}
-
 /* --------------------------------------------------------------------------------------------------------------
- * Memory
+ * Whole tensors and memory
  */
 
 /* Floats of state of a matrix of r x c, and of workspace for `count` of them: Muon has its update, and in
@@ -144,7 +112,7 @@ static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, co
  * floats. */
 typedef struct MatrixRule {
     const char *name;
-    bool splits;
+    bool splits, serves_all; /* not hidden matrices alone */
     size_t (*state)(size_t r, size_t c), (*workspace)(size_t r, size_t c, size_t count);
 } MatrixRule;
 
@@ -172,9 +140,50 @@ static size_t no_workspace(size_t r, size_t c, size_t count)
     return 0;
 }
 
-static const MatrixRule matrix_rules[] = {{"muon", true, muon_state, muon_workspace},
-                                          {"soap", true, soap_state, soap_workspace},
-                                          {"adam-cpr", false, cpr_state, no_workspace}};
+static size_t step_workspace(size_t r, size_t c, size_t count) { return count * r * c; }
+
+static const MatrixRule matrix_rules[] = {{"muon", true, false, muon_state, muon_workspace},
+                                          {"soap", true, false, soap_state, soap_workspace},
+                                          {"adam-cpr", false, false, cpr_state, no_workspace},
+                                          {"cautious-lion", false, true, muon_state, step_workspace}};
+
+/* Whether the rule takes tensors of this role whole; NULL: AdamW. */
+static bool takes_whole(const MatrixRule *rule, TensorRole role)
+{
+    return rule != NULL && (rule->serves_all || role == ROLE_HIDDEN_MATRIX);
+}
+
+/* That matrices are whole; and that no rank's share of all else is a unit more or less than an equal one: a rank has
+ * the units whose middles are in its part of equal length, so at each end it differs by half a unit at most. */
+static void check_shares(Ranks r, const Tensor *tensors, size_t tensor_count, const CommPiece *pieces, size_t count,
+                         const MatrixRule *rule)
+{
+    size_t unit = 0, shares[64] = {0}, all = 0;
+    for (const Tensor *t = tensors; t < tensors + tensor_count; t++) {
+        const size_t n = tensor_size(t);
+        if (takes_whole(rule, t->role)) {
+            const size_t m = matrices_in(t, rule->splits);
+            for (size_t i = 0; i < m; i++)
+                check(owner_of(pieces, count, t->offset + i * (n / m), n / m) < r.world,
+                      "matrix %zu of %s is not whole", i, t->name);
+            continue;
+        }
+        unit = n < unit ? unit : n < UNIT_MOST ? n : UNIT_MOST;
+        all += n;
+        for (size_t i = 0; i < n; i++) {
+            const CommPiece *p = pieces;
+            while (p->first + p->n <= t->offset + i)
+                p++;
+            const size_t left = p->first + p->n - (t->offset + i), step = left < n - i ? left : n - i;
+            shares[p->rank] += step;
+            i += step - 1;
+        }
+    }
+    for (size_t i = 0; i < r.world; i++)
+        check(fabs((double)shares[i] - (double)all / (double)r.world) <= (double)unit,
+              "rank %zu has %zu of %zu floats under elementwise rules, of %zu ranks; a unit is %zu", i, shares[i], all,
+              r.world, unit);
+}
 
 /* Bytes of a rank: two averages of each float under AdamW; matrices by their rule, whose workspace is for the longest
  * run of this rank's that have one shape. rule NULL: AdamW for all. */
@@ -184,7 +193,7 @@ static size_t memory_of(const MatrixRule *rule, const Tensor *tensors, size_t te
     size_t floats = 2 * comm_share(pieces, count, rank), workspace = 0, run = 0, rows = 0, cols = 0;
     for (const Tensor *t = tensors; t < tensors + tensor_count && rule != NULL; t++) {
         const size_t m = matrices_in(t, rule->splits), r = t->rows / m;
-        for (size_t i = 0; i < m && t->role == ROLE_HIDDEN_MATRIX; i++) {
+        for (size_t i = 0; i < m && takes_whole(rule, t->role); i++) {
             if (owner_of(pieces, count, t->offset + i * r * t->cols, r * t->cols) != rank)
                 continue;
             run = r == rows && t->cols == cols ? run + 1 : 1;
@@ -235,7 +244,7 @@ static void part_small(Comm *comm, const char *how)
     CommPiece *pieces = pieces_of(optim, &count);
     check_same_list(comm, optim);
     check_cover(r, p.tensors, p.count, pieces, count);
-    check_shares(r, p.tensors, p.count, pieces, count, rule != NULL, rule != NULL && rule->splits);
+    check_shares(r, p.tensors, p.count, pieces, count, rule);
     const size_t want = memory_of(rule, p.tensors, p.count, pieces, count, r.rank);
     check(optim_memory(optim) == want, "%zu bytes of memory, not %zu", optim_memory(optim), want);
     free(pieces);
@@ -258,7 +267,7 @@ static void part_gpt2(Comm *comm, const char *how)
     CommPiece *pieces = pieces_of(optim, &count);
     check_same_list(comm, optim);
     check_cover(r, table.tensors, table.count, pieces, count);
-    check_shares(r, table.tensors, table.count, pieces, count, true, true);
+    check_shares(r, table.tensors, table.count, pieces, count, &matrix_rules[0]);
     for (const Tensor *t = table.tensors; t < table.tensors + table.count; t++) {
         const size_t n = tensor_size(t) / t->blocks;
         for (size_t i = 0; i < t->blocks && t->role == ROLE_HIDDEN_MATRIX; i++) {
@@ -279,7 +288,7 @@ static const RankPart parts[] = {{"small", part_small}, {"gpt2", part_gpt2}, {NU
 
 static void test_small(void)
 {
-    static const char *const rules[] = {"adamw", "muon", "soap", "adam-cpr"};
+    static const char *const rules[] = {"adamw", "muon", "soap", "adam-cpr", "cautious-lion"};
     static const size_t worlds[] = {1, 2, 3, 4, 7};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         for (size_t k = 0; k < sizeof worlds / sizeof *worlds; k++) {

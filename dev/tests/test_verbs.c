@@ -308,6 +308,48 @@ static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
 
 static void test_penalise(void) { each_shape(penalise); }
 
+/* Two numbers whose product underflows, zeros on either side, a NaN. */
+static void make_odd(Pair *u, Pair *g)
+{
+    const float odd[][2] = {{1e-30f, 2e-30f}, {0, 1}, {1, 0}, {NAN, 1}};
+    for (size_t i = 0; i < 4 && i < mats_size(u->mats); i++) {
+        u->host[i] = odd[i][0];
+        g->host[i] = odd[i][1];
+    }
+    verb_write(here(), mats_size(u->mats), u->mats.data, u->host);
+    verb_write(here(), mats_size(g->mats), g->mats.data, g->host);
+}
+
+static void cautious(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    static const double more[] = {0, 1, 0}, floors[] = {1e-3, 0, .6};
+    for (size_t k = 0; k < 3; k++) {
+        Pair u = pair_make(rows, cols, batch, skew, 5), g = pair_make(rows, cols, batch, 0, 6);
+        make_odd(&u, &g);
+        verb_cautious(here(), u.mats, g.mats.data, more[k], floors[k]);
+        float *got = pair_read(&u);
+        for (size_t b = 0; b < batch; b++) {
+            const float *x = u.host + b * u.n, *y = g.host + b * u.n, *stepped = got + b * u.n;
+            double count = 0;
+            for (size_t i = 0; i < u.n; i++)
+                count += !((double)x[i] * (double)y[i] <= 0);
+            const double factor = (double)u.n / fmax(count + more[k], floors[k] * (double)u.n);
+            for (size_t i = 0; i < u.n; i++) {
+                const double want = (double)x[i] * (double)y[i] <= 0 ? 0 : factor * (double)x[i];
+                if (isnan(x[i]))
+                    check(isnan(stepped[i]), "a NaN became %g", (double)stepped[i]);
+                else
+                    check_close((double)stepped[i], want, 2 * U * fabs(want), "an element of a cautious step");
+            }
+        }
+        pair_free(&u);
+        pair_free(&g);
+        free(got);
+    }
+}
+
+static void test_cautious(void) { each_shape(cautious); }
+
 /* --------------------------------------------------------------------------------------------------------------
  * Lines
  */
@@ -625,6 +667,7 @@ int main(void)
     check_run("matrices added by a factor each", test_add_each);
     check_run("powers", test_power);
     check_run("the penalty", test_penalise);
+    check_run("a cautious step", test_cautious);
     check_run("lines", test_lines);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);

@@ -4,7 +4,10 @@
 #include "optim/rule.h"
 #include "optim/rules/adagrad_math.h"
 #include "optim/rules/adamw_math.h"
+#include "optim/rules/ademamix_math.h"
+#include "optim/rules/adopt_math.h"
 #include "optim/rules/lion_math.h"
+#include "optim/rules/nadamw_math.h"
 #include "optim/rules/nesterov_math.h"
 #include "optim/rules/schedule_free_math.h"
 #include "optim/rules/sgd_math.h"
@@ -28,6 +31,9 @@
     E(adamw,              2,      AdamwScalars,    adamw_element) \
     E(nested_adam,        2,      AdamwScalars,    nested_adam_element) \
     E(schedule_free,      2,      ScheduleFreeScalars, schedule_free_element) \
+    E(ademamix,           3,      AdemamixScalars, ademamix_element) \
+    E(nadamw,             2,      NadamwScalars,   nadamw_element) \
+    E(adopt,              2,      AdoptScalars,    adopt_element) \
     E(signsgd,            0,      SignumScalars,   signsgd_element) \
     E(signum,             1,      SignumScalars,   signum_element) \
     E(lion,               1,      LionScalars,     lion_element)

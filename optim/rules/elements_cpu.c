@@ -28,6 +28,9 @@ struct OptimElements {
 #define LOOP_2(element)                                   \
     float *restrict x = state[0], *restrict y = state[1]; \
     _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &y[i], &s);
+#define LOOP_3(element)                                                           \
+    float *restrict x = state[0], *restrict y = state[1], *restrict z = state[2]; \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &y[i], &z[i], &s);
 #define LOOP_AHEAD(element)             \
     const float *restrict x = state[0]; \
     (void)g;                            \

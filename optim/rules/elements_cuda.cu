@@ -55,6 +55,7 @@ struct Element {
 #define RULE_0(name, S, element) RULE_OF(name, S, 0, false, element(&x.p, x.g, &s))
 #define RULE_1(name, S, element) RULE_OF(name, S, 1, false, element(&x.p, x.g, &x.s[0], &s))
 #define RULE_2(name, S, element) RULE_OF(name, S, 2, false, element(&x.p, x.g, &x.s[0], &x.s[1], &s))
+#define RULE_3(name, S, element) RULE_OF(name, S, 3, false, element(&x.p, x.g, &x.s[0], &x.s[1], &x.s[2], &s))
 #define RULE_AHEAD(name, S, element) RULE_OF(name, S, 1, true, element(&x.p, x.s[0], &s))
 
 OPTIM_ELEMENTS(RULE)
@@ -155,7 +156,9 @@ Slots::One slot_from(const OptimSlot *slot, unsigned first_block)
 {
     Slots::One one = {slot->param, slot->grad, {}, slot->rows * slot->cols, first_block, false};
     elements_states(slot, one.state);
-    one.aligned = is_aligned(one.param) && is_aligned(one.grad) && is_aligned(one.state[0]) && is_aligned(one.state[1]);
+    one.aligned = is_aligned(one.param) && is_aligned(one.grad);
+    for (const float *state : one.state)
+        one.aligned = one.aligned && is_aligned(state);
     return one;
 }
 

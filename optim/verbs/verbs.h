@@ -137,6 +137,12 @@ void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Deca
  */
 void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active);
 
+/*
+ * A cautious step along u (Liang et al. 2024): 0 where u does not have the sign of g, which is laid out like u. What is
+ * left, `count` of a matrix's n elements, is multiplied by n / max(count + more, floor n). A NaN stays one.
+ */
+void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor);
+
 /* ---- products ---- */
 
 /* c = alpha op(a) op(b) + beta c; op transposes if asked. */

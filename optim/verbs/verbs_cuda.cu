@@ -228,40 +228,49 @@ struct Arrays {
     }
 };
 
-/* SUMS: 1, x.y; 3, x.x, x.y and y.y. */
-template <int SUMS> __device__ void add_products(double *sum, double x, double y)
-{
-    if (SUMS == 3) {
-        sum[0] += x * x;
-        sum[1] += x * y;
-        sum[2] += y * y;
-    } else {
-        sum[0] += x * y;
-    }
-}
+/* What a pair of elements adds to sums of two arrays: x.y; x.x, x.y and y.y; how many have one sign. */
+struct Dot {
+    enum { SUMS = 1 };
+    __device__ static void add(double *sum, float x, float y) { sum[0] += (double)x * (double)y; }
+};
 
-template <int SUMS, class Source> __global__ void parts_kernel(double *parts, Source source)
+struct ThreeDots {
+    enum { SUMS = 3 };
+    __device__ static void add(double *sum, float x, float y)
+    {
+        sum[0] += (double)x * (double)x;
+        sum[1] += (double)x * (double)y;
+        sum[2] += (double)y * (double)y;
+    }
+};
+
+struct Followers {
+    enum { SUMS = 1 };
+    __device__ static void add(double *sum, float x, float y) { sum[0] += is_opposed(x, y) ? 0 : 1; }
+};
+
+template <class Terms, class Source> __global__ void parts_kernel(double *parts, Source source)
 {
     const Part p = source.part(blockIdx.x);
     const size_t quads = (p.n + 3) / 4, end = quads * (p.part + 1) / p.parts;
     const size_t fast = is_aligned(p.x) && is_aligned(p.y) ? min(end, p.n / 4) : 0; /* quads moved as 16 bytes */
-    double sum[SUMS] = {};
+    double sum[Terms::SUMS] = {};
     size_t i = quads * p.part / p.parts + threadIdx.x;
 #pragma unroll 4
     for (; i < fast; i += blockDim.x) {
         const Quad x = load_quad(p.x + 4 * i), y = p.x == p.y ? x : load_quad(p.y + 4 * i);
 #pragma unroll
         for (int e = 0; e < 4; e++)
-            add_products<SUMS>(sum, (double)x.x[e], (double)y.x[e]);
+            Terms::add(sum, x.x[e], y.x[e]);
     }
 #pragma unroll 1
     for (; i < end; i += blockDim.x) /* in the same order */
         for (size_t e = 4 * i; e < p.n && e < 4 * i + 4; e++)
-            add_products<SUMS>(sum, (double)p.x[e], (double)p.y[e]);
-    for (int s = 0; s < SUMS; s++) {
+            Terms::add(sum, p.x[e], p.y[e]);
+    for (int s = 0; s < Terms::SUMS; s++) {
         const double total = block_sum(sum[s]);
         if (threadIdx.x == 0)
-            parts[(size_t)blockIdx.x * SUMS + s] = total;
+            parts[(size_t)blockIdx.x * Terms::SUMS + s] = total;
     }
 }
 
@@ -279,12 +288,12 @@ template <int SUMS, class Source, class F> __global__ void totals_kernel(const d
 }
 
 /* finish(i, sums) for each of `count` arrays of the source, which have `parts` parts in total. */
-template <int SUMS, class Source, class F>
+template <class Terms, class Source, class F>
 void sum_up(const Verbs *on, const Source &source, unsigned count, unsigned parts, F finish)
 {
-    cuda_launch(parts_kernel<SUMS, Source>, parts, THREADS, 0, on->stream, on->parts, source);
-    cuda_launch(totals_kernel<SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, on->stream, on->parts, source,
-                finish);
+    cuda_launch(parts_kernel<Terms, Source>, parts, THREADS, 0, on->stream, on->parts, source);
+    cuda_launch(totals_kernel<Terms::SUMS, Source, F>, count, parts > count ? THREADS : 32, 0, on->stream, on->parts,
+                source, finish);
 }
 
 template <class F> struct From {
@@ -294,14 +303,14 @@ template <class F> struct From {
 };
 
 /* finish(i, sums) for the matrices of x and y, as many at a time as there is room for their parts. */
-template <int SUMS, class F> void sums_of_matrices(const Verbs *on, Mats x, const float *y, F finish)
+template <class Terms, class F> void sums_of_matrices(const Verbs *on, Mats x, const float *y, F finish)
 {
     const size_t n = x.rows * x.cols;
-    const unsigned parts_each = parts_of(n), most = PARTS_MOST / (SUMS * parts_each);
+    const unsigned parts_each = parts_of(n), most = PARTS_MOST / (Terms::SUMS * parts_each);
     for (size_t first = 0; first < x.batch; first += most) {
         const unsigned count = (unsigned)std::min(x.batch - first, (size_t)most);
         const Matrices source = {x.data + first * n, y + first * n, n, parts_each};
-        sum_up<SUMS>(on, source, count, count * parts_each, From<F>{first, finish});
+        sum_up<Terms>(on, source, count, count * parts_each, From<F>{first, finish});
     }
 }
 
@@ -332,7 +341,8 @@ void verb_sums_of_squares(Verbs *on, size_t count, const Floats *arrays, double 
             Arrays taken;
             unsigned parts;
             const unsigned n = take_arrays(these - done, arrays + first + done, &taken, &parts);
-            sum_up<1>(on, taken, n, parts, [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
+            sum_up<Dot>(on, taken, n, parts,
+                        [=] __device__(size_t i, const double *sum) { totals[done + i] = sum[0]; });
             done += n;
         }
         CUDA_CHECK(cudaMemcpyAsync(sums + first, totals, these * sizeof *sums, cudaMemcpyDeviceToHost, on->stream));
@@ -354,12 +364,13 @@ double verb_sum_squares(Verbs *on, size_t n, const float *x)
 
 void verb_norms(Verbs *on, Mats x, float *norms)
 {
-    sums_of_matrices<1>(on, x, x.data, [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
+    sums_of_matrices<Dot>(on, x, x.data,
+                          [=] __device__(size_t b, const double *sum) { norms[b] = (float)sqrt(sum[0]); });
 }
 
 void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
 {
-    sums_of_matrices<1>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
+    sums_of_matrices<Dot>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
 /*
@@ -402,7 +413,7 @@ template <class R, class F> void move_matrices(Verbs *on, Mats p, Mats u, R rota
     for (size_t first = 0; first < p.batch; first += SCALARS_MOST) {
         const Mats some = {p.data + first * n, p.rows, p.cols, std::min(p.batch - first, (size_t)SCALARS_MOST)};
         const float *along = u.data + first * n;
-        sums_of_matrices<3>(on, some, along, [=] __device__(size_t b, const double *sums) {
+        sums_of_matrices<ThreeDots>(on, some, along, [=] __device__(size_t b, const double *sums) {
             const Rotation r = rotation(sums[0], sums[1], sums[2]);
             scalars[2 * b] = (float)r.scale;
             scalars[2 * b + 1] = (float)(r.scale * r.a);
@@ -442,7 +453,7 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
     const size_t n = p.rows * p.cols;
     if (!holding && !active)
         return;
-    sums_of_matrices<1>(on, p, p.data, [=] __device__(size_t b, const double *sum) {
+    sums_of_matrices<Dot>(on, p, p.data, [=] __device__(size_t b, const double *sum) {
         const double mean = sum[0] / (double)n;
         if (holding)
             bound[b] = (float)mean;
@@ -454,6 +465,22 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
             on, n, p.batch, streams(p.data),
             [=] __device__(size_t b) { return (float)(1 - 2 * (double)multiplier[b]); },
             [=] __device__(float *x, float s) { x[0] = s * x[0]; });
+}
+
+void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor)
+{
+    const size_t n = u.rows * u.cols;
+    float *factors = on->scalars;
+    for (size_t first = 0; first < u.batch; first += SCALARS_MOST) {
+        const Mats some = {u.data + first * n, u.rows, u.cols, std::min(u.batch - first, (size_t)SCALARS_MOST)};
+        const float *along = g + first * n;
+        sums_of_matrices<Followers>(on, some, along, [=] __device__(size_t b, const double *sum) {
+            factors[b] = cautious_factor(sum[0], (double)n, more, floor);
+        });
+        each_of_batch<0b11, 0b01>(
+            on, n, some.batch, streams(some.data, along), [=] __device__(size_t b) { return factors[b]; },
+            [=] __device__(float *x, float s) { x[0] = is_opposed(x[0], x[1]) ? 0.0f : s * x[0]; });
+    }
 }
 
 /* --------------------------------------------------------------------------------------------------------------

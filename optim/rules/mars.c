@@ -1,0 +1,91 @@
+/*
+ * MARS (Yuan et al. 2024, the approximate form): gradients to which a share of their change since the last step is
+ * added, in the moments of AdamW or Signum.
+ *   c = g + gamma b1 / (1-b1) (g - g of the step before);  c /= max(1, |c|_F), each tensor by its own norm
+ * The gradient before the first is 0. What the paper calls its Lion form has one decay: it is Signum.
+ */
+#include "optim/rules/adamw.h"
+#include "optim/rules/batch.h"
+#include "optim/rules/elements.h"
+
+#include <string.h>
+
+/* The corrected gradients; their norms. */
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    (void)h;
+    return count * (rows * cols + 1);
+}
+
+/* Writes c to the workspace and the gradients to `previous`, a state. */
+static void correct(const Batch *batch, Mats previous)
+{
+    const Mats c = {batch->workspace, batch->rows, batch->cols, batch->count};
+    const double beta1 = batch_hyper(batch, HYPER_BETA1);
+    const double share = batch_hyper(batch, HYPER_MARS_GAMMA) * beta1 / (1 - beta1);
+    float *norms = c.data + mats_size(c);
+    batch_gradients(batch, c);
+    verb_add(batch->on, mats_size(c), c.data, previous.data, 1 + share, -share);
+    batch_gradients(batch, previous);
+    verb_norms(batch->on, c, norms);
+    verb_rescale(batch->on, c, NULL, norms, 1, 1);
+}
+
+/* An elementwise step with the gradients in the workspace, on the states before `previous`. */
+static void step_along(const Batch *batch, const OptimElements *elements, const float *k)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        OptimSlot all = batch->slots[i];
+        all.rows *= run;
+        all.grad = batch->workspace + i * n;
+        elements_run(batch->on, elements, &all, 1, k);
+    }
+}
+
+static void mars_batch(const Batch *batch)
+{
+    const OptimStep step = {*batch->hyper, 1, batch->t};
+    const AdamwScalars s = adamw_scalars_of(&step, 0, decay_of(batch->hyper));
+    float k[OPTIM_SCALARS_MAX] = {0};
+    memcpy(k, &s, sizeof s);
+    correct(batch, batch_state(batch, 2, batch->rows, batch->cols));
+    step_along(batch, &adamw_elements, k);
+}
+
+static void mars_lion_batch(const Batch *batch)
+{
+    const double beta1 = batch_hyper(batch, HYPER_BETA1);
+    const SignumScalars s = {1, (float)batch_hyper(batch, HYPER_LR), (float)beta1, (float)(1 - beta1),
+                             decay_of(batch->hyper)};
+    float k[OPTIM_SCALARS_MAX] = {0};
+    memcpy(k, &s, sizeof s);
+    correct(batch, batch_state(batch, 1, batch->rows, batch->cols));
+    step_along(batch, &signum_elements, k);
+}
+
+/* The defaults of the authors' code, AGI-Arena/MARS, where vectors have AdamW; but signs have Signum's rate and decay. */
+const OptimRule optim_mars = {
+    .name = "mars",
+    .summary = "AdamW of gradients with a share of their last change added",
+    .source = "Yuan et al. 2024; AGI-Arena/MARS",
+    .matrices_only = true,
+    .defaults.at = {HYPER_AT(LR, 3e-3), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(BETA1, 0.95), HYPER_AT(BETA2, 0.99),
+                    HYPER_AT(EPS, 1e-8), HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(CAUTIOUS, 0)},
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}, {"previous", shape_whole}},
+    .workspace = workspace_of_batch,
+    .step = mars_batch,
+};
+
+const OptimRule optim_mars_lion = {
+    .name = "mars-lion",
+    .summary = "Signum of gradients with a share of their last change added",
+    .source = "Yuan et al. 2024; AGI-Arena/MARS",
+    .matrices_only = true,
+    .defaults.at = {HYPER_AT(LR, 3e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.95), HYPER_AT(MARS_GAMMA, 0.025),
+                    HYPER_AT(CAUTIOUS, 0)},
+    .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole}},
+    .workspace = workspace_of_batch,
+    .step = mars_lion_batch,
+};

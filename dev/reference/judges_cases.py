@@ -113,4 +113,6 @@ CASES = [
     ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),
     ("kl-soap lr=.1 beta1=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),
     ("kl-soap lr=.05 beta1=.9 beta2=.8 eps=.01 refresh=3", FACTORS, SINGULAR),
+    ("adamuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8", FEW),
+    ("adamuon lr=.05 weight-decay=.5 momentum=.9 beta2=.8 eps=.05 nesterov=off ns-steps=3 cautious=on", FEW),
 ]

@@ -35,8 +35,8 @@ GOLDEN = [
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
                    "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
-# Three steps of a 3x2 matrix, by the code of the track-3 entry: weights in units of 1e-7, from MATRIX_START with
-# MATRIX_GRADIENTS
+# Three steps of a 3x2 matrix, by the code of the track-3 entry or of the rule's authors: weights in units of 1e-7, from
+# MATRIX_START with MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
 MATRIX_GOLDEN = {
@@ -44,6 +44,10 @@ MATRIX_GOLDEN = {
         ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
          (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
          (8994952, -4148643, 313975, 7771670, -11769753, 3918556)),
+    "adamuon lr=.1 weight-decay=.1 momentum=.95":
+        ((9700000, -4750000, 2275000, 7225000, -9700000, 4750000),
+         (9803040, -4902540, 2037655, 7367345, -9787208, 4518292),
+         (9504633, -5053891, 2226767, 7503161, -9878977, 4662749)),
 }
 
 # Pairs that walk the same path

@@ -381,3 +381,15 @@ def kl_soap(s, g, t, h):
         basis = refreshed(basis, left, right)
         m = into(basis, m)
     return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis | scales
+
+
+# --- Muon's kin by use ---
+
+
+@judge("adamuon", MUON + "beta2=.95 eps=1e-8", states=full("m", "v"))
+def adamuon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    o = orthogonalised(np.sign(u), h)
+    v = ema(h.beta2, s["v"], o * o)
+    o = o / (np.sqrt(v) + h.eps)
+    return {"p": decayed_step(s["p"], 0.2 * math.sqrt(o.size) * o / max(norm(o), 1e-8), h), "m": m, "v": v}

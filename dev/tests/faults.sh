@@ -318,6 +318,10 @@ judges | optim/rules/shampoo.c | s/batch->t % refresh_of(batch) == 0/(batch->t -
 judges | optim/rules/shampoo.c | s/ || batch->t >= refresh_of(batch)//
 rules_orthogonal | optim/rules/shampoo.c | s/batch->t >= refresh_of(batch)/batch->t > 0/
 rules_orthogonal | optim/rules/shampoo.c | s/ || (batch->t == 1 \&\& !is_grafted(batch))//
+judges | optim/rules/adamuon.c | s/verb_sign(batch->on, n, u.data, u.data);//
+judges | optim/rules/adamuon.c | s/RMS \* sqrt((double)(u.rows \* u.cols))/RMS * sqrt((double)u.rows)/
+judges | optim/rules/adamuon.c | s/u.data, batch_hyper(batch, HYPER_BETA2), 1,/u.data, 0.9 * batch_hyper(batch, HYPER_BETA2), 1,/
+judges | optim/rules/orthogonal.c | s/(size_t)batch_hyper(batch, HYPER_NS_STEPS)/0/
 judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/

@@ -69,6 +69,7 @@ static const StateSize sizes[] = {
     {{.rule = "soap-h"}, .whole = 2, .left = 2, .right = 2},
     {{.rule = "rownorm"}, .whole = 1},
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
+    {{.rule = "adamuon"}, .whole = 2},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)

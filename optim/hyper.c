@@ -69,6 +69,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                         HYPER_CHOICE, 0, NS_DTYPE_COUNT - 1, false, ns_dtypes},
     [HYPER_MUON_SCALE] = {"muon-scale", "shape-dependent scale of muon's step", HYPER_CHOICE, 0, MUON_SCALE_COUNT - 1,
                           false, muon_scale_names},
+    [HYPER_RADIUS] = {"radius", "scion: radius of the ball that the weights are held in", HYPER_REAL, 0, 1e6, false,
+                      NULL},
     [HYPER_SPLIT_QKV] = {"split-qkv", "treat a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
 };
 

@@ -41,6 +41,7 @@ typedef enum {
     HYPER_NS_STEPS,
     HYPER_NS_DTYPE,
     HYPER_MUON_SCALE,
+    HYPER_RADIUS,
     HYPER_SPLIT_QKV,
     HYPER_COUNT
 } HyperId;

@@ -245,7 +245,10 @@ static bool plain_is_sign(const char *rule)
     return strcmp(rule, "lion") == 0 || strcmp(rule, "signsgd") == 0 || strcmp(rule, "signum") == 0;
 }
 
-static bool takes_signs(const char *rule) { return plain_is_sign(rule) || strcmp(rule, "adamuon") == 0; }
+static bool takes_signs(const char *rule)
+{
+    return plain_is_sign(rule) || strcmp(rule, "adamuon") == 0 || strcmp(rule, "scion-sign") == 0;
+}
 
 /* The direction of signSGD, Signum and Lion. Where a sum nearly cancels, rounding to fp32 may decide its sign: that is
  * doubtful. */

@@ -107,6 +107,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_GATE_MOST] = {"gate-most", "its largest weight until gate-end", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_GATE_START] = {"gate-start", "fraction of the run", HYPER_REAL, 0, 1, false, NULL},
     [HYPER_GATE_END] = {"gate-end", "fraction of the run", HYPER_REAL, 0, 1, false, NULL},
+    [HYPER_RADIUS] = {"radius", "scion: radius of the ball that the weights are held in", HYPER_REAL, 0, 1e6, false,
+                      NULL},
     [HYPER_SPLIT_QKV] = {"split-qkv", "treat a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
 };
 

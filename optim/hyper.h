@@ -59,6 +59,7 @@ typedef enum {
     HYPER_GATE_MOST,
     HYPER_GATE_START,
     HYPER_GATE_END,
+    HYPER_RADIUS,
     HYPER_SPLIT_QKV,
     HYPER_COUNT
 } HyperId;

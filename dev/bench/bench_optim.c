@@ -70,6 +70,8 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "kl-soap") == 0)
         return (Work){factor_flops(r, c) + 3 * sides_flops(r, c),
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    if (strcmp(rule, "splus") == 0)
+        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c), root_flops(r) + root_flops(c)};
     return (Work){ns, 0};
 }
 

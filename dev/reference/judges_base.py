@@ -13,6 +13,7 @@ RULES = {}
 class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
+    ns_norm = "frobenius"  # of rules without the option
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions
 
     def __init__(self, text, defaults):

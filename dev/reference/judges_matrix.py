@@ -485,3 +485,86 @@ def kl_soap(s, g, t, h):
         basis = refreshed(basis, left, right)
         m = into(basis, m)
     return {"p": p, "m": m, "v": v, "left": left, "right": right} | basis | scales
+
+
+# --- Muon's kin by use ---
+
+
+@judge("adamuon", MUON + "beta2=.95 eps=1e-8", states=full("m", "v"))
+def adamuon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    o = orthogonalised(np.sign(u), h)
+    v = ema(h.beta2, s["v"], o * o)
+    o = o / (np.sqrt(v) + h.eps)
+    return {"p": decayed_step(s["p"], 0.2 * math.sqrt(o.size) * o / max(norm(o), 1e-8), h), "m": m, "v": v}
+
+
+def splus_states(h, r, c):
+    return {"m": (r, c), "left": (r, r), "right": (c, c), "left_basis": (r, r), "right_basis": (c, c)}
+
+
+@judge("splus", states=splus_states)
+def splus(s, g, t, h):
+    m = ema(h.beta1, s["m"], g)
+    left, right, basis = ema(h.beta2, s["left"], g @ g.T), ema(h.beta2, s["right"], g.T @ g), bases_of(s)
+    d = np.sign(m) if t == 1 else out_of(basis, np.sign(into(basis, m)))
+    rate = h.lr * 2 / sum(g.shape)
+    p = (1 - rate * h.weight_decay) * (s["p"] - rate * d)
+    if t == 1 or t % h.refresh == 0:
+        basis = {"left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
+    return {"p": p, "m": m, "left": left, "right": right} | basis
+
+
+@judge("scion", "ns=jordan ns-steps=0", states=full("m"))
+def scion(s, g, t, h):
+    m = ema(h.momentum, s["m"], g)
+    lmo = math.sqrt(m.shape[0] / m.shape[1]) * orthogonalised(m, h)
+    return {"p": (1 - h.lr * h.weight_decay) * s["p"] - h.lr * h.radius * lmo, "m": m}
+
+
+@judge("scion-sign", states=full("m"))
+def scion_sign(s, g, t, h):
+    m = ema(h.momentum, s["m"], g)
+    return {"p": (1 - h.lr * h.weight_decay) * s["p"] - h.lr * h.radius * np.sign(m) / m.shape[1], "m": m}
+
+
+def adafactor_by_numpy(s, g, t, h):
+    new = {"column": ema(1 - t**-0.8, s["column"], (g * g).mean(axis=0, keepdims=True))}
+    v = new["column"]
+    if "row" in s:
+        new["row"] = ema(1 - t**-0.8, s["row"], (g * g).mean(axis=1, keepdims=True).T)
+        v = new["row"].T @ v / max(new["row"].mean(), h.eps)
+    u = g / np.sqrt(np.maximum(v, h.eps**2))
+    u = u / max(1, norm(u) / math.sqrt(u.size))
+    rate = max(1e-3, norm(s["p"]) / math.sqrt(u.size)) * min(h.lr, t**-0.5)
+    return {"p": decayed(s["p"], u, h) - rate * u} | new
+
+
+def adafactor_by_torch(s, g, t, h):
+    """One row is given to PyTorch as a vector."""
+    flat = (lambda x: x[0]) if len(g) == 1 else (lambda x: x)
+    p = torch.nn.Parameter(torch.from_numpy(flat(s["p"]).copy()))
+    p.grad = torch.from_numpy(flat(g).copy())
+    optimizer = torch.optim.Adafactor([p], h.lr, eps=(h.eps, 1e-3), weight_decay=h.weight_decay)
+    if t > 1:
+        column = torch.from_numpy(flat(s["column"]).copy())
+        row = {"row_var": torch.from_numpy(s["row"].T.copy())} if "row" in s else {}
+        state = {"col_var" if "row" in s else "variance": column} | row
+        optimizer.state[p] = {"step": torch.tensor(t - 1.0)} | state
+    optimizer.step()
+    state = optimizer.state[p]
+    new = {"row": state["row_var"].numpy().T} if "row" in s else {}
+    column = state["col_var" if "row" in s else "variance"].numpy()
+    return {"p": p.detach().numpy().reshape(g.shape), "column": column.reshape(1, -1)} | new
+
+
+@judge("adafactor", "cautious=off", states=lambda h, r, c: ({"row": (1, r)} if r > 1 else {}) | {"column": (1, c)})
+def adafactor(s, g, t, h):
+    return (adafactor_by_numpy if h.cautious else adafactor_by_torch)(s, g, t, h)
+
+
+@judge("adam-mini", "cautious=off", states=lambda h, r, c: {"m": (r, c), "v": (1, r)})
+def adam_mini(s, g, t, h):
+    m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], (g * g).mean(axis=1, keepdims=True).T)
+    u = m / (1 - h.beta1**t) / (np.sqrt(v.T / (1 - h.beta2**t)) + h.eps)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "v": v}

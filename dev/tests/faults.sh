@@ -339,6 +339,23 @@ judges | optim/rules/shampoo.c | s/batch->t % refresh_of(batch) == 0/(batch->t -
 judges | optim/rules/shampoo.c | s/ || batch->t >= refresh_of(batch)//
 rules_orthogonal | optim/rules/shampoo.c | s/batch->t >= refresh_of(batch)/batch->t > 0/
 rules_orthogonal | optim/rules/shampoo.c | s/ || (batch->t == 1 \&\& !is_grafted(batch))//
+judges | optim/rules/adamuon.c | s/verb_sign(batch->on, n, u.data, u.data);//
+judges | optim/rules/adamuon.c | s/RMS \* sqrt((double)(u.rows \* u.cols))/RMS * sqrt((double)u.rows)/
+judges | optim/rules/adamuon.c | s/u.data, batch_hyper(batch, HYPER_BETA2), 1,/u.data, 0.9 * batch_hyper(batch, HYPER_BETA2), 1,/
+judges | optim/rules/orthogonal.c | s/(size_t)batch_hyper(batch, HYPER_NS_STEPS)/0/
+judges | optim/rules/splus.c | s/\* 2 \/ (double)(g.rows + g.cols)/* 2 \/ (double)g.rows/
+judges | optim/rules/splus.c | s/verb_update(batch->on, run \* n, p, u.data + i \* n, (Decay){1, 1}, rate);/verb_update(batch->on, run * n, p, u.data + i * n, (Decay){(float)keep, (float)keep}, rate);/;s/verb_scale(batch->on, run \* n, p, p, keep);//
+judges | optim/rules/splus.c | s/batch->t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/(batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/
+judges | optim/rules/splus.c | s/between, false, right, true, 1, 0, u)/between, false, right, false, 1, 0, u)/
+judges | optim/rules/scion.c | s/sqrt((double)u.rows \/ (double)u.cols)/1/
+judges | optim/rules/scion.c | s/HYPER_RADIUS) \/ (double)u.cols/HYPER_RADIUS) \/ (double)u.rows/
+judges | optim/rules/adafactor.c | s/DECAY_POWER = -0.8/DECAY_POWER = -0.7/
+judges | optim/rules/adafactor.c | s/verb_rescale(batch->on, ratio, NULL, mean, 1, batch_hyper(batch, HYPER_EPS));//
+judges | optim/rules/adafactor.c | s/verb_rescale(batch->on, u, weights, steps, 1, size)/verb_rescale(batch->on, u, weights, NULL, size, 0)/
+judges | optim/rules/adafactor.c | s/fmin(1, 1 \/ (lr \* sqrt((double)batch->t)))/1/
+rules_all | optim/rules/adafactor.c | s/rows > 1, rows}/1, rows}/
+judges | optim/rules/adam_mini.c | s/verb_power(batch->on, lines, rms, rms, 0, 0.5);//
+judges | optim/rules/adam_mini.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
 judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/

@@ -9,10 +9,10 @@
 #include <string.h>
 
 /* Floats of state of an r x c matrix: so many of its shape, of r x r, c x c, of the smaller side squared, of r + c, of
- * max(r,c), of c x k, k = min(rank,r,c), and numbers of their own. */
+ * max(r,c), of c x k, k = min(rank,r,c), numbers of their own, of r, and of r + c or, if r = 1, c. */
 typedef struct StateSize {
     OptimConfig config;
-    size_t whole, left, right, smaller, sides, longer, rows, thin, rank, numbers;
+    size_t whole, left, right, smaller, sides, longer, thin, rank, numbers, rows, lines;
     bool shows; /* a point of its own, so that the parameters are kept beside it */
 } StateSize;
 
@@ -94,13 +94,20 @@ static const StateSize sizes[] = {
     {{.rule = "soap-h"}, .whole = 2, .left = 2, .right = 2},
     {{.rule = "rownorm"}, .whole = 1},
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
+    {{.rule = "adamuon"}, .whole = 2},
+    {{.rule = "splus", .hyper.at = {SET(REFRESH, 2)}}, .whole = 1, .left = 2, .right = 2},
+    {{.rule = "scion"}, .whole = 1},
+    {{.rule = "scion", .hyper.at = {SET(NS, NS_EXACT), SET(WEIGHT_DECAY, 0)}}, .whole = 1},
+    {{.rule = "scion-sign"}, .whole = 1},
+    {{.rule = "adafactor"}, .lines = 1},
+    {{.rule = "adam-mini"}, .whole = 1, .rows = 1},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)
 {
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
-           s->longer * most + s->rows * r + s->thin * c * k + s->numbers;
+           s->longer * most + s->thin * c * k + s->numbers + s->rows * r + s->lines * (r > 1 ? r + c : c);
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};
@@ -185,6 +192,13 @@ static void test_finite(void)
 }
 
 /* Zero gradients leave nothing but the decay, a rounding a step; soap and adopt do not decay in their first call. */
+/* What a rule's rate of decay is divided by, beside lr x weight decay. */
+static double rate_divisor(const char *rule, size_t rows, size_t cols)
+{
+    return strcmp(rule, "splus") == 0 ? (double)(rows + cols) / 2 : 1;
+}
+
+/* Zero gradients leave nothing but the decay, a rounding a step; soap does not decay in its first call. */
 static void test_zero_gradients(void)
 {
     for (size_t i = 0; i < COUNT(sizes) * COUNT(shapes); i++) {
@@ -196,11 +210,12 @@ static void test_zero_gradients(void)
         double *want = doubles_of(run.p.values, run.p.floats);
         memset(run.p.grads, 0, run.p.floats * sizeof(float));
         const OptimHyper h = optim_group_info(run.optim, 0).hyper;
+        const double divisor = rate_divisor(s->config.rule, shape[0], shape[1]);
         const double decay = h.at[HYPER_WEIGHT_DECAY].set ? hyper(&h, HYPER_WEIGHT_DECAY) : 0;
         for (size_t t = 0; t < 5; t++) {
             run_step(&run, 1);
             for (size_t k = 0; k < run.p.floats && !(t == 0 && waits); k++)
-                want[k] *= 1 - hyper(&h, HYPER_LR) * decay;
+                want[k] *= 1 - hyper(&h, HYPER_LR) / divisor * decay;
         }
         check_close_to_doubles(run.p.values, want, run.p.floats, 5 * 2 * U * 4, s->config.rule);
         free(want);

@@ -11,8 +11,6 @@
  */
 #include "optim/rules/muon.h"
 
-#include "optim/rules/newton_schulz.h"
-
 Mats muon_blend(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};

@@ -11,7 +11,7 @@
  */
 #include "optim/rules/muon.h"
 
-#include "optim/rules/newton_schulz.h"
+#include "optim/rules/orthogonal.h"
 
 #include <math.h>
 
@@ -61,9 +61,8 @@ static size_t lines_of_sides(size_t rows, size_t cols, size_t count)
 
 size_t muon_rest(const OptimHyper *h, MuonForm form, size_t rows, size_t cols, size_t count)
 {
-    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
     return lines_of_sides(rows, cols, count) + (copies(h, form) ? count * rows * cols : 0) +
-           (is_bf16(h) ? ns_workspace_bf16(rows, cols, count) : ns_workspace(ns, rows, cols, count));
+           orthogonal_floats(h, rows, cols, count);
 }
 
 /* The scalars, and after them the lines, of `rest`. */
@@ -74,15 +73,6 @@ static float *copy_at(Mats u, float *rest) { return rest + lines_of_sides(u.rows
 /* --------------------------------------------------------------------------------------------------------------
  * Orthogonalisation
  */
-
-static void orthogonalise(const Batch *batch, Mats u, float *workspace)
-{
-    const OptimHyper *h = batch->hyper;
-    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
-    const size_t steps = ns_steps(ns, (size_t)hyper(h, HYPER_NS_STEPS));
-    (is_bf16(h) ? ns_orthogonalise_bf16 : ns_orthogonalise)(batch->on, ns, (NsNorm)hyper(h, HYPER_NS_NORM), steps, u,
-                                                            workspace);
-}
 
 void muon_orthogonalise(const Batch *batch, Mats u, float *rest) { orthogonalise(batch, u, copy_at(u, rest)); }
 
@@ -249,14 +239,6 @@ static void scale_by_data(const Batch *batch, MuonScale scale, Mats u, Mats befo
         verb_rescale(on, u, NULL, norm, 1 / (0.2 * sqrt((double)u.rows * (double)u.cols)), NORM_LEAST);
 }
 
-static void finish_bf16(const Batch *batch, Mats u, float *workspace)
-{
-    const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
-    const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
-    const Bf16s o = ns_orthogonal_bf16(batch->on, ns, (NsNorm)batch_hyper(batch, HYPER_NS_NORM), steps, u, workspace);
-    batch_update_bf16(batch, o, muon_scale(scale_rule(batch->hyper), u.rows, u.cols));
-}
-
 void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
 {
     Verbs *on = batch->on;
@@ -271,7 +253,7 @@ void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
     const Mats copy = {copy_at(u, rest), u.rows, u.cols, u.batch};
     float *workspace = copy.data + (copies(h, form) ? mats_size(copy) : 0);
     if (is_bf16(h) && form == MUON_PLAIN && !by_data && !shapes) {
-        finish_bf16(batch, u, workspace);
+        batch_update_bf16(batch, orthogonal_bf16(batch, u, workspace), muon_scale(scale, u.rows, u.cols));
         return;
     }
     if (scale == MUON_SCALE_GRADIENT) {

@@ -1,0 +1,82 @@
+/*
+ * SPlus (Frans, Levine and Abbeel 2025): the sign of the momentum in the eigenbasis of Shampoo's factors.
+ *   M = b1 M + (1 - b1) G;  D = QL sign(QL^T M QR) QR^T;  W = (1 - e wd) (W - e D),  e = lr 2 / (r + c);
+ *   L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G
+ * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. The authors
+ * evaluate an average of W, taken between the step and the decay; here W itself is.
+ */
+#include "optim/rules/batch.h"
+
+enum { M, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS };
+
+/* The gradients, the step, an intermediate product. */
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    const size_t n = rows > cols ? rows : cols;
+    (void)h;
+    return 3 * count * rows * cols + verb_scratch(n, n, count);
+}
+
+/* u = QL sign(QL^T u QR) QR^T; `between` holds the products in between. */
+static void sign_in_basis(const Batch *batch, Mats u, Mats between)
+{
+    const Mats left = batch_state(batch, LEFT_BASIS, u.rows, u.rows);
+    const Mats right = batch_state(batch, RIGHT_BASIS, u.cols, u.cols);
+    verb_product(batch->on, left, true, u, false, 1, 0, between);
+    verb_product(batch->on, between, false, right, false, 1, 0, u);
+    verb_sign(batch->on, mats_size(u), u.data, u.data);
+    verb_product(batch->on, left, false, u, false, 1, 0, between);
+    verb_product(batch->on, between, false, right, true, 1, 0, u);
+}
+
+static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
+{
+    const size_t n = right ? g.cols : g.rows;
+    const double beta2 = batch_hyper(batch, HYPER_BETA2);
+    const Mats factor = batch_state(batch, right ? RIGHT : LEFT, n, n);
+    verb_gram_average(batch->on, g, right, beta2, 1 - beta2, factor);
+    if (batch->t == 1 || batch->t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0)
+        verb_eigenbasis(batch->on, factor, batch_state(batch, right ? RIGHT_BASIS : LEFT_BASIS, n, n), scratch);
+}
+
+static void splus_batch(const Batch *batch)
+{
+    const Mats g = {batch->workspace, batch->rows, batch->cols, batch->count};
+    const Mats u = {g.data + mats_size(g), g.rows, g.cols, g.batch};
+    const Mats between = {u.data + mats_size(g), g.rows, g.cols, g.batch};
+    const size_t n = g.rows * g.cols;
+    const double rate = batch_hyper(batch, HYPER_LR) * 2 / (double)(g.rows + g.cols);
+    const double keep = 1 - rate * batch_hyper(batch, HYPER_WEIGHT_DECAY);
+
+    batch_gradients(batch, g);
+    verb_momentum(batch->on, mats_size(g), batch_state(batch, M, g.rows, g.cols).data, u.data, g.data,
+                  batch_hyper(batch, HYPER_BETA1), false, 1);
+    if (batch->t == 1)
+        verb_sign(batch->on, mats_size(u), u.data, u.data);
+    else
+        sign_in_basis(batch, u, between);
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        float *p = batch->slots[i].param;
+        run = batch_run(batch, i);
+        verb_update(batch->on, run * n, p, u.data + i * n, (Decay){1, 1}, rate);
+        verb_scale(batch->on, run * n, p, p, keep);
+    }
+    update_side(batch, g, false, between.data + mats_size(g));
+    update_side(batch, g, true, between.data + mats_size(g));
+}
+
+const OptimRule optim_splus = {
+    .name = "splus",
+    .summary = "sign of the momentum in the eigenbasis of Shampoo's factors (without its average of the weights)",
+    .source = "Frans et al. 2025; kvfrans/splus",
+    .matrices_only = true,
+    .defaults.at = {HYPER_AT(LR, 0.1), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.999),
+                    HYPER_AT(REFRESH, 100), HYPER_AT(SPLIT_QKV, 1)},
+    .states = {[M] = {"m", shape_whole, .is_momentum = true},
+               [LEFT] = {"left", shape_left},
+               [RIGHT] = {"right", shape_right},
+               [LEFT_BASIS] = {"left_basis", shape_left},
+               [RIGHT_BASIS] = {"right_basis", shape_right}},
+    .workspace = workspace_of_batch,
+    .step = splus_batch,
+};

@@ -24,7 +24,8 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
     R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) \
     R(signsgd) R(signum) R(lion) \
     R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
-    R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm)
+    R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) \
+    R(dynmuon)
 /* clang-format on */
 
 typedef struct OptimShape {

@@ -56,6 +56,7 @@ typedef struct Work {
 static Work work_of(const char *rule, double r, double c)
 {
     const double ns = ns_flops(NS_JORDAN, ns_steps(NS_JORDAN, 0), (size_t)r, (size_t)c), least = r < c ? r : c;
+    const double track3 = ns_flops(NS_TRACK3, ns_steps(NS_TRACK3, 0), (size_t)r, (size_t)c);
     if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
         return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
     if (strcmp(rule, "shampoo") == 0)
@@ -70,6 +71,8 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "kl-soap") == 0)
         return (Work){factor_flops(r, c) + 3 * sides_flops(r, c),
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */
+        return (Work){track3 + least * least * (3 * r * c / least + least), 0};
     return (Work){ns, 0};
 }
 

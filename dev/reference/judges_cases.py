@@ -113,4 +113,7 @@ CASES = [
     ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),
     ("kl-soap lr=.1 beta1=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),
     ("kl-soap lr=.05 beta1=.9 beta2=.8 eps=.01 refresh=3", FACTORS, SINGULAR),
+    ("dynmuon lr=.02 weight-decay=.025 momentum=.95 power-start=.25 power-end=-.25 power-middle=.3 power-width=.2", FEW),
+    ("dynmuon lr=.1 weight-decay=.5 momentum=.8 nesterov=off power-start=-.9 power-end=.7 power-middle=.5 power-width=.05 "
+     "ns=jordan cautious=on", FEW),
 ]

@@ -44,6 +44,10 @@ MATRIX_GOLDEN = {
         ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
          (10354245, -4403306, 411051, 7480738, -10737454, 3804887),
          (8994952, -4148643, 313975, 7771670, -11769753, 3918556)),
+    "dynmuon lr=.1 weight-decay=.1 momentum=.95 power-start=.25 power-end=.25 power-middle=0 power-width=1":
+        ((9198139, -3688360, 1271583, 6367937, -8985018, 4110331),
+         (9152757, -3769871, 54683, 7329157, -10113907, 2919774),
+         (7456946, -4210216, 369614, 8005034, -10879457, 4274162)),
 }
 
 # Pairs that walk the same path
@@ -67,6 +71,8 @@ SAME = [
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1 sides=one"),
+    ("muon lr=.02 weight-decay=.1 momentum=.9 ns=track3",
+     "dynmuon lr=.02 weight-decay=.1 momentum=.9 power-start=0 power-end=0 power-middle=0 power-width=1"),
 ]
 
 

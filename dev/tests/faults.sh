@@ -336,6 +336,11 @@ newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, i == 
 newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, p, q, spare)/verb_copy(on, p, spare)/
 cli:validation that costs | train/plan.c | s/ceil(20 \* passes/ceil(10 * passes/
 cli:validation that costs | train/plan.c | s/TIMES = 5/TIMES = 4/
+judges | optim/rules/dynmuon.c | s/summed.grad_scale \/= 1 - batch_hyper(batch, HYPER_MOMENTUM)/summed.grad_scale *= 1/
+judges | optim/rules/dynmuon.c | s/, d - 2 \* second, second)/, d - second, second)/
+judges | optim/rules/dynmuon.c | s/count, norms, norms, 0, p)/count, norms, norms, 0, d)/
+judges | optim/rules/dynmuon.c | s/(double)(batch->t - 1)/(double)batch->t/
+judges | optim/rules/dynmuon.c | s/start - end) \/ (1 + exp(along))/start - end) * (1 - along)/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -64,6 +64,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                             0, 1, false, NULL},
     [HYPER_POWER_WIDTH] = {"power-width", "dynmuon: fraction of the run within which the power changes e-fold",
                            HYPER_REAL, 1e-6, 1e6, false, NULL},
+    [HYPER_WHITENING] = {"whitening", "pmuon: power of both covariances that the momentum is divided by", HYPER_REAL, 0,
+                         1, false, NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},
     [HYPER_REFRESH] = {"refresh", "steps between updates of roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},

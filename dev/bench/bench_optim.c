@@ -73,6 +73,10 @@ static Work work_of(const char *rule, double r, double c)
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
     if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */
         return (Work){track3 + least * least * (3 * r * c / least + least), 0};
+    if (strcmp(rule, "pmuon") == 0) /* covariances twice; X Q twice, its QR and Q diag Q^T; both sides of u */
+        return (Work){track3 + 2 * factor_flops(r, c) + basis_flops(r) + basis_flops(c) + 4 * (r * r * r + c * c * c) +
+                          sides_flops(r, c),
+                      0};
     return (Work){ns, 0};
 }
 

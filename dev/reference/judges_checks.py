@@ -50,6 +50,11 @@ MATRIX_GOLDEN = {
          (7456946, -4210216, 369614, 8005034, -10879457, 4274162)),
 }
 
+# The same of pmuon, whose bases begin as I
+PMUON_GOLDEN = ((9457757, -4127874, 1520044, 6692489, -9273517, 4413775),
+                (9145613, -4277585, 606171, 7457091, -9983933, 3490952),
+                (8080887, -4634356, 985676, 7994369, -10519769, 4438897))
+
 # Pairs that walk the same path
 SAME = [
     ("sgd lr=.3 momentum=.9 momentum-form=ema", "sgd lr=.03 momentum=.9"),
@@ -73,6 +78,8 @@ SAME = [
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1 sides=one"),
     ("muon lr=.02 weight-decay=.1 momentum=.9 ns=track3",
      "dynmuon lr=.02 weight-decay=.1 momentum=.9 power-start=0 power-end=0 power-middle=0 power-width=1"),
+    ("muon lr=.02 weight-decay=.1 momentum=.9 ns=track3",
+     "pmuon lr=.02 weight-decay=.1 momentum=.9 beta2=.9 whitening=0 eps=.1"),
 ]
 
 
@@ -91,6 +98,12 @@ def check_golden():
     for text, want in MATRIX_GOLDEN.items():
         got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
         check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 6e-8)
+    step, h = settle("pmuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 whitening=.3 eps=1e-6")
+    s = {"p": start, "m": np.zeros((3, 2)), "left": np.zeros((3, 3)), "right": np.zeros((2, 2)),
+         "left_basis": np.eye(3), "right_basis": np.eye(2)}
+    for t, want in enumerate(PMUON_GOLDEN, 1):
+        s = step(s, gradients[t - 1], t, h)
+        check_close("pmuon", s["p"], np.reshape(want, (3, 2)) * 1e-7, 6e-8)
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)

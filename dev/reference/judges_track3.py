@@ -1,11 +1,11 @@
-"""Judges of other entries of modded-nanogpt's track 3: DynMuon."""
+"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon."""
 
 import math
 
 import numpy as np
 
 from judges_base import T, decayed_step, full, judge, norm
-from judges_matrix import orthogonalised
+from judges_matrix import MUON, blend, orthogonalised, qr_positive
 
 
 def spectral_scale(o):
@@ -31,3 +31,34 @@ def dynmuon(s, g, t, h):
     o = power @ orthogonalised(x, h) * length**p
     o = o if g.shape[0] <= g.shape[1] else o.T
     return {"p": decayed_step(s["p"], o * spectral_scale(o), h), "m": m}
+
+
+# --- PMuon ---
+
+
+def random_rotation(shape, random):
+    return qr_positive(random.standard_normal(shape))
+
+
+def followed(u, covariance, q, h):
+    """The covariance of u's columns, its approximate eigenvectors and its inverse power, with a root mean square of 1."""
+    disturb = h.disturb or (lambda term, name="": term)
+    n = len(q)
+    new = disturb(u.T @ u)
+    covariance = h.beta2 * covariance + new
+    x = new + h.beta2 * covariance + h.eps * np.eye(n)
+    q = qr_positive(x @ q)
+    powers = np.maximum(np.diag(q.T @ x @ q), h.eps) ** -h.whitening
+    return covariance, q, (q * powers) @ q.T * (math.sqrt(n) / norm(powers))
+
+
+@judge("pmuon", MUON + "ns=track3", start={"left_basis": random_rotation, "right_basis": random_rotation},
+       states=lambda h, r, c: {"m": (r, c), "left": (r, r), "right": (c, c), "left_basis": (r, r),
+                               "right_basis": (c, c)})
+def pmuon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    right, right_basis, inner = followed(u, s["right"], s["right_basis"], h)
+    left, left_basis, outer = followed(u.T, s["left"], s["left_basis"], h)
+    o = orthogonalised(outer @ u @ inner, h)
+    return {"p": decayed_step(s["p"], o * spectral_scale(o), h), "m": m, "left": left, "right": right,
+            "left_basis": left_basis, "right_basis": right_basis}

@@ -341,6 +341,10 @@ judges | optim/rules/dynmuon.c | s/, d - 2 \* second, second)/, d - second, seco
 judges | optim/rules/dynmuon.c | s/count, norms, norms, 0, p)/count, norms, norms, 0, d)/
 judges | optim/rules/dynmuon.c | s/(double)(batch->t - 1)/(double)batch->t/
 judges | optim/rules/dynmuon.c | s/start - end) \/ (1 + exp(along))/start - end) * (1 - along)/
+judges | optim/rules/pmuon.c | s/u, right, 1, 1, sum)/u, right, 1, 0, sum)/
+judges | optim/rules/pmuon.c | s/batch, u, false, x, u);/batch, x, false, x, u);/
+judges | optim/rules/pmuon.c | s/covariance, sum, eps, beta, 0)/covariance, sum, 0, beta, 0)/
+judges | optim/rules/pmuon.c | s/powers.data, powers.data, eps, -/powers.data, powers.data, 0.5, -/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -71,6 +71,8 @@ static const StateSize sizes[] = {
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
     {{.rule = "dynmuon"}, .whole = 1},
     {{.rule = "dynmuon", .hyper.at = {SET(POWER_START, -1), SET(POWER_END, 1), SET(NS, NS_JORDAN)}}, .whole = 1},
+    {{.rule = "pmuon"}, .whole = 1, .left = 2, .right = 2},
+    {{.rule = "pmuon", .hyper.at = {SET(WHITENING, 1), SET(NS, NS_JORDAN)}}, .whole = 1, .left = 2, .right = 2},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)

@@ -77,12 +77,17 @@ static Work work_of(const char *rule, double r, double c)
         return (Work){track3 + 2 * factor_flops(r, c) + basis_flops(r) + basis_flops(c) + 4 * (r * r * r + c * c * c) +
                           sides_flops(r, c),
                       0};
+    if (strcmp(rule, "sinksoap") == 0) /* factors and their eigenvectors, into the basis and out of it */
+        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + (4. / 3 + 4 + 4. / 3) * (r * r * r + c * c * c), 0};
     return (Work){ns, 0};
 }
 
 /* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
 static bool is_elementwise(const OptimRule *rule)
 {
+    for (const OptimStateSpec *state = rule->states; state->name != NULL; state++)
+        if (state->shape == shape_right)
+            return false;
     return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
            !rule->defaults.at[HYPER_RANK].set;
 }

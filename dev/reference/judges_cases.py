@@ -113,10 +113,14 @@ CASES = [
     ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),
     ("kl-soap lr=.1 beta1=.95 beta2=.9 eps=1e-8 refresh=1", FACTORS, SINGULAR),
     ("kl-soap lr=.05 beta1=.9 beta2=.8 eps=.01 refresh=3", FACTORS, SINGULAR),
-    ("dynmuon lr=.02 weight-decay=.025 momentum=.95 power-start=.25 power-end=-.25 power-middle=.3 power-width=.2", FEW),
-    ("dynmuon lr=.1 weight-decay=.5 momentum=.8 nesterov=off power-start=-.9 power-end=.7 power-middle=.5 power-width=.05 "
-     "ns=jordan cautious=on", FEW),
+    ("dynmuon lr=.02 weight-decay=.025 momentum=.95 power-start=.25 power-end=-.25 power-middle=.3 power-width=.2",
+     FEW),
+    ("dynmuon lr=.1 weight-decay=.5 momentum=.8 nesterov=off power-start=-.9 power-end=.7 power-middle=.5 "
+     "power-width=.05 ns=jordan cautious=on", FEW),
     ("pmuon lr=.1 weight-decay=.025 momentum=.95 beta2=.95 whitening=.3 eps=1e-6", ("1x1", "4x4")),
     ("pmuon lr=.1 weight-decay=.025 momentum=.95 beta2=.95 whitening=.3 eps=.05", FACTORS),
-    ("pmuon lr=.05 weight-decay=.5 momentum=.8 nesterov=off beta2=.5 whitening=.5 eps=.3 ns=jordan cautious=on", FACTORS),
+    ("pmuon lr=.05 weight-decay=.5 momentum=.8 nesterov=off beta2=.5 whitening=.5 eps=.3 ns=jordan cautious=on",
+     FACTORS),
+    ("sinksoap lr=.04 weight-decay=.025 momentum=.95 beta2=.95 eps=1e-8", FACTORS, SINGULAR),
+    ("sinksoap lr=.1 weight-decay=.5 momentum=.8 nesterov=off beta2=.8 eps=.1 cautious=on", FACTORS, SINGULAR),
 ]

@@ -48,6 +48,18 @@ MATRIX_GOLDEN = {
         ((9198139, -3688360, 1271583, 6367937, -8985018, 4110331),
          (9152757, -3769871, 54683, 7329157, -10113907, 2919774),
          (7456946, -4210216, 369614, 8005034, -10879457, 4274162)),
+    "sinksoap lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8":
+        ((9403241, -4082111, 1697590, 6796006, -9123868, 4319429),
+         (9212310, -4366987, 815571, 7438083, -10083024, 3549081),
+         (7737143, -4620884, 497238, 7919335, -10341639, 4195135)),
+}
+
+# The same of 2x3 matrices
+WIDE_GOLDEN = {
+    "sinksoap lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8":
+        ((9401339, -4134935, 2635290, 6778468, -9851670, 4149392),
+         (10149281, -3819701, 1939028, 6803822, -10550913, 3758295),
+         (8902625, -3944665, 2101224, 6880829, -10993844, 4274951)),
 }
 
 # The same of pmuon, whose bases begin as I
@@ -94,10 +106,11 @@ def check_golden():
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
-    start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
-    for text, want in MATRIX_GOLDEN.items():
-        got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
-        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 6e-8)
+    for shape, runs in (((2, 3), WIDE_GOLDEN), ((3, 2), MATRIX_GOLDEN)):
+        start, gradients = np.reshape(MATRIX_START, shape), np.reshape(MATRIX_GRADIENTS, (3, *shape))
+        for text, want in runs.items():
+            got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
+            check_close(text, got, np.reshape(want, (3, *shape)) * 1e-7, 6e-8)
     step, h = settle("pmuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 whitening=.3 eps=1e-6")
     s = {"p": start, "m": np.zeros((3, 2)), "left": np.zeros((3, 3)), "right": np.zeros((2, 2)),
          "left_basis": np.eye(3), "right_basis": np.eye(2)}

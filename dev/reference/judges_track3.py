@@ -1,11 +1,11 @@
-"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon."""
+"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon, SinkSOAP."""
 
 import math
 
 import numpy as np
 
-from judges_base import T, decayed_step, full, judge, norm
-from judges_matrix import MUON, blend, orthogonalised, qr_positive
+from judges_base import T, decayed_step, ema, full, judge, norm
+from judges_matrix import MUON, blend, eigenbasis, orthogonalised, qr_positive
 
 
 def spectral_scale(o):
@@ -41,7 +41,7 @@ def random_rotation(shape, random):
 
 
 def followed(u, covariance, q, h):
-    """The covariance of u's columns, its approximate eigenvectors and its inverse power, with a root mean square of 1."""
+    """The covariance of u's columns, its approximate eigenvectors and its inverse power, of root mean square 1."""
     disturb = h.disturb or (lambda term, name="": term)
     n = len(q)
     new = disturb(u.T @ u)
@@ -62,3 +62,34 @@ def pmuon(s, g, t, h):
     o = orthogonalised(outer @ u @ inner, h)
     return {"p": decayed_step(s["p"], o * spectral_scale(o), h), "m": m, "left": left, "right": right,
             "left_basis": left_basis, "right_basis": right_basis}
+
+
+# --- SinkSOAP ---
+
+
+def sinksoap_states(h, r, c):
+    lines = {} if r == c else {"v": (r, 1) if r > c else (1, c)}
+    return {"m": (r, c), "left": (r, r), "right": (c, c)} | lines
+
+
+@judge("sinksoap", MUON, states=sinksoap_states)
+def sinksoap(s, g, t, h):
+    r, c = g.shape
+    left, right = ema(h.beta2, s["left"], g @ g.T), ema(h.beta2, s["right"], g.T @ g)
+    m, u = blend(s, g, t, h)
+    rows, columns = eigenbasis(left), eigenbasis(right)
+    a = rows.T @ u @ columns
+    b = a * a + h.eps
+    y = np.ones(c)
+    for _ in range(10):
+        x = 1 / r / (b @ y + h.eps)
+        y = 1 / c / (b.T @ x + h.eps)
+    length = math.sqrt(min(r, c)) * spectral_scale(g)
+    d = rows @ (np.sqrt(x)[:, None] * a * np.sqrt(y)) @ columns.T
+    d = d * length / norm(d)
+    new = {"m": m, "left": left, "right": right}
+    if r != c:
+        new["v"] = ema(h.beta2, s["v"], (d * d).mean(axis=1 if r > c else 0, keepdims=True))
+        d = d / np.maximum(np.sqrt(new["v"]), 1e-10)
+        d = d * length / norm(d)
+    return {"p": decayed_step(s["p"], d, h)} | new

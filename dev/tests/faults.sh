@@ -345,6 +345,14 @@ judges | optim/rules/pmuon.c | s/u, right, 1, 1, sum)/u, right, 1, 0, sum)/
 judges | optim/rules/pmuon.c | s/batch, u, false, x, u);/batch, x, false, x, u);/
 judges | optim/rules/pmuon.c | s/covariance, sum, eps, beta, 0)/covariance, sum, 0, beta, 0)/
 judges | optim/rules/pmuon.c | s/powers.data, powers.data, eps, -/powers.data, powers.data, 0.5, -/
+judges | optim/rules/sinksoap.c | s/SINKHORN_TIMES = 10/SINKHORN_TIMES = 9/
+judges | optim/rules/sinksoap.c | s/columns, true, u)/columns, true, x)/
+judges | optim/rules/sinksoap.c | s/rows, rows, 0, 0.5)/rows, rows, 0, 1)/
+judges | optim/rules/sinksoap.c | s/if (r != c) {/if (r > c) {/
+optim_groups | optim/rules/sinksoap.c | s/HYPER_EPS) > 0 ? 0/HYPER_EPS) >= 0 ? 0/
+optim_groups | optim/rules/pmuon.c | s/hyper(h, HYPER_EPS) == 0/hyper(h, HYPER_EPS) < 0/
+verbs | optim/verbs/verbs_cpu.c | s/across\[k\], eps);/across[0], eps);/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/sinkhorn_scale(sum, cols, eps)/sinkhorn_scale(sum, rows, eps)/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -194,6 +194,8 @@ static void test_refused(void)
          {"adamw does not use --aux-momentum", ""}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(MOMENTUM, 0)}}, {"--nesterov", "--momentum"}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(DAMPENING, .1)}}, {"--nesterov", "dampening"}},
+        {{.rule = "pmuon", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "pmuon"}},
+        {{.rule = "sinksoap", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "sinksoap"}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

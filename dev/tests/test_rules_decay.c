@@ -157,7 +157,7 @@ static void test_cautious(void)
 {
     static const char *const rules[] = {"adamw",    "nested-adam", "signsgd", "signum", "lion",    "muon",
                                         "spectral", "normuon",     "muon2",   "dion",   "rownorm", "shampoo",
-                                        "soap",     "soap-muon",   "dynmuon", "pmuon"};
+                                        "soap",     "soap-muon",   "dynmuon", "pmuon",  "sinksoap"};
     for (size_t i = 0; i < COUNT(rules); i++)
         cautious_rule(rules[i]);
 }

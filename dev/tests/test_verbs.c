@@ -392,6 +392,49 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
 
 static void test_lines(void) { each_shape(lines); }
 
+/* Sinkhorn's scales of one matrix, in double. */
+static void scales_of(const float *a, size_t rows, size_t cols, size_t times, double eps, double *x, double *y)
+{
+    for (size_t j = 0; j < cols; j++)
+        y[j] = 1;
+    for (size_t half = 0; half < 2 * times; half++) {
+        const bool columns = half % 2 != 0;
+        const size_t lines = columns ? cols : rows, length = columns ? rows : cols;
+        for (size_t i = 0; i < lines; i++) {
+            double sum = eps;
+            for (size_t k = 0; k < length; k++)
+                sum += (pow((double)a[columns ? k * cols + i : i * cols + k], 2) + eps) * (columns ? x : y)[k];
+            (columns ? y : x)[i] = 1 / ((double)lines * sum);
+        }
+    }
+}
+
+/* All terms are positive: a half adds the rounding of its result to the largest relative error of the other side. */
+static void sinkhorn(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    enum { TIMES = 3 };
+    const double eps = 0.1;
+    Pair a = pair_make(rows, cols, batch, skew, 10);
+    float *there = where_verbs_are(batch * (rows + cols)), *got = make_floats(batch * (rows + cols));
+    double *x = make_doubles(rows), *y = make_doubles(cols);
+    verb_sinkhorn(here(), a.mats, there, there + batch * rows, TIMES, eps);
+    verb_read(here(), batch * (rows + cols), got, there);
+    for (size_t b = 0; b < batch; b++) {
+        scales_of(a.host + b * a.n, rows, cols, TIMES, eps, x, y);
+        for (size_t i = 0; i < rows; i++)
+            check_close((double)got[b * rows + i], x[i], 2 * TIMES * U * x[i], "the scale of a row");
+        for (size_t j = 0; j < cols; j++)
+            check_close((double)got[batch * rows + b * cols + j], y[j], 2 * TIMES * U * y[j], "the scale of a column");
+    }
+    pair_free(&a);
+    verb_free(here(), there);
+    free(got);
+    free(x);
+    free(y);
+}
+
+static void test_sinkhorn(void) { each_shape(sinkhorn); }
+
 /* --------------------------------------------------------------------------------------------------------------
  * Factorisations of batches in which one matrix is not a number: it alone becomes NaN
  */
@@ -626,6 +669,7 @@ int main(void)
     check_run("powers", test_power);
     check_run("the penalty", test_penalise);
     check_run("lines", test_lines);
+    check_run("Sinkhorn's iteration", test_sinkhorn);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);
     check_run("root", test_root);

@@ -226,6 +226,11 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 /* dots (batch, lines): sums of the products of elements of each row; if `right`, of each column; in double. */
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
 
+/* Sinkhorn's scaling of b = a^2 + eps towards rows of equal sums and columns of equal sums, element by element: from
+ * y = 1, `times` times x = 1 / (rows (b y + eps)), then y = 1 / (cols (b^T x + eps)). x (batch, rows), y (batch, cols);
+ * sums in double. */
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps);
+
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);

@@ -503,6 +503,31 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
     }
 }
 
+/* x = 1 / (lines (b y + eps)), b = a^2 + eps, a line an element of x. */
+static void sinkhorn_half(Mats a, bool columns, const float *y, float *x, double eps)
+{
+    const Lines lines = lines_of(a, columns);
+    const size_t all = a.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        const float *line = a.data + i / lines.count * a.rows * a.cols + i % lines.count * lines.line;
+        const float *across = y + i / lines.count * lines.length;
+        double sum = 0;
+        for (size_t k = 0; k < lines.length; k++)
+            sum += sinkhorn_term(line[k * lines.step], across[k], eps);
+        x[i] = sinkhorn_scale(sum, lines.count, eps);
+    }
+}
+
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps)
+{
+    verb_fill(on, a.batch * a.cols, y, 1);
+    for (size_t i = 0; i < times; i++) {
+        sinkhorn_half(a, false, y, x, eps);
+        sinkhorn_half(a, true, x, y, eps);
+    }
+}
+
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)
 {
     for (size_t i = 0; i < n; i++)

@@ -665,40 +665,39 @@ namespace {
 
 enum { COLUMN_THREADS = 32 }; /* the most that share a column */
 
-/* One warp per row. finish(i, sum of x y) is called once for row i; if SCALES, the row of x is multiplied by its
- * result. */
-template <bool SCALES, class F>
-__global__ void rows_kernel(float *x, const float *y, size_t rows, size_t cols, F finish)
+/* One warp per row. finish(i, sum) is called once for row i, with the sum of term(at, across) over its elements: their
+ * place in the batch, and that of their column among all columns of the batch. If SCALES, the row of x is multiplied
+ * by its result. */
+template <bool SCALES, class T, class F>
+__global__ void rows_kernel(float *x, size_t batch_rows, size_t rows, size_t cols, T term, F finish)
 {
     const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (i >= rows)
+    if (i >= batch_rows)
         return;
-    float *row = x + i * cols;
-    const float *other = y + i * cols;
+    const size_t begin = i * cols, across = i / rows * cols;
     double sum = 0;
 #pragma unroll 4
     for (size_t j = lane; j < cols; j += 32)
-        sum += (double)row[j] * (double)other[j];
+        sum += term(begin + j, across + j);
     sum = warp_sum(sum);
     const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
     for (size_t j = lane; SCALES && j < cols; j += 32)
-        row[j] = s * row[j];
+        x[begin + j] = s * x[begin + j];
 }
 
 /* The same for columns: a block takes 32 of them, so that loads are coalesced. */
-template <bool SCALES, class F>
+template <bool SCALES, class T, class F>
 __global__ void __launch_bounds__(32 * COLUMN_THREADS)
-    columns_kernel(float *x, const float *y, size_t rows, size_t cols, unsigned blocks_each, F finish)
+    columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, T term, F finish)
 {
     __shared__ double sums[COLUMN_THREADS][32];
     __shared__ float scales[32];
     const size_t b = blockIdx.x / blocks_each, j = (size_t)(blockIdx.x % blocks_each) * 32 + threadIdx.x;
-    float *column = x + b * rows * cols + j;
-    const float *other = y + b * rows * cols + j;
+    const size_t begin = b * rows * cols + j;
     double sum = 0;
 #pragma unroll 4
     for (size_t i = j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
-        sum += (double)column[i * cols] * (double)other[i * cols];
+        sum += term(begin + i * cols, b * rows + i);
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && j < cols) {
@@ -708,21 +707,27 @@ __global__ void __launch_bounds__(32 * COLUMN_THREADS)
     }
     __syncthreads();
     for (size_t i = SCALES && j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
-        column[i * cols] = scales[threadIdx.x] * column[i * cols];
+        x[begin + i * cols] = scales[threadIdx.x] * x[begin + i * cols];
 }
 
-template <bool SCALES, class F> void each_line(const Verbs *on, Mats x, const float *y, bool columns, F finish)
+template <bool SCALES, class T, class F> void each_line(const Verbs *on, Mats x, bool columns, T term, F finish)
 {
     const size_t rows = x.batch * x.rows;
     const unsigned blocks_each = cuda_blocks(x.cols, 32);
     if (columns)
-        cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
-                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, y, x.rows,
-                    x.cols, blocks_each, finish);
+        cuda_launch(columns_kernel<SCALES, T, F>, (unsigned)(blocks_each * x.batch),
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, x.rows, x.cols,
+                    blocks_each, term, finish);
     else
-        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, y, rows,
-                    x.cols, finish);
+        cuda_launch(rows_kernel<SCALES, T, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, rows,
+                    x.rows, x.cols, term, finish);
 }
+
+/* Terms of a line's product. */
+struct LineProduct {
+    const float *x, *y;
+    __device__ double operator()(size_t at, size_t) const { return (double)x[at] * (double)y[at]; }
+};
 
 } // namespace
 
@@ -730,7 +735,7 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 {
     const bool columns = x.rows < x.cols;
     const double length = (double)(columns ? x.rows : x.cols);
-    each_line<true>(on, x, x.data, columns, [=] __device__(size_t i, double sum) {
+    each_line<true>(on, x, columns, LineProduct{x.data, x.data}, [=] __device__(size_t i, double sum) {
         v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
         return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
     });
@@ -738,19 +743,21 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 
 void verb_normalise_columns(Verbs *on, Mats x, double eps)
 {
-    each_line<true>(on, x, x.data, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
+    each_line<true>(on, x, true, LineProduct{x.data, x.data},
+                    [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
 }
 
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
 {
     const double length = (double)(right ? x.rows : x.cols);
-    each_line<false>(on, x, x.data, right,
+    each_line<false>(on, x, right, LineProduct{x.data, x.data},
                      [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
 }
 
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
 {
-    each_line<false>(on, x, y.data, right, [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
+    each_line<false>(on, x, right, LineProduct{x.data, y.data},
+                     [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
 }
 
 /* One block per row. */
@@ -767,6 +774,21 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to)
 {
     cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0,
                 on->stream, to.data, x.data, s, x.rows, x.cols, right);
+}
+
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps)
+{
+    const float *data = a.data;
+    const size_t rows = a.rows, cols = a.cols;
+    verb_fill(on, a.batch * cols, y, 1);
+    for (size_t k = 0; k < times; k++) {
+        each_line<false>(
+            on, a, false, [=] __device__(size_t at, size_t column) { return sinkhorn_term(data[at], y[column], eps); },
+            [=] __device__(size_t i, double sum) { return x[i] = sinkhorn_scale(sum, rows, eps); });
+        each_line<false>(
+            on, a, true, [=] __device__(size_t at, size_t row) { return sinkhorn_term(data[at], x[row], eps); },
+            [=] __device__(size_t i, double sum) { return y[i] = sinkhorn_scale(sum, cols, eps); });
+    }
 }
 
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)

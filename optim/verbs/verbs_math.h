@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -74,6 +75,17 @@ static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f
 static inline HD float power_element(float x, double floor, double power)
 {
     return (float)pow((double)x < floor ? floor : (double)x, power);
+}
+
+/* Sinkhorn's iteration: a term of a line's sum, and the new scale of one of `lines` lines. */
+static inline HD double sinkhorn_term(float a, float y, double eps)
+{
+    return ((double)a * (double)a + eps) * (double)y;
+}
+
+static inline HD float sinkhorn_scale(double sum, size_t lines, double eps)
+{
+    return (float)(1 / ((double)lines * (sum + eps)));
 }
 
 /* The updated multiplier of a penalty on a mean square that should be `bound`. */

@@ -88,7 +88,7 @@ helps() {
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
     for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr signsgd signum lion muon spectral \
-        normuon muonh normuonh adamh muon2 dion rownorm shampoo soap soap-muon soap-h kl-soap dynmuon pmuon jordan polar-express moonshot cosine 'Exit status'; do
+        normuon muonh normuonh adamh muon2 dion rownorm shampoo soap soap-muon soap-h kl-soap dynmuon pmuon sinksoap jordan polar-express moonshot cosine 'Exit status'; do
         says "$word" out
     done
     [ ! -s err ] || fail "stderr says $(head -n 1 err)"

@@ -13,8 +13,8 @@ static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL
 static const char *const sides[] = {"two", "one", NULL};
 static const char *const grafts[] = {"none", "adam", NULL};
 static const char *const ns_dtypes[] = {"auto", "fp32", "bf16", NULL};
-const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
-                                            "polar-express", "track3", "exact",  NULL};
+const char *const ns_names[NS_COUNT + 1] = {"jordan", "cubic", "modula", "varied", "polar-express",
+                                            "track3", "muown", "exact",  NULL};
 const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
                                                             "early", "gradient", "nuclear",  NULL};
 
@@ -66,6 +66,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                            HYPER_REAL, 1e-6, 1e6, false, NULL},
     [HYPER_WHITENING] = {"whitening", "pmuon: power of both covariances that the momentum is divided by", HYPER_REAL, 0,
                          1, false, NULL},
+    [HYPER_TARGET_NORM] = {"target-norm", "muown: norm that the directions of rows have at the end of the run",
+                           HYPER_REAL, 1e-3, 1e6, false, NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},
     [HYPER_REFRESH] = {"refresh", "steps between updates of roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},

@@ -79,6 +79,8 @@ static Work work_of(const char *rule, double r, double c)
                       0};
     if (strcmp(rule, "sinksoap") == 0) /* factors and their eigenvectors, into the basis and out of it */
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + (4. / 3 + 4 + 4. / 3) * (r * r * r + c * c * c), 0};
+    if (strcmp(rule, "muown") == 0)
+        return (Work){ns_flops(NS_MUOWN, ns_steps(NS_MUOWN, 0), (size_t)r, (size_t)c), 0};
     return (Work){ns, 0};
 }
 

@@ -123,4 +123,7 @@ CASES = [
      FACTORS),
     ("sinksoap lr=.04 weight-decay=.025 momentum=.95 beta2=.95 eps=1e-8", FACTORS, SINGULAR),
     ("sinksoap lr=.1 weight-decay=.5 momentum=.8 nesterov=off beta2=.8 eps=.1 cautious=on", FACTORS, SINGULAR),
+    ("muown lr=.02 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5", FEW),
+    ("muown lr=.1 momentum=.8 nesterov=off beta1=.6 beta2=.9 eps=.1 target-norm=.3 ns=jordan", FEW),
+    (MUON_CASE + " ns=muown", MATRIX),
 ]

@@ -33,12 +33,13 @@ GOLDEN = [
 
 # [[3,0,0],[0,4,0]] stays diagonal
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
-                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
+                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "muown": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
 # Three steps of a 3x2 matrix, by the code of the track-3 entry: weights in units of 1e-7, from MATRIX_START with
 # MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
+MUOWN = "muown lr=.1 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5 steps=3"
 MATRIX_GOLDEN = {
     "soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1":
         ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
@@ -52,6 +53,10 @@ MATRIX_GOLDEN = {
         ((9403241, -4082111, 1697590, 6796006, -9123868, 4319429),
          (9212310, -4366987, 815571, 7438083, -10083024, 3549081),
          (7737143, -4620884, 497238, 7919335, -10341639, 4195135)),
+    MUOWN:
+        ((9219908, -4316551, 1898930, 6639479, -9182475, 4395620),
+         (8968742, -4201888, 1567603, 6542533, -9398834, 4146614),
+         (8374390, -4130771, 1464442, 6761760, -9800364, 4323910)),
 }
 
 # The same of 2x3 matrices
@@ -60,6 +65,18 @@ WIDE_GOLDEN = {
         ((9401339, -4134935, 2635290, 6778468, -9851670, 4149392),
          (10149281, -3819701, 1939028, 6803822, -10550913, 3758295),
          (8902625, -3944665, 2101224, 6880829, -10993844, 4274951)),
+    MUOWN:
+        ((9273428, -4289854, 2222120, 6995195, -9361575, 4330397),
+         (9040403, -3991115, 1896274, 6905256, -9618569, 4149661),
+         (8409473, -3888951, 1813391, 6957885, -9978649, 4417014)),
+}
+
+# The same of 3x2 zeros
+ZEROS_GOLDEN = {
+    MUOWN:
+        ((-2853663, 4985640, -4465883, -3613294, 4458541, -3622350),
+         (-2518032, 4330777, -5205735, -3858048, 3705367, -3371405),
+         (-2469340, 4105445, -4784611, -3514303, 3033683, -2865817)),
 }
 
 # The same of pmuon, whose bases begin as I
@@ -106,8 +123,10 @@ def check_golden():
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
-    for shape, runs in (((2, 3), WIDE_GOLDEN), ((3, 2), MATRIX_GOLDEN)):
-        start, gradients = np.reshape(MATRIX_START, shape), np.reshape(MATRIX_GRADIENTS, (3, *shape))
+    zeros = (0,) * 6
+    for shape, start, runs in (((2, 3), MATRIX_START, WIDE_GOLDEN), ((3, 2), zeros, ZEROS_GOLDEN),
+                               ((3, 2), MATRIX_START, MATRIX_GOLDEN)):
+        start, gradients = np.reshape(start, shape), np.reshape(MATRIX_GRADIENTS, (3, *shape))
         for text, want in runs.items():
             got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
             check_close(text, got, np.reshape(want, (3, *shape)) * 1e-7, 6e-8)

@@ -1,4 +1,4 @@
-"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon, SinkSOAP."""
+"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon, SinkSOAP, Muown."""
 
 import math
 
@@ -93,3 +93,30 @@ def sinksoap(s, g, t, h):
         d = d / np.maximum(np.sqrt(new["v"]), 1e-10)
         d = d * length / norm(d)
     return {"p": decayed_step(s["p"], d, h)} | new
+
+
+# --- Muown ---
+
+
+def muown_states(h, r, c):
+    return {"m": (r, c), "gain": (1, r), "first_gain": (1, r), "gain_m": (1, r), "gain_v": (1, r)}
+
+
+@judge("muown", "nesterov=on ns=muown ns-steps=0 steps=20", states=muown_states)
+def muown(s, g, t, h):
+    w, gain, first = s["p"], s["gain"].T, s["first_gain"].T
+    if t == 1:
+        lengths = np.sqrt((w * w).sum(axis=1, keepdims=True))
+        gain = first = np.where(lengths > 0, lengths, math.sqrt(0.33))
+    along = 0 if t == 1 else (min(t - 2, h.steps - 1) / (h.steps - 1)) ** 1.2
+    n = first + along * (h.target_norm - first)
+    e = w / gain
+    slope = (g * e).sum(axis=1, keepdims=True)
+    dv = gain / n * (g - e * slope)
+    m = h.momentum * s["m"] + dv
+    u = dv + h.momentum * m if h.nesterov else m
+    v = n * e - h.lr * 0.2 * math.sqrt(max(g.shape)) * orthogonalised(u, h)
+    gain_m, gain_v = ema(h.beta1, s["gain_m"].T, slope), ema(h.beta2, s["gain_v"].T, slope * slope)
+    gain = gain - h.lr * gain_m / (1 - h.beta1**t) / (np.sqrt(gain_v / (1 - h.beta2**t)) + h.eps)
+    p = gain * v / np.sqrt((v * v).sum(axis=1, keepdims=True))
+    return {"p": p, "m": m, "gain": gain.T, "first_gain": first.T, "gain_m": gain_m.T, "gain_v": gain_v.T}

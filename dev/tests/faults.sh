@@ -353,6 +353,20 @@ optim_groups | optim/rules/sinksoap.c | s/HYPER_EPS) > 0 ? 0/HYPER_EPS) >= 0 ? 0
 optim_groups | optim/rules/pmuon.c | s/hyper(h, HYPER_EPS) == 0/hyper(h, HYPER_EPS) < 0/
 verbs | optim/verbs/verbs_cpu.c | s/across\[k\], eps);/across[0], eps);/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/sinkhorn_scale(sum, cols, eps)/sinkhorn_scale(sum, rows, eps)/
+judges | optim/rules/newton_schulz.c | s/{1.8564, -1.2132, 0.3568}, //
+judges | optim/rules/muown.c | s/spare, dg, length);/spare, dg, gain);/
+judges | optim/rules/muown.c | s/(double)batch->t - 2, all/(double)batch->t - 1, all/
+judges | optim/rules/muown.c | s/move_gains(batch, gain, dg, spare);//
+judges | optim/rules/muown.c | s/MUON_SCALE_MOONSHOT/MUON_SCALE_EARLY/
+judges | optim/rules/muown.c | s/verb_divide(batch->on, lines, keep, length, gain)/verb_divide(batch->on, lines, keep, gain, gain)/
+rules_track3 | optim/rules/muown.c | s/gain, spare, 1, 1);/gain, spare, 1, 0.5);/
+rules_track3 | optim/rules/muown.c | s/    .by_part = true,//
+rules_track3 | optim/rules/muown.c | s/PART_MLP_OUT ? MLP/PART_MLP_IN ? MLP/
+optim | optim/rules/muown.c | s/i < count \&\& lr != 0/i < count/
+verbs | optim/verbs/verbs_math.h | s/squares <= 0 ? 0 : squares/0/
+verbs | optim/verbs/verbs_math.h | s/2 \* keep \* step \* pu/2 * step * pu/
+verbs | optim/verbs/verbs_math.h | s/y == 0.0f ? 0.0f \* x : x/y == 0.0f ? 0.0f : x/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/warp_sum(sums\[1\])/sums[1]/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -277,6 +277,73 @@ static void test_power(void)
     verb_free(here(), there);
 }
 
+/* Rows of given lengths in the direction of keep p - step u; sizes before the scale. */
+static void directed(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    const double step = 0.3;
+    Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
+    Pair keep = pair_make(1, rows, batch, 0, 5), length = pair_make(1, rows, batch, 0, 6);
+    verb_direct_rows(here(), p.mats, u.mats, keep.mats.data, length.mats.data, step);
+    float *got = pair_read(&p);
+    for (size_t i = 0; i < batch * rows; i++) {
+        const float *x = p.host + i * cols, *v = u.host + i * cols;
+        const double k = (double)keep.host[i];
+        double squares = 0;
+        for (size_t j = 0; j < cols; j++)
+            squares += pow(k * (double)x[j] - step * (double)v[j], 2);
+        const double scale = (double)length.host[i] / sqrt(squares);
+        const double sizes = k * k * dot(x, x, cols) + step * step * dot(v, v, cols);
+        const double cancelled = 4 * (double)cols * U64 * sizes / squares; /* of the scale */
+        for (size_t j = 0; j < cols; j++) {
+            const double kept = scale * k * (double)x[j], turned = scale * step * (double)v[j];
+            check_close((double)got[i * cols + j], kept - turned, (3 * U + cancelled) * (fabs(kept) + fabs(turned)),
+                        "an element of a directed row");
+        }
+    }
+    pair_free(&p);
+    pair_free(&u);
+    pair_free(&keep);
+    pair_free(&length);
+    free(got);
+}
+
+/* A row without a direction is 0; a NaN spoils its own row alone. */
+static void test_directed(void)
+{
+    each_shape(directed);
+    enum { COLS = 40 };
+    Pair p = pair_make(3, COLS, 1, 0, 5), u = pair_make(3, COLS, 1, 0, 6), ones = pair_make(1, 3, 1, 0, 7);
+    const float bad = NAN, all[3] = {1, 1, 1};
+    verb_write(here(), COLS, p.mats.data, u.host);
+    verb_write(here(), 1, p.mats.data + COLS + 3, &bad);
+    verb_write(here(), 3, ones.mats.data, all);
+    verb_direct_rows(here(), p.mats, u.mats, ones.mats.data, ones.mats.data, 1);
+    float *got = pair_read(&p);
+    for (size_t j = 0; j < COLS; j++) {
+        check(got[j] == 0, "a row without a direction has an element %g", (double)got[j]);
+        check(isnan(got[COLS + j]) && isfinite(got[2 * COLS + j]), "a NaN is hidden, or in another row");
+    }
+    pair_free(&p);
+    pair_free(&u);
+    pair_free(&ones);
+    free(got);
+}
+
+static void test_divide(void)
+{
+    static const float x[] = {3, 1, -2, 0, NAN, NAN}, y[] = {-2, 0, -0.0f, 0, 0, 2};
+    enum { COUNT = sizeof x / sizeof *x };
+    float *there = where_verbs_are(2 * COUNT), got[COUNT];
+    verb_write(here(), COUNT, there, x);
+    verb_write(here(), COUNT, there + COUNT, y);
+    verb_divide(here(), COUNT, there, there, there + COUNT);
+    verb_read(here(), COUNT, got, there);
+    check(got[0] == -1.5f && got[1] == 0 && got[2] == 0 && got[3] == 0, "quotients %g, %g, %g, %g", (double)got[0],
+          (double)got[1], (double)got[2], (double)got[3]);
+    check(isnan(got[4]) && isnan(got[5]), "quotients hide a NaN");
+    verb_free(here(), there);
+}
+
 static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     Pair p = pair_make(rows, cols, batch, skew, 5);
@@ -665,7 +732,9 @@ int main(void)
     check_run("norms, dot products, rescaling", test_norms);
     check_run("rotation", test_rotate);
     check_run("steps that pin the norm", test_pinned);
+    check_run("rows of given lengths", test_directed);
     check_run("matrices added by a factor each", test_add_each);
+    check_run("quotients", test_divide);
     check_run("powers", test_power);
     check_run("the penalty", test_penalise);
     check_run("lines", test_lines);

@@ -81,6 +81,9 @@ void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b
 /* to = x y; any may be the same. */
 void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *y);
 
+/* to = x / y, and 0 where y is 0; any may be the same. */
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y);
+
 /* to = the sign of x: -1, 0 or 1. to and x may be the same. */
 void verb_sign(Verbs *on, size_t n, float *to, const float *x);
 
@@ -129,6 +132,10 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
 /* A step that gives each matrix the norm of the step's part along it alone: p' = p - step u, scaled to |p| - step p.u /
  * |p|, norms being at least `floor`; then elements that u shrank, u p > 0 with the old p, are multiplied by `keep`. */
 void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, double keep);
+
+/* Each row p becomes V length / |V|, V = keep p - step u, with a `keep` and a `length` (batch, rows) for each row; 0
+ * where V is 0. */
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step);
 
 /*
  * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,

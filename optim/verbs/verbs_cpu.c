@@ -101,6 +101,12 @@ void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *
         to[i] = x[i] * y[i];
 }
 
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    EACH (i, n)
+        to[i] = quotient_element(x[i], y[i]);
+}
+
 void verb_sign(Verbs *on, size_t n, float *to, const float *x)
 {
     EACH (i, n)
@@ -301,6 +307,21 @@ void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, doub
         const float share = (float)pinned.scale, length = (float)(pinned.scale * pinned.a);
         EACH (i, n)
             matrix[i] = pinned_element(matrix[i], along[i], share, length, kept);
+    }
+}
+
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step)
+{
+    const size_t all = p.batch * p.rows, n = p.cols;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        float *row = p.data + i * n;
+        const float *along = u.data + i * n;
+        const Rotation r = directed_of(dot(row, row, n), dot(row, along, n), dot(along, along, n), (double)keep[i],
+                                       step, (double)length[i]);
+        const float share = (float)r.scale, minus_step = (float)-r.a;
+        for (size_t j = 0; j < n; j++)
+            row[j] = fmaf(minus_step, along[j], share * row[j]);
     }
 }
 

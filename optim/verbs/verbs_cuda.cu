@@ -152,6 +152,12 @@ void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *
     each<0b110, 0b001>(on, n, streams(to, x, y), [=] __device__(float *v, None) { v[0] = v[1] * v[2]; });
 }
 
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    each<0b110, 0b001>(on, n, streams(to, x, y),
+                       [=] __device__(float *v, None) { v[0] = quotient_element(v[1], v[2]); });
+}
+
 void verb_sign(Verbs *on, size_t n, float *to, const float *x)
 {
     each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = sign_element(v[1]); });
@@ -758,6 +764,34 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
 {
     each_line<false>(on, x, right, LineProduct{x.data, y.data},
                      [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
+}
+
+/* One warp per row. */
+__global__ static void direct_rows_kernel(float *p, const float *u, const float *keep, const float *length, double step,
+                                          size_t rows, size_t cols)
+{
+    const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (i >= rows)
+        return;
+    float *row = p + i * cols;
+    const float *along = u + i * cols;
+    double sums[3] = {};
+#pragma unroll 4
+    for (size_t j = lane; j < cols; j += 32)
+        add_products<3>(sums, (double)row[j], (double)along[j]);
+    const double pp = warp_sum(sums[0]), pu = warp_sum(sums[1]), uu = warp_sum(sums[2]);
+    const Rotation r = directed_of(pp, pu, uu, (double)keep[i], step, (double)length[i]);
+    const float share = __shfl_sync(0xffffffffu, (float)r.scale, 0);
+    const float minus_step = __shfl_sync(0xffffffffu, (float)-r.a, 0);
+    for (size_t j = lane; j < cols; j += 32)
+        row[j] = fmaf(minus_step, along[j], share * row[j]);
+}
+
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step)
+{
+    const size_t rows = p.batch * p.rows;
+    cuda_launch(direct_rows_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, p.data, u.data, keep,
+                length, step, rows, p.cols);
 }
 
 /* One block per row. */

@@ -61,12 +61,25 @@ static inline HD Rotation pinned_of(double pp, double pu, double uu, double step
     return pinned;
 }
 
+/* The scale of p and the length along u of the vector of length `length` in the direction of V = keep p - step u, from
+ * p.p, p.u and u.u; none if V is 0. */
+static inline HD Rotation directed_of(double pp, double pu, double uu, double keep, double step, double length)
+{
+    const double squares = keep * keep * pp - 2 * keep * step * pu + step * step * uu;
+    const double size = squares > 0 ? length / sqrt(squares) : squares <= 0 ? 0 : squares;
+    const Rotation directed = {size * keep, size * step};
+    return directed;
+}
+
 /* share p - step u, multiplied by `keep` if u shrinks p. */
 static inline HD float pinned_element(float p, float u, float share, float step, float keep)
 {
     const float moved = fmaf(-step, u, share * p);
     return u * p > 0.0f ? keep * moved : moved;
 }
+
+/* x / y, and 0 where y is 0; a NaN stays one. */
+static inline HD float quotient_element(float x, float y) { return y == 0.0f ? 0.0f * x : x / y; }
 
 /* -1, 0 or 1; a NaN stays one. */
 static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }

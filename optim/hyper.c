@@ -68,6 +68,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                          1, false, NULL},
     [HYPER_TARGET_NORM] = {"target-norm", "muown: norm that the directions of rows have at the end of the run",
                            HYPER_REAL, 1e-3, 1e6, false, NULL},
+    [HYPER_FACTOR_LR] = {"factor-lr", "psgdh, kron: learning rate of the preconditioner's factors", HYPER_REAL, 0, 2,
+                         false, NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},
     [HYPER_REFRESH] = {"refresh", "steps between updates of roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},

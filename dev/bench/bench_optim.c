@@ -81,6 +81,12 @@ static Work work_of(const char *rule, double r, double c)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + (4. / 3 + 4 + 4. / 3) * (r * r * r + c * c * c), 0};
     if (strcmp(rule, "muown") == 0)
         return (Work){ns_flops(NS_MUOWN, ns_steps(NS_MUOWN, 0), (size_t)r, (size_t)c), 0};
+    if (strcmp(rule, "psgdh") == 0) /* both sides of u and of the probe, the factors' steps, the direction */
+        return (Work){2 * sides_flops(r, c) - sides_flops(r, c) / 2 + 2 * factor_flops(r, c) +
+                          2 * (r * r * r + c * c * c) + 2 * sides_flops(r, c),
+                      0};
+    if (strcmp(rule, "kron") == 0) /* the same of the shorter side, n: u Q^T, V Q^-1, two Grams, a square, u Q^T Q */
+        return (Work){least * r * c * (2 + 1 + 2 + 2 + 2) + 2 * least * least * least, 0};
     return (Work){ns, 0};
 }
 
@@ -91,7 +97,7 @@ static bool is_elementwise(const OptimRule *rule)
         if (state->shape == shape_right)
             return false;
     return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
-           !rule->defaults.at[HYPER_RANK].set;
+           !rule->defaults.at[HYPER_RANK].set && !rule->defaults.at[HYPER_FACTOR_LR].set;
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -126,4 +126,8 @@ CASES = [
     ("muown lr=.02 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5", FEW),
     ("muown lr=.1 momentum=.8 nesterov=off beta1=.6 beta2=.9 eps=.1 target-norm=.3 ns=jordan", FEW),
     (MUON_CASE + " ns=muown", MATRIX),
+    ("psgdh lr=.025 beta1=.95 factor-lr=1", FEW),
+    ("psgdh lr=.1 beta1=.6 factor-lr=.3", FEW),
+    ("kron lr=.01 weight-decay=.1 beta1=.9 factor-lr=.1", FEW),
+    ("kron lr=.1 weight-decay=.5 beta1=.5 factor-lr=.5 cautious=on", FEW),
 ]

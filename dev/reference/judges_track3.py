@@ -1,10 +1,10 @@
-"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon, SinkSOAP, Muown."""
+"""Judges of other entries of modded-nanogpt's track 3: DynMuon, PMuon, SinkSOAP, Muown, PSGD, one-sided Kron."""
 
 import math
 
 import numpy as np
 
-from judges_base import T, decayed_step, ema, full, judge, norm
+from judges_base import T, decayed_step, ema, full, hyperball, in_fp32, judge, norm
 from judges_matrix import MUON, blend, eigenbasis, orthogonalised, qr_positive
 
 
@@ -120,3 +120,74 @@ def muown(s, g, t, h):
     gain = gain - h.lr * gain_m / (1 - h.beta1**t) / (np.sqrt(gain_v / (1 - h.beta2**t)) + h.eps)
     p = gain * v / np.sqrt((v * v).sum(axis=1, keepdims=True))
     return {"p": p, "m": m, "gain": gain.T, "first_gain": first.T, "gain_m": gain_m.T, "gain_v": gain_v.T}
+
+
+# --- PSGD ---
+
+MASK = 2**64 - 1
+
+
+def mixed(x):
+    """splitmix64's output function."""
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
+    return x ^ x >> 31
+
+
+def probes(t, which, shape, h):
+    """N(0, 1) of step t, number 2 i and 2 i + 1 of a stream making element i; or golden runs' own."""
+    if h.probes == "fixed":
+        return np.reshape((1, -1, 0.5, 2, -0.5, 1), shape) if which else np.zeros(shape)
+    key = mixed(((t << 24) + which) * 0xD1342543DE82EF95 + 1 & MASK)
+    uniforms = [(mixed(key + (k + 1) * 0x9E3779B97F4A7C15 & MASK) >> 11) / 2**53 for k in range(2 * math.prod(shape))]
+    drawn = [math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v)
+             for u, v in zip(uniforms[::2], uniforms[1::2])]
+    return in_fp32(np.reshape(drawn, shape))
+
+
+def spectral_estimate(s):
+    size = np.abs(s).max()
+    s = s / size
+    x = s @ s[:, (s * s).sum(axis=0).argmax()]
+    return size * norm(s @ (x / norm(x)))
+
+
+def learned(factor, a, p, h):
+    """A factor after a step that whitens the columns of a beside those of p."""
+    disturb = h.disturb or (lambda term, name="": term)
+    whitened, kept = disturb(a.T @ a), disturb(p.T @ p)
+    return factor - h.factor_lr / spectral_estimate(whitened + kept) * np.triu(whitened - kept) @ factor
+
+
+@judge("psgdh", "probes=drawn",
+       states=lambda h, r, c: {"m": (r, c), "left_factor": (r, r), "right_factor": (c, c)})
+def psgdh(s, g, t, h):
+    r, c = g.shape
+    m = ema(h.beta1, s["m"], g)
+    u = m / (1 - h.beta1**t)
+    left, right = s["left_factor"], s["right_factor"]
+    if t == 1:
+        q = max((g**4).mean(), 1e-24 / 524288**4) ** (-1 / 32)
+        left, right = q * np.eye(r), q * np.eye(c)
+    k = math.sqrt(np.abs(right).max() / np.abs(left).max())
+    left, right = np.triu(left) * k, np.triu(right) / k
+    a = left @ (u + 1.2e-7 * norm(u) * probes(t, 0, g.shape, h)) @ right.T
+    p = np.linalg.inv(left).T @ probes(t, 1, g.shape, h) @ np.linalg.inv(right)
+    left, right = learned(left, a.T, p.T, h), learned(right, a, p, h)
+    u = left.T @ left @ u @ right.T @ right
+    return {"p": hyperball(s["p"], u, h), "m": m, "left_factor": left, "right_factor": right}
+
+
+@judge("kron", "probes=drawn cautious=off", start={"factor": lambda shape, random: np.eye(*shape)},
+       states=lambda h, r, c: {"m": (r, c), "factor": (min(r, c), min(r, c))})
+def kron(s, g, t, h):
+    """Without the steps in which the factor stays, from 501 on."""
+    wide = g.shape[0] < g.shape[1]
+    m = ema(h.beta1, s["m"], g)
+    u, v = m / (1 - h.beta1**t), probes(t, 1, g.shape, h)
+    u, v = (u.T, v.T) if wide else (u, v)
+    q = np.triu(s["factor"])
+    q = learned(q, u @ q.T, v @ np.linalg.inv(q), h)
+    d = u @ q.T @ q
+    d = d * min(1, 1.1 / math.sqrt((d * d).mean()))
+    return {"p": decayed_step(s["p"], d.T if wide else d, h), "m": m, "factor": q}

@@ -367,6 +367,22 @@ verbs | optim/verbs/verbs_math.h | s/squares <= 0 ? 0 : squares/0/
 verbs | optim/verbs/verbs_math.h | s/2 \* keep \* step \* pu/2 * step * pu/
 verbs | optim/verbs/verbs_math.h | s/y == 0.0f ? 0.0f \* x : x/y == 0.0f ? 0.0f : x/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/warp_sum(sums\[1\])/sums[1]/
+judges | optim/rules/psgd.c | s/scales, FIRST_SQUARE_LEAST, -1. \/ 16/scales, FIRST_SQUARE_LEAST, -1. \/ 8/
+judges | optim/rules/psgd.c | s/    balance(&s, factor);//
+judges | optim/rules/psgd.c | s/verb_upper(s->on, difference);//
+judges | optim/rules/psgd.c | s/verb_mean_squares(s->on, x, false, v.data);/verb_fill(s->on, x.batch * x.cols, v.data, 1);/
+judges | optim/rules/psgd.c | s/draw(&s, 1, s.p);/draw(\&s, 0, s.p);/
+judges | optim/rules/psgd.c | s/(1.1 \* sqrt/(1.2 * sqrt/
+judges | optim/rules/psgd.c | s/learn(&s, factor\[0\], false);//
+rules_track3 | optim/rules/psgd.c | s/rarest = 34/rarest = 33/
+rules_track3 | optim/rules/psgd.c | s/all_until = 500/all_until = 501/
+rules_all | optim/rules/psgd.c | s/ABOVE = 1 + 0x1p-22/ABOVE = 1/
+verbs | optim/verbs/verbs_cpu.c | s/.beta = 1,/.beta = 0,/
+verbs | optim/verbs/verbs_cpu.c | s/sizes\[b \* x.rows + i\] > /sizes[b * x.rows + i] >= /
+verbs | optim/verbs/verbs_math.h | s/int k = 15; k > 0; k -= 2/int k = 9; k > 0; k -= 2/
+verbs | optim/verbs/verbs_math.h | s/ || isnan(most) ? most/ ? most/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/ \&\& at\[me + half\] < at\[me\])/)/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/u.data + begin, n, u_size, &one,/u.data, n, u_size, \&one,/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

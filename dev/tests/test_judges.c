@@ -333,8 +333,8 @@ static bool shape_in(const char *tensor, char shape[16])
 {
     char prefix[8], rest[8];
     snprintf(prefix, sizeof prefix, "%02zu.", current);
-    return strncmp(tensor, prefix, 3) == 0 && sscanf(tensor + 3, "%15[0-9x].%7s", shape, rest) == 2 &&
-           strcmp(rest, "p") == 0;
+    return strncmp(tensor, prefix, strlen(prefix)) == 0 &&
+           sscanf(tensor + strlen(prefix), "%15[0-9x].%7s", shape, rest) == 2 && strcmp(rest, "p") == 0;
 }
 
 static void test_case(void)

@@ -77,6 +77,10 @@ static const StateSize sizes[] = {
     {{.rule = "sinksoap", .hyper.at = {SET(EPS, .1)}}, .whole = 1, .left = 1, .right = 1, .unequal = 1},
     {{.rule = "muown"}, .whole = 1, .rows = 4},
     {{.rule = "muown", .steps = 5, .hyper.at = {SET(TARGET_NORM, .1)}}, .whole = 1, .rows = 4},
+    {{.rule = "psgdh"}, .whole = 1, .left = 1, .right = 1},
+    {{.rule = "psgdh", .hyper.at = {SET(FACTOR_LR, 0)}}, .whole = 1, .left = 1, .right = 1},
+    {{.rule = "kron"}, .whole = 1, .smaller = 1},
+    {{.rule = "kron", .hyper.at = {SET(FACTOR_LR, 1)}}, .whole = 1, .smaller = 1},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)

@@ -2,6 +2,7 @@
 #include "base/threads.h"
 #include "dev/tests/rules.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Three steps of muown from zeros, by the code of the track-3 entry in fp64, printed to 7 digits: rows get a length at
@@ -62,10 +63,36 @@ static void test_muown_by_part(void)
     check(memcmp(plain, larger, N * sizeof *plain) != 0, "the target is not used");
 }
 
+/* The factor changes in the steps that the counter of kron_torch lets through. */
+static void test_kron_renewals(void)
+{
+    static const OptimConfig config = {.rule = "kron"};
+    enum { LAST = 4500 };
+    Run run;
+    size_t passed = 0, renewals = 0, mistaken = 0;
+    run_begin(&run, &config, 2, 2, 1);
+    const OptimState factor = state_of(run.optim, "factor");
+    for (size_t t = 1; t <= LAST; t++) {
+        float before[4];
+        memcpy(before, factor.data, sizeof before);
+        run_random_step(&run, 1, t);
+        passed++;
+        const bool due = (double)passed >= 1 / fmax(0.03, fmin(1, exp(-0.001 * ((double)t - 500))));
+        const bool renewed = memcmp(before, factor.data, sizeof before) != 0;
+        mistaken += renewed != due;
+        renewals += due;
+        passed = due ? 0 : passed;
+    }
+    check(mistaken == 0, "%zu of %d steps are mistaken about the factor", mistaken, LAST);
+    check(renewals > 900 && renewals < 2000, "%zu renewals", renewals);
+    run_end(&run);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
     check_run("muown gives rows of zeros a length", test_muown_of_zeros);
     check_run("muown's target by part", test_muown_by_part);
+    check_run("kron's factor is renewed ever more rarely", test_kron_renewals);
     return check_summary();
 }

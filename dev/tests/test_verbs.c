@@ -7,6 +7,7 @@
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "optim/verbs/verbs.h"
+#include "optim/verbs/verbs_math.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -459,6 +460,114 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
 
 static void test_lines(void) { each_shape(lines); }
 
+/* The largest magnitude of each matrix, and the row that a list of numbers picks; a NaN is not lost. */
+static void largest(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    Pair x = pair_make(rows, cols, batch, skew, 21), sizes = pair_make(1, rows, batch, 0, 22);
+    float *there = where_verbs_are(batch * (cols + 1)), *got = make_floats(batch * (cols + 1));
+    for (size_t i = 0; i < batch * rows; i++) /* with equal ones */
+        sizes.host[i] = (float)((int)(4 * sizes.host[i]));
+    verb_write(here(), batch * rows, sizes.mats.data, sizes.host);
+    verb_largest(here(), x.mats, there);
+    verb_pick_row(here(), x.mats, sizes.mats.data, there + batch);
+    verb_read(here(), batch * (cols + 1), got, there);
+    for (size_t b = 0; b < batch; b++) {
+        const float *own = sizes.host + b * rows;
+        float most = 0;
+        size_t at = 0;
+        for (size_t i = 0; i < x.n; i++)
+            most = fmaxf(most, fabsf(x.host[b * x.n + i]));
+        for (size_t i = 1; i < rows; i++)
+            at = own[i] > own[at] ? i : at;
+        check(got[b] == most, "%g is not the largest magnitude, %g", (double)got[b], (double)most);
+        check_same_bits(got + batch + b * cols, x.host + b * x.n + at * cols, cols * sizeof *got, "the picked row");
+    }
+    const float bad = NAN;
+    verb_write(here(), 1, x.mats.data + x.n - 1, &bad);
+    verb_largest(here(), x.mats, there);
+    verb_read(here(), batch, got, there);
+    check(isnan(got[0]) && (batch == 1 || isfinite(got[1])), "a NaN is lost, or in another matrix");
+    pair_free(&x);
+    pair_free(&sizes);
+    verb_free(here(), there);
+    free(got);
+}
+
+static void test_largest(void) { each_shape(largest); }
+
+/* Moments of N(0, 1) within 4 standard deviations of their estimates, and the same bits as the shared function on the
+ * host; other streams, and neighbours, are other numbers. */
+static void test_probe(void)
+{
+    enum { COUNT = 40003 };
+    float *there = where_verbs_are(2 * COUNT), *x = make_floats(2 * COUNT);
+    double sums[5] = {0}, products[2] = {0};
+    verb_probe(here(), COUNT, there, 7);
+    verb_probe(here(), COUNT, there + COUNT, 8);
+    verb_read(here(), 2 * COUNT, x, there);
+    for (size_t i = 0; i < COUNT; i++) {
+        const float want = probe_element(7, i);
+        check_same_bits(&x[i], &want, sizeof want, "a probe");
+        for (int k = 1; k < 5; k++)
+            sums[k] += pow((double)x[i], k) / COUNT;
+        products[0] += (double)x[i] * (double)x[COUNT + i] / COUNT;
+        products[1] += (double)x[i] * (double)x[i > 0 ? i - 1 : COUNT] / COUNT;
+    }
+    const double unit = 4 / sqrt(COUNT); /* variances: 1, 2, 15, 96, 1 */
+    check_close(sums[1], 0, unit, "the mean");
+    check_close(sums[2], 1, unit * sqrt(2), "the variance");
+    check_close(sums[3], 0, unit * sqrt(15), "the third moment");
+    check_close(sums[4], 3, unit * sqrt(96), "the fourth moment");
+    check_close(products[0], 0, unit, "two streams");
+    check_close(products[1], 0, unit, "neighbours");
+    for (size_t i = 1; i < 1000; i++) {
+        const double u = (double)i / 1000;
+        check_close(log_unit(u), log(u), 1e-13, "a logarithm");
+        check_close(cos_turns(u), cos(2 * acos(-1) * u), 1e-13, "a cosine");
+    }
+    check(log_unit(1) == 0 && cos_turns(0) == 1, "the ends");
+    check_close(log_unit(0x1p-53), -53 * log(2), 1e-13, "the least logarithm");
+    verb_free(here(), there);
+    free(x);
+}
+
+/* y U or U^T y gives x back: the residual is n U of the sizes of its terms at most (Higham 2002, theorem 8.5). */
+static void solved(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    for (int right = 0; right < 2; right++) {
+        const size_t n = right ? cols : rows;
+        Pair x = pair_make(rows, cols, batch, skew, 23), u = pair_make(n, n, batch, 0, 24);
+        for (size_t i = 0; i < mats_size(u.mats); i++) { /* below the diagonal is nothing that may be read */
+            const size_t row = i / n % n, col = i % n;
+            u.host[i] = row > col ? NAN : row == col ? 2 : u.host[i] / (float)n;
+        }
+        verb_write(here(), mats_size(u.mats), u.mats.data, u.host);
+        verb_solve_upper(here(), u.mats, right != 0, x.mats);
+        float *y = pair_read(&x);
+        for (size_t b = 0; b < batch; b++)
+            for (size_t i = 0; i < x.n; i++) {
+                const size_t unknown = right ? i % cols : i / cols;
+                double sum = 0, sizes = 0;
+                for (size_t k = 0; k <= unknown; k++) {
+                    const double known = (double)y[b * x.n + (right ? i / cols * cols + k : k * cols + i % cols)];
+                    sum += known * (double)u.host[b * n * n + k * n + unknown];
+                    sizes += fabs(known * (double)u.host[b * n * n + k * n + unknown]);
+                }
+                check_close(sum, (double)x.host[b * x.n + i], 1.1 * (double)(n + 1) * U * sizes, "a residual");
+            }
+        verb_upper(here(), u.mats);
+        float *upper = pair_read(&u);
+        for (size_t i = 0; i < mats_size(u.mats); i++)
+            check(upper[i] == (i / n % n > i % n ? 0 : u.host[i]), "an element of an upper triangle");
+        pair_free(&x);
+        pair_free(&u);
+        free(y);
+        free(upper);
+    }
+}
+
+static void test_solve(void) { each_shape(solved); }
+
 /* Sinkhorn's scales of one matrix, in double. */
 static void scales_of(const float *a, size_t rows, size_t cols, size_t times, double eps, double *x, double *y)
 {
@@ -738,6 +847,9 @@ int main(void)
     check_run("powers", test_power);
     check_run("the penalty", test_penalise);
     check_run("lines", test_lines);
+    check_run("largest magnitudes and picked rows", test_largest);
+    check_run("random probes", test_probe);
+    check_run("triangular systems", test_solve);
     check_run("Sinkhorn's iteration", test_sinkhorn);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);

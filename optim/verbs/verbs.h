@@ -96,6 +96,9 @@ void verb_fill(Verbs *on, size_t n, float *to, double x);
 /* N(0, 1) from the random stream `stream` of a fixed seed. */
 void verb_normal(Verbs *on, size_t n, float *to, size_t stream);
 
+/* N(0, 1) from the stream `stream`, each element by itself: drawn where it is needed, with the same bits everywhere. */
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream);
+
 /* Sum of squares of n floats, in double, on the host. */
 double verb_sum_squares(Verbs *on, size_t n, const float *x);
 
@@ -109,6 +112,9 @@ void verb_norms(Verbs *on, Mats x, float *norms);
 
 /* dots (batch): sums of the products of elements, in double. */
 void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
+
+/* largest (batch): the largest magnitude of an element. */
+void verb_largest(Verbs *on, Mats x, float *largest);
 
 /* Each x *= numerator / max(factor * denominator, floor), one scalar each per matrix; a NULL numerator or denominator
  * means 1. */
@@ -163,6 +169,12 @@ void verb_commuting_product(Verbs *on, Mats x, Mats y, Mats to);
 
 /* to = p x if rows <= cols, otherwise x p; p symmetric (batch, n, n). */
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to);
+
+/* Each x = U^-T x or, if `right`, x U^-1, for upper triangular U (batch, n, n), below whose diagonal nothing is read. */
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x);
+
+/* Zeroes what is below the diagonals of x. */
+void verb_upper(Verbs *on, Mats x);
 
 /* to = x */
 void verb_copy(Verbs *on, Mats x, Mats to);
@@ -232,6 +244,9 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 
 /* dots (batch, lines): sums of the products of elements of each row; if `right`, of each column; in double. */
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
+
+/* to (batch, cols): the row of each x whose number in `sizes` (batch, rows) is the largest, the first of equal ones. */
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
 
 /* Sinkhorn's scaling of b = a^2 + eps towards rows of equal sums and columns of equal sums, element by element: from
  * y = 1, `times` times x = 1 / (rows (b y + eps)), then y = 1 / (cols (b^T x + eps)). x (batch, rows), y (batch, cols);

@@ -132,6 +132,12 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
         to[i] = (float)random_normal(&random);
 }
 
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream)
+{
+    EACH (i, n)
+        to[i] = probe_element(stream, i);
+}
+
 static double dot(const float *x, const float *y, size_t n)
 {
     double sum = 0;
@@ -191,6 +197,18 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     const size_t n = x.rows * x.cols;
     for (size_t b = 0; b < x.batch; b++)
         dots[b] = (float)ordered_dot(n, x.data + b * n, y.data + b * n);
+}
+
+void verb_largest(Verbs *on, Mats x, float *largest)
+{
+    const size_t n = x.rows * x.cols;
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < x.batch; b++) {
+        float most = 0;
+        for (size_t i = b * n; i < (b + 1) * n; i++)
+            most = larger_magnitude(most, x.data[i]);
+        largest[b] = most;
+    }
 }
 
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
@@ -403,6 +421,77 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
     verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
 }
 
+/* Unknowns that are solved for together, after one product with those that are known, and lines at a time. */
+enum { SOLVED = 64, ABREAST = 16 };
+
+/* Of one matrix: x[begin..end) from the known x[0..begin), rows of x or, if `right`, columns. */
+static void subtract_known(Mats u, bool right, Mats x, size_t begin, size_t end)
+{
+    const size_t n = u.rows;
+    const Matmul product = {.m = right ? x.rows : end - begin,
+                            .n = right ? end - begin : x.cols,
+                            .k = begin,
+                            .trans_a = !right,
+                            .alpha = -1,
+                            .beta = 1,
+                            .a = right ? x.data : u.data + begin,
+                            .lda = right ? x.cols : n,
+                            .stride_a = right ? x.rows * x.cols : n * n,
+                            .b = right ? u.data + begin : x.data,
+                            .ldb = right ? n : x.cols,
+                            .stride_b = right ? n * n : x.rows * x.cols,
+                            .c = x.data + (right ? begin : begin * x.cols),
+                            .ldc = x.cols,
+                            .stride_c = x.rows * x.cols,
+                            .batch = x.batch};
+    matmul(&product);
+}
+
+/* `count` lines of `n` unknowns from x on: elements of a line are `step` apart, lines `between`. u is a triangle of a
+ * matrix with rows of `ld`. */
+static void solve_lines(const float *u, size_t ld, size_t n, float *x, size_t count, size_t step, size_t between)
+{
+    float lines[SOLVED][ABREAST] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (size_t l = 0; l < count; l++)
+            lines[i][l] = x[i * step + l * between];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            const float minus = -u[k * ld + i];
+#pragma omp simd
+            for (size_t l = 0; l < ABREAST; l++)
+                lines[i][l] = fmaf(minus, lines[k][l], lines[i][l]);
+        }
+        for (size_t l = 0; l < count; l++)
+            x[i * step + l * between] = lines[i][l] /= u[i * ld + i];
+    }
+}
+
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x)
+{
+    const size_t n = u.rows, lines = right ? x.rows : x.cols, step = right ? 1 : x.cols, between = right ? x.cols : 1;
+    const size_t groups = (lines + ABREAST - 1) / ABREAST, all = x.batch * groups;
+    for (size_t begin = 0; begin < n; begin += SOLVED) {
+        const size_t end = n - begin < SOLVED ? n : begin + SOLVED;
+        if (begin > 0)
+            subtract_known(u, right, x, begin, end);
+#pragma omp parallel for schedule(static)
+        for (size_t i = 0; i < all; i++) {
+            const size_t b = i / groups, first = i % groups * ABREAST;
+            const size_t count = lines - first < ABREAST ? lines - first : ABREAST;
+            solve_lines(u.data + b * n * n + begin * (n + 1), n, end - begin,
+                        x.data + b * x.rows * x.cols + begin * step + first * between, count, step, between);
+        }
+    }
+}
+
+void verb_upper(Verbs *on, Mats x)
+{
+    for (size_t i = 0; i < x.batch * x.rows; i++)
+        for (size_t j = 0; j < i % x.rows && j < x.cols; j++)
+            x.data[i * x.cols + j] = 0;
+}
+
 void verb_copy(Verbs *on, Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -521,6 +610,16 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
     for (size_t i = 0; i < all; i++) {
         const size_t at = i / lines.count * x.rows * x.cols + i % lines.count * lines.line;
         dots[i] = (float)line_dot(x.data + at, y.data + at, &lines);
+    }
+}
+
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to)
+{
+    for (size_t b = 0; b < x.batch; b++) {
+        size_t at = 0;
+        for (size_t i = 1; i < x.rows; i++)
+            at = sizes[b * x.rows + i] > sizes[b * x.rows + at] ? i : at;
+        memcpy(to + b * x.cols, x.data + (b * x.rows + at) * x.cols, x.cols * sizeof *to);
     }
 }
 

@@ -184,6 +184,11 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
     verb_write(on, n, to, host.data());
 }
 
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream)
+{
+    each_index(on, n, [=] __device__(size_t i) { to[i] = probe_element(stream, i); });
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Sums. An array is divided into parts, one per block; a second kernel adds up each array's parts.
  */
@@ -368,6 +373,30 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     sums_of_matrices<1>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
+/* One block per matrix of n elements. */
+__global__ static void largest_kernel(float *largest, const float *x, size_t n)
+{
+    __shared__ float all[THREADS];
+    const float *matrix = x + blockIdx.x * n;
+    float most = 0;
+#pragma unroll 4
+    for (size_t i = threadIdx.x; i < n; i += THREADS)
+        most = larger_magnitude(most, matrix[i]);
+    all[threadIdx.x] = most;
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half)
+            all[threadIdx.x] = larger_magnitude(all[threadIdx.x], all[threadIdx.x + half]);
+    }
+    if (threadIdx.x == 0)
+        largest[blockIdx.x] = all[0];
+}
+
+void verb_largest(Verbs *on, Mats x, float *largest)
+{
+    cuda_launch(largest_kernel, (unsigned)x.batch, THREADS, 0, on->stream, largest, x.data, x.rows * x.cols);
+}
+
 /*
  * on->scalars become numerator / max(factor denominator, floor) of the matrices of a batch from `first` on, as many as
  * there is room for; returns how many. Once a matrix, not in every thread: most GPUs divide doubles slowly.
@@ -501,6 +530,70 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;
     verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+}
+
+namespace {
+
+enum { SOLVED = 64 }; /* unknowns that are solved for together, after one product with those that are known */
+
+/* One thread per line of a matrix of x: n unknowns, `step` apart, the lines `between` apart. */
+__global__ void solve_kernel(float *x, const float *u, size_t lines, size_t step, size_t between, size_t x_size,
+                             size_t ld, size_t n, unsigned blocks_each)
+{
+    __shared__ float triangle[SOLVED * SOLVED];
+    const size_t b = blockIdx.x / blocks_each, line = (size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x;
+    for (size_t i = threadIdx.x; i < n * n; i += blockDim.x)
+        triangle[i / n * SOLVED + i % n] = u[b * ld * ld + i / n * ld + i % n];
+    __syncthreads();
+    float *own = x + b * x_size + line * between;
+    for (size_t i = 0; line < lines && i < n; i++) {
+        float sum = own[i * step];
+        for (size_t k = 0; k < i; k++)
+            sum = fmaf(-triangle[k * SOLVED + i], own[k * step], sum);
+        own[i * step] = sum / triangle[i * SOLVED + i];
+    }
+}
+
+/* x[begin..end), rows or columns, minus what the known x[0..begin) add to them; column-major, as verb_product. */
+void subtract_known(Verbs *on, Mats u, bool right, Mats x, size_t begin, size_t end)
+{
+    const float minus = -1, one = 1;
+    const int n = (int)u.rows, cols = (int)x.cols, some = (int)(end - begin);
+    const long long u_size = (long long)(u.rows * u.rows), x_size = (long long)(x.rows * x.cols);
+    if (right)
+        CUBLAS_CHECK(cublasSgemmStridedBatched(on->cublas, CUBLAS_OP_N, CUBLAS_OP_N, some, (int)x.rows, (int)begin,
+                                               &minus, u.data + begin, n, u_size, x.data, cols, x_size, &one,
+                                               x.data + begin, cols, x_size, (int)x.batch));
+    else
+        CUBLAS_CHECK(cublasSgemmStridedBatched(on->cublas, CUBLAS_OP_N, CUBLAS_OP_T, cols, some, (int)begin, &minus,
+                                               x.data, cols, x_size, u.data + begin, n, u_size, &one,
+                                               x.data + begin * x.cols, cols, x_size, (int)x.batch));
+}
+
+} // namespace
+
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x)
+{
+    enum { LINES = 64 }; /* of a block */
+    const size_t n = u.rows, lines = right ? x.rows : x.cols, step = right ? 1 : x.cols, between = right ? x.cols : 1;
+    const unsigned blocks_each = cuda_blocks(lines, LINES);
+    for (size_t begin = 0; begin < n; begin += SOLVED) {
+        const size_t end = std::min(n, begin + (size_t)SOLVED);
+        if (begin > 0)
+            subtract_known(on, u, right, x, begin, end);
+        cuda_launch(solve_kernel, (unsigned)(blocks_each * x.batch), LINES, 0, on->stream, x.data + begin * step,
+                    u.data + begin * (n + 1), lines, step, between, x.rows * x.cols, n, end - begin, blocks_each);
+    }
+}
+
+void verb_upper(Verbs *on, Mats x)
+{
+    const size_t rows = x.rows, cols = x.cols;
+    float *data = x.data;
+    each_index(on, mats_size(x), [=] __device__(size_t i) {
+        if (i % cols < i / cols % rows)
+            data[i] = 0;
+    });
 }
 
 void verb_copy(Verbs *on, Mats x, Mats to)
@@ -808,6 +901,34 @@ void verb_scale_lines(Verbs *on, Mats x, const float *s, bool right, Mats to)
 {
     cuda_launch(scale_lines_kernel, (unsigned)(x.batch * x.rows), x.cols < THREADS ? 32 : (unsigned)THREADS, 0,
                 on->stream, to.data, x.data, s, x.rows, x.cols, right);
+}
+
+/* One block per matrix. */
+__global__ static void pick_row_kernel(float *to, const float *x, const float *sizes, size_t rows, size_t cols)
+{
+    __shared__ float best[THREADS];
+    __shared__ size_t at[THREADS];
+    const float *own = sizes + blockIdx.x * rows;
+    const unsigned me = threadIdx.x;
+    at[me] = me < rows ? me : 0;
+    for (size_t i = me + THREADS; i < rows; i += THREADS)
+        at[me] = own[i] > own[at[me]] ? i : at[me];
+    best[me] = own[at[me]];
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (me < half && (best[me + half] > best[me] || (best[me + half] == best[me] && at[me + half] < at[me]))) {
+            best[me] = best[me + half];
+            at[me] = at[me + half];
+        }
+    }
+    __syncthreads();
+    for (size_t j = me; j < cols; j += THREADS)
+        to[blockIdx.x * cols + j] = x[(blockIdx.x * rows + at[0]) * cols + j];
+}
+
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to)
+{
+    cuda_launch(pick_row_kernel, (unsigned)x.batch, THREADS, 0, on->stream, to, x.data, sizes, x.rows, x.cols);
 }
 
 void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps)

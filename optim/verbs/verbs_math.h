@@ -2,6 +2,7 @@
 #define OPTIM_VERBS_VERBS_MATH_H
 
 #include "base/hd.h"
+#include "base/random.h" /* random_mix */
 
 #include <math.h>
 #include <stdbool.h>
@@ -88,6 +89,51 @@ static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f
 static inline HD float power_element(float x, double floor, double power)
 {
     return (float)pow((double)x < floor ? floor : (double)x, power);
+}
+
+/* ln(u) for u in (0, 1], and cos(2 pi v) for v in [0, 1), to 1e-13: by additions, products and quotients alone, which all
+ * devices round alike. */
+static inline HD double log_unit(double u)
+{
+    const double ln2 = 0.6931471805599453;
+    uint64_t bits;
+    double m, sum = 0;
+    memcpy(&bits, &u, sizeof bits);
+    const int exponent = (int)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffu) | 0x3ff0000000000000u;
+    memcpy(&m, &bits, sizeof m); /* u = m 2^exponent, 1 <= m < 2 */
+    const int halved = m > 1.4142135623730951;
+    m = halved ? m / 2 : m;
+    const double s = (m - 1) / (m + 1), s2 = s * s; /* ln(m) = 2 artanh(s) */
+    for (int k = 15; k > 0; k -= 2)
+        sum = sum * s2 + 1.0 / k;
+    return (exponent + halved) * ln2 + 2 * s * sum;
+}
+
+static inline HD double cos_turns(double v)
+{
+    const double two_pi = 6.283185307179586, t = v < 0.5 ? 0.5 - v : v - 0.5; /* -cos(2 pi t) */
+    const double x = two_pi * (t > 0.25 ? 0.5 - t : t), x2 = x * x;
+    double sum = 1;
+    for (int k = 20; k > 0; k -= 2)
+        sum = 1 - sum * x2 / (k * (k - 1));
+    return t > 0.25 ? sum : -sum;
+}
+
+/* Element i of a random stream N(0, 1), by Box and Muller from splitmix64's outputs 2i and 2i + 1. */
+static inline HD float probe_element(uint64_t stream, size_t i)
+{
+    const uint64_t key = random_mix(stream * 0xd1342543de82ef95u + 1), step = 0x9e3779b97f4a7c15u;
+    const uint64_t first = random_mix(key + (2 * (uint64_t)i + 1) * step),
+                   second = random_mix(key + (2 * (uint64_t)i + 2) * step);
+    const double u = 1.0 - (double)(first >> 11) * 0x1p-53, v = (double)(second >> 11) * 0x1p-53;
+    return (float)(sqrt(-2 * log_unit(u)) * cos_turns(v));
+}
+
+/* The larger magnitude; a NaN stays one. */
+static inline HD float larger_magnitude(float most, float x)
+{
+    return fabsf(x) <= most || isnan(most) ? most : fabsf(x);
 }
 
 /* Sinkhorn's iteration: a term of a line's sum, and the new scale of one of `lines` lines. */

@@ -56,6 +56,7 @@ typedef struct Work {
 static Work work_of(const char *rule, double r, double c)
 {
     const double ns = ns_flops(NS_JORDAN, ns_steps(NS_JORDAN, 0), (size_t)r, (size_t)c), least = r < c ? r : c;
+    const double track3 = ns_flops(NS_TRACK3, ns_steps(NS_TRACK3, 0), (size_t)r, (size_t)c);
     if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
         return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
     if (strcmp(rule, "shampoo") == 0)
@@ -72,14 +73,33 @@ static Work work_of(const char *rule, double r, double c)
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
     if (strcmp(rule, "splus") == 0)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c), root_flops(r) + root_flops(c)};
+    if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */
+        return (Work){track3 + least * least * (3 * r * c / least + least), 0};
+    if (strcmp(rule, "pmuon") == 0) /* covariances twice; X Q twice, its QR and Q diag Q^T; both sides of u */
+        return (Work){track3 + 2 * factor_flops(r, c) + basis_flops(r) + basis_flops(c) + 4 * (r * r * r + c * c * c) +
+                          sides_flops(r, c),
+                      0};
+    if (strcmp(rule, "sinksoap") == 0) /* factors and their eigenvectors, into the basis and out of it */
+        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + (4. / 3 + 4 + 4. / 3) * (r * r * r + c * c * c), 0};
+    if (strcmp(rule, "muown") == 0)
+        return (Work){ns_flops(NS_MUOWN, ns_steps(NS_MUOWN, 0), (size_t)r, (size_t)c), 0};
+    if (strcmp(rule, "psgdh") == 0) /* both sides of u and of the probe, the factors' steps, the direction */
+        return (Work){2 * sides_flops(r, c) - sides_flops(r, c) / 2 + 2 * factor_flops(r, c) +
+                          2 * (r * r * r + c * c * c) + 2 * sides_flops(r, c),
+                      0};
+    if (strcmp(rule, "kron") == 0) /* the same of the shorter side, n: u Q^T, V Q^-1, two Grams, a square, u Q^T Q */
+        return (Work){least * r * c * (2 + 1 + 2 + 2 + 2) + 2 * least * least * least, 0};
     return (Work){ns, 0};
 }
 
 /* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
 static bool is_elementwise(const OptimRule *rule)
 {
+    for (const OptimStateSpec *state = rule->states; state->name != NULL; state++)
+        if (state->shape == shape_right)
+            return false;
     return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
-           !rule->defaults.at[HYPER_RANK].set;
+           !rule->defaults.at[HYPER_RANK].set && !rule->defaults.at[HYPER_FACTOR_LR].set;
 }
 
 /* --------------------------------------------------------------------------------------------------------------

@@ -290,8 +290,8 @@ static void singular_values(const float *x, size_t rows, size_t cols, double *s)
  */
 
 /* Every number of iterations up to these is measured: past the flavour's own list its last triple repeats. */
-static const size_t most_steps[NS_EXACT] = {
-    [NS_JORDAN] = 10, [NS_CUBIC] = 20, [NS_MODULA] = 9, [NS_VARIED] = 8, [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14};
+static const size_t most_steps[NS_EXACT] = {[NS_JORDAN] = 10,       [NS_CUBIC] = 20,  [NS_MODULA] = 9, [NS_VARIED] = 8,
+                                            [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14, [NS_MUOWN] = 14};
 enum { POINTS_MOST = 128, ROUNDS = 7 };
 
 typedef struct Point {

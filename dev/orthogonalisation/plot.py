@@ -21,6 +21,7 @@ STYLE = {
     "varied": ("#CC79A7", "D"),
     "polar-express": ("#0072B2", "v"),
     "track3": ("#E69F00", "P"),
+    "muown": ("#56B4E9", "X"),
     "exact": ("#000000", "*"),
 }
 SHOWN = [("gaussian", "256"), ("log-spaced", "1024"), ("gradient-like", "1024")]

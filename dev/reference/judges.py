@@ -9,6 +9,7 @@ rules, and PyTorch against NumPy.
     judges_base.py         the registry, the settings, helpers, a rule's path
     judges_elementwise.py  SGD and its kin, Adam's family, signs
     judges_matrix.py       Newton-Schulz, the Muon family, Dion, Shampoo, SOAP's family
+    judges_track3.py       other entries of modded-nanogpt's track 3
     judges_cases.py        which rules, settings and shapes are judged
     judges_checks.py       the judges' own checks
     judges.py              gradients, conditions, the file
@@ -52,6 +53,7 @@ import torch.optim._muon as torch_muon
 from judges_base import T, in_fp32, largest, settle, trajectory
 from judges_cases import CASES, FACTORS, MATRIX
 from judges_checks import judge_the_judges
+import judges_track3  # noqa: F401 (registers its rules)
 from judges_matrix import newton_schulz_for_torch
 
 # --- Gradients ---

@@ -33,7 +33,7 @@ GOLDEN = [
 
 # [[3,0,0],[0,4,0]] stays diagonal
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
-                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
+                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "muown": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
 # Three steps of a matrix by the code of its source: weights in units of 1e-7, from `factor` times MATRIX_START with
 # MATRIX_GRADIENTS
@@ -138,10 +138,51 @@ MATRIX_GOLDEN = [  # rule and settings, shape, factor, steps
      ((9267544, -3685089, 1842544, 6160089, -9115535, 3773303),
       (9006423, -3311345, 977520, 6156874, -9452558, 3112766),
       (8258035, -3216863, 837788, 6346698, -9870605, 3225880))),
+    ("dynmuon lr=.1 weight-decay=.1 momentum=.95 power-start=.25 power-end=.25 power-middle=0 power-width=1", "3x2", 1,
+     ((9198139, -3688360, 1271583, 6367937, -8985018, 4110331),
+      (9152757, -3769871, 54683, 7329157, -10113907, 2919774),
+      (7456946, -4210216, 369614, 8005034, -10879457, 4274162))),
+    ("sinksoap lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8", "3x2", 1,
+     ((9403241, -4082111, 1697590, 6796006, -9123868, 4319429),
+      (9212310, -4366987, 815571, 7438083, -10083024, 3549081),
+      (7737143, -4620884, 497238, 7919335, -10341639, 4195135))),
+    ("psgdh lr=.1 beta1=.95 factor-lr=1 probes=fixed", "3x2", 1,
+     ((10531061, -4517030, 2146775, 6714461, -10483121, 4648089),
+      (10809683, -3684925, 1314294, 6583885, -11127290, 3630509),
+      (10185910, -3802921, 1207458, 7893546, -10733942, 3911715))),
+    ("kron lr=.1 weight-decay=.1 beta1=.9 factor-lr=.1 probes=fixed", "3x2", 1,
+     ((9042577, -3200479, 2015277, 6534734, -9034824, 3641736),
+      (8742514, -2691328, 1228211, 6525541, -9530449, 2646292),
+      (7774160, -2554964, 1102228, 6755393, -10177863, 2899484))),
+    ("muown lr=.1 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5 steps=3", "3x2", 1,
+     ((9219908, -4316551, 1898930, 6639479, -9182475, 4395620),
+      (8968742, -4201888, 1567603, 6542533, -9398834, 4146614),
+      (8374390, -4130771, 1464442, 6761760, -9800364, 4323910))),
+    ("sinksoap lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8", "2x3", 1,
+     ((9401339, -4134935, 2635290, 6778468, -9851670, 4149392),
+      (10149281, -3819701, 1939028, 6803822, -10550913, 3758295),
+      (8902625, -3944665, 2101224, 6880829, -10993844, 4274951))),
+    ("psgdh lr=.1 beta1=.95 factor-lr=1 probes=fixed", "2x3", 1,
+     ((10216896, -4938982, 2521888, 6886864, -10501344, 4433335),
+      (9813829, -4735840, 1781888, 6794047, -11428304, 3717560),
+      (9026662, -4797046, 1718522, 6335301, -12216970, 3957778))),
+    ("muown lr=.1 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5 steps=3", "2x3", 1,
+     ((9273428, -4289854, 2222120, 6995195, -9361575, 4330397),
+      (9040403, -3991115, 1896274, 6905256, -9618569, 4149661),
+      (8409473, -3888951, 1813391, 6957885, -9978649, 4417014))),
+    ("muown lr=.1 momentum=.95 beta1=.9 beta2=.95 eps=1e-8 target-norm=2.5 steps=3", "3x2", 0,
+     ((-2853663, 4985640, -4465883, -3613294, 4458541, -3622350),
+      (-2518032, 4330777, -5205735, -3858048, 3705367, -3371405),
+      (-2469340, 4105445, -4784611, -3514303, 3033683, -2865817))),
 ]
 
 ADD_EPS = ("scion", "adamuon", "splus")
 ENTRY_14 = " ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # soap-muon without later ingredients
+
+# The same of pmuon, whose bases begin as I
+PMUON_GOLDEN = ((9457757, -4127874, 1520044, 6692489, -9273517, 4413775),
+                (9145613, -4277585, 606171, 7457091, -9983933, 3490952),
+                (8080887, -4634356, 985676, 7994369, -10519769, 4438897))
 
 # Pairs that walk the same path
 SAME = [
@@ -167,6 +208,10 @@ SAME = [
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1 sides=one"),
+    ("muon lr=.02 weight-decay=.1 momentum=.9 ns=track3",
+     "dynmuon lr=.02 weight-decay=.1 momentum=.9 power-start=0 power-end=0 power-middle=0 power-width=1"),
+    ("muon lr=.02 weight-decay=.1 momentum=.9 ns=track3",
+     "pmuon lr=.02 weight-decay=.1 momentum=.9 beta2=.9 whitening=0 eps=.1"),
 ]
 
 
@@ -188,6 +233,12 @@ def check_golden():
         # the authors add an eps to norms, where it is a floor here, and AdEMAMix's 1e-8 to its betas
         bound = 1e-6 if text.split()[0] in ADD_EPS else 8e-8
         check_close(f"{text}: {shape}", got, np.reshape(want, (3, r, c)) * 1e-7, bound)
+    step, h = settle("pmuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 whitening=.3 eps=1e-6")
+    s = {"p": np.reshape(MATRIX_START, (3, 2)), "m": np.zeros((3, 2)), "left": np.zeros((3, 3)), "right": np.zeros((2, 2)),
+         "left_basis": np.eye(3), "right_basis": np.eye(2)}
+    for t, want in enumerate(PMUON_GOLDEN, 1):
+        s = step(s, np.reshape(MATRIX_GRADIENTS[t - 1], (3, 2)), t, h)
+        check_close("pmuon", s["p"], np.reshape(want, (3, 2)) * 1e-7, 6e-8)
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)

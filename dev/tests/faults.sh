@@ -374,6 +374,53 @@ newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, i == 
 newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, p, q, spare)/verb_copy(on, p, spare)/
 cli:validation that costs | train/plan.c | s/ceil(20 \* passes/ceil(10 * passes/
 cli:validation that costs | train/plan.c | s/TIMES = 5/TIMES = 4/
+judges | optim/rules/dynmuon.c | s/summed.grad_scale \/= 1 - batch_hyper(batch, HYPER_MOMENTUM)/summed.grad_scale *= 1/
+judges | optim/rules/dynmuon.c | s/, d - 2 \* second, second)/, d - second, second)/
+judges | optim/rules/dynmuon.c | s/count, norms, norms, 0, p)/count, norms, norms, 0, d)/
+judges | optim/rules/dynmuon.c | s/(double)(batch->t - 1)/(double)batch->t/
+judges | optim/rules/dynmuon.c | s/start - end) \/ (1 + exp(along))/start - end) * (1 - along)/
+judges | optim/rules/pmuon.c | s/u, right, 1, 1, sum)/u, right, 1, 0, sum)/
+judges | optim/rules/pmuon.c | s/batch, u, false, x, u);/batch, x, false, x, u);/
+judges | optim/rules/pmuon.c | s/covariance, sum, eps, beta, 0)/covariance, sum, 0, beta, 0)/
+judges | optim/rules/pmuon.c | s/powers.data, powers.data, eps, -/powers.data, powers.data, 0.5, -/
+judges | optim/rules/sinksoap.c | s/SINKHORN_TIMES = 10/SINKHORN_TIMES = 9/
+judges | optim/rules/sinksoap.c | s/columns, true, u)/columns, true, x)/
+judges | optim/rules/sinksoap.c | s/rows, rows, 0, 0.5)/rows, rows, 0, 1)/
+judges | optim/rules/sinksoap.c | s/if (r != c) {/if (r > c) {/
+optim_groups | optim/rules/sinksoap.c | s/HYPER_EPS) > 0 ? 0/HYPER_EPS) >= 0 ? 0/
+optim_groups | optim/rules/pmuon.c | s/hyper(h, HYPER_EPS) == 0/hyper(h, HYPER_EPS) < 0/
+verbs | optim/verbs/verbs_cpu.c | s/across\[k\], eps);/across[0], eps);/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/sinkhorn_scale(sum, cols, eps)/sinkhorn_scale(sum, rows, eps)/
+judges | optim/rules/newton_schulz.c | s/{1.8564, -1.2132, 0.3568}, //
+judges | optim/rules/muown.c | s/spare, dg, length);/spare, dg, gain);/
+judges | optim/rules/muown.c | s/(double)batch->t - 2, all/(double)batch->t - 1, all/
+judges | optim/rules/muown.c | s/move_gains(batch, gain, dg, spare);//
+judges | optim/rules/muown.c | s/MUON_SCALE_MOONSHOT/MUON_SCALE_EARLY/
+judges | optim/rules/muown.c | s/verb_divide(batch->on, lines, keep, length, gain)/verb_divide(batch->on, lines, keep, gain, gain)/
+rules_track3 | optim/rules/muown.c | s/gain, spare, 1, 1);/gain, spare, 1, 0.5);/
+rules_track3 | optim/rules/muown.c | s/    .by_part = true,//
+rules_track3 | optim/rules/muown.c | s/PART_MLP_OUT ? MLP/PART_MLP_IN ? MLP/
+optim | optim/rules/muown.c | s/i < count \&\& lr != 0/i < count/
+verbs | optim/verbs/verbs_math.h | s/squares <= 0 ? 0 : squares/0/
+verbs | optim/verbs/verbs_math.h | s/2 \* keep \* step \* pu/2 * step * pu/
+verbs | optim/verbs/verbs_math.h | s/y == 0.0f ? 0.0f \* x : x/y == 0.0f ? 0.0f : x/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/warp_sum(sums\[1\])/sums[1]/
+judges | optim/rules/psgd.c | s/scales, FIRST_SQUARE_LEAST, -1. \/ 16/scales, FIRST_SQUARE_LEAST, -1. \/ 8/
+judges | optim/rules/psgd.c | s/    balance(&s, factor);//
+judges | optim/rules/psgd.c | s/verb_upper(s->on, difference);//
+judges | optim/rules/psgd.c | s/verb_mean_squares(s->on, x, false, v.data);/verb_fill(s->on, x.batch * x.cols, v.data, 1);/
+judges | optim/rules/psgd.c | s/draw(&s, 1, s.p);/draw(\&s, 0, s.p);/
+judges | optim/rules/psgd.c | s/(1.1 \* sqrt/(1.2 * sqrt/
+judges | optim/rules/psgd.c | s/learn(&s, factor\[0\], false);//
+rules_track3 | optim/rules/psgd.c | s/rarest = 34/rarest = 33/
+rules_track3 | optim/rules/psgd.c | s/all_until = 500/all_until = 501/
+rules_all | optim/rules/psgd.c | s/ABOVE = 1 + 0x1p-22/ABOVE = 1/
+verbs | optim/verbs/verbs_cpu.c | s/.beta = 1,/.beta = 0,/
+verbs | optim/verbs/verbs_cpu.c | s/sizes\[b \* x.rows + i\] > /sizes[b * x.rows + i] >= /
+verbs | optim/verbs/verbs_math.h | s/int k = 15; k > 0; k -= 2/int k = 9; k > 0; k -= 2/
+verbs | optim/verbs/verbs_math.h | s/ || isnan(most) ? most/ ? most/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/ \&\& at\[me + half\] < at\[me\])/)/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/u.data + begin, n, u_size, &one,/u.data, n, u_size, \&one,/
 judges | base/qr.c | s/if (diagonals\[j\] < 0)/if (0)/
 rules_identities | optim/rules/adagrad.c | s/\.share = fades ? (float)(1 - hyper(h, HYPER_BETA2)) : 1.0f/.share = 1.0f/
 rules_decay | optim/rules/adam_cpr.c | s/batch->t == warmup, batch->t > warmup/batch->t <= warmup, batch->t > warmup + 1/

@@ -264,6 +264,8 @@ static void whiten_one(float *const *x, size_t i)
 }
 static void multiply_ours(size_t n, float *const *x) { verb_multiply(here(), n, x[0], x[0], x[1]); }
 static void multiply_one(float *const *x, size_t i) { x[0][i] *= x[1][i]; }
+static void divide_ours(size_t n, float *const *x) { verb_divide(here(), n, x[0], x[0], x[1]); }
+static void divide_one(float *const *x, size_t i) { x[0][i] = quotient_element(x[0][i], x[1][i]); }
 static void sign_ours(size_t n, float *const *x) { verb_sign(here(), n, x[0], x[1]); }
 static void sign_one(float *const *x, size_t i) { x[0][i] = sign_element(x[1][i]); }
 static void update_ours(size_t n, float *const *x) { verb_update(here(), n, x[0], x[1], cautious, .3); }
@@ -288,6 +290,7 @@ static const Verb verbs[] = {
     {"adam_direction", direction_ours, direction_one},
     {"whiten", whiten_ours, whiten_one},
     {"multiply", multiply_ours, multiply_one},
+    {"divide", divide_ours, divide_one},
     {"sign", sign_ours, sign_one},
     {"update", update_ours, update_one},
     {"scale", scale_ours, scale_one},

@@ -23,7 +23,7 @@ typedef struct Flavour {
     NsFlavour id;
     size_t steps, count;
     double factor;
-    NsTriple triples[6];
+    NsTriple triples[8];
     double golden[2];
 } Flavour;
 
@@ -62,6 +62,19 @@ static const Flavour flavours[] = {
       {2.3465413258596377, -1.7097828382687081, .42323551169305323}},
      {.9467875, .8782865}},
     {NS_TRACK3, 12, 1, 1, {{2, -1.5, .5}}, {1, 1}},
+    {NS_MUOWN,
+     12,
+     8,
+     1,
+     {{8.2051, -22.9019, 16.4607},
+      {4.0664, -2.8612, .5184},
+      {3.9096, -2.8234, .525},
+      {3.2856, -2.4153, .4853},
+      {2.2779, -1.6198, .3985},
+      {1.8726, -1.2307, .3585},
+      {1.8564, -1.2132, .3568},
+      {1.875, -1.25, .375}},
+     {1, 1}},
 };
 #undef K
 enum { FLAVOURS = sizeof flavours / sizeof *flavours };

@@ -197,6 +197,8 @@ static void test_refused(void)
         {{.rule = "ademamix", .hyper.at = {SET(BETA3, .5), SET(BETA3_WARMUP, 9)}},
          {"--beta3-warmup raises beta3", "--beta3 0.5 is below --beta1 0.9"}},
         {{.rule = "ademamix", .hyper.at = {SET(ALPHA_WARMUP, 1.5)}}, {"--alpha-warmup is 1.5", "whole"}},
+        {{.rule = "pmuon", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "pmuon"}},
+        {{.rule = "sinksoap", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "sinksoap"}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -9,10 +9,11 @@
 #include <string.h>
 
 /* Floats of state of an r x c matrix: so many of its shape, of r x r, c x c, of the smaller side squared, of r + c, of
- * max(r,c), of c x k, k = min(rank,r,c), numbers of their own, of r, and of r + c or, if r = 1, c. */
+ * max(r,c), of max(r,c) unless r = c, of r, of r + c or, if r = 1, c, of c x k, k = min(rank,r,c), and numbers of their
+ * own. */
 typedef struct StateSize {
     OptimConfig config;
-    size_t whole, left, right, smaller, sides, longer, thin, rank, numbers, rows, lines;
+    size_t whole, left, right, smaller, sides, longer, unequal, rows, lines, thin, rank, numbers;
     bool shows; /* a point of its own, so that the parameters are kept beside it */
 } StateSize;
 
@@ -101,13 +102,26 @@ static const StateSize sizes[] = {
     {{.rule = "scion-sign"}, .whole = 1},
     {{.rule = "adafactor"}, .lines = 1},
     {{.rule = "adam-mini"}, .whole = 1, .rows = 1},
+    {{.rule = "dynmuon"}, .whole = 1},
+    {{.rule = "dynmuon", .hyper.at = {SET(POWER_START, -1), SET(POWER_END, 1), SET(NS, NS_JORDAN)}}, .whole = 1},
+    {{.rule = "pmuon"}, .whole = 1, .left = 2, .right = 2},
+    {{.rule = "pmuon", .hyper.at = {SET(WHITENING, 1), SET(NS, NS_JORDAN)}}, .whole = 1, .left = 2, .right = 2},
+    {{.rule = "sinksoap"}, .whole = 1, .left = 1, .right = 1, .unequal = 1},
+    {{.rule = "sinksoap", .hyper.at = {SET(EPS, .1)}}, .whole = 1, .left = 1, .right = 1, .unequal = 1},
+    {{.rule = "muown"}, .whole = 1, .rows = 4},
+    {{.rule = "muown", .steps = 5, .hyper.at = {SET(TARGET_NORM, .1)}}, .whole = 1, .rows = 4},
+    {{.rule = "psgdh"}, .whole = 1, .left = 1, .right = 1},
+    {{.rule = "psgdh", .hyper.at = {SET(FACTOR_LR, 0)}}, .whole = 1, .left = 1, .right = 1},
+    {{.rule = "kron"}, .whole = 1, .smaller = 1},
+    {{.rule = "kron", .hyper.at = {SET(FACTOR_LR, 1)}}, .whole = 1, .smaller = 1},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)
 {
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
-           s->longer * most + s->thin * c * k + s->numbers + s->rows * r + s->lines * (r > 1 ? r + c : c);
+           s->longer * most + (r != c ? s->unequal * most : 0) + s->rows * r + s->lines * (r > 1 ? r + c : c) +
+           s->thin * c * k + s->numbers;
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};

@@ -155,10 +155,11 @@ static void cautious_rule(const char *rule)
 
 static void test_cautious(void)
 {
-    static const char *const rules[] = {"adamw",     "nested-adam",    "signsgd",      "signum", "lion",    "muon",
-                                        "spectral",  "normuon",        "muon2",        "dion",   "rownorm", "shampoo",
-                                        "soap",      "soap-muon",      "ademamix",     "nadamw", "adopt",   "mars",
-                                        "mars-lion", "cautious-adamw", "cautious-lion"};
+    static const char *const rules[] = {"adamw",         "nested-adam", "signsgd", "signum",    "lion",
+                                        "muon",          "spectral",    "normuon", "muon2",     "dion",
+                                        "rownorm",       "shampoo",     "soap",    "soap-muon", "ademamix",
+                                        "nadamw",        "adopt",       "mars",    "mars-lion", "cautious-adamw",
+                                        "cautious-lion", "dynmuon",     "pmuon",   "sinksoap",  "kron"};
     for (size_t i = 0; i < COUNT(rules); i++)
         cautious_rule(rules[i]);
 }

@@ -12,7 +12,7 @@
  * EMA-Nesterov has shifted the weights, and the norm is set once more. */
 static void test_hyperball_around(double shift)
 {
-    static const char *const rules[] = {"muonh", "normuonh", "adamh", "soap-h", "kl-soap"};
+    static const char *const rules[] = {"muonh", "normuonh", "adamh", "soap-h", "kl-soap", "psgdh"};
     for (size_t rule = 0; rule < COUNT(rules); rule++) {
         for (size_t k = 0; k < COUNT(shapes); k++) {
             const size_t n = shapes[k][0] * shapes[k][1];
@@ -113,7 +113,7 @@ static void test_zero_refused(void)
     for (size_t rule = 0; optim_rule_name(rule) != NULL; rule++) {
         const char *name = optim_rule_name(rule);
         const bool keeps = strcmp(name, "muonh") == 0 || strcmp(name, "normuonh") == 0 || strcmp(name, "adamh") == 0 ||
-                           strcmp(name, "soap-h") == 0 || strcmp(name, "kl-soap") == 0;
+                           strcmp(name, "soap-h") == 0 || strcmp(name, "kl-soap") == 0 || strcmp(name, "psgdh") == 0;
         Params p = {0};
         Error e = {.text = ""};
         params_add(&p, "first", ROLE_HIDDEN_MATRIX, 4, 6, 1);

@@ -7,6 +7,7 @@
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "optim/verbs/verbs.h"
+#include "optim/verbs/verbs_math.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -277,6 +278,73 @@ static void test_power(void)
     verb_free(here(), there);
 }
 
+/* Rows of given lengths in the direction of keep p - step u; sizes before the scale. */
+static void directed(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    const double step = 0.3;
+    Pair p = pair_make(rows, cols, batch, skew, 3), u = pair_make(rows, cols, batch, 0, 4);
+    Pair keep = pair_make(1, rows, batch, 0, 5), length = pair_make(1, rows, batch, 0, 6);
+    verb_direct_rows(here(), p.mats, u.mats, keep.mats.data, length.mats.data, step);
+    float *got = pair_read(&p);
+    for (size_t i = 0; i < batch * rows; i++) {
+        const float *x = p.host + i * cols, *v = u.host + i * cols;
+        const double k = (double)keep.host[i];
+        double squares = 0;
+        for (size_t j = 0; j < cols; j++)
+            squares += pow(k * (double)x[j] - step * (double)v[j], 2);
+        const double scale = (double)length.host[i] / sqrt(squares);
+        const double sizes = k * k * dot(x, x, cols) + step * step * dot(v, v, cols);
+        const double cancelled = 4 * (double)cols * U64 * sizes / squares; /* of the scale */
+        for (size_t j = 0; j < cols; j++) {
+            const double kept = scale * k * (double)x[j], turned = scale * step * (double)v[j];
+            check_close((double)got[i * cols + j], kept - turned, (3 * U + cancelled) * (fabs(kept) + fabs(turned)),
+                        "an element of a directed row");
+        }
+    }
+    pair_free(&p);
+    pair_free(&u);
+    pair_free(&keep);
+    pair_free(&length);
+    free(got);
+}
+
+/* A row without a direction is 0; a NaN spoils its own row alone. */
+static void test_directed(void)
+{
+    each_shape(directed);
+    enum { COLS = 40 };
+    Pair p = pair_make(3, COLS, 1, 0, 5), u = pair_make(3, COLS, 1, 0, 6), ones = pair_make(1, 3, 1, 0, 7);
+    const float bad = NAN, all[3] = {1, 1, 1};
+    verb_write(here(), COLS, p.mats.data, u.host);
+    verb_write(here(), 1, p.mats.data + COLS + 3, &bad);
+    verb_write(here(), 3, ones.mats.data, all);
+    verb_direct_rows(here(), p.mats, u.mats, ones.mats.data, ones.mats.data, 1);
+    float *got = pair_read(&p);
+    for (size_t j = 0; j < COLS; j++) {
+        check(got[j] == 0, "a row without a direction has an element %g", (double)got[j]);
+        check(isnan(got[COLS + j]) && isfinite(got[2 * COLS + j]), "a NaN is hidden, or in another row");
+    }
+    pair_free(&p);
+    pair_free(&u);
+    pair_free(&ones);
+    free(got);
+}
+
+static void test_divide(void)
+{
+    static const float x[] = {3, 1, -2, 0, NAN, NAN}, y[] = {-2, 0, -0.0f, 0, 0, 2};
+    enum { COUNT = sizeof x / sizeof *x };
+    float *there = where_verbs_are(2 * COUNT), got[COUNT];
+    verb_write(here(), COUNT, there, x);
+    verb_write(here(), COUNT, there + COUNT, y);
+    verb_divide(here(), COUNT, there, there, there + COUNT);
+    verb_read(here(), COUNT, got, there);
+    check(got[0] == -1.5f && got[1] == 0 && got[2] == 0 && got[3] == 0, "quotients %g, %g, %g, %g", (double)got[0],
+          (double)got[1], (double)got[2], (double)got[3]);
+    check(isnan(got[4]) && isnan(got[5]), "quotients hide a NaN");
+    verb_free(here(), there);
+}
+
 static void penalise(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     Pair p = pair_make(rows, cols, batch, skew, 5);
@@ -433,6 +501,157 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
 }
 
 static void test_lines(void) { each_shape(lines); }
+
+/* The largest magnitude of each matrix, and the row that a list of numbers picks; a NaN is not lost. */
+static void largest(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    Pair x = pair_make(rows, cols, batch, skew, 21), sizes = pair_make(1, rows, batch, 0, 22);
+    float *there = where_verbs_are(batch * (cols + 1)), *got = make_floats(batch * (cols + 1));
+    for (size_t i = 0; i < batch * rows; i++) /* with equal ones */
+        sizes.host[i] = (float)((int)(4 * sizes.host[i]));
+    verb_write(here(), batch * rows, sizes.mats.data, sizes.host);
+    verb_largest(here(), x.mats, there);
+    verb_pick_row(here(), x.mats, sizes.mats.data, there + batch);
+    verb_read(here(), batch * (cols + 1), got, there);
+    for (size_t b = 0; b < batch; b++) {
+        const float *own = sizes.host + b * rows;
+        float most = 0;
+        size_t at = 0;
+        for (size_t i = 0; i < x.n; i++)
+            most = fmaxf(most, fabsf(x.host[b * x.n + i]));
+        for (size_t i = 1; i < rows; i++)
+            at = own[i] > own[at] ? i : at;
+        check(got[b] == most, "%g is not the largest magnitude, %g", (double)got[b], (double)most);
+        check_same_bits(got + batch + b * cols, x.host + b * x.n + at * cols, cols * sizeof *got, "the picked row");
+    }
+    const float bad = NAN;
+    verb_write(here(), 1, x.mats.data + x.n - 1, &bad);
+    verb_largest(here(), x.mats, there);
+    verb_read(here(), batch, got, there);
+    check(isnan(got[0]) && (batch == 1 || isfinite(got[1])), "a NaN is lost, or in another matrix");
+    pair_free(&x);
+    pair_free(&sizes);
+    verb_free(here(), there);
+    free(got);
+}
+
+static void test_largest(void) { each_shape(largest); }
+
+/* Moments of N(0, 1) within 4 standard deviations of their estimates, and the same bits as the shared function on the
+ * host; other streams, and neighbours, are other numbers. */
+static void test_probe(void)
+{
+    enum { COUNT = 40003 };
+    float *there = where_verbs_are(2 * COUNT), *x = make_floats(2 * COUNT);
+    double sums[5] = {0}, products[2] = {0};
+    verb_probe(here(), COUNT, there, 7);
+    verb_probe(here(), COUNT, there + COUNT, 8);
+    verb_read(here(), 2 * COUNT, x, there);
+    for (size_t i = 0; i < COUNT; i++) {
+        const float want = probe_element(7, i);
+        check_same_bits(&x[i], &want, sizeof want, "a probe");
+        for (int k = 1; k < 5; k++)
+            sums[k] += pow((double)x[i], k) / COUNT;
+        products[0] += (double)x[i] * (double)x[COUNT + i] / COUNT;
+        products[1] += (double)x[i] * (double)x[i > 0 ? i - 1 : COUNT] / COUNT;
+    }
+    const double unit = 4 / sqrt(COUNT); /* variances: 1, 2, 15, 96, 1 */
+    check_close(sums[1], 0, unit, "the mean");
+    check_close(sums[2], 1, unit * sqrt(2), "the variance");
+    check_close(sums[3], 0, unit * sqrt(15), "the third moment");
+    check_close(sums[4], 3, unit * sqrt(96), "the fourth moment");
+    check_close(products[0], 0, unit, "two streams");
+    check_close(products[1], 0, unit, "neighbours");
+    for (size_t i = 1; i < 1000; i++) {
+        const double u = (double)i / 1000;
+        check_close(log_unit(u), log(u), 1e-13, "a logarithm");
+        check_close(cos_turns(u), cos(2 * acos(-1) * u), 1e-13, "a cosine");
+    }
+    check(log_unit(1) == 0 && cos_turns(0) == 1, "the ends");
+    check_close(log_unit(0x1p-53), -53 * log(2), 1e-13, "the least logarithm");
+    verb_free(here(), there);
+    free(x);
+}
+
+/* y U or U^T y gives x back: the residual is n U of the sizes of its terms at most (Higham 2002, theorem 8.5). */
+static void solved(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    for (int right = 0; right < 2; right++) {
+        const size_t n = right ? cols : rows;
+        Pair x = pair_make(rows, cols, batch, skew, 23), u = pair_make(n, n, batch, 0, 24);
+        for (size_t i = 0; i < mats_size(u.mats); i++) { /* below the diagonal is nothing that may be read */
+            const size_t row = i / n % n, col = i % n;
+            u.host[i] = row > col ? NAN : row == col ? 2 : u.host[i] / (float)n;
+        }
+        verb_write(here(), mats_size(u.mats), u.mats.data, u.host);
+        verb_solve_upper(here(), u.mats, right != 0, x.mats);
+        float *y = pair_read(&x);
+        for (size_t b = 0; b < batch; b++)
+            for (size_t i = 0; i < x.n; i++) {
+                const size_t unknown = right ? i % cols : i / cols;
+                double sum = 0, sizes = 0;
+                for (size_t k = 0; k <= unknown; k++) {
+                    const double known = (double)y[b * x.n + (right ? i / cols * cols + k : k * cols + i % cols)];
+                    sum += known * (double)u.host[b * n * n + k * n + unknown];
+                    sizes += fabs(known * (double)u.host[b * n * n + k * n + unknown]);
+                }
+                check_close(sum, (double)x.host[b * x.n + i], 1.1 * (double)(n + 1) * U * sizes, "a residual");
+            }
+        verb_upper(here(), u.mats);
+        float *upper = pair_read(&u);
+        for (size_t i = 0; i < mats_size(u.mats); i++)
+            check(upper[i] == (i / n % n > i % n ? 0 : u.host[i]), "an element of an upper triangle");
+        pair_free(&x);
+        pair_free(&u);
+        free(y);
+        free(upper);
+    }
+}
+
+static void test_solve(void) { each_shape(solved); }
+
+/* Sinkhorn's scales of one matrix, in double. */
+static void scales_of(const float *a, size_t rows, size_t cols, size_t times, double eps, double *x, double *y)
+{
+    for (size_t j = 0; j < cols; j++)
+        y[j] = 1;
+    for (size_t half = 0; half < 2 * times; half++) {
+        const bool columns = half % 2 != 0;
+        const size_t lines = columns ? cols : rows, length = columns ? rows : cols;
+        for (size_t i = 0; i < lines; i++) {
+            double sum = eps;
+            for (size_t k = 0; k < length; k++)
+                sum += (pow((double)a[columns ? k * cols + i : i * cols + k], 2) + eps) * (columns ? x : y)[k];
+            (columns ? y : x)[i] = 1 / ((double)lines * sum);
+        }
+    }
+}
+
+/* All terms are positive: a half adds the rounding of its result to the largest relative error of the other side. */
+static void sinkhorn(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    enum { TIMES = 3 };
+    const double eps = 0.1;
+    Pair a = pair_make(rows, cols, batch, skew, 10);
+    float *there = where_verbs_are(batch * (rows + cols)), *got = make_floats(batch * (rows + cols));
+    double *x = make_doubles(rows), *y = make_doubles(cols);
+    verb_sinkhorn(here(), a.mats, there, there + batch * rows, TIMES, eps);
+    verb_read(here(), batch * (rows + cols), got, there);
+    for (size_t b = 0; b < batch; b++) {
+        scales_of(a.host + b * a.n, rows, cols, TIMES, eps, x, y);
+        for (size_t i = 0; i < rows; i++)
+            check_close((double)got[b * rows + i], x[i], 2 * TIMES * U * x[i], "the scale of a row");
+        for (size_t j = 0; j < cols; j++)
+            check_close((double)got[batch * rows + b * cols + j], y[j], 2 * TIMES * U * y[j], "the scale of a column");
+    }
+    pair_free(&a);
+    verb_free(here(), there);
+    free(got);
+    free(x);
+    free(y);
+}
+
+static void test_sinkhorn(void) { each_shape(sinkhorn); }
 
 /* --------------------------------------------------------------------------------------------------------------
  * Factorisations of batches in which one matrix is not a number: it alone becomes NaN
@@ -664,11 +883,17 @@ int main(void)
     check_run("norms, dot products, rescaling", test_norms);
     check_run("rotation", test_rotate);
     check_run("steps that pin the norm", test_pinned);
+    check_run("rows of given lengths", test_directed);
     check_run("matrices added by a factor each", test_add_each);
+    check_run("quotients", test_divide);
     check_run("powers", test_power);
     check_run("the penalty", test_penalise);
     check_run("a cautious step", test_cautious);
     check_run("lines", test_lines);
+    check_run("largest magnitudes and picked rows", test_largest);
+    check_run("random probes", test_probe);
+    check_run("triangular systems", test_solve);
+    check_run("Sinkhorn's iteration", test_sinkhorn);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);
     check_run("root", test_root);

@@ -33,6 +33,12 @@ static const NsTriple polar_express[] = {
 /* modded-nanogpt's optimizer benchmark: converges to 1. */
 static const NsTriple track3[] = {{2, -1.5, 0.5}};
 
+/* modded-nanogpt track 3, #23: converges to 1, fast at first. */
+static const NsTriple muown[] = {
+    {8.2051, -22.9019, 16.4607}, {4.0664, -2.8612, 0.5184}, {3.9096, -2.8234, 0.525},  {3.2856, -2.4153, 0.4853},
+    {2.2779, -1.6198, 0.3985},   {1.8726, -1.2307, 0.3585}, {1.8564, -1.2132, 0.3568}, {1.875, -1.25, 0.375},
+};
+
 #define TRIPLES(list) sizeof list / sizeof *list, list
 
 static const NsSpec specs[NS_COUNT] = {
@@ -42,6 +48,7 @@ static const NsSpec specs[NS_COUNT] = {
     [NS_VARIED] = {5, TRIPLES(varied), 1, 1e-7, "microsoft/dion"},
     [NS_POLAR_EXPRESS] = {5, TRIPLES(polar_express), 1.02, 1e-6, "Amsel et al. 2025"},
     [NS_TRACK3] = {12, TRIPLES(track3), 1, 1e-7, "modded-nanogpt track 3"},
+    [NS_MUOWN] = {12, TRIPLES(muown), 1, 1e-7, "modded-nanogpt track 3, #23"},
     [NS_EXACT] = {0, 0, NULL, 1, 0, "eigendecomposition of the Gram matrix in fp64"},
 };
 

@@ -81,6 +81,9 @@ void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b
 /* to = x y; any may be the same. */
 void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *y);
 
+/* to = x / y, and 0 where y is 0; any may be the same. */
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y);
+
 /* to = the sign of x: -1, 0 or 1. to and x may be the same. */
 void verb_sign(Verbs *on, size_t n, float *to, const float *x);
 
@@ -92,6 +95,9 @@ void verb_fill(Verbs *on, size_t n, float *to, double x);
 
 /* N(0, 1) from the random stream `stream` of a fixed seed. */
 void verb_normal(Verbs *on, size_t n, float *to, size_t stream);
+
+/* N(0, 1) from the stream `stream`, each element by itself: drawn where it is needed, with the same bits everywhere. */
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream);
 
 /* Sum of squares of n floats, in double, on the host. */
 double verb_sum_squares(Verbs *on, size_t n, const float *x);
@@ -106,6 +112,9 @@ void verb_norms(Verbs *on, Mats x, float *norms);
 
 /* dots (batch): sums of the products of elements, in double. */
 void verb_dots(Verbs *on, Mats x, Mats y, float *dots);
+
+/* largest (batch): the largest magnitude of an element. */
+void verb_largest(Verbs *on, Mats x, float *largest);
 
 /* Each x *= numerator / max(factor * denominator, floor), one scalar each per matrix; a NULL numerator or denominator
  * means 1. */
@@ -129,6 +138,10 @@ void verb_rotate(Verbs *on, Mats p, Mats u, double step, double floor);
 /* A step that gives each matrix the norm of the step's part along it alone: p' = p - step u, scaled to |p| - step p.u /
  * |p|, norms being at least `floor`; then decayed, elements by keep_away unless u p > 0 with the old p. */
 void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Decay decay);
+
+/* Each row p becomes V length / |V|, V = keep p - step u, with a `keep` and a `length` (batch, rows) for each row; 0
+ * where V is 0. */
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step);
 
 /*
  * A penalty on each matrix's mean square (Franke et al. 2023), with a multiplier and a bound (batch): while `holding`,
@@ -162,6 +175,12 @@ void verb_commuting_product(Verbs *on, Mats x, Mats y, Mats to);
 
 /* to = p x if rows <= cols, otherwise x p; p symmetric (batch, n, n). */
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to);
+
+/* Each x = U^-T x or, if `right`, x U^-1, for upper triangular U (batch, n, n), below whose diagonal nothing is read. */
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x);
+
+/* Zeroes what is below the diagonals of x. */
+void verb_upper(Verbs *on, Mats x);
 
 /* to = x */
 void verb_copy(Verbs *on, Mats x, Mats to);
@@ -235,6 +254,13 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
 /* gate (n): how far to trust d in place of u, from six arrays of n: d.u, d.g, u.g, d.d, u.u, g.g. With cosines it is
  * clip((cos(d,u) - 0.2) / 0.8, 0, 1) clip(cos(d,g) / cos(u,g), 0, 1), at least `least` and at most `most`. */
 void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double least, double most);
+/* to (batch, cols): the row of each x whose number in `sizes` (batch, rows) is the largest, the first of equal ones. */
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
+
+/* Sinkhorn's scaling of b = a^2 + eps towards rows of equal sums and columns of equal sums, element by element: from
+ * y = 1, `times` times x = 1 / (rows (b y + eps)), then y = 1 / (cols (b^T x + eps)). x (batch, rows), y (batch, cols);
+ * sums in double. */
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps);
 
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */

@@ -101,6 +101,12 @@ void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *
         to[i] = x[i] * y[i];
 }
 
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    EACH (i, n)
+        to[i] = quotient_element(x[i], y[i]);
+}
+
 void verb_sign(Verbs *on, size_t n, float *to, const float *x)
 {
     EACH (i, n)
@@ -124,6 +130,12 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
     Random random = random_make(0, stream);
     for (size_t i = 0; i < n; i++)
         to[i] = (float)random_normal(&random);
+}
+
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream)
+{
+    EACH (i, n)
+        to[i] = probe_element(stream, i);
 }
 
 static double dot(const float *x, const float *y, size_t n)
@@ -185,6 +197,18 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     const size_t n = x.rows * x.cols;
     for (size_t b = 0; b < x.batch; b++)
         dots[b] = (float)ordered_dot(n, x.data + b * n, y.data + b * n);
+}
+
+void verb_largest(Verbs *on, Mats x, float *largest)
+{
+    const size_t n = x.rows * x.cols;
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < x.batch; b++) {
+        float most = 0;
+        for (size_t i = b * n; i < (b + 1) * n; i++)
+            most = larger_magnitude(most, x.data[i]);
+        largest[b] = most;
+    }
 }
 
 void verb_rescale(Verbs *on, Mats x, const float *numerator, const float *denominator, double factor, double floor)
@@ -303,6 +327,21 @@ void verb_step_pinned(Verbs *on, Mats p, Mats u, double step, double floor, Deca
     }
 }
 
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step)
+{
+    const size_t all = p.batch * p.rows, n = p.cols;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        float *row = p.data + i * n;
+        const float *along = u.data + i * n;
+        const Rotation r = directed_of(dot(row, row, n), dot(row, along, n), dot(along, along, n), (double)keep[i],
+                                       step, (double)length[i]);
+        const float share = (float)r.scale, minus_step = (float)-r.a;
+        for (size_t j = 0; j < n; j++)
+            row[j] = fmaf(minus_step, along[j], share * row[j]);
+    }
+}
+
 void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active)
 {
     const size_t n = p.rows * p.cols;
@@ -406,6 +445,77 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;
     verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+}
+
+/* Unknowns that are solved for together, after one product with those that are known, and lines at a time. */
+enum { SOLVED = 64, ABREAST = 16 };
+
+/* Of one matrix: x[begin..end) from the known x[0..begin), rows of x or, if `right`, columns. */
+static void subtract_known(Mats u, bool right, Mats x, size_t begin, size_t end)
+{
+    const size_t n = u.rows;
+    const Matmul product = {.m = right ? x.rows : end - begin,
+                            .n = right ? end - begin : x.cols,
+                            .k = begin,
+                            .trans_a = !right,
+                            .alpha = -1,
+                            .beta = 1,
+                            .a = right ? x.data : u.data + begin,
+                            .lda = right ? x.cols : n,
+                            .stride_a = right ? x.rows * x.cols : n * n,
+                            .b = right ? u.data + begin : x.data,
+                            .ldb = right ? n : x.cols,
+                            .stride_b = right ? n * n : x.rows * x.cols,
+                            .c = x.data + (right ? begin : begin * x.cols),
+                            .ldc = x.cols,
+                            .stride_c = x.rows * x.cols,
+                            .batch = x.batch};
+    matmul(&product);
+}
+
+/* `count` lines of `n` unknowns from x on: elements of a line are `step` apart, lines `between`. u is a triangle of a
+ * matrix with rows of `ld`. */
+static void solve_lines(const float *u, size_t ld, size_t n, float *x, size_t count, size_t step, size_t between)
+{
+    float lines[SOLVED][ABREAST] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (size_t l = 0; l < count; l++)
+            lines[i][l] = x[i * step + l * between];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            const float minus = -u[k * ld + i];
+#pragma omp simd
+            for (size_t l = 0; l < ABREAST; l++)
+                lines[i][l] = fmaf(minus, lines[k][l], lines[i][l]);
+        }
+        for (size_t l = 0; l < count; l++)
+            x[i * step + l * between] = lines[i][l] /= u[i * ld + i];
+    }
+}
+
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x)
+{
+    const size_t n = u.rows, lines = right ? x.rows : x.cols, step = right ? 1 : x.cols, between = right ? x.cols : 1;
+    const size_t groups = (lines + ABREAST - 1) / ABREAST, all = x.batch * groups;
+    for (size_t begin = 0; begin < n; begin += SOLVED) {
+        const size_t end = n - begin < SOLVED ? n : begin + SOLVED;
+        if (begin > 0)
+            subtract_known(u, right, x, begin, end);
+#pragma omp parallel for schedule(static)
+        for (size_t i = 0; i < all; i++) {
+            const size_t b = i / groups, first = i % groups * ABREAST;
+            const size_t count = lines - first < ABREAST ? lines - first : ABREAST;
+            solve_lines(u.data + b * n * n + begin * (n + 1), n, end - begin,
+                        x.data + b * x.rows * x.cols + begin * step + first * between, count, step, between);
+        }
+    }
+}
+
+void verb_upper(Verbs *on, Mats x)
+{
+    for (size_t i = 0; i < x.batch * x.rows; i++)
+        for (size_t j = 0; j < i % x.rows && j < x.cols; j++)
+            x.data[i * x.cols + j] = 0;
 }
 
 void verb_copy(Verbs *on, Mats x, Mats to) { memcpy(to.data, x.data, x.batch * x.rows * x.cols * sizeof *x.data); }
@@ -534,6 +644,41 @@ void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double leas
     for (size_t i = 0; i < n; i++)
         gate[i] = trust_element((double)dots[i], (double)dots[n + i], (double)dots[2 * n + i], (double)dots[3 * n + i],
                                 (double)dots[4 * n + i], (double)dots[5 * n + i], least, most);
+}
+
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to)
+{
+    for (size_t b = 0; b < x.batch; b++) {
+        size_t at = 0;
+        for (size_t i = 1; i < x.rows; i++)
+            at = sizes[b * x.rows + i] > sizes[b * x.rows + at] ? i : at;
+        memcpy(to + b * x.cols, x.data + (b * x.rows + at) * x.cols, x.cols * sizeof *to);
+    }
+}
+
+/* x = 1 / (lines (b y + eps)), b = a^2 + eps, a line an element of x. */
+static void sinkhorn_half(Mats a, bool columns, const float *y, float *x, double eps)
+{
+    const Lines lines = lines_of(a, columns);
+    const size_t all = a.batch * lines.count;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < all; i++) {
+        const float *line = a.data + i / lines.count * a.rows * a.cols + i % lines.count * lines.line;
+        const float *across = y + i / lines.count * lines.length;
+        double sum = 0;
+        for (size_t k = 0; k < lines.length; k++)
+            sum += sinkhorn_term(line[k * lines.step], across[k], eps);
+        x[i] = sinkhorn_scale(sum, lines.count, eps);
+    }
+}
+
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps)
+{
+    verb_fill(on, a.batch * a.cols, y, 1);
+    for (size_t i = 0; i < times; i++) {
+        sinkhorn_half(a, false, y, x, eps);
+        sinkhorn_half(a, true, x, y, eps);
+    }
 }
 
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)

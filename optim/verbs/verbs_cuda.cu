@@ -152,6 +152,12 @@ void verb_multiply(Verbs *on, size_t n, float *to, const float *x, const float *
     each<0b110, 0b001>(on, n, streams(to, x, y), [=] __device__(float *v, None) { v[0] = v[1] * v[2]; });
 }
 
+void verb_divide(Verbs *on, size_t n, float *to, const float *x, const float *y)
+{
+    each<0b110, 0b001>(on, n, streams(to, x, y),
+                       [=] __device__(float *v, None) { v[0] = quotient_element(v[1], v[2]); });
+}
+
 void verb_sign(Verbs *on, size_t n, float *to, const float *x)
 {
     each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = sign_element(v[1]); });
@@ -176,6 +182,11 @@ void verb_normal(Verbs *on, size_t n, float *to, size_t stream)
     for (float &x : host)
         x = (float)random_normal(&random);
     verb_write(on, n, to, host.data());
+}
+
+void verb_probe(Verbs *on, size_t n, float *to, size_t stream)
+{
+    each_index(on, n, [=] __device__(size_t i) { to[i] = probe_element(stream, i); });
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -373,6 +384,30 @@ void verb_dots(Verbs *on, Mats x, Mats y, float *dots)
     sums_of_matrices<Dot>(on, x, y.data, [=] __device__(size_t b, const double *sum) { dots[b] = (float)sum[0]; });
 }
 
+/* One block per matrix of n elements. */
+__global__ static void largest_kernel(float *largest, const float *x, size_t n)
+{
+    __shared__ float all[THREADS];
+    const float *matrix = x + blockIdx.x * n;
+    float most = 0;
+#pragma unroll 4
+    for (size_t i = threadIdx.x; i < n; i += THREADS)
+        most = larger_magnitude(most, matrix[i]);
+    all[threadIdx.x] = most;
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half)
+            all[threadIdx.x] = larger_magnitude(all[threadIdx.x], all[threadIdx.x + half]);
+    }
+    if (threadIdx.x == 0)
+        largest[blockIdx.x] = all[0];
+}
+
+void verb_largest(Verbs *on, Mats x, float *largest)
+{
+    cuda_launch(largest_kernel, (unsigned)x.batch, THREADS, 0, on->stream, largest, x.data, x.rows * x.cols);
+}
+
 /*
  * on->scalars become numerator / max(factor denominator, floor) of the matrices of a batch from `first` on, as many as
  * there is room for; returns how many. Once a matrix, not in every thread: most GPUs divide doubles slowly.
@@ -521,6 +556,70 @@ void verb_apply(Verbs *on, Mats p, Mats x, Mats to)
 {
     const bool wide = x.rows <= x.cols;
     verb_product(on, wide ? p : x, false, wide ? x : p, false, 1, 0, to);
+}
+
+namespace {
+
+enum { SOLVED = 64 }; /* unknowns that are solved for together, after one product with those that are known */
+
+/* One thread per line of a matrix of x: n unknowns, `step` apart, the lines `between` apart. */
+__global__ void solve_kernel(float *x, const float *u, size_t lines, size_t step, size_t between, size_t x_size,
+                             size_t ld, size_t n, unsigned blocks_each)
+{
+    __shared__ float triangle[SOLVED * SOLVED];
+    const size_t b = blockIdx.x / blocks_each, line = (size_t)(blockIdx.x % blocks_each) * blockDim.x + threadIdx.x;
+    for (size_t i = threadIdx.x; i < n * n; i += blockDim.x)
+        triangle[i / n * SOLVED + i % n] = u[b * ld * ld + i / n * ld + i % n];
+    __syncthreads();
+    float *own = x + b * x_size + line * between;
+    for (size_t i = 0; line < lines && i < n; i++) {
+        float sum = own[i * step];
+        for (size_t k = 0; k < i; k++)
+            sum = fmaf(-triangle[k * SOLVED + i], own[k * step], sum);
+        own[i * step] = sum / triangle[i * SOLVED + i];
+    }
+}
+
+/* x[begin..end), rows or columns, minus what the known x[0..begin) add to them; column-major, as verb_product. */
+void subtract_known(Verbs *on, Mats u, bool right, Mats x, size_t begin, size_t end)
+{
+    const float minus = -1, one = 1;
+    const int n = (int)u.rows, cols = (int)x.cols, some = (int)(end - begin);
+    const long long u_size = (long long)(u.rows * u.rows), x_size = (long long)(x.rows * x.cols);
+    if (right)
+        CUBLAS_CHECK(cublasSgemmStridedBatched(on->cublas, CUBLAS_OP_N, CUBLAS_OP_N, some, (int)x.rows, (int)begin,
+                                               &minus, u.data + begin, n, u_size, x.data, cols, x_size, &one,
+                                               x.data + begin, cols, x_size, (int)x.batch));
+    else
+        CUBLAS_CHECK(cublasSgemmStridedBatched(on->cublas, CUBLAS_OP_N, CUBLAS_OP_T, cols, some, (int)begin, &minus,
+                                               x.data, cols, x_size, u.data + begin, n, u_size, &one,
+                                               x.data + begin * x.cols, cols, x_size, (int)x.batch));
+}
+
+} // namespace
+
+void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x)
+{
+    enum { LINES = 64 }; /* of a block */
+    const size_t n = u.rows, lines = right ? x.rows : x.cols, step = right ? 1 : x.cols, between = right ? x.cols : 1;
+    const unsigned blocks_each = cuda_blocks(lines, LINES);
+    for (size_t begin = 0; begin < n; begin += SOLVED) {
+        const size_t end = std::min(n, begin + (size_t)SOLVED);
+        if (begin > 0)
+            subtract_known(on, u, right, x, begin, end);
+        cuda_launch(solve_kernel, (unsigned)(blocks_each * x.batch), LINES, 0, on->stream, x.data + begin * step,
+                    u.data + begin * (n + 1), lines, step, between, x.rows * x.cols, n, end - begin, blocks_each);
+    }
+}
+
+void verb_upper(Verbs *on, Mats x)
+{
+    const size_t rows = x.rows, cols = x.cols;
+    float *data = x.data;
+    each_index(on, mats_size(x), [=] __device__(size_t i) {
+        if (i % cols < i / cols % rows)
+            data[i] = 0;
+    });
 }
 
 void verb_copy(Verbs *on, Mats x, Mats to)
@@ -691,40 +790,39 @@ namespace {
 
 enum { COLUMN_THREADS = 32 }; /* the most that share a column */
 
-/* One warp per row. finish(i, sum of x y) is called once for row i; if SCALES, the row of x is multiplied by its
- * result. */
-template <bool SCALES, class F>
-__global__ void rows_kernel(float *x, const float *y, size_t rows, size_t cols, F finish)
+/* One warp per row. finish(i, sum) is called once for row i, with the sum of term(at, across) over its elements: their
+ * place in the batch, and that of their column among all columns of the batch. If SCALES, the row of x is multiplied
+ * by its result. */
+template <bool SCALES, class T, class F>
+__global__ void rows_kernel(float *x, size_t batch_rows, size_t rows, size_t cols, T term, F finish)
 {
     const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (i >= rows)
+    if (i >= batch_rows)
         return;
-    float *row = x + i * cols;
-    const float *other = y + i * cols;
+    const size_t begin = i * cols, across = i / rows * cols;
     double sum = 0;
 #pragma unroll 4
     for (size_t j = lane; j < cols; j += 32)
-        sum += (double)row[j] * (double)other[j];
+        sum += term(begin + j, across + j);
     sum = warp_sum(sum);
     const float s = __shfl_sync(0xffffffffu, lane == 0 ? finish(i, sum) : 0.0f, 0);
     for (size_t j = lane; SCALES && j < cols; j += 32)
-        row[j] = s * row[j];
+        x[begin + j] = s * x[begin + j];
 }
 
 /* The same for columns: a block takes 32 of them, so that loads are coalesced. */
-template <bool SCALES, class F>
+template <bool SCALES, class T, class F>
 __global__ void __launch_bounds__(32 * COLUMN_THREADS)
-    columns_kernel(float *x, const float *y, size_t rows, size_t cols, unsigned blocks_each, F finish)
+    columns_kernel(float *x, size_t rows, size_t cols, unsigned blocks_each, T term, F finish)
 {
     __shared__ double sums[COLUMN_THREADS][32];
     __shared__ float scales[32];
     const size_t b = blockIdx.x / blocks_each, j = (size_t)(blockIdx.x % blocks_each) * 32 + threadIdx.x;
-    float *column = x + b * rows * cols + j;
-    const float *other = y + b * rows * cols + j;
+    const size_t begin = b * rows * cols + j;
     double sum = 0;
 #pragma unroll 4
     for (size_t i = j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
-        sum += (double)column[i * cols] * (double)other[i * cols];
+        sum += term(begin + i * cols, b * rows + i);
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && j < cols) {
@@ -734,21 +832,27 @@ __global__ void __launch_bounds__(32 * COLUMN_THREADS)
     }
     __syncthreads();
     for (size_t i = SCALES && j < cols ? threadIdx.y : rows; i < rows; i += blockDim.y)
-        column[i * cols] = scales[threadIdx.x] * column[i * cols];
+        x[begin + i * cols] = scales[threadIdx.x] * x[begin + i * cols];
 }
 
-template <bool SCALES, class F> void each_line(const Verbs *on, Mats x, const float *y, bool columns, F finish)
+template <bool SCALES, class T, class F> void each_line(const Verbs *on, Mats x, bool columns, T term, F finish)
 {
     const size_t rows = x.batch * x.rows;
     const unsigned blocks_each = cuda_blocks(x.cols, 32);
     if (columns)
-        cuda_launch(columns_kernel<SCALES, F>, (unsigned)(blocks_each * x.batch),
-                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, y, x.rows,
-                    x.cols, blocks_each, finish);
+        cuda_launch(columns_kernel<SCALES, T, F>, (unsigned)(blocks_each * x.batch),
+                    dim3(32, (unsigned)std::min(x.rows, (size_t)COLUMN_THREADS)), 0, on->stream, x.data, x.rows, x.cols,
+                    blocks_each, term, finish);
     else
-        cuda_launch(rows_kernel<SCALES, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, y, rows,
-                    x.cols, finish);
+        cuda_launch(rows_kernel<SCALES, T, F>, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, x.data, rows,
+                    x.rows, x.cols, term, finish);
 }
+
+/* Terms of a line's product. */
+struct LineProduct {
+    const float *x, *y;
+    __device__ double operator()(size_t at, size_t) const { return (double)x[at] * (double)y[at]; }
+};
 
 } // namespace
 
@@ -756,7 +860,7 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 {
     const bool columns = x.rows < x.cols;
     const double length = (double)(columns ? x.rows : x.cols);
-    each_line<true>(on, x, x.data, columns, [=] __device__(size_t i, double sum) {
+    each_line<true>(on, x, columns, LineProduct{x.data, x.data}, [=] __device__(size_t i, double sum) {
         v[i] = (float)(beta * (double)v[i] + (1 - beta) * (sum / length));
         return (float)(1 / sqrt((double)v[i] < floor ? floor : (double)v[i]));
     });
@@ -764,19 +868,49 @@ void verb_normalise_lines(Verbs *on, Mats x, float *v, double beta, double floor
 
 void verb_normalise_columns(Verbs *on, Mats x, double eps)
 {
-    each_line<true>(on, x, x.data, true, [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
+    each_line<true>(on, x, true, LineProduct{x.data, x.data},
+                    [=] __device__(size_t, double sum) { return (float)(1 / (sqrt(sum) + eps)); });
 }
 
 void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean)
 {
     const double length = (double)(right ? x.rows : x.cols);
-    each_line<false>(on, x, x.data, right,
+    each_line<false>(on, x, right, LineProduct{x.data, x.data},
                      [=] __device__(size_t i, double sum) { return mean[i] = (float)(sum / length); });
 }
 
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots)
 {
-    each_line<false>(on, x, y.data, right, [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
+    each_line<false>(on, x, right, LineProduct{x.data, y.data},
+                     [=] __device__(size_t i, double sum) { return dots[i] = (float)sum; });
+}
+
+/* One warp per row. */
+__global__ static void direct_rows_kernel(float *p, const float *u, const float *keep, const float *length, double step,
+                                          size_t rows, size_t cols)
+{
+    const size_t i = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (i >= rows)
+        return;
+    float *row = p + i * cols;
+    const float *along = u + i * cols;
+    double sums[3] = {};
+#pragma unroll 4
+    for (size_t j = lane; j < cols; j += 32)
+        add_products<3>(sums, (double)row[j], (double)along[j]);
+    const double pp = warp_sum(sums[0]), pu = warp_sum(sums[1]), uu = warp_sum(sums[2]);
+    const Rotation r = directed_of(pp, pu, uu, (double)keep[i], step, (double)length[i]);
+    const float share = __shfl_sync(0xffffffffu, (float)r.scale, 0);
+    const float minus_step = __shfl_sync(0xffffffffu, (float)-r.a, 0);
+    for (size_t j = lane; j < cols; j += 32)
+        row[j] = fmaf(minus_step, along[j], share * row[j]);
+}
+
+void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float *length, double step)
+{
+    const size_t rows = p.batch * p.rows;
+    cuda_launch(direct_rows_kernel, cuda_blocks(rows, THREADS / 32), THREADS, 0, on->stream, p.data, u.data, keep,
+                length, step, rows, p.cols);
 }
 
 /* One block per row. */
@@ -801,6 +935,49 @@ void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double leas
         gate[i] = trust_element(dots[i], dots[n + i], dots[2 * n + i], dots[3 * n + i], dots[4 * n + i],
                                 dots[5 * n + i], least, most);
     });
+}
+
+/* One block per matrix. */
+__global__ static void pick_row_kernel(float *to, const float *x, const float *sizes, size_t rows, size_t cols)
+{
+    __shared__ float best[THREADS];
+    __shared__ size_t at[THREADS];
+    const float *own = sizes + blockIdx.x * rows;
+    const unsigned me = threadIdx.x;
+    at[me] = me < rows ? me : 0;
+    for (size_t i = me + THREADS; i < rows; i += THREADS)
+        at[me] = own[i] > own[at[me]] ? i : at[me];
+    best[me] = own[at[me]];
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (me < half && (best[me + half] > best[me] || (best[me + half] == best[me] && at[me + half] < at[me]))) {
+            best[me] = best[me + half];
+            at[me] = at[me + half];
+        }
+    }
+    __syncthreads();
+    for (size_t j = me; j < cols; j += THREADS)
+        to[blockIdx.x * cols + j] = x[(blockIdx.x * rows + at[0]) * cols + j];
+}
+
+void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to)
+{
+    cuda_launch(pick_row_kernel, (unsigned)x.batch, THREADS, 0, on->stream, to, x.data, sizes, x.rows, x.cols);
+}
+
+void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps)
+{
+    const float *data = a.data;
+    const size_t rows = a.rows, cols = a.cols;
+    verb_fill(on, a.batch * cols, y, 1);
+    for (size_t k = 0; k < times; k++) {
+        each_line<false>(
+            on, a, false, [=] __device__(size_t at, size_t column) { return sinkhorn_term(data[at], y[column], eps); },
+            [=] __device__(size_t i, double sum) { return x[i] = sinkhorn_scale(sum, rows, eps); });
+        each_line<false>(
+            on, a, true, [=] __device__(size_t at, size_t row) { return sinkhorn_term(data[at], x[row], eps); },
+            [=] __device__(size_t i, double sum) { return y[i] = sinkhorn_scale(sum, cols, eps); });
+    }
 }
 
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)

@@ -2,10 +2,12 @@
 #define OPTIM_VERBS_VERBS_MATH_H
 
 #include "base/hd.h"
+#include "base/random.h" /* random_mix */
 #include "optim/verbs/decay.h"
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -61,11 +63,24 @@ static inline HD Rotation pinned_of(double pp, double pu, double uu, double step
     return pinned;
 }
 
+/* The scale of p and the length along u of the vector of length `length` in the direction of V = keep p - step u, from
+ * p.p, p.u and u.u; none if V is 0. */
+static inline HD Rotation directed_of(double pp, double pu, double uu, double keep, double step, double length)
+{
+    const double squares = keep * keep * pp - 2 * keep * step * pu + step * step * uu;
+    const double size = squares > 0 ? length / sqrt(squares) : squares <= 0 ? 0 : squares;
+    const Rotation directed = {size * keep, size * step};
+    return directed;
+}
+
 /* share p - step u, decayed afterwards. Elements that neither shrink nor grow count as growing, unlike in decay.h. */
 static inline HD float pinned_element(float p, float u, float share, float step, const Decay *decay)
 {
     return (u * p > 0.0f ? decay->keep : decay->keep_away) * fmaf(-step, u, share * p);
 }
+
+/* x / y, and 0 where y is 0; a NaN stays one. */
+static inline HD float quotient_element(float x, float y) { return y == 0.0f ? 0.0f * x : x / y; }
 
 /* -1, 0 or 1; a NaN stays one. */
 static inline HD float sign_element(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
@@ -86,6 +101,62 @@ static inline HD float trust_element(double du, double dg, double ug, double dd,
     const double a = (cos_du - 0.2) / 0.8, b = cos_dg / (cos_ug < 1e-8 ? 1e-8 : cos_ug);
     const double gate = (a < 0 ? 0 : a > 1 ? 1 : a) * (b < 0 ? 0 : b > 1 ? 1 : b);
     return (float)(gate < least ? least : gate > most ? most : gate);
+}
+
+/* ln(u) for u in (0, 1], and cos(2 pi v) for v in [0, 1), to 1e-13: by additions, products and quotients alone, which all
+ * devices round alike. */
+static inline HD double log_unit(double u)
+{
+    const double ln2 = 0.6931471805599453;
+    uint64_t bits;
+    double m, sum = 0;
+    memcpy(&bits, &u, sizeof bits);
+    const int exponent = (int)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffu) | 0x3ff0000000000000u;
+    memcpy(&m, &bits, sizeof m); /* u = m 2^exponent, 1 <= m < 2 */
+    const int halved = m > 1.4142135623730951;
+    m = halved ? m / 2 : m;
+    const double s = (m - 1) / (m + 1), s2 = s * s; /* ln(m) = 2 artanh(s) */
+    for (int k = 15; k > 0; k -= 2)
+        sum = sum * s2 + 1.0 / k;
+    return (exponent + halved) * ln2 + 2 * s * sum;
+}
+
+static inline HD double cos_turns(double v)
+{
+    const double two_pi = 6.283185307179586, t = v < 0.5 ? 0.5 - v : v - 0.5; /* -cos(2 pi t) */
+    const double x = two_pi * (t > 0.25 ? 0.5 - t : t), x2 = x * x;
+    double sum = 1;
+    for (int k = 20; k > 0; k -= 2)
+        sum = 1 - sum * x2 / (k * (k - 1));
+    return t > 0.25 ? sum : -sum;
+}
+
+/* Element i of a random stream N(0, 1), by Box and Muller from splitmix64's outputs 2i and 2i + 1. */
+static inline HD float probe_element(uint64_t stream, size_t i)
+{
+    const uint64_t key = random_mix(stream * 0xd1342543de82ef95u + 1), step = 0x9e3779b97f4a7c15u;
+    const uint64_t first = random_mix(key + (2 * (uint64_t)i + 1) * step),
+                   second = random_mix(key + (2 * (uint64_t)i + 2) * step);
+    const double u = 1.0 - (double)(first >> 11) * 0x1p-53, v = (double)(second >> 11) * 0x1p-53;
+    return (float)(sqrt(-2 * log_unit(u)) * cos_turns(v));
+}
+
+/* The larger magnitude; a NaN stays one. */
+static inline HD float larger_magnitude(float most, float x)
+{
+    return fabsf(x) <= most || isnan(most) ? most : fabsf(x);
+}
+
+/* Sinkhorn's iteration: a term of a line's sum, and the new scale of one of `lines` lines. */
+static inline HD double sinkhorn_term(float a, float y, double eps)
+{
+    return ((double)a * (double)a + eps) * (double)y;
+}
+
+static inline HD float sinkhorn_scale(double sum, size_t lines, double eps)
+{
+    return (float)(1 / ((double)lines * (sum + eps)));
 }
 
 /* The updated multiplier of a penalty on a mean square that should be `bound`. */

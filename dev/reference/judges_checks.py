@@ -316,7 +316,7 @@ def check_muon_family(p, g):
 
 def check_dion(p, g):
     """With one gradient again and again and nothing kept, the power iteration arrives at its polar factor."""
-    if p.shape[0] > p.shape[1]:
+    if p.shape[0] < p.shape[1]:
         return
     records = trajectory("dion lr=1 weight-decay=0 momentum=0", p, [g] * 1000)
     want = math.sqrt(p.shape[0] / p.shape[1]) * polar(g)

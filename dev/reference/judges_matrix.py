@@ -264,19 +264,31 @@ def qr_positive(a):
 
 
 def dion_states(h, r, c):
-    return {"b": (r, c), "q": (c, int(min(h.rank or r, r, c)))}
+    return {"b": (r, c), "q": (min(r, c), int(min(h.rank or r, r, c)))}
+
+
+class Turned:
+    """Settings for a transposed matrix, whose step has the factor sqrt(ratio)."""
+
+    def __init__(self, h, ratio):
+        self.__dict__ |= vars(h) | {"ratio": ratio}
 
 
 @judge("dion", "rank=0 cautious=off", states=dion_states,
        start={"q": lambda shape, random: random.standard_normal(shape)})
 def dion(s, g, t, h):
     rows, cols = g.shape
+    if rows < cols:  # the same of the transposed matrices but for the factor of the step
+        t = dion({"p": s["p"].T, "b": s["b"].T, "q": s["q"]}, g.T, t, Turned(h, rows / cols))
+        return {"p": t["p"].T, "b": t["b"].T, "q": t["q"]}
     b = s["b"] + g
+    if not b.any():
+        return s | {"p": decayed_step(s["p"], b, h)}
     p = qr_positive(b @ s["q"])
     r = b.T @ p
     b = b - (1 - h.momentum) * p @ r.T
     q = r / (np.sqrt((r * r).sum(axis=0)) + 1e-8)
-    return {"p": decayed_step(s["p"], math.sqrt(rows / cols) * p @ q.T, h), "b": b, "q": q}
+    return {"p": decayed_step(s["p"], math.sqrt(getattr(h, "ratio", rows / cols)) * p @ q.T, h), "b": b, "q": q}
 
 
 @judge("rownorm", "cautious=off nesterov=off", states=full("m"))
@@ -414,8 +426,8 @@ def trust(d, u, g, t, h):
     return np.clip(agreement * progress, least, most)
 
 
-@judge("soap-muon", SCALED + TRACK3 + "ns-norm=schatten4 radial-brake=.5 step-floor=.35 pin-radius=on refresh=1 "
-       "gate=none gate-least=.45 gate-most=.85 gate-start=.5 gate-end=.6", states=soap_states)
+@judge("soap-muon", SCALED + TRACK3 + "ns-norm=schatten4 radial-brake=.5 step-floor=.3825 pin-radius=on refresh=1 "
+       "gate=none gate-least=.45 gate-most=.85 gate-start=.474 gate-end=.56", states=soap_states)
 def soap_muon(s, g, t, h):
     """gate=attention-out is judged as none: no case names it."""
     m, u = blend(s, g, t, h)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Floats of state of an r x c matrix: so many of its shape, of r x r, c x c, of the smaller side squared, of r + c, of
- * max(r,c), of max(r,c) unless r = c, of r, of r + c or, if r = 1, c, of c x k, k = min(rank,r,c), and numbers of their
+ * max(r,c), of max(r,c) unless r = c, of r, of r + c or, if r = 1, c, of min(r,c) x k, k = min(rank,r,c), and numbers of their
  * own. */
 typedef struct StateSize {
     OptimConfig config;
@@ -121,7 +121,7 @@ static size_t floats_of(const StateSize *s, size_t r, size_t c)
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
            s->longer * most + (r != c ? s->unequal * most : 0) + s->rows * r + s->lines * (r > 1 ? r + c : c) +
-           s->thin * c * k + s->numbers;
+           s->thin * least * k + s->numbers;
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};

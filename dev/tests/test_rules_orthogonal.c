@@ -236,8 +236,8 @@ static double *singular_values(const float *x, size_t r, size_t c)
     return s;
 }
 
-/* The step is sqrt(r/c) P Q^T with orthonormal P and columns of Q of length 1: its Gram matrix is r/c Q Q^T, its
- * rank k, its norm sqrt(k r/c), its largest singular value at most that. */
+/* The step is sqrt(r/c) P Q^T, or for a wide matrix sqrt(r/c) Q P^T, with orthonormal P and columns of Q of length 1: its
+ * Gram matrix on the shorter side is r/c Q Q^T, its rank k, its norm sqrt(k r/c), its largest singular value at most that. */
 static void test_dion_step(void)
 {
     static const struct {
@@ -256,22 +256,23 @@ static void test_dion_step(void)
             run_random_step(&run, 1, 160 + t);
         }
         const OptimState q = state_of(run.optim, "q");
-        check(q.rows == c && q.cols == k, "q is %zu x %zu", q.rows, q.cols);
-        double *u = doubles_of(run.p.values, r * c), *right = doubles_of(q.data, c * k), *got = make_doubles(c * c);
-        double *want = make_doubles(c * c), *s = singular_values(run.p.values, r, c);
-        product(got, u, true, u, false, c, r, c);
-        product(want, right, false, right, true, c, k, c);
+        const size_t n = r < c ? r : c;
+        check(q.rows == n && q.cols == k, "q is %zu x %zu", q.rows, q.cols);
+        double *u = doubles_of(run.p.values, r * c), *short_side = doubles_of(q.data, n * k),
+               *got = make_doubles(n * n);
+        double *want = make_doubles(n * n), *s = singular_values(run.p.values, r, c);
+        product(got, u, r >= c, u, r < c, n, r < c ? c : r, n);
+        product(want, short_side, false, short_side, true, n, k, n);
         /* an element of P Q^T is wrong by (k+3) U at most, being a sum of k terms below 1; columns are at most
          * sqrt(k) long */
-        for (size_t j = 0; j < c * c; j++)
+        for (size_t j = 0; j < n * n; j++)
             check_close(got[j] / scale, want[j], 4 * (rank + 3) * U * rank, "Gram matrix of the step");
         check_close(norm_of(run.p.values, r * c), sqrt(rank * scale), 8 * U * rank * sqrt(rank * scale),
                     "norm of the step");
-        for (size_t j = 0; j < (r < c ? r : c); j++)
-            check(s[j] <= sqrt(rank * scale) * (1 + 1e-6) && (j + k >= (r < c ? r : c) || s[j] <= 1e-5),
-                  "singular value %g", s[j]);
+        for (size_t j = 0; j < n; j++)
+            check(s[j] <= sqrt(rank * scale) * (1 + 1e-6) && (j + k >= n || s[j] <= 1e-5), "singular value %g", s[j]);
         free(u);
-        free(right);
+        free(short_side);
         free(got);
         free(want);
         free(s);
@@ -324,7 +325,7 @@ static double orthonormalise(double *x, size_t r, size_t k)
 /* B_before + g = B_after + (1-mu) P R^T with R = (B_before + g)^T P. */
 static void test_dion_feedback(void)
 {
-    enum { R = 9, C = 14, K = 3 };
+    enum { R = 14, C = 9, K = 3 };
     const double mu = .5;
     const OptimConfig config = {.rule = "dion", .hyper.at = {SET(MOMENTUM, mu), SET(RANK, K)}};
     Run run;
@@ -356,6 +357,26 @@ static void test_dion_feedback(void)
     run_end(&run);
 }
 
+/* Gradients of zeros leave Q as it began, and change no weight but by the decay. */
+static void test_dion_zeros(void)
+{
+    const OptimConfig config = {.rule = "dion", .hyper.at = {SET(RANK, 2), SET(WEIGHT_DECAY, 0)}};
+    for (size_t shape = 0; shape < COUNT(shapes); shape++) {
+        const size_t r = shapes[shape][0], c = shapes[shape][1];
+        Run run;
+        run_begin(&run, &config, r, c, 21);
+        const OptimState q = state_of(run.optim, "q");
+        float *before = copy_floats(run.p.values, r * c), *first = copy_floats(q.data, q.rows * q.cols);
+        memset(run.p.grads, 0, r * c * sizeof(float));
+        run_step(&run, 1);
+        check_same_bits(q.data, first, q.rows * q.cols * sizeof(float), "q after a gradient of zeros");
+        check_same_bits(run.p.values, before, r * c * sizeof(float), "weights after a gradient of zeros");
+        free(before);
+        free(first);
+        run_end(&run);
+    }
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -370,5 +391,6 @@ int main(void)
     check_run("Dion's step", test_dion_step);
     check_run("Dion's step is polar", test_dion_polar);
     check_run("Dion's feedback", test_dion_feedback);
+    check_run("Dion and gradients of zeros", test_dion_zeros);
     return check_summary();
 }

@@ -1,8 +1,10 @@
 /*
- * Dion in its simple form (Ahn et al. 2025): an orthonormal low-rank update by one step of power iteration on the
- * momentum, with error feedback.
+ * Dion (Ahn et al. 2025): an orthonormal low-rank update by one step of power iteration on the momentum, with error
+ * feedback.
  *   B += g;  P = orthonormal factor of B Q;  R = B^T P;  B -= (1 - mu) P R^T;  Q = R with unit columns;
  *   W = (1 - lr wd) W - lr sqrt(r/c) P Q^T
+ * and the same with transposed matrices where r < c, as in its authors' code, so that P has the longer side. Where B is
+ * zero, as it is until a projection after it has left zero, Q stays.
  */
 #include "optim/rules/batch.h"
 
@@ -18,43 +20,57 @@ static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
 
 static OptimShape shape_of_q(const OptimHyper *h, size_t rows, size_t cols)
 {
-    return (OptimShape){cols, rank_of(h, rows, cols)};
+    return (OptimShape){rows < cols ? rows : cols, rank_of(h, rows, cols)};
 }
 
 static void dion_init(const OptimGroup *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const OptimSlot *slot = &group->slots[i];
-        verb_normal(group->on, slot->cols * rank_of(&group->hyper, slot->rows, slot->cols), slot->state[Q],
-                    slot->number);
+        const OptimShape q = shape_of_q(&group->hyper, slot->rows, slot->cols);
+        verb_normal(group->on, q.rows * q.cols, slot->state[Q], slot->number);
     }
 }
 
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    const size_t rank = rank_of(h, rows, cols);
-    return count * (rows * rank + cols * rank + rows * cols) + verb_scratch(rows, rank, count);
+    const size_t rank = rank_of(h, rows, cols), longer = rows > cols ? rows : cols;
+    return count * ((rows + cols) * rank + rows * cols + 2) + verb_scratch(longer, rank, count);
+}
+
+/* zero (batch): 1 where b is zero, otherwise 0; `size` is scratch of that length. */
+static void mark_zeros(Verbs *on, Mats b, float *zero, float *size)
+{
+    verb_norms(on, b, size);
+    verb_sign(on, b.batch, size, size);
+    verb_fill(on, b.batch, zero, 1);
+    verb_add(on, b.batch, zero, size, 1, -1);
 }
 
 static void dion_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, rank = rank_of(batch->hyper, r, c), count = batch->count;
-    const Mats b = batch_state(batch, B, r, c), q = batch_state(batch, Q, c, rank);
-    const Mats left = {batch->workspace, r, rank, count};
-    const Mats right = {left.data + mats_size(left), c, rank, count};
-    const Mats u = {right.data + mats_size(right), r, c, count};
+    const bool wide = r < c;
+    const Mats b = batch_state(batch, B, r, c), q = batch_state(batch, Q, wide ? r : c, rank);
+    const Mats longer = {batch->workspace, wide ? c : r, rank, count};
+    const Mats shorter = {longer.data + mats_size(longer), q.rows, rank, count};
+    const Mats u = {shorter.data + mats_size(shorter), r, c, count};
+    const double kept = batch_hyper(batch, HYPER_MOMENTUM);
+    float *zero = u.data + mats_size(u);
 
     for (size_t i = 0, run; i < count; i += run) {
         run = batch_run(batch, i);
         verb_add(batch->on, run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
     }
-    verb_product(batch->on, b, false, q, false, 1, 0, left);
-    verb_qr(batch->on, left, u.data + mats_size(u));
-    verb_product(batch->on, b, true, left, false, 1, 0, right);
-    verb_product(batch->on, left, false, right, true, -(1 - batch_hyper(batch, HYPER_MOMENTUM)), 1, b);
-    verb_copy(batch->on, right, q);
-    verb_normalise_columns(batch->on, q, 1e-8);
-    verb_product(batch->on, left, false, q, true, 1, 0, u);
+    verb_product(batch->on, b, wide, q, false, 1, 0, longer);
+    verb_qr(batch->on, longer, zero + 2 * count);
+    verb_product(batch->on, b, !wide, longer, false, 1, 0, shorter);
+    mark_zeros(batch->on, b, zero, zero + count);
+    verb_product(batch->on, wide ? shorter : longer, false, wide ? longer : shorter, true, kept - 1, 1, b);
+    verb_normalise_columns(batch->on, shorter, 1e-8);
+    verb_product(batch->on, wide ? shorter : longer, false, wide ? longer : shorter, true, 1, 0, u);
+    verb_add_each(batch->on, shorter, zero, q);
+    verb_copy(batch->on, shorter, q);
     batch_update(batch, u, sqrt((double)r / (double)c));
 }
 
@@ -63,7 +79,7 @@ const OptimRule optim_dion = {
     .summary = "orthonormal low-rank updates by power iteration",
     .source = "Ahn et al. 2025; microsoft/dion",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
+    .defaults.at = {HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
                     HYPER_AT(RANK, 0), HYPER_AT(SPLIT_QKV, 1)},
     .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_of_q}},
     .init = dion_init,

@@ -35,8 +35,8 @@ GOLDEN = [
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
                    "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
-# Three steps of a 3x2 matrix, by the code of the track-3 entry or that of the paper: weights in units of 1e-7, from MATRIX_START with
-# MATRIX_GRADIENTS
+# Three steps of a 3x2 matrix, by the code of the track-3 entry or that of the paper: weights in units of 1e-7, from
+# MATRIX_START with MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
 MATRIX_GOLDEN = {

@@ -274,7 +274,7 @@ static void print_row(const Row *row, double adamw, bool markdown)
     if (row->flops > 0)
         snprintf(flops, sizeof flops, "%.0f", row->flops * 1e-9);
     printf(markdown ? "| `%s` | %s | %.2f | %.0f | %.0f | %.1f | %s | %.2f |\n"
-                    : "%-12s %-45.45s %6.2f %9.0f %10.0f %8.1f %9s %7.2f\n",
+                    : "%-14s %-45.45s %6.2f %9.0f %10.0f %8.1f %9s %7.2f\n",
            row->rule->name, row->rule->source, row->result.state, row->result.workspace_mib, milliseconds,
            row->result.seconds / adamw, flops, over);
     fflush(stdout);
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
     printf("%zu threads, memory %.1f GB/s, products %.1f GFLOP/s, %s; one step over %zu hidden parameters\n\n",
            threads_count(), bandwidth * 1e-9, rate * 1e-9, matmul_backend(), all.floats);
     const Row adamw = measure_row(&optim_adamw, &all, &block, bandwidth, rate);
-    printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-12s %-45s %6s %9s %10s %8s %9s %7s\n", "rule",
+    printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-14s %-45s %6s %9s %10s %8s %9s %7s\n", "rule",
            "source", "state", "work MiB", "ms", "x AdamW", "GFLOP", "x floor");
     printf(markdown ? "|---|---|---:|---:|---:|---:|---:|---:|\n" : "");
     for (size_t i = 0; optim_rule(i) != NULL; i++) {

@@ -30,7 +30,7 @@ optimizers=${optimizers:-$("$train" --help | sed -n '/^Optimizers/,/^$/s/^  \([a
 [ -n "$optimizers" ] || stop 1 "$train --help names no optimizers"
 
 echo "optimizer,lr,first_val_loss,last_val_loss,optimizer_ms" > "$csv.tmp" || exit 1
-printf '%-12s %8s %10s %10s %14s\n' optimizer lr 'val before' 'val after' 'optimizer ms'
+printf '%-14s %8s %10s %10s %14s\n' optimizer lr 'val before' 'val after' 'optimizer ms'
 for optimizer in $optimizers; do
     run=$out/$optimizer
     one_run "$run" --optimizer "$optimizer" --val-every 1000000 --sample-every 0 --keep 1 "$@"
@@ -41,7 +41,7 @@ for optimizer in $optimizers; do
             first = first != "" ? sprintf("%.4f", first) : "-"
             last = ended == 3 ? "diverged" : last != "" ? sprintf("%.4f", last) : "-"
             ms = n ? sprintf("%.1f", sum / n) : "-"
-            printf "%-12s %8.3g %10s %10s %14s\n", name, lr, first, last, ms
+            printf "%-14s %8.3g %10s %10s %14s\n", name, lr, first, last, ms
             printf "%s,%.6g,%s,%s,%s\n", name, lr, first, last, ms >> csv
         }' "$run/metrics.csv"
 done

@@ -10,7 +10,7 @@ static double warmed(const OptimStep *step, HyperId warmup)
     return t < steps ? t / steps : 1;
 }
 
-/* The paper's equation for beta3(t): the half-life, which is -ln 2 / ln beta, grows linearly from beta1's to beta3's. */
+/* The paper's beta3(t): the half-life, which is -ln 2 / ln beta, grows linearly from beta1's to beta3's. */
 static double scheduled_beta3(const OptimStep *step, double beta1, double beta3)
 {
     const double share = warmed(step, HYPER_BETA3_WARMUP);

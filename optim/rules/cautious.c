@@ -31,8 +31,8 @@ static void cautious_adamw_batch(const Batch *batch)
     batch_update(batch, u, sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t)));
 }
 
-/* u is Lion's step, masked by u g > 0 and multiplied by n / (count of the mask + 1). Lion's element function makes it as
- * a parameter that starts from 0. */
+/* u is Lion's step, masked by u g > 0 and multiplied by n / (count of the mask + 1). Lion's element function makes it,
+ * as a parameter that starts from 0. */
 static void cautious_lion_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};

@@ -65,7 +65,7 @@ static void mars_lion_batch(const Batch *batch)
     step_along(batch, &signum_elements, k);
 }
 
-/* The defaults of the authors' code, AGI-Arena/MARS, where vectors have AdamW; but signs have Signum's rate and decay. */
+/* The defaults of the authors' code, AGI-Arena/MARS, where vectors have AdamW. */
 const OptimRule optim_mars = {
     .name = "mars",
     .summary = "AdamW of gradients with a share of their last change added",
@@ -78,6 +78,7 @@ const OptimRule optim_mars = {
     .step = mars_batch,
 };
 
+/* Its rate and decay are Signum's here. */
 const OptimRule optim_mars_lion = {
     .name = "mars-lion",
     .summary = "Signum of gradients with a share of their last change added",

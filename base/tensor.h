@@ -20,11 +20,12 @@ typedef enum {
 typedef enum { PART_OTHER, PART_QKV, PART_ATTENTION_OUT, PART_MLP_IN, PART_MLP_OUT } TensorPart;
 
 /*
- * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation.
+ * A distribution of initial values. Independent ones: normal, or uniform with the same mean and standard deviation, or
+ * mean + std s with random signs s, the same ones for all tensors of a layer.
  * Made of normal ones: rows of a root mean square of `std`; or blocks whose singular values are all std sqrt(fan-out /
  * fan-in), so that none makes a vector's root mean square more than `std` times as large.
  */
-typedef enum { DRAW_NORMAL, DRAW_UNIFORM, DRAW_EQUAL_ROWS, DRAW_ORTHOGONAL } TensorDraw;
+typedef enum { DRAW_NORMAL, DRAW_UNIFORM, DRAW_SIGNS, DRAW_EQUAL_ROWS, DRAW_ORTHOGONAL } TensorDraw;
 
 typedef struct TensorInit {
     double mean, std;

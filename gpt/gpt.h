@@ -96,6 +96,7 @@ extern "C" {
     A(GPT_INIT_TRACK3_P,  "track3-p") \
     A(GPT_INIT_TRACK3_H,  "track3-h") \
     A(GPT_INIT_TRACK3_HG, "track3-hg") \
+    A(GPT_INIT_TRACK3_46, "track3-46") \
     A(GPT_INIT_MODULA,    "modula")
 /* clang-format on */
 
@@ -351,8 +352,8 @@ typedef struct GptTable {
 size_t gpt_rotary_size(const GptConfig *config, size_t T);
 void gpt_rotary_fill(const GptConfig *config, size_t T, float *to);
 
-/* gpt_init.c: what a parameter is drawn from, by the configuration's initialisation. */
-TensorInit gpt_init_of(const GptConfig *config, GptParameter parameter);
+/* gpt_init.c: what a parameter of a layer is drawn from, by the configuration's initialisation. */
+TensorInit gpt_init_of(const GptConfig *config, GptParameter parameter, size_t layer);
 
 /* Builds the table of a checked configuration; the caller frees it with gpt_table_free (safe on a zeroed one). */
 int gpt_table_make(const GptConfig *config, GptTable *table, Error *e);

@@ -5,7 +5,7 @@
 /*
  * Where a matrix's standard deviation is `std` / sqrt(fan-in), times a factor by its place; 1/sqrt(3) and uniform is
  * PyTorch's own. record-N are those of modded-nanogpt's speedrun, track3 of the entries of its optimizer benchmark:
- * most (the Gaussian one), p (PyTorch's), h and hg (for rules that keep a matrix's norm).
+ * most (the Gaussian one), p (PyTorch's), h and hg (for rules that keep a matrix's norm), 46 (below).
  */
 typedef struct Scheme {
     TensorDraw draw;
@@ -21,6 +21,7 @@ static const Scheme schemes[GPT_INIT_COUNT] = {
     [GPT_INIT_RECORD_5] = {DRAW_UNIFORM, PYTORCH, 0, 0, 1, 0, 1, false},
     [GPT_INIT_TRACK3] = {DRAW_NORMAL, TRACK3, 1, 0, 1, 0, 0, false},
     [GPT_INIT_TRACK3_P] = {DRAW_UNIFORM, PYTORCH, 1, 0, 1, 0, 0, true},
+    [GPT_INIT_TRACK3_46] = {DRAW_UNIFORM, PYTORCH, 1, 0, 1, 0, 0, true},
     [GPT_INIT_TRACK3_H] = {DRAW_UNIFORM, PYTORCH, 1, 1.25, 1.5, 3, 0, true},
     [GPT_INIT_TRACK3_HG] = {DRAW_NORMAL, TRACK3, 1, 1.25, 1.5, 3, 1, false},
 };
@@ -59,7 +60,23 @@ static TensorInit modula(const GptConfig *c, GptParameter k)
     }
 }
 
-TensorInit gpt_init_of(const GptConfig *c, GptParameter k)
+/*
+ * Of the track's 46th entry: the MLP's first matrix falls from 1 in the first layer to 0.7 in the last, and the gains of a
+ * layer's norms are 1 - 0.125 s and 1 + 0.125 s with random signs s. There the signs of a layer from the sixth on also
+ * balance those of the next; here they are independent.
+ */
+static const double FC_FALL = 0.3, GAIN_SPREAD = 0.125;
+
+static TensorInit entry_46(const GptConfig *c, GptParameter k, size_t layer, TensorInit otherwise)
+{
+    if (k == GPT_ln1w || k == GPT_ln2w)
+        return (TensorInit){.mean = 1, .std = k == GPT_ln1w ? -GAIN_SPREAD : GAIN_SPREAD, .draw = DRAW_SIGNS};
+    if (k == GPT_fcw && c->L > 1)
+        otherwise.std *= 1 - FC_FALL * (double)layer / (double)(c->L - 1);
+    return otherwise;
+}
+
+static TensorInit same_in_each_layer(const GptConfig *c, GptParameter k)
 {
     static const TensorRole roles[] = {
 #define ROLE(member, name, role, ...) role,
@@ -92,4 +109,10 @@ TensorInit gpt_init_of(const GptConfig *c, GptParameter k)
     default:
         return (TensorInit){.std = usual, .draw = s->draw};
     }
+}
+
+TensorInit gpt_init_of(const GptConfig *c, GptParameter k, size_t layer)
+{
+    const TensorInit init = same_in_each_layer(c, k);
+    return c->init == GPT_INIT_TRACK3_46 ? entry_46(c, k, layer, init) : init;
 }

@@ -64,7 +64,7 @@ static void add_tensor(GptTable *table, const GptConfig *c, GptParameter k, cons
                   .cols = kind->cols,
                   .blocks = kind->blocks,
                   .transposed = kind->transposed,
-                  .init = gpt_init_of(c, k),
+                  .init = gpt_init_of(c, k, layer),
                   .offset = table->arena_size};
     if (kind->each_layer)
         snprintf(t->name, sizeof t->name, "h.%zu.%s", layer, kind->name);
@@ -126,6 +126,8 @@ const Tensor *gpt_table_find(const GptTable *table, const char *name)
 
 static double draw(Random *random, const TensorInit *init)
 {
+    if (init->draw == DRAW_SIGNS)
+        return init->mean + init->std * (random_uniform(random) < 0.5 ? -1 : 1);
     const double x = init->draw == DRAW_UNIFORM ? sqrt(3) * (2 * random_uniform(random) - 1) : random_normal(random);
     return init->mean + init->std * x;
 }
@@ -178,11 +180,13 @@ static int orthogonalise_blocks(const Tensor *t, float *x, Error *e)
 int gpt_table_draw(const GptTable *table, size_t index, uint64_t seed, float *to, Error *e)
 {
     enum { PIECE = 1 << 16 }; /* elements drawn from one random stream */
+    enum { SIGNS = 1 << 24 }; /* beyond the tensors' numbers: a stream for each layer */
     const Tensor *t = &table->tensors[index];
     const size_t n = tensor_size(t);
+    const uint64_t stream = t->init.draw == DRAW_SIGNS ? SIGNS | gpt_table_layer(t) : (uint64_t)index;
 #pragma omp parallel for schedule(static)
     for (size_t begin = 0; begin < n; begin += PIECE) {
-        Random random = random_make(seed, (uint64_t)index << 32 | begin / PIECE);
+        Random random = random_make(seed, stream << 32 | begin / PIECE);
         const size_t end = n - begin < PIECE ? n : begin + PIECE;
         for (size_t i = begin; i < end; i++)
             to[i] = (float)draw(&random, &t->init);

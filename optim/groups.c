@@ -179,7 +179,14 @@ static int make_group(Optim *optim, const OptimConfig *config, Kind kind, double
     return 0;
 }
 
-static const char *rate_or_decay(const OptimHyper *h) { return h->at[HYPER_LR].set ? "lr" : "weight-decay"; }
+/* The first that is set. */
+static const char *name_of_any(const OptimHyper *h)
+{
+    size_t id = 0;
+    while (!h->at[id].set)
+        id++;
+    return hyper_info[id].name;
+}
 
 /* One group for each kind and each of its sensitivities, in order of first appearance. */
 int groups_make(Optim *optim, const OptimConfig *config, Error *e)
@@ -198,10 +205,10 @@ int groups_make(Optim *optim, const OptimConfig *config, Error *e)
     }
     if (!present[KIND_HEAD] && (config->head_rule != NULL || is_any_set(&config->head_hyper)))
         return error_set(e, "--head-%s: the head is tied to the token embedding, whose options begin with --embed-",
-                         config->head_rule != NULL ? "optimizer" : rate_or_decay(&config->head_hyper));
+                         config->head_rule != NULL ? "optimizer" : name_of_any(&config->head_hyper));
     if (!present[KIND_VECTOR] && is_any_set(&config->vector_hyper))
         return error_set(e, "--vector-%s: the model has neither gains nor biases",
-                         rate_or_decay(&config->vector_hyper));
+                         name_of_any(&config->vector_hyper));
     return 0;
 }
 

@@ -26,7 +26,7 @@ typedef struct OptimConfig {
     OptimHyper hyper;                   /* unset values take the rule's defaults */
     OptimHyper
         aux_hyper; /* likewise, but where one rule serves all, `hyper` comes first; not for embed_rule, head_rule */
-    OptimHyper embed_hyper, head_hyper, vector_hyper; /* rate and weight decay only; they override aux_hyper's */
+    OptimHyper embed_hyper, head_hyper, vector_hyper; /* these override aux_hyper's */
     const char *sensitivity;                          /* a list as in sensitivity.h, or NULL */
     OptimAveraging averaging;
     size_t steps;   /* of the whole run, for averages */

@@ -106,6 +106,8 @@ static const Option rows[] = {
     HYPER_ROW(HYPER_WEIGHT_DECAY, "head-", optim.head_hyper, "weight decay of an untied head"),
     HYPER_ROW(HYPER_LR, "vector-", optim.vector_hyper, "learning rate of gains and biases [--aux-lr]"),
     HYPER_ROW(HYPER_WEIGHT_DECAY, "vector-", optim.vector_hyper, "weight decay of gains and biases [0]"),
+    HYPER_ROW(HYPER_BETA2, "vector-", optim.vector_hyper, "decay of the second moment of gains and biases"),
+    HYPER_ROW(HYPER_BIAS_CORRECTION, "vector-", optim.vector_hyper, "divide moments of gains and biases by 1 - beta^t"),
     {NULL, "sensitivity", "LIST", "NAME=X,...: divide the learning rate of tensors whose name contains NAME by X", TEXT,
      AT(optim.sensitivity)},
     {NULL, "clip", "X", "clip the gradient norm to X; 0: off [1]", REAL, AT(clip), .least = 0, .most = 1e30},

@@ -61,7 +61,7 @@ FIELDS = (
     ("softcap", "logit_softcap", same("none", "tanh", "sqrt"), "how logits are kept within their limit"),
     ("softcap-limit", "logit_softcap_limit", float, "bound of the logits; 0: 15"),
     ("init", "initialization",
-     same("gpt2", "normal", "record-2", "record-5", "track3", "track3-p", "track3-h", "track3-hg", "modula"),
+     same("gpt2", "normal", "record-2", "record-5", "track3", "track3-p", "track3-h", "track3-hg", "track3-46", "modula"),
      "what parameters are drawn from; a reference's are drawn otherwise"),
 )
 ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish": "silu"}

@@ -332,9 +332,47 @@ static void test_schemes(void)
         {GPT_INIT_TRACK3_H, true, 1, torch, 1.25 * torch, 1.5 * torch, 3 * torch_wide, 0, torch},
         {GPT_INIT_TRACK3_HG, false, 1, gauss, 1.25 * gauss, 1.5 * gauss, 3 * sqrt(0.33 / 200), gauss, 0},
     };
-    check(sizeof schemes / sizeof *schemes + 1 == GPT_INIT_COUNT, "an initialisation is missing here"); /* and modula */
+    /* modula and track3-46 have tests of their own */
+    check(sizeof schemes / sizeof *schemes + 2 == GPT_INIT_COUNT, "an initialisation is missing here");
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
         check_scheme(&schemes[i]);
+}
+
+/* Entry 46's gains are 1 - s/8 and 1 + s/8 with one sign s for each channel of a layer, others are 1; the MLP's first
+ * matrix is 0.7 times as large in the last layer as in the first. */
+static void test_entry_46(void)
+{
+    enum { L = 3, C = 96 };
+    const GptConfig config = {
+        .T = 8, .V = 50, .L = L, .NH = 4, .C = C, .norm = GPT_RMSNORM, .init = GPT_INIT_TRACK3_46};
+    Gpt *gpt = make_model(&config, 1);
+    float gains[2][L][C];
+    for (size_t k = 0; k < gpt_table(gpt)->count; k++) {
+        const Tensor *t = &gpt_table(gpt)->tensors[k];
+        const size_t layer = gpt_table_layer(t);
+        float *x = make_floats(tensor_size(t));
+        gpt_read(gpt, GPT_PARAMS, t, x);
+        if (t->role == ROLE_GAIN && layer < L)
+            memcpy(gains[strstr(t->name, "ln_2") != NULL][layer], x, sizeof gains[0][0]);
+        else if (t->role == ROLE_GAIN)
+            check(x[0] == 1 && x[C - 1] == 1, "%s is not 1", t->name);
+        if (strstr(t->name, "mlp.c_fc.weight") != NULL)
+            check_drawn(t, x, (1 - .15 * (double)layer) / sqrt(3. * C), true);
+        free(x);
+    }
+    for (size_t layer = 0; layer < L; layer++) {
+        size_t up = 0, same = 0;
+        for (size_t i = 0; i < C; i++) {
+            const float a = gains[0][layer][i], b = gains[1][layer][i];
+            check((a == 0.875f && b == 1.125f) || (a == 1.125f && b == 0.875f), "gains of %g and %g", (double)a,
+                  (double)b);
+            up += a > 1;
+            same += a == gains[0][(layer + 1) % L][i];
+        }
+        check(up > C / 4 && up < 3 * C / 4 && same > C / 4 && same < 3 * C / 4,
+              "%zu of %d up, %zu as in the next layer", up, C, same);
+    }
+    gpt_free(gpt);
 }
 
 /* Whether the rows or, if they are fewer, the columns of x (rows,cols) are orthogonal to each other and of the given
@@ -522,6 +560,7 @@ int main(void)
     check_run("initial statistics", test_statistics);
     check_run("the records' initialisations", test_schemes);
     check_run("modula's initialisation", test_modula);
+    check_run("entry 46's initialisation", test_entry_46);
     check_run("seeds and threads", test_seeds);
     check_run("memory grows linearly", test_memory_growth);
     check_run("memory counts every array", test_memory_least);

@@ -375,7 +375,8 @@ judges | optim/rules/psgd.c | s/draw(&s, 1, s.p);/draw(\&s, 0, s.p);/
 judges | optim/rules/psgd.c | s/(1.1 \* sqrt/(1.2 * sqrt/
 judges | optim/rules/psgd.c | s/learn(&s, factor\[0\], false);//
 rules_track3 | optim/rules/psgd.c | s/rarest = 34/rarest = 33/
-rules_track3 | optim/rules/psgd.c | s/all_until = 500/all_until = 501/
+rules_track3 | optim/rules/psgd.c | s/all_until = 501/all_until = 500/
+rules_track3 | optim/rules/psgd.c | s/step, s->learns, norms, ABOVE/step, NULL, norms, ABOVE/
 rules_all | optim/rules/psgd.c | s/ABOVE = 1 + 0x1p-22/ABOVE = 1/
 verbs | optim/verbs/verbs_cpu.c | s/.beta = 1,/.beta = 0,/
 verbs | optim/verbs/verbs_cpu.c | s/sizes\[b \* x.rows + i\] > /sizes[b * x.rows + i] >= /

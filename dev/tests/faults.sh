@@ -353,7 +353,7 @@ optim_groups | optim/rules/sinksoap.c | s/HYPER_EPS) > 0 ? 0/HYPER_EPS) >= 0 ? 0
 optim_groups | optim/rules/pmuon.c | s/hyper(h, HYPER_EPS) == 0/hyper(h, HYPER_EPS) < 0/
 verbs | optim/verbs/verbs_cpu.c | s/across\[k\], eps);/across[0], eps);/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/sinkhorn_scale(sum, cols, eps)/sinkhorn_scale(sum, rows, eps)/
-judges | optim/rules/newton_schulz.c | s/{1.8564, -1.2132, 0.3568}, //
+judges | optim/rules/newton_schulz.c | s/1.8564, -1.2132/1.8564, -1.2032/
 judges | optim/rules/muown.c | s/spare, dg, length);/spare, dg, gain);/
 judges | optim/rules/muown.c | s/(double)batch->t - 2, all/(double)batch->t - 1, all/
 judges | optim/rules/muown.c | s/move_gains(batch, gain, dg, spare);//

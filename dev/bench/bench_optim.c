@@ -74,7 +74,7 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "splus") == 0)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c), root_flops(r) + root_flops(c)};
     if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */
-        return (Work){track3 + least * least * (3 * r * c / least + least), 0};
+        return (Work){track3 + least * (3 * r * c + least * least), 0};
     if (strcmp(rule, "pmuon") == 0) /* covariances twice; X Q twice, its QR and Q diag Q^T; both sides of u */
         return (Work){track3 + 2 * factor_flops(r, c) + basis_flops(r) + basis_flops(c) + 4 * (r * r * r + c * c * c) +
                           sides_flops(r, c),
@@ -84,11 +84,9 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "muown") == 0)
         return (Work){ns_flops(NS_MUOWN, ns_steps(NS_MUOWN, 0), (size_t)r, (size_t)c), 0};
     if (strcmp(rule, "psgdh") == 0) /* both sides of u and of the probe, the factors' steps, the direction */
-        return (Work){2 * sides_flops(r, c) - sides_flops(r, c) / 2 + 2 * factor_flops(r, c) +
-                          2 * (r * r * r + c * c * c) + 2 * sides_flops(r, c),
-                      0};
+        return (Work){3.5 * sides_flops(r, c) + 2 * factor_flops(r, c) + 2 * (r * r * r + c * c * c), 0};
     if (strcmp(rule, "kron") == 0) /* the same of the shorter side, n: u Q^T, V Q^-1, two Grams, a square, u Q^T Q */
-        return (Work){least * r * c * (2 + 1 + 2 + 2 + 2) + 2 * least * least * least, 0};
+        return (Work){9 * least * r * c + 2 * least * least * least, 0};
     return (Work){ns, 0};
 }
 

@@ -176,4 +176,5 @@ CASES = [
     ("psgdh lr=.1 beta1=.6 factor-lr=.3", FEW),
     ("kron lr=.01 weight-decay=.1 beta1=.9 factor-lr=.1", FEW),
     ("kron lr=.1 weight-decay=.5 beta1=.5 factor-lr=.5 cautious=on", FEW),
+    (MUON_CASE + " ns=muown ns-steps=7", FEW),
 ]

@@ -33,7 +33,8 @@ GOLDEN = [
 
 # [[3,0,0],[0,4,0]] stays diagonal
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
-                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "muown": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
+                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "muown": (1, 1), "cubic": (1, 1),
+                   "exact": (1, 1)}
 
 # Three steps of a matrix by the code of its source: weights in units of 1e-7, from `factor` times MATRIX_START with
 # MATRIX_GRADIENTS

@@ -67,8 +67,7 @@ def orthogonalised(u, h):
         return polar(u)
     triples = TRIPLES[h.ns]
     if h.ns_steps:
-        assert len(set(triples)) == 1
-        triples = triples[:1] * int(h.ns_steps)
+        triples = (triples + triples[-1:] * 99)[:int(h.ns_steps)]
     factor, least = (1.02, 1e-6) if h.ns == "polar-express" else (1, 1e-7)
     return iterate(u / max(factor * ns_norm(u, h), least), triples, h.disturb)
 

@@ -155,6 +155,8 @@ def spectral_estimate(s):
 def learned(factor, a, p, h):
     """A factor after a step that whitens the columns of a beside those of p."""
     disturb = h.disturb or (lambda term, name="": term)
+    if not a.any():
+        return factor
     whitened, kept = disturb(a.T @ a), disturb(p.T @ p)
     return factor - h.factor_lr / spectral_estimate(whitened + kept) * np.triu(whitened - kept) @ factor
 
@@ -181,7 +183,7 @@ def psgdh(s, g, t, h):
 @judge("kron", "probes=drawn cautious=off", start={"factor": lambda shape, random: np.eye(*shape)},
        states=lambda h, r, c: {"m": (r, c), "factor": (min(r, c), min(r, c))})
 def kron(s, g, t, h):
-    """Without the steps in which the factor stays, from 501 on."""
+    """Without the steps in which the factor stays, from 502 on."""
     wide = g.shape[0] < g.shape[1]
     m = ema(h.beta1, s["m"], g)
     u, v = m / (1 - h.beta1**t), probes(t, 1, g.shape, h)

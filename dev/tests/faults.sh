@@ -391,7 +391,7 @@ optim_groups | optim/rules/sinksoap.c | s/HYPER_EPS) > 0 ? 0/HYPER_EPS) >= 0 ? 0
 optim_groups | optim/rules/pmuon.c | s/hyper(h, HYPER_EPS) == 0/hyper(h, HYPER_EPS) < 0/
 verbs | optim/verbs/verbs_cpu.c | s/across\[k\], eps);/across[0], eps);/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/sinkhorn_scale(sum, cols, eps)/sinkhorn_scale(sum, rows, eps)/
-judges | optim/rules/newton_schulz.c | s/{1.8564, -1.2132, 0.3568}, //
+judges | optim/rules/newton_schulz.c | s/1.8564, -1.2132/1.8564, -1.2032/
 judges | optim/rules/muown.c | s/spare, dg, length);/spare, dg, gain);/
 judges | optim/rules/muown.c | s/(double)batch->t - 2, all/(double)batch->t - 1, all/
 judges | optim/rules/muown.c | s/move_gains(batch, gain, dg, spare);//
@@ -413,7 +413,8 @@ judges | optim/rules/psgd.c | s/draw(&s, 1, s.p);/draw(\&s, 0, s.p);/
 judges | optim/rules/psgd.c | s/(1.1 \* sqrt/(1.2 * sqrt/
 judges | optim/rules/psgd.c | s/learn(&s, factor\[0\], false);//
 rules_track3 | optim/rules/psgd.c | s/rarest = 34/rarest = 33/
-rules_track3 | optim/rules/psgd.c | s/all_until = 500/all_until = 501/
+rules_track3 | optim/rules/psgd.c | s/all_until = 501/all_until = 500/
+rules_track3 | optim/rules/psgd.c | s/step, s->learns, norms, ABOVE/step, NULL, norms, ABOVE/
 rules_all | optim/rules/psgd.c | s/ABOVE = 1 + 0x1p-22/ABOVE = 1/
 verbs | optim/verbs/verbs_cpu.c | s/.beta = 1,/.beta = 0,/
 verbs | optim/verbs/verbs_cpu.c | s/sizes\[b \* x.rows + i\] > /sizes[b * x.rows + i] >= /

@@ -3,6 +3,7 @@
 #include "dev/tests/rules.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Three steps of muown from zeros, by the code of the track-3 entry in fp64, printed to 7 digits: rows get a length at
@@ -63,7 +64,7 @@ static void test_muown_by_part(void)
     check(memcmp(plain, larger, N * sizeof *plain) != 0, "the target is not used");
 }
 
-/* The factor changes in the steps that the counter of kron_torch lets through. */
+/* The factor changes in the steps that the counter of kron_torch lets through, which counts them from 0. */
 static void test_kron_renewals(void)
 {
     static const OptimConfig config = {.rule = "kron"};
@@ -77,7 +78,7 @@ static void test_kron_renewals(void)
         memcpy(before, factor.data, sizeof before);
         run_random_step(&run, 1, t);
         passed++;
-        const bool due = (double)passed >= 1 / fmax(0.03, fmin(1, exp(-0.001 * ((double)t - 500))));
+        const bool due = (double)passed >= 1 / fmax(0.03, fmin(1, exp(-0.001 * ((double)t - 501))));
         const bool renewed = memcmp(before, factor.data, sizeof before) != 0;
         mistaken += renewed != due;
         renewals += due;
@@ -88,11 +89,45 @@ static void test_kron_renewals(void)
     run_end(&run);
 }
 
+/* Without a power DynMuon is Muon: all that is between them is that its gradients are added up, not averaged. */
+static void test_dynmuon_without_power(void)
+{
+    const OptimConfig muon = {.rule = "muon", .hyper.at = {SET(NS, NS_TRACK3), SET(WEIGHT_DECAY, .5), SET(LR, .1)}};
+    const OptimConfig dynmuon = {
+        .rule = "dynmuon", .hyper.at = {SET(POWER_START, 0), SET(POWER_END, 0), SET(WEIGHT_DECAY, .5), SET(LR, .1)}};
+    expect_same(&muon, &dynmuon, NULL, .95, "dynmuon without a power, and muon");
+}
+
+/* A matrix that for long has no gradient stays, and so do its factors, for the day when it has one. */
+static void test_psgd_without_gradients(void)
+{
+    static const char *const rules[] = {"psgdh", "kron"};
+    for (size_t i = 0; i < COUNT(rules); i++) {
+        const OptimConfig config = {.rule = rules[i], .hyper.at = {SET(FACTOR_LR, 1)}};
+        Run run;
+        run_begin(&run, &config, 4, 3, 1);
+        memset(run.p.grads, 0, run.p.floats * sizeof(float));
+        for (size_t t = 0; t < 300; t++)
+            run_step(&run, 1);
+        float *before = copy_floats(run.p.values, run.p.floats);
+        run_random_step(&run, 1, 1);
+        double moved = 0;
+        for (size_t j = 0; j < run.p.floats; j++)
+            moved += fabs((double)run.p.values[j] - (double)before[j]);
+        check(isfinite(moved) && moved > 0, "%s: after 300 steps without gradients weights move by %g", rules[i],
+              moved);
+        free(before);
+        run_end(&run);
+    }
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
+    check_run("dynmuon without a power is muon", test_dynmuon_without_power);
     check_run("muown gives rows of zeros a length", test_muown_of_zeros);
     check_run("muown's target by part", test_muown_by_part);
     check_run("kron's factor is renewed ever more rarely", test_kron_renewals);
+    check_run("PSGD without gradients", test_psgd_without_gradients);
     return check_summary();
 }

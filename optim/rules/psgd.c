@@ -4,12 +4,12 @@
  * and p, on whose left another factor may be,
  *   Q = Q - rate triu(a^T a - p^T p) Q / e(a^T a + p^T p),  a = .. u Q^T,  p = .. V Q^-1
  * e an estimate of the spectral norm: of the longest column w of S |S v| for v = S w / |S w|.
- *   psgdh   (modded-nanogpt track 3, #33) m an average of gradients, u = m / (1 - b^t), factors A and B, which begin as
- *           multiples of I:  a = A (u + 1.2e-7 |u| N) B^T, N(0, 1) in N,  p = A^-T V B^-1;  the step rotates each matrix
- *           by A^T A u B^T B and keeps its norm
- *   kron    (evanatyourservice/kron_torch, one-sided) one factor, on the shorter side, which begins as I and after 500
- *           steps is renewed ever more rarely:  a = u Q^T, p = V Q^-1;  the step is d = u Q^T Q, at most 1.1 in its root
- *           mean square, with decoupled decay
+ *   psgdh   m averages gradients, u = m / (1 - b^t);  factors A and B begin as multiples of I;
+ *           a = A (u + 1.2e-7 |u| N) B^T, N(0, 1) in N;  p = A^-T V B^-1;  the step rotates each matrix along
+ *           A^T A u B^T B and keeps its norm (modded-nanogpt track 3, #33)
+ *   kron    one factor, on the shorter side, begins as I and after 501 steps is renewed ever more rarely;  a = u Q^T,
+ *           p = V Q^-1;  the step is d = u Q^T Q, its root mean square at most 1.1, with decoupled decay
+ *           (evanatyourservice/kron_torch, one-sided)
  */
 #include "optim/rules/batch.h"
 
@@ -33,7 +33,8 @@ typedef struct Psgd {
     Mats m, u, a, p, between; /* of the parameters' shape; but for m, which is a state, workspace */
     float *squares[3];        /* (batch, n, n) each, n the longest side of a factor */
     float *rows[2];           /* (batch, n) each */
-    float *scalars[3];        /* (batch) each */
+    float *learns;            /* (batch) */
+    float *scalars[2];        /* (batch) each */
 } Psgd;
 
 /* The scalars come last: the rest stays aligned whatever the batch. */
@@ -55,16 +56,19 @@ static Psgd psgd_of(const Batch *batch, size_t n)
                   .between = {w + 3 * size, r, c, count},
                   .squares = {squares, squares + square, squares + 2 * square},
                   .rows = {rows, rows + count * n},
-                  .scalars = {scalars, scalars + count, scalars + 2 * count}};
+                  .learns = scalars,
+                  .scalars = {scalars + count, scalars + 2 * count}};
 }
 
-/* u = m / (1 - beta1^t) */
+/* u = m / (1 - beta1^t); `learns` becomes 1, or 0 where u is 0: factors would grow and grow there. */
 static void average_gradients(const Psgd *s)
 {
     const double beta1 = batch_hyper(s->batch, HYPER_BETA1);
     batch_gradients(s->batch, s->u);
     verb_momentum(s->on, mats_size(s->u), s->m.data, s->u.data, s->u.data, beta1, false, 1);
     verb_scale(s->on, mats_size(s->u), s->u.data, s->u.data, 1 / (1 - pow(beta1, (double)s->batch->t)));
+    verb_norms(s->on, s->u, s->learns);
+    verb_sign(s->on, s->batch->count, s->learns, s->learns);
 }
 
 /* Each matrix has a random stream of its own in each step, and two where it needs two. */
@@ -108,7 +112,7 @@ static void learn(const Psgd *s, Mats factor, bool right)
     verb_upper(s->on, difference);
     verb_product(s->on, difference, false, factor, false, 1, 0, step);
     estimate_norms(s, sum, norms);
-    verb_rescale(s->on, step, NULL, norms, ABOVE, LEAST);
+    verb_rescale(s->on, step, s->learns, norms, ABOVE, LEAST);
     verb_add(s->on, n, factor.data, step.data, 1, -batch_hyper(s->batch, HYPER_FACTOR_LR));
 }
 
@@ -122,8 +126,8 @@ static size_t psgdh_of_batch(const OptimHyper *h, size_t rows, size_t cols, size
     return floats_for(rows, cols, rows > cols ? rows : cols, count);
 }
 
-/* Of g^2, in whose mean square the first factors' scale is: sqrt(1e-24), which in the entry is beside gradients that are
- * sums over 524,288 tokens, for their means. */
+/* Lower bound of the root mean square of g^2. In the entry it is sqrt(1e-24), for gradients that are sums over 524,288
+ * tokens, not means. */
 static const double FIRST_SQUARE_LEAST = 3.6e-24;
 
 /* I times (mean of g^4)^(-1/32) */
@@ -223,11 +227,10 @@ static void kron_init(const OptimGroup *group)
     }
 }
 
-/* Whether step t renews factors: as soon as 1 / max(0.03, min(1, e^(-0.001 (t - 500)))) steps have passed since the last
- * that did. */
+/* Whether step t renews factors: 1 / max(0.03, min(1, e^(-0.001 (t - 501)))) steps or more after the last that did. */
 static bool is_renewed(size_t t)
 {
-    const size_t all_until = 500, rarest = 34; /* steps, once the probability is the least, as it then stays */
+    const size_t all_until = 501, rarest = 34; /* steps, once the probability is the least, as it then stays */
     const double least = 0.03;
     size_t last = t < all_until ? t : all_until;
     for (size_t i = last + 1; i <= t; i++) {

@@ -176,7 +176,7 @@ void verb_commuting_product(Verbs *on, Mats x, Mats y, Mats to);
 /* to = p x if rows <= cols, otherwise x p; p symmetric (batch, n, n). */
 void verb_apply(Verbs *on, Mats p, Mats x, Mats to);
 
-/* Each x = U^-T x or, if `right`, x U^-1, for upper triangular U (batch, n, n), below whose diagonal nothing is read. */
+/* Each x = U^-T x or, if `right`, x U^-1, for upper triangular U (batch, n, n); below its diagonal nothing is read. */
 void verb_solve_upper(Verbs *on, Mats u, bool right, Mats x);
 
 /* Zeroes what is below the diagonals of x. */

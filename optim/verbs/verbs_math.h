@@ -103,8 +103,8 @@ static inline HD float trust_element(double du, double dg, double ug, double dd,
     return (float)(gate < least ? least : gate > most ? most : gate);
 }
 
-/* ln(u) for u in (0, 1], and cos(2 pi v) for v in [0, 1), to 1e-13: by additions, products and quotients alone, which all
- * devices round alike. */
+/* ln(u) for u in (0, 1], and cos(2 pi v) for v in [0, 1), to 1e-13: of additions, products and quotients alone, which
+ * all devices round alike. */
 static inline HD double log_unit(double u)
 {
     const double ln2 = 0.6931471805599453;

@@ -13,8 +13,8 @@ static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL
 static const char *const sides[] = {"two", "one", NULL};
 static const char *const grafts[] = {"none", "adam", NULL};
 static const char *const ns_dtypes[] = {"auto", "fp32", "bf16", NULL};
-const char *const ns_names[NS_COUNT + 1] = {"jordan",        "cubic",  "modula", "varied",
-                                            "polar-express", "track3", "exact",  NULL};
+const char *const ns_names[NS_COUNT + 1] = {"jordan", "cubic",    "modula", "varied", "polar-express",
+                                            "track3", "nanochat", "exact",  NULL};
 const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none",  "original", "moonshot", "bernstein",
                                                             "early", "gradient", "nuclear",  NULL};
 
@@ -56,7 +56,9 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step shrinks", HYPER_SWITCH, 0, 1, false, NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held fixed", HYPER_WHOLE, 1, 1e9,
                           false, NULL},
-    [HYPER_RANK] = {"rank", "dion: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
+    [HYPER_RANK] = {"rank", "dion, galore: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
+    [HYPER_FRACTION] = {"fraction", "dion2: share of the rows or columns that a step takes", HYPER_REAL, 0, 1, false,
+                        NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},
     [HYPER_REFRESH] = {"refresh", "steps between updates of roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},

@@ -34,6 +34,7 @@ typedef enum {
     HYPER_CAUTIOUS,
     HYPER_CPR_WARMUP,
     HYPER_RANK,
+    HYPER_FRACTION,
     HYPER_SIDES,
     HYPER_REFRESH,
     HYPER_GRAFT,
@@ -54,7 +55,17 @@ typedef enum { SIDES_TWO, SIDES_ONE } Sides;
 typedef enum { GRAFT_NONE, GRAFT_ADAM } Graft;
 
 /* How matrices are orthogonalised; see rules/newton_schulz.h. */
-typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_TRACK3, NS_EXACT, NS_COUNT } NsFlavour;
+typedef enum {
+    NS_JORDAN,
+    NS_CUBIC,
+    NS_MODULA,
+    NS_VARIED,
+    NS_POLAR_EXPRESS,
+    NS_TRACK3,
+    NS_NANOCHAT,
+    NS_EXACT,
+    NS_COUNT
+} NsFlavour;
 extern const char *const ns_names[NS_COUNT + 1];
 
 /* Precision of its products; auto is resolved together with the groups. */

@@ -33,12 +33,14 @@ GOLDEN = [
 
 # [[3,0,0],[0,4,0]] stays diagonal
 DIAGONAL_GOLDEN = {"jordan": (.7228762, 1.1192039), "modula": (.9955990, .9968482), "varied": (1.0186287, 1.0056322),
-                   "polar-express": (.9467875, .8782865), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
+                   "polar-express": (.9467875, .8782865), "nanochat": (1.1258860, 1.1158104), "track3": (1, 1), "cubic": (1, 1), "exact": (1, 1)}
 
 # Three steps of a 3x2 matrix, by the code of the track-3 entry or of the rule's authors: weights in units of 1e-7, from
 # MATRIX_START with MATRIX_GRADIENTS
 MATRIX_START = (1, -.5, .25, .75, -1, .5)
 MATRIX_GRADIENTS = ((1, -2, .5, 1, -1, 1.5), (-.5, 1, 1, -1, 2, .25), (2, .5, -1, -.5, 1, -2))
+GALORE = "galore lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-6 rank=1 refresh=2"
+GALORE_THIRD = (9524727, -4558287, 2620706, 7096375, -9710413, 4591459)  # with the other sign of the singular vector
 MATRIX_GOLDEN = {
     "soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1":
         ((10380413, -4537554, 1699394, 7336238, -10188996, 4861447),
@@ -52,7 +54,7 @@ MATRIX_GOLDEN = {
         ((9561600, -4581600, 2091600, 7071600, -9561600, 4581600),
          (9511949, -4491637, 1497119, 7003469, -9626180, 3794260),
          (8819232, -4764554, 1308488, 7209950, -10000592, 4203680)),
-    "scion lr=.1 weight-decay=1 momentum=.9 radius=3":
+    "scion lr=.1 weight-decay=1 momentum=.9 radius=3 added-eps=on":
         ((7888393, -2702226, -858446, 4574792, -7250232, 3470750),
          (6423083, -1005111, -3424321, 4195917, -8656272, 134506),
          (3579741, -1880510, -2839238, 6813524, -9295091, 1407666)),
@@ -64,6 +66,33 @@ MATRIX_GOLDEN = {
         ((9267544, -3685089, 1842544, 6160089, -9115535, 3773303),
          (9006423, -3311345, 977520, 6156874, -9452558, 3112766),
          (8258035, -3216863, 837788, 6346698, -9870605, 3225880)),
+    GALORE:
+        ((9795023, -4725870, 2579974, 7200877, -9795023, 4725871),
+         (9669113, -4618917, 2517418, 7207343, -9656407, 4591788)),
+    "dion2 lr=.1 weight-decay=.1 momentum=.95 fraction=.5":
+        ((9900000, -4128036, 2475000, 7014018, -9900000, 4333527),
+         (9505248, -4086755, 1562993, 6943878, -10392505, 4290191),
+         (8548768, -4045888, 1399441, 6874439, -10967280, 4247289)),
+    "nordion2 lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8 fraction=.5":
+        ((10039901, -3685477, 2475000, 7425000, -8658833, 4670544),
+         (9939502, -3648622, 1097668, 7921880, -8809603, 3618552),
+         (8721243, -4374466, 1086691, 7842661, -9202821, 4648502)),
+    "muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 added-eps=on":
+        ((9222471, -4183181, 1706832, 6761214, -9069996, 4348935),
+         (9571852, -5214970, 944480, 7076955, -9915747, 3625886),
+         (8483548, -5270110, 1358796, 8008583, -10583015, 4380300)),
+}
+
+# The same numbers as 2x3 matrices
+WIDE_GOLDEN = {
+    "dion2 lr=.1 weight-decay=.1 momentum=.95 fraction=.5":
+        ((9578026, -4306051, 2314013, 7425000, -9900000, 4950000),
+         (9296317, -3891134, 1681441, 7350750, -9801000, 4900500),
+         (8482954, -3746871, 1545549, 7277242, -9702990, 4851495)),
+    "muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 added-eps=on":
+        ((9417108, -4136912, 2676606, 6766606, -9825472, 4152832),
+         (9189368, -3899908, 1783083, 7429404, -10668521, 3904938),
+         (8010921, -4044344, 2000477, 7534616, -11322275, 4464236)),
 }
 
 # Pairs that walk the same path
@@ -83,6 +112,8 @@ SAME = [
     ("adam-cpr lr=.01 beta1=.9 beta2=.99 eps=1e-8 cpr-warmup=99",
      "adam lr=.01 weight-decay=0 beta1=.9 beta2=.99 eps=1e-8"),
     ("muon lr=.02 weight-decay=.1 momentum=0", "spectral lr=.02 weight-decay=.1"),
+    ("dion2 lr=.02 weight-decay=.1 momentum=.9 fraction=1 ns=jordan muon-scale=original",
+     "muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
@@ -101,10 +132,15 @@ def check_golden():
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
-    start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
-    for text, want in MATRIX_GOLDEN.items():
-        got = [s["p"] for s in trajectory(text, start, gradients)[1:]]
-        check_close(text, got, np.reshape(want, (3, 3, 2)) * 1e-7, 1e-6)  # some add an eps that is a floor here
+    for golden, shape in ((WIDE_GOLDEN, (2, 3)), (MATRIX_GOLDEN, (3, 2))):
+        start, gradients = np.reshape(MATRIX_START, shape), np.reshape(MATRIX_GRADIENTS, (3, *shape))
+        for text, want in golden.items():
+            got = [s["p"] for s in trajectory(text, start, gradients)[1:]][:len(want)]
+            check_close(text, got, np.reshape(want, (-1, *shape)) * 1e-7, 2e-7)
+    step, h = settle(GALORE)
+    s = trajectory(GALORE, start, gradients)[2]
+    got = step(s | {"basis": -s["basis"]}, gradients[2], 3, h)["p"]
+    check_close("galore's third step", got, np.reshape(GALORE_THIRD, (3, 2)) * 1e-7, 2e-7)
     for ns, want in DIAGONAL_GOLDEN.items():
         o = orthogonalised(np.array([[3.0, 0, 0], [0, 4, 0]]), Settings("", f"ns={ns} ns-steps=0"))
         check_close(ns, o, [[want[0], 0, 0], [0, want[1], 0]], 6e-8)

@@ -194,6 +194,9 @@ static void test_refused(void)
          {"adamw does not use --aux-momentum", ""}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(MOMENTUM, 0)}}, {"--nesterov", "--momentum"}},
         {{.rule = "sgd", .hyper.at = {SET(NESTEROV, 1), SET(DAMPENING, .1)}}, {"--nesterov", "dampening"}},
+        {{.rule = "dion2", .hyper.at = {SET(FRACTION, 0)}}, {"--fraction is 0", "above 0"}},
+        {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1.1)}}, {"--fraction is 1.1", "to 1"}},
+        {{.rule = "nordion2", .hyper.at = {SET(MUON_SCALE, MUON_SCALE_GRADIENT)}}, {"--muon-scale gradient", "lines"}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -9,10 +9,11 @@
 #include <string.h>
 
 /* Floats of state of an r x c matrix: so many of its shape, of r x r, c x c, of the smaller side squared, of r + c, of
- * max(r,c), of c x k, k = min(rank,r,c), numbers of their own, of r, and of r + c or, if r = 1, c. */
+ * max(r,c), of c x k, k = min(rank,r,c), numbers of their own, of r, of r + c or, if r = 1, c, and of
+ * max(r,c) x k and min(r,c) x k. */
 typedef struct StateSize {
     OptimConfig config;
-    size_t whole, left, right, smaller, sides, longer, thin, rank, numbers, rows, lines;
+    size_t whole, left, right, smaller, sides, longer, thin, rank, numbers, rows, lines, longer_thin, smaller_thin;
 } StateSize;
 
 static const StateSize sizes[] = {
@@ -76,13 +77,23 @@ static const StateSize sizes[] = {
     {{.rule = "scion-sign"}, .whole = 1},
     {{.rule = "adafactor"}, .lines = 1},
     {{.rule = "adam-mini"}, .whole = 1, .rows = 1},
+    {{.rule = "galore", .hyper.at = {SET(RANK, 0), SET(REFRESH, 2)}},
+     .longer_thin = 2,
+     .smaller_thin = 1,
+     .rank = 1000},
+    {{.rule = "galore", .hyper.at = {SET(RANK, 2)}}, .longer_thin = 2, .smaller_thin = 1, .rank = 2},
+    {{.rule = "dion2"}, .whole = 1},
+    {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1), SET(NS, NS_EXACT)}}, .whole = 1},
+    {{.rule = "muon-plus"}, .whole = 1, .longer = 1},
+    {{.rule = "nordion2", .hyper.at = {SET(FRACTION, 1e-9)}}, .whole = 1, .rows = 1},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)
 {
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
-           s->longer * most + s->thin * c * k + s->numbers + s->rows * r + s->lines * (r > 1 ? r + c : c);
+           s->longer * most + s->thin * c * k + s->numbers + s->rows * r + s->lines * (r > 1 ? r + c : c) +
+           (s->longer_thin * most + s->smaller_thin * least) * k;
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};
@@ -168,7 +179,9 @@ static void test_finite(void)
 /* What a rule's rate of decay is divided by, beside lr x weight decay. */
 static double rate_divisor(const char *rule, size_t rows, size_t cols)
 {
-    return strcmp(rule, "splus") == 0 ? (double)(rows + cols) / 2 : 1;
+    if (strcmp(rule, "splus") == 0)
+        return (double)(rows + cols) / 2;
+    return strcmp(rule, "muon-plus") == 0 && rows > cols ? sqrt((double)cols / (double)rows) : 1;
 }
 
 /* Zero gradients leave nothing but the decay, a rounding a step; soap does not decay in its first call. */

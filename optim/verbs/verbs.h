@@ -226,6 +226,18 @@ void verb_mean_squares(Verbs *on, Mats x, bool right, float *mean);
 /* dots (batch, lines): sums of the products of elements of each row; if `right`, of each column; in double. */
 void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
 
+/*
+ * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL: the
+ * first.
+ *   verb_largest      which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the first
+ *                     comes first, and a NaN is larger than any number
+ *   verb_take_lines   to, of k lines = those lines of x
+ *   verb_put_lines    those lines of `to` = s x, of k lines; the others stay
+ */
+void verb_largest(Verbs *on, size_t n, size_t batch, const float *x, size_t k, float *which);
+void verb_take_lines(Verbs *on, Mats x, const float *which, bool right, Mats to);
+void verb_put_lines(Verbs *on, Mats x, const float *which, bool right, double s, Mats to);
+
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);

@@ -80,6 +80,8 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer muonh --init track3-h --ema-nesterov 0.2 | 2
 --optimizer shampoo --aux-optimizer lion          | 4
 --optimizer kl-soap --no-split-qkv                | 2
+--optimizer adafactor --embed-optimizer scion-sign | 2 4
+--optimizer dion2                                 | 2
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2
 --diagnose 2                                      | 4

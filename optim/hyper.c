@@ -54,6 +54,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_ZERO_INIT_MOMENTS] = {"zero-init-moments", "start moments at zero, not at the first gradient", HYPER_SWITCH,
                                  0, 1, false, NULL},
     [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step shrinks", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_GAMMA] = {"gamma", "mars: how much of the gradients' difference corrects them", HYPER_REAL, 0, 1e6, false,
+                     NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held fixed", HYPER_WHOLE, 1, 1e9,
                           false, NULL},
     [HYPER_RANK] = {"rank", "dion, galore: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},

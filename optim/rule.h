@@ -26,7 +26,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 2 };
     R(muon) R(spectral) R(normuon) R(muonh) R(normuonh) R(adamh) R(muon2) R(dion) \
     R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) \
     R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
-    R(galore) R(dion2) R(nordion2) R(muon_plus)
+    R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
 /* clang-format on */
 
 typedef struct OptimShape {

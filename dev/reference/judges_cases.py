@@ -139,4 +139,6 @@ CASES = [
     (MUON_CASE + " ns=nanochat", MATRIX),
     ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10", FEW),
     ("muon-plus lr=.05 weight-decay=.5 momentum=.8 beta2=.7 eps=.2 nesterov=off ns=jordan ns-steps=3 cautious=off", FEW),
+    ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 gamma=.025", FEW),
+    ("mars-shampoo lr=.05 weight-decay=.5 beta1=.8 gamma=.5 ns=cubic ns-steps=12 muon-scale=moonshot cautious=on", FEW),
 ]

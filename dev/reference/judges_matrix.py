@@ -535,3 +535,11 @@ def muon_plus(s, g, t, h):
     rate = h.lr * math.sqrt(max(1, r / c))
     kept = 1 - rate * h.weight_decay * ((even * s["p"] >= 0) | (not h.cautious))
     return {"p": kept * s["p"] - rate * even, "m": m, "v": v}
+
+
+@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "last"))
+def mars_shampoo(s, g, t, h):
+    c = g + h.gamma * h.beta1 / (1 - h.beta1) * (g - s["last"])
+    m = ema(h.beta1, s["m"], c / max(1, norm(c)))
+    o = orthogonalised(m / (1 - h.beta1), h)
+    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "last": g}

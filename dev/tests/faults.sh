@@ -340,6 +340,9 @@ judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
 judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
 judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
+judges | optim/rules/mars_shampoo.c | s/    batch_gradients(batch, last);//
+judges | optim/rules/mars_shampoo.c | s/verb_rescale(batch->on, u, NULL, norms, 1, 1);//
+judges | optim/rules/mars_shampoo.c | s/\* beta1 \/ (1 - beta1)/* beta1/
 judges | optim/rules/galore.c | s/SCALE = 0.25/SCALE = 0.3/
 judges | optim/rules/galore.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
 judges | optim/rules/galore.c | s/    verb_sign(batch->on, signs_count, signs, signs);/    verb_fill(batch->on, signs_count, signs, 1);/

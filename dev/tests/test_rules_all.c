@@ -85,6 +85,7 @@ static const StateSize sizes[] = {
     {{.rule = "dion2"}, .whole = 1},
     {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1), SET(NS, NS_EXACT)}}, .whole = 1},
     {{.rule = "muon-plus"}, .whole = 1, .longer = 1},
+    {{.rule = "mars-shampoo"}, .whole = 2},
     {{.rule = "nordion2", .hyper.at = {SET(FRACTION, 1e-9)}}, .whole = 1, .rows = 1},
 };
 

@@ -116,6 +116,8 @@ SAME = [
     ("adam-cpr lr=.01 beta1=.9 beta2=.99 eps=1e-8 cpr-warmup=99",
      "adam lr=.01 weight-decay=0 beta1=.9 beta2=.99 eps=1e-8"),
     ("muon lr=.02 weight-decay=.1 momentum=0", "spectral lr=.02 weight-decay=.1"),
+    ("scion lr=.02 weight-decay=.1 momentum=.9 radius=1",
+     "muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off muon-scale=bernstein"),
     ("dion2 lr=.02 weight-decay=.1 momentum=.9 fraction=1 ns=jordan muon-scale=original",
      "muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",

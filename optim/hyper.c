@@ -17,8 +17,8 @@ static const char *const normuon_forms[] = {"modded", "li", NULL};
 static const char *const floors[] = {"matrix", "row", NULL};
 static const char *const gates[] = {"none", "attention-out", "all", NULL};
 static const char *const ns_dtypes[] = {"auto", "fp32", "bf16", NULL};
-const char *const ns_names[NS_COUNT + 1] = {"jordan", "cubic", "modula", "varied", "polar-express",
-                                            "track3", "muown", "exact",  NULL};
+const char *const ns_names[NS_COUNT + 1] = {"jordan", "cubic", "modula",   "varied", "polar-express",
+                                            "track3", "muown", "nanochat", "exact",  NULL};
 const char *const muon_scale_names[MUON_SCALE_COUNT + 1] = {"none", "original", "moonshot", "bernstein", "early",
                                                             "rms",  "gradient", "nuclear",  NULL};
 
@@ -71,7 +71,7 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                           false, NULL},
     [HYPER_MARS_GAMMA] = {"mars-gamma", "mars: how much of the gradient's change is added to it", HYPER_REAL, 0, 1e6,
                           false, NULL},
-    [HYPER_RANK] = {"rank", "dion: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
+    [HYPER_RANK] = {"rank", "dion, galore: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
     [HYPER_POWER_START] = {"power-start", "dynmuon: power of the singular values that the step keeps, at first",
                            HYPER_REAL, -1, 1, false, NULL},
     [HYPER_POWER_END] = {"power-end", "dynmuon: the power at the end of the run", HYPER_REAL, -1, 1, false, NULL},
@@ -85,6 +85,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                            HYPER_REAL, 1e-3, 1e6, false, NULL},
     [HYPER_FACTOR_LR] = {"factor-lr", "psgdh, kron: learning rate of the preconditioner's factors", HYPER_REAL, 0, 2,
                          false, NULL},
+    [HYPER_FRACTION] = {"fraction", "dion2: share of the rows or columns that a step takes", HYPER_REAL, 0, 1, false,
+                        NULL},
     [HYPER_SIDES] = {"sides", "shampoo: power -1/4 on both sides, or -1/2 on the smaller one", HYPER_CHOICE, 0, 1,
                      false, sides},
     [HYPER_REFRESH] = {"refresh", "steps between updates of roots or bases", HYPER_WHOLE, 1, 1e9, false, NULL},

@@ -47,6 +47,7 @@ typedef enum {
     HYPER_WHITENING,
     HYPER_TARGET_NORM,
     HYPER_FACTOR_LR,
+    HYPER_FRACTION,
     HYPER_SIDES,
     HYPER_REFRESH,
     HYPER_GRAFT,
@@ -79,7 +80,18 @@ typedef enum { SIDES_TWO, SIDES_ONE } Sides;
 typedef enum { GRAFT_NONE, GRAFT_ADAM } Graft;
 
 /* How matrices are orthogonalised; see rules/newton_schulz.h. */
-typedef enum { NS_JORDAN, NS_CUBIC, NS_MODULA, NS_VARIED, NS_POLAR_EXPRESS, NS_TRACK3, NS_MUOWN, NS_EXACT, NS_COUNT } NsFlavour;
+typedef enum {
+    NS_JORDAN,
+    NS_CUBIC,
+    NS_MODULA,
+    NS_VARIED,
+    NS_POLAR_EXPRESS,
+    NS_TRACK3,
+    NS_MUOWN,
+    NS_NANOCHAT,
+    NS_EXACT,
+    NS_COUNT
+} NsFlavour;
 extern const char *const ns_names[NS_COUNT + 1];
 
 /* Precision of its products; auto is resolved together with the groups. */

@@ -25,7 +25,8 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 3 };
     R(nadamw) R(adopt) R(schedule_free) R(signsgd) R(signum) R(lion) R(mars) R(mars_lion) R(cautious_adamw) \
     R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
     R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) R(dynmuon) R(pmuon) \
-    R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini)
+    R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
+    R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
 /* clang-format on */
 
 typedef struct OptimShape {

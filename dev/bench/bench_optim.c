@@ -71,6 +71,12 @@ static Work work_of(const char *rule, double r, double c)
     if (strcmp(rule, "kl-soap") == 0)
         return (Work){factor_flops(r, c) + 3 * sides_flops(r, c),
                       basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
+    if (strcmp(rule, "galore") == 0) /* two products with a basis of rank 128 */
+        return (Work){4 * r * c * 128, r * c * least + root_flops(least)};
+    if (strcmp(rule, "dion2") == 0) /* on a quarter of the smaller side, or of the rows */
+        return (Work){ns_flops(NS_POLAR_EXPRESS, 5, (size_t)ceil(least / 4), (size_t)(r < c ? c : r)), 0};
+    if (strcmp(rule, "nordion2") == 0)
+        return (Work){ns_flops(NS_POLAR_EXPRESS, 5, (size_t)ceil(r / 4), (size_t)c), 0};
     if (strcmp(rule, "splus") == 0)
         return (Work){factor_flops(r, c) + 2 * sides_flops(r, c), root_flops(r) + root_flops(c)};
     if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */

@@ -13,7 +13,8 @@ RULES = {}
 class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
-    ns_norm = "frobenius"  # of rules without the option
+    ns_norm, normuon_form = "frobenius", "modded"  # of rules without the options
+    added_eps = False  # of Newton-Schulz: added to the norm, as some authors do, and not its least value
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions
 
     def __init__(self, text, defaults):

@@ -14,6 +14,9 @@ SINGULAR = {"5x3": 3, "3x5": 3}
 # diagonal by themselves where eps is small.
 DIAGONALISED = SINGULAR | {"4x4": 1}
 
+# The signs of galore's first basis are not determined, and with them those of its moments.
+SIGNED = dict.fromkeys(FLAT, 1)
+
 ADAMW = "adamw lr=.05 weight-decay=.1 beta1=.9 beta2=.95"
 SOAP_MUON = "soap-muon lr=.1 ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # entry 14
 MUON_CASE = "muon lr=.1 weight-decay=.1 momentum=.95"
@@ -177,4 +180,16 @@ CASES = [
     ("kron lr=.01 weight-decay=.1 beta1=.9 factor-lr=.1", FEW),
     ("kron lr=.1 weight-decay=.5 beta1=.5 factor-lr=.5 cautious=on", FEW),
     (MUON_CASE + " ns=muown ns-steps=7", FEW),
+    ("galore lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-6 rank=2 refresh=200", FLAT, SIGNED),
+    ("galore lr=.2 weight-decay=.5 beta1=.8 beta2=.9 eps=.1 rank=0 refresh=4", FLAT, SIGNED),
+    ("dion2 lr=.1 weight-decay=.1 momentum=.95 fraction=.25", MATRIX),
+    ("dion2 lr=.1 weight-decay=.5 momentum=.8 fraction=.6 ns=jordan ns-steps=3 muon-scale=moonshot cautious=on", MATRIX),
+    ("nordion2 lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8 fraction=.25", MATRIX),
+    ("nordion2 lr=.1 weight-decay=.5 momentum=.8 beta2=.8 eps=.1 fraction=1 ns=jordan muon-scale=original cautious=on",
+     FEW),
+    (MUON_CASE + " ns=nanochat", MATRIX),
+    ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10", FEW),
+    ("muon-plus lr=.05 weight-decay=.5 momentum=.8 beta2=.7 eps=.2 nesterov=off ns=jordan ns-steps=3 cautious=off", FEW),
+    ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025", FEW),
+    ("mars-shampoo lr=.05 weight-decay=.5 beta1=.8 mars-gamma=.5 ns=cubic ns-steps=12 muon-scale=moonshot cautious=on", FEW),
 ]

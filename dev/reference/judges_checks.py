@@ -175,10 +175,44 @@ MATRIX_GOLDEN = [  # rule and settings, shape, factor, steps
      ((-2853663, 4985640, -4465883, -3613294, 4458541, -3622350),
       (-2518032, 4330777, -5205735, -3858048, 3705367, -3371405),
       (-2469340, 4105445, -4784611, -3514303, 3033683, -2865817))),
+    ("scion lr=.1 weight-decay=1 momentum=.9 radius=3 added-eps=on", "3x2", 1,
+     ((7888393, -2702226, -858446, 4574792, -7250232, 3470750),
+      (6423083, -1005111, -3424321, 4195917, -8656272, 134506),
+      (3579741, -1880510, -2839238, 6813524, -9295091, 1407666))),
+    ("galore lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-6 rank=1 refresh=2", "3x2", 1,
+     ((9795023, -4725870, 2579974, 7200877, -9795023, 4725871),
+      (9669113, -4618917, 2517418, 7207343, -9656407, 4591788))),
+    ("dion2 lr=.1 weight-decay=.1 momentum=.95 fraction=.5", "3x2", 1,
+     ((9900000, -4128036, 2475000, 7014018, -9900000, 4333527),
+      (9505248, -4086755, 1562993, 6943878, -10392505, 4290191),
+      (8548768, -4045888, 1399441, 6874439, -10967280, 4247289))),
+    ("nordion2 lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8 fraction=.5", "3x2", 1,
+     ((10039901, -3685477, 2475000, 7425000, -8658833, 4670544),
+      (9939502, -3648622, 1097668, 7921880, -8809603, 3618552),
+      (8721243, -4374466, 1086691, 7842661, -9202821, 4648502))),
+    ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025", "3x2", 1,
+     ((9529464, -4350742, 1438851, 6699930, -9316744, 4606917),
+      (9240562, -3936403, 583031, 7078605, -9764940, 3726448),
+      (8338238, -4145620, 693974, 7559790, -10049644, 4372473))),
+    ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 added-eps=on", "3x2", 1,
+     ((9222471, -4183181, 1706832, 6761214, -9069996, 4348935),
+      (9571852, -5214970, 944480, 7076955, -9915747, 3625886),
+      (8483548, -5270110, 1358796, 8008583, -10583015, 4380300))),
+    ("dion2 lr=.1 weight-decay=.1 momentum=.95 fraction=.5", "2x3", 1,
+     ((9578026, -4306051, 2314013, 7425000, -9900000, 4950000),
+      (9296317, -3891134, 1681441, 7350750, -9801000, 4900500),
+      (8482954, -3746871, 1545549, 7277242, -9702990, 4851495))),
+    ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 added-eps=on", "2x3", 1,
+     ((9417108, -4136912, 2676606, 6766606, -9825472, 4152832),
+      (9189368, -3899908, 1783083, 7429404, -10668521, 3904938),
+      (8010921, -4044344, 2000477, 7534616, -11322275, 4464236))),
 ]
 
-ADD_EPS = ("scion", "adamuon", "splus")
+ADD_EPS = ("scion", "adamuon", "splus", "dion2", "nordion2", "muon-plus", "galore", "mars-shampoo")
 ENTRY_14 = " ns-norm=frobenius radial-brake=0 step-floor=0 pin-radius=off"  # soap-muon without later ingredients
+
+GALORE = "galore lr=.1 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-6 rank=1 refresh=2"
+GALORE_THIRD = (9524727, -4558287, 2620706, 7096375, -9710413, 4591459)  # with the other sign of the singular vector
 
 # The same of pmuon, whose bases begin as I
 PMUON_GOLDEN = ((9457757, -4127874, 1520044, 6692489, -9273517, 4413775),
@@ -205,6 +239,10 @@ SAME = [
     ("adam-cpr lr=.01 beta1=.9 beta2=.99 eps=1e-8 cpr-warmup=99",
      "adam lr=.01 weight-decay=0 beta1=.9 beta2=.99 eps=1e-8"),
     ("muon lr=.02 weight-decay=.1 momentum=0", "spectral lr=.02 weight-decay=.1"),
+    ("scion lr=.02 weight-decay=.1 momentum=.9 radius=1",
+     "muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off muon-scale=bernstein"),
+    ("dion2 lr=.02 weight-decay=.1 momentum=.9 fraction=1 ns=jordan muon-scale=original",
+     "muon lr=.02 weight-decay=.1 momentum=.9 nesterov=off"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
      "shampoo lr=.02 weight-decay=.1 beta1=0 beta2=0 eps=0 refresh=1"),
     ("muon lr=.02 weight-decay=.1 momentum=0 ns=exact muon-scale=none",
@@ -230,10 +268,15 @@ def check_golden():
     for text, shape, factor, want in MATRIX_GOLDEN:
         r, c = (int(n) for n in shape.split("x"))
         start, gradients = np.reshape(MATRIX_START, (r, c)), np.reshape(MATRIX_GRADIENTS, (3, r, c))
-        got = [s["p"] for s in trajectory(text, factor * start, gradients)[1:]]
-        # the authors add an eps to norms, where it is a floor here, and AdEMAMix's 1e-8 to its betas
+        got = [s["p"] for s in trajectory(text, factor * start, gradients)[1:]][:len(want)]
+        # these authors add an eps to norms, where it is a floor here, and AdEMAMix's 1e-8 to its betas
         bound = 1e-6 if text.split()[0] in ADD_EPS else 8e-8
-        check_close(f"{text}: {shape}", got, np.reshape(want, (3, r, c)) * 1e-7, bound)
+        check_close(f"{text}: {shape}", got, np.reshape(want, (-1, r, c)) * 1e-7, bound)
+    step, h = settle(GALORE)
+    start, gradients = np.reshape(MATRIX_START, (3, 2)), np.reshape(MATRIX_GRADIENTS, (3, 3, 2))
+    s = trajectory(GALORE, start, gradients)[2]
+    got = step(s | {"basis": -s["basis"]}, gradients[2], 3, h)["p"]
+    check_close("galore's third step", got, np.reshape(GALORE_THIRD, (3, 2)) * 1e-7, 2e-7)
     step, h = settle("pmuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 whitening=.3 eps=1e-6")
     s = {"p": np.reshape(MATRIX_START, (3, 2)), "m": np.zeros((3, 2)), "left": np.zeros((3, 3)), "right": np.zeros((2, 2)),
          "left_basis": np.eye(3), "right_basis": np.eye(2)}

@@ -32,6 +32,7 @@ TRIPLES = {
     "polar-express": POLAR_EXPRESS,
     "track3": [(2, -1.5, 0.5)] * 12,
     "muown": MUOWN + [(1.875, -1.25, 0.375)] * 5,
+    "nanochat": POLAR_EXPRESS,
 }
 
 
@@ -68,13 +69,16 @@ def orthogonalised(u, h):
     triples = TRIPLES[h.ns]
     if h.ns_steps:
         triples = (triples + triples[-1:] * 99)[:int(h.ns_steps)]
-    factor, least = (1.02, 1e-6) if h.ns == "polar-express" else (1, 1e-7)
-    return iterate(u / max(factor * ns_norm(u, h), least), triples, h.disturb)
+    factor, least = {"polar-express": (1.02, 1e-6), "nanochat": (1.01, 1e-6)}.get(h.ns, (1, 1e-7))
+    size = factor * ns_norm(u, h)
+    return iterate(u / (size + least if h.added_eps else max(size, least)), triples, h.disturb)
 
 
 def shape_factor(o, u, g, h):
     """The rule of muon-scale for o, which is u orthogonalised."""
     r, c = o.shape
+    if h.muon_scale == "nuclear":
+        return (u * o).sum()
     return {
         "none": 1,
         "original": math.sqrt(max(1, r / c)),
@@ -83,7 +87,6 @@ def shape_factor(o, u, g, h):
         "early": math.sqrt(max(r, c)),
         "rms": 0.2 * math.sqrt(r * c) / norm(o),
         "gradient": norm(g) / norm(o),
-        "nuclear": (u * o).sum(),
     }[h.muon_scale]
 
 
@@ -582,3 +585,79 @@ def adam_mini(s, g, t, h):
     m, v = ema(h.beta1, s["m"], g), ema(h.beta2, s["v"], (g * g).mean(axis=1, keepdims=True).T)
     u = m / (1 - h.beta1**t) / (np.sqrt(v.T / (1 - h.beta2**t)) + h.eps)
     return {"p": decayed_step(s["p"], u, h), "m": m, "v": v}
+
+
+def galore_states(h, r, c):
+    k = int(min(h.rank or r, r, c))
+    moment = (r, k) if r >= c else (k, c)
+    return {"m": moment, "v": moment, "basis": (min(r, c), k)}
+
+
+@judge("galore", states=galore_states)
+def galore(s, g, t, h):
+    if len(g) < len(g[0]):  # the same of the transposed matrix, whose basis is on its right
+        new = galore({name: x if name == "basis" else x.T for name, x in s.items()}, g.T, t, h)
+        return {name: x if name == "basis" else x.T for name, x in new.items()}
+    basis = s["basis"]
+    if (t - 1) % h.refresh == 0:
+        top = eigenbasis(g.T @ g)[:, :basis.shape[1]]
+        basis = top * np.where((top * basis).sum(axis=0) < 0, -1, 1)
+    x = g @ basis
+    m, v = ema(h.beta1, s["m"], x), ema(h.beta2, s["v"], x * x)
+    u = m / (np.sqrt(v) + h.eps) * (math.sqrt(1 - h.beta2**t) / (1 - h.beta1**t)) @ basis.T
+    return {"p": (1 - h.lr * h.weight_decay) * (s["p"] - h.lr * 0.25 * u), "m": m, "v": v, "basis": basis}
+
+
+def falling_lines(m, h):
+    """The numbers of the rows with the largest sums of absolute values."""
+    k = max(1, math.ceil(h.fraction * len(m)))
+    return np.argsort(-abs(m).sum(axis=1), kind="stable")[:k]
+
+
+DION2 = "ns=polar-express ns-steps=0 muon-scale=bernstein cautious=off"
+
+
+@judge("dion2", DION2, states=full("m"))
+def dion2(s, g, t, h):
+    m = s["m"] + g
+    across = m.T if len(m) > len(m[0]) else m  # a view: its rows are the lines
+    lines = falling_lines(across, h)
+    o = np.zeros(m.shape)
+    (o.T if across is not m else o)[lines] = orthogonalised(across[lines], h)
+    across[lines] *= h.momentum
+    return {"p": decayed_step(s["p"], o * shape_factor(o, None, g, h), h), "m": m}
+
+
+@judge("nordion2", DION2, states=lambda h, r, c: {"m": (r, c), "v": (1, r)})
+def nordion2(s, g, t, h):
+    m, v, o = s["m"] + g, s["v"].copy(), np.zeros(g.shape)
+    lines = falling_lines(m, h)
+    part = orthogonalised(m[lines], h)
+    v[0, lines] = ema(h.beta2, v[0, lines], (part * part).mean(axis=1))
+    even = part / (np.sqrt(v[:, lines].T) + h.eps)
+    o[lines] = even * norm(part) / norm(even)
+    m[lines] *= h.momentum
+    return {"p": decayed_step(s["p"], o * shape_factor(o, None, g, h), h), "m": m, "v": v}
+
+
+@judge("muon-plus", "nesterov=on ns=nanochat ns-steps=0 cautious=on momentum-start=0 momentum-warmup=0 "
+       "momentum-cooldown=0", states=muon_and_rows)
+def muon_plus(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    r, c = u.shape
+    lengths = np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-6)
+    o = orthogonalised(u * (norm(u) / math.sqrt(r)) / lengths, h)
+    o = o * math.sqrt(min(r, c)) / norm(o)
+    even, v = row_normalised(o, s["v"], h)
+    even = even * norm(o) / norm(even)
+    rate = h.lr * math.sqrt(max(1, r / c))
+    kept = 1 - rate * h.weight_decay * ((even * s["p"] >= 0) | (not h.cautious))
+    return {"p": kept * s["p"] - rate * even, "m": m, "v": v}
+
+
+@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "last"))
+def mars_shampoo(s, g, t, h):
+    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["last"])
+    m = ema(h.beta1, s["m"], c / max(1, norm(c)))
+    o = orthogonalised(m / (1 - h.beta1), h)
+    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "last": g}

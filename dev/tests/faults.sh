@@ -356,6 +356,29 @@ judges | optim/rules/adafactor.c | s/fmin(1, 1 \/ (lr \* sqrt((double)batch->t))
 rules_all | optim/rules/adafactor.c | s/rows > 1, rows}/1, rows}/
 judges | optim/rules/adam_mini.c | s/verb_power(batch->on, lines, rms, rms, 0, 0.5);//
 judges | optim/rules/adam_mini.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
+judges | optim/rules/muon_plus.c | s/    equalise_rows(batch, u, inverse);//
+judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
+judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
+judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
+newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
+judges | optim/rules/mars_shampoo.c | s/    batch_gradients(batch, last);//
+judges | optim/rules/mars_shampoo.c | s/verb_rescale(batch->on, u, NULL, norms, 1, 1);//
+judges | optim/rules/mars_shampoo.c | s/\* beta1 \/ (1 - beta1)/* beta1/
+judges | optim/rules/galore.c | s/SCALE = 0.25/SCALE = 0.3/
+judges | optim/rules/galore.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
+judges | optim/rules/galore.c | s/    verb_sign(batch->on, signs_count, signs, signs);/    verb_fill(batch->on, signs_count, signs, 1);/
+judges | optim/rules/galore.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
+judges | optim/rules/dion2.c | s/rows > cols \&\& !h->at/!h->at/
+judges | optim/rules/dion2.c | s/(size_t)ceil(/(size_t)floor(/
+judges | optim/rules/dion2.c | s/batch_hyper(batch, HYPER_MOMENTUM), m)/1, m)/
+judges | optim/rules/dion2.c | s/    verb_put_lines(batch->on, own, which, false, 1, v);//
+judges | optim/rules/dion2.c | s/verb_rescale(batch->on, o, before, after, 1, NORM_LEAST);//
+optim_groups | optim/rules/dion2.c | s/hyper(h, HYPER_FRACTION) == 0/false/
+optim_groups | optim/rules/dion2.c | s/scale == MUON_SCALE_GRADIENT ||/false ||/
+verbs | optim/verbs/verbs_math.h | s/equal ? j < i : x/equal ? j > i : x/
+verbs | optim/verbs/verbs_math.h | s/ || (isnan(x\[j\]) \&\& !bad)//
+verbs | optim/verbs/lines.h | s/: line;/: 0;/
+verbs | optim/verbs/verbs_cpu.c | s/= factor \* x.data\[i\];/= x.data[i];/
 judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
@@ -571,6 +594,9 @@ emulated-judges | optim/verbs/verbs_cuda.cu | s/keep, share, nesterov);/keep, 1.
 emulated-judges | optim/verbs/verbs_cuda.cu | s/transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a/
 emulated-judges | optim/verbs/verbs_cuda.cu | s/i % n \* (n + 1)\] += diagonal/i % n * n] += diagonal/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/(double)denominator\[first + b\]/(double)denominator[b]/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/rank = rank_among(x + b \* n, n, i % n)/rank = rank_among(x, n, i % n)/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/= factor \* x.data\[i\];/= x.data[i];/
+emulated:verbs | optim/verbs/verbs_cuda.cu | s/x.data\[place_of(i, to, x, which, right)\]/x.data[place_of(i, to, x, which, !right)]/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/(double)numerator\[first + b\]/(double)numerator[b]/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->scalars/x.data, on->scalars/
 emulated:newton_schulz | base/cuda/lt.cuh | s/&beta, plus, /\&beta, c, /

@@ -199,6 +199,9 @@ static void test_refused(void)
         {{.rule = "ademamix", .hyper.at = {SET(ALPHA_WARMUP, 1.5)}}, {"--alpha-warmup is 1.5", "whole"}},
         {{.rule = "pmuon", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "pmuon"}},
         {{.rule = "sinksoap", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "sinksoap"}},
+        {{.rule = "dion2", .hyper.at = {SET(FRACTION, 0)}}, {"--fraction is 0", "above 0"}},
+        {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1.1)}}, {"--fraction is 1.1", "to 1"}},
+        {{.rule = "nordion2", .hyper.at = {SET(MUON_SCALE, MUON_SCALE_GRADIENT)}}, {"--muon-scale gradient", "lines"}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

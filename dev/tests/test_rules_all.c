@@ -9,11 +9,12 @@
 #include <string.h>
 
 /* Floats of state of an r x c matrix: so many of its shape, of r x r, c x c, of the smaller side squared, of r + c, of
- * max(r,c), of max(r,c) unless r = c, of r, of r + c or, if r = 1, c, of min(r,c) x k, k = min(rank,r,c), and numbers of their
+ * max(r,c), of max(r,c) unless r = c, of r, of r + c or, if r = 1, c, of min(r,c) x k and max(r,c) x k, k =
+ * min(rank,r,c), and numbers of their
  * own. */
 typedef struct StateSize {
     OptimConfig config;
-    size_t whole, left, right, smaller, sides, longer, unequal, rows, lines, thin, rank, numbers;
+    size_t whole, left, right, smaller, sides, longer, unequal, rows, lines, thin, longer_thin, rank, numbers;
     bool shows; /* a point of its own, so that the parameters are kept beside it */
 } StateSize;
 
@@ -114,6 +115,16 @@ static const StateSize sizes[] = {
     {{.rule = "psgdh", .hyper.at = {SET(FACTOR_LR, 0)}}, .whole = 1, .left = 1, .right = 1},
     {{.rule = "kron"}, .whole = 1, .smaller = 1},
     {{.rule = "kron", .hyper.at = {SET(FACTOR_LR, 1)}}, .whole = 1, .smaller = 1},
+    {{.rule = "galore", .hyper.at = {SET(RANK, 0), SET(REFRESH, 2)}},
+     .longer_thin = 2,
+     .thin = 1,
+     .rank = 1000},
+    {{.rule = "galore", .hyper.at = {SET(RANK, 2)}}, .longer_thin = 2, .thin = 1, .rank = 2},
+    {{.rule = "dion2"}, .whole = 1},
+    {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1), SET(NS, NS_EXACT)}}, .whole = 1},
+    {{.rule = "muon-plus"}, .whole = 1, .longer = 1},
+    {{.rule = "mars-shampoo"}, .whole = 2},
+    {{.rule = "nordion2", .hyper.at = {SET(FRACTION, 1e-9)}}, .whole = 1, .rows = 1},
 };
 
 static size_t floats_of(const StateSize *s, size_t r, size_t c)
@@ -121,7 +132,7 @@ static size_t floats_of(const StateSize *s, size_t r, size_t c)
     const size_t least = r < c ? r : c, most = r < c ? c : r, k = s->rank < least ? s->rank : least;
     return s->whole * r * c + s->left * r * r + s->right * c * c + s->smaller * least * least + s->sides * (r + c) +
            s->longer * most + (r != c ? s->unequal * most : 0) + s->rows * r + s->lines * (r > 1 ? r + c : c) +
-           s->thin * least * k + s->numbers;
+           (s->thin * least + s->longer_thin * most) * k + s->numbers;
 }
 
 static const size_t every_shape[][2] = {{6, 11}, {12, 5}, {7, 7}, {1, 1}, {1, 9}, {9, 1}};
@@ -209,7 +220,9 @@ static void test_finite(void)
 /* What a rule's rate of decay is divided by, beside lr x weight decay. */
 static double rate_divisor(const char *rule, size_t rows, size_t cols)
 {
-    return strcmp(rule, "splus") == 0 ? (double)(rows + cols) / 2 : 1;
+    if (strcmp(rule, "splus") == 0)
+        return (double)(rows + cols) / 2;
+    return strcmp(rule, "muon-plus") == 0 && rows > cols ? sqrt((double)cols / (double)rows) : 1;
 }
 
 /* Zero gradients leave nothing but the decay, a rounding a step; soap does not decay in its first call. */

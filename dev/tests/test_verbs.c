@@ -500,6 +500,68 @@ static void lines(size_t rows, size_t cols, size_t batch, size_t skew)
     free(unit);
 }
 
+/* Every second line, from the last on, out of a matrix and back, scaled. */
+static void some_lines(size_t rows, size_t cols, size_t batch, size_t skew)
+{
+    for (int columns = 0; columns < 2; columns++) {
+        const size_t n = columns ? cols : rows, k = (n + 1) / 2;
+        Pair x = pair_make(rows, cols, batch, skew, 10), to = pair_make(rows, cols, batch, skew, 11);
+        Pair few = pair_make(columns ? rows : k, columns ? k : cols, batch, 0, 12);
+        float *which = where_verbs_are(batch * k), *numbers = make_floats(batch * k);
+        for (size_t i = 0; i < batch * k; i++)
+            numbers[i] = (float)(n - 1 - 2 * (i % k));
+        verb_write(here(), batch * k, which, numbers);
+        verb_take_lines(here(), x.mats, which, columns != 0, few.mats);
+        verb_put_lines(here(), few.mats, which, columns != 0, 0.5, to.mats);
+        float *got = pair_read(&to);
+        for (size_t i = 0; i < mats_size(to.mats); i++) {
+            const size_t line = columns ? i % cols : i / cols % rows;
+            check(got[i] == ((n - 1 - line) % 2 == 0 ? 0.5f * x.host[i] : to.host[i]), "an element of line %zu", line);
+        }
+        verb_take_lines(here(), x.mats, NULL, columns != 0, few.mats);
+        float *first = pair_read(&few);
+        for (size_t i = 0; i < mats_size(few.mats); i++) {
+            const size_t b = i / few.n, row = i % few.n / few.mats.cols, col = i % few.mats.cols;
+            check(first[i] == x.host[b * x.n + row * cols + col], "an element of the first lines");
+        }
+        free(first);
+        free(got);
+        free(numbers);
+        verb_free(here(), which);
+        pair_free(&few);
+        pair_free(&to);
+        pair_free(&x);
+    }
+}
+
+static void test_some_lines(void) { each_shape(some_lines); }
+
+/* Against a selection that keeps the order of equals: among ten numbers, among all different ones, and with NaN. */
+static void test_top(void)
+{
+    enum { N = 300, COUNT = 3, K = 120 };
+    float *there = where_verbs_are(COUNT * (N + K)), host[COUNT * N], got[COUNT * K];
+    for (size_t i = 0; i < COUNT * N; i++)
+        host[i] = i < N ? (float)(i * 7 % 10) : i < 2 * N ? (float)(i * 77 % N) : i % 97 == 0 ? NAN : (float)(i % 13);
+    verb_write(here(), COUNT * N, there, host);
+    verb_top(here(), N, COUNT, there, K, there + COUNT * N);
+    verb_read(here(), COUNT * K, got, there + COUNT * N);
+    for (size_t b = 0; b < COUNT; b++) {
+        bool taken[N] = {false};
+        for (size_t j = 0; j < K; j++) {
+            const float *x = host + b * N;
+            size_t best = N;
+            for (size_t i = 0; i < N; i++)
+                if (!taken[i] && (best == N || (isnan(x[i]) && !isnan(x[best])) || x[i] > x[best]))
+                    best = i;
+            taken[best] = true;
+            check(got[b * K + j] == (float)best, "number %zu of the largest is %g, not %zu", j, (double)got[b * K + j],
+                  best);
+        }
+    }
+    verb_free(here(), there);
+}
+
 static void test_lines(void) { each_shape(lines); }
 
 /* The largest magnitude of each matrix, and the row that a list of numbers picks; a NaN is not lost. */
@@ -894,6 +956,8 @@ int main(void)
     check_run("random probes", test_probe);
     check_run("triangular systems", test_solve);
     check_run("Sinkhorn's iteration", test_sinkhorn);
+    check_run("some lines", test_some_lines);
+    check_run("the largest numbers", test_top);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);
     check_run("root", test_root);

@@ -49,6 +49,7 @@ static const NsSpec specs[NS_COUNT] = {
     [NS_POLAR_EXPRESS] = {5, TRIPLES(polar_express), 1.02, 1e-6, "Amsel et al. 2025"},
     [NS_TRACK3] = {12, TRIPLES(track3), 1, 1e-7, "modded-nanogpt track 3"},
     [NS_MUOWN] = {12, TRIPLES(muown), 1, 1e-7, "modded-nanogpt track 3, #23"},
+    [NS_NANOCHAT] = {5, TRIPLES(polar_express), 1.01, 1e-6, "karpathy/nanochat"},
     [NS_EXACT] = {0, 0, NULL, 1, 0, "eigendecomposition of the Gram matrix in fp64"},
 };
 

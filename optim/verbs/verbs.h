@@ -261,6 +261,17 @@ void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
  * y = 1, `times` times x = 1 / (rows (b y + eps)), then y = 1 / (cols (b^T x + eps)). x (batch, rows), y (batch, cols);
  * sums in double. */
 void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps);
+/*
+ * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL: the
+ * first.
+ *   verb_top          which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the first
+ *                     comes first, and a NaN is larger than any number
+ *   verb_take_lines   to, of k lines = those lines of x
+ *   verb_put_lines    those lines of `to` = s x, of k lines; the others stay
+ */
+void verb_top(Verbs *on, size_t n, size_t batch, const float *x, size_t k, float *which);
+void verb_take_lines(Verbs *on, Mats x, const float *which, bool right, Mats to);
+void verb_put_lines(Verbs *on, Mats x, const float *which, bool right, double s, Mats to);
 
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */

@@ -681,6 +681,31 @@ void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double e
     }
 }
 
+void verb_top(Verbs *on, size_t n, size_t batch, const float *x, size_t k, float *which)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < batch * n; i++) {
+        const size_t b = i / n, rank = rank_among(x + b * n, n, i % n);
+        if (rank < k)
+            which[b * k + rank] = (float)(i % n);
+    }
+}
+
+void verb_take_lines(Verbs *on, Mats x, const float *which, bool right, Mats to)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < mats_size(to); i++)
+        to.data[i] = x.data[place_of(i, to, x, which, right)];
+}
+
+void verb_put_lines(Verbs *on, Mats x, const float *which, bool right, double s, Mats to)
+{
+    const float factor = (float)s;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < mats_size(x); i++)
+        to.data[place_of(i, x, to, which, right)] = factor * x.data[i];
+}
+
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)
 {
     for (size_t i = 0; i < n; i++)

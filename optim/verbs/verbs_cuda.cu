@@ -980,6 +980,27 @@ void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double e
     }
 }
 
+void verb_top(Verbs *on, size_t n, size_t batch, const float *x, size_t k, float *which)
+{
+    each_index(on, batch * n, [=] __device__(size_t i) {
+        const size_t b = i / n, rank = rank_among(x + b * n, n, i % n);
+        if (rank < k)
+            which[b * k + rank] = (float)(i % n);
+    });
+}
+
+void verb_take_lines(Verbs *on, Mats x, const float *which, bool right, Mats to)
+{
+    each_index(on, mats_size(to), [=] __device__(size_t i) { to.data[i] = x.data[place_of(i, to, x, which, right)]; });
+}
+
+void verb_put_lines(Verbs *on, Mats x, const float *which, bool right, double s, Mats to)
+{
+    const float factor = (float)s;
+    each_index(on, mats_size(x),
+               [=] __device__(size_t i) { to.data[place_of(i, x, to, which, right)] = factor * x.data[i]; });
+}
+
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most)
 {
     each<0b11, 0b01>(on, n, streams(s, x),

@@ -159,6 +159,19 @@ static inline HD float sinkhorn_scale(double sum, size_t lines, double eps)
     return (float)(1 / ((double)lines * (sum + eps)));
 }
 
+/* How many of the n numbers x come before number i: the larger ones, and equal ones before it; a NaN is the largest. */
+static inline HD size_t rank_among(const float *x, size_t n, size_t i)
+{
+    const float own = x[i];
+    const bool bad = isnan(own);
+    size_t before = 0;
+    for (size_t j = 0; j < n; j++) {
+        const bool equal = x[j] == own || (bad && isnan(x[j]));
+        before += equal ? j < i : x[j] > own || (isnan(x[j]) && !bad);
+    }
+    return before;
+}
+
 /* The updated multiplier of a penalty on a mean square that should be `bound`. */
 static inline HD float raised_multiplier(float multiplier, double mean, float bound)
 {

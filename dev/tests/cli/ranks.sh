@@ -85,6 +85,8 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer kl-soap --no-split-qkv                | 2
 --optimizer psgdh                                 | 2 4
 --optimizer muown                                 | 4
+--optimizer adafactor --embed-optimizer scion-sign | 2 4
+--optimizer dion2                                 | 2
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2
 --diagnose 2                                      | 4

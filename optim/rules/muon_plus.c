@@ -1,0 +1,70 @@
+/*
+ * Muon as in nanochat: NorMuon between an equalisation of the rows that are orthogonalised (MuonEq) and of the norm that
+ * comes out (Muon+).
+ *   m and u as in Muon;  each row of u is divided by its length;  O = NS(u);  O = sqrt(min(r,c)) O / |O|_F;
+ *   NorMuon's second moments of lines, |O|_F kept;  W = (1 - e wd) W - e O,  e = lr sqrt(max(1, r/c)),
+ * with the decay only where the step shrinks W, unless told. The authors then give all rows the length |u|_F / sqrt(r),
+ * which NS takes out again.
+ */
+#include "optim/rules/muon.h"
+#include "optim/rules/orthogonal.h"
+
+#include <math.h>
+
+/* Lower bounds of lengths that divide. */
+static const double ROW_LEAST = 1e-6, NORM_LEAST = 1e-10;
+
+/* u, a number for each row, a norm; the iteration's workspace. */
+static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    return count * (rows * cols + rows + 1) + orthogonal_floats(h, rows, cols, count);
+}
+
+static void equalise_rows(const Batch *batch, Mats u, float *inverse)
+{
+    verb_line_dots(batch->on, u, u, false, inverse);
+    verb_power(batch->on, u.batch * u.rows, inverse, inverse, ROW_LEAST * ROW_LEAST, -0.5);
+    verb_scale_lines(batch->on, u, inverse, false, u);
+}
+
+/* Gives each matrix the norm of one with singular values of 1. */
+static void equalise_norm(const Batch *batch, Mats u, float *norms)
+{
+    const double singular_values = (double)(u.rows < u.cols ? u.rows : u.cols);
+    verb_norms(batch->on, u, norms);
+    verb_rescale(batch->on, u, NULL, norms, 1 / sqrt(singular_values), NORM_LEAST);
+}
+
+static void muon_plus_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    float *inverse = u.data + mats_size(u), *norms = inverse + u.batch * u.rows;
+    OptimHyper scaled = *batch->hyper;
+    Batch step = *batch;
+
+    equalise_rows(batch, u, inverse);
+    orthogonalise(batch, u, norms + u.batch);
+    equalise_norm(batch, u, norms);
+    verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
+                         batch_hyper(batch, HYPER_EPS));
+    equalise_norm(batch, u, norms);
+    hyper_set(&scaled, HYPER_LR, batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols));
+    step.hyper = &scaled;
+    batch_update(&step, u, 1);
+}
+
+const OptimRule optim_muon_plus = {
+    .name = "muon-plus",
+    .summary = "NorMuon of rows of equal length, with a step of constant norm",
+    .source = "karpathy/nanochat",
+    .matrices_only = true,
+    .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.28), HYPER_AT(CAUTIOUS, 1), HYPER_AT(MOMENTUM, 0.95),
+                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
+                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10),
+                    HYPER_AT(NS, NS_NANOCHAT), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
+                    HYPER_AT(SPLIT_QKV, 1)},
+    .settle = muon_settle,
+    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
+    .workspace = workspace_of_batch,
+    .step = muon_plus_batch,
+};

@@ -68,6 +68,7 @@ typedef enum {
     HYPER_GATE_END,
     HYPER_RADIUS,
     HYPER_SPLIT_QKV,
+    HYPER_SPLIT_HEADS,
     HYPER_COUNT
 } HyperId;
 

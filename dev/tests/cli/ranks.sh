@@ -83,6 +83,8 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer mars --aux-optimizer cautious-adamw   | 2
 --optimizer cautious-lion                         | 4
 --optimizer kl-soap --no-split-qkv                | 2
+--optimizer normuon --split-heads                 | 2 4
+--optimizer soap --split-heads --kv-heads 1       | 4
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2
 --diagnose 2                                      | 4

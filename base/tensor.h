@@ -45,6 +45,7 @@ typedef struct Tensor {
     size_t rows;     /* fan-out */
     size_t cols;     /* fan-in */
     size_t blocks;   /* matrices stacked along the rows: 3 for a fused QKV, otherwise 1 */
+    size_t heads;    /* that the rows of each block of a query, key or value matrix hold; elsewhere 0 */
     bool transposed; /* files hold cols x rows (Hugging Face's Conv1D) */
     TensorInit init;
     size_t offset; /* floats */

@@ -55,6 +55,12 @@ static TensorPart part_of(GptParameter k)
     }
 }
 
+/* Heads in the rows of each block. */
+static size_t heads_of(GptParameter k, const GptConfig *c)
+{
+    return k == GPT_qkvw || k == GPT_qw ? c->NH : k == GPT_kvw ? c->KVH : 0;
+}
+
 static void add_tensor(GptTable *table, const GptConfig *c, GptParameter k, const Kind *kind, size_t layer)
 {
     Tensor *t = &table->tensors[table->count++];
@@ -63,6 +69,7 @@ static void add_tensor(GptTable *table, const GptConfig *c, GptParameter k, cons
                   .rows = kind->rows,
                   .cols = kind->cols,
                   .blocks = kind->blocks,
+                  .heads = heads_of(k, c),
                   .transposed = kind->transposed,
                   .init = gpt_init_of(c, k, layer),
                   .offset = table->arena_size};

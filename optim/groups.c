@@ -50,7 +50,7 @@ static int overlay(const OptimRule *rule, OptimHyper *h, const OptimHyper *asked
     for (size_t id = 0; id < HYPER_COUNT; id++) {
         if (!asked->at[id].set)
             continue;
-        if (!rule->defaults.at[id].set)
+        if (!h->at[id].set)
             return error_set(e, "%s does not use --%s%s", rule->name, prefix, hyper_info[id].name);
         if (hyper_check((HyperId)id, asked->at[id].value, prefix, e) != 0)
             return -1;
@@ -65,6 +65,17 @@ static bool is_any_set(const OptimHyper *h)
     for (size_t id = 0; id < HYPER_COUNT; id++)
         any = any || h->at[id].set;
     return any;
+}
+
+static bool is_on(const OptimHyper *h, HyperId id) { return h->at[id].set && hyper(h, id) != 0; }
+
+/* Heads are rows of the matrices that a fused QKV is split into. */
+static int check_split(const OptimHyper *h, Error *e)
+{
+    if (is_on(h, HYPER_SPLIT_HEADS) && !is_on(h, HYPER_SPLIT_QKV))
+        return error_set(
+            e, "--split-heads splits the matrices that --split-qkv makes, which --no-split-qkv leaves as one");
+    return 0;
 }
 
 /* Schedules that depend on the length of the run need to know it. */
@@ -108,6 +119,8 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
     g->sensitivity = sensitivity;
     g->aux = aux;
     g->hyper = rule->defaults;
+    if (rule->defaults.at[HYPER_SPLIT_QKV].set)
+        hyper_set(&g->hyper, HYPER_SPLIT_HEADS, 0);
     if (rule == matrix_rule && overlay(rule, &g->hyper, &config->hyper, "", e) != 0)
         return -1;
     if (aux && !own && overlay(rule, &g->hyper, &config->aux_hyper, "aux-", e) != 0)
@@ -128,7 +141,7 @@ static int resolve_group(const OptimConfig *config, Kind kind, double sensitivit
                          "number from 0 to %g",
                          g->name, hyper(&g->hyper, HYPER_LR), hyper_info[HYPER_LR].most);
     const char *prefix = aux && !own && (rule != matrix_rule || is_any_set(&config->aux_hyper)) ? "aux-" : "";
-    if (check_steps(config, &g->hyper, prefix, e) != 0)
+    if ((!aux && check_split(&g->hyper, e) != 0) || check_steps(config, &g->hyper, prefix, e) != 0)
         return -1;
     return rule->settle != NULL ? rule->settle(&g->hyper, prefix, e) : 0;
 }
@@ -144,7 +157,8 @@ size_t groups_of(const Optim *optim, const Tensor *t)
 
 size_t groups_blocks(const OptimGroup *g, const Tensor *t)
 {
-    return g->hyper.at[HYPER_SPLIT_QKV].set && hyper(&g->hyper, HYPER_SPLIT_QKV) != 0 ? t->blocks : 1;
+    const size_t heads = is_on(&g->hyper, HYPER_SPLIT_HEADS) && t->heads > 0 ? t->heads : 1;
+    return is_on(&g->hyper, HYPER_SPLIT_QKV) ? heads * t->blocks : 1;
 }
 
 OptimShape groups_state(const OptimGroup *g, const Tensor *t, const OptimStateSpec *spec)

@@ -125,6 +125,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_RADIUS] = {"radius", "scion: radius of the ball that the weights are held in", HYPER_REAL, 0, 1e6, false,
                       NULL},
     [HYPER_SPLIT_QKV] = {"split-qkv", "treat a fused QKV as three matrices", HYPER_SWITCH, 0, 1, false, NULL},
+    [HYPER_SPLIT_HEADS] = {"split-heads", "treat each head's rows of those as a matrix of its own", HYPER_SWITCH, 0, 1,
+                           false, NULL},
 };
 
 void hyper_set(OptimHyper *h, HyperId id, double value)

@@ -69,6 +69,7 @@ typedef enum {
     HYPER_GATE_END,
     HYPER_RADIUS,
     HYPER_SPLIT_QKV,
+    HYPER_SPLIT_HEADS,
     HYPER_COUNT
 } HyperId;
 

@@ -82,7 +82,7 @@ void groups_free(Optim *optim);
 /* The group that a tensor is in. */
 size_t groups_of(const Optim *optim, const Tensor *t);
 
-/* Slots that a tensor is split into: the blocks of a fused QKV if the rule splits it, otherwise 1. */
+/* Slots that a tensor is split into: the blocks of a fused QKV if the rule splits it, the heads of each, otherwise 1. */
 size_t groups_blocks(const OptimGroup *g, const Tensor *t);
 
 /* A state of a whole tensor: those of its blocks, one below the other. */

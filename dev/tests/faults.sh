@@ -284,7 +284,10 @@ gpt | optim/rules/adamw.c | s/1 - pow(hyper(h, HYPER_BETA2), t)/1 - pow(hyper(h,
 optim_groups | optim/groups.c | s/hyper_set(&g->hyper, HYPER_WEIGHT_DECAY, 0)/hyper_set(\&g->hyper, HYPER_WEIGHT_DECAY, 1)/
 optim | optim/optim.c | s/optim->steps_done++/optim->steps_done += 2/
 optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i];/
-muon | optim/groups.c | s/!= 0 ? t->blocks : 1/!= 0 ? 1 : 1/
+muon | optim/groups.c | s/? heads \* t->blocks : 1/? heads : 1/
+optim_groups:heads | optim/groups.c | s/? heads \* t->blocks : 1/? t->blocks : 1/
+optim_groups | optim/groups.c | s/ \&\& !is_on(h, HYPER_SPLIT_QKV)/ \&\& false/
+model:heads | gpt/gpt_table.c | s/? c->KVH : 0/? c->NH : 0/
 muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
 muon | optim/verbs/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/

@@ -175,6 +175,31 @@ static void test_table(void)
     gpt_table_free(&table);
 }
 
+/* Heads of the matrices that have them, with as many of keys and values as of queries, and with fewer. */
+static void test_heads(void)
+{
+    static const struct {
+        const char *name;
+        size_t key_heads, blocks, heads;
+    } rows[] = {{"h.1.attn.c_attn.weight", 0, 3, 6},
+                {"h.1.attn.c_q.weight", 2, 1, 6},
+                {"h.1.attn.c_kv.weight", 2, 2, 2},
+                {"h.1.attn.c_proj.weight", 2, 1, 0},
+                {"h.1.mlp.c_fc.weight", 0, 2, 0},
+                {"h.1.attn.c_attn.bias", 0, 1, 0},
+                {"wte.weight", 0, 1, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const GptConfig config = {
+            .T = 8, .V = 37, .L = 2, .NH = 6, .KVH = rows[i].key_heads, .C = 24, .activation = GPT_SWIGLU};
+        GptTable table = make_table(&config);
+        const Tensor *t = gpt_table_find(&table, rows[i].name);
+        if (check(t != NULL, "no %s", rows[i].name))
+            check(t->blocks == rows[i].blocks && t->heads == rows[i].heads, "%s has %zu blocks of %zu heads", t->name,
+                  t->blocks, t->heads);
+        gpt_table_free(&table);
+    }
+}
+
 /* Shapes, roles and orientation of one layer and of what surrounds it. */
 static void test_rows(void)
 {
@@ -557,6 +582,7 @@ int main(void)
     check_run("what is refused", test_refused);
     check_run("the table's layout", test_table);
     check_run("the table's rows", test_rows);
+    check_run("heads", test_heads);
     check_run("initial statistics", test_statistics);
     check_run("the records' initialisations", test_schemes);
     check_run("modula's initialisation", test_modula);

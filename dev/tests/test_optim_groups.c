@@ -1,9 +1,11 @@
 /* How optimizers' groups are resolved: which tensor gets which rule, hyperparameters and state, and what is refused. */
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
+#include "optim/rule.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SET(id, x) HYPER_AT(id, x)
@@ -202,6 +204,10 @@ static void test_refused(void)
         {{.rule = "dion2", .hyper.at = {SET(FRACTION, 0)}}, {"--fraction is 0", "above 0"}},
         {{.rule = "dion2", .hyper.at = {SET(FRACTION, 1.1)}}, {"--fraction is 1.1", "to 1"}},
         {{.rule = "nordion2", .hyper.at = {SET(MUON_SCALE, MUON_SCALE_GRADIENT)}}, {"--muon-scale gradient", "lines"}},
+        {{.rule = "adamw", .hyper.at = {SET(SPLIT_HEADS, 1)}}, {"adamw does not use --split-heads", ""}},
+        {{.rule = "muon", .hyper.at = {SET(SPLIT_QKV, 0), SET(SPLIT_HEADS, 1)}},
+         {"--split-heads splits", "--no-split-qkv leaves as one"}},
+        {{.rule = "muon", .hyper.at = {SET(SPLIT_HEADS, 2)}}, {"--split-heads is 2", ""}},
     };
     Params p = make_params(false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -264,11 +270,63 @@ static void test_state(void)
     params_free(&p);
 }
 
+/* The weights after three steps over p, which it fills and frees. */
+static float *stepped(const OptimConfig *config, Params *p)
+{
+    params_fill(p, 2);
+    Optim *optim = make_optim(config, p);
+    take_steps(optim, p, 0, 3, 20);
+    float *values = copy_floats(p->values, p->floats);
+    optim_free(optim);
+    params_free(p);
+    return values;
+}
+
+/* Heads are as so many matrices under every rule that splits a fused QKV: two each of queries, keys and values in one
+ * tensor, or four of queries in one and one each of keys and values in another. */
+static void test_heads(void)
+{
+    enum { ROWS = 3, COLS = 5, HEADS = 6 };
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f"};
+    for (size_t i = 0; optim_rule(i) != NULL; i++) {
+        if (!optim_rule(i)->defaults.at[HYPER_SPLIT_QKV].set)
+            continue;
+        const OptimConfig config = {.rule = optim_rule_name(i), .steps = 9, .hyper.at = {SET(SPLIT_HEADS, 1)}};
+        const OptimConfig whole = {.rule = optim_rule_name(i), .steps = 9};
+        Params apart = {0}, fused = {0}, grouped = {0}, blocks = {0};
+        for (size_t k = 0; k < HEADS; k++)
+            params_add(&apart, names[k], ROLE_HIDDEN_MATRIX, ROWS, COLS, 1);
+        params_add(&fused, "qkv", ROLE_HIDDEN_MATRIX, HEADS * ROWS, COLS, 3);
+        fused.tensors[0].heads = 2;
+        blocks = fused;
+        params_add(&grouped, "q", ROLE_HIDDEN_MATRIX, 4 * ROWS, COLS, 1);
+        params_add(&grouped, "kv", ROLE_HIDDEN_MATRIX, 2 * ROWS, COLS, 2);
+        grouped.tensors[0].heads = 4;
+        grouped.tensors[1].heads = 1;
+        Params *const all[] = {&apart, &fused, &grouped, &blocks};
+        for (size_t k = 0; k < 4; k++)
+            params_add(all[k], "out", ROLE_HIDDEN_MATRIX, COLS, COLS, 1);
+        const size_t size = apart.floats * sizeof(float);
+        float *want = stepped(&config, &apart), *got = stepped(&config, &fused),
+              *of_groups = stepped(&config, &grouped), *unsplit = stepped(&whole, &blocks);
+        check_same_bits(got, want, size, config.rule);
+        check_same_bits(of_groups, want, size, config.rule);
+        if (strcmp(config.rule, "muon") == 0)
+            check(memcmp(unsplit, want, size) != 0, "%s is the same without --split-heads", config.rule);
+        free(want);
+        free(got);
+        free(of_groups);
+        free(unsplit);
+    }
+}
+
 /* --list-groups names every tensor once, with its rule's hyperparameters. */
-static void test_list(void)
+static void test_list_of(int split_heads)
 {
     Params p = make_params(false);
-    Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
+    for (size_t i = 0; i < p.count; i++)
+        p.tensors[i].heads = p.tensors[i].blocks == 3 ? 2 : 0;
+    Optim *optim = make_optim(&(OptimConfig){.rule = "muon", .hyper.at = {SET(SPLIT_HEADS, split_heads)}}, &p);
     char text[4096] = "";
     FILE *f = tmpfile();
     if (check(f != NULL, "no temporary file")) {
@@ -284,11 +342,18 @@ static void test_list(void)
             check(found != NULL && strstr(found + 1, line) == NULL, "tensor %s is not listed once", p.tensors[i].name);
         }
         check(strstr(text, "group hidden: muon") != NULL && strstr(text, "ns=jordan") != NULL &&
-                  strstr(text, "3 x 4 x 4") != NULL,
+                  strstr(text, split_heads ? "6 x 2 x 4  m[2,4]" : "3 x 4 x 4  m[4,4]") != NULL &&
+                  strstr(text, split_heads ? "split-heads=on" : "split-heads=off") != NULL,
               "muon's line or its split QKV is missing:\n%s", text);
     }
     optim_free(optim);
     params_free(&p);
+}
+
+static void test_list(void)
+{
+    test_list_of(0);
+    test_list_of(1);
 }
 
 int main(void)
@@ -300,6 +365,7 @@ int main(void)
     check_run("one rule for all", test_one_rule);
     check_run("what is refused", test_refused);
     check_run("state: names, shapes, sizes", test_state);
+    check_run("heads as matrices", test_heads);
     check_run("the list of groups", test_list);
     return check_summary();
 }

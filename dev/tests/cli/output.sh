@@ -78,7 +78,7 @@ helps() {
         softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
         embed-optimizer head-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 beta3 beta3-warmup alpha alpha-warmup eps ns ns-steps ns-dtype muon-scale split-qkv \
-        no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
+        no-split-qkv split-heads no-split-heads cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
         eps-start eps-end bias-correction no-bias-correction zero-init-moments cpr-warmup mars-gamma rank power-start power-end power-middle power-width whitening target-norm factor-lr sides refresh graft \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until muloco muloco-rate muloco-momentum tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \

@@ -87,6 +87,8 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer muown                                 | 4
 --optimizer adafactor --embed-optimizer scion-sign | 2 4
 --optimizer dion2                                 | 2
+--optimizer normuon --split-heads                 | 2 4
+--optimizer soap --split-heads --kv-heads 1       | 4
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2
 --diagnose 2                                      | 4

@@ -9,19 +9,19 @@ continues_elsewhere() {
 }
 run_test "a run from --model DIR resumes without DIR" continues_elsewhere
 
-resumes_exactly() { # optimizer
-    expect 0 train --steps 13 --val-every 4 --optimizer "$1" --out whole
+resumes_exactly() { # optimizer and its options
+    expect 0 train --steps 13 --val-every 4 --optimizer $1 --out whole
     for stop in 1 4 8; do
         rm -rf run
-        expect 0 train --steps 13 --val-every 4 --optimizer "$1" --checkpoint-every $stop --keep 0 --out run
+        expect 0 train --steps 13 --val-every 4 --optimizer $1 --checkpoint-every $stop --keep 0 --out run
         # what a stop after this step would have left, and a log that had gone on
         printf 'step_%06d\n' $stop > run/latest
         expect 0 resume --out run
         same_end whole run
     done
 }
-for rule in sgd adamw muon; do
-    run_test "a resumed run is bit-equal, $rule" resumes_exactly $rule
+for rule in sgd adamw muon 'soap --split-heads'; do
+    run_test "a resumed run is bit-equal, $rule" resumes_exactly "$rule"
 done
 
 drops_rows() {

@@ -6,6 +6,7 @@
 #include "files/files.h"
 #include "train/presets.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -227,35 +228,40 @@ static bool is_named(HyperId id, const char *prefix)
     return false;
 }
 
+static void add_option(Option option)
+{
+    assert(option_count < OPTIONS_MOST);
+    table[option_count++] = option;
+}
+
 static void add_fields(const Option *row)
 {
     static const Kind kinds[] = {[GPT_SIZE] = SIZE, [GPT_CHOICE] = CHOICE, [GPT_NUMBER] = REAL};
     static const char *const arguments[] = {[GPT_SIZE] = NULL, [GPT_CHOICE] = "NAME", [GPT_NUMBER] = "X"};
     for (size_t i = 0; i < GPT_FIELDS; i++) {
         const GptField *f = &gpt_fields[i];
-        table[option_count++] = (Option){.name = f->option,
-                                         .argument = arguments[f->kind] != NULL ? arguments[f->kind] : f->symbol,
-                                         .help = f->help,
-                                         .kind = kinds[f->kind],
-                                         .offset = row->offset + f->offset,
-                                         .choices = f->choices,
-                                         .least = f->kind == GPT_SIZE ? 1 : f->least,
-                                         .most = f->kind == GPT_SIZE ? 0 : f->most,
-                                         .set = offsetof(Options, overrides.set) + i * sizeof(bool)};
+        add_option((Option){.name = f->option,
+                            .argument = arguments[f->kind] != NULL ? arguments[f->kind] : f->symbol,
+                            .help = f->help,
+                            .kind = kinds[f->kind],
+                            .offset = row->offset + f->offset,
+                            .choices = f->choices,
+                            .least = f->kind == GPT_SIZE ? 1 : f->least,
+                            .most = f->kind == GPT_SIZE ? 0 : f->most,
+                            .set = offsetof(Options, overrides.set) + i * sizeof(bool)});
     }
 }
 
 static void add_hypers(const Option *row)
 {
-    const char *section = row->section;
+    Option option = *row;
+    option.kind = HYPER;
     for (HyperId id = 0; id < HYPER_COUNT; id++) {
         if (is_named(id, row->prefix) || (row->prefix[0] != '\0' && !optim_aux_uses(id)))
             continue;
-        table[option_count] = *row;
-        table[option_count].kind = HYPER;
-        table[option_count].hyper = id;
-        table[option_count++].section = section;
-        section = NULL;
+        option.hyper = id;
+        add_option(option);
+        option.section = NULL;
     }
 }
 
@@ -268,7 +274,7 @@ static void list_options(void)
         else if (row->kind == HYPERS)
             add_hypers(row);
         else
-            table[option_count++] = *row;
+            add_option(*row);
     }
 }
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { OPTIONS_MOST = 160 };
+enum { OPTIONS_MOST = 256 };
 
 #define SAMPLE_AT_END SIZE_MAX
 #define VAL_EVERY_AUTO SIZE_MAX

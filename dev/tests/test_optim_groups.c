@@ -197,6 +197,11 @@ static void test_refused(void)
         {{.rule = "ademamix", .hyper.at = {SET(BETA3, .5), SET(BETA3_WARMUP, 9)}},
          {"--beta3-warmup raises beta3", "--beta3 0.5 is below --beta1 0.9"}},
         {{.rule = "ademamix", .hyper.at = {SET(ALPHA_WARMUP, 1.5)}}, {"--alpha-warmup is 1.5", "whole"}},
+        {{.rule = "prodigy", .hyper.at = {SET(D0, 0)}}, {"--d0 is 0", "1e-30"}},
+        {{.rule = "prodigy", .aux_hyper.at = {SET(D0, .1)}},
+         {"one distance", "--d0 must be the same for all, not 1e-06 and 0.1"}},
+        {{.rule = "prodigy", .aux_hyper.at = {SET(BETA2, .9)}}, {"one distance", "--beta2 must be the same"}},
+        {{.rule = "prodigy", .aux_hyper.at = {SET(D_COEF, 2)}}, {"one distance", "--d-coef must be the same"}},
         {{.rule = "pmuon", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "pmuon"}},
         {{.rule = "sinksoap", .hyper.at = {SET(EPS, 0)}}, {"--eps 0", "sinksoap"}},
     };

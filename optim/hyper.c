@@ -67,6 +67,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_CAUTIOUS] = {"cautious", "decay only weights that the step shrinks", HYPER_SWITCH, 0, 1, false, NULL},
     [HYPER_RATE_WARMUP] = {"rate-warmup", "schedule-free: steps over which its rate rises", HYPER_WHOLE, 0, 1e9, false,
                            NULL},
+    [HYPER_D0] = {"d0", "prodigy: first estimate of the distance to a solution", HYPER_REAL, 1e-30, 1e6, false, NULL},
+    [HYPER_D_COEF] = {"d-coef", "prodigy: factor of the estimates", HYPER_REAL, 0, 1e6, false, NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held fixed", HYPER_WHOLE, 1, 1e9,
                           false, NULL},
     [HYPER_MARS_GAMMA] = {"mars-gamma", "mars: how much of the gradient's change is added to it", HYPER_REAL, 0, 1e6,

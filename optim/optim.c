@@ -124,7 +124,7 @@ static int make_state(Optim *optim, Error *e)
         if (g->rule->init != NULL)
             g->rule->init(g);
     }
-    return 0;
+    return measure_make(optim, e);
 }
 
 int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor_count, const Arenas *arenas,
@@ -159,6 +159,8 @@ int optim_create(const OptimConfig *config, const Tensor *tensors, size_t tensor
     if (status == 0)
         status = averages_resolve(optim, config, e);
     if (status == 0)
+        status = measure_check(optim, e);
+    if (status == 0)
         status = shares_make(optim, config->rounds, e);
     if (status == 0)
         measure_state(optim);
@@ -177,6 +179,7 @@ void optim_free(Optim *optim)
     if (optim == NULL)
         return;
     groups_free(optim);
+    measure_free(optim);
     free(optim->units);
     free(optim->pieces);
     free(optim->rounded);
@@ -243,13 +246,14 @@ int optim_check_parameters(const Optim *optim, Error *e)
     return 0;
 }
 
-/* The coming step, with the group's scheduled hyperparameters. */
-static OptimStep step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
+OptimStep optim_step_of(const Optim *optim, const OptimGroup *g, double grad_scale)
 {
     OptimStep step = {.hyper = g->hyper, .grad_scale = grad_scale, .t = optim->steps_done + 1, .steps = optim->steps};
     if (!g->rule->own_schedule)
         hyper_set(&step.hyper, HYPER_LR, hyper(&g->hyper, HYPER_LR) * (g->aux ? optim->aux_factor : optim->lr_factor));
     hyper_schedule(&step.hyper, optim->steps_done, optim->steps);
+    memcpy(step.before, optim->measure.before, sizeof step.before);
+    memcpy(step.common, optim->measure.common, sizeof step.common);
     return step;
 }
 
@@ -329,7 +333,7 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor)
         const OptimGroup *g = &optim->groups[i];
         if (g->rule->look_ahead == NULL)
             continue;
-        const OptimStep step = step_of(optim, g, 1);
+        const OptimStep step = optim_step_of(optim, g, 1);
         elements_step(g, &step, true);
     }
     if (looks_ahead(optim))
@@ -338,10 +342,11 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor)
 
 void optim_step(Optim *optim, double grad_scale)
 {
+    measure_step(optim, grad_scale);
     for (size_t i = 0; i < optim->group_count; i++) {
         OptimGroup *g = &optim->groups[i];
         const double begin = clock_seconds();
-        const OptimStep step = step_of(optim, g, grad_scale);
+        const OptimStep step = optim_step_of(optim, g, grad_scale);
         if (g->rule->scalars != NULL)
             elements_step(g, &step, false);
         else
@@ -362,7 +367,7 @@ void optim_step(Optim *optim, double grad_scale)
 
 double optim_rate_of(const Optim *optim, const Tensor *tensor)
 {
-    const OptimStep step = step_of(optim, &optim->groups[groups_of(optim, tensor)], 1);
+    const OptimStep step = optim_step_of(optim, &optim->groups[groups_of(optim, tensor)], 1);
     return hyper(&step.hyper, HYPER_LR);
 }
 
@@ -370,19 +375,23 @@ Verbs *optim_verbs(const Optim *optim) { return optim->on; }
 Comm *optim_comm(const Optim *optim) { return optim->comm; }
 size_t optim_steps_done(const Optim *optim) { return optim->steps_done; }
 
-const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began", "nesterov_factor"};
+const char *const optim_scalar_names[OPTIM_SCALARS] = {"steps_done", "tail_began", "nesterov_factor", "common_0",
+                                                       "common_1"};
 
 OptimScalars optim_scalars(const Optim *optim)
 {
     return (OptimScalars){.steps_done = (double)optim->steps_done,
                           .tail_began = (double)optim->averages.tail_began,
-                          .factor = optim->averages.factor};
+                          .factor = optim->averages.factor,
+                          .common = {optim->measure.common[0], optim->measure.common[1]}};
 }
 
 void optim_set_scalars(Optim *optim, OptimScalars scalars)
 {
     optim->steps_done = (size_t)scalars.steps_done;
     optim->averages.factor = scalars.factor;
+    for (size_t i = 0; i < OPTIM_COMMON; i++)
+        optim->measure.common[i] = isnan(scalars.common[i]) ? 0 : scalars.common[i];
     optim->averages.tail_began = isnan(scalars.tail_began) ? averages_guess_tail(optim) : (size_t)scalars.tail_began;
     if (optim->steps_done < optim->averages.config.tail_from) /* more steps have moved the tail */
         optim->averages.tail_began = 0;

@@ -93,13 +93,17 @@ void optim_hide(Optim *optim);
 /* Updates so far: t of the bias corrections. */
 size_t optim_steps_done(const Optim *optim);
 
+enum { OPTIM_COMMON = 2 }; /* numbers, kept from step to step */
+
 /* What a checkpoint keeps besides the state tensors; the names are those of the members, in order. */
 typedef struct OptimScalars {
     double steps_done;
-    double tail_began; /* the update after which the tail average started; 0: not yet */
-    double factor;     /* of EMA-Nesterov */
+    double tail_began;           /* the update after which the tail average started; 0: not yet */
+    double factor;               /* of EMA-Nesterov */
+    double common[OPTIM_COMMON]; /* as in OptimStep (rule.h), of the last step */
 } OptimScalars;
 enum { OPTIM_SCALARS = sizeof(OptimScalars) / sizeof(double) };
+enum { OPTIM_COUNTS = OPTIM_SCALARS - OPTIM_COMMON }; /* which are not negative */
 extern const char *const optim_scalar_names[OPTIM_SCALARS];
 OptimScalars optim_scalars(const Optim *optim);
 

@@ -6,8 +6,8 @@
 #include "optim/verbs/verbs.h"
 
 /*
- * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, averages.c holds the
- * wrappers around all rules, optim.c state and steps.
+ * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, measure.c sums over all
+ * tensors, averages.c holds the wrappers around all rules, optim.c state and steps.
  */
 
 /* The averages' arenas, of this rank's stretches. */
@@ -43,6 +43,13 @@ typedef struct StatePart {
     float *data;
 } StatePart;
 
+/* Units of the rule that measures, each as a slot of its own. */
+typedef struct Measure {
+    OptimSlot *slots;                                  /* this rank's, group by group */
+    double (*sums)[OPTIM_SUMS];                        /* of all units, in order, then of this rank's in one group */
+    double before[OPTIM_COMMON], common[OPTIM_COMMON]; /* as in OptimStep */
+} Measure;
+
 struct Optim {
     size_t group_count;
     OptimGroup *groups;
@@ -67,6 +74,7 @@ struct Optim {
     float *previous; /* this rank's stretches before a step */
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
+    Measure measure;
     size_t steps, steps_done; /* planned for, and taken */
     double lr_factor, aux_factor; /* of the current step */
     Floats *gradients;            /* of this rank's units, and the sums of squares of all units */
@@ -93,7 +101,22 @@ OptimShape groups_state(const OptimGroup *g, const Tensor *t, const OptimStateSp
 /* Deals the tensors of all groups out to the ranks, and makes this rank's slots. rounds: as in OptimConfig. */
 int shares_make(Optim *optim, bool rounds, Error *e);
 
+/* --- measure.c --- */
+
+/* Refuses groups of a rule that cannot have its numbers in common. */
+int measure_check(const Optim *optim, Error *e);
+
+int measure_make(Optim *optim, Error *e);
+void measure_free(Optim *optim);
+
+/* Collective, before an update: measures all gradients where a rule asks for it, and updates what its groups have in
+ * common. */
+void measure_step(Optim *optim, double grad_scale);
+
 /* --- optim.c --- */
+
+/* The coming step, with the group's scheduled hyperparameters. */
+OptimStep optim_step_of(const Optim *optim, const OptimGroup *g, double grad_scale);
 
 /* Appends a state of a tensor, rows x cols floats named "<tensor>.<name>", of which a rank has as large a part as of the
  * tensor; only counts it unless `place`. Returns what this rank has. */

@@ -16,7 +16,7 @@
  *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h) with the verbs of verbs/verbs.h.
  */
 
-enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 3 };
+enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, OPTIM_SUMS = 2 };
 
 /* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
 /* clang-format off */
@@ -26,7 +26,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 3 };
     R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
     R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) R(dynmuon) R(pmuon) \
     R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
-    R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
+    R(prodigy) R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
 /* clang-format on */
 
 typedef struct OptimShape {
@@ -82,6 +82,10 @@ typedef struct OptimStep {
     double grad_scale; /* every gradient is multiplied by it */
     size_t t;          /* 1 in the first step */
     size_t steps;      /* of the whole run; 0: unknown */
+
+    /* What the groups of a rule with `measure` have in common, without this step's gradients and with them; while
+     * these are measured, both are without. 0: no step was taken yet. */
+    double before[OPTIM_COMMON], common[OPTIM_COMMON];
 } OptimStep;
 
 struct Batch;
@@ -110,6 +114,13 @@ typedef struct OptimRule {
     void (*scalars)(const OptimStep *step, float *k);
     const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states present */
     const struct OptimElements *look_ahead; /* moves parameters to where the gradient is evaluated; or NULL */
+
+    /* Elementwise rules whose groups have numbers in common: before an update, `measure` (a row of OPTIM_MEASURES) sums
+     * over all of their elements, and `conclude` turns the sums into new numbers. `agree` refuses groups that cannot
+     * have them in common. NULL: there are none. */
+    const struct OptimMeasure *measure;
+    void (*conclude)(const OptimStep *step, const double sums[OPTIM_SUMS], double common[OPTIM_COMMON]);
+    int (*agree)(const OptimHyper *a, const OptimHyper *b, Error *e);
 
     /* matrix rules; `workspace` counts the floats for a batch of `count`; NULL: none */
     void (*step)(const struct Batch *batch);

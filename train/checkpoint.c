@@ -166,7 +166,8 @@ static int read_scalars(const char *path, const Safetensors *file, OptimScalars 
         const char *name = optim_scalar_names[i], *text = safetensors_metadata(file, name);
         char *end = NULL;
         const double value = text != NULL ? strtod(text, &end) : (double)NAN;
-        if (text != NULL && (end == text || *end != '\0' || !(value >= 0 && value < 0x1p53)))
+        const bool fits = i < OPTIM_COUNTS ? value >= 0 && value < 0x1p53 : isfinite(value);
+        if (text != NULL && (end == text || *end != '\0' || !fits))
             return error_set(e, "%s: the metadata has no number %s", path, name);
         ((double *)scalars)[i] = value;
     }

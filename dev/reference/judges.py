@@ -38,6 +38,9 @@ each step exactly where the judge began it. The metadata:
                   A d of its step's
     cases, steps  their numbers
 
+`start`, prodigy's first parameter, is as exact as the parameter, and common_0 and common_1 are numbers beside the state
+(OptimScalars).
+
     python dev/reference/judges.py dev/tests/judges.safetensors
 """
 
@@ -108,7 +111,7 @@ def conditions(text, before, g, t, random):
     shares = [2.0**-26] if text.startswith("shampoo") else [2.0**-26, 2.0**-20]  # its pseudo-inverse sees 2^-20
     for share in shares * 3:
         h.disturb = lambda x, name="": perturbed(name, x, share, False, random)
-        inputs = {name: x if name == "p" else perturbed(name, x, share, step.elementwise, random)
+        inputs = {name: x if name in ("p", "start") else perturbed(name, x, share, step.elementwise, random)
                   for name, x in before.items()}
         got = step(inputs, perturbed("g", g, share, step.elementwise, random), t, h)
         for name in worst:

@@ -62,6 +62,8 @@ CASES = [
      "cautious=on", PLAIN),
     ("nadamw lr=.01 weight-decay=.1 beta1=.9 beta2=.999 eps=1e-8", PLAIN),
     ("nadamw lr=.01 weight-decay=.5 beta1=.7 beta2=.95 eps=.05 cautious=on", PLAIN),
+    ("prodigy lr=1 weight-decay=.01 beta1=.9 beta2=.999 eps=1e-8 d0=.01", PLAIN),
+    ("prodigy lr=.5 weight-decay=.3 beta1=.7 beta2=.9 eps=.05 d0=.1 d-coef=2 bias-correction=on cautious=on", PLAIN),
     ("adopt lr=.01 weight-decay=.1 beta1=.9 beta2=.9999 eps=1e-6", PLAIN),
     ("adopt lr=.01 weight-decay=.5 beta1=.8 beta2=.9 eps=.5 cautious=on", PLAIN),
     ("signsgd lr=.01 weight-decay=.1", PLAIN),

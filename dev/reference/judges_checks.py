@@ -265,6 +265,10 @@ def check_golden():
     for text, *want in GOLDEN:
         got = [s["p"].item() for s in trajectory(text, np.ones((1, 1)), gradients)[1:]]
         check_close(text, got, want, 6e-8)
+    text = "prodigy lr=1 weight-decay=0 beta1=.9 beta2=.999 eps=1e-8 d0=.01"
+    got = trajectory(text, np.ones((1, 1)), np.ones((4, 1, 1)))
+    check_close("prodigy", [s["p"].item() for s in got[1:]], (.9683772, .9258813, .8482647, .6229011), 6e-8)
+    check_close("prodigy's d", [s["common_0"].item() for s in got[1:]], (.01, .0158153, .0482241, .1349609), 6e-8)
     for text, shape, factor, want in MATRIX_GOLDEN:
         r, c = (int(n) for n in shape.split("x"))
         start, gradients = np.reshape(MATRIX_START, (r, c)), np.reshape(MATRIX_GRADIENTS, (3, r, c))

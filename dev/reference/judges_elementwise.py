@@ -1,6 +1,7 @@
 """Judges of the rules that take each element for itself, but for a norm: SGD and its kin, Adam's family, signs."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -208,6 +209,23 @@ def nadamw_by_numpy(s, g, t, h):
 @judge("nadamw", "cautious=off", states=full("m", "v"), elementwise=True)
 def nadamw(s, g, t, h):
     return (nadamw_by_numpy if h.cautious else nadamw_by_torch)(s, g, t, h)
+
+
+@judge("prodigy", "cautious=off bias-correction=off d-coef=1", elementwise=True,
+       states=lambda h, r, c: full("s", "start", "m", "v")(h, r, c) | {"common_0": (1, 1), "common_1": (1, 1)})
+def prodigy(s, g, t, h):
+    """common_0 is d, or 0 before the first step, common_1 the numerator of its estimate; `start` is the first p."""
+    start = s["p"] if t == 1 else s["start"]
+    d = s["common_0"].item() or h.d0
+    c1, c2 = corrections(t, h)
+    rate, beta3 = d * h.lr * math.sqrt(c2) / c1, math.sqrt(h.beta2)
+    numerator = beta3 * s["common_1"] + d / h.d0 * rate * (g * (start - s["p"])).sum()
+    total = beta3 * s["s"] + d / h.d0 * rate * g
+    new_d = np.maximum(d, h.d_coef * numerator / np.abs(total).sum())
+    m, v = ema(h.beta1, s["m"], d * g), ema(h.beta2, s["v"], d * d * g * g)
+    u = m / (np.sqrt(v) + new_d * h.eps)
+    p = decayed_step(s["p"], u, SimpleNamespace(lr=rate, weight_decay=h.weight_decay, cautious=h.cautious))
+    return {"p": p, "s": total, "start": start, "m": m, "v": v, "common_0": new_d, "common_1": numerator}
 
 
 @judge("adopt", "cautious=off", states=full("m", "v"), elementwise=True)

@@ -310,6 +310,22 @@ optim_groups | optim/rules/ademamix.c | s/ \&\& beta3 < beta1/ \&\& false/
 judges | optim/rules/elements_cpu.c | s/&x\[i\], &y\[i\], &z\[i\], &s/\&x[i], \&z[i], \&y[i], \&s/
 judges | optim/rules/nadamw.c | s/-expm1(log_product(beta1, t + 1))/-expm1(log_product(beta1, t))/
 rules_schedules | optim/rules/nadamw.c | s/int k = 64/int k = 8/
+judges | optim/rules/prodigy_math.h | s/= k->distance \* (k/= (k/
+judges | optim/rules/prodigy_math.h | s/(double)start - (double)p/(double)p - (double)start/
+judges | optim/rules/prodigy_math.h | s/? old : \*start/? *start : *start/
+judges | optim/rules/prodigy.c | s/distance_of(&h, step->common) \*/distance_of(\&h, step->before) */
+judges | optim/rules/prodigy.c | s/hyper(h, HYPER_D_COEF) \* numerator/numerator/
+judges | optim/rules/prodigy.c | s/sqrt(hyper(h, HYPER_BETA2)) \* step->before/step->before/
+judges | optim/rules/prodigy.c | s/estimate > d ? estimate : d/estimate/
+judges | optim/rules/prodigy.c | s/(float)(d \/ hyper(&h, HYPER_D0) \* rate)/(float)rate/
+judges | optim/rules/elements_cpu.c | s/\*x = slot->state\[0\], \*y = slot->state\[1\]/*x = slot->state[1], *y = slot->state[0]/
+emulated-judges | optim/rules/elements_cuda.cu | s/t.state\[0\]\[i\], t.state\[1\]\[i\]/t.state[1][i], t.state[0][i]/
+optim_groups | optim/rules/prodigy.c | s/, HYPER_D_COEF};/};/
+optim:distance | optim/measure.c | s/total\[i\] += m->sums/total[i] = m->sums/
+optim:distance | optim/measure.c | s/slot.grad += shift/slot.grad += 0/
+optim:restored | optim/optim.c | s/isnan(scalars.common\[i\]) ? 0 : scalars.common\[i\]/0/
+cli:resumes bit-equal: prodigy | train/checkpoint.c | s/: isfinite(value)/: value >= 1/
+cli:ranks: the same bits, --optimizer prodigy | optim/measure.c | s/^    comm_sum.*$//
 judges | optim/rules/adopt_math.h | s/n > k->limit ? k->limit/n > k->limit ? n/
 optim | optim/rules/adopt_math.h | s/= n > k->limit ? k->limit : n < -k->limit ? -k->limit : n/= fminf(fmaxf(n, -k->limit), k->limit)/
 judges | optim/rules/adopt.c | s/begins ? 0 : hyper/hyper/

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARRAYS = 5, SLOTS = 7 };
+enum { ARRAYS = 6, SLOTS = 7 };
 
 /* Lengths around quads, blocks and chunks. */
 static const size_t lengths[SLOTS] = {1, 3, 64, 2048, 8192, 20001, 70003};
@@ -104,7 +104,7 @@ static void arrays_free(Arrays *a)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Rules: parameter, gradient and three states in the five arrays
+ * Rules: parameter, gradient and four states in the six arrays
  */
 
 /* Floats between array k's first element and an aligned address; where skew is 2 the arrays are not aligned alike. */
@@ -137,6 +137,7 @@ typedef void HostLoop(size_t n, float *p, const float *g, float *const *state, c
 #define CALL_1(element) element(&p[i], g[i], &state[0][i], &s)
 #define CALL_2(element) element(&p[i], g[i], &state[0][i], &state[1][i], &s)
 #define CALL_3(element) element(&p[i], g[i], &state[0][i], &state[1][i], &state[2][i], &s)
+#define CALL_4(element) element(&p[i], g[i], &state[0][i], &state[1][i], &state[2][i], &state[3][i], &s)
 #define CALL_AHEAD(element) ((void)g, element(&p[i], state[0][i], &s))
 #define LOOP(name, states, Scalars, element)                                                         \
     static void host_##name(size_t n, float *p, const float *g, float *const *state, const float *k) \
@@ -224,7 +225,7 @@ static void test_rule(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
- * Verbs: each on five arrays, 0 and 1 of any sign, the others not negative
+ * Verbs: each on six arrays, 0 and 1 of any sign, the others not negative
  */
 
 typedef struct Verb {

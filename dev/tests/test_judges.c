@@ -44,7 +44,7 @@ typedef struct Case {
 typedef struct Array {
     char name[32];
     size_t rows, cols;
-    float *where;  /* the optimizer's, maybe on a GPU */
+    float *where;  /* the optimizer's, maybe on a GPU; NULL: a number beside its state */
     float *ours;   /* a copy */
     float *judged; /* (STEPS + 1, rows, cols) */
     double condition;
@@ -171,6 +171,28 @@ static bool add_array(Bench *b, const char *name, size_t rows, size_t cols, floa
     return a->judged != NULL;
 }
 
+/* Puts the numbers beside the state next to the judge's, if it has them. */
+static bool add_numbers(Bench *b)
+{
+    bool ok = true;
+    for (size_t i = OPTIM_COUNTS; ok && i < OPTIM_SCALARS; i++) {
+        char full[64];
+        snprintf(full, sizeof full, "%02zu.%s.%s", current, b->shape, optim_scalar_names[i]);
+        if (safetensors_find(file, full) != NULL)
+            ok = add_array(b, optim_scalar_names[i], 1, 1, NULL);
+    }
+    return ok;
+}
+
+/* The number of that name; NULL for the parameter and states. */
+static double *number_in(OptimScalars *scalars, const Array *a)
+{
+    for (size_t i = OPTIM_COUNTS; i < OPTIM_SCALARS && a->where == NULL; i++)
+        if (strcmp(a->name, optim_scalar_names[i]) == 0)
+            return (double *)scalars + i;
+    return NULL;
+}
+
 /* How many arrays the judge has of this case and shape. */
 static size_t judged_arrays(const Bench *b)
 {
@@ -210,6 +232,7 @@ static bool bench_make(Bench *b, const Case *c, const char *shape)
             continue;
         ok = add_array(b, strchr(state->name, '.') + 1, state->rows, state->cols, state->data);
     }
+    ok = ok && add_numbers(b);
     return ok && check(b->count == judged_arrays(b), "%s: the judge has %zu arrays, the optimizer %zu", shape,
                        judged_arrays(b), b->count);
 }
@@ -311,20 +334,29 @@ static void check_look_ahead(const Bench *b, size_t k)
 static void bench_step(const Bench *b, size_t k)
 {
     const size_t parameters = b->params.floats;
+    OptimScalars scalars = {.steps_done = (double)k, .tail_began = NAN};
     for (size_t i = 0; i < b->count; i++) {
-        const size_t n = b->arrays[i].rows * b->arrays[i].cols;
-        verb_write(here(), n, b->arrays[i].where, b->arrays[i].judged + k * n);
+        const Array *a = &b->arrays[i];
+        const size_t n = a->rows * a->cols;
+        if (a->where == NULL)
+            *number_in(&scalars, a) = (double)a->judged[k];
+        else
+            verb_write(here(), n, a->where, a->judged + k * n);
     }
-    optim_set_scalars(b->optim, (OptimScalars){.steps_done = (double)(k), .tail_began = NAN});
+    optim_set_scalars(b->optim, scalars);
     optim_begin(b->optim, 1, 1);
     check_look_ahead(b, k);
     verb_write(here(), parameters, b->grads, b->gradients + k * parameters);
     optim_step(b->optim, 1);
+    scalars = optim_scalars(b->optim);
     for (size_t i = 0; i < b->count; i++) {
         const Array *a = &b->arrays[i];
         const size_t n = a->rows * a->cols;
         const float *want = a->judged + (k + 1) * n;
-        verb_read(here(), n, a->ours, a->where);
+        if (a->where == NULL)
+            a->ours[0] = (float)*number_in(&scalars, a);
+        else
+            verb_read(here(), n, a->ours, a->where);
         char what[64];
         snprintf(what, sizeof what, "%s, %s after step %zu", b->shape, a->name, k + 1);
         if ((k == 0 || takes_eigenvectors(b->c->config.rule)) && strstr(a->name, "_basis") != NULL)

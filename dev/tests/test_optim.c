@@ -395,6 +395,88 @@ static void test_plain(void)
 }
 
 /* --------------------------------------------------------------------------------------------------------------
+ * Prodigy's distance, in double and over tensors of three groups and rates, one of several units
+ */
+
+typedef struct PlainProdigy {
+    double d0, d, numerator;
+    double *start, *s, *m, *v;
+} PlainProdigy;
+
+/* One step of all tensors from the parameters p: the change of each. */
+static void plain_prodigy(PlainProdigy *a, const Optim *optim, const Params *p, double *change)
+{
+    const double b1 = .9, b2 = .99, b3 = sqrt(b2), eps = .01, d = a->d;
+    double sum = 0;
+    a->numerator *= b3;
+    for (const Tensor *t = p->tensors; t < p->tensors + p->count; t++) {
+        const double rate = d * optim_rate_of(optim, t);
+        for (size_t i = t->offset; i < t->offset + tensor_size(t); i++) {
+            const double g = (double)p->grads[i];
+            a->numerator += d / a->d0 * rate * g * (a->start[i] - (double)p->values[i]);
+            a->s[i] = b3 * a->s[i] + d / a->d0 * rate * g;
+            a->m[i] = b1 * a->m[i] + (1 - b1) * d * g;
+            a->v[i] = b2 * a->v[i] + (1 - b2) * d * d * g * g;
+            sum += fabs(a->s[i]);
+        }
+    }
+    a->d = fmax(d, a->numerator / sum);
+    for (const Tensor *t = p->tensors; t < p->tensors + p->count; t++)
+        for (size_t i = t->offset; i < t->offset + tensor_size(t); i++)
+            change[i] = -d * optim_rate_of(optim, t) * a->m[i] / (sqrt(a->v[i]) + a->d * eps);
+}
+
+/* Each step begins with the program's own parameters, so that its error is that of d and of the averages: a float's
+ * roundings, a few for each step so far. */
+static void test_common_distance(void)
+{
+    enum { STEPS = 12 };
+    const OptimConfig config = {.rule = "prodigy",
+                                .hyper.at = {SET(BETA2, .99), SET(EPS, .01), SET(D0, .01)},
+                                .aux_hyper.at = {SET(LR, .5)},
+                                .vector_hyper.at = {SET(LR, .25)}};
+    Params p = {0};
+    params_add(&p, "large", ROLE_TOKEN_EMBEDDING, 100003, 1, 1);
+    params_add(&p, "wide", ROLE_HIDDEN_MATRIX, 40, 150, 1);
+    params_add(&p, "small", ROLE_BIAS, 1, 17, 1);
+    params_fill(&p, 12);
+    PlainProdigy plain = {.d0 = .01,
+                          .d = .01,
+                          .start = make_doubles(p.floats),
+                          .s = make_doubles(p.floats),
+                          .m = make_doubles(p.floats),
+                          .v = make_doubles(p.floats)};
+    double *change = make_doubles(p.floats);
+    float *want = make_floats(p.floats);
+    Optim *optim = make_optim(&config, &p);
+    for (size_t i = 0; i < p.floats; i++)
+        plain.start[i] = (double)p.values[i];
+    for (size_t t = 0; t < STEPS; t++) {
+        double largest = 0, longest = 0;
+        for (size_t i = 0; i < p.floats; i++) /* downhill is towards 0 */
+            p.grads[i] = p.values[i] * (float)(1 + i % 3);
+        plain_prodigy(&plain, optim, &p, change);
+        for (size_t i = 0; i < p.floats; i++) {
+            want[i] = (float)((double)p.values[i] + change[i]);
+            largest = fmax(largest, fabs((double)p.values[i]));
+            longest = fmax(longest, fabs(change[i]));
+        }
+        optim_step(optim, 1);
+        check_all_close(p.values, want, p.floats, U * (2 * largest + 16 * STEPS * longest), "prodigy's parameters");
+        check_close(optim_scalars(optim).common[0], plain.d, U * 16 * STEPS * plain.d, "prodigy's distance");
+    }
+    check(plain.d > .05, "the distance stayed at %g", plain.d);
+    optim_free(optim);
+    params_free(&p);
+    free(plain.start);
+    free(plain.s);
+    free(plain.m);
+    free(plain.v);
+    free(change);
+    free(want);
+}
+
+/* --------------------------------------------------------------------------------------------------------------
  * State, threads, NaN and Inf
  */
 
@@ -411,7 +493,7 @@ static void test_resume(void)
             check(strcmp(from->name, to->name) == 0, "state %s became %s", from->name, to->name);
             memcpy(to->data, from->data, from->rows * from->cols * sizeof *from->data);
         }
-        optim_set_scalars(second, (OptimScalars){.steps_done = (double)(5), .tail_began = NAN});
+        optim_set_scalars(second, optim_scalars(first));
         take_steps(first, &p, 5, 5, 70);
         take_steps(second, &q, 5, 5, 70);
         check_same_bits(q.values, p.values, p.floats * sizeof *p.values, every_rule[rule].rule);
@@ -505,6 +587,7 @@ int main(void)
     check_run("factors of hidden matrices and of the rest", test_factors);
     check_run("decay alone is exact", test_decay_alone);
     check_run("the rules in double, odd sizes", test_plain);
+    check_run("prodigy's distance is common to all tensors", test_common_distance);
     check_run("state saved and restored", test_resume);
     check_run("1, 2, 3 threads", test_threads);
     check_run("NaN and Inf stay visible", test_not_a_number);

@@ -42,6 +42,8 @@ static const StateSize sizes[] = {
     {{.rule = "ademamix", .hyper.at = {SET(BETA1, 0), SET(BETA3_WARMUP, 3), SET(ALPHA_WARMUP, 9)}}, .whole = 3},
     {{.rule = "nadamw"}, .whole = 2},
     {{.rule = "nadamw", .hyper.at = {SET(BETA1, 0)}}, .whole = 2},
+    {{.rule = "prodigy"}, .whole = 4},
+    {{.rule = "prodigy", .hyper.at = {SET(D0, .1), SET(D_COEF, 3), SET(WEIGHT_DECAY, .5)}}, .whole = 4},
     {{.rule = "adopt"}, .whole = 2},
     {{.rule = "signsgd"}, .whole = 0},
     {{.rule = "signum"}, .whole = 1},
@@ -216,16 +218,17 @@ static void test_finite(void)
     }
 }
 
-/* Zero gradients leave nothing but the decay, a rounding a step; soap and adopt do not decay in their first call. */
 /* What a rule's rate of decay is divided by, beside lr x weight decay. */
-static double rate_divisor(const char *rule, size_t rows, size_t cols)
+static double rate_divisor(const char *rule, const OptimHyper *h, size_t rows, size_t cols)
 {
+    if (strcmp(rule, "prodigy") == 0)
+        return 1 / hyper(h, HYPER_D0);
     if (strcmp(rule, "splus") == 0)
         return (double)(rows + cols) / 2;
     return strcmp(rule, "muon-plus") == 0 && rows > cols ? sqrt((double)cols / (double)rows) : 1;
 }
 
-/* Zero gradients leave nothing but the decay, a rounding a step; soap does not decay in its first call. */
+/* Zero gradients leave nothing but the decay, a rounding a step; soap and adopt do not decay in their first call. */
 static void test_zero_gradients(void)
 {
     for (size_t i = 0; i < COUNT(sizes) * COUNT(shapes); i++) {
@@ -237,7 +240,7 @@ static void test_zero_gradients(void)
         double *want = doubles_of(run.p.values, run.p.floats);
         memset(run.p.grads, 0, run.p.floats * sizeof(float));
         const OptimHyper h = optim_group_info(run.optim, 0).hyper;
-        const double divisor = rate_divisor(s->config.rule, shape[0], shape[1]);
+        const double divisor = rate_divisor(s->config.rule, &h, shape[0], shape[1]);
         const double decay = h.at[HYPER_WEIGHT_DECAY].set ? hyper(&h, HYPER_WEIGHT_DECAY) : 0;
         for (size_t t = 0; t < 5; t++) {
             run_step(&run, 1);

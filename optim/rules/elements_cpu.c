@@ -31,6 +31,9 @@ struct OptimElements {
 #define LOOP_3(element)                                                           \
     float *restrict x = state[0], *restrict y = state[1], *restrict z = state[2]; \
     _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &y[i], &z[i], &s);
+#define LOOP_4(element)                                                                                   \
+    float *restrict x = state[0], *restrict y = state[1], *restrict z = state[2], *restrict w = state[3]; \
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) element(&p[i], g[i], &x[i], &y[i], &z[i], &w[i], &s);
 #define LOOP_AHEAD(element)             \
     const float *restrict x = state[0]; \
     (void)g;                            \
@@ -55,4 +58,36 @@ void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *slo
             elements->loop(stretch, slot->param + begin, slot->grad + begin, state, k);
         }
     }
+}
+
+/* The sums over a slot. */
+struct OptimMeasure {
+    void (*sum)(const OptimSlot *slot, const float *k, double sums[OPTIM_SUMS]);
+};
+
+#define MEASURE(name, Scalars, terms)                                                            \
+    static void name##_sum(const OptimSlot *slot, const float *k, double sums[OPTIM_SUMS])       \
+    {                                                                                            \
+        const float *p = slot->param, *g = slot->grad, *x = slot->state[0], *y = slot->state[1]; \
+        const size_t n = slot->rows * slot->cols;                                                \
+        double a = 0, b = 0;                                                                     \
+        Scalars s;                                                                               \
+        memcpy(&s, k, sizeof s);                                                                 \
+        _Pragma("omp simd reduction(+ : a, b)") for (size_t i = 0; i < n; i++)                   \
+            terms(p[i], g[i], x[i], y[i], &s, &a, &b);                                           \
+        sums[0] = a;                                                                             \
+        sums[1] = b;                                                                             \
+    }                                                                                            \
+    const OptimMeasure name##_measure = {name##_sum};
+
+OPTIM_MEASURES(MEASURE)
+
+/* Each slot by one thread: its sums have one order. */
+void elements_measure(Verbs *on, const OptimMeasure *measure, const OptimSlot *slots, size_t count, const float *k,
+                      double (*sums)[OPTIM_SUMS])
+{
+    (void)on;
+#pragma omp parallel for schedule(dynamic, 4)
+    for (size_t i = 0; i < count; i++)
+        measure->sum(&slots[i], k, sums[i]);
 }

@@ -56,6 +56,7 @@ struct Element {
 #define RULE_1(name, S, element) RULE_OF(name, S, 1, false, element(&x.p, x.g, &x.s[0], &s))
 #define RULE_2(name, S, element) RULE_OF(name, S, 2, false, element(&x.p, x.g, &x.s[0], &x.s[1], &s))
 #define RULE_3(name, S, element) RULE_OF(name, S, 3, false, element(&x.p, x.g, &x.s[0], &x.s[1], &x.s[2], &s))
+#define RULE_4(name, S, element) RULE_OF(name, S, 4, false, element(&x.p, x.g, &x.s[0], &x.s[1], &x.s[2], &x.s[3], &s))
 #define RULE_AHEAD(name, S, element) RULE_OF(name, S, 1, true, element(&x.p, x.s[0], &s))
 
 OPTIM_ELEMENTS(RULE)
@@ -152,6 +153,33 @@ template <class R> __global__ void update_kernel(Slots slots, Constants constant
     }
 }
 
+/* A row of OPTIM_MEASURES as a type that adds one element's terms. */
+#define MEASURE(name, Scalars, terms)                                                              \
+    struct name##_terms_of {                                                                       \
+        __device__ static void add(const Slots::One &t, size_t i, const Constants &c, double *sum) \
+        {                                                                                          \
+            const Scalars s = scalars_of<Scalars>(c);                                              \
+            terms(t.param[i], t.grad[i], t.state[0][i], t.state[1][i], &s, &sum[0], &sum[1]);      \
+        }                                                                                          \
+    };
+
+OPTIM_MEASURES(MEASURE)
+
+/* A block for each slot, so that the order of its sums does not depend on the others. */
+template <class M> __global__ void measure_kernel(Slots slots, Constants constants, double *totals)
+{
+    const Slots::One &t = slots.slot[blockIdx.x];
+    double sum[OPTIM_SUMS] = {};
+#pragma unroll 4
+    for (size_t i = threadIdx.x; i < t.n; i += blockDim.x)
+        M::add(t, i, constants, sum);
+    for (int s = 0; s < OPTIM_SUMS; s++) {
+        const double total = block_sum(sum[s]);
+        if (threadIdx.x == 0)
+            totals[OPTIM_SUMS * blockIdx.x + s] = total;
+    }
+}
+
 Slots::One slot_from(const OptimSlot *slot, unsigned first_block)
 {
     Slots::One one = {slot->param, slot->grad, {}, slot->rows * slot->cols, first_block, false};
@@ -184,5 +212,30 @@ void elements_run(Verbs *on, const OptimElements *elements, const OptimSlot *all
             blocks += cuda_blocks(slots.slot[i].n, CHUNK);
         }
         cuda_launch(elements->kernel, blocks, THREADS, 0, on->stream, slots, constants);
+    }
+}
+
+struct OptimMeasure {
+    void (*kernel)(Slots, Constants, double *);
+};
+
+#define MEASURE_KERNEL(name, ...) const OptimMeasure name##_measure = {measure_kernel<name##_terms_of>};
+OPTIM_MEASURES(MEASURE_KERNEL)
+
+void elements_measure(Verbs *on, const OptimMeasure *measure, const OptimSlot *all, size_t count, const float *k,
+                      double (*sums)[OPTIM_SUMS])
+{
+    Constants constants;
+    memcpy(constants.k, k, sizeof constants.k);
+    static_assert(OPTIM_SUMS * SLOTS_MOST <= TOTALS_MOST, "the totals of a launch fit");
+    for (size_t first = 0; first < count; first += SLOTS_MOST) {
+        Slots slots = {};
+        slots.count = (unsigned)std::min(count - first, (size_t)SLOTS_MOST);
+        for (unsigned i = 0; i < slots.count; i++)
+            slots.slot[i] = slot_from(&all[first + i], i);
+        cuda_launch(measure->kernel, slots.count, THREADS, 0, on->stream, slots, constants, on->totals);
+        CUDA_CHECK(
+            cudaMemcpyAsync(sums[first], on->totals, slots.count * sizeof *sums, cudaMemcpyDeviceToHost, on->stream));
+        CUDA_CHECK(cudaStreamSynchronize(on->stream));
     }
 }

@@ -291,8 +291,8 @@ model:heads | gpt/gpt_table.c | s/? c->KVH : 0/? c->NH : 0/
 muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
 muon | optim/verbs/verbs_cpu.c | s/fmaf(minus_step, u\[i\], decay_keep(p\[i\], u\[i\], &decay) \* p\[i\])/fmaf(minus_step, u[i], p[i])/
-muon | optim/rules/muon.c | s/r > c ? sqrt(r \/ c) : 1/1/
-muon | optim/rules/muon.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
+muon | optim/rules/muon_step.c | s/r > c ? sqrt(r \/ c) : 1/1/
+muon | optim/rules/muon_step.c | s/0.2 \* sqrt(longer)/0.2 * sqrt(c)/
 gpt | optim/rules/newton_schulz.c | s/-4.7750/-4.7650/
 newton_schulz | optim/rules/newton_schulz.c | s/-4.7750/-4.7650/
 newton_schulz | optim/rules/newton_schulz.c | s/3.285753657755655/3.295753657755655/
@@ -346,12 +346,12 @@ verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
 verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
 shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
-judges | optim/rules/muon.c | s/^    normalise(batch, u);//
-judges | optim/rules/muon.c | s/verb_rescale(batch->on, u, before, after, 1, NORM_LEAST);//
+judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, u.data + mats_size(u));//
+judges | optim/rules/muon_step.c | s/verb_rescale(on, u, norm, after, 1, NORM_LEAST);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
 judges | optim/verbs/verbs_math.h | s/a \* a \* uu/a * uu/
 judges | optim/rules/dion.c | s/sqrt((double)r \/ (double)c)/1/
-judges | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-1/
+judges | optim/rules/dion.c | s/true, kept - 1, 1, b/true, -1, 1, b/
 judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5/SIDES_TWO ? -0.25 : -0.25/
 judges | optim/rules/shampoo.c | s/verb_rescale(batch->on, u, adam, own, 1, 1e-30);//
 judges | optim/rules/shampoo.c | s/batch->t % refresh_of(batch) == 0/(batch->t - 1) % refresh_of(batch) == 0/
@@ -402,7 +402,7 @@ judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, 
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
 judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
-judges | optim/rules/soap.c | s/    verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//
+judges | optim/rules/soap.c | s/    verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 matmul | base/sgemm.c | s/smaller(i, cols - 1)) \* s->ldb + p0/smaller(i, cols - 1)) * s->ldb + (p0 > 0 ? p0 - 1 : 0)/
@@ -474,14 +474,14 @@ rules_identities | optim/rules/adamw.c | s/mode == EPS_UNCORRECTED ? sqrt(correc
 rules_identities | optim/rules/adamw_math.h | s/k->one_minus_beta1 \* (scaled \/ adamw_denominator(new_v, k))/scaled \/ adamw_denominator(new_v, k)/
 rules_norms | optim/rules/batch.c | s/batch_hyper(batch, HYPER_LR), 1e-10/2 * batch_hyper(batch, HYPER_LR), 1e-10/
 rules_decay | optim/verbs/decay.h | s/u \* p >= 0.0f/u * p <= 0.0f/
-rules_orthogonal | optim/rules/dion.c | s/-(1 - batch_hyper(batch, HYPER_MOMENTUM))/-batch_hyper(batch, HYPER_MOMENTUM) * 0.5/
-rules_orthogonal | optim/rules/dion.c | s/verb_normalise_columns(batch->on, q, 1e-8);//
-rules_orthogonal | optim/rules/dion.c | s/    verb_qr(batch->on, left, u.data + mats_size(u));//
+rules_orthogonal | optim/rules/dion.c | s/true, kept - 1, 1, b/true, -kept * 0.5, 1, b/
+rules_orthogonal | optim/rules/dion.c | s/verb_normalise_columns(batch->on, shorter, 1e-8);//
+rules_orthogonal | optim/rules/dion.c | s/    verb_qr(batch->on, longer, zero + 2 \* count);//
 rules_schedules | optim/hyper_schedule.c | s/(steps - s) \/ cooldown < share)/steps > 0)/
 rules_schedules | optim/hyper_schedule.c | s/if (k \* n < 700)/if (1)/
 rules_identities | optim/rules/lion_math.h | s/k->beta2, \*m, k->one_minus_beta2 \* scaled/k->beta1, *m, k->one_minus_beta1 * scaled/
 rules_norms | optim/rule.c | s/SHAPE(lines, rows >= cols ? rows : 1, rows >= cols ? 1 : cols)/SHAPE(lines, rows > cols ? rows : 1, rows > cols ? 1 : cols)/
-rules_orthogonal | optim/rules/muon.c | s/verb_dots(batch->on, copy, u, \([a-z]*\))/verb_norms(batch->on, copy, \1)/
+rules_orthogonal | optim/rules/muon_step.c | s/verb_dots(on, before, u, dual)/verb_norms(on, before, dual)/
 rules_identities | optim/rules/nesterov.c | s/\.ahead = (float)(lr \* b)/.ahead = (float)lr/
 rules_identities | optim/rules/nesterov_math.h | s/fmaf(k->one_plus_momentum, new_v, /fmaf(k->momentum, new_v, /
 rules_orthogonal | optim/rules/newton_schulz.c | s/0x1p-24 \* (double)/0x1p-36 * (double)/
@@ -498,18 +498,18 @@ rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
 rules_identities | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
 rules_soap | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
 rules_soap | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules_soap | optim/rules/soap.c | s/verb_rescale(batch->on, s.u, before, after, 1, 1e-30);//
+rules_soap | optim/rules/soap.c | s/verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 rules_soap | optim/rules/soap.c | s/verb_sort_basis(s->on, basis, image, s->v, /verb_sort_basis(s->on, basis, image, s->factor[side], /
 rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->on, s->x, right_scale, true, s->x);//
 rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
-rules_soap | optim/rules/soap.c | s/if (batch->t > 1)$/if (batch->t > 2)/
+rules_soap | optim/rules/soap.c | s/refresh_due(batch, batch->t - 1))$/refresh_due(batch, batch->t))/
 rules_orthogonal | optim/verbs/factor_cpu.c | s/pow(value, power) : 0/pow(value, power) : 1/
 rules_soap | optim/verbs/verbs_math.h | s/(float)(root > most ? most : root)/(float)root/
 diagnose | train/diagnose.c | s/values\[k - 1 - i\]/values[i]/
 diagnose | train/diagnose.c | s/xy \/ sqrt(xx \* yy)/xy \/ xx/
 diagnose | train/diagnose.c | s/scale - 1;/scale;/
 diagnose | train/diagnose.c | s/r->block \* r->rows \* r->cols/0 * r->block/
-allocation | optim/rules/dion.c | s/    verb_qr(batch->on, left/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(batch->on, left/
+allocation | optim/rules/dion.c | s/    verb_qr(batch->on, longer/    float *volatile p = __builtin_malloc(4); __builtin_free(p); verb_qr(batch->on, longer/
 cli:tail-ema is | train/run.c | s/^    optim_show(r->optim);//
 averages | optim/averages.c | s/a->change + at, optim->previous + at, decay/a->change + at, optim->previous + at, 1/
 cli:resumes bit-equal: adamw | train/run.c | s/    optim_hide(r->optim); \/\* the checkpoint.*//
@@ -621,6 +621,38 @@ emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/x.data + first \* n, on->
 emulated:newton_schulz | base/cuda/lt.cuh | s/&beta, plus, /\&beta, c, /
 emulated:newton_schulz | base/cuda/lt.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, \&none/;s/    cublasLtMatrixLayout_t layout;/    const int64_t none = 0;&/
 emulated:newton_schulz | base/cuda/lt.cuh | s/s.ldc, flags, input/s.ldc, 0, input/
+judges | optim/rules/muon_step.c | s/for (size_t i = 0; i < 5; i++) {/for (size_t i = 0; i < 0; i++) {/
+judges | optim/rules/muon_step.c | s/norm, norm, -batch_hyper(batch, HYPER_CONTRA)/norm, norm, batch_hyper(batch, HYPER_CONTRA)/
+judges | optim/rules/muon_step.c | s/    verb_rescale(on, u, length, norm, 1, NORM_LEAST);//
+judges | optim/rules/muon_step.c | s/    verb_scale(on, u.batch, along, along, -1);//
+judges | optim/rules/muon_step.c | s/norm, norm, 1e-6, -2)/norm, norm, 1e-6, -1)/
+judges | optim/rules/muon_step.c | s/factor, factor, 1 \/ least, 1)/factor, factor, 0, 1)/
+judges | optim/rules/muon_step.c | s/== FLOOR_ROW;/== FLOOR_MATRIX;/
+judges | optim/rules/muon_step.c | s/    verb_multiply(on, n, lines, lines, again);//
+judges | optim/rules/muon_step.c | s/lines, lines, sqrt((double)shorter/lines, lines, 2 * sqrt((double)shorter/
+judges | optim/rules/muon_step.c | s/0.2 \* sqrt((double)u.rows \* (double)u.cols)/0.2 * sqrt((double)u.rows)/
+judges | optim/rules/muon_step.c | s/    verb_power(on, n, root, root, 0, 0.5);//
+judges | optim/rules/newton_schulz.c | s/norms, norms, 0, 0.5)/norms, norms, 0, 1)/
+judges | optim/verbs/verbs_math.h | s/radius - step \* pu \/ radius/radius/
+judges | optim/verbs/verbs_math.h | s/(u \* p > 0.0f ? decay->keep : decay->keep_away)/decay->keep/
+judges | optim/verbs/verbs_math.h | s/(cos_du - 0.2) \/ 0.8/cos_du/
+judges | optim/verbs/verbs_math.h | s/gate < least ? least : gate > most ? most : gate/gate/
+judges | optim/rules/soap.c | s/    ns_norms(s->on, norm_of(batch), s->u, s->rest + SCALARS \* n, after);//
+judges | optim/rules/soap.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
+rules_soap | optim/rules/soap.c | s/gate == GATE_ALL ||/true ||/
+rules_soap | optim/rules/soap.c | s/    .by_part = true,//
+rules_orthogonal | optim/rules/dion.c | s/    verb_add_each(batch->on, shorter, zero, q);//
+judges | optim/rules/schedule_free_math.h | s/k->first != 0.0f ? old_y : \*z/*z/
+judges | optim/rules/schedule_free.c | s/n \* (n + 1) \* (2 \* n + 1)/n * (n + 1) * (n + 2)/
+averages | optim/rules/schedule_free.c | s/-(1 - beta1) \/ beta1;/(1 - beta1) \/ beta1;/
+averages | optim/averages.c | s/isnan(a->factor) ? optim->aux_factor : a->factor/optim->aux_factor/
+averages | optim/averages.c | s/tensor->role != ROLE_TOKEN_EMBEDDING || !head/true/
+averages | optim/averages.c | s/param, outer, 1, -momentum/param, outer, 1, 0/
+averages | optim/averages.c | s/    verb_scale(optim->on, s->n, snapshot, param, 1);//
+averages | optim/averages.c | s/if (a->tail > 0 \&\& optim->groups\[i\].rule->shown != NULL)/if (false)/
+verbs | optim/verbs/verbs_cpu.c | s/x.data + at, y.data + at, \&lines)/x.data + at, x.data + at, \&lines)/
+model | gpt/gpt_init.c | s/k == GPT_ln1w ? -GAIN_SPREAD : GAIN_SPREAD/GAIN_SPREAD/
+model | gpt/gpt_table.c | s/SIGNS | gpt_table_layer(t) : (uint64_t)index/(uint64_t)index : (uint64_t)index/
 newton_schulz | optim/rules/batch.c | s/slots\[i\].param, u, i \* n, decay/slots[i].param, u, 0, decay/
 newton_schulz | optim/verbs/verbs_cpu.c | s/as_floats(u).data + first/as_floats(u).data/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/e < i + 4 \&\& e < n; e++)/e < i + 4; e++)/

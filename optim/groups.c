@@ -13,7 +13,7 @@ static const char *const kind_names[KIND_COUNT] = {"hidden", "embed", "head", "v
 
 static const OptimRule *find_rule(const char *name, Error *e)
 {
-    char known[512] = "";
+    char known[sizeof e->text - 128] = "";
     Nearest nearest = nearest_to(name);
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
         nearest_try(&nearest, optim_rule(i)->name);

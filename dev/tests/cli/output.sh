@@ -77,9 +77,7 @@ helps() {
         norm-eps embed-norm residual-scale kv-heads qk-norm attention-scale value-scale attention-bias mlp-width activation mlp-bias head \
         softcap softcap-limit init dropout batch-size total-batch first-batch batch-growth recompute optimizer aux-optimizer \
         embed-optimizer head-optimizer \
-        lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 beta3 beta3-warmup alpha alpha-warmup eps ns ns-steps ns-dtype muon-scale split-qkv \
-        no-split-qkv split-heads no-split-heads cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
-        eps-start eps-end bias-correction no-bias-correction zero-init-moments d0 d-coef cpr-warmup mars-gamma rank power-start power-end power-middle power-width whitening target-norm factor-lr sides refresh graft \
+        $(sed -n 's/^    \[HYPER_[A-Z0-9_]*\] = {"\([a-z0-9-]*\)".*/\1/p' "$here/../../../optim/hyper.c") \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until muloco muloco-rate muloco-momentum tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay vector-beta2 vector-bias-correction no-vector-bias-correction clip list-groups \
@@ -87,8 +85,8 @@ helps() {
         temperature top-k out checkpoint-every keep tensorboard no-tensorboard resume seed threads device dtype completion man help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
-    for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr ademamix nadamw prodigy adopt signsgd signum lion mars mars-lion cautious-adamw cautious-lion muon spectral \
-        normuon muonh normuonh adamh muon2 dion rownorm shampoo soap soap-muon soap-h kl-soap dynmuon pmuon sinksoap muown psgdh kron jordan polar-express moonshot cosine 'Exit status'; do
+    rules=$(grep -o ' R([a-z0-9_]*)' "$here/../../../optim/rule.h" | tr -d ' R()' | tr _ -)
+    for word in $rules jordan polar-express moonshot cosine 'Exit status'; do
         says "$word" out
     done
     [ ! -s err ] || fail "stderr says $(head -n 1 err)"

@@ -897,7 +897,7 @@ __global__ static void direct_rows_kernel(float *p, const float *u, const float 
     double sums[3] = {};
 #pragma unroll 4
     for (size_t j = lane; j < cols; j += 32)
-        add_products<3>(sums, (double)row[j], (double)along[j]);
+        ThreeDots::add(sums, row[j], along[j]);
     const double pp = warp_sum(sums[0]), pu = warp_sum(sums[1]), uu = warp_sum(sums[2]);
     const Rotation r = directed_of(pp, pu, uu, (double)keep[i], step, (double)length[i]);
     const float share = __shfl_sync(0xffffffffu, (float)r.scale, 0);

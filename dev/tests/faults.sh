@@ -690,6 +690,7 @@ json_file | files/json_file.c | s/memcmp(text + size - SEAL, seal, SEAL) == 0/si
 json_file | files/json_file.c | s/ || is_hash(json_string(last))//
 json_file | files/json_file.c | s/json_get(root, "checksum") || //
 json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
+options | train/options.h | s/OPTIONS_MOST = 256/OPTIONS_MOST = 160/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, value) != 0/0/
 averages | optim/optim.c | s/optim->steps_done < optim->averages.config.tail_from/0/

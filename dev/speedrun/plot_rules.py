@@ -1,8 +1,8 @@
 """Draws every optimizer in one plane: python dev/speedrun/plot_rules.py RULES.csv COSTS.csv --out PREFIX
 
-Down: the loss after the short run of rules.sh (RULES.csv). Across: the least time that an update of GPT-2's hidden matrices
-could take, over AdamW's; from the bytes or the FLOPs of `build/bench_optim --least` (COSTS.csv) and a machine's rates.
-Losses far above the others are triangles, one below the other above the scale. Written as PREFIX.png.
+Down: the loss after the short run of rules.sh (RULES.csv). Across: the least time that an update of GPT-2's hidden
+matrices could take, over AdamW's; from the bytes or the FLOPs of `build/bench_optim --least` (COSTS.csv) and a machine's
+rates. Losses far above the others are triangles, one below the other above the scale. Written as PREFIX.png.
 """
 import argparse
 import csv
@@ -33,7 +33,7 @@ def read(path, *columns):
 
 
 def read_points(rules, costs, bandwidth, products):
-    """(name, times AdamW's cost, loss, whether it multiplies matrices) of all that have a loss; the names of the rest."""
+    """(name, times AdamW's cost, loss, whether it multiplies matrices) of all that have a loss; names of the rest."""
     seconds = {row["rule"]: (float(row["bytes"]) / bandwidth + float(row["flops"]) / products, float(row["flops"]) > 0)
                for row in read(costs, "rule", "bytes", "flops")}
     points, rest = [], []
@@ -69,7 +69,8 @@ def boxes_around(anchor, width, height):
     """From near to far."""
     for distance in (6, 9, 13, 18, 24, 31, 39, 48, 58, 70, 84, 100, 120, 145, 175):
         for x, y in TURNS:
-            left, bottom = anchor[0] + distance * x - width * (1 - x) / 2, anchor[1] + distance * y - height * (1 - y) / 2
+            left = anchor[0] + distance * x - width * (1 - x) / 2
+            bottom = anchor[1] + distance * y - height * (1 - y) / 2
             yield left, bottom, left + width, bottom + height
 
 
@@ -97,7 +98,7 @@ def crosses(line, box):
 
 
 def layout(order, anchors, sizes, inside):
-    """Each name as near to its point as all points and the names before it in `order` allow: boxes, and their distances."""
+    """Each name as near to its point as all points and the names before it in `order` allow: boxes, their distances."""
     dots = [(x - 7, y - 4, x + 7, y + 4) for x, y in anchors]
     names, lines = {}, {}
     for i in order:
@@ -132,7 +133,8 @@ def place_names(axes, points, heights, bold):
         text.set_position((names[i][0], names[i][1] - extents[i].y0))
         line = leader(anchors[i], names[i])
         if math.dist(*line) > 8:
-            axes.plot(*zip(*axes.transData.inverted().transform(line)), color=text.get_color(), lw=0.5, alpha=0.6, zorder=1)
+            axes.plot(*zip(*axes.transData.inverted().transform(line)), color=text.get_color(), lw=0.5, alpha=0.6,
+                      zorder=1)
 
 
 # --- the picture ---
@@ -151,7 +153,8 @@ def draw(points, rest, path):
     axes.set_ylim(least - 2 * row, top + len(above) * row)
     axes.step([point[1] for point in best] + [max(costs) * 1.8], [shown[point[0]] for point in best] + [best[-1][2]],
               where="post", color="#999999", lw=1, ls=":", zorder=0, label="none is both cheaper and better")
-    for products, colour, label in ((False, ELEMENTS, "passes over the elements"), (True, PRODUCTS, "products of matrices")):
+    for products, colour, label in ((False, ELEMENTS, "passes over the elements"),
+                                    (True, PRODUCTS, "products of matrices")):
         chosen = [point for point in points if point[3] == products]
         for marker, part in (("o", [p for p in chosen if p[2] <= top]), ("^", [p for p in chosen if p[2] > top])):
             axes.scatter([p[1] for p in part], [shown[p[0]] for p in part], s=22, marker=marker, color=colour,

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A short run of every optimizer at its default rates: the validation loss it reaches, as a table, a CSV and, if there is
-# matplotlib, a picture over what an update costs.
+# A short run of every optimizer at its default rates: the validation loss it reaches, as a table, a CSV and, with
+# --costs, a picture over what an update costs.
 usage='usage: dev/speedrun/rules.sh [--optimizers NAMES] [--csv FILE] [--out DIR]
                              [--costs FILE] [-- OPTIONS]
 

@@ -287,6 +287,8 @@ optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i
 muon | optim/groups.c | s/? heads \* t->blocks : 1/? heads : 1/
 optim_groups:heads | optim/groups.c | s/? heads \* t->blocks : 1/? t->blocks : 1/
 optim_groups | optim/groups.c | s/ \&\& !is_on(h, HYPER_SPLIT_QKV)/ \&\& false/
+optim_groups:adam-mini | optim/rules/adam_mini.c | s/t->blocks \* (t->blocks - 1)/t->blocks * t->blocks/
+optim_groups:adam-mini | optim/rules/adam_mini.c | s/, 1, u.rows \* u.cols, run}/, u.rows, u.cols, run}/
 model:heads | gpt/gpt_table.c | s/? c->KVH : 0/? c->NH : 0/
 muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/

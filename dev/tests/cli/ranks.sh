@@ -84,6 +84,7 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer cautious-lion                         | 4
 --optimizer kl-soap --no-split-qkv                | 2
 --optimizer normuon --split-heads                 | 2 4
+--optimizer adam-mini --split-heads               | 2
 --optimizer soap --split-heads --kv-heads 1       | 4
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2

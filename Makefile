@@ -22,7 +22,7 @@
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
-# make rules          a short run of every optimizer at its default rates
+# make rules          a short run of every optimizer at its default rates: a table, a picture
 # make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
 # make stories        writes the built-in corpus to stories.txt
@@ -392,8 +392,9 @@ lab: $(BUILD)/lab
 orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/orthogonalisation/run.sh
 
-rules: $(PROGRAMS)
-	dev/speedrun/rules.sh
+rules: $(PROGRAMS) $(BUILD)/bench_optim
+	$(BUILD)/bench_optim --least > $(BUILD)/costs.csv
+	dev/speedrun/rules.sh --costs $(BUILD)/costs.csv
 
 # LLMC: a folder with llm.c's sources, which are not part of the project. BENCH: options, --help lists them.
 LLMC =

@@ -4,6 +4,7 @@
  * moves at memory bandwidth, or the FLOPs of a matrix rule at the rate of this program's sgemm. All in one run.
  *
  *   bench_optim [--only RULE] [--markdown]     --markdown: the table of optim/README.md
+ *   bench_optim --least                        nothing is timed: those bytes and FLOPs of every rule, as CSV
  *
  * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
  * or bases, and reported for twelve blocks with the renewal spread over its interval.
@@ -53,12 +54,15 @@ typedef struct Work {
     double flops, renewal_flops; /* of one matrix; the second where roots or bases are renewed */
 } Work;
 
-static Work work_of(const char *rule, double r, double c)
+/* ns: FLOPs of its orthogonalisation. */
+static Work work_of(const char *rule, double ns, double r, double c)
 {
-    const double ns = ns_flops(NS_JORDAN, ns_steps(NS_JORDAN, 0), (size_t)r, (size_t)c), least = r < c ? r : c;
+    const double least = r < c ? r : c;
     const double track3 = ns_flops(NS_TRACK3, ns_steps(NS_TRACK3, 0), (size_t)r, (size_t)c);
     if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
         return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
+    if (strcmp(rule, "aurora") == 0)
+        return (Work){r == c ? ns : 2 * ns, 0};
     if (strcmp(rule, "shampoo") == 0)
         return (Work){factor_flops(r, c) + sides_flops(r, c), root_flops(r) + root_flops(c)};
     if (strcmp(rule, "soap") == 0)
@@ -222,17 +226,58 @@ static double sgemm_rate(void)
  * The table
  */
 
-static Work work_of_model(const char *rule)
+static Work work_of_model(const OptimRule *rule)
 {
     static const double shapes[][3] = {
         {768, 768, 4}, {3072, 768, 1}, {768, 3072, 1}}; /* a split QKV and a projection */
+    const bool orthogonalises = rule->defaults.at[HYPER_NS].set;
+    const NsFlavour flavour = orthogonalises ? (NsFlavour)hyper(&rule->defaults, HYPER_NS) : NS_JORDAN;
     Work sum = {0};
     for (size_t i = 0; i < 3; i++) {
-        const Work one = work_of(rule, shapes[i][0], shapes[i][1]);
+        const double r = shapes[i][0], c = shapes[i][1];
+        const double ns = orthogonalises ? ns_flops(flavour, ns_steps(flavour, 0), (size_t)r, (size_t)c) : 0;
+        const Work one = work_of(rule->name, ns, r, c);
         sum.flops += BLOCKS * shapes[i][2] * one.flops;
         sum.renewal_flops += BLOCKS * shapes[i][2] * one.renewal_flops;
     }
     return sum;
+}
+
+/* What a step cannot do without: bytes of an elementwise rule, FLOPs of others; the other is 0. */
+typedef struct Least {
+    double bytes, flops;
+} Least;
+
+/* state: floats a parameter. */
+static Least least_of(const OptimRule *rule, double state, size_t parameters)
+{
+    if (is_elementwise(rule)) {
+        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
+         * step is written and read again with p, or p is read, and read and written again; where a norm of what is to
+         * be averaged must, or how much of a step is left, that is written and read again */
+        const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
+        const bool waits = rule->defaults.at[HYPER_MARS_GAMMA].set || (rule->step != NULL && !rule->matrices_only);
+        return (Least){.bytes = (12 + 8 * state + (twice ? 12 : waits ? 8 : 0)) * (double)parameters};
+    }
+    const Work work = work_of_model(rule);
+    const double interval = work.renewal_flops > 0 ? hyper(&rule->defaults, HYPER_REFRESH) : 1;
+    return (Least){.flops = work.flops + work.renewal_flops / interval};
+}
+
+static void print_least(const Arena *all)
+{
+    printf("rule,bytes,flops\n");
+    for (size_t i = 0; optim_rule(i) != NULL; i++) {
+        const OptimConfig config = {.rule = optim_rule_name(i), .steps = 100};
+        Optim *plan;
+        Error e;
+        if (optim_create(&config, all->tensors, all->count, NULL, &plan, &e) != 0)
+            fail(e.text);
+        const double state = (double)optim_group_info(plan, 0).state_floats / (double)all->floats;
+        const Least least = least_of(optim_rule(i), state, all->floats);
+        printf("%s,%.4g,%.4g\n", config.rule, least.bytes, least.flops);
+        optim_free(plan);
+    }
 }
 
 typedef struct Row {
@@ -253,21 +298,9 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result = plain;
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
-    if (is_elementwise(rule)) {
-        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
-         * step is written and read again with p, or p is read, and read and written again; where a norm of what is to
-         * be averaged must, or how much of a step is left, that is written and read again */
-        const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
-        const bool waits = rule->defaults.at[HYPER_MARS_GAMMA].set || (rule->step != NULL && !rule->matrices_only);
-        const double bytes = 12 + 8 * row.result.state + (twice ? 12 : waits ? 8 : 0);
-        row.floor = bytes * (double)all->floats / bandwidth;
-        return row;
-    }
-    const Work work = work_of_model(rule->name);
-    row.flops = work.flops;
-    if (work.renewal_flops > 0)
-        row.flops += work.renewal_flops / hyper(&rule->defaults, HYPER_REFRESH);
-    row.floor = row.flops / rate;
+    const Least least = least_of(rule, row.result.state, all->floats);
+    row.flops = least.flops;
+    row.floor = least.bytes / bandwidth + least.flops / rate;
     return row;
 }
 
@@ -287,19 +320,27 @@ static void print_row(const Row *row, double adamw, bool markdown)
 int main(int argc, char **argv)
 {
     const char *only = NULL;
-    bool markdown = false;
+    bool markdown = false, only_least = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--markdown") == 0)
             markdown = true;
+        else if (strcmp(argv[i], "--least") == 0)
+            only_least = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
         else {
-            fprintf(stderr, "bench_optim: '%s' is neither --markdown nor --only RULE\n", argv[i]);
+            fprintf(stderr, "bench_optim: '%s' is none of --markdown, --least and --only RULE\n", argv[i]);
             return 2;
         }
     }
     matmul_init();
     Arena all = make_arena(BLOCKS), block = make_arena(1);
+    if (only_least) {
+        print_least(&all);
+        free_arena(&all);
+        free_arena(&block);
+        return 0;
+    }
     const double bandwidth = bench_memory_bandwidth(), rate = sgemm_rate();
     printf("%zu threads, memory %.1f GB/s, products %.1f GFLOP/s, %s; one step over %zu hidden parameters\n\n",
            threads_count(), bandwidth * 1e-9, rate * 1e-9, matmul_backend(), all.floats);

@@ -287,6 +287,8 @@ optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i
 muon | optim/groups.c | s/? heads \* t->blocks : 1/? heads : 1/
 optim_groups:heads | optim/groups.c | s/? heads \* t->blocks : 1/? t->blocks : 1/
 optim_groups | optim/groups.c | s/ \&\& !is_on(h, HYPER_SPLIT_QKV)/ \&\& false/
+optim_groups:adam-mini | optim/rules/adam_mini.c | s/t->blocks \* (t->blocks - 1)/t->blocks * t->blocks/
+optim_groups:adam-mini | optim/rules/adam_mini.c | s/, 1, u.rows \* u.cols, run}/, u.rows, u.cols, run}/
 model:heads | gpt/gpt_table.c | s/? c->KVH : 0/? c->NH : 0/
 muon | optim/verbs/verbs_math.h | s/nesterov ? fmaf(keep, new_m, scaled) : new_m/new_m/
 muon | optim/verbs/verbs_math.h | s/new_m = fmaf(keep, \*m, scaled)/new_m = fmaf(0.99f * keep, *m, scaled)/
@@ -765,6 +767,7 @@ json_file | files/json_file.c | s/memcmp(text + size - SEAL, seal, SEAL) == 0/si
 json_file | files/json_file.c | s/ || is_hash(json_string(last))//
 json_file | files/json_file.c | s/json_get(root, "checksum") || //
 json_file | files/json_file.c | s/size = trim(object, size - 1)/size--/
+options | train/options.h | s/OPTIONS_MOST = 256/OPTIONS_MOST = 160/
 options | train/options.c | s/value = negated ? "off" : "on"/value = "on"/
 options | train/options.c | s/strcmp(given, value) != 0/0/
 averages | optim/optim.c | s/optim->steps_done < optim->averages.config.tail_from/0/

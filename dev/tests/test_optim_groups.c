@@ -287,14 +287,14 @@ static float *stepped(const OptimConfig *config, Params *p)
     return values;
 }
 
-/* Heads are as so many matrices under every rule that splits a fused QKV: two each of queries, keys and values in one
- * tensor, or four of queries in one and one each of keys and values in another. */
+/* Heads are as so many matrices under every rule that splits a fused QKV, but adam-mini: two each of queries, keys and
+ * values in one tensor, or four of queries in one and one each of keys and values in another. */
 static void test_heads(void)
 {
     enum { ROWS = 3, COLS = 5, HEADS = 6 };
     static const char *const names[] = {"a", "b", "c", "d", "e", "f"};
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
-        if (!optim_rule(i)->defaults.at[HYPER_SPLIT_QKV].set)
+        if (!optim_rule(i)->defaults.at[HYPER_SPLIT_QKV].set || strcmp(optim_rule_name(i), "adam-mini") == 0)
             continue;
         const OptimConfig config = {.rule = optim_rule_name(i), .steps = 9, .hyper.at = {SET(SPLIT_HEADS, 1)}};
         const OptimConfig whole = {.rule = optim_rule_name(i), .steps = 9};
@@ -323,6 +323,27 @@ static void test_heads(void)
         free(of_groups);
         free(unsplit);
     }
+}
+
+/* Adam-mini's heads of queries and keys have one second moment each, as rows that are as long would; values one a row. */
+static void test_adam_mini(void)
+{
+    enum { ROWS = 3, COLS = 5, HEAD = ROWS * COLS };
+    const OptimConfig config = {.rule = "adam-mini", .steps = 9, .hyper.at = {SET(SPLIT_HEADS, 1)}};
+    Params flat = {0}, fused = {0}, grouped = {0};
+    params_add(&flat, "qk", ROLE_HIDDEN_MATRIX, 4, HEAD, 1);
+    params_add(&flat, "v", ROLE_HIDDEN_MATRIX, 2 * ROWS, COLS, 1);
+    params_add(&fused, "qkv", ROLE_HIDDEN_MATRIX, 6 * ROWS, COLS, 3);
+    fused.tensors[0].heads = 2;
+    params_add(&grouped, "q", ROLE_HIDDEN_MATRIX, 2 * ROWS, COLS, 1);
+    params_add(&grouped, "kv", ROLE_HIDDEN_MATRIX, 4 * ROWS, COLS, 2);
+    grouped.tensors[0].heads = grouped.tensors[1].heads = 2;
+    float *want = stepped(&config, &flat), *got = stepped(&config, &fused), *of_groups = stepped(&config, &grouped);
+    check_same_bits(got, want, 6 * HEAD * sizeof *want, "heads of a fused QKV, and long rows");
+    check_same_bits(of_groups, want, 6 * HEAD * sizeof *want, "heads of two tensors, and long rows");
+    free(want);
+    free(got);
+    free(of_groups);
 }
 
 /* --list-groups names every tensor once, with its rule's hyperparameters. */
@@ -371,6 +392,7 @@ int main(void)
     check_run("what is refused", test_refused);
     check_run("state: names, shapes, sizes", test_state);
     check_run("heads as matrices", test_heads);
+    check_run("heads of adam-mini", test_adam_mini);
     check_run("the list of groups", test_list);
     return check_summary();
 }

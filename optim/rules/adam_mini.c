@@ -1,6 +1,7 @@
 /*
  * Adam-mini (Zhang et al. 2024): AdamW with one second moment for each row, the average of its mean square gradient.
- * The authors give a head of the query and key matrices one for all of its rows; here these have one each too.
+ * The authors give a head of the query and key matrices one for all of its rows; here it has it with --split-heads, the
+ * mean then being that of all rows and v as many times the same.
  *   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) mean_rows(g^2);
  *   W = (1 - lr wd) W - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
  */
@@ -17,6 +18,33 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return count * rows * (cols + 2);
 }
 
+/* Whether slot i is a head of queries or keys; those of values are in the last block. */
+static bool is_shared(const Batch *batch, size_t i)
+{
+    const OptimSlot *slot = &batch->slots[i];
+    if (!batch->hyper->at[HYPER_SPLIT_HEADS].set || batch_hyper(batch, HYPER_SPLIT_HEADS) == 0)
+        return false;
+    const Tensor *t = slot->tensor;
+    return t->heads > 0 && (t->blocks == 1 || slot->first < tensor_size(t) / t->blocks * (t->blocks - 1));
+}
+
+/* Gives all rows of such a head of u their common mean square; spare: a float for each slot. */
+static void share_means(const Batch *batch, Mats u, float *means, float *spare)
+{
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        const bool shared = is_shared(batch, i);
+        for (run = 1; i + run < batch->count && is_shared(batch, i + run) == shared;)
+            run++;
+        if (!shared)
+            continue;
+        const Mats flat = {u.data + i * u.rows * u.cols, 1, u.rows * u.cols, run};
+        const Mats rows = {means + i * u.rows, u.rows, 1, run};
+        verb_mean_squares(batch->on, flat, false, spare);
+        verb_fill(batch->on, run * u.rows, rows.data, 1);
+        verb_rescale(batch->on, rows, spare, NULL, 1, 0);
+    }
+}
+
 static void adam_mini_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
@@ -26,6 +54,7 @@ static void adam_mini_batch(const Batch *batch)
 
     batch_gradients(batch, u);
     verb_mean_squares(batch->on, u, false, rms);
+    share_means(batch, u, rms, inverse);
     verb_power(batch->on, lines, rms, rms, 0, 0.5);
     verb_fill(batch->on, lines, inverse, 1);
     verb_precondition(batch->on, lines, inverse, batch->slots->state[V], rms, beta2,

@@ -90,6 +90,7 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer adafactor --embed-optimizer scion-sign | 2 4
 --optimizer dion2                                 | 2
 --optimizer normuon --split-heads                 | 2 4
+--optimizer adam-mini --split-heads               | 2
 --optimizer soap --split-heads --kv-heads 1       | 4
 --dropout 0.2                                     | 4
 --first-batch 64 --batch-growth 3                 | 2

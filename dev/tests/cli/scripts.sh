@@ -290,6 +290,24 @@ draws_runs() {
 }
 run_test "plot.py: one run, several, a comparison" draws_runs
 
+draws_rules() {
+    needs_matplotlib
+    export TRAIN_GPT="$gpt" PYTHON="$plotter"
+    expect 0 "$scripts/rules.sh" --optimizers "sgd adamw muon" --out r -- $tiny --steps 2
+    printf 'rule,bytes,flops\nsgd,1e9,0\nadamw,2e9,0\nmuon,0,8e11\n' > costs.csv
+    expect 0 "$scripts/rules.sh" --optimizers "sgd adamw muon" --out r --costs costs.csv -- $tiny --steps 2
+    says "wrote r/rules.png" out
+    sed -i.old 's/sgd,\([^,]*,[^,]*\),[^,]*/sgd,\1,diverged/' r/rules.csv
+    expect 0 "$plotter" "$scripts/plot_rules.py" r/rules.csv costs.csv --out p
+    [ -s r/rules.png ] && [ -s p.png ] || fail "no pictures"
+    sed -i.old /muon/d costs.csv
+    expect 1 "$plotter" "$scripts/plot_rules.py" r/rules.csv costs.csv --out p
+    says "costs.csv has no muon" err
+    expect 1 "$plotter" "$scripts/plot_rules.py" r/rules.csv none.csv --out p
+    says "plot_rules.py: none.csv: No such file" err
+}
+run_test "plot_rules.py: every optimizer in one plane" draws_rules
+
 draws_spectra() {
     needs_matplotlib
     expect 0 train --layers 1 --steps 2 --diagnose 1 --out one

@@ -631,7 +631,6 @@ judges | optim/rules/muon_step.c | s/norm, norm, 1e-6, -2)/norm, norm, 1e-6, -1)
 judges | optim/rules/muon_step.c | s/factor, factor, 1 \/ least, 1)/factor, factor, 0, 1)/
 judges | optim/rules/muon_step.c | s/== FLOOR_ROW;/== FLOOR_MATRIX;/
 judges | optim/rules/muon_step.c | s/    verb_multiply(on, n, lines, lines, again);//
-judges | optim/rules/muon_step.c | s/lines, lines, sqrt((double)shorter/lines, lines, 2 * sqrt((double)shorter/
 judges | optim/rules/muon_step.c | s/0.2 \* sqrt((double)u.rows \* (double)u.cols)/0.2 * sqrt((double)u.rows)/
 judges | optim/rules/muon_step.c | s/    verb_power(on, n, root, root, 0, 0.5);//
 judges | optim/rules/newton_schulz.c | s/norms, norms, 0, 0.5)/norms, norms, 0, 1)/

@@ -77,12 +77,12 @@ static float *copy_at(Mats u, float *rest) { return rest + lines_of_sides(u.rows
 void muon_orthogonalise(const Batch *batch, Mats u, float *rest) { orthogonalise(batch, u, copy_at(u, rest)); }
 
 /* Lines of the longer side are made equally long before the iteration, and once more what they were divided by is
- * corrected so that they are equally long after it, too. */
+ * corrected so that they are equally long after it, too; a common factor does not matter. */
 static void orthogonalise_balanced(const Batch *batch, Mats u, Mats copy, float *lines, float *workspace)
 {
     Verbs *on = batch->on;
     const bool columns = u.rows < u.cols;
-    const size_t longer = columns ? u.cols : u.rows, shorter = columns ? u.rows : u.cols, n = u.batch * longer;
+    const size_t n = u.batch * (columns ? u.cols : u.rows);
     float *again = lines + n;
     verb_line_dots(on, u, u, columns, lines);
     verb_power(on, n, lines, lines, 1e-14, -0.5);
@@ -91,7 +91,6 @@ static void orthogonalise_balanced(const Batch *batch, Mats u, Mats copy, float 
     verb_line_dots(on, u, u, columns, again);
     verb_power(on, n, again, again, 1e-14, -0.5);
     verb_multiply(on, n, lines, lines, again);
-    verb_scale(on, n, lines, lines, sqrt((double)shorter / (double)longer));
     verb_scale_lines(on, copy, lines, columns, u);
     orthogonalise(batch, u, workspace);
 }

@@ -26,7 +26,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, O
     R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
     R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) R(dynmuon) R(pmuon) \
     R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
-    R(prodigy)
+    R(prodigy) R(sophia)
 /* clang-format on */
 
 typedef struct OptimShape {
@@ -86,6 +86,8 @@ typedef struct OptimStep {
     /* What the groups of a rule with `measure` have in common, without this step's gradients and with them; while
      * these are measured, both are without. 0: no step was taken yet. */
     double before[OPTIM_COMMON], common[OPTIM_COMMON];
+
+    double drawn; /* how many labels the model drew, where the gradient is theirs */
 } OptimStep;
 
 struct Batch;
@@ -114,6 +116,10 @@ typedef struct OptimRule {
     void (*scalars)(const OptimStep *step, float *k);
     const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states present */
     const struct OptimElements *look_ahead; /* moves parameters to where the gradient is evaluated; or NULL */
+
+    /* Every HYPER_REFRESH steps, after the update, takes the gradient of labels that the model itself has drawn into
+     * the states; or NULL. `drawn` of its OptimStep is set. */
+    const struct OptimElements *drawn;
 
     /* Elementwise rules whose groups have numbers in common: before an update, `measure` (a row of OPTIM_MEASURES) sums
      * over all of their elements, and `conclude` turns the sums into new numbers. `agree` refuses groups that cannot

@@ -14,6 +14,7 @@ class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
     ns_norm = "frobenius"  # of rules without the option
+    drawn = None  # gradients of labels that the model drew, after each step: in place of them, those of the steps, reversed
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions
 
     def __init__(self, text, defaults):
@@ -107,6 +108,7 @@ def trajectory(text, p, gradients, rounded=False, seed=0):
     """Parameter and states before and after every step."""
     step, h = settle(text)
     random = np.random.default_rng(seed)
+    h.drawn = gradients[::-1]
     s = {"p": p}
     for name, shape in step.states(h, *p.shape).items():
         s[name] = step.start[name](shape, random) if name in step.start else np.zeros(shape)

@@ -79,7 +79,7 @@ helps() {
         embed-optimizer head-optimizer \
         lr weight-decay momentum dampening nesterov no-nesterov beta1 beta2 beta3 beta3-warmup alpha alpha-warmup eps ns ns-steps ns-dtype muon-scale split-qkv \
         no-split-qkv cautious momentum-form nesterov-form momentum-warmup momentum-cooldown momentum-start eps-mode eps-max eps-rate \
-        eps-start eps-end bias-correction no-bias-correction zero-init-moments d0 d-coef cpr-warmup mars-gamma rank power-start power-end power-middle power-width whitening target-norm factor-lr sides refresh graft \
+        eps-start eps-end bias-correction no-bias-correction zero-init-moments rho d0 d-coef cpr-warmup mars-gamma rank power-start power-end power-middle power-width whitening target-norm factor-lr sides refresh graft \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until muloco muloco-rate muloco-momentum tail-ema tail-ema-from \
         tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay clip list-groups \
@@ -87,7 +87,7 @@ helps() {
         temperature top-k out checkpoint-every keep tensorboard no-tensorboard resume seed threads device dtype completion man help version; do
         grep -Eq -e "^ +(--[a-z-]+, )?--$option(,| |\$)" out || fail "--help does not list --$option"
     done
-    for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr ademamix nadamw prodigy adopt signsgd signum lion mars mars-lion cautious-adamw cautious-lion muon spectral \
+    for word in sgd nesterov adagrad rmsprop adadelta adam adamw nested-adam adam-cpr ademamix nadamw prodigy adopt signsgd signum lion sophia mars mars-lion cautious-adamw cautious-lion muon spectral \
         normuon muonh normuonh adamh muon2 dion rownorm shampoo soap soap-muon soap-h kl-soap dynmuon pmuon sinksoap muown psgdh kron jordan polar-express moonshot cosine 'Exit status'; do
         says "$word" out
     done

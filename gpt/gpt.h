@@ -452,8 +452,8 @@ double gpt_loss(Gpt *gpt, const int32_t *targets);
 void gpt_losses(const Gpt *gpt, double *to);
 
 /*
- * Draws a label for each position of the last gpt_forward from the distribution that its logits give: targets (B,T). The
- * label of position i is a function of the logits, key and first + i.
+ * Draws a label for each position of the last gpt_forward from the distribution that its logits give: targets (B,T).
+ * The label of position i is a function of the logits, key and first + i.
  */
 void gpt_draw(Gpt *gpt, uint64_t key, uint64_t first, int32_t *targets);
 
@@ -478,8 +478,7 @@ double gpt_loss_sum(const Gpt *gpt);
 /*
  * Seconds that the device spent in gpt_forward and gpt_backward since the last call; waits for them. before: the gap
  * between the passes of the last call and these, which is the time of the optimizer's step if nothing else was done;
- * NaN if something was, and on a CPU. gpt_loss, gpt_draw, gpt_logits and gpt_decode discard the passes so
- * far.
+ * NaN if something was, and on a CPU. gpt_loss, gpt_draw, gpt_logits and gpt_decode discard the passes so far.
  */
 typedef struct GptTimes {
     double forward, backward, before;

@@ -14,7 +14,7 @@ class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
     ns_norm = "frobenius"  # of rules without the option
-    drawn = None  # gradients of labels that the model drew, after each step: in place of them, those of the steps, reversed
+    drawn = None  # after each step, in place of the gradient of labels that the model drew: the steps' own, reversed
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions
 
     def __init__(self, text, defaults):

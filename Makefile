@@ -98,10 +98,14 @@ ifneq ($(BLAS),builtin)
     SPEED_KEY := $(shell (echo '$(CC) $(CFLAGS) $(LDLIBS) $(OPENBLAS_CORETYPE)'; $(DEFINED)) | cksum)
     MULTIPLIES := $(if $(filter auto,$(BLAS)),$(if $(filter 1,$(SAN)),builtin,$(shell sed -n 's/^$(SPEED_KEY) //p' $(BUILD)/multiplies 2>/dev/null)),$(BLAS))
     ifeq ($(MULTIPLIES),)
-      MULTIPLIES := $(or $(shell p=$(BUILD)/probe.$$$$; $(CC) $(CPPFLAGS) $(STRICT) $(OPENMP) $(CFLAGS) dev/probe_sgemm.c base/sgemm.c \
-        base/threads.c base/cgroup.c -o $$p $(LDLIBS) 2>/dev/null && $$p; rm -f $$p),builtin)
-      $(shell echo '$(SPEED_KEY) $(MULTIPLIES)' > $(BUILD)/multiplies)
-      $(info products by $(if $(filter openblas,$(MULTIPLIES)),OpenBLAS,the built-in sgemm): OpenBLAS has $(lastword $(MULTIPLIES)) times its speed here (BLAS=openblas|builtin chooses))
+      MULTIPLIES := $(shell p=$(BUILD)/probe.$$$$; $(CC) $(CPPFLAGS) $(STRICT) $(OPENMP) $(CFLAGS) dev/probe_sgemm.c base/sgemm.c \
+        base/threads.c base/cgroup.c -o $$p $(LDLIBS) 2>/dev/null && $$p; rm -f $$p)
+      ifneq ($(MULTIPLIES),)
+        $(shell echo '$(SPEED_KEY) $(MULTIPLIES)' > $(BUILD)/multiplies)
+        $(info products by $(if $(filter openblas,$(MULTIPLIES)),OpenBLAS,the built-in sgemm): OpenBLAS has $(lastword $(MULTIPLIES)) times the built-in's speed here (BLAS=openblas|builtin chooses))
+      else
+        $(info products by the built-in sgemm: its speed could not be compared with OpenBLAS's (BLAS=openblas chooses that))
+      endif
     endif
     override CPPFLAGS += $(if $(filter openblas,$(MULTIPLIES)),-DOPENBLAS_MULTIPLIES)
   else ifeq ($(BLAS),auto)

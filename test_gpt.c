@@ -138,6 +138,44 @@ static int compare_logits_of(Reference *ref, Gpt *gpt, const Comparison *c, Row 
     return 0;
 }
 
+/* By how much a share of the sum of softmax(logits) misses the part of it that is a label's. */
+static double miss_of(const float *logits, size_t V, int32_t label, double share)
+{
+    double largest = -INFINITY, sum = 0, before = 0;
+    for (size_t i = 0; i < V; i++)
+        largest = fmax(largest, (double)logits[i]);
+    for (size_t i = 0; i < V; i++) {
+        before = i == (size_t)label ? sum : before;
+        sum += exp((double)logits[i] - largest);
+    }
+    const double own = exp((double)logits[label] - largest);
+    return fmax(0, fmax(before / sum - share, share - (before + own) / sum));
+}
+
+/* Labels against the distributions of gpt_logits, which differ from those that they are drawn from as logits do. */
+static int compare_drawn(Reference *ref, const Comparison *c, Row *row, Error *e)
+{
+    const size_t V = ref->config.V, rows = ref->B * ref->T;
+    int32_t *labels = malloc(rows * sizeof *labels);
+    double worst = 0;
+    if (labels == NULL)
+        return error_set(e, "out of memory for labels");
+    forward(ref);
+    for (size_t i = 0; i < rows; i++)
+        gpt_logits(ref->gpt, i, ref->got + i * V);
+    for (uint64_t key = 0; key < 8; key++) {
+        gpt_draw(ref->gpt, key, 100 * key, labels);
+        for (size_t i = 0; i < rows; i++) {
+            const bool is_one = labels[i] >= 0 && (size_t)labels[i] < V;
+            const double share = gpt_draw_share(key, 100 * key + i);
+            worst = fmax(worst, is_one ? miss_of(ref->got + i * V, V, labels[i], share) : 1);
+        }
+    }
+    free(labels);
+    row_record(row, "labels", worst, c->bound);
+    return 0;
+}
+
 /* Cross-entropy of one row of logits, in double; 0 where there is no target. */
 static double cross_entropy(const float *logits, size_t V, int32_t target)
 {
@@ -627,6 +665,7 @@ static const Comparison comparisons[] = {
     {"losses by position", NULL, 1e-5, compare_losses},
     {"residual stream", NULL, 1e-5, compare_residuals},
     {"logits", NULL, 1e-5, compare_logits},
+    {"labels drawn", NULL, 1e-5, compare_drawn},
     {"gradients", NULL, 1e-5, compare_gradients},
     {"gradients, accumulated", NULL, 3e-6, compare_accumulation},
     {"logits, inference", NULL, 1e-5, compare_inference},

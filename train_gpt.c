@@ -930,6 +930,39 @@ static double classifier(Gpt *g, const int32_t *targets, float scale, bool backw
     return sum;
 }
 
+/* The first label up to which the weights (n) add up to more than `share` of their sum; of those with a weight. */
+static int32_t label_at(const float *weights, size_t n, double share)
+{
+    double sum = 0;
+    size_t label = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)weights[i];
+    double left = share * sum;
+    for (size_t i = 0; i < n && left >= 0; i++) {
+        label = weights[i] > 0 ? i : label;
+        left -= (double)weights[i];
+    }
+    return (int32_t)label;
+}
+
+void gpt_draw(Gpt *g, uint64_t key, uint64_t first, int32_t *targets)
+{
+    const size_t C = g->config.C, V = g->config.V, Vp = gpt_padded_vocab(&g->config), R = g->B * g->T;
+    const size_t most = classifier_rows(&g->config);
+    g->times = (GptTimes){0};
+    for (size_t r0 = 0; r0 < R; r0 += most) {
+        const size_t rows = R - r0 < most ? R - r0 : most;
+        head_forward_rows(g, g->logits, Vp, g->lnf + r0 * C, rows);
+#pragma omp parallel for schedule(static) num_threads((int)g->threads)
+        for (size_t r = 0; r < rows; r++) {
+            float *row = g->logits + r * Vp, maximum;
+            softcap_forward(&g->config, row, NULL, V);
+            exp_scores(row, V, &maximum);
+            targets[r0 + r] = label_at(row, V, gpt_draw_share(key, first + r0 + r));
+        }
+    }
+}
+
 static void logits_of_row(const Gpt *g, size_t row, float *logits)
 {
     head_forward_rows(g, logits, g->config.V, g->lnf + row * g->config.C, 1);

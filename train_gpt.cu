@@ -1557,6 +1557,63 @@ template <class X> static void classifier(Gpt *g, float scale, bool backward, bo
                 g->loss_sums + (backward ? LOSS_OF_BACKWARD : LOSS_ALONE), g->losses, R, first);
 }
 
+/* A block per row of logits (rows, Vp), before their cap: targets (rows) as in gpt_draw. Each thread sums a stretch of
+ * the row; the first finds the stretch and in it the label. */
+template <int CAP, class X>
+__global__ static void __launch_bounds__(LOSS_THREADS)
+    draw_kernel(int32_t *targets, const X *logits, unsigned V, unsigned Vp, float limit, uint64_t key, uint64_t first)
+{
+    __shared__ double parts[LOSS_THREADS];
+    const X *row = logits + (size_t)blockIdx.x * Vp;
+    const unsigned stretch = (V + LOSS_THREADS - 1) / LOSS_THREADS, begin = min(threadIdx.x * stretch, V),
+                   end = min(begin + stretch, V);
+    float highest = -INFINITY;
+    for (unsigned i = begin; i < end; i++)
+        highest = fmaxf(highest, softcap<CAP>((float)row[i], limit));
+    const float maximum = block_max(highest);
+    double sum = 0;
+    for (unsigned i = begin; i < end; i++)
+        sum += (double)expf(softcap<CAP>((float)row[i], limit) - maximum);
+    parts[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0)
+        return;
+    double total = 0;
+    unsigned last = 0, label = 0; /* the last stretch with a weight */
+    for (unsigned t = 0; t < LOSS_THREADS; t++) {
+        total += parts[t];
+        last = parts[t] > 0 ? t : last;
+    }
+    double left = gpt_draw_share(key, first + blockIdx.x) * total;
+    unsigned t = 0;
+    while (t < last && left >= parts[t])
+        left -= parts[t++];
+    for (unsigned i = t * stretch; i < V && left >= 0; i++) {
+        const float weight = expf(softcap<CAP>((float)row[i], limit) - maximum);
+        label = weight > 0 ? i : label;
+        left -= (double)weight;
+    }
+    targets[blockIdx.x] = (int32_t)label;
+}
+
+/* g->targets = labels drawn from the logits. */
+template <class X> static void draw_targets(Gpt *g, uint64_t key, uint64_t first)
+{
+    const GptConfig *c = &g->config;
+    const size_t Vp = gpt_padded_vocab(c), R = g->B * g->T, most = classifier_rows(c, g->setup.recompute);
+    const Weights<X> w = weights_of(g, (X *)g->weights, 0);
+    X *logits = (X *)g->logits, *none = NULL;
+    for (size_t r0 = 0; r0 < R; r0 += most) {
+        const size_t rows = R - r0 < most ? R - r0 : most;
+        linear_forward<X>(g, logits, Vp, none, (const X *)g->lnf + r0 * c->C,
+                          {head_weight(w), w.headb, params_of(g, 0).headb}, rows, c->C, Vp);
+        with_softcap(g, [&](auto CAP) {
+            cuda_launch(draw_kernel<CAP, X>, (unsigned)rows, LOSS_THREADS, 0, g->stream, g->targets + r0,
+                        (const X *)logits, c->V, Vp, (float)c->softcap_limit, key, first + r0);
+        });
+    }
+}
+
 /* logits (V) = softcap(logits + bias, unless NULL) */
 template <int CAP> __global__ static void finish_logits_kernel(float *logits, const float *bias, size_t V, float limit)
 {
@@ -1909,6 +1966,14 @@ double gpt_loss(Gpt *g, const int32_t *targets)
     with_type(g, [&](auto x) { run_pass<decltype(x)>(g, LOSS, 0, true); });
     stopwatch_forget(&g->stopwatch);
     return read_loss(g, LOSS_ALONE);
+}
+
+void gpt_draw(Gpt *g, uint64_t key, uint64_t first, int32_t *targets)
+{
+    stopwatch_forget(&g->stopwatch);
+    with_type(g, [&](auto x) { draw_targets<decltype(x)>(g, key, first); });
+    CUDA_CHECK(cudaMemcpyAsync(targets, g->targets, g->B * g->T * sizeof *targets, cudaMemcpyDeviceToHost, g->stream));
+    CUDA_CHECK(cudaStreamSynchronize(g->stream));
 }
 
 void gpt_backward(Gpt *g, const int32_t *targets, double scale, bool first)

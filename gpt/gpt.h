@@ -2,6 +2,7 @@
 #define GPT_GPT_H
 
 #include "base/error.h"
+#include "base/random.h"
 #include "base/tensor.h"
 
 #include <stdbool.h>
@@ -451,6 +452,18 @@ double gpt_loss(Gpt *gpt, const int32_t *targets);
  * gpt_backward. */
 void gpt_losses(const Gpt *gpt, double *to);
 
+/*
+ * Draws a label for each position of the last gpt_forward from the distribution that its logits give: targets (B,T).
+ * The label of position i is a function of the logits, key and first + i.
+ */
+void gpt_draw(Gpt *gpt, uint64_t key, uint64_t first, int32_t *targets);
+
+/* The share of a distribution's sum, in [0, 1), that the label `number` is drawn at. */
+HD static inline double gpt_draw_share(uint64_t key, uint64_t number)
+{
+    return (double)(random_mix(random_mix(key) + number * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
+}
+
 /* Gradients of scale * (sum of cross-entropies), added to the gradient arena or, when `first`, overwriting it.
  * Call it once after gpt_forward. On a GPU it only enqueues the work. */
 void gpt_backward(Gpt *gpt, const int32_t *targets, double scale, bool first);
@@ -466,7 +479,7 @@ double gpt_loss_sum(const Gpt *gpt);
 /*
  * Seconds that the device spent in gpt_forward and gpt_backward since the last call; waits for them. before: the gap
  * between the passes of the last call and these, which is the time of the optimizer's step if nothing else was done;
- * NaN if something was, and on a CPU. gpt_loss, gpt_logits and gpt_decode discard the passes so far.
+ * NaN if something was, and on a CPU. gpt_loss, gpt_draw, gpt_logits and gpt_decode discard the passes so far.
  */
 typedef struct GptTimes {
     double forward, backward, before;

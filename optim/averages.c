@@ -52,6 +52,11 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e)
 {
     OptimAveraging *a = &optim->averages.config;
     *a = config->averaging;
+    const char *around = a->tail > 0 ? "tail-ema" : a->muloco > 0 ? "muloco" : a->nesterov != 0 ? "ema-nesterov" : NULL;
+    for (size_t i = 0; i < optim->group_count; i++)
+        if (around != NULL && optim->groups[i].rule->shown != NULL)
+            return error_set(e, "--%s: %s shows an average of its own, which that would shift", around,
+                             optim->groups[i].rule->name);
     if (a->nesterov == 0 && (a->nesterov_from > 0 || a->nesterov_until > 0))
         return error_set(e, "--ema-nesterov-from and --ema-nesterov-until need --ema-nesterov");
     if (a->nesterov != 0 && a->nesterov_decay >= 1)
@@ -66,9 +71,6 @@ int averages_resolve(Optim *optim, const OptimConfig *config, Error *e)
         return error_set(e, "--tail-ema-from %zu needs --tail-ema", a->tail_from);
     if (a->tail_from > 0 && config->steps > 0 && a->tail_from > config->steps)
         return error_set(e, "--tail-ema-from %zu is after the last of %zu steps", a->tail_from, config->steps);
-    for (size_t i = 0; i < optim->group_count; i++)
-        if (a->tail > 0 && optim->groups[i].rule->shown != NULL)
-            return error_set(e, "--tail-ema: %s shows an average of its own", optim->groups[i].rule->name);
     if (a->tail == 0 || a->tail_from > 0)
         return 0;
     if (config->steps <= 2 * a->tail)

@@ -14,7 +14,8 @@
  *                  entries 45 and 46 (where none is both)
  *   MuLoCo         every H steps, with P the weights after such a step before, D = P - W; U = m U + a D;
  *                  W = P - m U - a D: Nesterov's momentum on what H steps have done (Therien et al. 2025; entry 13). Rates
- *                  and momenta of the rules know nothing of it; steps after the last multiple of H stay as they are
+ *                  and momenta of the rules know nothing of it, nor do rules that keep norms, which change with it as
+ *                  in entry 13; steps after the last multiple of H stay as they are
  */
 typedef struct OptimAveraging {
     double nesterov;                      /* strength; 0: off */

@@ -361,6 +361,33 @@ void optim_step(Optim *optim, double grad_scale)
     averages_update(optim);
 }
 
+static bool wants_drawn(const OptimGroup *g, size_t step)
+{
+    return g->rule->drawn != NULL && step % (size_t)hyper(&g->hyper, HYPER_REFRESH) == 0;
+}
+
+bool optim_wants_drawn(const Optim *optim, size_t step)
+{
+    bool any = false;
+    for (size_t i = 0; i < optim->group_count; i++)
+        any = any || wants_drawn(&optim->groups[i], step);
+    return any;
+}
+
+void optim_take_drawn(Optim *optim, double grad_scale, size_t labels)
+{
+    for (size_t i = 0; i < optim->group_count; i++) {
+        const OptimGroup *g = &optim->groups[i];
+        float k[OPTIM_SCALARS_MAX] = {0};
+        if (!wants_drawn(g, optim->steps_done))
+            continue;
+        OptimStep step = optim_step_of(optim, g, grad_scale);
+        step.drawn = (double)labels;
+        g->rule->scalars(&step, k);
+        elements_run(g->on, g->rule->drawn, g->slots, g->count, k);
+    }
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Access
  */
@@ -382,7 +409,7 @@ OptimScalars optim_scalars(const Optim *optim)
 {
     return (OptimScalars){.steps_done = (double)optim->steps_done,
                           .tail_began = (double)optim->averages.tail_began,
-                          .factor = optim->averages.factor,
+                          .factor = isnan(optim->averages.factor) ? optim->aux_factor : optim->averages.factor,
                           .common = {optim->measure.common[0], optim->measure.common[1]}};
 }
 

@@ -74,6 +74,14 @@ double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 
+/*
+ * For rules that estimate curvature from labels that the model itself draws (Sophia). Whether one wants their gradient
+ * after update number `step` (with 0: after any); and takes it, of the mean loss of `labels` of them, times grad_scale.
+ * The parameters stay.
+ */
+bool optim_wants_drawn(const Optim *optim, size_t step);
+void optim_take_drawn(Optim *optim, double grad_scale, size_t labels);
+
 /* Collective, in optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
 void optim_abandon(Optim *optim);
 

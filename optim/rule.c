@@ -14,6 +14,8 @@ const char *optim_rule_summary(size_t i) { return i < RULE_COUNT ? rules[i]->sum
 
 bool optim_aux_uses(HyperId id)
 {
+    if (id == HYPER_SPLIT_QKV || id == HYPER_SPLIT_HEADS) /* hidden matrices alone have blocks */
+        return false;
     for (size_t i = 0; i < RULE_COUNT; i++)
         if (!rules[i]->matrices_only && rules[i]->defaults.at[id].set)
             return true;

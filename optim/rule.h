@@ -16,7 +16,7 @@
  *   matrix        `step` updates one batch of same-shaped matrices (rules/batch.h) with the verbs of verbs/verbs.h.
  */
 
-enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, OPTIM_SUMS = 2 };
+enum { OPTIM_STATES_MAX = 9, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, OPTIM_SUMS = 2 };
 
 /* Every rule, defined as optim_<name>; --optimizer lists them in this order. */
 /* clang-format off */
@@ -26,7 +26,7 @@ enum { OPTIM_STATES_MAX = 8, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, O
     R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
     R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) R(dynmuon) R(pmuon) \
     R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
-    R(prodigy) R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
+    R(prodigy) R(sophia) R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
 /* clang-format on */
 
 typedef struct OptimShape {
@@ -81,11 +81,13 @@ typedef struct OptimStep {
     OptimHyper hyper;  /* the group's at this step, the learning rate times its schedule */
     double grad_scale; /* every gradient is multiplied by it */
     size_t t;          /* 1 in the first step */
-    size_t steps;      /* of the whole run; 0: unknown */
+    size_t steps;      /* that the run is planned for; 0: unknown */
 
     /* What the groups of a rule with `measure` have in common, without this step's gradients and with them; while
      * these are measured, both are without. 0: no step was taken yet. */
     double before[OPTIM_COMMON], common[OPTIM_COMMON];
+
+    double drawn; /* how many labels the model drew, where the gradient is theirs */
 } OptimStep;
 
 struct Batch;
@@ -114,6 +116,10 @@ typedef struct OptimRule {
     void (*scalars)(const OptimStep *step, float *k);
     const struct OptimElements *elements[OPTIM_ELEMENT_STATES + 1]; /* by the number of states present */
     const struct OptimElements *look_ahead; /* moves parameters to where the gradient is evaluated; or NULL */
+
+    /* Every HYPER_REFRESH steps, after the update, takes the gradient of labels that the model itself has drawn into
+     * the states; or NULL. `drawn` of its OptimStep is set. */
+    const struct OptimElements *drawn;
 
     /* Elementwise rules whose groups have numbers in common: before an update, `measure` (a row of OPTIM_MEASURES) sums
      * over all of their elements, and `conclude` turns the sums into new numbers. `agree` refuses groups that cannot

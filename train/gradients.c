@@ -176,17 +176,31 @@ static void end_phase(void *gradients, size_t i)
     comm_reduce_begin(g->comm, g->arenas.grads, phase->pieces, phase->piece_count, phase->scratch, g->arenas.stream);
 }
 
-void gradients_add(Gradients *g, const int32_t *inputs, const int32_t *targets, size_t B, size_t T, double scale)
+/* The backward pass of the next micro-batch. */
+static void add_backward(Gradients *g, const int32_t *targets, double scale)
 {
     const size_t in_block = g->batches / g->blocks, i = g->added++;
     const bool in_phases = g->phase_count > 0 && g->added == g->batches;
-    gpt_forward(g->gpt, inputs, B, T);
     gpt_on_layer(g->gpt, in_phases ? end_phase : NULL, g);
     gpt_backward(g->gpt, targets, scale, i % in_block == 0);
     if (in_phases)
         end_phase(g, g->phase_count - 1);
     if (i % in_block == in_block - 1)
         end_block(g, i / in_block);
+}
+
+void gradients_add(Gradients *g, const int32_t *inputs, const int32_t *targets, size_t B, size_t T, double scale)
+{
+    gpt_forward(g->gpt, inputs, B, T);
+    add_backward(g, targets, scale);
+}
+
+void gradients_add_drawn(Gradients *g, const int32_t *inputs, int32_t *targets, size_t B, size_t T, double scale,
+                         uint64_t key, uint64_t first)
+{
+    gpt_forward(g->gpt, inputs, B, T);
+    gpt_draw(g->gpt, key, first, targets);
+    add_backward(g, targets, scale);
 }
 
 double gradients_finish(Gradients *g)

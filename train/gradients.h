@@ -33,6 +33,10 @@ void gradients_begin(Gradients *g, size_t batches, size_t blocks);
 /* Forward and backward passes of the next micro-batch; inputs and targets (B,T). */
 void gradients_add(Gradients *g, const int32_t *inputs, const int32_t *targets, size_t B, size_t T, double scale);
 
+/* The same with targets that the model draws, which become `targets`; key and first as in gpt_draw. */
+void gradients_add_drawn(Gradients *g, const int32_t *inputs, int32_t *targets, size_t B, size_t T, double scale,
+                         uint64_t key, uint64_t first);
+
 /* Collective, after the last: this rank's pieces (optim_pieces) of the gradients are then the step's. Returns the sum
  * of all cross-entropies. */
 double gradients_finish(Gradients *g);

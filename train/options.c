@@ -153,7 +153,7 @@ static const Option rows[] = {
      AT(schedule.power), .least = 1e-3, .most = 100},
     {NULL, "final-lr", "FRAC", "fraction of the learning rate left at the end [0]", REAL, AT(schedule.final),
      .least = 0, .most = 1},
-    {NULL, "planned-steps", "N", "steps that the schedule is made for, if the run is to stop earlier [--steps]", SIZE,
+    {NULL, "planned-steps", "N", "steps that schedules, of momentum and rules too, are made for, if the run is to stop earlier [--steps]", SIZE,
      AT(schedule.planned)},
     {NULL, "aux-warmup", "N", "of all but the hidden matrices [--warmup]", SIZE, AT(aux_warmup)},
     {NULL, "aux-cooldown", "FRAC", "of all but the hidden matrices [--cooldown]", REAL, AT(aux_cooldown), .least = 0,

@@ -358,6 +358,23 @@ static void resolve_validation(Plan *p, bool validates, Notes *notes)
 }
 
 /* Refuses what the command line asks of a schedule that has no use for it. */
+/* Settings of a wrapper that is off. */
+static int check_wrappers(const Options *o, Error *e)
+{
+    const OptimAveraging *a = &o->optim.averaging;
+    const struct {
+        const char *option, *needs;
+        bool on;
+    } settings[] = {{"ema-nesterov-decay", "ema-nesterov", a->nesterov != 0},
+                    {"tail-ema-share", "tail-ema", a->tail > 0},
+                    {"muloco-rate", "muloco", a->muloco > 0},
+                    {"muloco-momentum", "muloco", a->muloco > 0}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (options_gave(o, settings[i].option) && !settings[i].on)
+            return error_set(e, "--%s does nothing without --%s", settings[i].option, settings[i].needs);
+    return 0;
+}
+
 static int check_schedule(const Options *o, Error *e)
 {
     static const struct {
@@ -372,7 +389,7 @@ static int check_schedule(const Options *o, Error *e)
         if (!used && options_gave(o, shapes[i].option))
             return error_set(e, "--%s does nothing in --schedule %s", shapes[i].option, schedule_names[kind]);
     }
-    return 0;
+    return check_wrappers(o, e);
 }
 
 /* The schedule of all but the hidden matrices is theirs but for what its own options say. */

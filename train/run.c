@@ -64,11 +64,25 @@ static void note_own_schedules(Run *r)
     for (size_t i = 0; i < optim_group_count(r->optim); i++) {
         const OptimGroupInfo group = optim_group_info(r->optim, i);
         if (group.own_schedule) {
-            notes_add(&r->notes, "%s has a learning rate of its own: --schedule, --warmup and --cooldown do not change it",
+            notes_add(&r->notes,
+                      "%s has a learning rate of its own: --schedule, --warmup and --cooldown do not change it",
                       group.rule);
             return;
         }
     }
+}
+
+/* Rules that want more than the step's gradient. */
+static void note_drawn(Run *r)
+{
+    size_t every = 1;
+    while (optim_wants_drawn(r->optim, 0) && !optim_wants_drawn(r->optim, every))
+        every++;
+    if (optim_wants_drawn(r->optim, 0))
+        notes_add(&r->notes,
+                  "every %zu steps the optimizer takes the gradient of labels that the model draws: as long as a step, "
+                  "so that %zu take as long as %zu",
+                  every, every, every + 1);
 }
 
 /* More or fewer steps than before move the schedule. */
@@ -253,8 +267,15 @@ static int make_optim(Run *r, Error *e)
     r->scratch = malloc(gpt_table_largest(table) * sizeof *r->scratch);
     if (r->scratch == NULL)
         return error_set(e, "out of memory for a copy of a tensor");
-    if (r->plan->trains)
+    if (optim_wants_drawn(r->optim, 0)) {
+        r->kept = malloc(r->plan->tokens_per_step / r->plan->ranks.world * sizeof *r->kept);
+        if (r->kept == NULL)
+            return error_set(e, "out of memory for the inputs of a step");
+    }
+    if (r->plan->trains) {
         note_own_schedules(r);
+        note_drawn(r);
+    }
     return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
 }
 
@@ -409,6 +430,9 @@ static bool checkpoint_due(const Run *r)
 
 void agree_on_signal(Run *r) { r->signal = (int)comm_most(r->comm, (size_t)stop_signal()); }
 
+/* Of the labels that the model draws after a step. */
+static uint64_t draw_key(uint64_t seed, size_t step) { return random_mix(random_mix(seed + 0x6c61626c) + step); }
+
 /* Of the masks in a step. */
 static uint64_t dropout_key(uint64_t seed, size_t step) { return random_mix(random_mix(seed + 0x64726f70) + step); }
 
@@ -438,12 +462,33 @@ static int accumulate(Run *r, double *loss, double *data_seconds, Error *e)
         const int status = next_batch(r, i + 1 == batches, data_seconds, e);
         if (status != GOES_ON)
             return status;
+        if (r->kept != NULL)
+            memcpy(r->kept + i * B * T, r->inputs, B * T * sizeof *r->inputs);
         gpt_dropout(r->gpt, (GptDropout){o->dropout, dropout_key(o->seed, step), (first + i) * B});
         gradients_add(r->gradients, r->inputs, r->targets, B, T, 1.0 / (double)plan_tokens_of(r->plan, step));
     }
     gpt_dropout(r->gpt, (GptDropout){0}); /* neither validation nor samples have any */
     *loss = gradients_finish(r->gradients) / (double)plan_tokens_of(r->plan, step);
     return GOES_ON;
+}
+
+/* Collective, after step number `step` (from 0): gives the optimizer the gradient of labels that the model draws, with
+ * the step's inputs and without dropout. Returns the seconds that it took. */
+static double give_drawn(Run *r, size_t step)
+{
+    const Options *o = &r->plan->options;
+    const size_t B = r->plan->setup.B, T = r->plan->setup.T, labels = plan_tokens_of(r->plan, step);
+    const size_t batches = plan_batches_of(r->plan, step), first = r->plan->ranks.rank * batches;
+    const double begin = clock_seconds();
+    gradients_begin(r->gradients, batches, plan_blocks_of(r->plan, step));
+    for (size_t i = 0; i < batches; i++)
+        gradients_add_drawn(r->gradients, r->kept + i * B * T, r->targets, B, T, 1.0 / (double)labels,
+                            draw_key(o->seed, step), (first + i) * B * T);
+    gradients_finish(r->gradients);
+    const double norm = optim_grad_norm(r->optim, NULL);
+    optim_take_drawn(r->optim, o->clip > 0 && norm > o->clip ? o->clip / norm : 1, labels);
+    gpt_times(r->gpt); /* these passes are not the next step's */
+    return clock_seconds() - begin;
 }
 
 /* One update or, if a signal comes before all micro-batches are done, none. Returns RUN_DONE, RUN_FAILED or
@@ -511,7 +556,13 @@ static int train_step(Run *r, Metrics *m, Error *e)
         optim_gather(r->optim);
         diagnose_after(r->diagnosis);
     }
-    return RUN_DONE;
+    if (optim_wants_drawn(r->optim, r->state.step)) {
+        const double seconds = give_drawn(r, step);
+        r->stepped += seconds;
+        r->state.seconds += seconds;
+        m->seconds = r->state.seconds;
+    }
+    return comm_lost(r->comm, e) ? RUN_FAILED : RUN_DONE;
 }
 
 /* Collective. */
@@ -802,6 +853,7 @@ static void run_free(Run *r)
     free(r->data);
     free(r->scratch);
     free(r->inputs);
+    free(r->kept);
     free(r->targets);
     free(r);
 }

@@ -32,6 +32,7 @@ typedef struct Run {
     Diagnosis *diagnosis; /* or NULL */
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T) */
+    int32_t *kept;             /* this rank's inputs of a whole step, or NULL */
     int lock;                  /* on the run's directory */
     MetricsLog log;
     Progress progress;

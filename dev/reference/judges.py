@@ -38,6 +38,7 @@ each step exactly where the judge began it. The metadata:
                   A d of its step's
     cases, steps  their numbers
 
+After a step for which sophia wants the gradient of drawn labels, of 100, it is that of the step as far from the end.
 `start`, prodigy's first parameter, is as exact as the parameter, and common_0 and common_1 are numbers beside the state
 (OptimScalars).
 
@@ -103,9 +104,10 @@ def amplification(name, got, want, before, share):
     return change / (share * scale) if change else 0
 
 
-def conditions(text, before, g, t, random):
+def conditions(text, before, gradients, t, random):
     """By how much each array of the step's result magnifies errors of its inputs."""
     step, h = settle(text)
+    g, h.drawn = gradients[t - 1], gradients[::-1]
     want = step(before, g, t, h)
     worst = dict.fromkeys(want, 0.0)
     shares = [2.0**-26] if text.startswith("shampoo") else [2.0**-26, 2.0**-20]  # its pseudo-inverse sees 2^-20
@@ -138,7 +140,7 @@ def judged(number, inputs, text, shapes, late={}):
         for name in records[0]:
             tensors[f"{number:02}.{shape}.{name}"] = np.stack([s[name] for s in records])
         for k in range(late.get(shape, 0), T):
-            for name, a in conditions(text, records[k], gradients[k], k + 1, random).items():
+            for name, a in conditions(text, records[k], gradients, k + 1, random).items():
                 worst[name] = max(worst.get(name, 1), a)
     assert max(worst.values()) < 1000, f"{text}: a sign nearly flips, or the step is badly conditioned: {worst}"
     metadata = {f"case.{number:02}": text}

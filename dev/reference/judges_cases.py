@@ -72,6 +72,8 @@ CASES = [
     ("signum lr=.05 weight-decay=.5 momentum=.8 cautious=on", PLAIN),
     ("lion lr=.01 weight-decay=.1 beta1=.9 beta2=.99", PLAIN),
     ("lion lr=.05 weight-decay=.5 beta1=.8 beta2=.9 cautious=on", PLAIN),
+    ("sophia lr=.01 weight-decay=.1 beta1=.965 beta2=.99 rho=.04 refresh=5", PLAIN),
+    ("sophia lr=.05 weight-decay=.5 beta1=.6 beta2=.8 rho=.02 refresh=2 cautious=on", PLAIN),
     ("mars lr=.01 weight-decay=.01 beta1=.95 beta2=.99 eps=1e-8 mars-gamma=.025", PLAIN),
     ("mars lr=.05 weight-decay=.5 beta1=.8 beta2=.9 eps=.05 mars-gamma=.4 cautious=on", PLAIN),
     ("mars-lion lr=.01 weight-decay=.1 beta1=.95 mars-gamma=.025", PLAIN),

@@ -257,6 +257,17 @@ def lion(s, g, t, h):
     return {"p": decayed_step(s["p"], u, h), "m": ema(h.beta2, s["m"], g)}
 
 
+@judge("sophia", "cautious=off refresh=10", states=full("m", "h"), elementwise=True)
+def sophia(s, g, t, h):
+    """h holds B times the average of the squares, B labels being drawn."""
+    B = 100
+    m, hessian = ema(h.beta1, s["m"], g), s["h"]
+    u = np.sign(m) * np.minimum(abs(m) / (h.rho * hessian + 1e-15), 1)
+    if t % h.refresh == 0:
+        hessian = ema(h.beta2, hessian, B * h.drawn[t - 1] ** 2)
+    return {"p": decayed_step(s["p"], u, h), "m": m, "h": hessian}
+
+
 # --- MARS, cautious steps ---
 
 

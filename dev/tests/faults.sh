@@ -328,6 +328,17 @@ optim:distance | optim/measure.c | s/slot.grad += shift/slot.grad += 0/
 optim:restored | optim/optim.c | s/isnan(scalars.common\[i\]) ? 0 : scalars.common\[i\]/0/
 cli:resumes bit-equal: prodigy | train/checkpoint.c | s/: isfinite(value)/: value >= 1/
 cli:ranks: the same bits, --optimizer prodigy | optim/measure.c | s/^    comm_sum.*$//
+judges | optim/rules/sophia_math.h | s/return x > 1.0f/return x > 2.0f/
+judges | optim/rules/sophia_math.h | s/k->share \* scaled \* scaled/k->share * scaled/
+judges | optim/rules/sophia_math.h | s/(k->rho \* \*h/(*h/
+judges | optim/rules/sophia.c | s/ \* step->drawn//
+judges | optim/optim.c | s/step % (size_t)hyper(&g->hyper, HYPER_REFRESH) == 0/step % (size_t)hyper(\&g->hyper, HYPER_REFRESH) == 1/
+judges | optim/optim.c | s/elements_run(g->on, g->rule->drawn,/elements_run(g->on, g->rule->elements[2],/
+training:labels | train/gradients.c | s/^    gpt_draw(.*$//
+gpt | train_gpt.c | s/double left = share \* sum/double left = 0.9 * share * sum/
+gpt | train_gpt.c | s/gpt_draw_share(key, first + r0 + r)/gpt_draw_share(key, r0 + r)/
+emulated | train_gpt.cu | s/left -= parts\[t++\]/t++/
+cli:ranks: the same bits, --optimizer sophia | train/run.c | s/draw_key(o->seed, step), (first + i) \* B \* T/draw_key(o->seed, step), i * B * T/
 judges | optim/rules/adopt_math.h | s/n > k->limit ? k->limit/n > k->limit ? n/
 optim | optim/rules/adopt_math.h | s/= n > k->limit ? k->limit : n < -k->limit ? -k->limit : n/= fminf(fmaxf(n, -k->limit), k->limit)/
 judges | optim/rules/adopt.c | s/begins ? 0 : hyper/hyper/
@@ -650,7 +661,7 @@ averages | optim/averages.c | s/isnan(a->factor) ? optim->aux_factor : a->factor
 averages | optim/averages.c | s/tensor->role != ROLE_TOKEN_EMBEDDING || !head/true/
 averages | optim/averages.c | s/param, outer, 1, -momentum/param, outer, 1, 0/
 averages | optim/averages.c | s/    verb_scale(optim->on, s->n, snapshot, param, 1);//
-averages | optim/averages.c | s/if (a->tail > 0 \&\& optim->groups\[i\].rule->shown != NULL)/if (false)/
+averages | optim/averages.c | s/if (around != NULL \&\& optim->groups\[i\].rule->shown != NULL)/if (false)/
 verbs | optim/verbs/verbs_cpu.c | s/x.data + at, y.data + at, \&lines)/x.data + at, x.data + at, \&lines)/
 model | gpt/gpt_init.c | s/k == GPT_ln1w ? -GAIN_SPREAD : GAIN_SPREAD/GAIN_SPREAD/
 model | gpt/gpt_table.c | s/SIGNS | gpt_table_layer(t) : (uint64_t)index/(uint64_t)index : (uint64_t)index/

@@ -252,7 +252,7 @@ static void test_schedule_free(void)
     params_add(&p, "w", ROLE_HIDDEN_MATRIX, 2, 3, 1);
     params_fill(&p, 29);
     check(optim_create(&tail, p.tensors, p.count, &(Arenas){.params = p.values, .grads = p.grads}, &optim, &e) != 0 &&
-              strstr(e.text, "schedule-free shows an average of its own") != NULL,
+              strstr(e.text, "--tail-ema: schedule-free shows an average of its own") != NULL,
           "a tail beside schedule-free: %s", e.text);
     params_free(&p);
 }

@@ -348,6 +348,10 @@ static void bench_step(const Bench *b, size_t k)
     check_look_ahead(b, k);
     verb_write(here(), parameters, b->grads, b->gradients + k * parameters);
     optim_step(b->optim, 1);
+    if (optim_wants_drawn(b->optim, k + 1)) { /* the gradient that the judge says */
+        verb_write(here(), parameters, b->grads, b->gradients + (STEPS - 1 - k) * parameters);
+        optim_take_drawn(b->optim, 1, 100);
+    }
     scalars = optim_scalars(b->optim);
     for (size_t i = 0; i < b->count; i++) {
         const Array *a = &b->arrays[i];

@@ -252,7 +252,8 @@ static bool plain_is_sign(const char *rule)
 
 static bool takes_signs(const char *rule)
 {
-    return plain_is_sign(rule) || strcmp(rule, "adamuon") == 0 || strcmp(rule, "scion-sign") == 0;
+    return plain_is_sign(rule) || strcmp(rule, "adamuon") == 0 || strcmp(rule, "scion-sign") == 0 ||
+           strcmp(rule, "sophia") == 0;
 }
 
 /* The direction of signSGD, Signum and Lion. Where a sum nearly cancels, rounding to fp32 may decide its sign: that is

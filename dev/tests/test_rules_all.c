@@ -48,6 +48,7 @@ static const StateSize sizes[] = {
     {{.rule = "signsgd"}, .whole = 0},
     {{.rule = "signum"}, .whole = 1},
     {{.rule = "lion"}, .whole = 1},
+    {{.rule = "sophia"}, .whole = 2},
     {{.rule = "mars"}, .whole = 3},
     {{.rule = "mars-lion"}, .whole = 2},
     {{.rule = "cautious-adamw"}, .whole = 2},

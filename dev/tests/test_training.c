@@ -5,6 +5,7 @@
 #include "dev/tests/fixtures.h"
 #include "gpt/gpt.h"
 #include "optim/optim.h"
+#include "train/gradients.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -266,6 +267,42 @@ static void decode_after(size_t prompt, GptMode mode)
     gpt_free(gpt);
 }
 
+/* A gradient of drawn labels is that of the labels that gpt_draw gives. */
+static void test_drawn(void)
+{
+    int32_t *tokens = random_tokens(DECODE_T, DECODE_V, 7), labels[DECODE_T], again[DECODE_T] = {0};
+    Gpt *gpt = decoding_model(GPT_TRAINING);
+    const GptTable *table = gpt_table(gpt);
+    float *want = make_floats(table->arena_size), *got = make_floats(table->arena_size);
+    Optim *optim = optimizer_of(gpt, &(OptimConfig){.rule = "sophia"});
+    Gradients *gradients;
+    Error e;
+    if (!check(gradients_create(gpt, optim, NULL, 1, &gradients, &e) == 0, "%s", e.text))
+        return;
+    gpt_forward(gpt, tokens, 1, DECODE_T);
+    gpt_draw(gpt, 5, 300, labels);
+    gpt_backward(gpt, labels, .25, true);
+    for (const Tensor *t = table->tensors; t < table->tensors + table->count; t++)
+        gpt_read(gpt, GPT_GRADS, t, want + t->offset);
+    gpt_backward(gpt, tokens, 1, false); /* must be overwritten */
+    gradients_begin(gradients, 1, 1);
+    gradients_add_drawn(gradients, tokens, again, 1, DECODE_T, .25, 5, 300);
+    gradients_finish(gradients);
+    for (const Tensor *t = table->tensors; t < table->tensors + table->count; t++)
+        gpt_read(gpt, GPT_GRADS, t, got + t->offset);
+    check_same_bits(again, labels, sizeof labels, "labels");
+    for (const Tensor *t = table->tensors; t < table->tensors + table->count; t++)
+        check_same_bits(got + t->offset, want + t->offset, tensor_size(t) * sizeof *got, t->name);
+    gpt_draw(gpt, 6, 300, again);
+    check(memcmp(again, labels, sizeof labels) != 0, "another key draws the same labels");
+    gradients_free(gradients);
+    optim_free(optim);
+    gpt_free(gpt);
+    free(tokens);
+    free(want);
+    free(got);
+}
+
 static void test_decode(void)
 {
     decode_after(0, GPT_INFERENCE);
@@ -286,6 +323,7 @@ int main(void)
     check_run("the gradients' scale", test_scale);
     check_run("1, 2, 3 threads", test_threads);
     check_run("one batch by heart", test_overfit);
+    check_run("labels that the model draws", test_drawn);
     check_run("decoding", test_decode);
     check_run("decoding after a prompt", test_decode_after_forward);
     return check_summary();

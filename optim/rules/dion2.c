@@ -90,7 +90,7 @@ static void dion2_batch(const Batch *batch)
 static int dion2_settle(OptimHyper *h, const char *prefix, Error *e)
 {
     const MuonScale scale = (MuonScale)hyper(h, HYPER_MUON_SCALE);
-    if (scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR)
+    if (scale == MUON_SCALE_GRADIENT || scale == MUON_SCALE_NUCLEAR || scale == MUON_SCALE_RMS)
         return error_set(e, "--%smuon-scale %s is not for a rule that steps along some of the lines", prefix,
                          muon_scale_names[scale]);
     if (hyper(h, HYPER_FRACTION) == 0)

@@ -13,6 +13,7 @@
 #include "optim/rules/schedule_free_math.h"
 #include "optim/rules/sgd_math.h"
 #include "optim/rules/signum_math.h"
+#include "optim/rules/sophia_math.h"
 
 /*
  * Every element function. Each row generates a CPU loop (elements_cpu.c) and a CUDA kernel (elements_cuda.cu), to which
@@ -38,6 +39,8 @@
     E(adopt,              2,      AdoptScalars,    adopt_element) \
     E(signsgd,            0,      SignumScalars,   signsgd_element) \
     E(signum,             1,      SignumScalars,   signum_element) \
+    E(sophia,             2,      SophiaScalars,   sophia_element) \
+    E(sophia_drawn,       2,      SophiaScalars,   sophia_drawn) \
     E(lion,               1,      LionScalars,     lion_element)
 
 /* What rules measure, from their first two states:

@@ -172,7 +172,7 @@ const OptimRule optim_muon2 = {
     .summary = "Muon of the momentum divided by the root of the second moment",
     .source = "modded-nanogpt track 3, entry 7",
     MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0.0125, 0, 0, 0, 0), HYPER_AT(LR, 0.1),
-              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)),
+              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-16) /* 1e-10 over its sums' 524,288 tokens */),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,
     .step = muon2_batch,

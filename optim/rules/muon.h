@@ -31,7 +31,7 @@ size_t muon_rest(const OptimHyper *h, MuonForm form, size_t rows, size_t cols, s
 void muon_orthogonalise(const Batch *batch, Mats u, float *rest);
 void muon_normalise_lines(const Batch *batch, Mats u, float *rest);
 
-/* For rules that orthogonalise: rejects options that --ns exact lacks, options of others that are off, and resolves
+/* For rules that orthogonalise: rejects options that --ns exact lacks, --floor-by without a floor, and resolves
  * --ns-dtype auto. */
 int muon_settle(OptimHyper *h, const char *prefix, Error *e);
 

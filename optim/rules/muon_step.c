@@ -1,7 +1,8 @@
 /*
  * What Muon and its kin do with u, the matrix to be orthogonalised. In order, with the options that turn them on:
- *   O = NS(u); NorMuon and Aurora see to its lines (MuonForm)
+ *   O = NS(u), Aurora's with balanced lines (MuonForm)
  *   contra         O = O - contra u / |u|_2, scaled back to |O|_F              modded-nanogpt track 3, entry 11
+ *   NorMuon's lines (MuonForm)
  *   muon-scale     O times a factor by shape
  *   radial-brake   where <O, W> < 0, so that the step makes W longer, that share of O's part along W is taken away
  *                                                                              entry 29
@@ -293,6 +294,8 @@ void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
 
 int muon_settle(OptimHyper *h, const char *prefix, Error *e)
 {
+    if (option(h, HYPER_FLOOR_BY) == FLOOR_ROW && option(h, HYPER_STEP_FLOOR) == 0)
+        return error_set(e, "--%sfloor-by row needs --%sstep-floor", prefix, prefix);
     if (hyper(h, HYPER_NS) == NS_EXACT && hyper(h, HYPER_NS_STEPS) != 0)
         return error_set(e, "--%sns-steps %g: the exact factor of --%sns exact has no iterations", prefix,
                          hyper(h, HYPER_NS_STEPS), prefix);

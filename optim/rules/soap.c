@@ -278,7 +278,8 @@ static int soap_muon_settle(OptimHyper *h, const char *prefix, Error *e)
     return muon_settle(h, prefix, e);
 }
 
-/* Defaults: entry 44's, its gate's steps, 1375 and 1625, as shares of the 2,900 that it is planned for. */
+/* Defaults: entry 44's, its gate's steps, 1375 and 1625, as shares of the 2,900 that it is planned for, and its eps for
+ * gradients of means, where it has sums over 524,288 tokens. */
 const OptimRule optim_soap_muon = {
     .name = "soap-muon",
     .summary = "Muon of the momentum preconditioned by SOAP",
@@ -288,9 +289,9 @@ const OptimRule optim_soap_muon = {
     .settle = soap_muon_settle,
     .defaults.at = {ORTHOGONAL_DEFAULTS(NS_TRACK3, NS_SCHATTEN4), MOMENTUM_DEFAULTS(0.95),
                     MUON_STEP_DEFAULTS(0, 0, 0.5, 0.3825, 1), HYPER_AT(LR, 0.0375), HYPER_AT(BETA2, 0.9),
-                    HYPER_AT(EPS, 1e-8), HYPER_AT(REFRESH, 1), HYPER_AT(GATE, GATE_ATTENTION_OUT),
-                    HYPER_AT(GATE_LEAST, 0.45), HYPER_AT(GATE_MOST, 0.85), HYPER_AT(GATE_START, 0.5),
-                    HYPER_AT(GATE_END, 0.6)},
+                    HYPER_AT(EPS, 1.9e-14), HYPER_AT(REFRESH, 1), HYPER_AT(GATE, GATE_ATTENTION_OUT),
+                    HYPER_AT(GATE_LEAST, 0.45), HYPER_AT(GATE_MOST, 0.85), HYPER_AT(GATE_START, 0.474),
+                    HYPER_AT(GATE_END, 0.56)},
     .states = {SOAP_STATES},
     .workspace = soap_muon_of_batch,
     .step = soap_muon_batch,

@@ -82,6 +82,10 @@ adamw                       | 'adamw' is not an option                 | 2
 --sensitivity c_fc=0        | --sensitivity;'c_fc=0'                   | 2
 --sensitivity c_fc=1,nix=2  | --sensitivity;'nix';--list-groups        | 2
 --ema-nesterov nan          | --ema-nesterov;nan                       | 2
+--muloco-rate 0.5                         | --muloco-rate;--muloco              | 2
+--optimizer muon --floor-by row           | --floor-by row;--step-floor         | 2
+--optimizer schedule-free --muloco 2      | --muloco;schedule-free              | 2
+--optimizer dion2 --muon-scale rms        | --muon-scale rms                    | 2
 --muloco 2 --muloco-momentum 1            | --muloco-momentum 1                 | 2
 --tail-ema 10               | --tail-ema 10;--tail-ema-from            | 2
 --tail-ema-share 2          | --tail-ema-share;2                       | 2

@@ -2,10 +2,9 @@
 
 # Every optimizer that --help names: it learns something, and a resumed run is bit-equal, averages and instruments included.
 learns_and_resumes() {
-    wrappers="--ema-nesterov 0.3 --muloco 3 --diagnose 4"
     case $1 in
-    schedule-free | splus) ;; # shows an average of its own
-    *) wrappers="$wrappers --tail-ema 3 --tail-ema-from 5" ;;
+    schedule-free) wrappers="--diagnose 4" ;; # shows an average of its own
+    *) wrappers="--ema-nesterov 0.3 --muloco 3 --tail-ema 3 --tail-ema-from 5 --diagnose 4" ;;
     esac
     expect 0 train --optimizer "$1" $wrappers --steps 12 --val-every 12 --val-tokens 512 --out whole
     awk -F, 'NR == 2 { first = $5 } NR > 1 && $5 != "" { last = $5 } END { exit !(last < first - 0.02) }' whole/metrics.csv ||

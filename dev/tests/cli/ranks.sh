@@ -78,6 +78,7 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer schedule-free                         | 2
 --optimizer prodigy --d0 1e-4                     | 2 4
 --optimizer muon --aux-optimizer prodigy          | 4
+--optimizer sophia --refresh 2                    | 2 4
 --optimizer dion --rank 3                         | 2
 --optimizer adam-cpr                              | 4
 --optimizer muonh --init track3-h --ema-nesterov 0.2 | 2

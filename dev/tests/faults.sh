@@ -287,6 +287,7 @@ optim | optim/optim.c | s/total += optim->squares\[i\];/total = optim->squares[i
 muon | optim/groups.c | s/? heads \* t->blocks : 1/? heads : 1/
 optim_groups:heads | optim/groups.c | s/? heads \* t->blocks : 1/? t->blocks : 1/
 optim_groups | optim/groups.c | s/ \&\& !is_on(h, HYPER_SPLIT_QKV)/ \&\& false/
+verbs:eigenbases | optim/verbs/factor_cpu.c | s/return (doubles + line - 1) \/ line \* line;/return doubles + 0 * line;/
 optim_groups:adam-mini | optim/rules/adam_mini.c | s/t->blocks \* (t->blocks - 1)/t->blocks * t->blocks/
 optim_groups:adam-mini | optim/rules/adam_mini.c | s/, 1, u.rows \* u.cols, run}/, u.rows, u.cols, run}/
 model:heads | gpt/gpt_table.c | s/? c->KVH : 0/? c->NH : 0/

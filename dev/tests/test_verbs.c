@@ -832,6 +832,31 @@ static void test_eigenbasis(void)
     free(got);
 }
 
+/* Copies of a matrix have the same eigenvectors to the bit, whichever threads they come to. It is of low rank, and large:
+ * others hide where in a cache line a thread's scratch begins. */
+static void test_threads(void)
+{
+    enum { N = 256, RANK = 64, COPIES = 8 };
+    threads_set(3);
+    Pair a = pair_make(N, N, COPIES, 0, 12), basis = pair_make(N, N, COPIES, 0, 13);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j <= i; j++)
+            a.host[i * N + j] = a.host[j * N + i] = (float)dot(basis.host + i * N, basis.host + j * N, RANK);
+    for (size_t b = 1; b < COPIES; b++)
+        memcpy(a.host + b * N * N, a.host, N * N * sizeof *a.host);
+    verb_write(here(), mats_size(a.mats), a.mats.data, a.host);
+    float *scratch = where_verbs_are(verb_scratch(N, N, COPIES));
+    verb_eigenbasis(here(), a.mats, basis.mats, scratch);
+    float *got = pair_read(&basis);
+    for (size_t b = 1; b < COPIES; b++)
+        check_same_bits(got + b * N * N, got, N * N * sizeof *got, "eigenvectors of equal matrices");
+    free(got);
+    verb_free(here(), scratch);
+    pair_free(&a);
+    pair_free(&basis);
+    threads_set(1);
+}
+
 /* (2 a + 1)^-1/2 */
 static void test_root(void)
 {
@@ -960,6 +985,7 @@ int main(void)
     check_run("the largest numbers", test_top);
     check_run("QR", test_qr);
     check_run("eigenbasis", test_eigenbasis);
+    check_run("eigenbases by several threads", test_threads);
     check_run("root", test_root);
     check_run("polar factor", test_polar);
     check_run("a sorted basis", test_sort);

@@ -147,7 +147,7 @@ CASES = [
     ("soap-muon lr=.1 weight-decay=0 momentum=.95 beta2=.9 eps=1e-8 ns-steps=5 gate=attention-out",
      FACTORS, SINGULAR),
     ("soap-muon lr=.1 weight-decay=.025 momentum=.95 beta2=.9 eps=1e-8 refresh=1 ns=track3 ns-norm=schatten4 "
-     "radial-brake=.5 step-floor=.3825 floor-by=row pin-radius=on cautious=on gate=all gate-least=.45 gate-most=.85 "
+     "radial-brake=.5 step-floor=.3825 floor-by=row pin-radius=on cautious=on gate=all gate-least=.8 gate-most=.85 "
      "gate-start=.4 gate-end=.7", FACTORS, SINGULAR),
     ("soap-h lr=.1 beta1=.95 beta2=.9 eps=.01 refresh=1", FACTORS, DIAGONALISED),
     ("soap-h lr=.05 beta1=.8 beta2=.9 eps=.1 refresh=3", FACTORS, SINGULAR),

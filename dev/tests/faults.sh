@@ -650,7 +650,6 @@ judges | optim/verbs/verbs_math.h | s/radius - step \* pu \/ radius/radius/
 judges | optim/verbs/verbs_math.h | s/(u \* p > 0.0f ? decay->keep : decay->keep_away)/decay->keep/
 judges | optim/verbs/verbs_math.h | s/(cos_du - 0.2) \/ 0.8/cos_du/
 judges | optim/verbs/verbs_math.h | s/gate < least ? least : gate > most ? most : gate/gate/
-judges | optim/rules/soap.c | s/    ns_norms(s->on, norm_of(batch), s->u, s->rest + SCALARS \* n, after);//
 judges | optim/rules/soap.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
 rules_soap | optim/rules/soap.c | s/gate == GATE_ALL ||/true ||/
 rules_soap | optim/rules/soap.c | s/    .by_part = true,//

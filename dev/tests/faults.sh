@@ -326,7 +326,7 @@ emulated-judges | optim/rules/elements_cuda.cu | s/t.state\[0\]\[i\], t.state\[1
 optim_groups | optim/rules/prodigy.c | s/, HYPER_D_COEF};/};/
 optim:distance | optim/measure.c | s/total\[i\] += m->sums/total[i] = m->sums/
 optim:distance | optim/measure.c | s/slot.grad += shift/slot.grad += 0/
-optim:restored | optim/optim.c | s/isnan(scalars.common\[i\]) ? 0 : scalars.common\[i\]/0/
+optim:distance | optim/optim.c | s/isnan(scalars.common\[i\]) ? 0 : scalars.common\[i\]/0/
 cli:resumes bit-equal: prodigy | train/checkpoint.c | s/: isfinite(value)/: value >= 1/
 cli:ranks: the same bits, --optimizer prodigy | optim/measure.c | s/^    comm_sum.*$//
 judges | optim/rules/sophia_math.h | s/return x > 1.0f/return x > 2.0f/

@@ -103,6 +103,8 @@ static Work work_of(const char *rule, double ns, double r, double c)
 /* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
 static bool is_elementwise(const OptimRule *rule)
 {
+    if (rule->scalars != NULL)
+        return true;
     for (const OptimStateSpec *state = rule->states; state->name != NULL; state++)
         if (state->shape == shape_right)
             return false;

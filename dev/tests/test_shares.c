@@ -108,8 +108,8 @@ static void check_cover(Ranks r, const Tensor *tensors, size_t tensor_count, con
  */
 
 /* Floats of state of a matrix of r x c, and of workspace for `count` of them: Muon has its update, and in
- * Newton-Schulz a second matrix, two squares (four unless it is square) and one norm; and three scalars in lines of 16
- * floats. */
+ * Newton-Schulz a second matrix, two squares (four unless it is square) and one norm; and four scalars, two rows and two
+ * columns in lines of 16 floats. */
 typedef struct MatrixRule {
     const char *name;
     bool splits, serves_all; /* not hidden matrices alone */
@@ -123,13 +123,13 @@ static size_t cpr_state(size_t r, size_t c) { return 2 * r * c + 2; }
 static size_t muon_workspace(size_t r, size_t c, size_t count)
 {
     const size_t n = r < c ? r : c;
-    return count * (2 * r * c + (r == c ? 2 : 4) * n * n + 1) + (3 * count + 15) / 16 * 16;
+    return count * (2 * r * c + (r == c ? 2 : 4) * n * n + 1) + (count * (4 + 2 * (r + c)) + 15) / 16 * 16;
 }
 
 static size_t soap_workspace(size_t r, size_t c, size_t count)
 {
     const size_t n = r < c ? c : r;
-    return count * (4 * r * c + n * n + r + c) + verb_scratch(n, n, count);
+    return count * (4 * r * c + n * n + r + c + 16) + verb_scratch(n, n, count);
 }
 
 static size_t no_workspace(size_t r, size_t c, size_t count)

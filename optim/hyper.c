@@ -71,6 +71,8 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                    1e6, false, NULL},
     [HYPER_D0] = {"d0", "prodigy: first estimate of the distance to a solution", HYPER_REAL, 1e-30, 1e6, false, NULL},
     [HYPER_D_COEF] = {"d-coef", "prodigy: factor of the estimates", HYPER_REAL, 0, 1e6, false, NULL},
+    [HYPER_AVERAGE_DECAY] = {"average-decay", "splus: decay of the average of weights that is shown", HYPER_REAL, 0, 1,
+                             true, NULL},
     [HYPER_CPR_WARMUP] = {"cpr-warmup", "adam-cpr: steps after which mean squares are held fixed", HYPER_WHOLE, 1, 1e9,
                           false, NULL},
     [HYPER_MARS_GAMMA] = {"mars-gamma",

@@ -156,7 +156,7 @@ CASES = [
     ("adamuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-8", FEW),
     ("adamuon lr=.05 weight-decay=.5 momentum=.9 beta2=.8 eps=.05 nesterov=off ns-steps=3 cautious=on", FEW),
     ("splus lr=.1 weight-decay=.1 beta1=.9 beta2=.999 refresh=100", FACTORS, SINGULAR),
-    ("splus lr=.5 weight-decay=.5 beta1=.8 beta2=.9 refresh=3", FACTORS, SINGULAR),
+    ("splus lr=.5 weight-decay=.5 beta1=.8 beta2=.9 refresh=3 average-decay=.8", FACTORS, SINGULAR),
     ("scion lr=.02 weight-decay=1 momentum=.9 radius=3", FEW),
     ("scion lr=.1 weight-decay=0 momentum=.5 radius=.5 ns=cubic ns-steps=12", FEW),
     ("scion-sign lr=.02 weight-decay=1 momentum=.9 radius=5", MATRIX),

@@ -517,19 +517,21 @@ def adamuon(s, g, t, h):
 
 
 def splus_states(h, r, c):
-    return {"m": (r, c), "left": (r, r), "right": (c, c), "left_basis": (r, r), "right_basis": (c, c)}
+    return {"m": (r, c), "left": (r, r), "right": (c, c), "left_basis": (r, r), "right_basis": (c, c), "average": (r, c)}
 
 
-@judge("splus", states=splus_states)
+@judge("splus", "average-decay=.999", states=splus_states)
 def splus(s, g, t, h):
     m = ema(h.beta1, s["m"], g)
     left, right, basis = ema(h.beta2, s["left"], g @ g.T), ema(h.beta2, s["right"], g.T @ g), bases_of(s)
     d = np.sign(m) if t == 1 else out_of(basis, np.sign(into(basis, m)))
     rate = h.lr * 2 / sum(g.shape)
-    p = (1 - rate * h.weight_decay) * (s["p"] - rate * d)
+    p = s["p"] - rate * d
+    average = ema(h.average_decay, s["average"], p)
+    p = (1 - rate * h.weight_decay) * p
     if t == 1 or t % h.refresh == 0:
         basis = {"left_basis": eigenbasis(left), "right_basis": eigenbasis(right)}
-    return {"p": p, "m": m, "left": left, "right": right} | basis
+    return {"p": p, "m": m, "left": left, "right": right, "average": average} | basis
 
 
 @judge("scion", "ns=jordan ns-steps=0", states=full("m"))

@@ -376,6 +376,8 @@ judges | optim/rules/adamuon.c | s/verb_sign(batch->on, n, u.data, u.data);//
 judges | optim/rules/adamuon.c | s/RMS \* sqrt((double)(u.rows \* u.cols))/RMS * sqrt((double)u.rows)/
 judges | optim/rules/adamuon.c | s/u.data, batch_hyper(batch, HYPER_BETA2), 1,/u.data, 0.9 * batch_hyper(batch, HYPER_BETA2), 1,/
 judges | optim/rules/orthogonal.c | s/(size_t)batch_hyper(batch, HYPER_NS_STEPS)/0/
+averages | optim/rules/splus.c | s/1 - pow(hyper(h, HYPER_AVERAGE_DECAY), (double)done)/1 - hyper(h, HYPER_AVERAGE_DECAY)/
+judges | optim/rules/splus.c | s/average.data + i \* n, p, decay, 1 - decay)/average.data + i * n, p, decay, decay)/
 judges | optim/rules/splus.c | s/\* 2 \/ (double)(g.rows + g.cols)/* 2 \/ (double)g.rows/
 judges | optim/rules/splus.c | s/verb_update(batch->on, run \* n, p, u.data + i \* n, (Decay){1, 1}, rate);/verb_update(batch->on, run * n, p, u.data + i * n, (Decay){(float)keep, (float)keep}, rate);/;s/verb_scale(batch->on, run \* n, p, p, keep);//
 judges | optim/rules/splus.c | s/batch->t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/(batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/

@@ -257,6 +257,31 @@ static void test_schedule_free(void)
     params_free(&p);
 }
 
+/* What SPlus shows is the average of its weights before they are decayed, corrected for its start from zero. */
+static void test_splus(void)
+{
+    enum { N = 30 };
+    const double rate = .1 * 2 / (6 + 5), decay = .75, keep = 1 - rate * .5;
+    const OptimConfig config = {.rule = "splus",
+                                .hyper.at = {SET(LR, .1), SET(WEIGHT_DECAY, .5), SET(AVERAGE_DECAY, decay)}};
+    Run run;
+    run_begin(&run, &config, 6, 5, 31);
+    double average[N] = {0};
+    for (size_t t = 1; t <= 4; t++) {
+        run_random_step(&run, 1, 310 + t);
+        float *before = copy_floats(run.p.values, N);
+        optim_show(run.optim);
+        for (size_t i = 0; i < N; i++) {
+            average[i] = decay * average[i] + (1 - decay) * (double)before[i] / keep;
+            check_close((double)run.p.values[i], average[i] / (1 - pow(decay, (double)t)), 32 * U, "a shown weight");
+        }
+        optim_hide(run.optim);
+        check_same_bits(run.p.values, before, N * sizeof *before, "hidden again");
+        free(before);
+    }
+    run_end(&run);
+}
+
 /* A token embedding beside a head is shown as it is, one that is also the head as its average. */
 static void test_embedding(void)
 {
@@ -347,6 +372,7 @@ int main(void)
     check_run("EMA-Nesterov's golden run", test_golden);
     check_run("MuLoCo", test_muloco);
     check_run("what schedule-free shows", test_schedule_free);
+    check_run("what SPlus shows", test_splus);
     check_run("the tail average and the token embedding", test_embedding);
     check_run("averages refused", test_averages_refused);
     check_run("an abandoned step", test_abandoned);

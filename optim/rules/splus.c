@@ -1,13 +1,15 @@
 /*
  * SPlus (Frans, Levine and Abbeel 2025): the sign of the momentum in the eigenbasis of Shampoo's factors.
- *   M = b1 M + (1 - b1) G;  D = QL sign(QL^T M QR) QR^T;  W = (1 - e wd) (W - e D),  e = lr 2 / (r + c);
- *   L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G
- * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. The authors
- * evaluate an average of W, taken between the step and the decay; here W itself is.
+ *   M = b1 M + (1 - b1) G;  D = QL sign(QL^T M QR) QR^T;  W = W - e D,  e = lr 2 / (r + c);
+ *   A = d A + (1 - d) W;  W = (1 - e wd) W;  L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G
+ * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. What is shown
+ * is the average, A / (1 - d^t).
  */
 #include "optim/rules/batch.h"
 
-enum { M, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS };
+#include <math.h>
+
+enum { M, LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS, AVERAGE };
 
 /* The gradients, the step, an intermediate product. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
@@ -47,6 +49,8 @@ static void splus_batch(const Batch *batch)
     const size_t n = g.rows * g.cols;
     const double rate = batch_hyper(batch, HYPER_LR) * 2 / (double)(g.rows + g.cols);
     const double keep = 1 - rate * batch_hyper(batch, HYPER_WEIGHT_DECAY);
+    const double decay = batch_hyper(batch, HYPER_AVERAGE_DECAY);
+    const Mats average = batch_state(batch, AVERAGE, g.rows, g.cols);
 
     batch_gradients(batch, g);
     verb_momentum(batch->on, mats_size(g), batch_state(batch, M, g.rows, g.cols).data, u.data, g.data,
@@ -59,24 +63,34 @@ static void splus_batch(const Batch *batch)
         float *p = batch->slots[i].param;
         run = batch_run(batch, i);
         verb_update(batch->on, run * n, p, u.data + i * n, (Decay){1, 1}, rate);
+        verb_add(batch->on, run * n, average.data + i * n, p, decay, 1 - decay);
         verb_scale(batch->on, run * n, p, p, keep);
     }
     update_side(batch, g, false, between.data + mats_size(g));
     update_side(batch, g, true, between.data + mats_size(g));
 }
 
+static void splus_shown(const OptimHyper *h, size_t done, double *of_param, double *of_state)
+{
+    *of_param = 0;
+    *of_state = 1 / (1 - pow(hyper(h, HYPER_AVERAGE_DECAY), (double)done));
+}
+
 const OptimRule optim_splus = {
     .name = "splus",
-    .summary = "sign of the momentum in the eigenbasis of Shampoo's factors (without its average of the weights)",
+    .summary = "sign of the momentum in the eigenbasis of Shampoo's factors; shows an average",
     .source = "Frans et al. 2025; kvfrans/splus",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.1), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.999),
-                    HYPER_AT(REFRESH, 100), HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(REFRESH, 100), HYPER_AT(AVERAGE_DECAY, 0.999), HYPER_AT(SPLIT_QKV, 1)},
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [LEFT] = {"left", shape_left},
                [RIGHT] = {"right", shape_right},
                [LEFT_BASIS] = {"left_basis", shape_left},
-               [RIGHT_BASIS] = {"right_basis", shape_right}},
+               [RIGHT_BASIS] = {"right_basis", shape_right},
+               [AVERAGE] = {"average", shape_whole}},
+    .shown = splus_shown,
+    .shown_state = AVERAGE,
     .workspace = workspace_of_batch,
     .step = splus_batch,
 };

@@ -3,7 +3,7 @@
 # Every optimizer that --help names: it learns something, and a resumed run is bit-equal, averages and instruments included.
 learns_and_resumes() {
     case $1 in
-    schedule-free) wrappers="--diagnose 4" ;; # shows an average of its own
+    schedule-free | splus) wrappers="--diagnose 4" ;; # shows an average of its own
     *) wrappers="--ema-nesterov 0.3 --muloco 3 --tail-ema 3 --tail-ema-from 5 --diagnose 4" ;;
     esac
     expect 0 train --optimizer "$1" $wrappers --steps 12 --val-every 12 --val-tokens 512 --out whole

@@ -24,6 +24,7 @@ typedef struct RanksRun {
     const char *part, *how;
     size_t world, passing; /* ranks whose part must pass: fewer where some are to end before it does */
     bool loses;            /* a rank is lost: mpirun must neither end the others nor judge them */
+    size_t tries;          /* before this one, that mpirun itself ended */
     bool mpi;              /* started by mpirun */
     int port;              /* MASTER_PORT; rank 0 listens at the next */
     size_t count;          /* processes started */

@@ -38,7 +38,7 @@ completes() {
     for option in --optimizer --aux-optimizer --embed-optimizer --head-optimizer; do
         replies_are "$rules" $option ''
     done
-    replies_are "adam adamw adam-cpr adamh" --out runs/x --optimizer = adam
+    replies_are "normuon normuonh" --out runs/x --optimizer = norm
     replies_are "$rules" --optimizer =
     expect 0 "$gpt" --list-presets
     replies_are "$(sed 's/ .*//' out) (default)" --preset ''

@@ -216,7 +216,7 @@ $(BUILD)/train/presets.o: override CPPFLAGS += -I$(BUILD)
 $(BUILD)/cuda/comm/arena_cuda.o: override NVCC_FLAGS += $(if $(NCCL_HEADER),-DHAVE_NCCL -I$(dir $(NCCL_HEADER)))
 $(BUILD)/emulated/comm/arena_cuda.o: override EMULATED += -DHAVE_NCCL
 $(BUILD)/comm/mpi.o: override CPPFLAGS += $(if $(HAVE_MPI),-DHAVE_MPI $(MPI_CFLAGS))
-$(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"'
+$(BUILD)/train/version.o: override CPPFLAGS += -DTRAIN_GPT_SOURCE='"$(SOURCE)"' -DTRAIN_GPT_CFLAGS='"$(strip $(STRICT) $(OPENMP) $(CFLAGS))"'
 $(BUILD)/train/version.o: $(BUILD)/source
 
 COMPILE = @mkdir -p $(@D); echo "  CC    $<"; $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@

@@ -2307,7 +2307,9 @@ const char *gpt_device_name(void)
 const char *gpt_device(void)
 {
     static char text[400];
-    snprintf(text, sizeof text, "%s, cuBLASLt", gpt_device_name());
+    const size_t version = cublasLtGetVersion(); /* 120804: 12.8.4 */
+    snprintf(text, sizeof text, "%s, cuBLASLt %zu.%zu.%zu", gpt_device_name(), version / 10000, version / 100 % 100,
+             version % 100);
     return text;
 }
 

@@ -19,7 +19,10 @@ int record_write(const Run *r, Error *e)
     FILE *to = open_memstream(&text, &size);
     if (to == NULL)
         return error_set(e, "out of memory");
-    fprintf(to, "{\n  \"version\": \"%s\", \"source\": \"%s\",\n  \"device\": ", TRAIN_GPT_VERSION, train_gpt_source);
+    fprintf(to, "{\n  \"version\": \"%s\", \"source\": \"%s\", \"program\": \"%s\",\n  \"compiler\": ", TRAIN_GPT_VERSION,
+            train_gpt_source, train_gpt_program());
+    json_write_string(to, train_gpt_compiler);
+    fprintf(to, ",\n  \"device\": ");
     json_write_string(to, gpt_device());
     fprintf(to, ", \"dtype\": \"%s\"", gpt_dtype_names[r->plan->setup.dtype]);
     if (uname(&machine) == 0) {
@@ -36,7 +39,10 @@ int record_write(const Run *r, Error *e)
                 value);
     }
     fprintf(to, "}");
-    fprintf(to, ",\n  \"tokens_per_step\": %zu", r->plan->tokens_per_step);
+    fprintf(to, ",\n  \"tokens_per_step\": %zu, \"batch_size\": %zu, \"sequence_length\": %zu, \"ranks\": %zu",
+            r->plan->tokens_per_step, r->plan->setup.B, r->plan->setup.T, r->plan->ranks.world);
+    fprintf(to, ",\n  \"flops_per_token\": %.9g", gpt_flops_per_token(&r->plan->config, r->plan->setup.T));
+    fprintf(to, ",\n  \"data\": %s", r->data);
     if (r->corpus.has_floor)
         fprintf(to, ",\n  \"floor\": %.9g, \"floor_standard_error\": %.3g", r->corpus.floor, r->corpus.floor_error);
     fprintf(to, ",\n  \"groups\": [");

@@ -112,6 +112,8 @@ template <class T> inline cublasStatus_t set_attribute(T *attribute, const void 
 }
 } // namespace emu
 
+inline size_t cublasLtGetVersion(void) { return 120804; }
+
 inline cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 {
     *handle = emu::device_error() == cudaSuccess ? new emu_lt{} : nullptr;

@@ -31,10 +31,10 @@ TABLE
 run_table "GPU:" gpu_says <<'TABLE'
 CUDA_ON_CPU_DEVICES=3         |                            | this machine has 3 GPUs, of which 1 computes;mpirun -np 3
 CUDA_ON_CPU_NAME=CUDA_9       |                            | peak;unknown
-CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt, tf32
-CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt, fp32
-CUDA_ON_CPU_CAPABILITY=8.0    |                            | cuBLASLt, bf16
-CUDA_ON_CPU_SEED=20           | --width 40                 | cuBLASLt, fp32
+CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt 12.8.4, tf32
+CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt 12.8.4, fp32
+CUDA_ON_CPU_CAPABILITY=8.0    |                            | cuBLASLt 12.8.4, bf16
+CUDA_ON_CPU_SEED=20           | --width 40                 | cuBLASLt 12.8.4, fp32
 CUDA_ON_CPU_MEMORY=60000000   | --batch-size auto --total-batch 4096                        | sequences of 32
 TABLE
 

@@ -112,3 +112,24 @@ other_source() {
     says "begun by train_gpt" out
 }
 run_test "another version of the program is said" other_source
+
+# The record of a run says what made it, and of what.
+says_what_made_it() {
+    expect 0 train --steps 1 --out run
+    for word in '"source": "' '"compiler": "' '"batch_size": ' '"sequence_length": ' '"ranks": 1' '"flops_per_token": '; do
+        says "$word" run/run.json
+    done
+    for key in program hash; do
+        grep -Eq "\"$key\": \"[0-9a-f]{16}\"" run/run.json || fail "run.json has no $key"
+    done
+    grep -o '"name": "[^}]*"hash": "[^"]*"' run/run.json > said
+    grep -o '"name": "[^}]*"hash": "[^"]*"' run/step_000001/state.json | cmp -s said || fail "the checkpoint has other data"
+    [ -e /proc/self/exe ] || return 0
+    cp "$(dirname "$gpt")/train_gpt_cpu" other
+    echo >> other # a program is as good with a line after its end
+    expect 0 ./other $size $batch --text "$work/story.txt" --steps 1 --out with_other
+    grep -o '"program": "[^"]*"' run/run.json > said
+    grep -o '"program": "[^"]*"' with_other/run.json | cmp -s said || return 0
+    fail "another program has the same checksum"
+}
+run_test "run.json says what program made a run, and of what data" says_what_made_it

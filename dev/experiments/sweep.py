@@ -68,11 +68,10 @@ class Stage:
         return f"{self.contestant.name} {size_name(self.factor)}"
 
     def job(self, point, seed, steps):
-        settings = self.contestant.fixed | self.sweep.space.run | point
+        settings = self.sweep.space.run | self.contestant.fixed | point
         settings.pop("steps")
         folder = Path("final" if self.is_final else "search", self.contestant.name, size_name(self.factor))
-        leaf = f"{label_of(point)},seed={seed}" if not self.is_final else f"seed={seed}"
-        return Job(self.sweep.out / folder / leaf, self.sweep.options(settings) + ["--seed", str(seed)], steps, self.steps)
+        return Job(self.sweep.out / folder / f"{label_of(point)},seed={seed}", self.sweep.options(settings) + ["--seed", str(seed)], steps, self.steps)
 
     def submit(self, points, seeds, steps):
         self.jobs = {}
@@ -277,7 +276,7 @@ def write_csv(path, rows):
 def check(sweep):
     """Has the program look at the options of each contestant, before hours are spent."""
     for c in sweep.space.contestants:
-        settings = c.fixed | sweep.space.run | {k.name: k.start for k in c.knobs}
+        settings = sweep.space.run | c.fixed | {k.name: k.start for k in c.knobs}
         done = subprocess.run([sweep.train, *sweep.options(settings), "--list-groups"], capture_output=True, text=True)
         if done.returncode != 0:
             raise spaces.SpaceError(f"optimizer.{c.name}: {done.stderr.strip()}")

@@ -84,6 +84,7 @@ for test in "$build"/tests/test_*; do
     run "$test"
 done
 run "$build/lab" --self-check
+[ -n "$name" ] || run dev/tests/experiments.sh "$bin/train_gpt_cpu"
 run "$bin/test_gpt_cpu" dev/tests/reference_tiny.safetensors $activations $models
 run "$bin/test_gpt_cpu" --llmc dev/tests/llmc_model.bin dev/tests/llmc_state.bin
 # The CUDA twin's kernels and the optimizers' on the CPU, under several orders of threads. CUDA_ON_CPU_CUBLAS: products

@@ -1,0 +1,116 @@
+"""The report of a comparison: one HTML file that needs nothing else."""
+
+import json
+import math
+from pathlib import Path
+
+import jinja2
+import markupsafe
+
+from . import figures
+from .compare import interval
+from .runs import differing
+
+
+def slices_of(searches):
+    """{knob: {optimizer: [(value, loss)]}}: the points of the searches at the first size that differ from the best in one
+    knob alone."""
+    slices = {}
+    first = {row["size"] for row in searches[:1]}
+    rows = [r for r in searches if r["size"] in first and r["status"] != "paused"]
+    for optimizer in dict.fromkeys(r["optimizer"] for r in rows):
+        losses = {}
+        for r in rows:
+            if r["optimizer"] == optimizer:
+                point = tuple(sorted(tuple(p.split("=", 1)) for p in r["point"].split(",")) if "=" in r["point"] else ())
+                losses.setdefault(point, []).append(float(r["val_loss"]) if r["val_loss"] else math.inf)
+        means = {p: sum(v) / len(v) for p, v in losses.items()}
+        if not means:
+            continue
+        best = min(means, key=means.get)
+        for knob, _ in best:
+            here = [(number(dict(p)[knob]), loss) for p, loss in means.items()
+                    if math.isfinite(loss) and {k: v for k, v in p if k != knob} == {k: v for k, v in best if k != knob}]
+            if len(here) > 1:
+                slices.setdefault(knob, {})[optimizer] = sorted(here, key=lambda x: (isinstance(x[0], str), x))
+    return slices
+
+
+def number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def reports_of(comparison):
+    """{label: rows of diagnose.jsonl} of the first run of each that has them."""
+    found = {}
+    for run in comparison.runs:
+        file = run.path / "diagnose.jsonl"
+        if run.label not in found and run.steps == comparison.main_steps and file.exists():
+            found[run.label] = [json.loads(line) for line in file.read_text().splitlines()]
+    return found
+
+
+def shares(comparison):
+    """The median seconds of a step, and the optimizer's share of it, of each entry at the main budget."""
+    rows = []
+    for label in comparison.labels:
+        metrics = [r.metrics.iloc[2:] for r in comparison.of(label, comparison.main_steps)]
+        steps = [m for m in metrics if len(m)]
+        if steps:
+            own = sum(m.optimizer_ms.median() for m in steps) / len(steps)
+            rest = sum((m.forward_ms + m.backward_ms).median() for m in steps) / len(steps)
+            rows.append((label, own + rest, own))
+    return rows
+
+
+def identities(comparison):
+    """What made the runs: [(what, [values])]."""
+    keys = ("source", "program", "compiler", "device", "dtype", "machine")
+    rows = [(key, list(dict.fromkeys(str(r.record.get(key, "not said")) for r in comparison.runs))) for key in keys]
+    data = dict.fromkeys(f"{part}: {f['name']}, {f['tokens']:,} tokens, XXH64 {f['hash']}"
+                         for r in comparison.runs for part, files in r.record.get("data", {}).items() for f in files)
+    return rows + [("data", list(data))]
+
+
+def commands(comparison):
+    """A command for each entry and budget; only --seed and --out differ between its runs."""
+    for label in comparison.labels:
+        for steps in sorted({r.steps for r in comparison.runs if r.label == label}):
+            group = comparison.of(label, steps)
+            options = group[0].record["options"]
+            words = " ".join(f"--{k} {v}" if v not in ("on", "off") else f"--{'' if v == 'on' else 'no-'}{k}"
+                             for k, v in options.items() if k not in ("seed", "out") and v != "")
+            yield label, steps, [r.seed for r in group], f"./train_gpt {words}"
+
+
+def write(comparison, path, title, command, notes):
+    labels = comparison.labels
+    series = {label: i for i, label in enumerate(labels)}
+    groups = [(series[label], comparison.of(label, comparison.main_steps)) for label in labels]
+    groups = [(i, group) for i, group in groups if any(not r.diverged for r in group)]
+    by_budget = {}
+    for row in comparison.rows:
+        if row.losses:
+            by_budget.setdefault(row.label, (series[row.label], {}))[1][row.tokens] = row.losses
+    slices = {knob: [(series[name], points) for name, points in found.items() if name in series]
+              for knob, found in slices_of(comparison.searches).items()}
+    pictures = {
+        "curves": figures.curves(groups),
+        "budgets": [figures.budgets(by_budget, comparison.baseline, comparison.law)]
+                   if any(len(budgets) > 1 for _, budgets in by_budget.values()) else [],
+        "sensitivity": figures.sensitivity(slices),
+        "spectra": figures.spectra([(series[label], rows) for label, rows in reports_of(comparison).items()])}
+    firsts = [group[0] for _, group in groups]
+    settings = [(name, [r.settings.get(name, "") for r in firsts]) for name in differing(firsts)]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.globals.update(interval=interval, isfinite=math.isfinite, safe=markupsafe.Markup)
+    page = environment.get_template("report.html").render(
+        c=comparison, title=title, command=command, notes=notes, sentences=list(comparison.sentences()), pictures=pictures,
+        legend=[(label, i % figures.SERIES + 1, figures.SIGNS[i % figures.SERIES]) for label, i in series.items()],
+        firsts=firsts, settings=settings, identities=identities(comparison), commands=list(commands(comparison)),
+        shares=shares(comparison), main_tokens=next(r.tokens for r in comparison.rows if r.steps == comparison.main_steps))
+    path.write_text(page)

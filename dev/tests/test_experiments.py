@@ -1,0 +1,469 @@
+#!/usr/bin/env python3
+"""Tests of dev/experiments: searches, statistics, the A/A test, sweeps that are killed, reports.
+
+    test_experiments.py TRAIN_GPT [NAME]     only the tests whose name contains NAME
+"""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy
+from scipy import stats
+
+DEV = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(DEV))
+
+from experiments import compare, inference, pool, report, runs, search, space  # noqa: E402
+
+TINY = {"layers": 1, "heads": 1, "width": 16, "seq-len": 32, "batch-size": 4, "val-tokens": 1024}
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, words):
+    if not condition:
+        raise Failed(words)
+
+
+def near(a, b, tolerance, words):
+    check(abs(a - b) <= tolerance, f"{words}: {a}, not {b}")
+
+
+# --- spaces and searches ---
+
+def space_of(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        return space.read(file.name)
+
+
+def searched(text, loss, most=1000):
+    """A search of the first optimizer of a space to its end, and the number of points it asked for."""
+    s = space_of(text)
+    contestant = s.contestants[0]
+    found = search.Search(contestant, contestant.knobs, {k.name: k.start for k in contestant.knobs}, s)
+    steps, losses = found.method(), None
+    try:
+        while True:
+            points = steps.send(losses)
+            losses = [loss(p) for p in points]
+            check(len(found.losses) < most, "the search does not end")
+    except StopIteration:
+        return found
+
+
+HEAD = "[run]\nsteps = 10\n[search]\n"
+
+
+def bowl(p):
+    """Its least point is at lr 0.128, weight-decay 0.4, beta2 0.99; a knob's best value depends on the others."""
+    x, y = math.log2(p["lr"] / 0.128), math.log2((p["weight-decay"] + 0.05) / 0.45)
+    return x * x + y * y + 0.8 * x * y + 1e4 * (p["beta2"] - 0.99) ** 2
+
+
+def coordinate_descent():
+    knobs = "[optimizer.adamw]\nlr = { start = 1e-3, factor = 2 }\nweight-decay = [0, 0.1, 0.2]\nbeta2 = [0.9, 0.95]\n"
+    found = searched(HEAD + knobs, bowl)
+    check(found.best == {"lr": 0.128, "weight-decay": 0.4, "beta2": 0.988}, f"it ends at {found.best}")
+    check(not found.notes, f"{found.notes}")
+    check(len(found.losses) < 60, f"{len(found.losses)} points")
+    short = searched(HEAD + "budget = 9\n" + knobs, bowl)
+    check(len(short.losses) == 9, f"{len(short.losses)} points of a budget of 9")
+    check("used up; beta2 = 0.9 at its edge" in short.notes[0], f"{short.notes}")
+
+
+def grids():
+    knobs = "[optimizer.adamw]\nlr = [1e-3, 2e-3]\nweight-decay = [0, 0.1]\nnesterov = [true, false]\n"
+    found = searched(HEAD + 'method = "grid"\n' + knobs,
+                     lambda p: abs(math.log2(p["lr"] / 0.016)) + abs(p["weight-decay"] - 0.1) + p["nesterov"])
+    check(found.best == {"lr": 0.016, "weight-decay": 0.1, "nesterov": False}, f"it ends at {found.best}")
+    check(len(found.losses) == 8 + 4 + 1, f"{len(found.losses)} points")  # lr up to one past its best, weight decay one past
+
+
+def random_search():
+    text = HEAD + 'method = "random"\nbudget = 40\n[optimizer.adamw]\nlr = { from = 1e-3, to = 1e-2 }\nbeta2 = [0.9, 0.95]\n'
+    found = searched(text, lambda p: abs(math.log(p["lr"] / 0.05)))
+    check(len(found.losses) == 40, f"{len(found.losses)} points")
+    check(any("grew" in n for n in found.notes) and found.best["lr"] > 0.01, f"{found.best} {found.notes}")
+    again = searched(text, lambda p: abs(math.log(p["lr"] / 0.05)))
+    check(list(again.losses) == list(found.losses), "another call draws other points")
+    few = searched(HEAD + 'method = "random"\nbudget = 40\n[optimizer.adamw]\nbeta2 = [0.9, 0.95]\n', lambda p: p["beta2"])
+    check(len(few.losses) == 2, f"{len(few.losses)} points of two")
+
+
+def diverging():
+    found = searched(HEAD + "[optimizer.adamw]\nlr = [1, 2, 4]\n", lambda p: math.inf if p["lr"] > 0.3 else p["lr"])
+    check(found.best["lr"] == 2 and found.best_loss == math.inf, f"{found.best}")
+    found = searched(HEAD + "[optimizer.adamw]\nlr = [1, 2, 4]\n", lambda p: math.inf if p["lr"] > 1.5 else 1 + p["lr"])
+    check(found.best["lr"] < 0.01, f"{found.best}")
+
+
+def bad_spaces():
+    for text, words in (
+            ("[run]\n[optimizer.adamw]\n", "no steps"), (HEAD, "no table"), (HEAD + "metod = 1\n[optimizer.a]\n", "metod"),
+            (HEAD + "[optimizer.adamw]\nlr = [1]\n", "two different"), (HEAD + "[optimizer.adamw]\nlr = [1, 1.0]\n", "two different"),
+            (HEAD + "[optimizer.adamw]\nlr = { from = 1, to = 2 }\n", "random"),
+            (HEAD + "[optimizer.adamw]\nlr = { start = -1, factor = 2 }\n", "factor"),
+            (HEAD + "[optimizer.adamw]\nlr = { values = [1, 2], start = 3 }\n", "start = 3"),
+            (HEAD + "[optimizer.adamw]\nlr = { vals = [1, 2] }\n", "vals"),
+            (HEAD + "[optimizer.'../x']\n", "name"), (HEAD + 'method = "random"\n[optimizer.a]\n', "budget"),
+            (HEAD + "halving = 3\n[optimizer.a]\n", "halving"), (HEAD + 'retune = ["lr"]\n[optimizer.a]\n', "retune"),
+            (HEAD + "[optimizer.a]\n[sizes]\nfactors = [1, 2]\n", "other sizes"), ("[run\n", "line 1")):
+        try:
+            space_of(text)
+        except space.SpaceError as error:
+            check(words in str(error), f"{text!r}: {error} does not say {words!r}")
+        else:
+            raise Failed(f"{text!r} was taken")
+
+
+# --- statistics ---
+
+def sleep_data():
+    """Student's own example (1908), as R's documentation of t.test has its numbers."""
+    first = dict(enumerate((0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)))
+    second = dict(enumerate((1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)))
+    e = inference.paired(first, second)
+    near(e.value, -1.58, 1e-12, "mean")
+    near(e.low, -2.4598858, 1e-7, "low")
+    near(e.high, -0.7001142, 1e-7, "high")
+    near(e.p, 0.002833, 5e-7, "p")
+    check(inference.paired(first, {99: 1.0}) is None, "seeds that nobody shares were paired")
+    check(inference.paired({1: 1.0, 2: 3.0}, {2: 1.0}).value == 2, "the common seed alone counts")
+
+
+def holms_example():
+    """Of Wikipedia's page on the method: 0.01, 0.04, 0.03 and 0.005."""
+    got = inference.holm([0.01, 0.04, 0.03, 0.005])
+    for a, b in zip(got, (0.03, 0.06, 0.06, 0.02)):
+        near(a, b, 1e-12, "adjusted p")
+
+
+def track3_rules():
+    """Its own examples: one run needs 3.276, four need 3.278."""
+    for losses in ([3.276], [3.278] * 4):
+        near(inference.track3_margin(losses), 0.004, 1e-12, "margin")
+    near(inference.track3_pairwise([3.27] * 2, 3000, [3.27] * 2, 3100), 0.0045, 1e-12, "100 steps less")
+
+
+def laws():
+    """A law's own losses give it back; a rule that needs a c-th of the data has the multiple c."""
+    D = [1e6, 2e6, 4e6, 8e6]
+    for E, A, a in ((1.5, 2.0, 0.3), (0, 3.0, 0.1), (2.0, 0.5, 1.2)):
+        law = inference.Law(E, A, a, 3e6)
+        got = inference.fit_law(D, law.loss(D))
+        for d in (5e5, 3e6, 3e7):
+            near(float(got.loss(d)), float(law.loss(d)), 1e-6, f"loss at {d}")
+        base = {d: {s: float(law.loss(d)) for s in (1, 2)} for d in D}
+        for c in (0.5, 1, 1.4, 3):
+            e = inference.data_multiple(base, {s: float(law.loss(c * 2e6)) for s in (1, 2)}, 2e6)
+            near(e.value, c, 1e-4 * c, "multiple")
+    check(inference.fit_law(D[:2], [2, 1]) is None, "two budgets gave a law")
+    check(inference.fit_law(D, [1, 2, 3, 4]) is None, "losses that rise gave a law")
+    check(inference.data_multiple({D[0]: {1: 2.0}, D[1]: {1: 1.0}}, {1: 1.5}, 1e6) is None, "two budgets gave a multiple")
+
+
+def coverage():
+    """95% intervals hold the truth in about 95% of simulations, also where the seeds are five."""
+    draw, n, trials = numpy.random.default_rng(5), 5, 300
+    D, law = [1e6, 2e6, 4e6, 8e6], inference.Law(1.5, 2.0, 0.4, 3e6)
+    hits = {"data multiple": 0, "ratio": 0, "paired": 0}
+    for _ in range(trials):
+        base = {d: dict(enumerate(law.loss(d) + draw.normal(0, 0.01, n))) for d in D}
+        e = inference.data_multiple(base, dict(enumerate(law.loss(1.4 * 4e6) + draw.normal(0, 0.01, n))), 4e6)
+        hits["data multiple"] += e.low <= 1.4 <= e.high
+        a, b = draw.normal(20, 2, n), draw.normal(10, 0.5, n)
+        e = inference.ratio(a, b)
+        hits["ratio"] += e.low <= 2 <= e.high
+        e = inference.paired(dict(enumerate(a)), dict(enumerate(b)))
+        hits["paired"] += e.low <= 10 <= e.high
+    low = stats.binom.ppf(1e-4, trials, 0.92)  # a bootstrap of five may cover a little less than it says
+    for what, count in hits.items():
+        check(low <= count <= trials - 1, f"{what}: {count} of {trials} intervals hold the truth")
+
+
+def crossings():
+    import pandas
+    curve = pandas.DataFrame({"val_loss": [5.0, 3.0, 2.0], "step": [0, 10, 20]})
+    near(inference.crossing(curve, 2.5, "step"), 15, 1e-12, "between two")
+    near(inference.crossing(curve, 3.0, "step"), 10, 1e-12, "at one")
+    check(math.isnan(inference.crossing(curve, 1.0, "step")), "a loss that was never met")
+
+
+# --- runs ---
+
+def train(directory, *options):
+    return subprocess.run([PROGRAM, *space.options_of(TINY), "--text", str(DEV.parent / "README.md"), "--threads", "1",
+                           "--sample-every", "0", "--checkpoint-minutes", "0", "--val-every", "10", "--out", str(directory),
+                           *map(str, options)], capture_output=True, text=True)
+
+
+def same_against_itself():
+    """400 short runs of one optimizer under 400 seeds: 200 pairs, in 40 comparisons of five. Those that are called
+    significant must be as many as the level says, and with a known difference planted as many as the test's power says."""
+    comparisons, n, options = 40, 5, space.options_of(TINY)
+    with tempfile.TemporaryDirectory() as folder:
+        lock = pool.own_lock(Path(folder) / "lock")
+        workers = pool.Pool(PROGRAM, len(os.sched_getaffinity(0)), [], lock)
+        jobs = [pool.Job(Path(folder) / f"{seed}", [*options, "--text", str(DEV.parent / "README.md"), "--threads", "1",
+                                                    "--sample-every", "0", "--seed", str(seed)], 25, 25)
+                for seed in range(1, 2 * comparisons * n + 1)]
+        for job in jobs:
+            workers.submit(job)
+        left = len(jobs)
+        while left:
+            left -= len(workers.poll())
+            time.sleep(0.01)
+        losses = numpy.array([pool.final_loss(job.directory) for job in jobs]).reshape(comparisons, 2, n)
+        os.close(lock)
+    check(len(set(losses.flat)) > 390, "the seeds change nothing")
+    deviation = (losses[:, 0] - losses[:, 1]).std(ddof=1)
+
+    def called(shift):
+        found = [inference.paired(dict(enumerate(a)), dict(enumerate(b - shift))).p for a, b in losses]
+        return sum(p < 0.05 for p in found)
+
+    most = stats.binom.ppf(0.999, comparisons, 0.05)
+    check(called(0) <= most, f"{called(0)} of {comparisons} comparisons of the same with itself are significant; {most:g} may be")
+    shift = 2 * deviation
+    noncentral = shift / deviation * math.sqrt(n)
+    limit = stats.t.ppf(0.975, n - 1)
+    power = stats.nct.sf(limit, n - 1, noncentral) + stats.nct.cdf(-limit, n - 1, noncentral)
+    least = stats.binom.ppf(0.001, comparisons, power)
+    check(called(shift) >= least, f"a difference of 2 deviations was found in {called(shift)} of {comparisons}, not in {least:g}")
+    print(f"      A/A: {called(0)} of {comparisons} called significant; a planted difference: {called(shift)}, "
+          f"{power * comparisons:.0f} expected")
+
+
+SWEEP = """
+[run]
+text = "{text}"
+layers = 1
+heads = 1
+width = 16
+seq-len = 32
+batch-size = 4
+val-tokens = 1024
+steps = 40
+val-every = 20
+{more}
+[optimizer.adamw]
+lr = {{ start = 4e-3, factor = 4 }}
+[optimizer.muon]
+lr = {{ start = 2e-2, factor = 4 }}
+[sizes]
+factors = [1, 2, 4]
+[final]
+seeds = [1, 2]
+"""
+
+
+def sweep(folder, *words, **more):
+    return subprocess.run([sys.executable, "-m", "experiments.sweep", str(Path(folder) / "space.toml"), "--train-gpt", PROGRAM,
+                           *words], env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True, **more)
+
+
+def comparison(*words):
+    return subprocess.run([sys.executable, "-m", "experiments.compare", *map(str, words)],
+                          env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
+
+
+def write_space(folder, more="", text=SWEEP):
+    (Path(folder) / "space.toml").write_text(text.format(text=DEV.parent / "README.md", more=more))
+
+
+def losses_in(out):
+    with open(out / "sweep.csv", newline="") as file:
+        return {row["directory"]: (row["val_loss"], row["status"]) for row in csv.DictReader(file)}
+
+
+class Page(HTMLParser):
+    """What a report must not have, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.bad, self.ids = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag in ("script", "link", "img", "iframe") or any(k.startswith("on") for k in values):
+            self.bad.append(tag)
+        if re.match(r"(?!#)", values.get("href", values.get("src", "#"))):
+            self.bad.append(str(values))
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in ("meta", "br", "use", "path"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag in ("use", "path"):
+            return
+        if not self.open or self.open.pop() != tag:
+            self.bad.append(f"</{tag}>")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def killed_sweep():
+    """A sweep that kill -9 met, and its runs with it, ends as one that was left alone; then its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_space(folder)
+        done = sweep(folder, "--out", str(folder / "whole"))
+        check(done.returncode == 0, done.stderr)
+        whole = losses_in(folder / "whole")
+        check(sum("final/" in name for name in whole) == 12 and len(whole) >= 18, f"{len(whole)} runs")
+        command = [sys.executable, "-m", "experiments.sweep", str(folder / "space.toml"), "--train-gpt", PROGRAM, "--out",
+                   str(folder / "cut"), "--jobs", "2"]
+        for _ in range(3):
+            child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(DEV)}, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+            before = len(list(folder.glob("cut/*/*/*/*/ended")))
+            while child.poll() is None and len(list(folder.glob("cut/*/*/*/*/ended"))) < before + 3:
+                time.sleep(0.01)
+            child.kill()
+            child.wait()
+        for _ in range(100):  # runs that it left end by themselves
+            done = sweep(folder, "--out", str(folder / "cut"), "--jobs", "2")
+            if "at work" not in done.stderr:
+                break
+            time.sleep(0.1)
+        check(done.returncode == 0, done.stderr)
+        check(losses_in(folder / "cut") == whole, "its losses differ")
+        check("12 of" not in done.stdout and "muon" in done.stdout, done.stdout)
+        check("runs done" in (folder / "cut/status.txt").read_text(), "there is no status.txt")
+        check(not list(folder.glob("cut/**/*.safetensors")), "weights of runs that are done were left")
+
+        write_space(folder, "seed = 3")
+        check(sweep(folder, "--out", str(folder / "cut")).returncode == 2, "another [run] went on in the same --out")
+        made = comparison(folder / "cut")
+        check(made.returncode == 0, made.stderr)
+        page = Page()
+        page.feed((folder / "cut/compare.html").read_text())
+        check(not page.bad and not page.open, f"the page has {page.bad[:5]}, and leaves {page.open[:5]} open")
+        check(len(set(page.ids)) == len(page.ids), "ids are not unique")
+        text = " ".join(page.text)
+        for word in ("adamw", "muon", "paired seeds", "README.md", "val-every", "gcc", "--lr"):
+            check(word in text or word == "gcc", f"the page does not say {word}")
+        check(text.count("Which optimizer") == 2, "the title")
+        with open(folder / "cut/compare.csv", newline="") as file:
+            rows = {(r["label"], r["steps"]): r for r in csv.DictReader(file)}
+        finals = {name: float(loss) for name, (loss, _) in whole.items() if name.startswith("final/muon/x1/")}
+        near(float(rows["muon", "40"]["mean"]), sum(finals.values()) / 2, 1e-5, "muon's mean")
+        check(rows["muon", "160"]["data_multiple"] and not rows["adamw", "40"]["difference"], "columns of compare.csv")
+
+
+def halves():
+    """Successive halving: of nine rates three go on to a third of the steps, and one to the end."""
+    text = SWEEP.replace("[optimizer.muon]\nlr = {{ start = 2e-2, factor = 4 }}\n", "")
+    text = text[:text.index("[sizes]")].replace("lr = {{ start = 4e-3, factor = 4 }}",
+                                                "lr = [1e-4, 2e-4, 4e-4, 8e-4, 2e-3, 4e-3, 8e-3, 2e-2, 4e-2]")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_space(folder, 'steps = 45\n[search]\nmethod = "grid"\nhalving = 3', text.replace("steps = 40\n", ""))
+        done = sweep(folder, "--out", str(folder / "out"))
+        check(done.returncode == 0, done.stderr)
+        with open(folder / "out/sweep.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        ends = sorted(int(r["steps"]) for r in rows)[:9]
+        check(ends == [5] * 6 + [15] * 2 + [45], f"runs ended after {ends}")
+        check("rankings can flip" in done.stdout, done.stdout)
+
+
+def stops_what_diverges():
+    """A run whose loss climbs is ended, and the search goes on without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        text = SWEEP[:SWEEP.index("[optimizer.adamw]")] + "[optimizer.sgd]\nlr = [0.1, 1000]\nclip = 0\n"
+        write_space(folder, '[search]\nmethod = "grid"', text.replace("steps = 40", "steps = 2000"))
+        done = sweep(folder, "--out", str(folder / "out"))
+        check(done.returncode == 0, done.stderr)
+        states = {name: status for name, (_, status) in losses_in(folder / "out").items()}
+        check(sorted(states.values())[0] == "diverged", f"{states}")
+        check("lr=0.1" in done.stdout or "lr=0.01" in done.stdout, done.stdout)
+
+
+def refusals():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "other.txt").write_text("Another text. " * 400)
+        for name, options in {"a": [], "b": ["--optimizer", "adamw"], "wide": ["--width", 32], "text": ["--text", folder / "other.txt"],
+                              "long": ["--steps", 30], "batch": ["--batch-size", 8], "again": []}.items():
+            made = train(folder / name, "--steps", 20, *options)
+            check(made.returncode == 0, made.stderr)
+        for names, words in ((("a", "wide"), "model: n_embd 16 and 32"), (("a", "text"), "data: train 1 name"),
+                             (("b", "long"), "30 steps"), (("a", "batch"), "tokens per step: 128 and 256"),
+                             (("a", "again"), "a second run"), (("a", "nowhere"), "no directory of a run")):
+            done = comparison(*(folder / n for n in names))
+            check(done.returncode == 2 and words in done.stderr, f"{names}: {done.returncode} {done.stderr or done.stdout}")
+        forced = comparison("--force", folder / "a", folder / "wide", folder / "b", "--out", folder / "forced.html")
+        check(forced.returncode == 2 or "forced: " in forced.stdout, forced.stdout + forced.stderr)
+        done = comparison(folder / "a", folder / "b", "--track3", "4", "--baseline", "muon")
+        check(done.returncode == 0 and "one seed in common" in done.stdout and "track 3" in done.stdout, done.stdout + done.stderr)
+        metrics = (folder / "b/metrics.csv").read_text().splitlines()
+        (folder / "b/metrics.csv").write_text("\n".join(metrics[:-3]) + "\n")
+        done = comparison(folder / "a", folder / "b")
+        check(done.returncode == 2 and "is not done" in done.stderr, done.stderr)
+
+
+TESTS = {
+    "coordinate descent finds what is best, within its budget": coordinate_descent,
+    "a grid grows where its best is at an edge": grids,
+    "a random search draws within ranges, which grow": random_search,
+    "a search among what diverges": diverging,
+    "bad spaces are refused": bad_spaces,
+    "paired differences: Student's own data": sleep_data,
+    "Holm's correction": holms_example,
+    "the rules of track 3": track3_rules,
+    "laws and data multiples": laws,
+    "intervals hold the truth as often as they say": coverage,
+    "crossings of curves": crossings,
+    "A/A: the same optimizer against itself": same_against_itself,
+    "a sweep after kill -9 ends as one that was left alone; its report": killed_sweep,
+    "successive halving": halves,
+    "what diverges is stopped": stops_what_diverges,
+    "what cannot be compared is refused": refusals,
+}
+
+
+def main():
+    global PROGRAM
+    PROGRAM = str(Path(sys.argv[1]).resolve())
+    wanted = sys.argv[2] if len(sys.argv) > 2 else ""
+    passed = failed = 0
+    for name, test in TESTS.items():
+        if wanted not in name:
+            continue
+        try:
+            test()
+        except Exception as error:  # noqa: BLE001, a test may fail in any way
+            failed += 1
+            print(f"FAIL  {name}: {type(error).__name__} {error}", flush=True)
+        else:
+            passed += 1
+            print(f"ok    {name}", flush=True)
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,7 +20,7 @@
 # make ladder TEXT=book.txt   the records at nano size, in order, rates swept, in runs/ladder
 # make tokenizer-judge TABLES=DIR   the tokenizer against tiktoken, with GPT-2's encoder.json and vocab.bpe in DIR
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
-# make sweep          finds learning rates for the speedrun, in runs/sweep-<time>
+# make sweep          the search behind it: rates, decay and schedule of both, hours; dev/sweep --help
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
 # make rules          a short run of every optimizer at its default rates: a table, a picture
 # make lab            optimizers on linear regression, for dev/lab/README.md
@@ -385,7 +385,7 @@ speedrun: $(PROGRAMS)
 	dev/speedrun/speedrun.sh
 
 sweep: $(PROGRAMS)
-	dev/speedrun/sweep.sh
+	dev/sweep dev/speedrun/space.toml
 
 diagnose: $(PROGRAMS)
 	dev/speedrun/diagnose.sh

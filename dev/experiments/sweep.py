@@ -251,7 +251,7 @@ class Sweep:
             print(f"{s.contestant.name:16} {size_name(s.factor):>5} {len(search.losses):>6} {loss:>9}  {label_of(search.best)}")
             for note in search.notes:
                 print(f"{'':16} {note}")
-            best.append({"optimizer": s.contestant.name, "size": f"{s.factor:g}", "val_loss": loss, "point": label_of(search.best),
+            best.append({"optimizer": s.contestant.name, "size": f"{s.factor:g}", "val_loss": loss,
                          "options": " ".join(options_of(s.contestant.fixed | search.best))})
         write_csv(self.out / "best.csv", best)
         if self.space.halving:

@@ -20,7 +20,7 @@ open_out() {
     elif [ -e "$out" ]; then
         [ -f "$out/$me.txt" ] || stop 2 "$out exists, and no $me began there; choose another --out"
         [ "$(cat "$out/$me.txt")" = "$1" ] ||
-            stop 2 "$out was begun with other options or rates, see $out/$me.txt; choose another --out"
+            stop 2 "$out was begun with other options, see $out/$me.txt; choose another --out"
         if [ -f "$out/pid" ] && kill -0 "$(cat "$out/pid")" 2> /dev/null; then
             stop 1 "process $(cat "$out/pid") is at work in $out"
         fi
@@ -108,25 +108,24 @@ run_child() {
 # The learning rate of a run's hidden matrices.
 rate_in() { sed -n 's/.*"name": "hidden".*"lr": "\([^"]*\)".*/\1/p' "$1/run.json"; }
 
-# The rates file: $1 if it was given, and then it must be there; else the default one, if there is one.
-rates_file() {
+# The file of best options: $1 if it was given, and then it must be there; else the default one, if there is one.
+best_file() {
     if [ -n "$1" ]; then
-        [ -r "$1" ] && [ ! -d "$1" ] || stop 2 "--rates $1: there is no such file"
+        [ -r "$1" ] && [ ! -d "$1" ] || stop 2 "--best $1: there is no such file"
         echo "$1"
-    elif [ -f "$here/results/rates.csv" ]; then
-        echo "$here/results/rates.csv"
+    elif [ -f "$here/results/best.csv" ]; then
+        echo "$here/results/best.csv"
     fi
 }
 
-# The rate of each optimizer in $2, one a line: NAME OPTIONS. Says on stderr what they are and where they are from.
-all_rates() { # file, optimizers, options
-    case " $3 " in *' --lr '* | *' --lr='*) echo "$me: --lr among OPTIONS comes before these rates" >&2 ;; esac
+# The options of each optimizer in $2, one a line: NAME OPTIONS. Says on stderr what they are and where they are from.
+all_options() { # file, optimizers
     for optimizer in $2; do
-        rate=$("$here/rate_of.sh" "$1" "$optimizer") || exit 2
-        echo "$optimizer $rate"
+        options=$("$here/options_of.sh" "$1" "$optimizer") || exit 2
+        echo "$optimizer $options"
     done
 }
 
-rate_in_list() { # list of all_rates, optimizer
+options_in_list() { # list of all_options, optimizer
     echo "$1" | sed -n "s/^$2 //p"
 }

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Shows what optimizers do to the spectra of their steps: trains nano with each, recording spectra, and draws the pictures.
-usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--rates FILE]
+usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--best FILE]
                                 [--out DIR] [--pictures PREFIX] [-- OPTIONS]
 
-  --rates        CSV of rows optimizer,lr,aux_lr with a rate for each; the
-                 others run at their defaults [dev/speedrun/results/rates.csv]
+  --best         the options of each, as dev/sweep wrote them; others run at
+                 their defaults [dev/speedrun/results/best.csv]
   --out          where the runs go; given again with the same options, those
                  that ended are kept [runs/diagnose-<time>]
   --pictures     PREFIX-spectra.png and PREFIX-rms.png [DIR/diagnose]
@@ -12,11 +12,11 @@ usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--rates FILE
 me=diagnose here=$(dirname "$0")
 . "$here/common.sh"
 
-optimizers='adamw muon' rates='' out='' pictures=''
+optimizers='adamw muon' best='' out='' pictures=''
 while [ $# -gt 0 ]; do
     case $1 in
         --optimizers) optimizers=$2 ;;
-        --rates) rates=$2 ;;
+        --best) best=$2 ;;
         --out) out=$2 ;;
         --pictures) pictures=$2 ;;
         --) shift; break ;;
@@ -26,17 +26,17 @@ while [ $# -gt 0 ]; do
 done
 [ $# -gt 0 ] || set -- --steps 300 --diagnose 20
 case " $*" in *' --diagnose'*) ;; *) stop 2 "OPTIONS need --diagnose N: spectra every N steps" ;; esac
-file=$(rates_file "$rates") || exit
-list=$(all_rates "$file" "$optimizers" "$*") || exit
+file=$(best_file "$best") || exit
+list=$(all_options "$file" "$optimizers") || exit
 open_out "options: $*
 $list"
 
 runs=
 for optimizer in $optimizers; do
-    rate=$(rate_in_list "$list" "$optimizer")
-    echo "=== $optimizer $rate"
-    # shellcheck disable=SC2086 # the rate is options
-    if one_run "$out/$optimizer" --optimizer "$optimizer" $rate --sample-every 0 "$@" ||
+    best=$(options_in_list "$list" "$optimizer")
+    echo "=== $optimizer: $best"
+    # shellcheck disable=SC2086 # several options
+    if one_run "$out/$optimizer" $best --sample-every 0 "$@" ||
         [ -s "$out/$optimizer/diagnose.jsonl" ]; then
         runs="$runs $out/$optimizer"
     fi

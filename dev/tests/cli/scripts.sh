@@ -1,4 +1,4 @@
-# scripts.sh: sweeps, speedruns and pictures in dev/speedrun, with a tiny model, in a folder of its own; dev/python.sh and
+# scripts.sh: speedruns and pictures in dev/speedrun, with a tiny model, in a folder of its own; dev/python.sh and
 # dev/scaling.
 
 scripts=$(cd "$here/../../speedrun" && pwd)
@@ -33,61 +33,7 @@ starts() { # of how many calls that contain $2
     [ "$(grep -c -e "$2" starts)" -eq "$1" ] || fail "$(grep -c -e "$2" starts) runs with $2 instead of $1: $(cat starts)"
 }
 
-sweep() { "$scripts/sweep.sh" "$@" -- $tiny --steps 8; }
 speedrun() { "$scripts/speedrun.sh" "$@" -- $tiny --steps 8 --val-every 2; }
-
-# A rate of 1e-9 learns nothing, so that the best is 1e-2.
-sweep_edge() {
-    stand_in
-    cksum "$scripts"/results/* > before
-    expect 1 sweep --grid adamw="1e-9 1e-2" --out s
-    says "the best rate of adamw, 1e-2, is at the edge of its grid (1e-9 1e-2); shift the grid" err
-    [ "$(grep -c '^adamw,1e-[29],,[0-9.]*$' s/sweep.csv)" -eq 2 ] || fail "$(cat s/sweep.csv)"
-    [ ! -e s/rates.csv ] || fail "it wrote rates"
-    export DIVERGES='--lr 0.5 '
-    expect 0 sweep --grid adamw="1e-9 1e-2 0.5" --grid muon="1e-9 1e-2 0.5" --out s
-    says "adamw,0.5,,diverged" s/sweep.csv
-    printf 'optimizer,lr,aux_lr\nadamw,1e-2,\nmuon,1e-2,1e-2\n' > wanted
-    same wanted s/rates.csv
-    starts 1 "--optimizer adamw --lr 1e-9"
-    starts 6 --optimizer
-    expect 2 "$scripts/sweep.sh" --out s -- $tiny --steps 9
-    says "s was begun with other options" err
-    expect 2 sweep --grid adamw="1e-3 fast"
-    says "--grid adamw: 'fast' is no learning rate" err
-    expect 1 sweep
-    [ -f "$(echo runs/sweep-*/sweep.csv)" ] || fail "there is no runs/sweep-<time>"
-    cksum "$scripts"/results/* > after
-    same before after
-}
-run_test "sweep: an edge writes no rates; a shifted grid runs only new ones" sweep_edge
-
-continues_sweep() {
-    stand_in
-    set -- --grid adamw="1e-9 1e-2 0.5" --grid muon="1e-9 1e-2 0.5" -- $tiny --steps 400
-    (export STOPS='adamw --lr 1e-2 '; expect 143 "$scripts/sweep.sh" --out s "$@") || exit 1
-    says "sweep: stopped in s/adamw-1e-2; the same command with --out s goes on" err
-    [ "$(grep -c ^adamw s/sweep.csv)" -eq 1 ] || fail "$(cat s/sweep.csv)"
-    export FAILS='--lr 1e-9 ' # known for adamw, not for muon
-    expect 1 "$scripts/sweep.sh" --out s "$@"
-    says "resuming s/adamw-1e-2 from step_" err
-    says "s/muon-1e-9-1e-2 failed" err
-    [ "$(grep -c '^adamw,.*,,[0-9.]*$' s/sweep.csv)" -eq 3 ] || fail "$(cat s/sweep.csv)"
-}
-run_test "sweep: the same command goes on where it stopped" continues_sweep
-
-sweep_fails() {
-    stand_in
-    export FAILS='--lr 1e-2 '
-    expect 1 sweep --grid adamw="1e-9 1e-2 0.5" --out s
-    says_all "train_gpt: no room at all;s/adamw-1e-2 failed with exit status 1" err
-    [ "$(grep -c ^adamw s/sweep.csv)" -eq 1 ] || fail "$(cat s/sweep.csv)"
-    export TRAIN_GPT=./nothing
-    expect 1 sweep
-    says "./nothing is not there" err
-    [ ! -e runs ] || fail "it left $(ls runs)"
-}
-run_test "sweep: a run that fails is no divergence" sweep_fails
 
 free_name() {
     stand_in
@@ -104,39 +50,39 @@ free_name() {
 }
 run_test "speedrun, rules: default folders of one second" free_name
 
-named_rates() {
+named_options() {
     stand_in
-    printf '# mine\noptimizer,lr,aux_lr\nadamw,2e-3,\nsoap,0.01,0.02\r\n' > r.csv
-    expect 0 speedrun --seeds "1 2" --optimizers "adamw soap muon" --rates r.csv --out s
-    printf 'adamw: lr 2e-3 from r.csv\nsoap: lr 0.01, aux lr 0.02 from r.csv\n' > wanted
-    echo "muon: r.csv has no rate for it; its default" >> wanted
-    grep -v '^python.sh' err > rates
-    same wanted rates
+    printf '# mine\noptimizer,size,val_loss,options\nadamw,1,2.5,--optimizer adamw --lr 2e-3\nadamw,2,2.5,--optimizer adamw --lr 1\n' > b.csv
+    printf 'soap,1,2.4,"--optimizer soap --lr 0.01 --sensitivity wte=2,wpe=2"\r\n' >> b.csv
+    expect 0 speedrun --seeds "1 2" --optimizers "adamw soap muon" --best b.csv --out s
+    printf 'adamw: --optimizer adamw --lr 2e-3, from b.csv\n' > wanted
+    printf 'soap: --optimizer soap --lr 0.01 --sensitivity wte=2,wpe=2, from b.csv\n' >> wanted
+    echo "muon: b.csv has nothing of it; its defaults" >> wanted
+    grep -v '^python.sh' err > said
+    same wanted said
     starts 2 "adamw --lr 2e-3 --seed"
-    starts 2 "soap --lr 0.01 --aux-lr 0.02 --seed"
+    starts 2 "soap --lr 0.01 --sensitivity wte=2,wpe=2 --seed"
     starts 2 "muon --seed"
     for script in speedrun diagnose; do
-        expect 2 "$scripts/$script.sh" --rates none.csv -- --diagnose 1
-        says "--rates none.csv: there is no such file" err
+        expect 2 "$scripts/$script.sh" --best none.csv -- --diagnose 1
+        says "--best none.csv: there is no such file" err
     done
 }
-run_test "speedrun: says which rates it uses, and where from" named_rates
+run_test "speedrun: says which options it uses, and where from" named_options
 
-bad_rates() { # name, rows, words
+bad_options() { # name, rows, words
     stand_in
-    printf 'optimizer,lr,aux_lr\n'"$2"'\n' > r.csv
-    expect 2 speedrun --rates r.csv --out s
+    printf 'optimizer,size,val_loss,options\n'"$2"'\n' > b.csv
+    expect 2 speedrun --best b.csv --out s
     says "$3" err
     [ ! -e s ] || fail "it made s"
 }
-run_table "speedrun --rates:" bad_rates << 'END'
-one field      | adamw                        | r.csv, line 2: a row is optimizer,lr,aux_lr
-four fields    | adamw,1,2,3                  | r.csv, line 2: a row is optimizer,lr,aux_lr
-no number      | adamw,1e-3\nmuon,fast        | r.csv, line 3: "fast" is no learning rate
-an empty rate  | adamw,,1e-3                  | r.csv, line 2: "" is no learning rate
-a bad aux_lr   | adamw,1,-2                   | r.csv, line 2: "-2" is no learning rate
-two rates      | adamw,1e-3\nadamw,2e-3       | r.csv, line 3: a second rate for adamw
-another header | name,lr,aux_lr               | r.csv, line 2: "lr" is no learning rate
+run_table "speedrun --best:" bad_options << 'END'
+one field      | adamw                                    | b.csv, line 2: a row is optimizer,size,val_loss,options
+no options     | adamw,1,2.5,1e-3                         | b.csv, line 2: "1e-3" are no options
+a shell's word | adamw,1,2.5,--lr $(touch s)              | b.csv, line 2:
+two rows       | muon,1,2,--lr 1\nadamw,1,2,--lr 1\nadamw,1,,--lr 1 | b.csv, line 4: a second row for adamw
+another header | name,lr,aux_lr                           | b.csv, line 2: a row is optimizer,size,val_loss,options
 END
 
 diverging_seed() {
@@ -197,7 +143,7 @@ continues_speedrun() {
     [ ! -e s/pid ] || fail "it left s/pid"
     [ -f s/muon-seed1/latest ] || fail "the signal did not reach the program"
     expect 2 "$scripts/speedrun.sh" --out s -- $tiny --steps 601
-    says "s was begun with other options or rates" err
+    says "s was begun with other options" err
     echo $$ > s/pid
     expect 1 "$scripts/speedrun.sh" --out s $long
     says "process $$ is at work in s" err

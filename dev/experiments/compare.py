@@ -223,6 +223,7 @@ def parsed(words):
     p.add_argument("runs", nargs="+", metavar="RUNS")
     p.add_argument("--baseline", metavar="NAME", help="what the others are compared with [adamw, or the first]")
     p.add_argument("--out", metavar="FILE", help="the report [compare.html in the first of RUNS, or beside it]")
+    p.add_argument("--pictures", metavar="DIR", type=Path, help="also writes the curves and budgets there, as SVG files")
     p.add_argument("--title", default="Which optimizer trains it best?")
     p.add_argument("--force", action="store_true", help="compares runs that differ in data, model or budget, and says in what")
     p.add_argument("--track3", type=float, metavar="LOSS", nargs="?", const=3.28,
@@ -253,7 +254,10 @@ def main(words=None):
         print(f"forced: {note}")
     from . import report  # matplotlib takes a second
     write_numbers(comparison, arguments.out.with_suffix(".csv"))
-    report.write(comparison, arguments.out, arguments.title, shlex.join(["dev/compare", *words]), notes)
+    made = report.Report(comparison)
+    made.write(arguments.out, arguments.title, shlex.join(["dev/compare", *words]), notes)
+    if arguments.pictures:
+        made.write_pictures(arguments.pictures)
     print(f"\nreport: {arguments.out}")
     return 0
 

@@ -40,6 +40,11 @@ def svg(figure, name, words):
     return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
 
 
+def alone(picture, style):
+    """An <svg> of the page as a file of its own, with the page's colours."""
+    return picture.replace(">", f"><style>{style} svg {{ font-family: sans-serif }}</style>", 1)
+
+
 def look(i):
     """The keywords of a series' points and line."""
     return {"color": HUES[i % SERIES], "marker": MARKS[i % SERIES]}
@@ -62,9 +67,16 @@ def band(axes, curves, by, i):
                           linewidth=0)
 
 
-def curves(groups):
+def legend(axes, labels):
+    """In a picture that stands alone; on the page it is beside the pictures."""
+    if labels:
+        handles = [pyplot.Line2D([], [], **look(i)) for i in range(len(labels))]
+        axes.legend(handles, labels)
+
+
+def curves(groups, labels=()):
     """Validation loss against steps, tokens, FLOPs and seconds: four pictures. groups: [(number of the series, [Run])], of
-    one budget."""
+    one budget. labels: of the series, for pictures that stand alone."""
     shown = [(i, [r.curve for r in runs if not r.diverged]) for i, runs in groups]
     every = [c for _, group in shown for c in group]
     low, high = min(c.val_loss.min() for c in every), max(c.val_loss.iloc[min(1, len(c) - 1)] for c in every)
@@ -79,11 +91,12 @@ def curves(groups):
         axes.set_ylabel("validation loss")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        legend(axes, labels)
         pictures.append(svg(figure, f"curve-{by}", f"Validation loss against {words}"))
     return pictures
 
 
-def budgets(groups, baseline, law):
+def budgets(groups, baseline, law, labels=()):
     """Final loss against budget, each point a run with its own whole schedule. groups: {label: (number of the series,
     {tokens: {seed: loss}})}."""
     figure, axes = panel(6, 3.6)
@@ -104,6 +117,7 @@ def budgets(groups, baseline, law):
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_xlabel("tokens")
     axes.set_ylabel("final validation loss")
+    legend(axes, labels)
     return svg(figure, "budgets", "Final validation loss against the number of training tokens")
 
 

@@ -11,6 +11,9 @@ from . import figures
 from .compare import interval
 from .runs import differing
 
+HERE = Path(__file__).parent
+STYLE = (HERE / "colours.css").read_text()
+
 
 def slices_of(searches):
     """{knob: {optimizer: [(value, loss)]}}: the points of the searches at the first size that differ from the best in one
@@ -86,31 +89,54 @@ def commands(comparison):
             yield label, steps, [r.seed for r in group], f"./train_gpt {words}"
 
 
-def write(comparison, path, title, command, notes):
-    labels = comparison.labels
-    series = {label: i for i, label in enumerate(labels)}
-    groups = [(series[label], comparison.of(label, comparison.main_steps)) for label in labels]
-    groups = [(i, group) for i, group in groups if any(not r.diverged for r in group)]
-    by_budget = {}
-    for row in comparison.rows:
-        if row.losses:
-            by_budget.setdefault(row.label, (series[row.label], {}))[1][row.tokens] = row.losses
-    slices = {knob: [(series[name], points) for name, points in found.items() if name in series]
-              for knob, found in slices_of(comparison.searches).items()}
-    pictures = {
-        "curves": figures.curves(groups),
-        "budgets": [figures.budgets(by_budget, comparison.baseline, comparison.law)]
-                   if any(len(budgets) > 1 for _, budgets in by_budget.values()) else [],
-        "sensitivity": figures.sensitivity(slices),
-        "spectra": figures.spectra([(series[label], rows) for label, rows in reports_of(comparison).items()])}
-    firsts = [group[0] for _, group in groups]
-    settings = [(name, [r.settings.get(name, "") for r in firsts]) for name in differing(firsts)]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+class Report:
+    """What the page shows of a comparison."""
+
+    def __init__(self, comparison):
+        self.comparison = comparison
+        self.series = {label: i for i, label in enumerate(comparison.labels)}
+        groups = [(i, comparison.of(label, comparison.main_steps)) for label, i in self.series.items()]
+        self.groups = [(i, group) for i, group in groups if any(not r.diverged for r in group)]
+        self.by_budget = {}
+        for row in comparison.rows:
+            if row.losses:
+                self.by_budget.setdefault(row.label, (self.series[row.label], {}))[1][row.tokens] = row.losses
+
+    def pictures(self, labels=()):
+        """{what: [an <svg>]}; with labels their legends are within them."""
+        c = self.comparison
+        slices = {knob: [(self.series[name], points) for name, points in found.items() if name in self.series]
+                  for knob, found in slices_of(c.searches).items()}
+        several = any(len(budgets) > 1 for _, budgets in self.by_budget.values())
+        return {"curves": figures.curves(self.groups, labels),
+                "budgets": [figures.budgets(self.by_budget, c.baseline, c.law, labels)] if several else [],
+                "sensitivity": figures.sensitivity(slices),
+                "spectra": figures.spectra([(self.series[label], rows) for label, rows in reports_of(c).items()])}
+
+    def write(self, path, title, command, notes):
+        """The page."""
+        c = self.comparison
+        firsts = [group[0] for _, group in self.groups]
+        settings = [(name, [r.settings.get(name, "") for r in firsts]) for name in differing(firsts)]
+        page = template().render(
+            c=c, title=title, command=command, notes=notes, sentences=list(c.sentences()), pictures=self.pictures(),
+            legend=[(label, i % figures.SERIES + 1, figures.SIGNS[i % figures.SERIES]) for label, i in self.series.items()],
+            firsts=firsts, settings=settings, identities=identities(c), commands=list(commands(c)), shares=shares(c),
+            main_tokens=next(r.tokens for r in c.rows if r.steps == c.main_steps), style=STYLE)
+        path.write_text(page)
+
+    def write_pictures(self, folder):
+        """The curves and budgets as files, each with a legend."""
+        pictures = self.pictures(self.comparison.labels)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in zip(("steps", "tokens", "flops", "seconds"), pictures["curves"]):
+            (folder / f"{name}.svg").write_text(figures.alone(picture, STYLE))
+        for picture in pictures["budgets"]:
+            (folder / "budgets.svg").write_text(figures.alone(picture, STYLE))
+
+
+def template():
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.globals.update(interval=interval, isfinite=math.isfinite, safe=markupsafe.Markup)
-    page = environment.get_template("report.html").render(
-        c=comparison, title=title, command=command, notes=notes, sentences=list(comparison.sentences()), pictures=pictures,
-        legend=[(label, i % figures.SERIES + 1, figures.SIGNS[i % figures.SERIES]) for label, i in series.items()],
-        firsts=firsts, settings=settings, identities=identities(comparison), commands=list(commands(comparison)),
-        shares=shares(comparison), main_tokens=next(r.tokens for r in comparison.rows if r.steps == comparison.main_steps))
-    path.write_text(page)
+    return environment.get_template("report.html")

@@ -5,18 +5,16 @@
 """
 
 import csv
-import json
 import math
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy
 from scipy import stats
@@ -24,7 +22,7 @@ from scipy import stats
 DEV = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(DEV))
 
-from experiments import compare, inference, pool, report, runs, search, space  # noqa: E402
+from experiments import inference, pool, search, space  # noqa: E402
 
 TINY = {"layers": 1, "heads": 1, "width": 16, "seq-len": 32, "batch-size": 4, "val-tokens": 1024}
 
@@ -172,6 +170,7 @@ def laws():
         for c in (0.5, 1, 1.4, 3):
             e = inference.data_multiple(base, {s: float(law.loss(c * 2e6)) for s in (1, 2)}, 2e6)
             near(e.value, c, 1e-4 * c, "multiple")
+    check(inference.fit_law(D, [3 - math.log(d / 1e6) for d in D]).E == 0, "a law whose loss falls below nothing")
     check(inference.fit_law(D[:2], [2, 1]) is None, "two budgets gave a law")
     check(inference.fit_law(D, [1, 2, 3, 4]) is None, "losses that rise gave a law")
     check(inference.data_multiple({D[0]: {1: 2.0}, D[1]: {1: 1.0}}, {1: 1.5}, 1e6) is None, "two budgets gave a multiple")
@@ -355,8 +354,10 @@ def killed_sweep():
 
         write_space(folder, "seed = 3")
         check(sweep(folder, "--out", str(folder / "cut")).returncode == 2, "another [run] went on in the same --out")
-        made = comparison(folder / "cut")
+        made = comparison(folder / "cut", "--pictures", folder / "pictures")
         check(made.returncode == 0, made.stderr)
+        for name in ("steps", "tokens", "flops", "seconds", "budgets"):
+            ElementTree.parse(folder / f"pictures/{name}.svg")
         page = Page()
         page.feed((folder / "cut/compare.html").read_text())
         check(not page.bad and not page.open, f"the page has {page.bad[:5]}, and leaves {page.open[:5]} open")

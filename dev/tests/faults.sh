@@ -17,7 +17,7 @@ models="dev/tests/reference_llama.safetensors dev/tests/reference_track3.safeten
 
 # Builds and runs a test: `gpt`, `gpt-llmc` (against llm.c's files), the name of a program of dev/tests, which `:` and a
 # part of its cases' names may follow, `cli:` and a part of the names of its tests, or the CUDA twin on the CPU against
-# references, or its optimizers against the judges, or `emulated:` and a program of dev/tests that can run on its verbs,
+# references, or its optimizers against the judges, `experiments:` and a part of the names of dev/experiments' tests, or `emulated:` and a program of dev/tests that can run on its verbs,
 # or several ranks of it, or `emulated-cli:` and a part of the names of the command's tests.
 # Status 9: it does not build.
 check() {
@@ -74,6 +74,9 @@ check() {
     cli:*)
         make -s CUDA=no all convert_llmc build/harness build/failing.so > build.log 2>&1 || return 9
         set -- dev/tests/cli.sh ./train_gpt "${1#cli:}" ;;
+    experiments:*)
+        make -s CUDA=no train_gpt_cpu > build.log 2>&1 || return 9
+        set -- dev/tests/experiments.sh ./train_gpt_cpu "${1#*:}" ;;
     *)
         make -s CUDA=no "build/tests/test_${1%%:*}" > build.log 2>&1 || return 9
         case $1 in
@@ -983,6 +986,27 @@ shares:pieces and | optim/optim.c | s/u->rank == optim->ranks.rank ? piece.n : 0
 shares:GPT-2 | optim/shares.c | s/load\[least\] += cost_of(matrices\[i\])/load[least] += 0/
 shares:blocks | train/gradients.c | s/while (2 \* most \* world <= same_bits)/while (2 * most * world < same_bits)/
 shares:blocks | train/gradients.c | s/power_in(batches) < most ? power_in(batches) : most/most/
+experiments:Student | dev/experiments/inference.py | s/a\[s\] - b\[s\]/a[s] + b[s]/
+experiments:Student | dev/experiments/inference.py | s/values.std(ddof=1)/values.std()/
+experiments:Holm | dev/experiments/inference.py | s/least = max(least, min(1.0, \(.*\)))$/least = min(1.0, \1)/
+experiments:intervals | dev/experiments/inference.py | s/numpy.sqrt(n \/ (n - 1)) \* stats.t/stats.norm/;s/ppf((1 + LEVEL) \/ 2, n - 1))$/ppf((1 + LEVEL) \/ 2))/
+experiments:laws | dev/experiments/inference.py | s/E = numpy.maximum(E, 0)/E = E/;s/A = numpy.where(E < 0, .*/pass/
+experiments:laws | dev/experiments/inference.py | s/unit \* (numpy.maximum/(numpy.maximum/
+experiments:track 3 | dev/experiments/inference.py | s/0.0045 \/ 100/0.045 \/ 100/
+experiments:crossings | dev/experiments/inference.py | s/share \* (at\[i\] - at\[i - 1\])/share/
+experiments:descent | dev/experiments/search.py | s/if self.best\[knob.name\] == here:/if True:/
+experiments:descent | dev/experiments/search.py | s/room = self.budget - len(self.losses)/room = self.budget/
+experiments:descent | dev/experiments/space.py | s/last, before = 1 - last, 1 - before/pass/
+experiments:grid | dev/experiments/search.py | s/yield from self.widen()/return/
+experiments:random | dev/experiments/search.py | s/grown = (high - low) \/ 4/grown = 0/
+experiments:A/A | dev/experiments/inference.py | s/numpy.sqrt(n))$/n)/;s/stats.ttest_1samp(values, 0)/stats.ttest_1samp(numpy.repeat(values, 3), 0)/
+experiments:kill | dev/experiments/pool.py | s/pass_fds=\[self.lock\], *$/pass_fds=[],/;s/pass_fds=\[self.lock\],$/pass_fds=[],/;s/if job.directory.exists() and not resume/if False/
+experiments:kill | dev/experiments/sweep.py | s/before.run != space.run/False/
+experiments:kill | dev/experiments/figures.py | s/rf"\\g<1>{name}-"/r"\\g<1>"/
+experiments:halving | dev/experiments/sweep.py | s/if self.rung < len(steps) - 1/if self.rung < len(steps) - 2/
+experiments:stopped | dev/experiments/pool.py | s/loss > initial + RISE/loss > initial + 1e30/
+experiments:refused | dev/experiments/runs.py | s/if a != b:/if False:/
+experiments:refused | dev/experiments/runs.py | s/if last < run.steps:/if False:/
 TABLE
 
 grep -F -e "$pattern" table | sed 's/ *|.*//' | sort -u > tests

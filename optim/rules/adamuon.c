@@ -27,8 +27,7 @@ static void adamuon_batch(const Batch *batch)
     orthogonalise(batch, u, rest);
     verb_precondition(batch->on, n, u.data, batch->slots->state[1], u.data, batch_hyper(batch, HYPER_BETA2), 1,
                       batch_hyper(batch, HYPER_EPS), 1);
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1, NORM_LEAST);
+    verb_normalise(batch->on, u, 1, NORM_LEAST, norms);
     batch_update(batch, u, RMS * sqrt((double)(u.rows * u.cols)));
 }
 

@@ -28,6 +28,9 @@ size_t batch_workspace(const OptimGroup *group);
 /* State k of the batch, rows x cols per slot; data is NULL if it is absent. */
 Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);
 
+/* The batch at another learning rate; `hyper` holds its hyperparameters. */
+Batch batch_at_rate(const Batch *batch, double lr, OptimHyper *hyper);
+
 /* How many slots, from `first` on, have contiguous parameters and contiguous gradients, as their states always are: an
  * elementwise verb handles them in one call. */
 size_t batch_run(const Batch *batch, size_t first);
@@ -39,8 +42,17 @@ void batch_gradients(const Batch *batch, Mats g);
 void batch_update(const Batch *batch, Mats u, double scale);
 void batch_update_bf16(const Batch *batch, Bf16s u, double scale);
 
+/* The two halves of an update, for rules that decay after the step: parameters minus lr x scale x u, and their decay,
+ * which if cautious skips elements that u moved away from zero. */
+void batch_subtract(const Batch *batch, Mats u, double scale);
+void batch_decay(const Batch *batch, Mats u);
+
 /* Parameters: a step of length lr times their norm in the direction of -u, norm preserved (the hyperball). */
 void batch_rotate(const Batch *batch, Mats u);
+
+/* From mean squares of n lines Adam's divisors, by --beta2 and --eps: v (n) = b2 v + (1 - b2) squares;
+ * inverse (n) = 1 / (sqrt(v correction) + eps). The squares become their roots. */
+void batch_line_divisors(const Batch *batch, size_t n, float *squares, float *v, double correction, float *inverse);
 
 static inline double batch_hyper(const Batch *batch, HyperId id) { return hyper(batch->hyper, id); }
 

@@ -10,9 +10,6 @@
 
 #include <math.h>
 
-/* Lower bound of norms that divide. */
-static const double NORM_LEAST = 1e-30;
-
 enum { M, V };
 
 /* Which lines a rule takes: how many of how many, and of what length. */
@@ -47,18 +44,14 @@ static void normalise(const Batch *batch, Mats o, const float *which, float *res
 {
     const size_t lines = o.batch * o.rows;
     const Mats v = batch_state(batch, V, batch->rows, 1), own = {rest, o.rows, 1, o.batch};
-    float *rms = own.data + lines, *inverse = rms + lines, *before = inverse + lines, *after = before + o.batch;
+    float *squares = own.data + lines, *inverse = squares + lines, *before = inverse + lines;
     verb_norms(batch->on, o, before);
-    verb_mean_squares(batch->on, o, false, rms);
-    verb_power(batch->on, lines, rms, rms, 0, 0.5);
+    verb_mean_squares(batch->on, o, false, squares);
     verb_take_lines(batch->on, v, which, false, own);
-    verb_fill(batch->on, lines, inverse, 1);
-    verb_precondition(batch->on, lines, inverse, own.data, rms, batch_hyper(batch, HYPER_BETA2), 1,
-                      batch_hyper(batch, HYPER_EPS), 1);
+    batch_line_divisors(batch, lines, squares, own.data, 1, inverse);
     verb_put_lines(batch->on, own, which, false, 1, v);
     verb_scale_lines(batch->on, o, inverse, false, o);
-    verb_norms(batch->on, o, after);
-    verb_rescale(batch->on, o, before, after, 1, NORM_LEAST);
+    verb_set_norms(batch->on, o, before, before + o.batch);
 }
 
 static void dion2_batch(const Batch *batch)

@@ -60,15 +60,14 @@ static void renew_basis(const Batch *batch, Mats g, Mats basis, float *rest)
 
 static void galore_batch(const Batch *batch)
 {
-    const size_t r = batch->rows, c = batch->cols, count = batch->count, n = r * c;
+    const size_t r = batch->rows, c = batch->cols, count = batch->count;
     const OptimShape moment = shape_of_moment(batch->hyper, r, c);
     const bool right = is_right(r, c);
     const Mats g = {batch->workspace, r, c, count}, x = {g.data + mats_size(g), moment.rows, moment.cols, count};
     const Mats y = {x.data + mats_size(x), x.rows, x.cols, count};
     const Mats basis = batch_state(batch, BASIS, smaller(r, c), rank_of(batch->hyper, r, c));
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
-    const double lr = batch_hyper(batch, HYPER_LR), t = (double)batch->t;
-    const double correction = sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t));
+    const double t = (double)batch->t, correction = sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t));
 
     batch_gradients(batch, g);
     if ((batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0)
@@ -77,12 +76,8 @@ static void galore_batch(const Batch *batch)
     verb_adam_direction(batch->on, mats_size(x), y.data, batch->slots->state[M], batch->slots->state[V], x.data, beta1,
                         beta2, 1, batch_hyper(batch, HYPER_EPS), 1);
     verb_product(batch->on, right ? y : basis, false, right ? basis : y, right, 1, 0, g);
-    for (size_t i = 0, run; i < count; i += run) {
-        float *p = batch->slots[i].param;
-        run = batch_run(batch, i);
-        verb_update(batch->on, run * n, p, g.data + i * n, (Decay){1, 1}, lr * SCALE * correction);
-        verb_scale(batch->on, run * n, p, p, 1 - lr * batch_hyper(batch, HYPER_WEIGHT_DECAY));
-    }
+    batch_subtract(batch, g, SCALE * correction);
+    batch_decay(batch, g);
 }
 
 const OptimRule optim_galore = {

@@ -31,16 +31,16 @@ static void equalise_rows(const Batch *batch, Mats u, float *inverse)
 static void equalise_norm(const Batch *batch, Mats u, float *norms)
 {
     const double singular_values = (double)(u.rows < u.cols ? u.rows : u.cols);
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1 / sqrt(singular_values), NORM_LEAST);
+    verb_normalise(batch->on, u, 1 / sqrt(singular_values), NORM_LEAST, norms);
 }
 
 static void muon_plus_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
     float *inverse = u.data + mats_size(u), *norms = inverse + u.batch * u.rows;
-    OptimHyper scaled = *batch->hyper;
-    Batch step = *batch;
+    const double rate = batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols);
+    OptimHyper hyper;
+    const Batch scaled = batch_at_rate(batch, rate, &hyper);
 
     equalise_rows(batch, u, inverse);
     orthogonalise(batch, u, norms + u.batch);
@@ -48,9 +48,7 @@ static void muon_plus_batch(const Batch *batch)
     verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
                          batch_hyper(batch, HYPER_EPS));
     equalise_norm(batch, u, norms);
-    hyper_set(&scaled, HYPER_LR, batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols));
-    step.hyper = &scaled;
-    batch_update(&step, u, 1);
+    batch_update(&scaled, u, 1);
 }
 
 const OptimRule optim_muon_plus = {

@@ -62,8 +62,7 @@ static void whiten(const Batch *batch, Mats u, bool right, Mats x, Mats to)
     verb_product(batch->on, sum, false, basis, false, 1, 0, image);
     verb_line_dots(batch->on, basis, image, true, powers.data);
     verb_power(batch->on, count * n, powers.data, powers.data, eps, -batch_hyper(batch, HYPER_WHITENING));
-    verb_norms(batch->on, powers, norms);
-    verb_rescale(batch->on, powers, NULL, norms, 1 / sqrt((double)n), 0);
+    verb_normalise(batch->on, powers, 1 / sqrt((double)n), 0, norms);
     verb_scale_lines(batch->on, basis, powers.data, true, image);
     verb_product(batch->on, image, false, basis, true, 1, 0, sum);
     verb_product(batch->on, right ? x : sum, false, right ? sum : x, false, 1, 0, to);
@@ -88,7 +87,6 @@ static int pmuon_settle(OptimHyper *h, const char *prefix, Error *e)
 }
 
 /* The entry's eps is 1e-6, beside squares of gradients that are sums over 524,288 tokens, not means. */
-
 const OptimRule optim_pmuon = {
     .name = "pmuon",
     .summary = "Muon of a momentum whitened by powers of its covariances",

@@ -135,10 +135,8 @@ static void shampoo_batch(const Batch *batch)
     }
     if (!is_grafted(batch) || batch->t >= refresh_of(batch))
         precondition(batch, x, g, u);
-    if (is_grafted(batch)) {
-        verb_norms(batch->on, u, own);
-        verb_rescale(batch->on, u, adam, own, 1, 1e-30);
-    }
+    if (is_grafted(batch))
+        verb_set_norms(batch->on, u, adam, own);
     batch_update(batch, u, 1);
 }
 

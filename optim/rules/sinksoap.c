@@ -12,7 +12,7 @@
 enum { M, LEFT, RIGHT, V };
 
 enum { SINKHORN_TIMES = 10 };
-static const double LINE_LEAST = 1e-20; /* of mean squares of lines */
+static const double LINE_LEAST = 1e-20, NORM_LEAST = 1e-30; /* of mean squares of lines, and of norms over the step's */
 
 static OptimShape shape_unless_square(const OptimHyper *h, size_t rows, size_t cols)
 {
@@ -33,12 +33,6 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
            verb_scratch(n, n, count);
 }
 
-static void rescale_to(const Batch *batch, Mats u, double norm, float *norms)
-{
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1 / norm, 1e-30);
-}
-
 static void sinksoap_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, count = batch->count;
@@ -57,18 +51,16 @@ static void sinksoap_batch(const Batch *batch)
     verb_eigenbasis(batch->on, left, row_basis, scratch);
     verb_eigenbasis(batch->on, right, column_basis, scratch);
     muon_blend(batch);
-    verb_product(batch->on, row_basis, true, u, false, 1, 0, x);
-    verb_product(batch->on, x, false, column_basis, false, 1, 0, u);
+    verb_product_on_both_sides(batch->on, row_basis, true, u, column_basis, false, x, u);
     verb_sinkhorn(batch->on, u, rows, columns, SINKHORN_TIMES, batch_hyper(batch, HYPER_EPS));
     verb_power(batch->on, count * (r + c), rows, rows, 0, 0.5);
     verb_scale_lines(batch->on, u, rows, false, u);
     verb_scale_lines(batch->on, u, columns, true, u);
-    verb_product(batch->on, row_basis, false, u, false, 1, 0, x);
-    verb_product(batch->on, x, false, column_basis, true, 1, 0, u);
-    rescale_to(batch, u, norm, norms);
+    verb_product_on_both_sides(batch->on, row_basis, false, u, column_basis, true, x, u);
+    verb_normalise(batch->on, u, 1 / norm, NORM_LEAST, norms);
     if (r != c) {
         verb_normalise_lines(batch->on, u, batch->slots->state[V], beta, LINE_LEAST);
-        rescale_to(batch, u, norm, norms);
+        verb_normalise(batch->on, u, 1 / norm, NORM_LEAST, norms);
     }
     batch_update(batch, u, 1);
 }

@@ -75,15 +75,13 @@ static size_t soap_muon_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
 /* to = QL^T x QR */
 static void into_basis(const Soap *s, Mats x, Mats to)
 {
-    verb_product(s->on, s->basis[0], true, x, false, 1, 0, s->between);
-    verb_product(s->on, s->between, false, s->basis[1], false, 1, 0, to);
+    verb_product_on_both_sides(s->on, s->basis[0], true, x, s->basis[1], false, s->between, to);
 }
 
 /* to = QL x QR^T */
 static void out_of_basis(const Soap *s, Mats x, Mats to)
 {
-    verb_product(s->on, s->basis[0], false, x, false, 1, 0, s->between);
-    verb_product(s->on, s->between, false, s->basis[1], true, 1, 0, to);
+    verb_product_on_both_sides(s->on, s->basis[0], false, x, s->basis[1], true, s->between, to);
 }
 
 /* L = keep L + share x x^T;  R = keep R + share y^T y */
@@ -138,19 +136,6 @@ static bool refresh_due(const Batch *batch, size_t t) { return t % (size_t)batch
  * soap
  */
 
-/* Subtracts lr x correction x u from the parameters and only then decays them. */
-static void update_then_decay(const Soap *s, double correction)
-{
-    const Batch *batch = s->batch;
-    const size_t n = batch->rows * batch->cols;
-    for (size_t i = 0, run; i < batch->count; i += run) {
-        float *p = batch->slots[i].param;
-        run = batch_run(batch, i);
-        verb_update(s->on, run * n, p, s->u.data + i * n, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * correction);
-        verb_update(s->on, run * n, p, s->u.data + i * n, decay_of(batch->hyper), 0);
-    }
-}
-
 static void soap_batch(const Batch *batch)
 {
     const Soap s = soap_of(batch);
@@ -159,7 +144,8 @@ static void soap_batch(const Batch *batch)
     batch_gradients(batch, s.g);
     if (t > 0) {
         adam_in_basis(&s);
-        update_then_decay(&s, sqrt(1 - pow(beta2, (double)t)) / (1 - pow(beta1, (double)t)));
+        batch_subtract(batch, s.u, sqrt(1 - pow(beta2, (double)t)) / (1 - pow(beta1, (double)t)));
+        batch_decay(batch, s.u);
     }
     average_factors(&s, s.g, s.g, beta2, 1 - beta2, 1 - beta2);
     if (t == 0)

@@ -414,11 +414,11 @@ verbs | optim/verbs/verbs_math.h | s/equal ? j < i : x/equal ? j > i : x/
 verbs | optim/verbs/verbs_math.h | s/ || (isnan(x\[j\]) \&\& !bad)//
 verbs | optim/verbs/lines.h | s/: line;/: 0;/
 verbs | optim/verbs/verbs_cpu.c | s/= factor \* x.data\[i\];/= x.data[i];/
-judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
+judges | optim/rules/soap.c | s/soap_into_basis(&s, s.g, s.x);$/soap_into_basis(\&s, s.m, s.x);/
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
 judges | optim/rules/soap.c | s/batch_subtract(batch, s.u, sqrt(1 - pow(beta2, (double)t))/batch_subtract(batch, s.u, sqrt(1 - pow(beta2, (double)batch->t))/
-judges | optim/rules/soap.c | s/    verb_rescale(s->on, to, norm, after, 1, 1e-30);//
+judges | optim/rules/soap_muon.c | s/    verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 matmul | base/sgemm.c | s/smaller(i, cols - 1)) \* s->ldb + p0/smaller(i, cols - 1)) * s->ldb + (p0 > 0 ? p0 - 1 : 0)/
@@ -515,7 +515,7 @@ rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
 rules_identities | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
 rules_soap | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
 rules_soap | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules_soap | optim/rules/soap.c | s/verb_rescale(s->on, to, norm, after, 1, 1e-30);//
+rules_soap | optim/rules/soap_muon.c | s/verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 rules_soap | optim/rules/soap.c | s/verb_sort_basis(s->on, basis, image, s->v, /verb_sort_basis(s->on, basis, image, s->factor[side], /
 rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->on, s->x, right_scale, true, s->x);//
 rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
@@ -652,9 +652,9 @@ judges | optim/verbs/verbs_math.h | s/radius - step \* pu \/ radius/radius/
 judges | optim/verbs/verbs_math.h | s/(u \* p > 0.0f ? decay->keep : decay->keep_away)/decay->keep/
 judges | optim/verbs/verbs_math.h | s/(cos_du - 0.2) \/ 0.8/cos_du/
 judges | optim/verbs/verbs_math.h | s/gate < least ? least : gate > most ? most : gate/gate/
-judges | optim/rules/soap.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
-rules_soap | optim/rules/soap.c | s/gate == GATE_ALL ||/true ||/
-rules_soap | optim/rules/soap.c | s/    .by_part = true,//
+judges | optim/rules/soap_muon.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
+rules_soap | optim/rules/soap_muon.c | s/gate == GATE_ALL ||/true ||/
+rules_soap | optim/rules/soap_muon.c | s/    .by_part = true,//
 rules_orthogonal | optim/rules/dion.c | s/    verb_add_each(batch->on, shorter, zero, q);//
 judges | optim/rules/schedule_free_math.h | s/k->first != 0.0f ? old_y : \*z/*z/
 judges | optim/rules/schedule_free.c | s/n \* (n + 1) \* (2 \* n + 1)/n * (n + 1) * (n + 2)/

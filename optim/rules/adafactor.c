@@ -68,7 +68,7 @@ static void adafactor_batch(const Batch *batch)
     verb_whiten(batch->on, mats_size(u), u.data, v.data, 1, batch_hyper(batch, HYPER_EPS));
     for (size_t i = 0, run; i < count; i += run) {
         run = batch_run(batch, i);
-        verb_norms(batch->on, (Mats){batch->slots[i].param, r, c, run}, weights + i);
+        verb_norms(batch->on, batch_params(batch, i, run), weights + i);
     }
     verb_power(batch->on, count, weights, weights, RMS_LEAST * size, 1);
     verb_norms(batch->on, u, steps);

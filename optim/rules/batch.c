@@ -57,6 +57,12 @@ Batch batch_at_rate(const Batch *batch, double lr, OptimHyper *hyper)
     return at;
 }
 
+size_t batch_step_floats(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    (void)h;
+    return count * rows * cols;
+}
+
 size_t batch_run(const Batch *batch, size_t first)
 {
     const size_t n = batch->rows * batch->cols;
@@ -68,12 +74,26 @@ size_t batch_run(const Batch *batch, size_t first)
     return run;
 }
 
+Mats batch_params(const Batch *batch, size_t first, size_t run)
+{
+    return (Mats){batch->slots[first].param, batch->rows, batch->cols, run};
+}
+
 void batch_gradients(const Batch *batch, Mats g)
 {
     const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
         verb_scale(batch->on, run * n, g.data + i * n, batch->slots[i].grad, batch->grad_scale);
+    }
+}
+
+void batch_add_gradients(const Batch *batch, Mats g)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_add(batch->on, run * n, g.data + i * n, batch->slots[i].grad, 1, batch->grad_scale);
     }
 }
 
@@ -119,11 +139,8 @@ void batch_line_divisors(const Batch *batch, size_t n, float *squares, float *v,
 
 void batch_rotate(const Batch *batch, Mats u)
 {
-    const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        const Mats p = {batch->slots[i].param, batch->rows, batch->cols, run};
-        const Mats along = {u.data + i * n, batch->rows, batch->cols, run};
-        verb_rotate(batch->on, p, along, batch_hyper(batch, HYPER_LR), 1e-10);
+        verb_rotate(batch->on, batch_params(batch, i, run), mats_part(u, i, run), batch_hyper(batch, HYPER_LR), 1e-10);
     }
 }

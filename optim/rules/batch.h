@@ -31,12 +31,19 @@ Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols);
 /* The batch at another learning rate; `hyper` holds its hyperparameters. */
 Batch batch_at_rate(const Batch *batch, double lr, OptimHyper *hyper);
 
+/* The floats of a step, the whole workspace of some rules. */
+size_t batch_step_floats(const OptimHyper *h, size_t rows, size_t cols, size_t count);
+
 /* How many slots, from `first` on, have contiguous parameters and contiguous gradients, as their states always are: an
  * elementwise verb handles them in one call. */
 size_t batch_run(const Batch *batch, size_t first);
 
-/* Writes the gradients times grad_scale to g. */
+/* The parameters of `run` such slots. */
+Mats batch_params(const Batch *batch, size_t first, size_t run);
+
+/* g = the gradients times grad_scale, or that more. */
 void batch_gradients(const Batch *batch, Mats g);
+void batch_add_gradients(const Batch *batch, Mats g);
 
 /* Parameters: decoupled weight decay according to the hyperparameters, then minus lr x scale x u. */
 void batch_update(const Batch *batch, Mats u, double scale);

@@ -60,13 +60,9 @@ static void dion2_batch(const Batch *batch)
     const Mats u = {batch->workspace, m.rows, m.cols, m.batch};
     const Choice of = choice_of(batch->hyper, m.rows, m.cols);
     const Mats o = chosen(batch, &of, u.data + mats_size(u));
-    const size_t n = m.rows * m.cols;
     float *sums = o.data + mats_size(o), *which = sums + m.batch * of.n, *rest = which + m.batch * of.k;
 
-    for (size_t i = 0, run; i < batch->count; i += run) {
-        run = batch_run(batch, i);
-        verb_add(batch->on, run * n, m.data + i * n, batch->slots[i].grad, 1, batch->grad_scale);
-    }
+    batch_add_gradients(batch, m);
     verb_sign(batch->on, mats_size(m), u.data, m.data);
     verb_line_dots(batch->on, m, u, of.columns, sums);
     verb_top(batch->on, of.n, m.batch, sums, of.k, which);
@@ -91,10 +87,9 @@ static int dion2_settle(OptimHyper *h, const char *prefix, Error *e)
     return muon_settle(h, prefix, e);
 }
 
-#define DION2_DEFAULTS                                                                                                \
-    HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),                \
-        HYPER_AT(FRACTION, 0.25), HYPER_AT(NS, NS_POLAR_EXPRESS), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), \
-        HYPER_AT(MUON_SCALE, MUON_SCALE_BERNSTEIN), HYPER_AT(SPLIT_QKV, 1)
+#define DION2_DEFAULTS                                                                                 \
+    HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95), \
+        HYPER_AT(FRACTION, 0.25), NS_DEFAULTS(NS_POLAR_EXPRESS), HYPER_AT(MUON_SCALE, MUON_SCALE_BERNSTEIN)
 
 const OptimRule optim_dion2 = {
     .name = "dion2",

@@ -112,14 +112,6 @@ void muon_normalise_lines(const Batch *batch, Mats u, float *rest)
  * The step's shape
  */
 
-/* The parameters of a run of slots, and what is theirs of u. */
-static Mats params_at(const Batch *batch, size_t i, size_t run)
-{
-    return (Mats){batch->slots[i].param, batch->rows, batch->cols, run};
-}
-
-static Mats part_of(Mats u, size_t i, size_t run) { return (Mats){u.data + i * u.rows * u.cols, u.rows, u.cols, run}; }
-
 /* |u|_2 by five steps of the power iteration from a vector of equal elements. */
 static void subtract_contra(const Batch *batch, Mats u, Mats before, float *rest)
 {
@@ -149,8 +141,8 @@ static void brake(const Batch *batch, Mats u, float *rest)
     float *along = scalars_at(u, rest, 2), *norm = scalars_at(u, rest, 3);
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_dots(on, part_of(u, i, run), params_at(batch, i, run), along + i);
-        verb_norms(on, params_at(batch, i, run), norm + i);
+        verb_dots(on, mats_part(u, i, run), batch_params(batch, i, run), along + i);
+        verb_norms(on, batch_params(batch, i, run), norm + i);
     }
     verb_scale(on, u.batch, along, along, -1);
     verb_power(on, u.batch, along, along, 0, 1);
@@ -159,7 +151,7 @@ static void brake(const Batch *batch, Mats u, float *rest)
     verb_scale(on, u.batch, along, along, batch_hyper(batch, HYPER_RADIAL_BRAKE));
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_add_each(on, part_of(u, i, run), along + i, params_at(batch, i, run));
+        verb_add_each(on, mats_part(u, i, run), along + i, batch_params(batch, i, run));
     }
 }
 
@@ -183,7 +175,7 @@ static void lengthen(const Batch *batch, Mats u, float *rest)
     float *length = by_row ? factor + n : scalars_at(u, rest, 3);
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        const Mats p = params_at(batch, i, run);
+        const Mats p = batch_params(batch, i, run);
         if (by_row)
             verb_line_dots(on, p, p, false, factor + i * lines);
         else
@@ -204,7 +196,7 @@ static void update_pinned(const Batch *batch, Mats u)
 {
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_step_pinned(batch->on, params_at(batch, i, run), part_of(u, i, run), batch_hyper(batch, HYPER_LR),
+        verb_step_pinned(batch->on, batch_params(batch, i, run), mats_part(u, i, run), batch_hyper(batch, HYPER_LR),
                          LENGTH_LEAST, decay_of(batch->hyper));
     }
 }

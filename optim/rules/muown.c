@@ -94,8 +94,8 @@ static void muown_batch(const Batch *batch)
     move_gains(batch, gain, dg, spare);
     for (size_t i = 0, run; i < count && lr != 0; i += run) { /* at a rate of 0 only rounding would move W */
         run = batch_run(batch, i);
-        verb_direct_rows(batch->on, (Mats){batch->slots[i].param, r, c, run}, (Mats){u.data + i * r * c, r, c, run},
-                         keep + i * r, gain + i * r, lr * muon_scale(MUON_SCALE_MOONSHOT, r, c));
+        verb_direct_rows(batch->on, batch_params(batch, i, run), mats_part(u, i, run), keep + i * r, gain + i * r,
+                         lr * muon_scale(MUON_SCALE_MOONSHOT, r, c));
     }
 }
 
@@ -107,8 +107,7 @@ const OptimRule optim_muown = {
     .matrices_only = true,
     .by_part = true,
     .defaults.at = {HYPER_AT(LR, 0.00325), HYPER_AT(MOMENTUM, 0.95), HYPER_AT(NESTEROV, 1), HYPER_AT(BETA1, 0.9),
-                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-14), HYPER_AT(TARGET_NORM, 2.496), HYPER_AT(NS, NS_MUOWN),
-                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-14), HYPER_AT(TARGET_NORM, 2.496), NS_DEFAULTS(NS_MUOWN)},
     .settle = muon_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [GAIN] = {"gain", shape_rows},

@@ -12,7 +12,7 @@
 enum { M, LEFT, RIGHT, V };
 
 enum { SINKHORN_TIMES = 10 };
-static const double LINE_LEAST = 1e-20, NORM_LEAST = 1e-30; /* of mean squares of lines, and of norms over the step's */
+static const double LINE_LEAST = 1e-20, NORM_LEAST = 1e-30; /* of mean squares, and of norms over the step's */
 
 static OptimShape shape_unless_square(const OptimHyper *h, size_t rows, size_t cols)
 {
@@ -76,10 +76,8 @@ const OptimRule optim_sinksoap = {
     .summary = "momentum in SOAP's basis, evened out by Sinkhorn's iteration",
     .source = "modded-nanogpt track 3, #26",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 0.04), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 3.6e-20),
-                    HYPER_AT(SPLIT_QKV, 1)},
+    .defaults.at = {HYPER_AT(LR, 0.04), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), MOMENTUM_DEFAULTS(0.95),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 3.6e-20), HYPER_AT(SPLIT_QKV, 1)},
     .settle = sinksoap_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [LEFT] = {"left", shape_left},

@@ -2,8 +2,8 @@
  * SPlus (Frans, Levine and Abbeel 2025): the sign of the momentum in the eigenbasis of Shampoo's factors.
  *   M = b1 M + (1 - b1) G;  D = QL sign(QL^T M QR) QR^T;  W = W - e D,  e = lr 2 / (r + c);
  *   A = d A + (1 - d) W;  W = (1 - e wd) W;  L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G
- * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. What is shown
- * is the average, A / (1 - d^t).
+ * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. What is
+ * shown is the average, A / (1 - d^t).
  */
 #include "optim/rules/batch.h"
 

@@ -32,6 +32,15 @@ typedef struct Floats {
 /* Floats of the whole batch. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
+/* `count` of the matrices, from `first` on. */
+static inline Mats mats_part(Mats x, size_t first, size_t count)
+{
+    Mats part = x;
+    part.data += first * x.rows * x.cols;
+    part.batch = count;
+    return part;
+}
+
 /*
  * The context of the verbs: on a GPU the stream that they all run on, library handles and a little memory; on a CPU
  * nothing. `stream` is a cudaStream_t; NULL: the default stream.
@@ -264,10 +273,10 @@ void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
 void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps);
 
 /*
- * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL: the
- * first.
- *   verb_top          which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the first
- *                     comes first, and a NaN is larger than any number
+ * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL:
+ * the first.
+ *   verb_top          which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the
+ *                     first comes first, and a NaN is larger than any number
  *   verb_take_lines   to, of k lines = those lines of x
  *   verb_put_lines    those lines of `to` = s x, of k lines; the others stay
  */

@@ -360,7 +360,7 @@ verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
 verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
 shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
-judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, u.data + mats_size(u));//
+judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, mats_end(u));//
 judges | optim/rules/muon_step.c | s/verb_set_norms(on, u, norm, after);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
 judges | optim/verbs/verbs_math.h | s/a \* a \* uu/a * uu/

@@ -50,7 +50,7 @@ static void adam_mini_batch(const Batch *batch)
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
     const size_t n = mats_size(u);
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
-    float *squares = u.data + n, *inverse = squares + u.batch * u.rows;
+    float *squares = mats_end(u), *inverse = squares + u.batch * u.rows;
 
     batch_gradients(batch, u);
     verb_mean_squares(batch->on, u, false, squares);

@@ -22,7 +22,7 @@ static void adamuon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
     const size_t n = mats_size(u);
-    float *rest = u.data + n, *norms = rest + orthogonal_floats(batch->hyper, u.rows, u.cols, u.batch);
+    float *rest = mats_end(u), *norms = rest + orthogonal_floats(batch->hyper, u.rows, u.cols, u.batch);
     verb_sign(batch->on, n, u.data, u.data);
     orthogonalise(batch, u, rest);
     verb_precondition(batch->on, n, u.data, batch->slots->state[1], u.data, batch_hyper(batch, HYPER_BETA2), 1,

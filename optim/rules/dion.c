@@ -42,10 +42,10 @@ static void dion_batch(const Batch *batch)
     const bool wide = r < c;
     const Mats b = batch_state(batch, B, r, c), q = batch_state(batch, Q, wide ? r : c, rank);
     const Mats longer = {batch->workspace, wide ? c : r, rank, count};
-    const Mats shorter = {longer.data + mats_size(longer), q.rows, rank, count};
-    const Mats u = {shorter.data + mats_size(shorter), r, c, count};
+    const Mats shorter = {mats_end(longer), q.rows, rank, count};
+    const Mats u = {mats_end(shorter), r, c, count};
     const double kept = batch_hyper(batch, HYPER_MOMENTUM);
-    float *zero = u.data + mats_size(u);
+    float *zero = mats_end(u);
 
     batch_add_gradients(batch, b);
     verb_product(batch->on, b, wide, q, false, 1, 0, longer);

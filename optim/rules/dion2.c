@@ -59,8 +59,8 @@ static void dion2_batch(const Batch *batch)
     const Mats m = batch_state(batch, M, batch->rows, batch->cols);
     const Mats u = {batch->workspace, m.rows, m.cols, m.batch};
     const Choice of = choice_of(batch->hyper, m.rows, m.cols);
-    const Mats o = chosen(batch, &of, u.data + mats_size(u));
-    float *sums = o.data + mats_size(o), *which = sums + m.batch * of.n, *rest = which + m.batch * of.k;
+    const Mats o = chosen(batch, &of, mats_end(u));
+    float *sums = mats_end(o), *which = sums + m.batch * of.n, *rest = which + m.batch * of.k;
 
     batch_add_gradients(batch, m);
     verb_sign(batch->on, mats_size(m), u.data, m.data);

@@ -36,9 +36,9 @@ static void dynmuon_batch(const Batch *batch)
     const double p = power_of(batch), d = p / 2, second = d * (d - 1) / 2;
     Batch summed = *batch; /* Muon's blend averages gradients; so scaled, it adds them up */
     summed.grad_scale /= 1 - batch_hyper(batch, HYPER_MOMENTUM);
-    const Mats u = muon_blend(&summed), x = {u.data + mats_size(u), r, c, count};
-    const Mats gram = {x.data + mats_size(x), n, n, count}, power = {gram.data + mats_size(gram), n, n, count};
-    float *norms = power.data + mats_size(power), *least = norms + count, *rest = norms + scalars_of(count);
+    const Mats u = muon_blend(&summed), x = {mats_end(u), r, c, count};
+    const Mats gram = {mats_end(x), n, n, count}, power = {mats_end(gram), n, n, count};
+    float *norms = mats_end(power), *least = norms + count, *rest = norms + scalars_of(count);
 
     verb_norms(batch->on, u, norms);
     verb_fill(batch->on, count, least, NORM_LEAST);

@@ -34,9 +34,9 @@ static void renew_basis(const Batch *batch, Mats g, Mats basis, float *rest)
 {
     const size_t n = basis.rows, signs_count = basis.batch * basis.cols;
     const bool right = is_right(g.rows, g.cols);
-    const Mats gram = {rest, n, n, g.batch}, all = {gram.data + mats_size(gram), n, n, g.batch};
-    const Mats first = {all.data + mats_size(all), n, basis.cols, g.batch};
-    float *signs = first.data + mats_size(first), *ones = signs + signs_count;
+    const Mats gram = {rest, n, n, g.batch}, all = {mats_end(gram), n, n, g.batch};
+    const Mats first = {mats_end(all), n, basis.cols, g.batch};
+    float *signs = mats_end(first), *ones = signs + signs_count;
     verb_gram_average(batch->on, g, right, 0, 1, gram);
     verb_eigenbasis(batch->on, gram, all, ones + signs_count);
     verb_take_lines(batch->on, all, NULL, true, first);
@@ -52,15 +52,15 @@ static void galore_batch(const Batch *batch)
     const size_t r = batch->rows, c = batch->cols, count = batch->count;
     const OptimShape moment = shape_of_moment(batch->hyper, r, c), shape = shape_basis(batch->hyper, r, c);
     const bool right = is_right(r, c);
-    const Mats g = {batch->workspace, r, c, count}, x = {g.data + mats_size(g), moment.rows, moment.cols, count};
-    const Mats y = {x.data + mats_size(x), x.rows, x.cols, count};
+    const Mats g = {batch->workspace, r, c, count}, x = {mats_end(g), moment.rows, moment.cols, count};
+    const Mats y = {mats_end(x), x.rows, x.cols, count};
     const Mats basis = batch_state(batch, BASIS, shape.rows, shape.cols);
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
     const double t = (double)batch->t, correction = sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t));
 
     batch_gradients(batch, g);
     if ((batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0)
-        renew_basis(batch, g, basis, y.data + mats_size(y));
+        renew_basis(batch, g, basis, mats_end(y));
     verb_product(batch->on, right ? g : basis, !right, right ? basis : g, false, 1, 0, x);
     verb_adam_direction(batch->on, mats_size(x), y.data, batch->slots->state[M], batch->slots->state[V], x.data, beta1,
                         beta2, 1, batch_hyper(batch, HYPER_EPS), 1);

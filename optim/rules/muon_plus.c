@@ -37,7 +37,7 @@ static void equalise_norm(const Batch *batch, Mats u, float *norms)
 static void muon_plus_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    float *inverse = u.data + mats_size(u), *norms = inverse + u.batch * u.rows;
+    float *inverse = mats_end(u), *norms = inverse + u.batch * u.rows;
     const double rate = batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols);
     OptimHyper hyper;
     const Batch scaled = batch_at_rate(batch, rate, &hyper);

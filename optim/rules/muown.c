@@ -71,9 +71,9 @@ static void muown_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, count = batch->count, lines = count * r;
     const double mu = batch_hyper(batch, HYPER_MOMENTUM), lr = batch_hyper(batch, HYPER_LR);
-    const Mats u = {batch->workspace, r, c, count}, w = {u.data + mats_size(u), r, c, count};
+    const Mats u = {batch->workspace, r, c, count}, w = {mats_end(u), r, c, count};
     float *gain = batch->slots->state[GAIN], *first_gain = batch->slots->state[FIRST_GAIN];
-    float *length = w.data + mats_size(w), *dg = length + lines, *keep = dg + lines, *spare = keep + lines;
+    float *length = mats_end(w), *dg = length + lines, *keep = dg + lines, *spare = keep + lines;
 
     batch_gradients(batch, u);
     gather_parameters(batch, w);

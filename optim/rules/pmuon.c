@@ -70,9 +70,9 @@ static void whiten(const Batch *batch, Mats u, bool right, Mats x, Mats to)
 
 static void pmuon_batch(const Batch *batch)
 {
-    const Mats u = muon_blend(batch), x = {u.data + mats_size(u), u.rows, u.cols, u.batch};
+    const Mats u = muon_blend(batch), x = {mats_end(u), u.rows, u.cols, u.batch};
     const size_t most = longer(batch->rows, batch->cols);
-    float *lines = x.data + mats_size(x) + 2 * batch->count * most * most;
+    float *lines = mats_end(x) + 2 * batch->count * most * most;
     whiten(batch, u, true, u, x);
     whiten(batch, u, false, x, u);
     orthogonalise(batch, u, lines + lines_of_batch(batch->rows, batch->cols, batch->count));

@@ -27,7 +27,7 @@ static Mats momentum_of(const Batch *batch)
 static void scion_batch(const Batch *batch)
 {
     const Mats u = momentum_of(batch);
-    orthogonalise(batch, u, u.data + mats_size(u));
+    orthogonalise(batch, u, mats_end(u));
     batch_update(batch, u, batch_hyper(batch, HYPER_RADIUS) * sqrt((double)u.rows / (double)u.cols));
 }
 

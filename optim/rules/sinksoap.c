@@ -39,10 +39,10 @@ static void sinksoap_batch(const Batch *batch)
     const double beta = batch_hyper(batch, HYPER_BETA2);
     const double norm = sqrt((double)(r < c ? r : c)) * muon_scale(MUON_SCALE_ORIGINAL, r, c);
     const Mats left = batch_state(batch, LEFT, r, r), right = batch_state(batch, RIGHT, c, c);
-    const Mats u = {batch->workspace, r, c, count}, x = {u.data + mats_size(u), r, c, count};
-    const Mats row_basis = {x.data + mats_size(x), r, r, count};
-    const Mats column_basis = {row_basis.data + mats_size(row_basis), c, c, count};
-    float *rows = column_basis.data + mats_size(column_basis), *columns = rows + count * r;
+    const Mats u = {batch->workspace, r, c, count}, x = {mats_end(u), r, c, count};
+    const Mats row_basis = {mats_end(x), r, r, count};
+    const Mats column_basis = {mats_end(row_basis), c, c, count};
+    float *rows = mats_end(column_basis), *columns = rows + count * r;
     float *norms = columns + count * c, *scratch = rows + lines_of_batch(r, c, count);
 
     batch_gradients(batch, x);

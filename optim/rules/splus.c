@@ -53,8 +53,8 @@ static void average_parameters(const Batch *batch)
 static void splus_batch(const Batch *batch)
 {
     const Mats g = {batch->workspace, batch->rows, batch->cols, batch->count};
-    const Mats u = {g.data + mats_size(g), g.rows, g.cols, g.batch};
-    const Mats between = {u.data + mats_size(g), g.rows, g.cols, g.batch};
+    const Mats u = {mats_end(g), g.rows, g.cols, g.batch};
+    const Mats between = {mats_end(u), g.rows, g.cols, g.batch};
     OptimHyper hyper;
     const double rate = batch_hyper(batch, HYPER_LR) * 2 / (double)(g.rows + g.cols);
     const Batch scaled = batch_at_rate(batch, rate, &hyper);
@@ -69,8 +69,8 @@ static void splus_batch(const Batch *batch)
     batch_subtract(&scaled, u, 1);
     average_parameters(batch);
     batch_decay(&scaled, u);
-    update_side(batch, g, false, between.data + mats_size(g));
-    update_side(batch, g, true, between.data + mats_size(g));
+    update_side(batch, g, false, mats_end(between));
+    update_side(batch, g, true, mats_end(between));
 }
 
 static void splus_shown(const OptimHyper *h, size_t done, double *of_param, double *of_state)

@@ -32,6 +32,9 @@ typedef struct Floats {
 /* Floats of the whole batch. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
+/* Where the next ones may begin. */
+static inline float *mats_end(Mats x) { return x.data + mats_size(x); }
+
 /* `count` of the matrices, from `first` on. */
 static inline Mats mats_part(Mats x, size_t first, size_t count)
 {

@@ -60,8 +60,8 @@ static bool is_near(const Comm *comm, size_t rank)
     return strcmp(comm->peers[rank].machine, comm->peers[comm->ranks.rank].machine) == 0;
 }
 
-/* After a loss: whether a rank is gone, as far as this one can tell. Of those whose processes it cannot see, all that are
- * with the lost one count as gone: machines fail as a whole. */
+/* After a loss: whether a rank is gone, as far as this one can tell. Of those whose processes it cannot see, all that
+ * are with the lost one count as gone: machines fail as a whole. */
 static bool is_gone(const Comm *comm, size_t rank)
 {
     const CommPeer *peer = &comm->peers[rank], *here = &comm->peers[comm->ranks.rank];

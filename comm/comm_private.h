@@ -16,8 +16,8 @@ typedef struct CommPeer {
 /* This rank's. */
 void comm_describe(CommPeer *peer);
 
-/* Whether two are on one machine, and not in different containers; whether a peer is with this rank, and its process can
- * be looked at. */
+/* Whether two are on one machine, and not in different containers; whether a peer is with this rank, and its process
+ * can be looked at. */
 bool comm_are_together(const CommPeer *a, const CommPeer *b);
 bool comm_is_visible(const CommPeer *peer, const CommPeer *here);
 
@@ -45,8 +45,8 @@ void comm_begin_receive(Comm *comm, size_t peer, void *x, size_t bytes);
 void comm_progress(Comm *comm);
 void comm_finish(Comm *comm);
 
-/* What an arena's ranks send each other, in one order on all: `send` and `receive` begin n floats to or from a peer. For
- * a sum, parts of this rank's pieces go to scratch; for a gather, pieces to their place. */
+/* What an arena's ranks send each other, in one order on all: `send` and `receive` begin n floats to or from a peer.
+ * For a sum, parts of this rank's pieces go to scratch; for a gather, pieces to their place. */
 typedef void CommMove(Comm *comm, size_t peer, float *x, size_t n);
 void comm_post_parts(Comm *comm, float *arena, const CommPiece *pieces, size_t count, float *scratch, CommMove *send,
                      CommMove *receive);

@@ -303,8 +303,8 @@ static int find_master(struct sockaddr_storage *master, char *name, size_t size,
     return 0;
 }
 
-/* Where rank 0 listens: at 127.0.0.1 or ::1, or else at all of its addresses, since on its own machine its name may stand
- * for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
+/* Where rank 0 listens: at 127.0.0.1 or ::1, or else at all of its addresses, since on its own machine its name may
+ * stand for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
 static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
 {
     struct sockaddr_in *in = (struct sockaddr_in *)&place;

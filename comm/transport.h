@@ -15,7 +15,7 @@ typedef struct Transport {
     int (*receive)(void *state, size_t peer, void *x, size_t bytes, Error *e);
 
     /* Moves what can be moved now. PROGRESS_DONE: all that was begun is done; PROGRESS_MOVED: a part of it was;
-     * PROGRESS_NONE: nothing moved, and *peer is one of those still waited for; -1: *peer cannot be reached, says *e. */
+     * PROGRESS_NONE: nothing moved, and *peer is one still waited for; -1: *peer cannot be reached, says *e. */
     int (*progress)(void *state, size_t *peer, Error *e);
 
     /* Of the peers still waited for, `peer` among them, the one from whose machine nothing has come for longest; where

@@ -28,8 +28,8 @@ typedef struct Choices {
 
 /*
  * Reads items for a model of V tokens, in one of two forms:
- *   JSON lines, as published: {"ctx": "...", "endings": ["...", ..], "label": 0, ..}. Text becomes tokens by `tokenizer`;
- *   each ending is taken with a space before it, as by llm.c.
+ *   JSON lines, as published: {"ctx": "...", "endings": ["...", ..], "label": 0, ..}. Text becomes tokens by
+ *   `tokenizer`; each ending is taken with a space before it, as by llm.c.
  *   llm.c's binary form (magic 20240522, version 1): GPT-2's tokens, whatever `tokenizer` is; it may be NULL.
  * The caller frees *out with choices_free. Errors name file and line or item: a file that cannot be read or is none of
  * these, a text without a tokenizer, an item without text, with fewer than two endings or without a right one, a token

@@ -25,8 +25,8 @@ typedef struct LoaderConfig {
 } LoaderConfig;
 
 /*
- * Starts at `position` of the stream (0, or what loader_position returned), which begins a step. A thread reads up to 2 max_B sequences
- * ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: no shard has a
+ * Starts at `position` of the stream (0, or what loader_position returned), which begins a step. A thread reads up to 2
+ * max_B sequences ahead. Tokens are borrowed and must outlive the loader; the caller frees *out. Errors: no shard has a
  * sequence and its last target, out of memory, no thread.
  */
 int loader_create(const Tokens *tokens, const LoaderConfig *config, uint64_t position, size_t max_B, Loader **out,

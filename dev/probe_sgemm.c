@@ -1,8 +1,8 @@
-/* The Makefile runs this once to learn which is to multiply, "openblas" or "builtin", each in one thread on this CPU: the
- * three kinds of products of a training step, as tiles of two sizes, each by its fastest of several interleaved rounds,
- * for other programs may be running. OpenBLAS has to be clearly faster, for the built-in also shares what it packs among
- * threads, skips half of symmetric products and does small ones without overhead. Then OpenBLAS's speed as a multiple
- * of the built-in's. */
+/* The Makefile runs this once to learn which is to multiply, "openblas" or "builtin", each in one thread on this CPU:
+ * the three kinds of products of a training step, as tiles of two sizes, each by its fastest of several interleaved
+ * rounds, for other programs may be running. OpenBLAS has to be clearly faster, for the built-in also shares what it
+ * packs among threads, skips half of symmetric products and does small ones without overhead. Then OpenBLAS's speed as
+ * a multiple of the built-in's. */
 #include "base/sgemm.h"
 
 #include <cblas.h>

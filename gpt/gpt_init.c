@@ -61,9 +61,9 @@ static TensorInit modula(const GptConfig *c, GptParameter k)
 }
 
 /*
- * Of the track's 46th entry: the MLP's first matrix falls from 1 in the first layer to 0.7 in the last, and the gains of a
- * layer's norms are 1 - 0.125 s and 1 + 0.125 s with random signs s. There the signs of a layer from the sixth on also
- * balance those of the next; here they are independent.
+ * Of the track's 46th entry: the MLP's first matrix falls from 1 in the first layer to 0.7 in the last, and the gains
+ * of a layer's norms are 1 - 0.125 s and 1 + 0.125 s with random signs s. There the signs of a layer from the sixth on
+ * also balance those of the next; here they are independent.
  */
 static const double FC_FALL = 0.3, GAIN_SPREAD = 0.125;
 

@@ -7,15 +7,15 @@
  * Three wrappers around all rules (modded-nanogpt track 3); zeros turn them off.
  *
  *   EMA-Nesterov   D = d D + (1 - d) (change of the parameters in a step, the shift included); before each gradient the
- *                  parameters are shifted by strength x factor x D, and the rule steps from there. The factor is that of
- *                  the schedule of all but the hidden matrices in the step before, as in entries 39 to 46
+ *                  parameters are shifted by strength x factor x D, and the rule steps from there. The factor is that
+ *                  of the schedule of all but the hidden matrices in the step before, as in entries 39 to 46
  *   tail EMA       a second set of parameters averages the last steps, A = (1 - 1/N) A + W/N; validation, samples and
  *                  checkpoints use (1 - share) W + share A, but W of a token embedding that is not also the head, as in
  *                  entries 45 and 46 (where none is both)
  *   MuLoCo         every H steps, with P the weights after such a step before, D = P - W; U = m U + a D;
- *                  W = P - m U - a D: Nesterov's momentum on what H steps have done (Therien et al. 2025; entry 13). Rates
- *                  and momenta of the rules know nothing of it, nor do rules that keep norms, which change with it as
- *                  in entry 13; steps after the last multiple of H stay as they are
+ *                  W = P - m U - a D: Nesterov's momentum on what H steps have done (Therien et al. 2025; entry 13).
+ *                  Rates and momenta of the rules know nothing of it, nor do rules that keep norms, which change with
+ *                  it as in entry 13; steps after the last multiple of H stay as they are
  */
 typedef struct OptimAveraging {
     double nesterov;                      /* strength; 0: off */

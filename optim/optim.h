@@ -15,8 +15,8 @@
  * layers. README.md tells how to add one.
  *
  * Of several ranks each updates its share of the parameters and has state for these alone (ZeRO's first stage,
- * Rajbhandari et al. 2020): whole matrices where the rule needs them, dealt out largest first, otherwise equal stretches
- * of the arena. Functions marked collective are called by all ranks.
+ * Rajbhandari et al. 2020): whole matrices where the rule needs them, dealt out largest first, otherwise equal
+ * stretches of the arena. Functions marked collective are called by all ranks.
  */
 
 typedef struct OptimConfig {
@@ -31,9 +31,8 @@ typedef struct OptimConfig {
     OptimAveraging averaging;
     size_t steps;   /* of the whole run, for averages */
     size_t planned; /* that momentum, eps and rules are scheduled for; 0: the same */
-    Comm *comm;   /* borrowed; NULL: one rank */
-    bool
-        rounds; /* the model computes with hidden matrices rounded to bf16, so ranks send each other these: optim_gather */
+    Comm *comm;     /* borrowed; NULL: one rank */
+    bool rounds;    /* the model computes with hidden matrices in bf16, so ranks send each other these: optim_gather */
 } OptimConfig;
 
 typedef struct Optim Optim;
@@ -67,10 +66,10 @@ void optim_gather(Optim *optim);
  * finite, *culprit is the first tensor whose gradient holds a NaN or Inf (otherwise NULL). culprit may be NULL. */
 double optim_grad_norm(const Optim *optim, const Tensor **culprit);
 
-/* Collective. A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and wrappers
- * that look ahead; lr_factor, the schedule's factor of the hidden matrices' learning rates, and aux_factor, that of all
- * others, hold for the whole step. optim_step updates all groups from there, with gradients times grad_scale
- * (clipping); the parameters are then its result. */
+/* Collective. A step has two parts. optim_begin moves the parameters to where the gradient is evaluated, for rules and
+ * wrappers that look ahead; lr_factor, the schedule's factor of the hidden matrices' learning rates, and aux_factor,
+ * that of all others, hold for the whole step. optim_step updates all groups from there, with gradients times
+ * grad_scale (clipping); the parameters are then its result. */
 void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 
@@ -90,8 +89,8 @@ struct Verbs *optim_verbs(const Optim *optim);
 Comm *optim_comm(const Optim *optim);
 
 /*
- * Collective. With a tail EMA, or a rule that has its own point to show (OptimRule.shown), optim_show puts what is shown
- * into the parameter arena and optim_hide restores the parameters, bit for bit: around validation, samples and
+ * Collective. With a tail EMA, or a rule that has its own point to show (OptimRule.shown), optim_show puts what is
+ * shown into the parameter arena and optim_hide restores the parameters, bit for bit: around validation, samples and
  * checkpoints, whose state then holds the parameters as "<tensor>.point". Call optim_hide after reading a checkpoint,
  * too. Otherwise they do nothing.
  */
@@ -115,8 +114,8 @@ enum { OPTIM_COUNTS = OPTIM_SCALARS - OPTIM_COMMON }; /* which are not negative 
 extern const char *const optim_scalar_names[OPTIM_SCALARS];
 OptimScalars optim_scalars(const Optim *optim);
 
-/* On resume, after the state. A NaN, from a checkpoint older than that scalar, is replaced by what it would have been, or nearly;
- * steps_done must be given. */
+/* On resume, after the state. A NaN, from a checkpoint older than that scalar, is replaced by what it would have been,
+ * or nearly; steps_done must be given. */
 void optim_set_scalars(Optim *optim, OptimScalars scalars);
 
 /* The state tensors, for checkpoints: F32, rows x cols, named "<tensor>.<state>". */

@@ -19,8 +19,8 @@ typedef struct Averages {
 } Averages;
 
 /*
- * The least that a rank can have: a whole matrix where the rule is a matrix rule, otherwise a stretch of a tensor. Units
- * do not depend on the number of ranks, so neither does what is summed unit by unit.
+ * The least that a rank can have: a whole matrix where the rule is a matrix rule, otherwise a stretch of a tensor.
+ * Units do not depend on the number of ranks, so neither does what is summed unit by unit.
  */
 typedef struct Unit {
     const Tensor *tensor;
@@ -75,7 +75,7 @@ struct Optim {
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     Measure measure;
-    size_t steps, steps_done; /* planned for, and taken */
+    size_t steps, steps_done;     /* planned for, and taken */
     double lr_factor, aux_factor; /* of the current step */
     Floats *gradients;            /* of this rank's units, and the sums of squares of all units */
     double *squares;
@@ -90,7 +90,7 @@ void groups_free(Optim *optim);
 /* The group that a tensor is in. */
 size_t groups_of(const Optim *optim, const Tensor *t);
 
-/* Slots that a tensor is split into: the blocks of a fused QKV if the rule splits it, the heads of each, otherwise 1. */
+/* Slots that a tensor is split into: blocks of a fused QKV if the rule splits it, the heads of each, otherwise 1. */
 size_t groups_blocks(const OptimGroup *g, const Tensor *t);
 
 /* A state of a whole tensor: those of its blocks, one below the other. */
@@ -118,8 +118,8 @@ void measure_step(Optim *optim, double grad_scale);
 /* The coming step, with the group's scheduled hyperparameters. */
 OptimStep optim_step_of(const Optim *optim, const OptimGroup *g, double grad_scale);
 
-/* Appends a state of a tensor, rows x cols floats named "<tensor>.<name>", of which a rank has as large a part as of the
- * tensor; only counts it unless `place`. Returns what this rank has. */
+/* Appends a state of a tensor, rows x cols floats named "<tensor>.<name>", of which a rank has as large a part as of
+ * the tensor; only counts it unless `place`. Returns what this rank has. */
 float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const char *name, size_t rows, size_t cols);
 
 /* Collective, after every write of the parameters: all ranks get what each has written. */

@@ -43,3 +43,9 @@ SHAPE(rows, 1, rows)
 SHAPE(cols, 1, cols)
 SHAPE(lines, rows >= cols ? rows : 1, rows >= cols ? 1 : cols)
 SHAPE(scalar, 1, 1)
+
+OptimShape shape_basis(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t asked = (size_t)hyper(h, HYPER_RANK), most = rows < cols ? rows : cols;
+    return (OptimShape){most, asked > 0 && asked < most ? asked : most};
+}

@@ -49,6 +49,7 @@ OptimShape shape_rows(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x
 OptimShape shape_cols(const OptimHyper *h, size_t rows, size_t cols);     /* 1 x cols */
 OptimShape shape_lines(const OptimHyper *h, size_t rows, size_t cols);    /* rows x 1; 1 x cols for a wide matrix */
 OptimShape shape_scalar(const OptimHyper *h, size_t rows, size_t cols);   /* 1 x 1 */
+OptimShape shape_basis(const OptimHyper *h, size_t rows, size_t cols);    /* smaller side x --rank, of 0 all of it */
 
 /* One matrix or vector as a rule sees it: a tensor, or one block of a split QKV; of several ranks each has its own
  * (optim_private.h), under an elementwise rule also a stretch of a tensor, as one row. */
@@ -107,8 +108,8 @@ typedef struct OptimRule {
     /* Initialises state that does not start at zero; NULL: there is none. */
     void (*init)(const OptimGroup *group);
 
-    /* What is validated, sampled and saved in place of the parameter, after `done` steps: of_param times it plus of_state
-     * times its state `shown_state`. NULL: the parameter. */
+    /* What is validated, sampled and saved in place of the parameter, after `done` steps: of_param times it plus
+     * of_state times its state `shown_state`. NULL: the parameter. */
     void (*shown)(const OptimHyper *h, size_t done, double *of_param, double *of_state);
     size_t shown_state;
 

@@ -1,7 +1,7 @@
 /*
- * The benchmark behind `make bench`: training steps, Muon's step, decoding and matrix products, beside PyTorch and llm.c.
- * All that is compared takes turns within one run, and a ratio is the median over the rounds of what it was in one round:
- * other load on the machine comes and goes. On two quiet cores it takes some ten minutes.
+ * The benchmark behind `make bench`: training steps, Muon's step, decoding and matrix products, beside PyTorch and
+ * llm.c. All that is compared takes turns within one run, and a ratio is the median over the rounds of what it was in
+ * one round: other load on the machine comes and goes. On two quiet cores it takes some ten minutes.
  *
  *   bench --help                       the options
  *   bench --serve MODEL|muon           this project's side of it, as bench_rivals.h describes

@@ -1,6 +1,6 @@
 /*
- * llm.c's side of the benchmark: its functions on a model of the given sizes, random weights and tokens. train_gpt2.c is
- * llm.c's own, from the folder that `make bench LLMC=DIR` names, compiled with llm.c's flags.
+ * llm.c's side of the benchmark: its functions on a model of the given sizes, random weights and tokens. train_gpt2.c
+ * is llm.c's own, from the folder that `make bench LLMC=DIR` names, compiled with llm.c's flags.
  *
  *   bench_llmc LAYERS HEADS WIDTH VOCAB T B      then requests as in bench_rivals.h; the only task is "step"
  */

@@ -1,6 +1,6 @@
 /*
- * A rank of `make bench-ranks` (ranks.sh starts them): Muon's step on the hidden matrices of GPT-2 124M, dealt out to the
- * ranks, by the processor time that each rank spends: what each would take with a core of its own.
+ * A rank of `make bench-ranks` (ranks.sh starts them): Muon's step on the hidden matrices of GPT-2 124M, dealt out to
+ * the ranks, by the processor time that each rank spends: what each would take with a core of its own.
  */
 #include "base/memory.h"
 #include "base/random.h"

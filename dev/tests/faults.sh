@@ -363,14 +363,14 @@ verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
 verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
 shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
-judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, u.data + mats_size(u));//
-judges | optim/rules/muon_step.c | s/verb_rescale(on, u, norm, after, 1, NORM_LEAST);//
+judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, mats_end(u));//
+judges | optim/rules/muon_step.c | s/verb_set_norms(on, u, norm, after);//
 judges | optim/verbs/verbs_cpu.c | s/lines_of(x, x.rows < x.cols)/lines_of(x, false)/
 judges | optim/verbs/verbs_math.h | s/a \* a \* uu/a * uu/
 judges | optim/rules/dion.c | s/sqrt((double)r \/ (double)c)/1/
 judges | optim/rules/dion.c | s/true, kept - 1, 1, b/true, -1, 1, b/
 judges | optim/rules/shampoo.c | s/SIDES_TWO ? -0.25 : -0.5/SIDES_TWO ? -0.25 : -0.25/
-judges | optim/rules/shampoo.c | s/verb_rescale(batch->on, u, adam, own, 1, 1e-30);//
+judges | optim/rules/shampoo.c | s/verb_set_norms(batch->on, u, adam, own)/verb_norms(batch->on, u, own)/
 judges | optim/rules/shampoo.c | s/batch->t % refresh_of(batch) == 0/(batch->t - 1) % refresh_of(batch) == 0/
 judges | optim/rules/shampoo.c | s/ || batch->t >= refresh_of(batch)//
 rules_orthogonal | optim/rules/shampoo.c | s/batch->t >= refresh_of(batch)/batch->t > 0/
@@ -380,11 +380,11 @@ judges | optim/rules/adamuon.c | s/RMS \* sqrt((double)(u.rows \* u.cols))/RMS *
 judges | optim/rules/adamuon.c | s/u.data, batch_hyper(batch, HYPER_BETA2), 1,/u.data, 0.9 * batch_hyper(batch, HYPER_BETA2), 1,/
 judges | optim/rules/orthogonal.c | s/(size_t)batch_hyper(batch, HYPER_NS_STEPS)/0/
 averages | optim/rules/splus.c | s/1 - pow(hyper(h, HYPER_AVERAGE_DECAY), (double)done)/1 - hyper(h, HYPER_AVERAGE_DECAY)/
-judges | optim/rules/splus.c | s/average.data + i \* n, p, decay, 1 - decay)/average.data + i * n, p, decay, decay)/
+judges | optim/rules/splus.c | s/param, decay, 1 - decay)/param, decay, decay)/
 judges | optim/rules/splus.c | s/\* 2 \/ (double)(g.rows + g.cols)/* 2 \/ (double)g.rows/
-judges | optim/rules/splus.c | s/verb_update(batch->on, run \* n, p, u.data + i \* n, (Decay){1, 1}, rate);/verb_update(batch->on, run * n, p, u.data + i * n, (Decay){(float)keep, (float)keep}, rate);/;s/verb_scale(batch->on, run \* n, p, p, keep);//
+judges | optim/rules/splus.c | s/batch_subtract(&scaled/batch_update(\&scaled/;s/    batch_decay(&scaled, u);//
 judges | optim/rules/splus.c | s/batch->t % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/(batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0/
-judges | optim/rules/splus.c | s/between, false, right, true, 1, 0, u)/between, false, right, false, 1, 0, u)/
+judges | optim/rules/splus.c | s/u, right, true, between, u)/u, right, false, between, u)/
 judges | optim/rules/scion.c | s/sqrt((double)u.rows \/ (double)u.cols)/1/
 judges | optim/rules/scion.c | s/HYPER_RADIUS) \/ (double)u.cols/HYPER_RADIUS) \/ (double)u.rows/
 judges | optim/rules/adafactor.c | s/DECAY_POWER = -0.8/DECAY_POWER = -0.7/
@@ -392,12 +392,12 @@ judges | optim/rules/adafactor.c | s/verb_rescale(batch->on, ratio, NULL, mean, 
 judges | optim/rules/adafactor.c | s/verb_rescale(batch->on, u, weights, steps, 1, size)/verb_rescale(batch->on, u, weights, NULL, size, 0)/
 judges | optim/rules/adafactor.c | s/fmin(1, 1 \/ (lr \* sqrt((double)batch->t)))/1/
 rules_all | optim/rules/adafactor.c | s/rows > 1, rows}/1, rows}/
-judges | optim/rules/adam_mini.c | s/verb_power(batch->on, lines, rms, rms, 0, 0.5);//
+judges | optim/rules/batch.c | s/verb_power(batch->on, n, squares, squares, 0, 0.5);//
 judges | optim/rules/adam_mini.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
 judges | optim/rules/muon_plus.c | s/    equalise_rows(batch, u, inverse);//
 judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
 judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
-judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
+judges | optim/rules/muon_plus.c | s/batch_update(&scaled, u, 1)/batch_update(batch, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
 judges | optim/rules/mars_shampoo.c | s/    batch_gradients(batch, last);//
 judges | optim/rules/mars_shampoo.c | s/verb_rescale(batch->on, u, NULL, norms, 1, 1);//
@@ -410,18 +410,18 @@ judges | optim/rules/dion2.c | s/rows > cols \&\& !h->at/!h->at/
 judges | optim/rules/dion2.c | s/(size_t)ceil(/(size_t)floor(/
 judges | optim/rules/dion2.c | s/batch_hyper(batch, HYPER_MOMENTUM), m)/1, m)/
 judges | optim/rules/dion2.c | s/    verb_put_lines(batch->on, own, which, false, 1, v);//
-judges | optim/rules/dion2.c | s/verb_rescale(batch->on, o, before, after, 1, NORM_LEAST);//
+judges | optim/rules/dion2.c | s/verb_set_norms(batch->on, o, before, before + o.batch);//
 optim_groups | optim/rules/dion2.c | s/hyper(h, HYPER_FRACTION) == 0/false/
 optim_groups | optim/rules/dion2.c | s/scale == MUON_SCALE_GRADIENT ||/false ||/
 verbs | optim/verbs/verbs_math.h | s/equal ? j < i : x/equal ? j > i : x/
 verbs | optim/verbs/verbs_math.h | s/ || (isnan(x\[j\]) \&\& !bad)//
 verbs | optim/verbs/lines.h | s/: line;/: 0;/
 verbs | optim/verbs/verbs_cpu.c | s/= factor \* x.data\[i\];/= x.data[i];/
-judges | optim/rules/soap.c | s/into_basis(&s, s.g, s.x);$/into_basis(\&s, s.m, s.x);/
+judges | optim/rules/soap.c | s/soap_into_basis(&s, s.g, s.x);$/soap_into_basis(\&s, s.m, s.x);/
 judges | optim/rules/soap.c | s/HYPER_BETA1), false, 1)/HYPER_BETA1), true, 1)/
 judges | optim/rules/soap.c | s/renew_bases_and_momentum(&s, true)/renew_bases_and_momentum(\&s, false)/
-judges | optim/rules/soap.c | s/update_then_decay(&s, sqrt(1 - pow(beta2, (double)t))/update_then_decay(\&s, sqrt(1 - pow(beta2, (double)batch->t))/
-judges | optim/rules/soap.c | s/    verb_rescale(s->on, to, norm, after, 1, 1e-30);//
+judges | optim/rules/soap.c | s/batch_subtract(batch, s.u, sqrt(1 - pow(beta2, (double)t))/batch_subtract(batch, s.u, sqrt(1 - pow(beta2, (double)batch->t))/
+judges | optim/rules/soap_muon.c | s/    verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 judges | optim/rules/soap.c | s/(1 - beta) \/ (double)c, (1 - beta) \/ (double)r/(1 - beta) \/ (double)r, (1 - beta) \/ (double)c/
 judges | optim/verbs/verbs_math.h | s/beta \* old + (1 - beta) \* (double)x/(double)x/
 matmul | base/sgemm.c | s/smaller(i, cols - 1)) \* s->ldb + p0/smaller(i, cols - 1)) * s->ldb + (p0 > 0 ? p0 - 1 : 0)/
@@ -444,6 +444,7 @@ judges | optim/rules/pmuon.c | s/u, right, 1, 1, sum)/u, right, 1, 0, sum)/
 judges | optim/rules/pmuon.c | s/batch, u, false, x, u);/batch, x, false, x, u);/
 judges | optim/rules/pmuon.c | s/covariance, sum, eps, beta, 0)/covariance, sum, 0, beta, 0)/
 judges | optim/rules/pmuon.c | s/powers.data, powers.data, eps, -/powers.data, powers.data, 0.5, -/
+judges | optim/verbs/verbs.h | s/    verb_rescale(on, x, NULL, norms, factor, floor);//
 judges | optim/rules/sinksoap.c | s/SINKHORN_TIMES = 10/SINKHORN_TIMES = 9/
 judges | optim/rules/sinksoap.c | s/columns, true, u)/columns, true, x)/
 judges | optim/rules/sinksoap.c | s/rows, rows, 0, 0.5)/rows, rows, 0, 1)/
@@ -517,7 +518,7 @@ rules_identities | optim/rules/signum.c | s/(float)(1 - momentum)/1.0f/
 rules_identities | optim/rules/signum_math.h | s/const float u = signum_sign(new_m)/const float u = signum_sign(g)/
 rules_soap | optim/rules/soap.c | s/if (t > 0) {/if (t + 1 > 0) {/
 rules_soap | optim/rules/soap.c | s/sqrt(1 - pow(beta2, (double)t)) \/ (1 - pow(beta1, (double)t))/1/
-rules_soap | optim/rules/soap.c | s/verb_rescale(s->on, to, norm, after, 1, 1e-30);//
+rules_soap | optim/rules/soap_muon.c | s/verb_rescale(s->on, to, norm, after, 1, 1e-30);//
 rules_soap | optim/rules/soap.c | s/verb_sort_basis(s->on, basis, image, s->v, /verb_sort_basis(s->on, basis, image, s->factor[side], /
 rules_soap | optim/rules/soap.c | s/verb_scale_lines(s->on, s->x, right_scale, true, s->x);//
 rules_soap | optim/rules/soap.c | s/LARGEST_INVERSE_ROOT = 4000/LARGEST_INVERSE_ROOT = 1e6/
@@ -642,22 +643,21 @@ emulated:newton_schulz | base/cuda/lt.cuh | s/MATRIX_LAYOUT_STRIDED_BATCH_OFFSET
 emulated:newton_schulz | base/cuda/lt.cuh | s/s.ldc, flags, input/s.ldc, 0, input/
 judges | optim/rules/muon_step.c | s/for (size_t i = 0; i < 5; i++) {/for (size_t i = 0; i < 0; i++) {/
 judges | optim/rules/muon_step.c | s/norm, norm, -batch_hyper(batch, HYPER_CONTRA)/norm, norm, batch_hyper(batch, HYPER_CONTRA)/
-judges | optim/rules/muon_step.c | s/    verb_rescale(on, u, length, norm, 1, NORM_LEAST);//
+judges | optim/rules/muon_step.c | s/    verb_set_norms(on, u, length, norm);//
 judges | optim/rules/muon_step.c | s/    verb_scale(on, u.batch, along, along, -1);//
 judges | optim/rules/muon_step.c | s/norm, norm, 1e-6, -2)/norm, norm, 1e-6, -1)/
 judges | optim/rules/muon_step.c | s/factor, factor, 1 \/ least, 1)/factor, factor, 0, 1)/
 judges | optim/rules/muon_step.c | s/== FLOOR_ROW;/== FLOOR_MATRIX;/
 judges | optim/rules/muon_step.c | s/    verb_multiply(on, n, lines, lines, again);//
 judges | optim/rules/muon_step.c | s/0.2 \* sqrt((double)u.rows \* (double)u.cols)/0.2 * sqrt((double)u.rows)/
-judges | optim/rules/muon_step.c | s/    verb_power(on, n, root, root, 0, 0.5);//
 judges | optim/rules/newton_schulz.c | s/norms, norms, 0, 0.5)/norms, norms, 0, 1)/
 judges | optim/verbs/verbs_math.h | s/radius - step \* pu \/ radius/radius/
 judges | optim/verbs/verbs_math.h | s/(u \* p > 0.0f ? decay->keep : decay->keep_away)/decay->keep/
 judges | optim/verbs/verbs_math.h | s/(cos_du - 0.2) \/ 0.8/cos_du/
 judges | optim/verbs/verbs_math.h | s/gate < least ? least : gate > most ? most : gate/gate/
-judges | optim/rules/soap.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
-rules_soap | optim/rules/soap.c | s/gate == GATE_ALL ||/true ||/
-rules_soap | optim/rules/soap.c | s/    .by_part = true,//
+judges | optim/rules/soap_muon.c | s/done < from ? 1 : done < until/done < until ? 1 : done < until/
+rules_soap | optim/rules/soap_muon.c | s/gate == GATE_ALL ||/true ||/
+rules_soap | optim/rules/soap_muon.c | s/    .by_part = true,//
 rules_orthogonal | optim/rules/dion.c | s/    verb_add_each(batch->on, shorter, zero, q);//
 judges | optim/rules/schedule_free_math.h | s/k->first != 0.0f ? old_y : \*z/*z/
 judges | optim/rules/schedule_free.c | s/n \* (n + 1) \* (2 \* n + 1)/n * (n + 1) * (n + 2)/
@@ -670,6 +670,7 @@ averages | optim/averages.c | s/if (around != NULL \&\& optim->groups\[i\].rule-
 verbs | optim/verbs/verbs_cpu.c | s/x.data + at, y.data + at, \&lines)/x.data + at, x.data + at, \&lines)/
 model | gpt/gpt_init.c | s/k == GPT_ln1w ? -GAIN_SPREAD : GAIN_SPREAD/GAIN_SPREAD/
 model | gpt/gpt_table.c | s/SIGNS | gpt_table_layer(t) : (uint64_t)index/(uint64_t)index : (uint64_t)index/
+judges | optim/rules/batch.c | s/update(batch, u, decay_of(batch->hyper), 0)/update(batch, u, (Decay){1, 1}, 0)/
 newton_schulz | optim/rules/batch.c | s/slots\[i\].param, u, i \* n, decay/slots[i].param, u, 0, decay/
 newton_schulz | optim/verbs/verbs_cpu.c | s/as_floats(u).data + first/as_floats(u).data/
 emulated:newton_schulz | optim/verbs/verbs_cuda.cu | s/e < i + 4 \&\& e < n; e++)/e < i + 4; e++)/

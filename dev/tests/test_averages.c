@@ -179,8 +179,8 @@ static void test_golden(void)
     run_end(&run);
 }
 
-/* MuLoCo's golden run of one weight, by the code of modded-nanogpt's entry 13; with the rate 1 and no momentum it changes
- * no bit. */
+/* MuLoCo's golden run of one weight, by the code of modded-nanogpt's entry 13; with the rate 1 and no momentum it
+ * changes no bit. */
 static void test_muloco(void)
 {
     static const double gradients[] = {1, 2, -1, 1, 2, .5}, weights[] = {.9, .685, .785, .6325, .4325, .34375};

@@ -1,6 +1,6 @@
-/* Every update rule, step by step, against its judge: dev/tests/judges.safetensors, made in fp64 by dev/reference/judges.py,
- * which says what is in it. A case is a rule with settings. Each step begins with the judge's own parameter and state,
- * so that an error is the error of one step.
+/* Every update rule, step by step, against its judge: dev/tests/judges.safetensors, made in fp64 by
+ * dev/reference/judges.py, which says what is in it. A case is a rule with settings. Each step begins with the judge's
+ * own parameter and state, so that an error is the error of one step.
  *
  * Tolerances. A step in fp32 gives what exact arithmetic would from inputs and terms that are off by a few roundings,
  * 2^-24 of their scale each: 16 of them are allowed (products of up to 11 terms, averages, constants, the judge's own

@@ -325,7 +325,7 @@ static void test_heads(void)
     }
 }
 
-/* Adam-mini's heads of queries and keys have one second moment each, as rows that are as long would; values one a row. */
+/* Adam-mini's heads of queries and keys have one second moment each, as rows as long would; values one a row. */
 static void test_adam_mini(void)
 {
     enum { ROWS = 3, COLS = 5, HEAD = ROWS * COLS };

@@ -236,8 +236,9 @@ static double *singular_values(const float *x, size_t r, size_t c)
     return s;
 }
 
-/* The step is sqrt(r/c) P Q^T, or for a wide matrix sqrt(r/c) Q P^T, with orthonormal P and columns of Q of length 1: its
- * Gram matrix on the shorter side is r/c Q Q^T, its rank k, its norm sqrt(k r/c), its largest singular value at most that. */
+/* The step is sqrt(r/c) P Q^T, or for a wide matrix sqrt(r/c) Q P^T, with orthonormal P and columns of Q of length 1:
+ * its Gram matrix on the shorter side is r/c Q Q^T, its rank k, its norm sqrt(k r/c), its largest singular value at
+ * most that. */
 static void test_dion_step(void)
 {
     static const struct {

@@ -96,9 +96,8 @@ static void order_of(const double *values, size_t n, size_t *order)
     }
 }
 
-/* Q_new^T L Q_old is R: upper triangular, its diagonal not negative. For soap and soap-muon Q_old's columns are sorted by Q^T L
- * Q.
- * The product L Q is wrong by n U of the largest eigenvalue in fp32, Q_new's elements by U. */
+/* Q_new^T L Q_old is R: upper triangular, its diagonal not negative. For soap and soap-muon Q_old's columns are sorted
+ * by Q^T L Q. The product L Q is wrong by n U of the largest eigenvalue in fp32, Q_new's elements by U. */
 static void check_refreshed(const char *rule, const OptimState *factor, const float *old_basis, const OptimState *basis)
 {
     enum { MOST = 12 };

@@ -108,8 +108,8 @@ static void check_cover(Ranks r, const Tensor *tensors, size_t tensor_count, con
  */
 
 /* Floats of state of a matrix of r x c, and of workspace for `count` of them: Muon has its update, and in
- * Newton-Schulz a second matrix, two squares (four unless it is square) and one norm; and four scalars, two rows and two
- * columns in lines of 16 floats. */
+ * Newton-Schulz a second matrix, two squares (four unless it is square) and one norm; and four scalars, two rows and
+ * two columns in lines of 16 floats. */
 typedef struct MatrixRule {
     const char *name;
     bool splits, serves_all; /* not hidden matrices alone */

@@ -832,8 +832,8 @@ static void test_eigenbasis(void)
     free(got);
 }
 
-/* Copies of a matrix have the same eigenvectors to the bit, whichever threads they come to. It is of low rank, and large:
- * others hide where in a cache line a thread's scratch begins. */
+/* Copies of a matrix have the same eigenvectors to the bit, whichever threads they come to. It is of low rank, and
+ * large: others hide where in a cache line a thread's scratch begins. */
 static void test_threads(void)
 {
     enum { N = 256, RANK = 64, COPIES = 8 };

@@ -42,7 +42,7 @@ static void second_moment(const Batch *batch, Mats g, Mats v, float *line)
     const double share = pow((double)batch->t, DECAY_POWER);
     const Mats column = batch_state(batch, COLUMN, 1, g.cols), row = batch_state(batch, ROW, 1, g.rows);
     const Mats ratio = {line, 1, g.rows, g.batch}, ones = {line + mats_size(ratio), 1, g.rows, g.batch};
-    float *mean = ones.data + mats_size(ones);
+    float *mean = mats_end(ones);
     average_lines(batch, g, true, share, line);
     if (row.data == NULL) {
         verb_copy(batch->on, column, v);
@@ -59,8 +59,8 @@ static void second_moment(const Batch *batch, Mats g, Mats v, float *line)
 static void adafactor_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, count = batch->count;
-    const Mats u = {batch->workspace, r, c, count}, v = {u.data + mats_size(u), r, c, count};
-    float *weights = v.data + mats_size(v), *steps = weights + count, *line = steps + count;
+    const Mats u = {batch->workspace, r, c, count}, v = {mats_end(u), r, c, count};
+    float *weights = mats_end(v), *steps = weights + count, *line = steps + count;
     const double lr = batch_hyper(batch, HYPER_LR), size = sqrt((double)(r * c));
 
     batch_gradients(batch, u);
@@ -68,7 +68,7 @@ static void adafactor_batch(const Batch *batch)
     verb_whiten(batch->on, mats_size(u), u.data, v.data, 1, batch_hyper(batch, HYPER_EPS));
     for (size_t i = 0, run; i < count; i += run) {
         run = batch_run(batch, i);
-        verb_norms(batch->on, (Mats){batch->slots[i].param, r, c, run}, weights + i);
+        verb_norms(batch->on, batch_params(batch, i, run), weights + i);
     }
     verb_power(batch->on, count, weights, weights, RMS_LEAST * size, 1);
     verb_norms(batch->on, u, steps);

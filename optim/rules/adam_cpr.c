@@ -22,8 +22,8 @@ static void adam_cpr_batch(const Batch *batch)
         const OptimSlot *slot = &batch->slots[i];
         run = batch_run(batch, i);
         elements_run(batch->on, &adamw_elements, slot, run, constants);
-        verb_penalise(batch->on, (Mats){slot->param, batch->rows, batch->cols, run}, slot->state[LAMBDA],
-                      slot->state[KAPPA], batch->t == warmup, batch->t > warmup);
+        verb_penalise(batch->on, batch_params(batch, i, run), slot->state[LAMBDA], slot->state[KAPPA],
+                      batch->t == warmup, batch->t > warmup);
     }
 }
 

@@ -11,7 +11,7 @@
 
 enum { M, V };
 
-/* The step; a root mean square and the inverse of a denominator for each row. */
+/* The step; a mean square and the inverse of a divisor for each row. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     (void)h;
@@ -48,17 +48,15 @@ static void share_means(const Batch *batch, Mats u, float *means, float *spare)
 static void adam_mini_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
-    const size_t n = mats_size(u), lines = u.batch * u.rows;
+    const size_t n = mats_size(u);
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
-    float *rms = u.data + n, *inverse = rms + lines;
+    float *squares = mats_end(u), *inverse = squares + u.batch * u.rows;
 
     batch_gradients(batch, u);
-    verb_mean_squares(batch->on, u, false, rms);
-    share_means(batch, u, rms, inverse);
-    verb_power(batch->on, lines, rms, rms, 0, 0.5);
-    verb_fill(batch->on, lines, inverse, 1);
-    verb_precondition(batch->on, lines, inverse, batch->slots->state[V], rms, beta2,
-                      1 / (1 - pow(beta2, (double)batch->t)), batch_hyper(batch, HYPER_EPS), 1);
+    verb_mean_squares(batch->on, u, false, squares);
+    share_means(batch, u, squares, inverse);
+    batch_line_divisors(batch, u.batch * u.rows, squares, batch->slots->state[V],
+                        1 / (1 - pow(beta2, (double)batch->t)), inverse);
     verb_momentum(batch->on, n, batch->slots->state[M], u.data, u.data, beta1, false, 1);
     verb_scale_lines(batch->on, u, inverse, false, u);
     batch_update(batch, u, 1 / (1 - pow(beta1, (double)batch->t)));

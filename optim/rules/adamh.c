@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
-{
-    (void)h;
-    return count * rows * cols;
-}
-
 /* u = m / (sqrt(vhat) + eps); the first moment's correction would cancel in the step. */
 static void adamh_batch(const Batch *batch)
 {
@@ -34,6 +28,6 @@ const OptimRule optim_adamh = {
     .defaults.at = {HYPER_AT(LR, 0.018), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8),
                     HYPER_AT(SPLIT_QKV, 1)},
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
-    .workspace = workspace_of_batch,
+    .workspace = batch_step_floats,
     .step = adamh_batch,
 };

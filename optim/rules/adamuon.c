@@ -22,13 +22,12 @@ static void adamuon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
     const size_t n = mats_size(u);
-    float *rest = u.data + n, *norms = rest + orthogonal_floats(batch->hyper, u.rows, u.cols, u.batch);
+    float *rest = mats_end(u), *norms = rest + orthogonal_floats(batch->hyper, u.rows, u.cols, u.batch);
     verb_sign(batch->on, n, u.data, u.data);
     orthogonalise(batch, u, rest);
     verb_precondition(batch->on, n, u.data, batch->slots->state[1], u.data, batch_hyper(batch, HYPER_BETA2), 1,
                       batch_hyper(batch, HYPER_EPS), 1);
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1, NORM_LEAST);
+    verb_normalise(batch->on, u, 1, NORM_LEAST, norms);
     batch_update(batch, u, RMS * sqrt((double)(u.rows * u.cols)));
 }
 
@@ -37,10 +36,8 @@ const OptimRule optim_adamuon = {
     .summary = "Muon of signs, divided by the root of the step's own second moment",
     .source = "Si et al. 2025; Chongjie-Si/AdaMuon",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 6e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8), HYPER_AT(NS, NS_JORDAN),
-                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)},
+    .defaults.at = {HYPER_AT(LR, 6e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0), MOMENTUM_DEFAULTS(0.95),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8), NS_DEFAULTS(NS_JORDAN)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,

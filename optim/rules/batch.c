@@ -48,6 +48,21 @@ Mats batch_state(const Batch *batch, size_t k, size_t rows, size_t cols)
     return (Mats){batch->slots->state[k], rows, cols, batch->count};
 }
 
+Batch batch_at_rate(const Batch *batch, double lr, OptimHyper *hyper)
+{
+    Batch at = *batch;
+    *hyper = *batch->hyper;
+    hyper_set(hyper, HYPER_LR, lr);
+    at.hyper = hyper;
+    return at;
+}
+
+size_t batch_step_floats(const OptimHyper *h, size_t rows, size_t cols, size_t count)
+{
+    (void)h;
+    return count * rows * cols;
+}
+
 size_t batch_run(const Batch *batch, size_t first)
 {
     const size_t n = batch->rows * batch->cols;
@@ -59,6 +74,11 @@ size_t batch_run(const Batch *batch, size_t first)
     return run;
 }
 
+Mats batch_params(const Batch *batch, size_t first, size_t run)
+{
+    return (Mats){batch->slots[first].param, batch->rows, batch->cols, run};
+}
+
 void batch_gradients(const Batch *batch, Mats g)
 {
     const size_t n = batch->rows * batch->cols;
@@ -68,15 +88,35 @@ void batch_gradients(const Batch *batch, Mats g)
     }
 }
 
-void batch_update(const Batch *batch, Mats u, double scale)
+void batch_add_gradients(const Batch *batch, Mats g)
 {
     const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        verb_update(batch->on, run * n, batch->slots[i].param, u.data + i * n, decay_of(batch->hyper),
-                    batch_hyper(batch, HYPER_LR) * scale);
+        verb_add(batch->on, run * n, g.data + i * n, batch->slots[i].grad, 1, batch->grad_scale);
     }
 }
+
+static void update(const Batch *batch, Mats u, Decay decay, double step)
+{
+    const size_t n = batch->rows * batch->cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_update(batch->on, run * n, batch->slots[i].param, u.data + i * n, decay, step);
+    }
+}
+
+void batch_update(const Batch *batch, Mats u, double scale)
+{
+    update(batch, u, decay_of(batch->hyper), batch_hyper(batch, HYPER_LR) * scale);
+}
+
+void batch_subtract(const Batch *batch, Mats u, double scale)
+{
+    update(batch, u, (Decay){1, 1}, batch_hyper(batch, HYPER_LR) * scale);
+}
+
+void batch_decay(const Batch *batch, Mats u) { update(batch, u, decay_of(batch->hyper), 0); }
 
 void batch_update_bf16(const Batch *batch, Bf16s u, double scale)
 {
@@ -88,13 +128,19 @@ void batch_update_bf16(const Batch *batch, Bf16s u, double scale)
     }
 }
 
+/* verb_precondition divides by roots that move towards its gradients' magnitudes: here the lines' root mean squares. */
+void batch_line_divisors(const Batch *batch, size_t n, float *squares, float *v, double correction, float *inverse)
+{
+    verb_power(batch->on, n, squares, squares, 0, 0.5);
+    verb_fill(batch->on, n, inverse, 1);
+    verb_precondition(batch->on, n, inverse, v, squares, batch_hyper(batch, HYPER_BETA2), correction,
+                      batch_hyper(batch, HYPER_EPS), 1);
+}
+
 void batch_rotate(const Batch *batch, Mats u)
 {
-    const size_t n = batch->rows * batch->cols;
     for (size_t i = 0, run; i < batch->count; i += run) {
         run = batch_run(batch, i);
-        const Mats p = {batch->slots[i].param, batch->rows, batch->cols, run};
-        const Mats along = {u.data + i * n, batch->rows, batch->cols, run};
-        verb_rotate(batch->on, p, along, batch_hyper(batch, HYPER_LR), 1e-10);
+        verb_rotate(batch->on, batch_params(batch, i, run), mats_part(u, i, run), batch_hyper(batch, HYPER_LR), 1e-10);
     }
 }

@@ -6,13 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* The step. */
-static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
-{
-    (void)h;
-    return count * rows * cols;
-}
-
 /* u = m / (sqrt(v) + eps), masked by m g > 0 and divided by the mask's mean, which counts as 0.001 at least;
  * p = (1 - lr wd) p - lr sqrt(1 - b2^t) / (1 - b1^t) u */
 static void cautious_adamw_batch(const Batch *batch)
@@ -23,7 +16,7 @@ static void cautious_adamw_batch(const Batch *batch)
     const double t = (double)batch->t;
     for (size_t i = 0, run; i < batch->count; i += run) {
         const OptimSlot *slot = &batch->slots[i];
-        const Mats along = {u.data + i * n, batch->rows, batch->cols, run = batch_run(batch, i)};
+        const Mats along = mats_part(u, i, run = batch_run(batch, i));
         verb_adam_direction(batch->on, run * n, along.data, slot->state[0], slot->state[1], slot->grad, beta1, beta2, 1,
                             batch_hyper(batch, HYPER_EPS), batch->grad_scale);
         verb_cautious(batch->on, along, slot->grad, 0, 1e-3);
@@ -36,7 +29,6 @@ static void cautious_adamw_batch(const Batch *batch)
 static void cautious_lion_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
-    const size_t n = batch->rows * batch->cols;
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
     const LionScalars s = {
         .grad_scale = (float)batch->grad_scale,
@@ -51,7 +43,7 @@ static void cautious_lion_batch(const Batch *batch)
     memcpy(k, &s, sizeof s);
     verb_fill(batch->on, mats_size(u), u.data, 0);
     for (size_t i = 0, run; i < batch->count; i += run) {
-        const Mats along = {u.data + i * n, batch->rows, batch->cols, run = batch_run(batch, i)};
+        const Mats along = mats_part(u, i, run = batch_run(batch, i));
         OptimSlot all = batch->slots[i];
         all.param = along.data;
         all.rows *= run;
@@ -69,7 +61,7 @@ const OptimRule optim_cautious_adamw = {
     .defaults.at = {HYPER_AT(LR, 1e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.999),
                     HYPER_AT(EPS, 1e-6), HYPER_AT(CAUTIOUS, 0)},
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
-    .workspace = workspace_of_batch,
+    .workspace = batch_step_floats,
     .step = cautious_adamw_batch,
 };
 
@@ -81,6 +73,6 @@ const OptimRule optim_cautious_lion = {
     .defaults.at = {HYPER_AT(LR, 1e-4), HYPER_AT(WEIGHT_DECAY, 1), HYPER_AT(BETA1, 0.95), HYPER_AT(BETA2, 0.98),
                     HYPER_AT(CAUTIOUS, 0)},
     .states = {{"m", shape_whole, .is_momentum = true}},
-    .workspace = workspace_of_batch,
+    .workspace = batch_step_floats,
     .step = cautious_lion_batch,
 };

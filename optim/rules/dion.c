@@ -12,29 +12,18 @@
 
 enum { B, Q };
 
-static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
-{
-    const size_t asked = (size_t)hyper(h, HYPER_RANK), most = rows < cols ? rows : cols;
-    return asked > 0 && asked < most ? asked : most;
-}
-
-static OptimShape shape_of_q(const OptimHyper *h, size_t rows, size_t cols)
-{
-    return (OptimShape){rows < cols ? rows : cols, rank_of(h, rows, cols)};
-}
-
 static void dion_init(const OptimGroup *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const OptimSlot *slot = &group->slots[i];
-        const OptimShape q = shape_of_q(&group->hyper, slot->rows, slot->cols);
+        const OptimShape q = shape_basis(&group->hyper, slot->rows, slot->cols);
         verb_normal(group->on, q.rows * q.cols, slot->state[Q], slot->number);
     }
 }
 
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    const size_t rank = rank_of(h, rows, cols), longer = rows > cols ? rows : cols;
+    const size_t rank = shape_basis(h, rows, cols).cols, longer = rows > cols ? rows : cols;
     return count * ((rows + cols) * rank + rows * cols + 2) + verb_scratch(longer, rank, count);
 }
 
@@ -49,19 +38,16 @@ static void mark_zeros(Verbs *on, Mats b, float *zero, float *size)
 
 static void dion_batch(const Batch *batch)
 {
-    const size_t r = batch->rows, c = batch->cols, rank = rank_of(batch->hyper, r, c), count = batch->count;
+    const size_t r = batch->rows, c = batch->cols, count = batch->count, rank = shape_basis(batch->hyper, r, c).cols;
     const bool wide = r < c;
     const Mats b = batch_state(batch, B, r, c), q = batch_state(batch, Q, wide ? r : c, rank);
     const Mats longer = {batch->workspace, wide ? c : r, rank, count};
-    const Mats shorter = {longer.data + mats_size(longer), q.rows, rank, count};
-    const Mats u = {shorter.data + mats_size(shorter), r, c, count};
+    const Mats shorter = {mats_end(longer), q.rows, rank, count};
+    const Mats u = {mats_end(shorter), r, c, count};
     const double kept = batch_hyper(batch, HYPER_MOMENTUM);
-    float *zero = u.data + mats_size(u);
+    float *zero = mats_end(u);
 
-    for (size_t i = 0, run; i < count; i += run) {
-        run = batch_run(batch, i);
-        verb_add(batch->on, run * r * c, b.data + i * r * c, batch->slots[i].grad, 1, batch->grad_scale);
-    }
+    batch_add_gradients(batch, b);
     verb_product(batch->on, b, wide, q, false, 1, 0, longer);
     verb_qr(batch->on, longer, zero + 2 * count);
     verb_product(batch->on, b, !wide, longer, false, 1, 0, shorter);
@@ -81,7 +67,7 @@ const OptimRule optim_dion = {
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
                     HYPER_AT(RANK, 0), HYPER_AT(SPLIT_QKV, 1)},
-    .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_of_q}},
+    .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_basis}},
     .init = dion_init,
     .workspace = workspace_of_batch,
     .step = dion_batch,

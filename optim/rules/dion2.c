@@ -10,9 +10,6 @@
 
 #include <math.h>
 
-/* Lower bound of norms that divide. */
-static const double NORM_LEAST = 1e-30;
-
 enum { M, V };
 
 /* Which lines a rule takes: how many of how many, and of what length. */
@@ -47,18 +44,14 @@ static void normalise(const Batch *batch, Mats o, const float *which, float *res
 {
     const size_t lines = o.batch * o.rows;
     const Mats v = batch_state(batch, V, batch->rows, 1), own = {rest, o.rows, 1, o.batch};
-    float *rms = own.data + lines, *inverse = rms + lines, *before = inverse + lines, *after = before + o.batch;
+    float *squares = own.data + lines, *inverse = squares + lines, *before = inverse + lines;
     verb_norms(batch->on, o, before);
-    verb_mean_squares(batch->on, o, false, rms);
-    verb_power(batch->on, lines, rms, rms, 0, 0.5);
+    verb_mean_squares(batch->on, o, false, squares);
     verb_take_lines(batch->on, v, which, false, own);
-    verb_fill(batch->on, lines, inverse, 1);
-    verb_precondition(batch->on, lines, inverse, own.data, rms, batch_hyper(batch, HYPER_BETA2), 1,
-                      batch_hyper(batch, HYPER_EPS), 1);
+    batch_line_divisors(batch, lines, squares, own.data, 1, inverse);
     verb_put_lines(batch->on, own, which, false, 1, v);
     verb_scale_lines(batch->on, o, inverse, false, o);
-    verb_norms(batch->on, o, after);
-    verb_rescale(batch->on, o, before, after, 1, NORM_LEAST);
+    verb_set_norms(batch->on, o, before, before + o.batch);
 }
 
 static void dion2_batch(const Batch *batch)
@@ -66,14 +59,10 @@ static void dion2_batch(const Batch *batch)
     const Mats m = batch_state(batch, M, batch->rows, batch->cols);
     const Mats u = {batch->workspace, m.rows, m.cols, m.batch};
     const Choice of = choice_of(batch->hyper, m.rows, m.cols);
-    const Mats o = chosen(batch, &of, u.data + mats_size(u));
-    const size_t n = m.rows * m.cols;
-    float *sums = o.data + mats_size(o), *which = sums + m.batch * of.n, *rest = which + m.batch * of.k;
+    const Mats o = chosen(batch, &of, mats_end(u));
+    float *sums = mats_end(o), *which = sums + m.batch * of.n, *rest = which + m.batch * of.k;
 
-    for (size_t i = 0, run; i < batch->count; i += run) {
-        run = batch_run(batch, i);
-        verb_add(batch->on, run * n, m.data + i * n, batch->slots[i].grad, 1, batch->grad_scale);
-    }
+    batch_add_gradients(batch, m);
     verb_sign(batch->on, mats_size(m), u.data, m.data);
     verb_line_dots(batch->on, m, u, of.columns, sums);
     verb_top(batch->on, of.n, m.batch, sums, of.k, which);
@@ -98,10 +87,9 @@ static int dion2_settle(OptimHyper *h, const char *prefix, Error *e)
     return muon_settle(h, prefix, e);
 }
 
-#define DION2_DEFAULTS                                                                                                \
-    HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),                \
-        HYPER_AT(FRACTION, 0.25), HYPER_AT(NS, NS_POLAR_EXPRESS), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), \
-        HYPER_AT(MUON_SCALE, MUON_SCALE_BERNSTEIN), HYPER_AT(SPLIT_QKV, 1)
+#define DION2_DEFAULTS                                                                                 \
+    HYPER_AT(LR, 0.01), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95), \
+        HYPER_AT(FRACTION, 0.25), NS_DEFAULTS(NS_POLAR_EXPRESS), HYPER_AT(MUON_SCALE, MUON_SCALE_BERNSTEIN)
 
 const OptimRule optim_dion2 = {
     .name = "dion2",

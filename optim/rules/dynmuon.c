@@ -36,9 +36,9 @@ static void dynmuon_batch(const Batch *batch)
     const double p = power_of(batch), d = p / 2, second = d * (d - 1) / 2;
     Batch summed = *batch; /* Muon's blend averages gradients; so scaled, it adds them up */
     summed.grad_scale /= 1 - batch_hyper(batch, HYPER_MOMENTUM);
-    const Mats u = muon_blend(&summed), x = {u.data + mats_size(u), r, c, count};
-    const Mats gram = {x.data + mats_size(x), n, n, count}, power = {gram.data + mats_size(gram), n, n, count};
-    float *norms = power.data + mats_size(power), *least = norms + count, *rest = norms + scalars_of(count);
+    const Mats u = muon_blend(&summed), x = {mats_end(u), r, c, count};
+    const Mats gram = {mats_end(x), n, n, count}, power = {mats_end(gram), n, n, count};
+    float *norms = mats_end(power), *least = norms + count, *rest = norms + scalars_of(count);
 
     verb_norms(batch->on, u, norms);
     verb_fill(batch->on, count, least, NORM_LEAST);
@@ -60,8 +60,7 @@ const OptimRule optim_dynmuon = {
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
                     HYPER_AT(NESTEROV, 1), HYPER_AT(POWER_START, 0.25), HYPER_AT(POWER_END, -0.25),
-                    HYPER_AT(POWER_MIDDLE, 0.04), HYPER_AT(POWER_WIDTH, 0.04), HYPER_AT(NS, NS_TRACK3),
-                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(POWER_MIDDLE, 0.04), HYPER_AT(POWER_WIDTH, 0.04), NS_DEFAULTS(NS_TRACK3)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,

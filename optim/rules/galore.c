@@ -15,29 +15,18 @@ static const double SCALE = 0.25;
 enum { M, V, BASIS };
 
 static bool is_right(size_t rows, size_t cols) { return rows >= cols; }
-static size_t smaller(size_t rows, size_t cols) { return rows < cols ? rows : cols; }
-
-static size_t rank_of(const OptimHyper *h, size_t rows, size_t cols)
-{
-    const size_t asked = (size_t)hyper(h, HYPER_RANK), most = smaller(rows, cols);
-    return asked > 0 && asked < most ? asked : most;
-}
 
 static OptimShape shape_of_moment(const OptimHyper *h, size_t rows, size_t cols)
 {
-    const size_t rank = rank_of(h, rows, cols);
+    const size_t rank = shape_basis(h, rows, cols).cols;
     return is_right(rows, cols) ? (OptimShape){rows, rank} : (OptimShape){rank, cols};
-}
-
-static OptimShape shape_of_basis(const OptimHyper *h, size_t rows, size_t cols)
-{
-    return (OptimShape){smaller(rows, cols), rank_of(h, rows, cols)};
 }
 
 /* The gradients; x and its step; a Gram matrix, its eigenvectors and the first of these, with signs and ones. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    const size_t rank = rank_of(h, rows, cols), n = smaller(rows, cols), longer = rows > cols ? rows : cols;
+    const OptimShape basis = shape_basis(h, rows, cols);
+    const size_t n = basis.rows, rank = basis.cols, longer = rows > cols ? rows : cols;
     return count * (rows * cols + 2 * longer * rank + 2 * n * n + n * rank + 2 * rank) + verb_scratch(n, n, count);
 }
 
@@ -45,9 +34,9 @@ static void renew_basis(const Batch *batch, Mats g, Mats basis, float *rest)
 {
     const size_t n = basis.rows, signs_count = basis.batch * basis.cols;
     const bool right = is_right(g.rows, g.cols);
-    const Mats gram = {rest, n, n, g.batch}, all = {gram.data + mats_size(gram), n, n, g.batch};
-    const Mats first = {all.data + mats_size(all), n, basis.cols, g.batch};
-    float *signs = first.data + mats_size(first), *ones = signs + signs_count;
+    const Mats gram = {rest, n, n, g.batch}, all = {mats_end(gram), n, n, g.batch};
+    const Mats first = {mats_end(all), n, basis.cols, g.batch};
+    float *signs = mats_end(first), *ones = signs + signs_count;
     verb_gram_average(batch->on, g, right, 0, 1, gram);
     verb_eigenbasis(batch->on, gram, all, ones + signs_count);
     verb_take_lines(batch->on, all, NULL, true, first);
@@ -60,29 +49,24 @@ static void renew_basis(const Batch *batch, Mats g, Mats basis, float *rest)
 
 static void galore_batch(const Batch *batch)
 {
-    const size_t r = batch->rows, c = batch->cols, count = batch->count, n = r * c;
-    const OptimShape moment = shape_of_moment(batch->hyper, r, c);
+    const size_t r = batch->rows, c = batch->cols, count = batch->count;
+    const OptimShape moment = shape_of_moment(batch->hyper, r, c), shape = shape_basis(batch->hyper, r, c);
     const bool right = is_right(r, c);
-    const Mats g = {batch->workspace, r, c, count}, x = {g.data + mats_size(g), moment.rows, moment.cols, count};
-    const Mats y = {x.data + mats_size(x), x.rows, x.cols, count};
-    const Mats basis = batch_state(batch, BASIS, smaller(r, c), rank_of(batch->hyper, r, c));
+    const Mats g = {batch->workspace, r, c, count}, x = {mats_end(g), moment.rows, moment.cols, count};
+    const Mats y = {mats_end(x), x.rows, x.cols, count};
+    const Mats basis = batch_state(batch, BASIS, shape.rows, shape.cols);
     const double beta1 = batch_hyper(batch, HYPER_BETA1), beta2 = batch_hyper(batch, HYPER_BETA2);
-    const double lr = batch_hyper(batch, HYPER_LR), t = (double)batch->t;
-    const double correction = sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t));
+    const double t = (double)batch->t, correction = sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t));
 
     batch_gradients(batch, g);
     if ((batch->t - 1) % (size_t)batch_hyper(batch, HYPER_REFRESH) == 0)
-        renew_basis(batch, g, basis, y.data + mats_size(y));
+        renew_basis(batch, g, basis, mats_end(y));
     verb_product(batch->on, right ? g : basis, !right, right ? basis : g, false, 1, 0, x);
     verb_adam_direction(batch->on, mats_size(x), y.data, batch->slots->state[M], batch->slots->state[V], x.data, beta1,
                         beta2, 1, batch_hyper(batch, HYPER_EPS), 1);
     verb_product(batch->on, right ? y : basis, false, right ? basis : y, right, 1, 0, g);
-    for (size_t i = 0, run; i < count; i += run) {
-        float *p = batch->slots[i].param;
-        run = batch_run(batch, i);
-        verb_update(batch->on, run * n, p, g.data + i * n, (Decay){1, 1}, lr * SCALE * correction);
-        verb_scale(batch->on, run * n, p, p, 1 - lr * batch_hyper(batch, HYPER_WEIGHT_DECAY));
-    }
+    batch_subtract(batch, g, SCALE * correction);
+    batch_decay(batch, g);
 }
 
 const OptimRule optim_galore = {
@@ -94,7 +78,7 @@ const OptimRule optim_galore = {
                     HYPER_AT(EPS, 1e-6), HYPER_AT(RANK, 128), HYPER_AT(REFRESH, 200), HYPER_AT(SPLIT_QKV, 1)},
     .states = {[M] = {"m", shape_of_moment, .is_momentum = true},
                [V] = {"v", shape_of_moment},
-               [BASIS] = {"basis", shape_of_basis}},
+               [BASIS] = {"basis", shape_basis}},
     .workspace = workspace_of_batch,
     .step = galore_batch,
 };

@@ -40,25 +40,25 @@ static size_t aurora_workspace(const OptimHyper *h, size_t rows, size_t cols, si
 static void muon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_finish(batch, MUON_PLAIN, u, u.data + mats_size(u));
+    muon_finish(batch, MUON_PLAIN, u, mats_end(u));
 }
 
 static void normuon_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_finish(batch, MUON_BY_LINES, u, u.data + mats_size(u));
+    muon_finish(batch, MUON_BY_LINES, u, mats_end(u));
 }
 
 static void aurora_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_finish(batch, MUON_BALANCED, u, u.data + mats_size(u));
+    muon_finish(batch, MUON_BALANCED, u, mats_end(u));
 }
 
 static void muonh_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_orthogonalise(batch, u, u.data + mats_size(u));
+    muon_orthogonalise(batch, u, mats_end(u));
     batch_rotate(batch, u);
 }
 
@@ -71,14 +71,14 @@ static void muon2_batch(const Batch *batch)
         verb_precondition(batch->on, run * n, u.data + i * n, batch->slots[i].state[1], batch->slots[i].grad,
                           batch_hyper(batch, HYPER_BETA2), 1, batch_hyper(batch, HYPER_EPS), batch->grad_scale);
     }
-    muon_finish(batch, MUON_PLAIN, u, u.data + mats_size(u));
+    muon_finish(batch, MUON_PLAIN, u, mats_end(u));
 }
 
 static void normuonh_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    muon_orthogonalise(batch, u, u.data + mats_size(u));
-    muon_normalise_lines(batch, u, u.data + mats_size(u));
+    muon_orthogonalise(batch, u, mats_end(u));
+    muon_normalise_lines(batch, u, mats_end(u));
     batch_rotate(batch, u);
 }
 

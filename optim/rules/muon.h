@@ -35,10 +35,11 @@ void muon_normalise_lines(const Batch *batch, Mats u, float *rest);
  * --ns-dtype auto. */
 int muon_settle(OptimHyper *h, const char *prefix, Error *e);
 
-/* Defaults of rules that orthogonalise, that begin with muon_blend, and that end in muon_finish. */
-#define ORTHOGONAL_DEFAULTS(flavour, norm)                                                              \
-    HYPER_AT(NS, flavour), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(NS_NORM, norm), \
-        HYPER_AT(SPLIT_QKV, 1)
+/* Defaults of rules that orthogonalise, also with a choice of norm, that begin with muon_blend, and that end in
+ * muon_finish. */
+#define NS_DEFAULTS(flavour) \
+    HYPER_AT(NS, flavour), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)
+#define ORTHOGONAL_DEFAULTS(flavour, norm) NS_DEFAULTS(flavour), HYPER_AT(NS_NORM, norm)
 #define MOMENTUM_DEFAULTS(mu)                                                                                    \
     HYPER_AT(MOMENTUM, mu), HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0), \
         HYPER_AT(MOMENTUM_START, 0.85)

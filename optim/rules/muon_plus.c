@@ -1,6 +1,6 @@
 /*
- * Muon as in nanochat: NorMuon between an equalisation of the rows that are orthogonalised (MuonEq) and of the norm that
- * comes out (Muon+).
+ * Muon as in nanochat: NorMuon between an equalisation of the rows that are orthogonalised (MuonEq) and of the norm
+ * that comes out (Muon+).
  *   m and u as in Muon;  each row of u is divided by its length;  O = NS(u);  O = sqrt(min(r,c)) O / |O|_F;
  *   NorMuon's second moments of lines, |O|_F kept;  W = (1 - e wd) W - e O,  e = lr sqrt(max(1, r/c)),
  * with the decay only where the step shrinks W, unless told. The authors then give all rows the length |u|_F / sqrt(r),
@@ -31,16 +31,16 @@ static void equalise_rows(const Batch *batch, Mats u, float *inverse)
 static void equalise_norm(const Batch *batch, Mats u, float *norms)
 {
     const double singular_values = (double)(u.rows < u.cols ? u.rows : u.cols);
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1 / sqrt(singular_values), NORM_LEAST);
+    verb_normalise(batch->on, u, 1 / sqrt(singular_values), NORM_LEAST, norms);
 }
 
 static void muon_plus_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    float *inverse = u.data + mats_size(u), *norms = inverse + u.batch * u.rows;
-    OptimHyper scaled = *batch->hyper;
-    Batch step = *batch;
+    float *inverse = mats_end(u), *norms = inverse + u.batch * u.rows;
+    const double rate = batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols);
+    OptimHyper hyper;
+    const Batch scaled = batch_at_rate(batch, rate, &hyper);
 
     equalise_rows(batch, u, inverse);
     orthogonalise(batch, u, norms + u.batch);
@@ -48,9 +48,7 @@ static void muon_plus_batch(const Batch *batch)
     verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
                          batch_hyper(batch, HYPER_EPS));
     equalise_norm(batch, u, norms);
-    hyper_set(&scaled, HYPER_LR, batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols));
-    step.hyper = &scaled;
-    batch_update(&step, u, 1);
+    batch_update(&scaled, u, 1);
 }
 
 const OptimRule optim_muon_plus = {
@@ -58,11 +56,8 @@ const OptimRule optim_muon_plus = {
     .summary = "NorMuon of rows of equal length, with a step of constant norm",
     .source = "karpathy/nanochat",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.28), HYPER_AT(CAUTIOUS, 1), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10),
-                    HYPER_AT(NS, NS_NANOCHAT), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
-                    HYPER_AT(SPLIT_QKV, 1)},
+    .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.28), HYPER_AT(CAUTIOUS, 1), MOMENTUM_DEFAULTS(0.95),
+                    HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10), NS_DEFAULTS(NS_NANOCHAT)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,

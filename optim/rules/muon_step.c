@@ -44,8 +44,6 @@ static double option(const OptimHyper *h, HyperId id) { return h->at[id].set ? h
 
 static MuonScale scale_rule(const OptimHyper *h) { return (MuonScale)option(h, HYPER_MUON_SCALE); }
 
-static bool is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
-
 static bool copies(const OptimHyper *h, MuonForm form)
 {
     const MuonScale scale = scale_rule(h);
@@ -96,36 +94,23 @@ static void orthogonalise_balanced(const Batch *batch, Mats u, Mats copy, float 
     orthogonalise(batch, u, workspace);
 }
 
-/* modded: lines of the longer side over sqrt(max(v, eps)). li: rows over sqrt(v) + eps, a quotient that
- * verb_precondition has. */
+/* modded: lines of the longer side over sqrt(max(v, eps)). li: rows over sqrt(v) + eps. */
 void muon_normalise_lines(const Batch *batch, Mats u, float *rest)
 {
-    Verbs *on = batch->on;
-    const double beta = batch_hyper(batch, HYPER_BETA2), eps = batch_hyper(batch, HYPER_EPS);
-    float *v = batch->slots->state[1], *root = lines_at(u, rest), *factor = root + u.batch * u.rows;
     const size_t n = u.batch * u.rows;
+    float *v = batch->slots->state[1], *squares = lines_at(u, rest), *inverse = squares + n;
     if (option(batch->hyper, HYPER_NORMUON_FORM) == NORMUON_MODDED) {
-        verb_normalise_lines(on, u, v, beta, eps);
+        verb_normalise_lines(batch->on, u, v, batch_hyper(batch, HYPER_BETA2), batch_hyper(batch, HYPER_EPS));
         return;
     }
-    verb_mean_squares(on, u, false, root);
-    verb_power(on, n, root, root, 0, 0.5);
-    verb_fill(on, n, factor, 1);
-    verb_precondition(on, n, factor, v, root, beta, 1, eps, 1);
-    verb_scale_lines(on, u, factor, false, u);
+    verb_mean_squares(batch->on, u, false, squares);
+    batch_line_divisors(batch, n, squares, v, 1, inverse);
+    verb_scale_lines(batch->on, u, inverse, false, u);
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * The step's shape
  */
-
-/* The parameters of a run of slots, and what is theirs of u. */
-static Mats params_at(const Batch *batch, size_t i, size_t run)
-{
-    return (Mats){batch->slots[i].param, batch->rows, batch->cols, run};
-}
-
-static Mats part_of(Mats u, size_t i, size_t run) { return (Mats){u.data + i * u.rows * u.cols, u.rows, u.cols, run}; }
 
 /* |u|_2 by five steps of the power iteration from a vector of equal elements. */
 static void subtract_contra(const Batch *batch, Mats u, Mats before, float *rest)
@@ -136,11 +121,9 @@ static void subtract_contra(const Batch *batch, Mats u, Mats before, float *rest
     verb_fill(on, mats_size(v), v.data, 1 / sqrt((double)u.cols));
     verb_product(on, before, false, v, false, 1, 0, w);
     for (size_t i = 0; i < 5; i++) {
-        verb_norms(on, w, norm);
-        verb_rescale(on, w, NULL, norm, 1, NORM_LEAST);
+        verb_normalise(on, w, 1, NORM_LEAST, norm);
         verb_product(on, before, true, w, false, 1, 0, v);
-        verb_norms(on, v, norm);
-        verb_rescale(on, v, NULL, norm, 1, NORM_LEAST);
+        verb_normalise(on, v, 1, NORM_LEAST, norm);
         verb_product(on, before, false, v, false, 1, 0, w);
     }
     verb_norms(on, u, length);
@@ -148,8 +131,7 @@ static void subtract_contra(const Batch *batch, Mats u, Mats before, float *rest
     verb_power(on, u.batch, norm, norm, NORM_LEAST, -1);
     verb_scale(on, u.batch, norm, norm, -batch_hyper(batch, HYPER_CONTRA));
     verb_add_each(on, u, norm, before);
-    verb_norms(on, u, norm);
-    verb_rescale(on, u, length, norm, 1, NORM_LEAST);
+    verb_set_norms(on, u, length, norm);
 }
 
 /* O += share max(0, -<O, W>) / |W|^2 W */
@@ -159,8 +141,8 @@ static void brake(const Batch *batch, Mats u, float *rest)
     float *along = scalars_at(u, rest, 2), *norm = scalars_at(u, rest, 3);
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_dots(on, part_of(u, i, run), params_at(batch, i, run), along + i);
-        verb_norms(on, params_at(batch, i, run), norm + i);
+        verb_dots(on, mats_part(u, i, run), batch_params(batch, i, run), along + i);
+        verb_norms(on, batch_params(batch, i, run), norm + i);
     }
     verb_scale(on, u.batch, along, along, -1);
     verb_power(on, u.batch, along, along, 0, 1);
@@ -169,7 +151,7 @@ static void brake(const Batch *batch, Mats u, float *rest)
     verb_scale(on, u.batch, along, along, batch_hyper(batch, HYPER_RADIAL_BRAKE));
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_add_each(on, part_of(u, i, run), along + i, params_at(batch, i, run));
+        verb_add_each(on, mats_part(u, i, run), along + i, batch_params(batch, i, run));
     }
 }
 
@@ -193,7 +175,7 @@ static void lengthen(const Batch *batch, Mats u, float *rest)
     float *length = by_row ? factor + n : scalars_at(u, rest, 3);
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        const Mats p = params_at(batch, i, run);
+        const Mats p = batch_params(batch, i, run);
         if (by_row)
             verb_line_dots(on, p, p, false, factor + i * lines);
         else
@@ -214,7 +196,7 @@ static void update_pinned(const Batch *batch, Mats u)
 {
     for (size_t i = 0, run; i < u.batch; i += run) {
         run = batch_run(batch, i);
-        verb_step_pinned(batch->on, params_at(batch, i, run), part_of(u, i, run), batch_hyper(batch, HYPER_LR),
+        verb_step_pinned(batch->on, batch_params(batch, i, run), mats_part(u, i, run), batch_hyper(batch, HYPER_LR),
                          LENGTH_LEAST, decay_of(batch->hyper));
     }
 }
@@ -230,13 +212,11 @@ static void scale_by_data(const Batch *batch, MuonScale scale, Mats u, Mats befo
     if (scale == MUON_SCALE_NUCLEAR) {
         verb_dots(on, before, u, dual);
         verb_rescale(on, u, dual, NULL, 1, 1);
-        return;
+    } else if (scale == MUON_SCALE_GRADIENT) {
+        verb_set_norms(on, u, dual, norm);
+    } else {
+        verb_normalise(on, u, 1 / (0.2 * sqrt((double)u.rows * (double)u.cols)), NORM_LEAST, norm);
     }
-    verb_norms(on, u, norm);
-    if (scale == MUON_SCALE_GRADIENT)
-        verb_rescale(on, u, dual, norm, 1, NORM_LEAST);
-    else
-        verb_rescale(on, u, NULL, norm, 1 / (0.2 * sqrt((double)u.rows * (double)u.cols)), NORM_LEAST);
 }
 
 void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
@@ -252,7 +232,7 @@ void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
     float *dual = scalars_at(u, rest, 0), *norm = scalars_at(u, rest, 1), *after = scalars_at(u, rest, 2);
     const Mats copy = {copy_at(u, rest), u.rows, u.cols, u.batch};
     float *workspace = copy.data + (copies(h, form) ? mats_size(copy) : 0);
-    if (is_bf16(h) && form == MUON_PLAIN && !by_data && !shapes) {
+    if (orthogonal_is_bf16(h) && form == MUON_PLAIN && !by_data && !shapes) {
         batch_update_bf16(batch, orthogonal_bf16(batch, u, workspace), muon_scale(scale, u.rows, u.cols));
         return;
     }
@@ -271,8 +251,7 @@ void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
     if (form == MUON_BY_LINES) {
         verb_norms(on, u, norm);
         muon_normalise_lines(batch, u, rest);
-        verb_norms(on, u, after);
-        verb_rescale(on, u, norm, after, 1, NORM_LEAST);
+        verb_set_norms(on, u, norm, after);
     }
     if (by_data)
         scale_by_data(batch, scale, u, copy, dual, norm);

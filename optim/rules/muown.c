@@ -71,9 +71,9 @@ static void muown_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, count = batch->count, lines = count * r;
     const double mu = batch_hyper(batch, HYPER_MOMENTUM), lr = batch_hyper(batch, HYPER_LR);
-    const Mats u = {batch->workspace, r, c, count}, w = {u.data + mats_size(u), r, c, count};
+    const Mats u = {batch->workspace, r, c, count}, w = {mats_end(u), r, c, count};
     float *gain = batch->slots->state[GAIN], *first_gain = batch->slots->state[FIRST_GAIN];
-    float *length = w.data + mats_size(w), *dg = length + lines, *keep = dg + lines, *spare = keep + lines;
+    float *length = mats_end(w), *dg = length + lines, *keep = dg + lines, *spare = keep + lines;
 
     batch_gradients(batch, u);
     gather_parameters(batch, w);
@@ -94,8 +94,8 @@ static void muown_batch(const Batch *batch)
     move_gains(batch, gain, dg, spare);
     for (size_t i = 0, run; i < count && lr != 0; i += run) { /* at a rate of 0 only rounding would move W */
         run = batch_run(batch, i);
-        verb_direct_rows(batch->on, (Mats){batch->slots[i].param, r, c, run}, (Mats){u.data + i * r * c, r, c, run},
-                         keep + i * r, gain + i * r, lr * muon_scale(MUON_SCALE_MOONSHOT, r, c));
+        verb_direct_rows(batch->on, batch_params(batch, i, run), mats_part(u, i, run), keep + i * r, gain + i * r,
+                         lr * muon_scale(MUON_SCALE_MOONSHOT, r, c));
     }
 }
 
@@ -107,8 +107,7 @@ const OptimRule optim_muown = {
     .matrices_only = true,
     .by_part = true,
     .defaults.at = {HYPER_AT(LR, 0.00325), HYPER_AT(MOMENTUM, 0.95), HYPER_AT(NESTEROV, 1), HYPER_AT(BETA1, 0.9),
-                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-14), HYPER_AT(TARGET_NORM, 2.496), HYPER_AT(NS, NS_MUOWN),
-                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-14), HYPER_AT(TARGET_NORM, 2.496), NS_DEFAULTS(NS_MUOWN)},
     .settle = muon_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [GAIN] = {"gain", shape_rows},

@@ -9,7 +9,8 @@
 /*
  * Orthogonalisation: an odd polynomial of the matrix drives all singular values towards 1,
  *     X <- a X + b (X X^T) X + c (X X^T)^2 X,      s <- a s + b s^3 + c s^5 on singular values,
- * from X = U / max(factor |U|, eps) with the norm of hyper.h's NsNorm. Flavours differ in their triples (a, b, c), one per iteration.
+ * from X = U / max(factor |U|, eps) with the norm of hyper.h's NsNorm. Flavours differ in their triples (a, b, c), one
+ * per iteration.
  */
 
 typedef struct NsTriple {
@@ -42,10 +43,9 @@ size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 
 /*
- * Orthogonalises each matrix of x in place. The Gram matrix is formed on the smaller
- * side; of a matrix that is far from square it also takes the place of X in several iterations at a time. A zero matrix
- * stays zero. NS_EXACT gives the polar factor U V^T without the directions whose singular value is at most 2^-24
- * max(rows, cols) times the largest.
+ * Orthogonalises each matrix of x in place. The Gram matrix is formed on the smaller side; of a matrix that is far from
+ * square it also takes the place of X in several iterations at a time. A zero matrix stays zero. NS_EXACT gives the
+ * polar factor U V^T without the directions whose singular value is at most 2^-24 max(rows, cols) times the largest.
  */
 void ns_orthogonalise(Verbs *on, NsFlavour flavour, NsNorm norm, size_t steps, Mats x, float *workspace);
 

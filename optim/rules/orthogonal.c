@@ -2,7 +2,7 @@
 
 #include "optim/rules/newton_schulz.h"
 
-static bool is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
+bool orthogonal_is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
 
 static NsNorm norm_of(const OptimHyper *h)
 {
@@ -13,8 +13,8 @@ void orthogonalise(const Batch *batch, Mats u, float *workspace)
 {
     const NsFlavour ns = (NsFlavour)batch_hyper(batch, HYPER_NS);
     const size_t steps = ns_steps(ns, (size_t)batch_hyper(batch, HYPER_NS_STEPS));
-    (is_bf16(batch->hyper) ? ns_orthogonalise_bf16 : ns_orthogonalise)(batch->on, ns, norm_of(batch->hyper), steps, u,
-                                                                       workspace);
+    (orthogonal_is_bf16(batch->hyper) ? ns_orthogonalise_bf16 : ns_orthogonalise)(batch->on, ns, norm_of(batch->hyper),
+                                                                                  steps, u, workspace);
 }
 
 Bf16s orthogonal_bf16(const Batch *batch, Mats u, float *workspace)
@@ -26,6 +26,6 @@ Bf16s orthogonal_bf16(const Batch *batch, Mats u, float *workspace)
 
 size_t orthogonal_floats(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
-    return is_bf16(h) ? ns_workspace_bf16(rows, cols, count)
-                      : ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
+    return orthogonal_is_bf16(h) ? ns_workspace_bf16(rows, cols, count)
+                                 : ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
 }

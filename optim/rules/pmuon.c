@@ -62,8 +62,7 @@ static void whiten(const Batch *batch, Mats u, bool right, Mats x, Mats to)
     verb_product(batch->on, sum, false, basis, false, 1, 0, image);
     verb_line_dots(batch->on, basis, image, true, powers.data);
     verb_power(batch->on, count * n, powers.data, powers.data, eps, -batch_hyper(batch, HYPER_WHITENING));
-    verb_norms(batch->on, powers, norms);
-    verb_rescale(batch->on, powers, NULL, norms, 1 / sqrt((double)n), 0);
+    verb_normalise(batch->on, powers, 1 / sqrt((double)n), 0, norms);
     verb_scale_lines(batch->on, basis, powers.data, true, image);
     verb_product(batch->on, image, false, basis, true, 1, 0, sum);
     verb_product(batch->on, right ? x : sum, false, right ? sum : x, false, 1, 0, to);
@@ -71,9 +70,9 @@ static void whiten(const Batch *batch, Mats u, bool right, Mats x, Mats to)
 
 static void pmuon_batch(const Batch *batch)
 {
-    const Mats u = muon_blend(batch), x = {u.data + mats_size(u), u.rows, u.cols, u.batch};
+    const Mats u = muon_blend(batch), x = {mats_end(u), u.rows, u.cols, u.batch};
     const size_t most = longer(batch->rows, batch->cols);
-    float *lines = x.data + mats_size(x) + 2 * batch->count * most * most;
+    float *lines = mats_end(x) + 2 * batch->count * most * most;
     whiten(batch, u, true, u, x);
     whiten(batch, u, false, x, u);
     orthogonalise(batch, u, lines + lines_of_batch(batch->rows, batch->cols, batch->count));
@@ -88,17 +87,13 @@ static int pmuon_settle(OptimHyper *h, const char *prefix, Error *e)
 }
 
 /* The entry's eps is 1e-6, beside squares of gradients that are sums over 524,288 tokens, not means. */
-
 const OptimRule optim_pmuon = {
     .name = "pmuon",
     .summary = "Muon of a momentum whitened by powers of its covariances",
     .source = "modded-nanogpt track 3, #18",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 0.035), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.95), HYPER_AT(WHITENING, 0.3),
-                    HYPER_AT(EPS, 3.6e-18), HYPER_AT(NS, NS_TRACK3), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
-                    HYPER_AT(SPLIT_QKV, 1)},
+    .defaults.at = {HYPER_AT(LR, 0.035), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), MOMENTUM_DEFAULTS(0.95),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(WHITENING, 0.3), HYPER_AT(EPS, 3.6e-18), NS_DEFAULTS(NS_TRACK3)},
     .settle = pmuon_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [RIGHT] = {"right", shape_right},

@@ -89,8 +89,7 @@ static void estimate_norms(const Psgd *s, Mats x, float *norms)
     verb_mean_squares(s->on, x, false, v.data);
     verb_pick_row(s->on, x, v.data, w.data);
     verb_product(s->on, w, false, x, false, 1, 0, v);
-    verb_norms(s->on, v, norms);
-    verb_rescale(s->on, v, NULL, norms, 1, LEAST);
+    verb_normalise(s->on, v, 1, LEAST, norms);
     verb_product(s->on, v, false, x, false, 1, 0, w);
     verb_norms(s->on, w, norms);
     verb_multiply(s->on, x.batch, norms, norms, largest);
@@ -173,8 +172,7 @@ static void psgdh_batch(const Batch *batch)
     draw(&s, 0, s.a);
     verb_copy(s.on, s.u, s.p);
     verb_add_each(s.on, s.p, s.scalars[0], s.a);
-    verb_product(s.on, factor[0], false, s.p, false, 1, 0, s.between);
-    verb_product(s.on, s.between, false, factor[1], true, 1, 0, s.a);
+    verb_product_on_both_sides(s.on, factor[0], false, s.p, factor[1], true, s.between, s.a);
     draw(&s, 1, s.p);
     verb_solve_upper(s.on, factor[0], false, s.p);
     verb_solve_upper(s.on, factor[1], true, s.p);
@@ -250,7 +248,6 @@ static void kron_batch(const Batch *batch)
     const bool right = r >= c;
     const Psgd s = psgd_of(batch, n);
     const Mats q = batch_state(batch, FACTOR, n, n);
-    float *norms = s.scalars[0];
     average_gradients(&s);
     if (is_renewed(batch->t)) {
         verb_product(s.on, right ? s.u : q, false, right ? q : s.u, right, 1, 0, s.a);
@@ -260,8 +257,7 @@ static void kron_batch(const Batch *batch)
     }
     verb_product(s.on, right ? s.u : q, false, right ? q : s.u, right, 1, 0, s.a);
     verb_product(s.on, right ? s.a : q, !right, right ? q : s.a, false, 1, 0, s.u);
-    verb_norms(s.on, s.u, norms);
-    verb_rescale(s.on, s.u, NULL, norms, 1 / (1.1 * sqrt((double)(r * c))), 1);
+    verb_normalise(s.on, s.u, 1 / (1.1 * sqrt((double)(r * c))), 1, s.scalars[0]);
     batch_update(batch, s.u, 1);
 }
 

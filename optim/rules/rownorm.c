@@ -16,7 +16,7 @@ static void rownorm_batch(const Batch *batch)
 {
     const Mats u = {batch->workspace, batch->rows, batch->cols, batch->count};
     const size_t n = mats_size(u), lines = batch->count * batch->rows;
-    float *inverse = u.data + n;
+    float *inverse = mats_end(u);
     batch_gradients(batch, u);
     verb_momentum(batch->on, n, batch->slots->state[0], u.data, u.data, batch_hyper(batch, HYPER_MOMENTUM),
                   batch_hyper(batch, HYPER_NESTEROV) != 0, 1);

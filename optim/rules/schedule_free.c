@@ -1,8 +1,8 @@
 /*
- * Schedule-Free AdamW (Defazio et al. 2024): z takes AdamW's steps without a first moment, x is the average of all z, and
- * gradients are taken, and weights decayed, at y = (1 - beta1) z + beta1 x, which is what the parameters hold. x takes
- * the place of a decayed learning rate: it is what is shown. Its share of a new z is the square of the rate over the sum
- * of these; a warmup is part of the rule, for that sum needs the rates of all steps.
+ * Schedule-Free AdamW (Defazio et al. 2024): z takes AdamW's steps without a first moment, x is the average of all z,
+ * and gradients are taken, and weights decayed, at y = (1 - beta1) z + beta1 x, which is what the parameters hold. x
+ * takes the place of a decayed learning rate: it is what is shown. Its share of a new z is the square of the rate over
+ * the sum of these; a warmup is part of the rule, for that sum needs the rates of all steps.
  */
 #include "optim/rules/elements.h"
 

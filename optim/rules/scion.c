@@ -10,12 +10,6 @@
 
 #include <math.h>
 
-static size_t whole_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
-{
-    (void)h;
-    return count * rows * cols;
-}
-
 static size_t spectral_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     return count * rows * cols + orthogonal_floats(h, rows, cols, count);
@@ -33,7 +27,7 @@ static Mats momentum_of(const Batch *batch)
 static void scion_batch(const Batch *batch)
 {
     const Mats u = momentum_of(batch);
-    orthogonalise(batch, u, u.data + mats_size(u));
+    orthogonalise(batch, u, mats_end(u));
     batch_update(batch, u, batch_hyper(batch, HYPER_RADIUS) * sqrt((double)u.rows / (double)u.cols));
 }
 
@@ -50,8 +44,7 @@ const OptimRule optim_scion = {
     .source = "Pethick et al. 2025; LIONS-EPFL/scion",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0x1p-12), HYPER_AT(WEIGHT_DECAY, 1), HYPER_AT(MOMENTUM, 0.9), HYPER_AT(RADIUS, 50),
-                    HYPER_AT(NS, NS_JORDAN), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
-                    HYPER_AT(SPLIT_QKV, 1)},
+                    NS_DEFAULTS(NS_JORDAN)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = spectral_of_batch,
@@ -66,6 +59,6 @@ const OptimRule optim_scion_sign = {
     .defaults.at = {HYPER_AT(LR, 0x1p-12), HYPER_AT(WEIGHT_DECAY, 1), HYPER_AT(MOMENTUM, 0.9), HYPER_AT(RADIUS, 3000),
                     HYPER_AT(SPLIT_QKV, 1)},
     .states = {{"m", shape_whole, .is_momentum = true}},
-    .workspace = whole_batch,
+    .workspace = batch_step_floats,
     .step = scion_sign_batch,
 };

@@ -120,9 +120,9 @@ static void precondition(const Batch *batch, Mats x, Mats between, Mats u)
 static void shampoo_batch(const Batch *batch)
 {
     const Mats g = {batch->workspace, batch->rows, batch->cols, batch->count};
-    const Mats x = {g.data + mats_size(g), g.rows, g.cols, g.batch};
-    const Mats u = {x.data + mats_size(g), g.rows, g.cols, g.batch};
-    float *adam = u.data + mats_size(g), *own = adam + g.batch, *scratch = own + g.batch;
+    const Mats x = {mats_end(g), g.rows, g.cols, g.batch};
+    const Mats u = {mats_end(x), g.rows, g.cols, g.batch};
+    float *adam = mats_end(u), *own = adam + g.batch, *scratch = own + g.batch;
 
     batch_gradients(batch, g);
     update_side(batch, g, false, scratch);
@@ -135,10 +135,8 @@ static void shampoo_batch(const Batch *batch)
     }
     if (!is_grafted(batch) || batch->t >= refresh_of(batch))
         precondition(batch, x, g, u);
-    if (is_grafted(batch)) {
-        verb_norms(batch->on, u, own);
-        verb_rescale(batch->on, u, adam, own, 1, 1e-30);
-    }
+    if (is_grafted(batch))
+        verb_set_norms(batch->on, u, adam, own);
     batch_update(batch, u, 1);
 }
 

@@ -12,7 +12,7 @@
 enum { M, LEFT, RIGHT, V };
 
 enum { SINKHORN_TIMES = 10 };
-static const double LINE_LEAST = 1e-20; /* of mean squares of lines */
+static const double LINE_LEAST = 1e-20, NORM_LEAST = 1e-30; /* of mean squares, and of norms over the step's */
 
 static OptimShape shape_unless_square(const OptimHyper *h, size_t rows, size_t cols)
 {
@@ -33,22 +33,16 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
            verb_scratch(n, n, count);
 }
 
-static void rescale_to(const Batch *batch, Mats u, double norm, float *norms)
-{
-    verb_norms(batch->on, u, norms);
-    verb_rescale(batch->on, u, NULL, norms, 1 / norm, 1e-30);
-}
-
 static void sinksoap_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, count = batch->count;
     const double beta = batch_hyper(batch, HYPER_BETA2);
     const double norm = sqrt((double)(r < c ? r : c)) * muon_scale(MUON_SCALE_ORIGINAL, r, c);
     const Mats left = batch_state(batch, LEFT, r, r), right = batch_state(batch, RIGHT, c, c);
-    const Mats u = {batch->workspace, r, c, count}, x = {u.data + mats_size(u), r, c, count};
-    const Mats row_basis = {x.data + mats_size(x), r, r, count};
-    const Mats column_basis = {row_basis.data + mats_size(row_basis), c, c, count};
-    float *rows = column_basis.data + mats_size(column_basis), *columns = rows + count * r;
+    const Mats u = {batch->workspace, r, c, count}, x = {mats_end(u), r, c, count};
+    const Mats row_basis = {mats_end(x), r, r, count};
+    const Mats column_basis = {mats_end(row_basis), c, c, count};
+    float *rows = mats_end(column_basis), *columns = rows + count * r;
     float *norms = columns + count * c, *scratch = rows + lines_of_batch(r, c, count);
 
     batch_gradients(batch, x);
@@ -57,18 +51,16 @@ static void sinksoap_batch(const Batch *batch)
     verb_eigenbasis(batch->on, left, row_basis, scratch);
     verb_eigenbasis(batch->on, right, column_basis, scratch);
     muon_blend(batch);
-    verb_product(batch->on, row_basis, true, u, false, 1, 0, x);
-    verb_product(batch->on, x, false, column_basis, false, 1, 0, u);
+    verb_product_on_both_sides(batch->on, row_basis, true, u, column_basis, false, x, u);
     verb_sinkhorn(batch->on, u, rows, columns, SINKHORN_TIMES, batch_hyper(batch, HYPER_EPS));
     verb_power(batch->on, count * (r + c), rows, rows, 0, 0.5);
     verb_scale_lines(batch->on, u, rows, false, u);
     verb_scale_lines(batch->on, u, columns, true, u);
-    verb_product(batch->on, row_basis, false, u, false, 1, 0, x);
-    verb_product(batch->on, x, false, column_basis, true, 1, 0, u);
-    rescale_to(batch, u, norm, norms);
+    verb_product_on_both_sides(batch->on, row_basis, false, u, column_basis, true, x, u);
+    verb_normalise(batch->on, u, 1 / norm, NORM_LEAST, norms);
     if (r != c) {
         verb_normalise_lines(batch->on, u, batch->slots->state[V], beta, LINE_LEAST);
-        rescale_to(batch, u, norm, norms);
+        verb_normalise(batch->on, u, 1 / norm, NORM_LEAST, norms);
     }
     batch_update(batch, u, 1);
 }
@@ -84,10 +76,8 @@ const OptimRule optim_sinksoap = {
     .summary = "momentum in SOAP's basis, evened out by Sinkhorn's iteration",
     .source = "modded-nanogpt track 3, #26",
     .matrices_only = true,
-    .defaults.at = {HYPER_AT(LR, 0.04), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
-                    HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 3.6e-20),
-                    HYPER_AT(SPLIT_QKV, 1)},
+    .defaults.at = {HYPER_AT(LR, 0.04), HYPER_AT(WEIGHT_DECAY, 0.025), HYPER_AT(CAUTIOUS, 0), MOMENTUM_DEFAULTS(0.95),
+                    HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 3.6e-20), HYPER_AT(SPLIT_QKV, 1)},
     .settle = sinksoap_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
                [LEFT] = {"left", shape_left},

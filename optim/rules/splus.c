@@ -2,8 +2,8 @@
  * SPlus (Frans, Levine and Abbeel 2025): the sign of the momentum in the eigenbasis of Shampoo's factors.
  *   M = b1 M + (1 - b1) G;  D = QL sign(QL^T M QR) QR^T;  W = W - e D,  e = lr 2 / (r + c);
  *   A = d A + (1 - d) W;  W = (1 - e wd) W;  L = b2 L + (1 - b2) G G^T;  R = b2 R + (1 - b2) G^T G
- * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. What is shown
- * is the average, A / (1 - d^t).
+ * with bases from the eigenvectors of L and R after step 1 and every `refresh` steps; in step 1 they are I. What is
+ * shown is the average, A / (1 - d^t).
  */
 #include "optim/rules/batch.h"
 
@@ -24,11 +24,9 @@ static void sign_in_basis(const Batch *batch, Mats u, Mats between)
 {
     const Mats left = batch_state(batch, LEFT_BASIS, u.rows, u.rows);
     const Mats right = batch_state(batch, RIGHT_BASIS, u.cols, u.cols);
-    verb_product(batch->on, left, true, u, false, 1, 0, between);
-    verb_product(batch->on, between, false, right, false, 1, 0, u);
+    verb_product_on_both_sides(batch->on, left, true, u, right, false, between, u);
     verb_sign(batch->on, mats_size(u), u.data, u.data);
-    verb_product(batch->on, left, false, u, false, 1, 0, between);
-    verb_product(batch->on, between, false, right, true, 1, 0, u);
+    verb_product_on_both_sides(batch->on, left, false, u, right, true, between, u);
 }
 
 static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
@@ -41,16 +39,25 @@ static void update_side(const Batch *batch, Mats g, bool right, float *scratch)
         verb_eigenbasis(batch->on, factor, batch_state(batch, right ? RIGHT_BASIS : LEFT_BASIS, n, n), scratch);
 }
 
+/* A = d A + (1 - d) W */
+static void average_parameters(const Batch *batch)
+{
+    const size_t n = batch->rows * batch->cols;
+    const double decay = batch_hyper(batch, HYPER_AVERAGE_DECAY);
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        verb_add(batch->on, run * n, batch->slots[i].state[AVERAGE], batch->slots[i].param, decay, 1 - decay);
+    }
+}
+
 static void splus_batch(const Batch *batch)
 {
     const Mats g = {batch->workspace, batch->rows, batch->cols, batch->count};
-    const Mats u = {g.data + mats_size(g), g.rows, g.cols, g.batch};
-    const Mats between = {u.data + mats_size(g), g.rows, g.cols, g.batch};
-    const size_t n = g.rows * g.cols;
+    const Mats u = {mats_end(g), g.rows, g.cols, g.batch};
+    const Mats between = {mats_end(u), g.rows, g.cols, g.batch};
+    OptimHyper hyper;
     const double rate = batch_hyper(batch, HYPER_LR) * 2 / (double)(g.rows + g.cols);
-    const double keep = 1 - rate * batch_hyper(batch, HYPER_WEIGHT_DECAY);
-    const double decay = batch_hyper(batch, HYPER_AVERAGE_DECAY);
-    const Mats average = batch_state(batch, AVERAGE, g.rows, g.cols);
+    const Batch scaled = batch_at_rate(batch, rate, &hyper);
 
     batch_gradients(batch, g);
     verb_momentum(batch->on, mats_size(g), batch_state(batch, M, g.rows, g.cols).data, u.data, g.data,
@@ -59,15 +66,11 @@ static void splus_batch(const Batch *batch)
         verb_sign(batch->on, mats_size(u), u.data, u.data);
     else
         sign_in_basis(batch, u, between);
-    for (size_t i = 0, run; i < batch->count; i += run) {
-        float *p = batch->slots[i].param;
-        run = batch_run(batch, i);
-        verb_update(batch->on, run * n, p, u.data + i * n, (Decay){1, 1}, rate);
-        verb_add(batch->on, run * n, average.data + i * n, p, decay, 1 - decay);
-        verb_scale(batch->on, run * n, p, p, keep);
-    }
-    update_side(batch, g, false, between.data + mats_size(g));
-    update_side(batch, g, true, between.data + mats_size(g));
+    batch_subtract(&scaled, u, 1);
+    average_parameters(batch);
+    batch_decay(&scaled, u);
+    update_side(batch, g, false, mats_end(between));
+    update_side(batch, g, true, mats_end(between));
 }
 
 static void splus_shown(const OptimHyper *h, size_t done, double *of_param, double *of_state)

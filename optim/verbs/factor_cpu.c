@@ -65,8 +65,8 @@ static void fill_nan(float *x, size_t n)
 
 enum { LINE = 64 };
 
-/* Doubles per matrix: n is the smaller side, m the larger. In whole cache lines: LAPACK's rounding may depend on where in
- * one its arrays begin, and which thread has a matrix is luck. */
+/* Doubles per matrix: n is the smaller side, m the larger. In whole cache lines: LAPACK's rounding may depend on where
+ * in one its arrays begin, and which thread has a matrix is luck. */
 static size_t scratch_of_one(size_t n, size_t m)
 {
     const size_t eigen = eigh_work(n), reflections = qr_work(m, n), line = LINE / sizeof(double);

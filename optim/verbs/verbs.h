@@ -32,6 +32,18 @@ typedef struct Floats {
 /* Floats of the whole batch. */
 static inline size_t mats_size(Mats x) { return x.batch * x.rows * x.cols; }
 
+/* Where the next ones may begin. */
+static inline float *mats_end(Mats x) { return x.data + mats_size(x); }
+
+/* `count` of the matrices, from `first` on. */
+static inline Mats mats_part(Mats x, size_t first, size_t count)
+{
+    Mats part = x;
+    part.data += first * x.rows * x.cols;
+    part.batch = count;
+    return part;
+}
+
 /*
  * The context of the verbs: on a GPU the stream that they all run on, library handles and a little memory; on a CPU
  * nothing. `stream` is a cudaStream_t; NULL: the default stream.
@@ -254,6 +266,7 @@ void verb_line_dots(Verbs *on, Mats x, Mats y, bool right, float *dots);
 /* gate (n): how far to trust d in place of u, from six arrays of n: d.u, d.g, u.g, d.d, u.u, g.g. With cosines it is
  * clip((cos(d,u) - 0.2) / 0.8, 0, 1) clip(cos(d,g) / cos(u,g), 0, 1), at least `least` and at most `most`. */
 void verb_trust(Verbs *on, size_t n, float *gate, const float *dots, double least, double most);
+
 /* to (batch, cols): the row of each x whose number in `sizes` (batch, rows) is the largest, the first of equal ones. */
 void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
 
@@ -261,11 +274,12 @@ void verb_pick_row(Verbs *on, Mats x, const float *sizes, float *to);
  * y = 1, `times` times x = 1 / (rows (b y + eps)), then y = 1 / (cols (b^T x + eps)). x (batch, rows), y (batch, cols);
  * sums in double. */
 void verb_sinkhorn(Verbs *on, Mats a, float *x, float *y, size_t times, double eps);
+
 /*
- * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL: the
- * first.
- *   verb_top          which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the first
- *                     comes first, and a NaN is larger than any number
+ * Some lines of each matrix: rows or, if `right`, columns, whose numbers are in `which` (batch, k), as floats; NULL:
+ * the first.
+ *   verb_top          which = the numbers of the k largest of x (batch, n), from the largest on; of equal ones the
+ *                     first comes first, and a NaN is larger than any number
  *   verb_take_lines   to, of k lines = those lines of x
  *   verb_put_lines    those lines of `to` = s x, of k lines; the others stay
  */
@@ -276,5 +290,29 @@ void verb_put_lines(Verbs *on, Mats x, const float *which, bool right, double s,
 /* Over n inverse roots s of eigenvalues: the eigenvalue 1/s^2 (0 if not finite) becomes beta / s^2 + (1 - beta) x; s is
  * at most `most`. s and x may be the same. */
 void verb_inverse_roots(Verbs *on, size_t n, float *s, const float *x, double beta, double most);
+
+/* ---- made of the others ---- */
+
+/* Each x /= max(factor |x|, floor); norms (batch): the |x|. */
+static inline void verb_normalise(Verbs *on, Mats x, double factor, double floor, float *norms)
+{
+    verb_norms(on, x, norms);
+    verb_rescale(on, x, NULL, norms, factor, floor);
+}
+
+/* Gives each x the norm in `norms` (batch); one of zeros stays. own (batch): its own norms before. */
+static inline void verb_set_norms(Verbs *on, Mats x, const float *norms, float *own)
+{
+    verb_norms(on, x, own);
+    verb_rescale(on, x, norms, own, 1, 1e-30);
+}
+
+/* to = op(a) x op(b), in which `between`, shaped like `to`, holds op(a) x; op transposes if asked. x may be `to`. */
+static inline void verb_product_on_both_sides(Verbs *on, Mats a, bool transpose_a, Mats x, Mats b, bool transpose_b,
+                                              Mats between, Mats to)
+{
+    verb_product(on, a, transpose_a, x, false, 1, 0, between);
+    verb_product(on, between, false, b, transpose_b, 1, 0, to);
+}
 
 #endif

@@ -734,9 +734,9 @@ void verb_update_bf16(Verbs *on, size_t n, float *p, Bf16s u, size_t first, Deca
                 is_aligned(p) && is_aligned(from), decay, (float)-step);
 }
 
-/* By cuBLASLt: cuBLAS proper offers them only in place. Without a workspace no sum is split, lest the number of matrices
- * of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then, which was not
- * measured. */
+/* By cuBLASLt: cuBLAS proper offers them only in place. Without a workspace no sum is split, lest the number of
+ * matrices of a rank, and with it that of the ranks, choose how; few matrices may not fill a large device then, which
+ * was not measured. */
 void verb_bf16_product(Verbs *on, Bf16s a, bool transpose_a, Bf16s b, bool transpose_b, double alpha, double beta,
                        Bf16s plus, Bf16s to)
 {

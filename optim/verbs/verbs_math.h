@@ -52,8 +52,8 @@ static inline HD float whiten_element(float x, float *v, float keep, float share
     return x / (root < floor ? floor : root);
 }
 
-/* The step that moves p by -step u and scales it to the norm that its part along p gives it, |p| - step p.u / |p|. Norms
- * are at least `floor`. */
+/* The step that moves p by -step u and scales it to the norm that its part along p gives it, |p| - step p.u / |p|.
+ * Norms are at least `floor`. */
 static inline HD Rotation pinned_of(double pp, double pu, double uu, double step, double floor)
 {
     const double size = sqrt(pp), radius = size < floor ? floor : size, along = radius - step * pu / radius;

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from judges_base import T, by_torch, decayed, decayed_step, ema, full, hyperball, judge, norm
-from judges_elementwise import corrections
+from judges_elementwise import corrections, mars_gradient
 
 # --- Newton-Schulz ---
 
@@ -657,9 +657,8 @@ def muon_plus(s, g, t, h):
     return {"p": kept * s["p"] - rate * even, "m": m, "v": v}
 
 
-@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "last"))
+@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "previous"))
 def mars_shampoo(s, g, t, h):
-    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["last"])
-    m = ema(h.beta1, s["m"], c / max(1, norm(c)))
+    m = ema(h.beta1, s["m"], mars_gradient(s, g, h))
     o = orthogonalised(m / (1 - h.beta1), h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "last": g}
+    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "previous": g}

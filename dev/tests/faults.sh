@@ -353,6 +353,7 @@ judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0
 judges | optim/rules/mars.c | s/1 + share, -share/1, -share/
 judges | optim/rules/mars.c | s/    verb_rescale(batch->on, c, NULL, norms, 1, 1);//
 judges | optim/rules/mars.c | s/    batch_gradients(batch, previous);//
+judges | optim/rules/mars.c | s/\* beta1 \/ (1 - beta1)/* beta1/
 judges | optim/rules/cautious.c | s/slot->grad, 0, 1e-3/slot->grad, 1, 1e-3/
 judges | optim/rules/cautious.c | s/all.grad, 1, 0/all.grad, 0, 1e-3/
 judges | optim/rules/cautious.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
@@ -396,9 +397,7 @@ judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
 judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
 judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
-judges | optim/rules/mars_shampoo.c | s/    batch_gradients(batch, last);//
-judges | optim/rules/mars_shampoo.c | s/verb_rescale(batch->on, u, NULL, norms, 1, 1);//
-judges | optim/rules/mars_shampoo.c | s/\* beta1 \/ (1 - beta1)/* beta1/
+judges | optim/rules/mars.c | s/, false, 1);/, true, 1);/
 judges | optim/rules/galore.c | s/SCALE = 0.25/SCALE = 0.3/
 judges | optim/rules/galore.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
 judges | optim/rules/galore.c | s/    verb_sign(batch->on, signs_count, signs, signs);/    verb_fill(batch->on, signs_count, signs, 1);/

@@ -38,6 +38,8 @@ typedef struct OptimStateSpec {
     const char *name; /* "m"; NULL ends the list */
     OptimShape (*shape)(const OptimHyper *h, size_t rows, size_t cols);
     bool is_momentum; /* shown by --diagnose */
+    bool is_previous; /* with HYPER_MARS_FORM exact, from the second step on: before a step it gets the gradient of the
+                         step's inputs where the last step's was taken */
 } OptimStateSpec;
 
 /* Common shapes. */

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from judges_base import T, by_torch, decayed, decayed_step, ema, full, hyperball, judge, norm
-from judges_elementwise import corrections, mars_gradient
+from judges_elementwise import MARS, corrections, mars_gradient, mars_states
 
 # --- Newton-Schulz ---
 
@@ -657,8 +657,9 @@ def muon_plus(s, g, t, h):
     return {"p": kept * s["p"] - rate * even, "m": m, "v": v}
 
 
-@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "previous"))
+@judge("mars-shampoo", MARS + "ns=jordan ns-steps=0 muon-scale=original", states=mars_states("m"))
 def mars_shampoo(s, g, t, h):
-    m = ema(h.beta1, s["m"], mars_gradient(s, g, h))
+    c, new = mars_gradient(s, g, t, h)
+    m = ema(h.beta1, s["m"], c)
     o = orthogonalised(m / (1 - h.beta1), h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "previous": g}
+    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m} | new

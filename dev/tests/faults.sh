@@ -398,6 +398,17 @@ judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, 
 judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
 judges | optim/rules/mars.c | s/, false, 1);/, true, 1);/
+judges:mars-form=exact | optim/rules/mars.c | s/    if (batch_hyper(batch, HYPER_MARS_FORM) == MARS_APPROXIMATE)//
+judges:mars-form=exact | optim/optim.c | s/return any \&\& step != 1;/return any;/
+judges:mars-form=exact | optim/optim.c | s/slot->state\[k\], slot->grad, grad_scale/slot->state[k], slot->grad, 0/
+rules_identities:second gradient | optim/optim.c | s/slot->state\[k\], slot->grad, grad_scale/slot->state[k], slot->grad, 1/
+rules_identities:second gradient | optim/optim.c | s/^    keep_point(optim, false);//
+rules_identities:second gradient | optim/optim.c | s/^    keep_point(optim, false);//;s/^    copy_parameters(optim, false);/&keep_point(optim, false);/
+bit_equal:swap | optim/verbs/verbs_cpu.c | s/y\[i\] = kept;/y[i] = x[i];/
+cli:a second gradient: mars-lion | train/run.c | s/r->inputs + at, r->targets + at, e/r->inputs, r->targets, e/
+cli:a second gradient: mars-lion | train/run.c | s/optim_take_previous(r->optim, clipping(r, \*norm))/optim_take_previous(r->optim, 1)/
+cli:a second gradient: mars-lion | train/run.c | s/accumulate(r, again, \&loss, \&data, e)/accumulate(r, false, \&loss, \&data, e)/
+cli:ranks: the same bits, --optimizer mars --mars | optim/optim.c | /keep_point(optim, true);/{n;d;}
 judges | optim/rules/galore.c | s/SCALE = 0.25/SCALE = 0.3/
 judges | optim/rules/galore.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
 judges | optim/rules/galore.c | s/    verb_sign(batch->on, signs_count, signs, signs);/    verb_fill(batch->on, signs_count, signs, 1);/

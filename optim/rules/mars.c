@@ -1,8 +1,9 @@
 /*
- * MARS (Yuan et al. 2024, the approximate form): gradients to which a share of their change since the last step is
- * added, in the moments of AdamW, Signum or Muon.
- *   c = g + gamma b1 / (1-b1) (g - g of the step before);  c /= max(1, |c|_F), each tensor by its own norm
- * The gradient before the first is 0. What the paper calls its Lion form has one decay: it is Signum. Its Shampoo form is
+ * MARS (Yuan et al. 2024): gradients to which a share of their change since the last step is added, in the moments of
+ * AdamW, Signum or Muon.
+ *   c = g + gamma b1 / (1-b1) (g - g_previous);  c /= max(1, |c|_F), each tensor by its own norm
+ * Of --mars-form approximate, g_previous is the last step's gradient; exact, it is that of this step's inputs at the last
+ * step's parameters, so that the difference has less of the batch's noise. In the first step it is 0. What the paper calls its Lion form has one decay: it is Signum. Its Shampoo form is
  * Muon without Nesterov's blend, and with --muon-scale moonshot MARS-M.
  */
 #include "optim/rules/adamw.h"
@@ -24,7 +25,7 @@ static size_t shampoo_workspace(const OptimHyper *h, size_t rows, size_t cols, s
     return workspace_of_batch(h, rows, cols, count) + muon_rest(h, MUON_PLAIN, rows, cols, count);
 }
 
-/* Writes c to the workspace and the gradients to `previous`, a state. */
+/* Writes c to the workspace and, in the approximate form, the gradients to `previous`, a state. */
 static Mats correct(const Batch *batch, Mats previous, float *norms)
 {
     const Mats c = {batch->workspace, batch->rows, batch->cols, batch->count};
@@ -32,7 +33,8 @@ static Mats correct(const Batch *batch, Mats previous, float *norms)
     const double share = batch_hyper(batch, HYPER_MARS_GAMMA) * beta1 / (1 - beta1);
     batch_gradients(batch, c);
     verb_add(batch->on, mats_size(c), c.data, previous.data, 1 + share, -share);
-    batch_gradients(batch, previous);
+    if (batch_hyper(batch, HYPER_MARS_FORM) == MARS_APPROXIMATE)
+        batch_gradients(batch, previous);
     verb_norms(batch->on, c, norms);
     verb_rescale(batch->on, c, NULL, norms, 1, 1);
     return c;
@@ -87,8 +89,11 @@ const OptimRule optim_mars = {
     .source = "Yuan et al. 2024; AGI-Arena/MARS",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 3e-3), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(BETA1, 0.95), HYPER_AT(BETA2, 0.99),
-                    HYPER_AT(EPS, 1e-8), HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(CAUTIOUS, 0)},
-    .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}, {"previous", shape_whole}},
+                    HYPER_AT(EPS, 1e-8), HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(MARS_FORM, MARS_APPROXIMATE),
+                    HYPER_AT(CAUTIOUS, 0)},
+    .states = {{"m", shape_whole, .is_momentum = true},
+               {"v", shape_whole},
+               {"previous", shape_whole, .is_previous = true}},
     .workspace = workspace_of_batch,
     .step = mars_batch,
 };
@@ -100,8 +105,8 @@ const OptimRule optim_mars_lion = {
     .source = "Yuan et al. 2024; AGI-Arena/MARS",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 3e-4), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(BETA1, 0.95), HYPER_AT(MARS_GAMMA, 0.025),
-                    HYPER_AT(CAUTIOUS, 0)},
-    .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole}},
+                    HYPER_AT(MARS_FORM, MARS_APPROXIMATE), HYPER_AT(CAUTIOUS, 0)},
+    .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole, .is_previous = true}},
     .workspace = workspace_of_batch,
     .step = mars_lion_batch,
 };
@@ -112,10 +117,11 @@ const OptimRule optim_mars_shampoo = {
     .source = "Yuan et al. 2024; AGI-Arena/MARS",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 3e-3), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(BETA1, 0.95),
-                    HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(NS, NS_JORDAN), HYPER_AT(NS_STEPS, 0),
-                    HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL), HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(MARS_FORM, MARS_APPROXIMATE), HYPER_AT(NS, NS_JORDAN),
+                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL),
+                    HYPER_AT(SPLIT_QKV, 1)},
     .settle = muon_settle,
-    .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole}},
+    .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole, .is_previous = true}},
     .workspace = shampoo_workspace,
     .step = mars_shampoo_batch,
 };

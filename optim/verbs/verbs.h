@@ -75,6 +75,9 @@ void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, dou
 /* to = s x; to and x may be the same. */
 void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s);
 
+/* x and y, which do not overlap, change places. */
+void verb_swap(Verbs *on, size_t n, float *x, float *y);
+
 /* to = a to + b x */
 void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b);
 

@@ -88,6 +88,15 @@ void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
         to[i] = factor * x[i];
 }
 
+void verb_swap(Verbs *on, size_t n, float *restrict x, float *restrict y)
+{
+    EACH (i, n) {
+        const float kept = x[i];
+        x[i] = y[i];
+        y[i] = kept;
+    }
+}
+
 void verb_add(Verbs *on, size_t n, float *restrict to, const float *restrict x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;

@@ -141,6 +141,15 @@ void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
     each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
 }
 
+void verb_swap(Verbs *on, size_t n, float *x, float *y)
+{
+    each<0b11, 0b11>(on, n, streams(x, y), [=] __device__(float *v, None) {
+        const float kept = v[0];
+        v[0] = v[1];
+        v[1] = kept;
+    });
+}
+
 void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;

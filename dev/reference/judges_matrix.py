@@ -181,6 +181,15 @@ def muon(s, g, t, h):
     return muon_by_numpy(s, g, t, h)
 
 
+@judge("cautious-muon", SCALED, states=full("m"))
+def cautious_muon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    mask = (m * g > 0).astype(float)
+    u = u * mask / max(mask.mean(), 1e-3)
+    o = less_contra(orthogonalised(u, h), u, h)
+    return {"p": moved(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
+
+
 @judge("spectral", SCALED)
 def spectral(s, g, t, h):
     o = less_contra(orthogonalised(g, h), g, h)

@@ -354,11 +354,14 @@ judges | optim/rules/mars.c | s/1 + share, -share/1, -share/
 judges | optim/rules/mars.c | s/    verb_rescale(batch->on, c, NULL, norms, 1, 1);//
 judges | optim/rules/mars.c | s/    batch_gradients(batch, previous);//
 judges | optim/rules/mars.c | s/\* beta1 \/ (1 - beta1)/* beta1/
+judges | optim/rules/muon.c | s/    verb_cautious(batch->on, part, m, /    verb_cautious(batch->on, part, part, /
+judges | optim/rules/muon.c | s/    verb_cautious(batch->on, part, m, .*$//
+verbs | optim/verbs/verbs_cpu.c | s/count_followers(n, by, along)/count_followers(n, matrix, along)/
 judges | optim/rules/cautious.c | s/slot->grad, 0, 1e-3/slot->grad, 1, 1e-3/
 judges | optim/rules/cautious.c | s/all.grad, 1, 0/all.grad, 0, 1e-3/
 judges | optim/rules/cautious.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
 verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
-verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
+verbs | optim/verbs/verbs_math.h | s/return (m >= 0.0f \&\& g <= 0.0f) || (m <= 0.0f \&\& g >= 0.0f);/return m * g <= 0.0f;/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
 shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
 judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, u.data + mats_size(u));//

@@ -70,6 +70,7 @@ static const StateSize sizes[] = {
      .rows = 1},
     {{.rule = "contra-muon"}, .whole = 1, .longer = 1},
     {{.rule = "aurora"}, .whole = 1},
+    {{.rule = "cautious-muon"}, .whole = 1},
     {{.rule = "muon",
       .hyper.at = {SET(RADIAL_BRAKE, 1), SET(STEP_FLOOR, 2), SET(FLOOR_BY, FLOOR_ROW), SET(PIN_RADIUS, 1),
                    SET(WEIGHT_DECAY, .1)}},

@@ -7,6 +7,7 @@
  *   normuon       lines of O are divided by the root of their second moment, |O|_F kept (Li et al. 2025)
  *   contra-muon   normuon that takes a part of u off O, and makes short steps longer
  *   aurora        rows of O of a matrix that is not square are given equal lengths, twice orthogonalised
+ *   cautious-muon elements of u are left out where m g <= 0 (Liang et al. 2024)
  *   muonh, normuonh   the step rotates W and keeps its norm
  */
 #include "optim/rules/muon.h"
@@ -53,6 +54,19 @@ static void aurora_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
     muon_finish(batch, MUON_BALANCED, u, u.data + mats_size(u));
+}
+
+/* What is left of u grows in proportion, which only matters where it is so small that NS has a floor for it. */
+static void cautious_muon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    const size_t n = u.rows * u.cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        const Mats part = {u.data + i * n, u.rows, u.cols, run}, m = {batch->slots[i].state[0], u.rows, u.cols, run};
+        verb_cautious(batch->on, part, m, batch->slots[i].grad, 0, 1e-3);
+    }
+    muon_finish(batch, MUON_PLAIN, u, u.data + mats_size(u));
 }
 
 static void muonh_batch(const Batch *batch)
@@ -143,6 +157,16 @@ const OptimRule optim_aurora = {
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = aurora_workspace,
     .step = aurora_batch,
+};
+
+const OptimRule optim_cautious_muon = {
+    .name = "cautious-muon",
+    .summary = "Muon without the elements of the momentum that the gradient opposes",
+    .source = "Liang et al. 2024; kyleliang919/C-Optim",
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02)),
+    .states = {{"m", shape_whole, .is_momentum = true}},
+    .workspace = workspace_of_batch,
+    .step = cautious_muon_batch,
 };
 
 const OptimRule optim_muonh = {

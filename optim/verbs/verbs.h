@@ -154,10 +154,11 @@ void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float 
 void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active);
 
 /*
- * A cautious step along u (Liang et al. 2024): 0 where u does not have the sign of g, which is laid out like u. What is
- * left, `count` of a matrix's n elements, is multiplied by n / max(count + more, floor n). A NaN stays one.
+ * A cautious step along u (Liang et al. 2024): 0 where m, which may be u, does not have the sign of g, which is laid out
+ * like both. What is left, `count` of a matrix's n elements, is multiplied by n / max(count + more, floor n). A NaN of u
+ * stays one, unless m says otherwise.
  */
-void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor);
+void verb_cautious(Verbs *on, Mats u, Mats m, const float *g, double more, double floor);
 
 /* ---- products ---- */
 

@@ -14,6 +14,7 @@ class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
     ns_norm, normuon_form = "frobenius", "modded"  # of rules without the options
+    equal_rows = False
     added_eps = False  # of Newton-Schulz: added to the norm, as some authors do, and not its least value
     second = None  # of each step, for a second pass (of drawn labels, at the last parameters): the steps' own, reversed
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions

@@ -201,4 +201,7 @@ CASES = [
     ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.1 mars-form=exact", FEW),
     ("cautious-muon lr=.1 weight-decay=.1 momentum=.95", FEW),
     ("cautious-muon lr=.05 weight-decay=.5 momentum=.8 nesterov=off ns=cubic ns-steps=12 muon-scale=moonshot", FEW),
+    (MUON_CASE + " equal-rows=on", MATRIX),
+    ("normuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-10 equal-rows=on contra=.3 muon-scale=nuclear", FEW),
+    ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 equal-rows=off", FEW),
 ]

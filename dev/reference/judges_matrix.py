@@ -63,7 +63,15 @@ def ns_norm(u, h):
     return schatten4(u) if h.ns_norm == "schatten4" else norm(u)
 
 
+def equal_rows(u):
+    """Each as long as they are on average, in the mean of squares."""
+    lengths = np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-6)
+    return u * (norm(u) / math.sqrt(len(u))) / lengths
+
+
 def orthogonalised(u, h):
+    if h.equal_rows:
+        u = equal_rows(u)
     if h.ns == "exact":
         return polar(u)
     triples = TRIPLES[h.ns]
@@ -175,7 +183,7 @@ def newton_schulz_for_torch(grad, ns_coefficients, ns_steps, eps):
 @judge("muon", SCALED, states=full("m"))
 def muon(s, g, t, h):
     plain = not (h.cautious or h.ns_steps or h.momentum_warmup or h.momentum_cooldown or h.disturb or h.contra or
-                 h.radial_brake or h.step_floor or h.pin_radius or h.ns_norm != "frobenius")
+                 h.radial_brake or h.step_floor or h.pin_radius or h.ns_norm != "frobenius" or h.equal_rows)
     if plain and h.ns == "jordan" and h.muon_scale in ("original", "moonshot"):
         return muon_by_torch(s, g, t, h)
     return muon_by_numpy(s, g, t, h)
@@ -651,13 +659,12 @@ def nordion2(s, g, t, h):
     return {"p": decayed_step(s["p"], o * shape_factor(o, None, g, h), h), "m": m, "v": v}
 
 
-@judge("muon-plus", "nesterov=on ns=nanochat ns-steps=0 cautious=on momentum-start=0 momentum-warmup=0 "
+@judge("muon-plus", "nesterov=on equal-rows=on ns=nanochat ns-steps=0 cautious=on momentum-start=0 momentum-warmup=0 "
        "momentum-cooldown=0", states=muon_and_rows)
 def muon_plus(s, g, t, h):
     m, u = blend(s, g, t, h)
     r, c = u.shape
-    lengths = np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-6)
-    o = orthogonalised(u * (norm(u) / math.sqrt(r)) / lengths, h)
+    o = orthogonalised(u, h)
     o = o * math.sqrt(min(r, c)) / norm(o)
     even, v = row_normalised(o, s["v"], h)
     even = even * norm(o) / norm(even)

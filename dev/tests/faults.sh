@@ -395,7 +395,9 @@ judges | optim/rules/adafactor.c | s/fmin(1, 1 \/ (lr \* sqrt((double)batch->t))
 rules_all | optim/rules/adafactor.c | s/rows > 1, rows}/1, rows}/
 judges | optim/rules/adam_mini.c | s/verb_power(batch->on, lines, rms, rms, 0, 0.5);//
 judges | optim/rules/adam_mini.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
-judges | optim/rules/muon_plus.c | s/    equalise_rows(batch, u, inverse);//
+judges | optim/rules/muon_plus.c | s/    muon_equalise_rows(batch, u, lines);//
+judges | optim/rules/muon_step.c | s/    muon_equalise_rows(batch, u, lines_at(u, rest));//
+muon:equal rows | optim/rules/muon_step.c | s/^    muon_equalise_rows(batch, u, lines_at(u, rest));//;s/^    if (balances)$/    muon_equalise_rows(batch, u, lines_at(u, rest));&/
 judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
 judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
 judges | optim/rules/muon_plus.c | s/step.hyper = \&scaled;//;s/batch_update(\&step, u, 1)/batch_update(\&step, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/

@@ -11,20 +11,13 @@
 
 #include <math.h>
 
-/* Lower bounds of lengths that divide. */
-static const double ROW_LEAST = 1e-6, NORM_LEAST = 1e-10;
+/* Lower bound of lengths that divide. */
+static const double NORM_LEAST = 1e-10;
 
 /* u, a number for each row, a norm; the iteration's workspace. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     return count * (rows * cols + rows + 1) + orthogonal_floats(h, rows, cols, count);
-}
-
-static void equalise_rows(const Batch *batch, Mats u, float *inverse)
-{
-    verb_line_dots(batch->on, u, u, false, inverse);
-    verb_power(batch->on, u.batch * u.rows, inverse, inverse, ROW_LEAST * ROW_LEAST, -0.5);
-    verb_scale_lines(batch->on, u, inverse, false, u);
 }
 
 /* Gives each matrix the norm of one with singular values of 1. */
@@ -38,11 +31,11 @@ static void equalise_norm(const Batch *batch, Mats u, float *norms)
 static void muon_plus_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    float *inverse = u.data + mats_size(u), *norms = inverse + u.batch * u.rows;
+    float *lines = u.data + mats_size(u), *norms = lines + u.batch * u.rows;
     OptimHyper scaled = *batch->hyper;
     Batch step = *batch;
 
-    equalise_rows(batch, u, inverse);
+    muon_equalise_rows(batch, u, lines);
     orthogonalise(batch, u, norms + u.batch);
     equalise_norm(batch, u, norms);
     verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
@@ -60,7 +53,7 @@ const OptimRule optim_muon_plus = {
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.28), HYPER_AT(CAUTIOUS, 1), HYPER_AT(MOMENTUM, 0.95),
                     HYPER_AT(NESTEROV, 1), HYPER_AT(MOMENTUM_WARMUP, 0), HYPER_AT(MOMENTUM_COOLDOWN, 0),
-                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10),
+                    HYPER_AT(MOMENTUM_START, 0.85), HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10), HYPER_AT(EQUAL_ROWS, 1),
                     HYPER_AT(NS, NS_NANOCHAT), HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO),
                     HYPER_AT(SPLIT_QKV, 1)},
     .settle = muon_settle,

@@ -18,33 +18,17 @@ static bool has_point(const Optim *optim, const Tensor *tensor)
     return tail || optim->groups[groups_of(optim, tensor)].rule->shown != NULL;
 }
 
-static bool all(const Optim *optim, const Tensor *tensor)
-{
-    (void)optim, (void)tensor;
-    return true;
-}
-
-/* Adds one arena, stretch after stretch, of the tensors that have the average; none if there are none. */
-static float *lay_out_average(Optim *optim, const char *name, bool (*has)(const Optim *, const Tensor *), bool place)
-{
-    float *arena = place ? optim->state_arena + optim->state_floats : NULL;
-    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
-        if (has(optim, t))
-            optim_add_state(optim, place, t, name, t->rows, t->cols);
-    return arena;
-}
-
 void averages_lay_out(Optim *optim, bool place)
 {
     Averages *a = &optim->averages;
     if (a->config.nesterov != 0)
-        a->change = lay_out_average(optim, "change", all, place);
+        a->change = optim_add_arena(optim, place, "change", NULL);
     if (a->config.tail != 0)
-        a->tail = lay_out_average(optim, "tail", has_tail, place);
-    a->point = lay_out_average(optim, "point", has_point, place);
+        a->tail = optim_add_arena(optim, place, "tail", has_tail);
+    a->point = optim_add_arena(optim, place, "point", has_point);
     if (a->config.muloco != 0) {
-        a->snapshot = lay_out_average(optim, "snapshot", all, place);
-        a->outer = lay_out_average(optim, "outer", all, place);
+        a->snapshot = optim_add_arena(optim, place, "snapshot", NULL);
+        a->outer = optim_add_arena(optim, place, "outer", NULL);
     }
 }
 

@@ -10,6 +10,7 @@
 static const char *const momentum_forms[] = {"sum", "ema", NULL};
 static const char *const nesterov_forms[] = {"look-ahead", "shifted", NULL};
 static const char *const eps_modes[] = {"outside", "uncorrected", "inside", NULL};
+static const char *const mars_forms[] = {"approximate", "exact", NULL};
 static const char *const sides[] = {"two", "one", NULL};
 static const char *const grafts[] = {"none", "adam", NULL};
 static const char *const ns_norms[] = {"frobenius", "schatten4", NULL};
@@ -78,6 +79,10 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
     [HYPER_MARS_GAMMA] = {"mars-gamma",
                           "mars, mars-lion, mars-shampoo: how much of the gradient's change is added to it", HYPER_REAL,
                           0, 1e6, false, NULL},
+    [HYPER_MARS_FORM] = {"mars-form",
+                         "that change is from the last step's gradient, or from this step's at the last parameters, "
+                         "which takes another pass",
+                         HYPER_CHOICE, 0, 1, false, mars_forms},
     [HYPER_RANK] = {"rank", "dion, galore: rank of the update; 0: full", HYPER_WHOLE, 0, 1e6, false, NULL},
     [HYPER_POWER_START] = {"power-start", "dynmuon: power of the singular values that the step keeps, at first",
                            HYPER_REAL, -1, 1, false, NULL},
@@ -109,6 +114,9 @@ const HyperInfo hyper_info[HYPER_COUNT] = {
                           false, muon_scale_names},
     [HYPER_NS_NORM] = {"ns-norm", "what divides the matrix before Newton-Schulz; soap-muon: also which norm is kept",
                        HYPER_CHOICE, 0, 1, false, ns_norms},
+    [HYPER_EQUAL_ROWS] = {"equal-rows",
+                          "give the rows of the matrix equal lengths before it is orthogonalised (MuonEq)",
+                          HYPER_SWITCH, 0, 1, false, NULL},
     [HYPER_CONTRA] = {"contra", "share of the momentum over its spectral norm that is taken off the step; 0: none",
                       HYPER_REAL, 0, 1, false, NULL},
     [HYPER_NORMUON_FORM] = {"normuon-form",

@@ -43,6 +43,7 @@ typedef enum {
     HYPER_D_COEF,
     HYPER_CPR_WARMUP,
     HYPER_MARS_GAMMA,
+    HYPER_MARS_FORM,
     HYPER_RANK,
     HYPER_POWER_START,
     HYPER_POWER_END,
@@ -60,6 +61,7 @@ typedef enum {
     HYPER_NS_DTYPE,
     HYPER_NS_NORM,
     HYPER_MUON_SCALE,
+    HYPER_EQUAL_ROWS,
     HYPER_CONTRA,
     HYPER_NORMUON_FORM,
     HYPER_RADIAL_BRAKE,
@@ -81,6 +83,7 @@ typedef enum {
 typedef enum { MOMENTUM_SUM, MOMENTUM_EMA } MomentumForm;
 typedef enum { NESTEROV_LOOK_AHEAD, NESTEROV_SHIFTED } NesterovForm;
 typedef enum { EPS_OUTSIDE, EPS_UNCORRECTED, EPS_INSIDE } EpsMode;
+typedef enum { MARS_APPROXIMATE, MARS_EXACT } MarsForm;
 typedef enum { SIDES_TWO, SIDES_ONE } Sides;
 typedef enum { GRAFT_NONE, GRAFT_ADAM } Graft;
 

@@ -51,6 +51,15 @@ float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const cha
     return data;
 }
 
+float *optim_add_arena(Optim *optim, bool place, const char *name, bool (*has)(const Optim *, const Tensor *))
+{
+    float *arena = place ? optim->state_arena + optim->state_floats : NULL;
+    for (const Tensor *t = optim->tensors; t < optim->tensors + optim->tensor_count; t++)
+        if (has == NULL || has(optim, t))
+            optim_add_state(optim, place, t, name, t->rows, t->cols);
+    return arena;
+}
+
 /* State k of all tensors of a group, contiguously, so that those of same-shaped slots form one batch; a tensor's state
  * stacks those of its slots. */
 static void lay_out_group(Optim *optim, OptimGroup *g, bool place)
@@ -76,6 +85,8 @@ static void lay_out_state(Optim *optim, bool place)
     optim->state_floats = optim->state_count = optim->part_count = 0;
     for (size_t i = 0; i < optim->group_count; i++)
         lay_out_group(optim, &optim->groups[i], place);
+    if (optim_wants_previous(optim, 0))
+        optim->previous_point = optim_add_arena(optim, place, "previous_point", NULL);
     averages_lay_out(optim, place);
 }
 
@@ -296,10 +307,13 @@ void optim_wrote(Optim *optim)
 double optim_bytes_sent(const Optim *optim)
 {
     const double world = (double)optim->ranks.world;
-    size_t floats = 0;
-    for (size_t i = 0; i < optim->piece_count; i++)
-        floats += optim->pieces[i].n +
-                  (optim->rounded != NULL && i < optim->hidden_count ? optim->rounded[i].n : optim->pieces[i].n);
+    size_t gradients = 0, parameters = 0;
+    for (size_t i = 0; i < optim->piece_count; i++) {
+        gradients += optim->pieces[i].n;
+        parameters += optim->rounded != NULL && i < optim->hidden_count ? optim->rounded[i].n : optim->pieces[i].n;
+    }
+    const size_t floats =
+        optim_wants_previous(optim, 0) ? 2 * gradients + 3 * parameters : gradients + parameters; /* swapped twice */
     return (world - 1) / world * (double)floats * sizeof(float);
 }
 
@@ -312,6 +326,20 @@ static void copy_parameters(Optim *optim, bool back)
         float *params = optim->arenas.params + s->offset;
         verb_scale(optim->on, s->n, back ? params : previous, back ? previous : params, 1);
         previous += s->n;
+    }
+}
+
+/* Copies this rank's parameters, where the gradient was taken, for the next step; or swaps them with those kept. */
+static void keep_point(Optim *optim, bool swap)
+{
+    float *kept = optim->previous_point;
+    for (const Stretch *s = optim->stretches; kept != NULL && s < optim->stretches + optim->stretch_count; s++) {
+        float *params = optim->arenas.params + s->offset;
+        if (swap)
+            verb_swap(optim->on, s->n, params, kept);
+        else
+            verb_scale(optim->on, s->n, kept, params, 1);
+        kept += s->n;
     }
 }
 
@@ -342,6 +370,7 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor)
 
 void optim_step(Optim *optim, double grad_scale)
 {
+    keep_point(optim, false);
     measure_step(optim, grad_scale);
     for (size_t i = 0; i < optim->group_count; i++) {
         OptimGroup *g = &optim->groups[i];
@@ -385,6 +414,35 @@ void optim_take_drawn(Optim *optim, double grad_scale, size_t labels)
         step.drawn = (double)labels;
         g->rule->scalars(&step, k);
         elements_run(g->on, g->rule->drawn, g->slots, g->count, k);
+    }
+}
+
+static bool wants_previous(const OptimGroup *g)
+{
+    return g->rule->defaults.at[HYPER_MARS_FORM].set && hyper(&g->hyper, HYPER_MARS_FORM) == MARS_EXACT;
+}
+
+bool optim_wants_previous(const Optim *optim, size_t step)
+{
+    bool any = false;
+    for (size_t i = 0; i < optim->group_count; i++)
+        any = any || wants_previous(&optim->groups[i]);
+    return any && step != 1;
+}
+
+void optim_swap_previous(Optim *optim)
+{
+    keep_point(optim, true);
+    optim_wrote(optim);
+}
+
+void optim_take_previous(Optim *optim, double grad_scale)
+{
+    for (size_t i = 0; i < optim->group_count; i++) {
+        const OptimGroup *g = &optim->groups[i];
+        for (size_t k = 0; k < OPTIM_STATES_MAX && wants_previous(g); k++)
+            for (const OptimSlot *slot = g->slots; slot < g->slots + g->count && g->rule->states[k].is_previous; slot++)
+                verb_scale(optim->on, slot->rows * slot->cols, slot->state[k], slot->grad, grad_scale);
     }
 }
 

@@ -81,6 +81,16 @@ void optim_step(Optim *optim, double grad_scale);
 bool optim_wants_drawn(const Optim *optim, size_t step);
 void optim_take_drawn(Optim *optim, double grad_scale, size_t labels);
 
+/*
+ * For rules that compare gradients of the same inputs (MARS's exact form). Whether one wants that of update number
+ * `step` (with 0: of any) also where the last step's was taken: between optim_begin and optim_step, optim_swap_previous
+ * (collective) puts these parameters in place of the present ones, which it keeps, and brings them back when called
+ * again; optim_take_previous takes the gradient, times grad_scale.
+ */
+bool optim_wants_previous(const Optim *optim, size_t step);
+void optim_swap_previous(Optim *optim);
+void optim_take_previous(Optim *optim, double grad_scale);
+
 /* Collective, in optim_step's place: the parameters are again what they were before optim_begin, to the bit. */
 void optim_abandon(Optim *optim);
 

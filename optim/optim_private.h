@@ -71,7 +71,8 @@ struct Optim {
     OptimState *states;
     StatePart *parts; /* state by state */
     float *state_arena, *workspace;
-    float *previous; /* this rank's stretches before a step */
+    float *previous;       /* this rank's stretches before a step */
+    float *previous_point; /* and where the last step's gradient was taken, a state; NULL: no rule wants it */
     size_t state_floats, workspace_floats, previous_floats;
     Averages averages;
     Measure measure;
@@ -121,6 +122,10 @@ OptimStep optim_step_of(const Optim *optim, const OptimGroup *g, double grad_sca
 /* Appends a state of a tensor, rows x cols floats named "<tensor>.<name>", of which a rank has as large a part as of
  * the tensor; only counts it unless `place`. Returns what this rank has. */
 float *optim_add_state(Optim *optim, bool place, const Tensor *tensor, const char *name, size_t rows, size_t cols);
+
+/* Adds such a state of every tensor, or of those that have it: this rank's stretches of them, one after the other, which
+ * it returns; NULL: only counted. */
+float *optim_add_arena(Optim *optim, bool place, const char *name, bool (*has)(const Optim *, const Tensor *));
 
 /* Collective, after every write of the parameters: all ranks get what each has written. */
 void optim_wrote(Optim *optim);

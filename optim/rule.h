@@ -23,7 +23,7 @@ enum { OPTIM_STATES_MAX = 9, OPTIM_SCALARS_MAX = 16, OPTIM_ELEMENT_STATES = 4, O
 #define OPTIM_RULES(R) \
     R(sgd) R(nesterov) R(adagrad) R(rmsprop) R(adadelta) R(adam) R(adamw) R(nested_adam) R(adam_cpr) R(ademamix) \
     R(nadamw) R(adopt) R(schedule_free) R(signsgd) R(signum) R(lion) R(mars) R(mars_lion) R(cautious_adamw) \
-    R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(muonh) R(normuonh) R(adamh) \
+    R(cautious_lion) R(muon) R(spectral) R(normuon) R(contra_muon) R(aurora) R(cautious_muon) R(muonh) R(normuonh) R(adamh) \
     R(muon2) R(dion) R(shampoo) R(soap) R(soap_muon) R(soap_h) R(kl_soap) R(rownorm) R(dynmuon) R(pmuon) \
     R(sinksoap) R(muown) R(psgdh) R(kron) R(adamuon) R(splus) R(scion) R(scion_sign) R(adafactor) R(adam_mini) \
     R(prodigy) R(sophia) R(galore) R(dion2) R(nordion2) R(muon_plus) R(mars_shampoo)
@@ -38,6 +38,8 @@ typedef struct OptimStateSpec {
     const char *name; /* "m"; NULL ends the list */
     OptimShape (*shape)(const OptimHyper *h, size_t rows, size_t cols);
     bool is_momentum; /* shown by --diagnose */
+    bool is_previous; /* with HYPER_MARS_FORM exact, from the second step on: before a step it gets the gradient of the
+                         step's inputs where the last step's was taken */
 } OptimStateSpec;
 
 /* Common shapes. */

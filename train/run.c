@@ -19,16 +19,22 @@
  * Before the first step
  */
 
+/* Room for so many inputs and targets. */
+static int make_batch(Run *r, size_t tokens, Error *e)
+{
+    free(r->inputs);
+    free(r->targets);
+    r->inputs = malloc(tokens * sizeof *r->inputs);
+    r->targets = malloc(tokens * sizeof *r->targets);
+    return r->inputs != NULL && r->targets != NULL ? 0
+                                                   : error_set(e, "out of memory for a batch of %zu tokens", tokens);
+}
+
 static int make_model(Run *r, Error *e)
 {
     const Plan *p = r->plan;
-    const size_t B = p->setup.B, T = p->setup.T;
-    if (gpt_create(&p->config, &p->setup, &r->gpt, e) != 0)
+    if (gpt_create(&p->config, &p->setup, &r->gpt, e) != 0 || make_batch(r, p->setup.B * p->setup.T, e) != 0)
         return -1;
-    r->inputs = malloc(B * T * sizeof *r->inputs);
-    r->targets = malloc(B * T * sizeof *r->targets);
-    if (r->inputs == NULL || r->targets == NULL)
-        return error_set(e, "out of memory for a batch of %zu x %zu tokens", B, T);
     if (p->weights != NULL)
         return checkpoint_read_model(p->weights, r->gpt, e);
     return gpt_init(r->gpt, p->options.seed, e);
@@ -73,7 +79,7 @@ static void note_own_schedules(Run *r)
 }
 
 /* Rules that want more than the step's gradient. */
-static void note_drawn(Run *r)
+static void note_passes(Run *r)
 {
     size_t every = 1;
     while (optim_wants_drawn(r->optim, 0) && !optim_wants_drawn(r->optim, every))
@@ -83,6 +89,9 @@ static void note_drawn(Run *r)
                   "every %zu steps the optimizer takes the gradient of labels that the model draws: as long as a step, "
                   "so that %zu take as long as %zu",
                   every, every, every + 1);
+    if (optim_wants_previous(r->optim, 0))
+        notes_add(&r->notes, "in every step the optimizer takes the gradient at the last parameters, too: it takes "
+                             "about twice as long");
 }
 
 /* More or fewer steps than before move the schedule. */
@@ -267,14 +276,12 @@ static int make_optim(Run *r, Error *e)
     r->scratch = malloc(gpt_table_largest(table) * sizeof *r->scratch);
     if (r->scratch == NULL)
         return error_set(e, "out of memory for a copy of a tensor");
-    if (optim_wants_drawn(r->optim, 0)) {
-        r->kept = malloc(r->plan->tokens_per_step / r->plan->ranks.world * sizeof *r->kept);
-        if (r->kept == NULL)
-            return error_set(e, "out of memory for the inputs of a step");
-    }
+    r->twice = optim_wants_drawn(r->optim, 0) || optim_wants_previous(r->optim, 0);
+    if (r->twice && make_batch(r, r->plan->tokens_per_step / r->plan->ranks.world, e) != 0)
+        return -1;
     if (r->plan->trains) {
         note_own_schedules(r);
-        note_drawn(r);
+        note_passes(r);
     }
     return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
 }
@@ -439,37 +446,63 @@ static uint64_t dropout_key(uint64_t seed, size_t step) { return random_mix(rand
 /* What keeps a rank from its next micro-batch. */
 enum { GOES_ON, HAS_SIGNAL, LACKS_DATA };
 
-/* Reads the next micro-batch. Before the last of a step all ranks agree that each has what it needs: from then on none
- * may leave before the gradients are summed. */
-static int next_batch(Run *r, bool last, double *data_seconds, Error *e)
+/* Where micro-batch i of a step begins in the inputs and targets. */
+static size_t place_of(const Run *r, size_t i) { return r->twice ? i * r->plan->setup.B * r->plan->setup.T : 0; }
+
+/* Reads the next micro-batch to `at` of the inputs and targets, unless it is there. Before the last of a step all ranks
+ * agree that each has what it needs: from then on none may leave before the gradients are summed. */
+static int next_batch(Run *r, size_t at, bool there, bool last, double *data_seconds, Error *e)
 {
     const double begin = clock_seconds();
     int status = stop_signal() != 0 ? HAS_SIGNAL : GOES_ON;
-    if (status == GOES_ON && loader_next(r->loader, r->plan->setup.B, r->inputs, r->targets, e) != 0)
+    if (status == GOES_ON && !there &&
+        loader_next(r->loader, r->plan->setup.B, r->inputs + at, r->targets + at, e) != 0)
         status = LACKS_DATA;
     *data_seconds += clock_seconds() - begin;
     return last || status != GOES_ON ? comm_agree(r->comm, status, e) : GOES_ON;
 }
 
-/* The step's gradient and the sum of its losses. Returns GOES_ON, HAS_SIGNAL or LACKS_DATA. */
-static int accumulate(Run *r, double *loss, double *data_seconds, Error *e)
+/* The gradient and the loss of the step's micro-batches, which are read, or `there` already. Returns GOES_ON, HAS_SIGNAL
+ * or LACKS_DATA. */
+static int accumulate(Run *r, bool there, double *loss, double *data_seconds, Error *e)
 {
     const Options *o = &r->plan->options;
     const size_t B = r->plan->setup.B, T = r->plan->setup.T, step = r->state.step;
     const size_t batches = plan_batches_of(r->plan, step), first = r->plan->ranks.rank * batches;
     gradients_begin(r->gradients, batches, plan_blocks_of(r->plan, step));
     for (size_t i = 0; i < batches; i++) {
-        const int status = next_batch(r, i + 1 == batches, data_seconds, e);
+        const size_t at = place_of(r, i);
+        const int status = next_batch(r, at, there, i + 1 == batches, data_seconds, e);
         if (status != GOES_ON)
             return status;
-        if (r->kept != NULL)
-            memcpy(r->kept + i * B * T, r->inputs, B * T * sizeof *r->inputs);
         gpt_dropout(r->gpt, (GptDropout){o->dropout, dropout_key(o->seed, step), (first + i) * B});
-        gradients_add(r->gradients, r->inputs, r->targets, B, T, 1.0 / (double)plan_tokens_of(r->plan, step));
+        gradients_add(r->gradients, r->inputs + at, r->targets + at, B, T, 1.0 / (double)plan_tokens_of(r->plan, step));
     }
     gpt_dropout(r->gpt, (GptDropout){0}); /* neither validation nor samples have any */
     *loss = gradients_finish(r->gradients) / (double)plan_tokens_of(r->plan, step);
     return GOES_ON;
+}
+
+/* The factor that clips gradients of this norm. */
+static double clipping(const Run *r, double norm)
+{
+    const double clip = r->plan->options.clip;
+    return clip > 0 && norm > clip ? clip / norm : 1;
+}
+
+/* Collective: reads the step's micro-batches and gives the optimizer their gradient where the last step's was taken,
+ * clipped by its own norm, which becomes *norm. Returns what accumulate returns. */
+static int give_previous(Run *r, double *norm, double *data_seconds, Error *e)
+{
+    double loss;
+    optim_swap_previous(r->optim);
+    const int status = accumulate(r, false, &loss, data_seconds, e);
+    if (status == GOES_ON) {
+        *norm = optim_grad_norm(r->optim, NULL);
+        optim_take_previous(r->optim, clipping(r, *norm));
+    }
+    optim_swap_previous(r->optim);
+    return status;
 }
 
 /* Collective, after step number `step` (from 0): gives the optimizer the gradient of labels that the model draws, with
@@ -482,11 +515,10 @@ static double give_drawn(Run *r, size_t step)
     const double begin = clock_seconds();
     gradients_begin(r->gradients, batches, plan_blocks_of(r->plan, step));
     for (size_t i = 0; i < batches; i++)
-        gradients_add_drawn(r->gradients, r->kept + i * B * T, r->targets, B, T, 1.0 / (double)labels,
+        gradients_add_drawn(r->gradients, r->inputs + place_of(r, i), r->targets, B, T, 1.0 / (double)labels,
                             draw_key(o->seed, step), (first + i) * B * T);
     gradients_finish(r->gradients);
-    const double norm = optim_grad_norm(r->optim, NULL);
-    optim_take_drawn(r->optim, o->clip > 0 && norm > o->clip ? o->clip / norm : 1, labels);
+    optim_take_drawn(r->optim, clipping(r, optim_grad_norm(r->optim, NULL)), labels);
     gpt_times(r->gpt); /* these passes are not the next step's */
     return clock_seconds() - begin;
 }
@@ -502,10 +534,15 @@ static int train_step(Run *r, Metrics *m, Error *e)
         diagnose_before(r->diagnosis);
     }
     const double begin = clock_seconds(), factor = schedule_factor(&r->plan->options.schedule, step);
-    double data = 0, loss = 0;
+    const bool again = optim_wants_previous(r->optim, step + 1);
+    double data = 0, loss = 0, previous = 0;
     comm_cost(r->comm); /* from here on */
     optim_begin(r->optim, factor, schedule_factor(&r->plan->aux_schedule, step));
-    const int status = accumulate(r, &loss, &data, e);
+    int status = again ? give_previous(r, &previous, &data, e) : GOES_ON;
+    if (status == GOES_ON && !isfinite(previous) && !comm_lost(r->comm, e))
+        return diverged(r, step + 1, "gradient norm at the last parameters", previous, e);
+    if (status == GOES_ON)
+        status = accumulate(r, again, &loss, &data, e);
     if (comm_lost(r->comm, e))
         return RUN_FAILED;
     if (status != GOES_ON) {
@@ -514,7 +551,6 @@ static int train_step(Run *r, Metrics *m, Error *e)
         agree_on_signal(r);
         return status == HAS_SIGNAL ? RUN_DONE : RUN_FAILED;
     }
-    const double clip = r->plan->options.clip;
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
     const GptTimes times = gpt_times(r->gpt);
     if (comm_lost(r->comm, e))
@@ -523,7 +559,7 @@ static int train_step(Run *r, Metrics *m, Error *e)
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient norm", norm, e);
-    optim_step(r->optim, clip > 0 && norm > clip ? clip / norm : 1);
+    optim_step(r->optim, clipping(r, norm));
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
     if (comm_lost(r->comm, e))
@@ -853,7 +889,6 @@ static void run_free(Run *r)
     free(r->data);
     free(r->scratch);
     free(r->inputs);
-    free(r->kept);
     free(r->targets);
     free(r);
 }

@@ -31,8 +31,8 @@ typedef struct Run {
     Gradients *gradients;
     Diagnosis *diagnosis; /* or NULL */
     Loader *loader;
-    int32_t *inputs, *targets; /* (B,T) */
-    int32_t *kept;             /* this rank's inputs of a whole step, or NULL */
+    int32_t *inputs, *targets; /* (B,T); of all this rank's micro-batches of a step, if it passes over them twice */
+    bool twice;
     int lock;                  /* on the run's directory */
     MetricsLog log;
     Progress progress;

@@ -38,7 +38,8 @@ each step exactly where the judge began it. The metadata:
                   A d of its step's
     cases, steps  their numbers
 
-After a step for which sophia wants the gradient of drawn labels, of 100, it is that of the step as far from the end.
+Where a rule wants another gradient in a step, it is that of the step as far from the end: sophia's of drawn labels, of
+100, and from the second step on that of mars-form=exact at the parameters of the step before, its previous_point.
 `start`, prodigy's first parameter, is as exact as the parameter, and common_0 and common_1 are numbers beside the state
 (OptimScalars).
 
@@ -107,7 +108,7 @@ def amplification(name, got, want, before, share):
 def conditions(text, before, gradients, t, random):
     """By how much each array of the step's result magnifies errors of its inputs."""
     step, h = settle(text)
-    g, h.drawn = gradients[t - 1], gradients[::-1]
+    g, h.second = gradients[t - 1], gradients[::-1]
     want = step(before, g, t, h)
     worst = dict.fromkeys(want, 0.0)
     shares = [2.0**-26] if text.startswith("shampoo") else [2.0**-26, 2.0**-20]  # its pseudo-inverse sees 2^-20

@@ -14,8 +14,9 @@ class Settings:
     """The hyperparameters of a rule as attributes: numbers, True and False for on and off, names of choices."""
 
     ns_norm, normuon_form = "frobenius", "modded"  # of rules without the options
+    equal_rows = False
     added_eps = False  # of Newton-Schulz: added to the norm, as some authors do, and not its least value
-    drawn = None  # after each step, in place of the gradient of labels that the model drew: the steps' own, reversed
+    second = None  # of each step, for a second pass (of drawn labels, at the last parameters): the steps' own, reversed
     disturb = None  # disturb(x, name): what large terms of a sum and ill-conditioned factors go through, see conditions
 
     def __init__(self, text, defaults):
@@ -109,7 +110,7 @@ def trajectory(text, p, gradients, rounded=False, seed=0):
     """Parameter and states before and after every step."""
     step, h = settle(text)
     random = np.random.default_rng(seed)
-    h.drawn = gradients[::-1]
+    h.second = gradients[::-1]
     s = {"p": p}
     for name, shape in step.states(h, *p.shape).items():
         s[name] = step.start[name](shape, random) if name in step.start else np.zeros(shape)

@@ -196,4 +196,12 @@ CASES = [
     ("muon-plus lr=.05 weight-decay=.5 momentum=.8 beta2=.7 eps=.2 nesterov=off ns=jordan ns-steps=3 cautious=off", FEW),
     ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025", FEW),
     ("mars-shampoo lr=.05 weight-decay=.5 beta1=.8 mars-gamma=.5 ns=cubic ns-steps=12 muon-scale=moonshot cautious=on", FEW),
+    ("mars lr=.01 weight-decay=.01 beta1=.95 beta2=.99 eps=1e-8 mars-gamma=.025 mars-form=exact", PLAIN),
+    ("mars-lion lr=.05 weight-decay=.5 beta1=.8 mars-gamma=.4 mars-form=exact cautious=on", PLAIN),
+    ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.1 mars-form=exact", FEW),
+    ("cautious-muon lr=.1 weight-decay=.1 momentum=.95", FEW),
+    ("cautious-muon lr=.05 weight-decay=.5 momentum=.8 nesterov=off ns=cubic ns-steps=12 muon-scale=moonshot", FEW),
+    (MUON_CASE + " equal-rows=on", MATRIX),
+    ("normuon lr=.1 weight-decay=.1 momentum=.95 beta2=.95 eps=1e-10 equal-rows=on contra=.3 muon-scale=nuclear", FEW),
+    ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 equal-rows=off", FEW),
 ]

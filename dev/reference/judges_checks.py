@@ -194,6 +194,26 @@ MATRIX_GOLDEN = [  # rule and settings, shape, factor, steps
      ((9529464, -4350742, 1438851, 6699930, -9316744, 4606917),
       (9240562, -3936403, 583031, 7078605, -9764940, 3726448),
       (8338238, -4145620, 693974, 7559790, -10049644, 4372473))),
+    ("mars lr=.1 weight-decay=.1 beta1=.95 beta2=.99 eps=1e-8 mars-gamma=.025 mars-form=exact", "3x2", 1,
+     ((8900000, -3950000, 1475000, 6425000, -8900000, 3950000),
+      (8571193, -3670693, 520926, 6451501, -9197712, 3096373),
+      (7898062, -3687397, 291562, 6700400, -9630977, 3164482))),
+    ("mars-lion lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025 mars-form=exact", "3x2", 1,
+     ((8900000, -3950000, 1475000, 6425000, -8900000, 3950000),
+      (7811000, -2910500, 460250, 7360750, -9811000, 2910500),
+      (6732890, -3881395, -544352, 8287142, -10712890, 3881395))),
+    ("mars-shampoo lr=.1 weight-decay=.1 beta1=.95 mars-gamma=.025 mars-form=exact", "2x3", 1,
+     ((9697531, -4101041, 2817787, 7104126, -10023147, 4024667),
+      (9424854, -3688975, 2095217, 7123452, -10516611, 3274521),
+      (8629935, -3717935, 1839670, 7427616, -11397243, 3422043))),
+    ("cautious-muon lr=.1 weight-decay=.1 momentum=.95 added-eps=on", "3x2", 1,
+     ((9529464, -4350742, 1438851, 6699931, -9316744, 4606917),
+      (9434170, -4307234, 696381, 7664448, -9725455, 3680665),
+      (8460477, -4789319, 813828, 8159159, -9928654, 4628131))),
+    ("cautious-muon lr=.1 weight-decay=.1 momentum=.95 nesterov=off added-eps=on", "2x3", 1,
+     ((9697532, -4101042, 2817787, 7104126, -10023147, 4024667),
+      (9583118, -3693837, 2186569, 7061083, -10510886, 3560884),
+      (8456964, -3600070, 2153075, 7271572, -11179378, 3683577))),
     ("muon-plus lr=.1 weight-decay=.1 momentum=.95 beta2=.9 eps=1e-10 added-eps=on", "3x2", 1,
      ((9222471, -4183181, 1706832, 6761214, -9069996, 4348935),
       (9571852, -5214970, 944480, 7076955, -9915747, 3625886),
@@ -296,6 +316,12 @@ def check_pairs(p, gradients):
     for one, other in SAME:
         a, b = trajectory(one, p, gradients)[-1]["p"], trajectory(other, p, gradients)[-1]["p"]
         check_close(f"{one} and {other}", a, b, 1e-9)
+    little = gradients / (2 * max(norm(g) for g in gradients))  # below MARS's clip
+    moments = "lr=.01 weight-decay=.1 beta1=.9 beta2=.99 eps=.1"
+    want = trajectory(f"adamw {moments}", p, little)[-1]["p"]
+    for form in ("approximate", "exact"):
+        got = trajectory(f"mars {moments} mars-gamma=0 mars-form={form}", p, little)[-1]["p"]
+        check_close(f"{form} MARS that corrects nothing, and AdamW", got, want, 1e-12)
     ahead = trajectory("nesterov lr=.2 momentum=.9", p, gradients)[-1]
     at_once = trajectory("sgd lr=.2 momentum=.9 momentum-form=ema nesterov=on", p, gradients)[-1]
     check_close("where Nesterov's gradient is taken", ahead["p"] - 0.2 * 0.9 * ahead["m"], at_once["p"], 1e-12)

@@ -264,31 +264,42 @@ def sophia(s, g, t, h):
     m, hessian = ema(h.beta1, s["m"], g), s["h"]
     u = np.sign(m) * np.minimum(abs(m) / (h.rho * hessian + 1e-15), 1)
     if t % h.refresh == 0:
-        hessian = ema(h.beta2, hessian, B * h.drawn[t - 1] ** 2)
+        hessian = ema(h.beta2, hessian, B * h.second[t - 1] ** 2)
     return {"p": decayed_step(s["p"], u, h), "m": m, "h": hessian}
 
 
 # --- MARS, cautious steps ---
 
 
-def mars_gradient(s, g, h):
-    """The approximate correction, which takes the gradient of the step before at its own weights and batch."""
-    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["previous"])
-    return c / max(1, norm(c))
+MARS = "mars-form=approximate cautious=off "
 
 
-@judge("mars", "cautious=off bias-correction=on", states=full("m", "v", "previous"), elementwise=True)
+def mars_states(*names):
+    return lambda h, r, c: full(*names, "previous", *["previous_point"] * (h.mars_form == "exact"))(h, r, c)
+
+
+def mars_gradient(s, g, t, h):
+    """The corrected gradient, and the new states. approximate: by the last step's gradient, at its own parameters and of
+    its own inputs; exact: by that of this step's inputs at the last step's parameters."""
+    exact = h.mars_form == "exact"
+    previous = h.second[t - 1] if exact and t > 1 else s["previous"]
+    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - previous)
+    return c / max(1, norm(c)), {"previous": previous, "previous_point": s["p"]} if exact else {"previous": g}
+
+
+@judge("mars", MARS + "bias-correction=on", states=mars_states("m", "v"), elementwise=True)
 def mars(s, g, t, h):
-    c = mars_gradient(s, g, h)
+    c, new = mars_gradient(s, g, t, h)
     c1, c2 = corrections(t, h)
     m, v = ema(h.beta1, s["m"], c), ema(h.beta2, s["v"], c * c)
-    return {"p": decayed_step(s["p"], (m / c1) / (np.sqrt(v / c2) + h.eps), h), "m": m, "v": v, "previous": g}
+    return {"p": decayed_step(s["p"], (m / c1) / (np.sqrt(v / c2) + h.eps), h), "m": m, "v": v} | new
 
 
-@judge("mars-lion", "cautious=off", states=full("m", "previous"), elementwise=True)
+@judge("mars-lion", MARS, states=mars_states("m"), elementwise=True)
 def mars_lion(s, g, t, h):
-    m = ema(h.beta1, s["m"], mars_gradient(s, g, h))
-    return {"p": decayed_step(s["p"], np.sign(m), h), "m": m, "previous": g}
+    c, new = mars_gradient(s, g, t, h)
+    m = ema(h.beta1, s["m"], c)
+    return {"p": decayed_step(s["p"], np.sign(m), h), "m": m} | new
 
 
 @judge("cautious-adamw", "cautious=off bias-correction=on", states=full("m", "v"), elementwise=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from judges_base import T, by_torch, decayed, decayed_step, ema, full, hyperball, judge, norm
-from judges_elementwise import corrections
+from judges_elementwise import MARS, corrections, mars_gradient, mars_states
 
 # --- Newton-Schulz ---
 
@@ -63,7 +63,15 @@ def ns_norm(u, h):
     return schatten4(u) if h.ns_norm == "schatten4" else norm(u)
 
 
+def equal_rows(u):
+    """Each as long as they are on average, in the mean of squares."""
+    lengths = np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-6)
+    return u * (norm(u) / math.sqrt(len(u))) / lengths
+
+
 def orthogonalised(u, h):
+    if h.equal_rows:
+        u = equal_rows(u)
     if h.ns == "exact":
         return polar(u)
     triples = TRIPLES[h.ns]
@@ -175,10 +183,19 @@ def newton_schulz_for_torch(grad, ns_coefficients, ns_steps, eps):
 @judge("muon", SCALED, states=full("m"))
 def muon(s, g, t, h):
     plain = not (h.cautious or h.ns_steps or h.momentum_warmup or h.momentum_cooldown or h.disturb or h.contra or
-                 h.radial_brake or h.step_floor or h.pin_radius or h.ns_norm != "frobenius")
+                 h.radial_brake or h.step_floor or h.pin_radius or h.ns_norm != "frobenius" or h.equal_rows)
     if plain and h.ns == "jordan" and h.muon_scale in ("original", "moonshot"):
         return muon_by_torch(s, g, t, h)
     return muon_by_numpy(s, g, t, h)
+
+
+@judge("cautious-muon", SCALED, states=full("m"))
+def cautious_muon(s, g, t, h):
+    m, u = blend(s, g, t, h)
+    mask = (m * g > 0).astype(float)
+    u = u * mask / max(mask.mean(), 1e-3)
+    o = less_contra(orthogonalised(u, h), u, h)
+    return {"p": moved(s["p"], o * shape_factor(o, u, g, h), h), "m": m}
 
 
 @judge("spectral", SCALED)
@@ -642,13 +659,12 @@ def nordion2(s, g, t, h):
     return {"p": decayed_step(s["p"], o * shape_factor(o, None, g, h), h), "m": m, "v": v}
 
 
-@judge("muon-plus", "nesterov=on ns=nanochat ns-steps=0 cautious=on momentum-start=0 momentum-warmup=0 "
+@judge("muon-plus", "nesterov=on equal-rows=on ns=nanochat ns-steps=0 cautious=on momentum-start=0 momentum-warmup=0 "
        "momentum-cooldown=0", states=muon_and_rows)
 def muon_plus(s, g, t, h):
     m, u = blend(s, g, t, h)
     r, c = u.shape
-    lengths = np.maximum(np.sqrt((u * u).sum(axis=1, keepdims=True)), 1e-6)
-    o = orthogonalised(u * (norm(u) / math.sqrt(r)) / lengths, h)
+    o = orthogonalised(u, h)
     o = o * math.sqrt(min(r, c)) / norm(o)
     even, v = row_normalised(o, s["v"], h)
     even = even * norm(o) / norm(even)
@@ -657,9 +673,9 @@ def muon_plus(s, g, t, h):
     return {"p": kept * s["p"] - rate * even, "m": m, "v": v}
 
 
-@judge("mars-shampoo", "ns=jordan ns-steps=0 muon-scale=original cautious=off", states=full("m", "last"))
+@judge("mars-shampoo", MARS + "ns=jordan ns-steps=0 muon-scale=original", states=mars_states("m"))
 def mars_shampoo(s, g, t, h):
-    c = g + h.mars_gamma * h.beta1 / (1 - h.beta1) * (g - s["last"])
-    m = ema(h.beta1, s["m"], c / max(1, norm(c)))
+    c, new = mars_gradient(s, g, t, h)
+    m = ema(h.beta1, s["m"], c)
     o = orthogonalised(m / (1 - h.beta1), h)
-    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m, "last": g}
+    return {"p": decayed_step(s["p"], o * shape_factor(o, m, g, h), h), "m": m} | new

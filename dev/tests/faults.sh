@@ -356,11 +356,15 @@ judges | optim/rules/adamh.c | s/HYPER_BETA1), beta2, correction/HYPER_BETA1), 0
 judges | optim/rules/mars.c | s/1 + share, -share/1, -share/
 judges | optim/rules/mars.c | s/    verb_rescale(batch->on, c, NULL, norms, 1, 1);//
 judges | optim/rules/mars.c | s/    batch_gradients(batch, previous);//
+judges | optim/rules/mars.c | s/\* beta1 \/ (1 - beta1)/* beta1/
+judges | optim/rules/muon.c | s/    verb_cautious(batch->on, part, m, /    verb_cautious(batch->on, part, part, /
+judges | optim/rules/muon.c | s/    verb_cautious(batch->on, part, m, .*$//
+verbs | optim/verbs/verbs_cpu.c | s/count_followers(n, by, along)/count_followers(n, matrix, along)/
 judges | optim/rules/cautious.c | s/slot->grad, 0, 1e-3/slot->grad, 1, 1e-3/
 judges | optim/rules/cautious.c | s/all.grad, 1, 0/all.grad, 0, 1e-3/
 judges | optim/rules/cautious.c | s/sqrt(1 - pow(beta2, t)) \/ (1/1 \/ (1/
 verbs | optim/verbs/verbs_math.h | s/kept < least ? least : kept/kept/
-verbs | optim/verbs/verbs_math.h | s/return (u >= 0.0f \&\& g <= 0.0f) || (u <= 0.0f \&\& g >= 0.0f);/return u * g <= 0.0f;/
+verbs | optim/verbs/verbs_math.h | s/return (m >= 0.0f \&\& g <= 0.0f) || (m <= 0.0f \&\& g >= 0.0f);/return m * g <= 0.0f;/
 emulated:verbs | optim/verbs/verbs_cuda.cu | s/\*along = g + first \* n/*along = g/
 shares | optim/shares.c | s/return g->rule->scalars != NULL/return g->rule->scalars != NULL || !g->rule->matrices_only/
 judges | optim/rules/muon.c | s/^    muon_normalise_lines(batch, u, mats_end(u));//
@@ -394,14 +398,25 @@ judges | optim/rules/adafactor.c | s/fmin(1, 1 \/ (lr \* sqrt((double)batch->t))
 rules_all | optim/rules/adafactor.c | s/rows > 1, rows}/1, rows}/
 judges | optim/rules/batch.c | s/verb_power(batch->on, n, squares, squares, 0, 0.5);//
 judges | optim/rules/adam_mini.c | s/1 \/ (1 - pow(beta2, (double)batch->t))/1/
-judges | optim/rules/muon_plus.c | s/    equalise_rows(batch, u, inverse);//
+judges | optim/rules/muon_plus.c | s/    muon_equalise_rows(batch, u, lines);//
+judges | optim/rules/muon_step.c | s/    muon_equalise_rows(batch, u, lines_at(u, rest));//
+muon:equal rows | optim/rules/muon_step.c | s/^    muon_equalise_rows(batch, u, lines_at(u, rest));//;s/^    if (balances)$/    muon_equalise_rows(batch, u, lines_at(u, rest));&/
 judges | optim/rules/muon_plus.c | s/1 \/ sqrt(singular_values)/1/
 judges | optim/rules/muon_plus.c | s/\* muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols)//
 judges | optim/rules/muon_plus.c | s/batch_update(&scaled, u, 1)/batch_update(batch, u, muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols))/
 newton_schulz | optim/rules/newton_schulz.c | s/polar_express), 1.01/polar_express), 1.02/
-judges | optim/rules/mars_shampoo.c | s/    batch_gradients(batch, last);//
-judges | optim/rules/mars_shampoo.c | s/verb_rescale(batch->on, u, NULL, norms, 1, 1);//
-judges | optim/rules/mars_shampoo.c | s/\* beta1 \/ (1 - beta1)/* beta1/
+judges | optim/rules/mars.c | s/, false, 1);/, true, 1);/
+judges:mars-form=exact | optim/rules/mars.c | s/    if (batch_hyper(batch, HYPER_MARS_FORM) == MARS_APPROXIMATE)//
+judges:mars-form=exact | optim/optim.c | s/return any \&\& step != 1;/return any;/
+judges:mars-form=exact | optim/optim.c | s/slot->state\[k\], slot->grad, grad_scale/slot->state[k], slot->grad, 0/
+rules_identities:second gradient | optim/optim.c | s/slot->state\[k\], slot->grad, grad_scale/slot->state[k], slot->grad, 1/
+rules_identities:second gradient | optim/optim.c | s/^    keep_point(optim, false);//
+rules_identities:second gradient | optim/optim.c | s/^    keep_point(optim, false);//;s/^    copy_parameters(optim, false);/&keep_point(optim, false);/
+bit_equal:swap | optim/verbs/verbs_cpu.c | s/y\[i\] = kept;/y[i] = x[i];/
+cli:a second gradient: mars-lion | train/run.c | s/r->inputs + at, r->targets + at, e/r->inputs, r->targets, e/
+cli:a second gradient: mars-lion | train/run.c | s/optim_take_previous(r->optim, clipping(r, \*norm))/optim_take_previous(r->optim, 1)/
+cli:a second gradient: mars-lion | train/run.c | s/accumulate(r, again, \&loss, \&data, e)/accumulate(r, false, \&loss, \&data, e)/
+cli:ranks: the same bits, --optimizer mars --mars | optim/optim.c | /keep_point(optim, true);/{n;d;}
 judges | optim/rules/galore.c | s/SCALE = 0.25/SCALE = 0.3/
 judges | optim/rules/galore.c | s/(batch->t - 1) % (size_t)/batch->t % (size_t)/
 judges | optim/rules/galore.c | s/    verb_sign(batch->on, signs_count, signs, signs);/    verb_fill(batch->on, signs_count, signs, 1);/

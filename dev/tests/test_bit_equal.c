@@ -280,6 +280,13 @@ static void scale_in_place_ours(size_t n, float *const *x) { verb_scale(here(), 
 static void scale_in_place_one(float *const *x, size_t i) { x[0][i] *= (float).3; }
 static void add_ours(size_t n, float *const *x) { verb_add(here(), n, x[0], x[1], .7, .3); }
 static void add_one(float *const *x, size_t i) { x[0][i] = fmaf((float).3, x[1][i], (float).7 * x[0][i]); }
+static void swap_ours(size_t n, float *const *x) { verb_swap(here(), n, x[0], x[1]); }
+static void swap_one(float *const *x, size_t i)
+{
+    const float kept = x[0][i];
+    x[0][i] = x[1][i];
+    x[1][i] = kept;
+}
 static void fill_ours(size_t n, float *const *x) { verb_fill(here(), n, x[0], .3); }
 static void fill_one(float *const *x, size_t i) { x[0][i] = (float).3; }
 static void roots_ours(size_t n, float *const *x) { verb_inverse_roots(here(), n, x[2], x[3], .9, 4000); }
@@ -297,6 +304,7 @@ static const Verb verbs[] = {
     {"scale", scale_ours, scale_one},
     {"scale in place", scale_in_place_ours, scale_in_place_one},
     {"add", add_ours, add_one},
+    {"swap", swap_ours, swap_one},
     {"fill", fill_ours, fill_one},
     {"inverse_roots", roots_ours, roots_one},
 };

@@ -346,10 +346,15 @@ static void bench_step(const Bench *b, size_t k)
     optim_set_scalars(b->optim, scalars);
     optim_begin(b->optim, 1, 1);
     check_look_ahead(b, k);
-    verb_write(here(), parameters, b->grads, b->gradients + k * parameters);
+    const float *gradient = b->gradients + k * parameters, *second = b->gradients + (STEPS - 1 - k) * parameters;
+    if (optim_wants_previous(b->optim, k + 1)) {
+        verb_write(here(), parameters, b->grads, second);
+        optim_take_previous(b->optim, 1);
+    }
+    verb_write(here(), parameters, b->grads, gradient);
     optim_step(b->optim, 1);
-    if (optim_wants_drawn(b->optim, k + 1)) { /* the gradient that the judge says */
-        verb_write(here(), parameters, b->grads, b->gradients + (STEPS - 1 - k) * parameters);
+    if (optim_wants_drawn(b->optim, k + 1)) {
+        verb_write(here(), parameters, b->grads, second);
         optim_take_drawn(b->optim, 1, 100);
     }
     scalars = optim_scalars(b->optim);

@@ -334,6 +334,35 @@ static void test_not_a_number(void)
     }
 }
 
+/* How long the rows of a gradient are beside each other is nothing to --equal-rows. Powers of two scale without rounding,
+ * so the comparison is of bits. */
+static void test_equal_rows(void)
+{
+    enum { ROWS = 6, COLS = 11 };
+    for (int dtype = NS_FP32; dtype <= NS_BF16; dtype++)
+        for (int equal = 0; equal <= 1; equal++) {
+            const OptimConfig config = {.rule = "muon", .hyper.at = {SET(EQUAL_ROWS, equal), SET(NS_DTYPE, dtype)}};
+            float *stepped[2];
+            for (int scaled = 0; scaled <= 1; scaled++) {
+                Params p = {0};
+                params_add(&p, "w", ROLE_HIDDEN_MATRIX, ROWS, COLS, 1);
+                params_fill(&p, 3);
+                for (size_t i = 0; i < ROWS * COLS && scaled; i++)
+                    p.grads[i] *= exp2f((float)(i / COLS) - 2);
+                Optim *optim = make_optim(&config, &p);
+                optim_step(optim, 1);
+                stepped[scaled] = copy_floats(p.values, p.floats);
+                optim_free(optim);
+                params_free(&p);
+            }
+            const bool same = memcmp(stepped[0], stepped[1], ROWS * COLS * sizeof(float)) == 0;
+            check(same == (equal == 1), "scaled rows, %s, equal-rows %d: the same step is %d",
+                  dtype == NS_BF16 ? "bf16" : "fp32", equal, same);
+            free(stepped[0]);
+            free(stepped[1]);
+        }
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -342,6 +371,7 @@ int main(void)
     check_run("sizes of updates", test_update_size);
     check_run("scaled to the gradient", test_gradient_scale);
     check_run("split QKV", test_split_qkv);
+    check_run("equal rows", test_equal_rows);
     check_run("more matrices than a batch", test_many_batches);
     check_run("1, 2, 3 threads", test_threads);
     check_run("NaN stays visible", test_not_a_number);

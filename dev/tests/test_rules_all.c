@@ -15,7 +15,7 @@
 typedef struct StateSize {
     OptimConfig config;
     size_t whole, left, right, smaller, sides, longer, unequal, rows, lines, thin, longer_thin, rank, numbers;
-    bool shows; /* a point of its own, so that the parameters are kept beside it */
+    bool beside; /* other parameters are kept beside it: it shows a point of its own, or has a second gradient */
 } StateSize;
 
 static const StateSize sizes[] = {
@@ -36,8 +36,8 @@ static const StateSize sizes[] = {
     {{.rule = "adamw", .steps = 8, .hyper.at = {SET(EPS_MAX, 1), SET(EPS_RATE, 1)}}, .whole = 2},
     {{.rule = "nested-adam"}, .whole = 2},
     {{.rule = "adam-cpr", .hyper.at = {SET(CPR_WARMUP, 2)}}, .whole = 2, .numbers = 2},
-    {{.rule = "schedule-free"}, .whole = 2, .shows = true},
-    {{.rule = "schedule-free", .hyper.at = {SET(RATE_WARMUP, 3)}}, .whole = 2, .shows = true},
+    {{.rule = "schedule-free"}, .whole = 2, .beside = true},
+    {{.rule = "schedule-free", .hyper.at = {SET(RATE_WARMUP, 3)}}, .whole = 2, .beside = true},
     {{.rule = "ademamix"}, .whole = 3},
     {{.rule = "ademamix", .hyper.at = {SET(BETA1, 0), SET(BETA3_WARMUP, 3), SET(ALPHA_WARMUP, 9)}}, .whole = 3},
     {{.rule = "nadamw"}, .whole = 2},
@@ -50,6 +50,7 @@ static const StateSize sizes[] = {
     {{.rule = "lion"}, .whole = 1},
     {{.rule = "sophia"}, .whole = 2},
     {{.rule = "mars"}, .whole = 3},
+    {{.rule = "mars", .hyper.at = {SET(MARS_FORM, MARS_EXACT)}}, .whole = 3, .beside = true},
     {{.rule = "mars-lion"}, .whole = 2},
     {{.rule = "cautious-adamw"}, .whole = 2},
     {{.rule = "cautious-lion"}, .whole = 1},
@@ -69,6 +70,7 @@ static const StateSize sizes[] = {
      .rows = 1},
     {{.rule = "contra-muon"}, .whole = 1, .longer = 1},
     {{.rule = "aurora"}, .whole = 1},
+    {{.rule = "cautious-muon"}, .whole = 1},
     {{.rule = "muon",
       .hyper.at = {SET(RADIAL_BRAKE, 1), SET(STEP_FLOOR, 2), SET(FLOOR_BY, FLOOR_ROW), SET(PIN_RADIUS, 1),
                    SET(WEIGHT_DECAY, .1)}},
@@ -100,7 +102,7 @@ static const StateSize sizes[] = {
     {{.rule = "rownorm"}, .whole = 1},
     {{.rule = "kl-soap"}, .whole = 2, .left = 2, .right = 2, .sides = 1},
     {{.rule = "adamuon"}, .whole = 2},
-    {{.rule = "splus", .hyper.at = {SET(REFRESH, 2)}}, .whole = 2, .left = 2, .right = 2, .shows = true},
+    {{.rule = "splus", .hyper.at = {SET(REFRESH, 2)}}, .whole = 2, .left = 2, .right = 2, .beside = true},
     {{.rule = "scion"}, .whole = 1},
     {{.rule = "scion", .hyper.at = {SET(NS, NS_EXACT), SET(WEIGHT_DECAY, 0)}}, .whole = 1},
     {{.rule = "scion-sign"}, .whole = 1},
@@ -154,7 +156,7 @@ static void test_state_sizes(void)
         for (size_t k = 0; k < optim_state_count(run.optim); k++)
             held += optim_state(run.optim, k)->rows * optim_state(run.optim, k)->cols;
         const size_t told = optim_group_info(run.optim, 0).state_floats;
-        const size_t point = s->shows ? shape[0] * shape[1] : 0;
+        const size_t point = s->beside ? shape[0] * shape[1] : 0;
         check(told == floats_of(s, shape[0], shape[1]) && held == told + point,
               "%s of %zu x %zu: %zu floats told, %zu held, %zu by the book", s->config.rule, shape[0], shape[1], told,
               held, floats_of(s, shape[0], shape[1]));

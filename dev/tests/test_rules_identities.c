@@ -222,6 +222,79 @@ static void test_eps_modes(void)
     }
 }
 
+/* --------------------------------------------------------------------------------------------------------------
+ * MARS's exact form on quadratics, each step its own: in double, from the program's own parameters
+ */
+
+enum { MARS_N = 66 };
+
+static double slope_in(double w, size_t i, size_t t) { return slope(w, i + 5 * t); }
+
+static void slopes_in(const Run *run, size_t t)
+{
+    for (size_t i = 0; i < MARS_N; i++)
+        run->p.grads[i] = (float)slope_in((double)run->p.values[i], i, t);
+}
+
+/* Step t of the averages m and v, with clipped gradients at the parameters `now` and `last`, where the step before took
+ * its own: w becomes the parameters after it. */
+static void plain_mars(size_t t, const float *now, const float *last, double *m, double *v, double *w)
+{
+    const double lr = .05, wd = .1, b1 = .8, b2 = .9, eps = .1, share = .3 * b1 / (1 - b1);
+    double c[MARS_N], squares = 0;
+    for (size_t i = 0; i < MARS_N; i++) {
+        const double g = .25 * slope_in((double)now[i], i, t),
+                     previous = t > 1 ? .125 * slope_in((double)last[i], i, t) : 0;
+        c[i] = g + share * (g - previous);
+        squares += c[i] * c[i];
+    }
+    for (size_t i = 0; i < MARS_N; i++) {
+        const double clipped = c[i] / fmax(1, sqrt(squares));
+        m[i] = b1 * m[i] + (1 - b1) * clipped;
+        v[i] = b2 * v[i] + (1 - b2) * clipped * clipped;
+        const double u = m[i] / (1 - pow(b1, (double)t)) / (sqrt(v[i] / (1 - pow(b2, (double)t))) + eps);
+        w[i] = (double)now[i] - lr * (u + wd * (double)now[i]);
+    }
+}
+
+static void exact_mars(double look_ahead)
+{
+    const OptimConfig config = {.rule = "mars",
+                                .hyper.at = {SET(LR, .05), SET(WEIGHT_DECAY, .1), SET(BETA1, .8), SET(BETA2, .9),
+                                             SET(EPS, .1), SET(MARS_GAMMA, .3), SET(MARS_FORM, MARS_EXACT)},
+                                .averaging = {.nesterov = look_ahead, .nesterov_decay = .9}};
+    Run run;
+    float now[MARS_N], last[MARS_N] = {0};
+    double m[MARS_N] = {0}, v[MARS_N] = {0}, want[MARS_N];
+    run_begin(&run, &config, 6, 11, 4);
+    for (size_t t = 1; t <= STEPS; t++) {
+        optim_begin(run.optim, 1, 1);
+        memcpy(now, run.p.values, sizeof now);
+        check(optim_wants_previous(run.optim, t) == (t > 1), "a second gradient in step %zu", t);
+        if (t > 1) {
+            optim_swap_previous(run.optim);
+            check_same_bits(run.p.values, last, sizeof last, "where the last gradient was taken");
+            slopes_in(&run, t);
+            optim_take_previous(run.optim, .125);
+            optim_swap_previous(run.optim);
+            check_same_bits(run.p.values, now, sizeof now, "where this one is taken");
+        }
+        slopes_in(&run, t);
+        optim_step(run.optim, .25);
+        plain_mars(t, now, last, m, v, want);
+        /* two roundings of a weight below 5; 16 of m, below 1, times lr / eps, and of v's root, as much */
+        check_close_to_doubles(run.p.values, want, MARS_N, U * (2 * 5 + 2 * 16 * .05 / .1), "exact MARS");
+        memcpy(last, now, sizeof last);
+    }
+    run_end(&run);
+}
+
+static void test_exact_mars(void)
+{
+    exact_mars(0);
+    exact_mars(.5);
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -233,5 +306,6 @@ int main(void)
     check_run("momenta of Signum and Lion", test_sign_momentum);
     check_run("a large eps makes Adam momentum", test_large_eps);
     check_run("places of eps", test_eps_modes);
+    check_run("MARS with a second gradient", test_exact_mars);
     return check_summary();
 }

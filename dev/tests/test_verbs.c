@@ -392,18 +392,19 @@ static void cautious(size_t rows, size_t cols, size_t batch, size_t skew)
 {
     static const double more[] = {0, 1, 0}, floors[] = {1e-3, 0, .6};
     for (size_t k = 0; k < 3; k++) {
-        Pair u = pair_make(rows, cols, batch, skew, 5), g = pair_make(rows, cols, batch, 0, 6);
-        make_odd(&u, &g);
-        verb_cautious(here(), u.mats, g.mats.data, more[k], floors[k]);
+        Pair u = pair_make(rows, cols, batch, skew, 5), g = pair_make(rows, cols, batch, 0, 6),
+             m = pair_make(rows, cols, batch, skew, 7), *by = k < 2 ? &u : &m;
+        make_odd(by, &g);
+        verb_cautious(here(), u.mats, by->mats, g.mats.data, more[k], floors[k]);
         float *got = pair_read(&u);
         for (size_t b = 0; b < batch; b++) {
-            const float *x = u.host + b * u.n, *y = g.host + b * u.n, *stepped = got + b * u.n;
+            const float *x = u.host + b * u.n, *z = by->host + b * u.n, *y = g.host + b * u.n, *stepped = got + b * u.n;
             double count = 0;
             for (size_t i = 0; i < u.n; i++)
-                count += !((double)x[i] * (double)y[i] <= 0);
+                count += !((double)z[i] * (double)y[i] <= 0);
             const double factor = (double)u.n / fmax(count + more[k], floors[k] * (double)u.n);
             for (size_t i = 0; i < u.n; i++) {
-                const double want = (double)x[i] * (double)y[i] <= 0 ? 0 : factor * (double)x[i];
+                const double want = (double)z[i] * (double)y[i] <= 0 ? 0 : factor * (double)x[i];
                 if (isnan(x[i]))
                     check(isnan(stepped[i]), "a NaN became %g", (double)stepped[i]);
                 else
@@ -412,6 +413,7 @@ static void cautious(size_t rows, size_t cols, size_t batch, size_t skew)
         }
         pair_free(&u);
         pair_free(&g);
+        pair_free(&m);
         free(got);
     }
 }

@@ -19,7 +19,7 @@ static void cautious_adamw_batch(const Batch *batch)
         const Mats along = mats_part(u, i, run = batch_run(batch, i));
         verb_adam_direction(batch->on, run * n, along.data, slot->state[0], slot->state[1], slot->grad, beta1, beta2, 1,
                             batch_hyper(batch, HYPER_EPS), batch->grad_scale);
-        verb_cautious(batch->on, along, slot->grad, 0, 1e-3);
+        verb_cautious(batch->on, along, along, slot->grad, 0, 1e-3);
     }
     batch_update(batch, u, sqrt(1 - pow(beta2, t)) / (1 - pow(beta1, t)));
 }
@@ -48,7 +48,7 @@ static void cautious_lion_batch(const Batch *batch)
         all.param = along.data;
         all.rows *= run;
         elements_run(batch->on, &lion_elements, &all, 1, k);
-        verb_cautious(batch->on, along, all.grad, 1, 0);
+        verb_cautious(batch->on, along, along, all.grad, 1, 0);
     }
     batch_update(batch, u, 1);
 }

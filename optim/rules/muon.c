@@ -7,6 +7,7 @@
  *   normuon       lines of O are divided by the root of their second moment, |O|_F kept (Li et al. 2025)
  *   contra-muon   normuon that takes a part of u off O, and makes short steps longer
  *   aurora        rows of O of a matrix that is not square are given equal lengths, twice orthogonalised
+ *   cautious-muon elements of u are left out where m g <= 0 (Liang et al. 2024)
  *   muonh, normuonh   the step rotates W and keeps its norm
  */
 #include "optim/rules/muon.h"
@@ -55,6 +56,19 @@ static void aurora_batch(const Batch *batch)
     muon_finish(batch, MUON_BALANCED, u, mats_end(u));
 }
 
+/* What is left of u grows in proportion, which only matters where it is so small that NS has a floor for it. */
+static void cautious_muon_batch(const Batch *batch)
+{
+    const Mats u = muon_blend(batch);
+    const size_t n = u.rows * u.cols;
+    for (size_t i = 0, run; i < batch->count; i += run) {
+        run = batch_run(batch, i);
+        const Mats part = {u.data + i * n, u.rows, u.cols, run}, m = {batch->slots[i].state[0], u.rows, u.cols, run};
+        verb_cautious(batch->on, part, m, batch->slots[i].grad, 0, 1e-3);
+    }
+    muon_finish(batch, MUON_PLAIN, u, mats_end(u));
+}
+
 static void muonh_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
@@ -91,7 +105,8 @@ const OptimRule optim_muon = {
     .name = "muon",
     .summary = "momentum, orthogonalised by Newton-Schulz",
     .source = "Jordan et al. 2024; torch.optim.Muon",
-    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02)),
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0),
+              HYPER_AT(LR, 0.02)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
     .step = muon_batch,
@@ -101,7 +116,7 @@ const OptimRule optim_spectral = {
     .name = "spectral",
     .summary = "orthogonalised gradient: Muon without momentum",
     .source = "Bernstein and Newhouse 2024",
-    MUON_RULE(NS_JORDAN, MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02)),
+    MUON_RULE(NS_JORDAN, MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0), HYPER_AT(LR, 0.02)),
     .workspace = workspace_of_batch,
     .step = muon_batch,
 };
@@ -117,8 +132,8 @@ const OptimRule optim_normuon = {
     .name = "normuon",
     .summary = "Muon with steps of equal size for all neurons",
     .source = "Li et al. 2025; modded-nanogpt",
-    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(LR, 0.02),
-              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0),
+              HYPER_AT(LR, 0.02), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
     .workspace = workspace_of_batch,
     .step = normuon_batch,
@@ -128,8 +143,9 @@ const OptimRule optim_contra_muon = {
     .name = "contra-muon",
     .summary = "NorMuon less a part of the momentum, never a short step",
     .source = "modded-nanogpt track 3, entry 11",
-    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0.2, 0, 0.35, 0), HYPER_AT(LR, 0.0375),
-              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0.2, 0, 0.35, 0), HYPER_AT(EQUAL_ROWS, 0),
+              HYPER_AT(LR, 0.0375), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10),
+              HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
     .workspace = workspace_of_batch,
     .step = normuon_batch,
@@ -143,6 +159,17 @@ const OptimRule optim_aurora = {
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = aurora_workspace,
     .step = aurora_batch,
+};
+
+const OptimRule optim_cautious_muon = {
+    .name = "cautious-muon",
+    .summary = "Muon without the elements of the momentum that the gradient opposes",
+    .source = "Liang et al. 2024; kyleliang919/C-Optim",
+    MUON_RULE(NS_JORDAN, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0),
+              HYPER_AT(LR, 0.02)),
+    .states = {{"m", shape_whole, .is_momentum = true}},
+    .workspace = workspace_of_batch,
+    .step = cautious_muon_batch,
 };
 
 const OptimRule optim_muonh = {
@@ -171,8 +198,9 @@ const OptimRule optim_muon2 = {
     .name = "muon2",
     .summary = "Muon of the momentum divided by the root of the second moment",
     .source = "modded-nanogpt track 3, entry 7",
-    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0.0125, 0, 0, 0, 0), HYPER_AT(LR, 0.1),
-              HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-16) /* 1e-10 over its sums' 524,288 tokens */),
+    MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0.0125, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0),
+              HYPER_AT(LR, 0.1), HYPER_AT(BETA2, 0.95),
+              HYPER_AT(EPS, 1.9e-16) /* 1e-10 over its sums' 524,288 tokens */),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,
     .step = muon2_batch,

@@ -31,6 +31,9 @@ size_t muon_rest(const OptimHyper *h, MuonForm form, size_t rows, size_t cols, s
 void muon_orthogonalise(const Batch *batch, Mats u, float *rest);
 void muon_normalise_lines(const Batch *batch, Mats u, float *rest);
 
+/* With --equal-rows, MuonEq's division of each row of u by its length. `lines` has a number a row. */
+void muon_equalise_rows(const Batch *batch, Mats u, float *lines);
+
 /* For rules that orthogonalise: rejects options that --ns exact lacks, --floor-by without a floor, and resolves
  * --ns-dtype auto. */
 int muon_settle(OptimHyper *h, const char *prefix, Error *e);

@@ -11,20 +11,13 @@
 
 #include <math.h>
 
-/* Lower bounds of lengths that divide. */
-static const double ROW_LEAST = 1e-6, NORM_LEAST = 1e-10;
+/* Lower bound of lengths that divide. */
+static const double NORM_LEAST = 1e-10;
 
 /* u, a number for each row, a norm; the iteration's workspace. */
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     return count * (rows * cols + rows + 1) + orthogonal_floats(h, rows, cols, count);
-}
-
-static void equalise_rows(const Batch *batch, Mats u, float *inverse)
-{
-    verb_line_dots(batch->on, u, u, false, inverse);
-    verb_power(batch->on, u.batch * u.rows, inverse, inverse, ROW_LEAST * ROW_LEAST, -0.5);
-    verb_scale_lines(batch->on, u, inverse, false, u);
 }
 
 /* Gives each matrix the norm of one with singular values of 1. */
@@ -37,12 +30,12 @@ static void equalise_norm(const Batch *batch, Mats u, float *norms)
 static void muon_plus_batch(const Batch *batch)
 {
     const Mats u = muon_blend(batch);
-    float *inverse = mats_end(u), *norms = inverse + u.batch * u.rows;
+    float *lines = mats_end(u), *norms = lines + u.batch * u.rows;
     const double rate = batch_hyper(batch, HYPER_LR) * muon_scale(MUON_SCALE_ORIGINAL, u.rows, u.cols);
     OptimHyper hyper;
     const Batch scaled = batch_at_rate(batch, rate, &hyper);
 
-    equalise_rows(batch, u, inverse);
+    muon_equalise_rows(batch, u, lines);
     orthogonalise(batch, u, norms + u.batch);
     equalise_norm(batch, u, norms);
     verb_normalise_lines(batch->on, u, batch->slots->state[1], batch_hyper(batch, HYPER_BETA2),
@@ -57,7 +50,7 @@ const OptimRule optim_muon_plus = {
     .source = "karpathy/nanochat",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.28), HYPER_AT(CAUTIOUS, 1), MOMENTUM_DEFAULTS(0.95),
-                    HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10), NS_DEFAULTS(NS_NANOCHAT)},
+                    HYPER_AT(BETA2, 0.9), HYPER_AT(EPS, 1e-10), HYPER_AT(EQUAL_ROWS, 1), NS_DEFAULTS(NS_NANOCHAT)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,

@@ -1,5 +1,6 @@
 /*
  * What Muon and its kin do with u, the matrix to be orthogonalised. In order, with the options that turn them on:
+ *   equal-rows     rows of what NS gets are given equal lengths               MuonEq, arXiv 2603.28254; nanochat
  *   O = NS(u), Aurora's with balanced lines (MuonForm)
  *   contra         O = O - contra u / |u|_2, scaled back to |O|_F              modded-nanogpt track 3, entry 11
  *   NorMuon's lines (MuonForm)
@@ -18,6 +19,9 @@
 
 /* Lower bound of norms that divide, and modded-nanogpt's of lengths that are compared. */
 static const double NORM_LEAST = 1e-30, LENGTH_LEAST = 1e-8;
+
+/* nanochat's, of rows that are made equal. */
+static const double ROW_LEAST = 1e-6;
 
 double muon_scale(MuonScale rule, size_t rows, size_t cols)
 {
@@ -74,6 +78,15 @@ static float *copy_at(Mats u, float *rest) { return rest + lines_of_sides(u.rows
  */
 
 void muon_orthogonalise(const Batch *batch, Mats u, float *rest) { orthogonalise(batch, u, copy_at(u, rest)); }
+
+void muon_equalise_rows(const Batch *batch, Mats u, float *lines)
+{
+    if (option(batch->hyper, HYPER_EQUAL_ROWS) == 0)
+        return;
+    verb_line_dots(batch->on, u, u, false, lines);
+    verb_power(batch->on, u.batch * u.rows, lines, lines, ROW_LEAST * ROW_LEAST, -0.5);
+    verb_scale_lines(batch->on, u, lines, false, u);
+}
 
 /* Lines of the longer side are made equally long before the iteration, and once more what they were divided by is
  * corrected so that they are equally long after it, too; a common factor does not matter. */
@@ -232,16 +245,17 @@ void muon_finish(const Batch *batch, MuonForm form, Mats u, float *rest)
     float *dual = scalars_at(u, rest, 0), *norm = scalars_at(u, rest, 1), *after = scalars_at(u, rest, 2);
     const Mats copy = {copy_at(u, rest), u.rows, u.cols, u.batch};
     float *workspace = copy.data + (copies(h, form) ? mats_size(copy) : 0);
-    if (orthogonal_is_bf16(h) && form == MUON_PLAIN && !by_data && !shapes) {
-        batch_update_bf16(batch, orthogonal_bf16(batch, u, workspace), muon_scale(scale, u.rows, u.cols));
-        return;
-    }
     if (scale == MUON_SCALE_GRADIENT) {
         batch_gradients(batch, copy);
         verb_norms(on, copy, dual);
     }
     if (scale == MUON_SCALE_NUCLEAR || contra || balances)
         verb_copy(on, u, copy);
+    muon_equalise_rows(batch, u, lines_at(u, rest));
+    if (orthogonal_is_bf16(h) && form == MUON_PLAIN && !by_data && !shapes) {
+        batch_update_bf16(batch, orthogonal_bf16(batch, u, workspace), muon_scale(scale, u.rows, u.cols));
+        return;
+    }
     if (balances)
         orthogonalise_balanced(batch, u, copy, lines_at(u, rest), workspace);
     else

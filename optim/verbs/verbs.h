@@ -87,6 +87,9 @@ void verb_update(Verbs *on, size_t n, float *p, const float *u, Decay decay, dou
 /* to = s x; to and x may be the same. */
 void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s);
 
+/* x and y, which do not overlap, change places. */
+void verb_swap(Verbs *on, size_t n, float *x, float *y);
+
 /* to = a to + b x */
 void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b);
 
@@ -163,10 +166,11 @@ void verb_direct_rows(Verbs *on, Mats p, Mats u, const float *keep, const float 
 void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool holding, bool active);
 
 /*
- * A cautious step along u (Liang et al. 2024): 0 where u does not have the sign of g, which is laid out like u. What is
- * left, `count` of a matrix's n elements, is multiplied by n / max(count + more, floor n). A NaN stays one.
+ * A cautious step along u (Liang et al. 2024): 0 where m, which may be u, does not have the sign of g, which is laid out
+ * like both. What is left, `count` of a matrix's n elements, is multiplied by n / max(count + more, floor n). A NaN of u
+ * stays one, unless m says otherwise.
  */
-void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor);
+void verb_cautious(Verbs *on, Mats u, Mats m, const float *g, double more, double floor);
 
 /* ---- products ---- */
 

@@ -88,6 +88,15 @@ void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
         to[i] = factor * x[i];
 }
 
+void verb_swap(Verbs *on, size_t n, float *restrict x, float *restrict y)
+{
+    EACH (i, n) {
+        const float kept = x[i];
+        x[i] = y[i];
+        y[i] = kept;
+    }
+}
+
 void verb_add(Verbs *on, size_t n, float *restrict to, const float *restrict x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
@@ -357,8 +366,8 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
     }
 }
 
-/* How many elements of u have g's sign. */
-static size_t count_followers(size_t n, const float *u, const float *g)
+/* How many elements of m have g's sign. */
+static size_t count_followers(size_t n, const float *m, const float *g)
 {
     size_t count = 0;
 #pragma omp parallel for schedule(static) reduction(+ : count)
@@ -366,21 +375,21 @@ static size_t count_followers(size_t n, const float *u, const float *g)
         unsigned part = 0;
 #pragma omp simd reduction(+ : part)
         for (size_t i = begin; i < stretch_end(begin, n); i++)
-            part += !is_opposed(u[i], g[i]);
+            part += !is_opposed(m[i], g[i]);
         count += part;
     }
     return count;
 }
 
-void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor)
+void verb_cautious(Verbs *on, Mats u, Mats m, const float *g, double more, double floor)
 {
     const size_t n = u.rows * u.cols;
     for (size_t b = 0; b < u.batch; b++) {
         float *matrix = u.data + b * n;
-        const float *along = g + b * n;
-        const float factor = cautious_factor((double)count_followers(n, matrix, along), (double)n, more, floor);
+        const float *by = m.data + b * n, *along = g + b * n;
+        const float factor = cautious_factor((double)count_followers(n, by, along), (double)n, more, floor);
         EACH (i, n)
-            matrix[i] = is_opposed(matrix[i], along[i]) ? 0.0f : factor * matrix[i];
+            matrix[i] = is_opposed(by[i], along[i]) ? 0.0f : factor * matrix[i];
     }
 }
 

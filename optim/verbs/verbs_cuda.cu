@@ -141,6 +141,15 @@ void verb_scale(Verbs *on, size_t n, float *to, const float *x, double s)
     each<0b10, 0b01>(on, n, streams(to, x), [=] __device__(float *v, None) { v[0] = factor * v[1]; });
 }
 
+void verb_swap(Verbs *on, size_t n, float *x, float *y)
+{
+    each<0b11, 0b11>(on, n, streams(x, y), [=] __device__(float *v, None) {
+        const float kept = v[0];
+        v[0] = v[1];
+        v[1] = kept;
+    });
+}
+
 void verb_add(Verbs *on, size_t n, float *to, const float *x, double a, double b)
 {
     const float keep = (float)a, share = (float)b;
@@ -502,19 +511,20 @@ void verb_penalise(Verbs *on, Mats p, float *multiplier, float *bound, bool hold
             [=] __device__(float *x, float s) { x[0] = s * x[0]; });
 }
 
-void verb_cautious(Verbs *on, Mats u, const float *g, double more, double floor)
+void verb_cautious(Verbs *on, Mats u, Mats m, const float *g, double more, double floor)
 {
     const size_t n = u.rows * u.cols;
     float *factors = on->scalars;
     for (size_t first = 0; first < u.batch; first += SCALARS_MOST) {
-        const Mats some = {u.data + first * n, u.rows, u.cols, std::min(u.batch - first, (size_t)SCALARS_MOST)};
+        const Mats some = {m.data + first * n, u.rows, u.cols, std::min(u.batch - first, (size_t)SCALARS_MOST)};
         const float *along = g + first * n;
         sums_of_matrices<Followers>(on, some, along, [=] __device__(size_t b, const double *sum) {
             factors[b] = cautious_factor(sum[0], (double)n, more, floor);
         });
-        each_of_batch<0b11, 0b01>(
-            on, n, some.batch, streams(some.data, along), [=] __device__(size_t b) { return factors[b]; },
-            [=] __device__(float *x, float s) { x[0] = is_opposed(x[0], x[1]) ? 0.0f : s * x[0]; });
+        each_of_batch<0b111, 0b001>(
+            on, n, some.batch, streams(u.data + first * n, some.data, along),
+            [=] __device__(size_t b) { return factors[b]; },
+            [=] __device__(float *x, float s) { x[0] = is_opposed(x[1], x[2]) ? 0.0f : s * x[0]; });
     }
 }
 

@@ -179,8 +179,8 @@ static inline HD float raised_multiplier(float multiplier, double mean, float bo
     return (float)(raised > 0 ? raised : 0);
 }
 
-/* Whether u and g differ in sign or one is 0. Their product would underflow. A NaN opposes nothing. */
-static inline HD bool is_opposed(float u, float g) { return (u >= 0.0f && g <= 0.0f) || (u <= 0.0f && g >= 0.0f); }
+/* Whether m and g differ in sign or one is 0. Their product would underflow. A NaN opposes nothing. */
+static inline HD bool is_opposed(float m, float g) { return (m >= 0.0f && g <= 0.0f) || (m <= 0.0f && g >= 0.0f); }
 
 /* The factor of a cautious step of which `count` elements of n are left. */
 static inline HD float cautious_factor(double count, double n, double more, double floor)

@@ -134,6 +134,12 @@ same_end() { # two runs
     same "$1.columns" "$2.columns"
 }
 
+tensor_in() { # safetensors file, name
+    header=$(od -An -td8 -N 8 "$1" | tr -d ' ')
+    place=$(tail -c +9 "$1" | head -c "$header" | sed "s/.*\"$2\":{[^}]*\"data_offsets\":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/")
+    tail -c +$((9 + header + ${place% *})) "$1" | head -c $((${place#* } - ${place% *}))
+}
+
 # Waits until the file has at least so many lines.
 await_lines() { # file, lines
     tries=0

@@ -1,16 +1,16 @@
 # optimizers.sh: every optimizer, the wrappers around it, its instruments.
 
 # Every optimizer that --help names: it learns something, and a resumed run is bit-equal, averages and instruments included.
-learns_and_resumes() {
+learns_and_resumes() { # optimizer and its options
     case $1 in
     schedule-free | splus) wrappers="--diagnose 4" ;; # shows an average of its own
     *) wrappers="--ema-nesterov 0.3 --muloco 3 --tail-ema 3 --tail-ema-from 5 --diagnose 4" ;;
     esac
-    expect 0 train --optimizer "$1" $wrappers --steps 12 --val-every 12 --val-tokens 512 --out whole
+    expect 0 train --optimizer $1 $wrappers --steps 12 --val-every 12 --val-tokens 512 --out whole
     awk -F, 'NR == 2 { first = $5 } NR > 1 && $5 != "" { last = $5 } END { exit !(last < first - 0.02) }' whole/metrics.csv ||
         fail "the loss did not fall: $(cut -d, -f5 whole/metrics.csv | tr '\n' ' ')"
-    expect 0 train --optimizer "$1" $wrappers --steps 7 --planned-steps 12 --cooldown 0 --val-every 0 --out seven
-    expect 0 train --optimizer "$1" $wrappers --steps 12 --cooldown 0 --val-every 0 --out twelve
+    expect 0 train --optimizer $1 $wrappers --steps 7 --planned-steps 12 --cooldown 0 --val-every 0 --out seven
+    expect 0 train --optimizer $1 $wrappers --steps 12 --cooldown 0 --val-every 0 --out twelve
     expect 0 resume --out seven --steps 12
     for part in model optimizer; do
         same seven/step_000012/$part.safetensors twelve/step_000012/$part.safetensors
@@ -21,6 +21,35 @@ learns_and_resumes() {
 }
 for rule in $("$gpt" --help | sed -n '/^Optimizers/,/^$/s/^  \([a-z0-9-]*\) .*/\1/p'); do
     run_test "learns, and resumes bit-equal: $rule" learns_and_resumes "$rule"
+done
+run_test "learns, and resumes bit-equal: mars --mars-form exact" learns_and_resumes "mars --mars-form exact"
+
+# Where every batch is the same, this step's gradient at the last parameters is the last step's. Where the parameters do
+# not move, it is this step's, dropout included.
+second_gradient() { # optimizer
+    approximate="--optimizer $1 --clip 0.5 --total-batch 256 --steps 6 --val-every 0"
+    exact="$approximate --mars-form exact"
+    awk 'BEGIN { for (i = 0; i < 600; i++) printf "the cat sat on a red mat and so " }' > same.txt # 32 bytes, as --seq-len
+    expect 0 train $approximate --text same.txt --ema-nesterov 0.3 --out one
+    expect 0 train $exact --text same.txt --ema-nesterov 0.3 --out two
+    says "takes the gradient at the last parameters, too: it takes about twice as long" out
+    same one/step_000006/model.safetensors two/step_000006/model.safetensors
+    expect 0 train $approximate --lr 0 --aux-lr 0 --dropout 0.2 --out one-still
+    expect 0 train $exact --lr 0 --aux-lr 0 --dropout 0.2 --out two-still
+    for layer in 0 1; do
+        for run in one two; do
+            tensor_in $run-still/step_000006/optimizer.safetensors "h.$layer.attn.c_attn.weight.previous" > $run.tensor
+        done
+        [ "$(wc -c < one.tensor)" -eq $((4 * 48 * 16)) ] || fail "a state of $(wc -c < one.tensor) bytes"
+        same one.tensor two.tensor
+    done
+    expect 0 train $approximate --out one-moves
+    expect 0 train $exact --out two-moves
+    cmp -s one-moves/step_000006/model.safetensors two-moves/step_000006/model.safetensors && fail "the forms are the same"
+    return 0
+}
+for rule in mars mars-lion mars-shampoo; do
+    run_test "a second gradient: $rule" second_gradient $rule
 done
 
 # What is validated, saved and exported is the average; with its share at 0 it is the plain run.

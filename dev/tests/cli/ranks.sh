@@ -77,6 +77,7 @@ run_table "ranks: the same bits," same_bits <<'TABLE'
 --optimizer soap --tail-ema 2 --tail-ema-from 1 --ema-nesterov 0.1 --muloco 2 | 2 4
 --optimizer prodigy --d0 1e-4                     | 2
 --optimizer sophia --refresh 2                    | 2
+--optimizer mars --mars-form exact --clip 0.1 --ema-nesterov 0.2 | 2 4
 --optimizer dion --rank 3                         | 2
 --optimizer adam-cpr                              | 4
 --optimizer muonh --init track3-h --ema-nesterov 0.2 | 2

@@ -78,8 +78,8 @@ run_test "resuming with another --batch-size keeps the tokens a step" keeps_tota
 
 long="--steps 200 --val-every 50 --total-batch 1024"
 
-interrupted() { # signal, status
-    train_on $long --checkpoint-every 0 --out run > out 2> err &
+interrupted() { # signal, status, options
+    train_on $long $3 --checkpoint-every 0 --out run > out 2> err &
     child=$!
     await_lines run/metrics.csv 20
     kill -s "$1" $child
@@ -90,10 +90,11 @@ interrupted() { # signal, status
     last=$(awk -F, 'END { print $1 }' run/metrics.csv)
     [ "$(cat run/latest)" = "$(printf 'step_%06d' "$last")" ] || fail "logged step $last, saved $(cat run/latest)"
     expect 0 resume --out run
-    expect 0 train $long --out whole
+    expect 0 train $long $3 --out whole
     same_end whole run
 }
-run_test "SIGTERM saves and the resumed run is bit-equal" interrupted TERM 143
+run_test "SIGTERM saves and the resumed run is bit-equal" interrupted TERM 143 ""
+run_test "SIGTERM between two gradients of a step" interrupted TERM 143 "--optimizer mars --mars-form exact"
 
 # A step long enough for two signals.
 second_signal() {

@@ -103,7 +103,8 @@ class Space:
     retune: list  # knobs that are searched at other sizes than the first
     random_seed: int
     sizes: list = field(default_factory=lambda: [1])  # factors of the steps
-    final: list = field(default_factory=list)  # seeds with which the best are run
+    final: list = field(default_factory=list)  # seeds with which the best of the first size are run
+    others: list = field(default_factory=list)  # of the other sizes
     text: str = ""
 
 
@@ -164,7 +165,11 @@ def read(path):
     run = tables.get("run", {})
     if "steps" not in run:
         raise SpaceError(f"{path}: [run] has no steps")
+    for table, known in (("sizes", {"factors"}), ("final", {"seeds", "others"})):
+        if set(tables.get(table, {})) - known:
+            raise SpaceError(f"{path}: {table}.{sorted(set(tables[table]) - known)[0]} is not among {', '.join(sorted(known))}")
     sizes, final = tables.get("sizes", {}).get("factors", [1]), tables.get("final", {}).get("seeds", [])
+    others = tables.get("final", {}).get("others", final)
     if len(sizes) > 1 and not search["retune"] and not final:
         raise SpaceError(f"{path}: nothing is run at the other sizes without search.retune or final.seeds")
     contestants = []
@@ -183,4 +188,4 @@ def read(path):
             raise SpaceError(f"{where}: search.retune names {missing}, which is no knob of it")
         contestants.append(Contestant(name, fixed, knobs))
     return Space(run, contestants, search["method"], search["budget"], search["seeds"], search["halving"], search["retune"],
-                 search["random-seed"], sizes, final, raw.decode())
+                 search["random-seed"], sizes, final, others, raw.decode())

@@ -40,7 +40,8 @@ A space is a TOML file:
   factors = [1, 0.5, 2]             # of the steps; the first is searched over all knobs
 
   [final]
-  seeds = [1, 2, 3]                 # the best of each optimizer and size is run with these
+  seeds = [1, 2, 3, 4]              # the best of each optimizer is run with these
+  others = [1, 2]                   # at the other sizes [the same]
 
 Where the best value of a knob is an outermost one, the search goes on beyond it, or says that the budget is used up.
 --out holds every run's directory, sweep.csv with all losses, best.csv, sensitivity.svg, and status.txt while it runs
@@ -66,6 +67,11 @@ class Stage:
     @property
     def name(self):
         return f"{self.contestant.name} {size_name(self.factor)}"
+
+    @property
+    def final_seeds(self):
+        space = self.sweep.space
+        return space.final if self.factor == space.sizes[0] else space.others
 
     def job(self, point, seed, steps):
         settings = self.sweep.space.run | self.contestant.fixed | point
@@ -101,10 +107,10 @@ class Stage:
         diverged = search.losses and search.best_loss == math.inf
         if diverged:
             search.notes.append("every run diverged")
-        self.is_final = bool(self.sweep.space.final) and not diverged
+        self.is_final = bool(self.final_seeds) and not diverged
         self.is_done = not self.is_final
         if self.is_final:
-            self.submit([search.best], self.sweep.space.final, self.steps)
+            self.submit([search.best], self.final_seeds, self.steps)
         if not diverged:
             self.sweep.searched(self)
 
@@ -238,7 +244,7 @@ class Sweep:
             for s in self.stages:
                 if not s.is_final:
                     known = len(s.search.losses) + len(s.jobs) / len(self.space.seeds)
-                    waiting += (self.space.budget - known) * len(self.space.seeds) * s.steps + len(self.space.final) * s.steps
+                    waiting += (self.space.budget - known) * len(self.space.seeds) * s.steps + len(s.final_seeds) * s.steps
         return max(0, waiting)
 
     def report(self):

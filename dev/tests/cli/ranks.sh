@@ -46,8 +46,8 @@ process_of() { # rank
 }
 
 # A tiny run of 12 micro-batches a step, and one of 8.
-twelve="$size --batch-size 1 --total-batch 384 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
-eight="$size --batch-size 1 --total-batch 256 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+twelve="$size --batch-size 1 --total-batch 384 --val-tokens 256 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+eight="$size --batch-size 1 --total-batch 256 --val-tokens 256 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
 
 same_bits() { # options, ranks
     expect 0 "$gpt" $eight --steps 5 --val-every 2 $1 --out one

@@ -76,7 +76,8 @@ ifeq ($(SAN),1)
   EMULATED_CFLAGS = -O1 -g $(SANITIZE)
   CUDA = no
 endif
-EMULATED_CFLAGS ?= -O2 -g
+# Without -g, which would be a fifth of the time that compiling takes.
+EMULATED_CFLAGS ?= -O2
 
 $(shell mkdir -p $(BUILD))
 

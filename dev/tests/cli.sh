@@ -1,6 +1,7 @@
 #!/bin/sh
 # cli.sh [TRAIN_GPT [PATTERN]]: end-to-end tests of the command line, needing only the usual shell tools.
-# PATTERN: only the tests whose name contains it. Each test runs in an empty folder of its own. The tests are in cli/.
+# PATTERN: only the tests whose name, followed by |, contains it. Each test runs in an empty folder of its own, JOBS of
+# them at a time. The tests are in cli/.
 gpt=${1:-./train_gpt}
 pattern=${2:-}
 case $gpt in /*) ;; *) gpt=$PWD/$gpt ;; esac
@@ -8,11 +9,11 @@ case $gpt in /*) ;; *) gpt=$PWD/$gpt ;; esac
 
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'stop_jobs; exit 1' HUP INT TERM
 export LC_ALL=C
 export OMP_NUM_THREADS=1       # a tiny model gains nothing from more threads, and waits for them on a busy machine
 export OMP_WAIT_POLICY=passive # for the tests that ask for more
-passed=0 failed=0 skipped=0 number=0
+passed=0 failed=0 skipped=0
 
 helpers=${HELPERS:-build}
 case $helpers in /*) ;; *) helpers=$PWD/$helpers ;; esac
@@ -25,6 +26,7 @@ for part in bad_commands data checkpoints convert runs resume architectures iden
     . "$here/$part.sh"
 done
 [ "${DEVICE:-cpu}" != cuda ] || . "$here/gpu.sh"
+report_jobs
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $((passed + skipped)) -gt 0 ]

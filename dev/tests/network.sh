@@ -18,7 +18,7 @@ clean() {
 trap clean EXIT
 trap 'exit 1' HUP INT TERM PIPE
 export LC_ALL=C OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-passed=0 failed=0 skipped=0 number=0
+passed=0 failed=0 skipped=0 JOBS=1
 . "$(dirname "$0")/cli/helpers.sh"
 
 # --- hosts ---

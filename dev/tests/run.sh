@@ -8,12 +8,12 @@ shift $(($# < 3 ? $# : 3))
 programs=" $* "
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
-trap 'stop; exit 1' HUP INT TERM
+trap 'stop_jobs; exit 1' HUP INT TERM
 passed=0 failed=0 skipped=0
-started=0 reported=0
-# Most programs compute on one thread or wait for each other, so several run at a time; they are reported in order.
+# Most programs compute on one thread or wait for each other, so several run at a time.
 most=$(getconf _NPROCESSORS_ONLN 2> "$logs/null") || most=1
 [ "$most" -le 4 ] || most=4
+. dev/tests/jobs.sh
 
 # Whether a command is to be run: always without NAME; with NAME only if one of the programs is among its words.
 wanted() {
@@ -40,39 +40,17 @@ count() { # status, log, command
     passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
 }
 
-# Waits for the next program in order.
-report() {
-    reported=$((reported + 1))
-    eval "wait \"\$pid$reported\"; count \$? \"$logs/$reported\" \"\$command$reported\""
-}
-
-# Ends what still runs: it does not hear Ctrl-C.
-stop() {
-    while [ $reported -lt $started ]; do
-        reported=$((reported + 1))
-        eval "kill \"\$pid$reported\"" 2> "$logs/null"
-    done
-}
-
-report_all() {
-    while [ $reported -lt $started ]; do report; done
-}
-
-# Starts one program, once fewer than $most run.
+# Runs one program beside others.
 run() {
-    wanted "$@" || return 0
-    [ $((started - reported)) -lt "$most" ] || report
-    started=$((started + 1))
-    "$@" > "$logs/$started" 2>&1 &
-    eval "pid$started=\$! command$started=\$*"
+    ! wanted "$@" || start_job "$*" "$@"
 }
 
-# Runs one program with nothing beside it, and not in the background, where signals of the keyboard are ignored.
+# Runs one program, which starts several itself, with nothing beside it.
 run_alone() {
     wanted "$@" || return 0
-    report_all
-    "$@" > "$logs/alone" 2>&1
-    count $? "$logs/alone" "$*"
+    report_jobs
+    start_job "$*" env JOBS="$most" "$@"
+    report_jobs
 }
 
 activations="dev/tests/reference_gelu.safetensors dev/tests/reference_relu2.safetensors dev/tests/reference_silu.safetensors"
@@ -166,7 +144,7 @@ emulated random 3 "$build/emulated/test_gpt_cuda" "$build"/odd/*.safetensors
 if [ -x "$build/emulated/train_gpt_cuda" ]; then
     case $name in *ranks*) ;; *)
         run_alone env CUDA_ON_CPU_ORDER=random CUDA_ON_CPU_SEED=4 CUDA_ON_CPU_CUBLAS=varied DEVICE=cuda \
-            sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon"
+            sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "bit-equal: muon|"
         case $name in *GPU*) cases=$name ;; *) cases=GPU: ;; esac
         run_alone env CUDA_ON_CPU_STREAMS=lazy DEVICE=cuda sh dev/tests/cli.sh "$build/emulated/train_gpt_cuda" "$cases" ;;
     esac

@@ -35,7 +35,7 @@ CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt 12.
 CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt 12.8.4, fp32
 CUDA_ON_CPU_CAPABILITY=8.0    |                            | cuBLASLt 12.8.4, bf16
 CUDA_ON_CPU_SEED=20           | --width 40                 | cuBLASLt 12.8.4, fp32
-CUDA_ON_CPU_MEMORY=60000000   | --batch-size auto --total-batch 4096                        | sequences of 32
+CUDA_ON_CPU_MEMORY=60000000   | --batch-size auto --total-batch 1024                        | sequences of 32
 TABLE
 
 peak_of_h200() {
@@ -48,7 +48,7 @@ run_test "GPU: a known one's share of its peak is shown" peak_of_h200
 batch_by_memory() {
     for bytes in 80000000 44000000; do
         expect 0 env CUDA_ON_CPU_MEMORY=$bytes "$gpt" $size --text "$work/story.txt" --steps 1 --val-every 0 \
-            --sample-every 0 --batch-size auto --total-batch 8192 --out $bytes
+            --sample-every 0 --batch-size auto --total-batch 2048 --out $bytes
         sed -n 's/^step .* x \([0-9]*\) sequences.*/\1/p' out >> batches
     done
     [ "$(sed -n 1p batches)" -gt "$(sed -n 2p batches)" ] || fail "batches of $(tr '\n' ' ' < batches)"

@@ -2,20 +2,29 @@
 
 # --- the harness: a test is a function; fail and skip end it ---
 
+logs=$work/logs most=${JOBS:-1}
+mkdir "$logs"
+. "$(dirname "$0")/jobs.sh"
+
 fail() { echo "$*"; exit 1; }
 skip() { echo "$*"; exit 77; }
 
 run_test() { # name, function, its arguments
-    case $1 in *"$pattern"*) ;; *) return ;; esac
-    name=$1
-    shift
-    number=$((number + 1))
-    mkdir "$work/$number"
-    why=$(cd "$work/$number" && "$@")
-    case $? in
-    0) passed=$((passed + 1)); echo "ok    $name"; rm -rf "${work:?}/$number" ;;
-    77) skipped=$((skipped + 1)); echo "skip  $name: $why" ;;
-    *) failed=$((failed + 1)); echo "FAIL  $name: $why" ;;
+    case "$1|" in *"$pattern"*) ;; *) return ;; esac
+    mkdir "$work/$((started + 1))"
+    start_job "$1" in_its_folder "$@"
+}
+
+in_its_folder() { # name, function, its arguments
+    cd "$work/$started" && shift && "$@"
+}
+
+count() { # status, log, name
+    why=$(cat "$2")
+    case $1 in
+    0) passed=$((passed + 1)); echo "ok    $3"; rm -rf "${work:?}/$reported" ;;
+    77) skipped=$((skipped + 1)); echo "skip  $3: $why" ;;
+    *) failed=$((failed + 1)); echo "FAIL  $3: $why" ;;
     esac
 }
 
@@ -89,6 +98,15 @@ shard 20240520 1 1000 1000 300 > "$work/beyond.bin"
 shard 20240520 1 20 20 7 > "$work/few.bin"
 head -c 100 "$work/good.bin" > "$work/header.bin"
 
+# A file in $work that several tests read, from whichever has made it first.
+shared() { # name, command that prints it
+    file=$work/$1
+    shift
+    [ ! -f "$file" ] || return 0
+    "$@" > "$file.$started"
+    ln "$file.$started" "$file" 2> "$work/null" || [ -f "$file" ]
+}
+
 size="--layers 2 --heads 2 --width 16 --seq-len 32"
 batch="--batch-size 4 --val-tokens 512 --warmup 2 --sample-every 0 --device ${DEVICE:-cpu}"
 train() { "$gpt" $size $batch --text "$work/story.txt" "$@"; }
@@ -110,10 +128,11 @@ contents() { find . ! -name 'out' ! -name err ! -name '.' -print -type f -exec c
 
 # Runs a command that must end with the status and leave every file of the folder as it was.
 changes_nothing() { # status, command
-    contents > "$work/before"
+    contents > "$work/$started.before"
     expect "$@"
-    contents > "$work/after"
-    cmp -s "$work/before" "$work/after" || fail "it made or changed $(comm -3 "$work/before" "$work/after" | head -n 1)"
+    contents > "$work/$started.after"
+    cmp -s "$work/$started.before" "$work/$started.after" ||
+        fail "it made or changed $(comm -3 "$work/$started.before" "$work/$started.after" | head -n 1)"
 }
 
 columns() { cut -d, -f1,2,4-7 "$1"; } # what does not depend on the clock

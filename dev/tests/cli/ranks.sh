@@ -9,7 +9,7 @@ start_ranks() { # ranks, command
     [ "$world" -le "${GPUS:-$world}" ] || skip "there are $GPUS GPUs" # set on a machine with GPUs (gpu.sh)
     export CUDA_ON_CPU_DEVICES="$world"
     while [ $rank -lt "$world" ]; do
-        RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + ($$ * 31 + number * 7 + meetings) % 20000)) \
+        RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + ($$ * 31 + started * 7 + meetings) % 20000)) \
             timeout 120 "$@" > out.$rank 2> err.$rank &
         pids="$pids $!" rank=$((rank + 1))
     done
@@ -46,8 +46,8 @@ process_of() { # rank
 }
 
 # A tiny run of 12 micro-batches a step, and one of 8.
-twelve="$size --batch-size 1 --total-batch 384 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
-eight="$size --batch-size 1 --total-batch 256 --val-tokens 512 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+twelve="$size --batch-size 1 --total-batch 384 --val-tokens 256 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
+eight="$size --batch-size 1 --total-batch 256 --val-tokens 256 --warmup 2 --sample-every 0 --text $work/story.txt --device ${DEVICE:-cpu}"
 
 same_bits() { # options, ranks
     expect 0 "$gpt" $eight --steps 5 --val-every 2 $1 --out one
@@ -188,7 +188,7 @@ run_test "ranks: rank 0 says why none can start, though it is late" late_to_spea
 # Two agents of 2 ranks each, as on two machines.
 by_torchrun() {
     python=$("$dev/python.sh" --find torch) || skip "there is no Python with torch"
-    port=$((20000 + ($$ * 31 + number * 7) % 20000))
+    port=$((20000 + ($$ * 31 + started * 7) % 20000))
     expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
     for agent in 0 1; do
         CUDA_ON_CPU_DEVICES=4 timeout 120 "$python" -m torch.distributed.run --no-python --nnodes 2 --node-rank $agent \

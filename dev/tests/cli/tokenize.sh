@@ -191,9 +191,9 @@ run_test "tokenize cuts shards at exactly N tokens" tokenize_shards
 
 # More than one batch and parts of a text; a long text, cut in the middle of characters and of white space.
 many_documents() {
-    [ -f "$work/many.txt" ] || lorem 40000 > "$work/many.txt"
-    [ -f "$work/many.jsonl" ] || as_jsonl < "$work/many.txt" > "$work/many.jsonl"
-    [ -f "$work/many.jsonl.gz" ] || gzip -1 -k "$work/many.jsonl"
+    shared many.txt lorem 40000
+    shared many.jsonl as_jsonl < "$work/many.txt"
+    shared many.jsonl.gz gzip -1 -c "$work/many.jsonl"
 }
 
 tokenize_threads() {
@@ -449,9 +449,11 @@ run_test "tokenize locks its output" tokenize_locked
 # Stopped by a signal, it says so and keeps what it has.
 tokenize_interrupted() { # signal, exit status
     [ -f "$failing" ] || skip "no LD_PRELOAD here"
+    [ -x "$harness" ] || skip "the harness was not built"
     many_documents
     expect 0 big_job --out whole
     (
+        toke() { "$harness" signals "$tokenize" --tokenizer "$vocabulary" --threads 1 "$@"; }
         export FAIL_AT=40 FAIL_SIGNAL="$1" LD_PRELOAD="$failing"
         big_job --out run > out 2> err
         exit $?

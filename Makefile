@@ -391,7 +391,8 @@ diagnose: $(PROGRAMS)
 	dev/speedrun/diagnose.sh
 
 lab: $(BUILD)/lab
-	dev/lab/run.sh $(BUILD)/lab
+	dev/lab/run.py --lab $(BUILD)/lab
+	$$(dev/python.sh matplotlib) dev/lab/plot.py
 
 orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/orthogonalisation/run.sh

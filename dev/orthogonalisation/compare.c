@@ -3,8 +3,8 @@
  *
  *   orthogonalisation [--threads N] DIR      [1 thread] writes these tables to DIR, which exists:
  *
- *   map.csv         singular value, as a part of the Frobenius norm, and what each flavour's own number of iterations
- *                   makes of it, in double
+ *   map.csv         singular values, as a part of the Frobenius norm, from s up to the next row's, and what each
+ *                   flavour's own number of iterations makes of them at least and at most, in double
  *   ranges.csv      the map's slope at 0, its range, and how small a value may be that it still lifts above a half
  *   matrices.csv    the matrices that are measured
  *   deviation.csv   singular values of their fp32 orthogonalisations: how far from 1; products, FLOPs, CPU milliseconds
@@ -63,7 +63,7 @@ static void csv_close(FILE *file, const char *name)
  * The map of one singular value
  */
 
-enum { DECADES = 4, PER_DECADE = 250, PER_DECADE_FINE = 10000 };
+enum { DECADES = 4, PER_DECADE = 100, FINER = 100, PER_DECADE_FINE = FINER * PER_DECADE };
 
 /* A singular value s of U / |U|_F after `steps` iterations. */
 static double map(NsFlavour flavour, size_t steps, double s)
@@ -86,49 +86,52 @@ static size_t products(NsFlavour flavour, size_t steps)
 }
 
 /* Points from 10^-DECADES to 1, evenly on a log axis. */
-static double grid(size_t i, size_t per_decade) { return pow(10, (double)i / (double)per_decade - DECADES); }
+static double grid(size_t i) { return pow(10, (double)i / PER_DECADE_FINE - DECADES); }
+
+/* least and most: the range of the map over the points of the fine grid from one to another. */
+static void range(NsFlavour flavour, size_t steps, size_t from, size_t to, double *least, double *most)
+{
+    *least = (double)INFINITY;
+    *most = -(double)INFINITY;
+    for (size_t i = from; i <= to; i++) {
+        const double y = map(flavour, steps, grid(i));
+        *least = fmin(*least, y);
+        *most = fmax(*most, y);
+    }
+}
 
 static void write_map(const char *dir)
 {
     FILE *file = csv_open(dir, "map.csv");
     fputs("s", file);
     for (int f = 0; f < NS_EXACT; f++)
-        fprintf(file, ",%s", ns_names[f]);
-    for (size_t i = 0; i <= DECADES * PER_DECADE; i++) {
-        fprintf(file, "\n%.5g", grid(i, PER_DECADE));
-        for (int f = 0; f < NS_EXACT; f++)
-            fprintf(file, ",%.4g", map((NsFlavour)f, ns_steps((NsFlavour)f, 0), grid(i, PER_DECADE)));
+        fprintf(file, ",%s least,%s most", ns_names[f], ns_names[f]);
+    for (size_t i = 0; i < DECADES * PER_DECADE_FINE; i += FINER) {
+        fprintf(file, "\n%.5g", grid(i));
+        for (int f = 0; f < NS_EXACT; f++) {
+            double least, most;
+            range((NsFlavour)f, ns_steps((NsFlavour)f, 0), i, i + FINER, &least, &most);
+            fprintf(file, ",%.4g,%.4g", least, most);
+        }
     }
     fputs("\n", file);
     csv_close(file, "map.csv");
-}
-
-/* least and most: the range of the map over singular values from `from` to 1. */
-static void range(NsFlavour flavour, size_t steps, double from, double *least, double *most)
-{
-    *least = (double)INFINITY;
-    *most = -(double)INFINITY;
-    for (size_t i = 0; i <= DECADES * PER_DECADE_FINE; i++) {
-        const double s = grid(i, PER_DECADE_FINE), y = map(flavour, steps, s);
-        *least = s >= from * (1 - 1e-9) && y < *least ? y : *least;
-        *most = s >= from * (1 - 1e-9) && y > *most ? y : *most;
-    }
 }
 
 /* The singular value from which on the map is above a half. */
 static double reach(NsFlavour flavour, size_t steps)
 {
     size_t i = DECADES * PER_DECADE_FINE;
-    while (i > 0 && map(flavour, steps, grid(i, PER_DECADE_FINE)) > 0.5)
+    while (i > 0 && map(flavour, steps, grid(i)) > 0.5)
         i--;
-    return grid(i, PER_DECADE_FINE);
+    return grid(i);
 }
 
 static void write_range(FILE *file, NsFlavour flavour, size_t steps)
 {
     double least[2], most[2];
-    range(flavour, steps, 1e-3, &least[0], &most[0]);
-    range(flavour, steps, 1e-2, &least[1], &most[1]);
+    for (size_t k = 0; k < 2; k++) /* from 10^-3, from 10^-2 */
+        range(flavour, steps, (DECADES - 3 + k) * PER_DECADE_FINE, DECADES * PER_DECADE_FINE, &least[k], &most[k]);
     fprintf(file, "%s,%zu,%d,%zu,%.1f,%.6f,%.4f,%.4f,%.4f,%.4f\n", ns_names[flavour], steps,
             steps == ns_steps(flavour, 0), products(flavour, steps), map(flavour, steps, 1e-12) * 1e12,
             reach(flavour, steps), least[0], most[0], least[1], most[1]);

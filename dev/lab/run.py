@@ -106,7 +106,7 @@ def theory(lab):
 
 def cycle(lab):
     """Where runs end at a constant rate, and at one that falls linearly to 0 in as many steps, white inputs."""
-    cases = [(rule, schedule, batch, lr, seed) for batch in (4096, 256) for lr in (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+    cases = [(rule, schedule, batch, lr, seed) for batch in (4096, 256) for lr in (0.04, 0.08, 0.16, 0.32, 0.64)
              for rule in ("spectral", "spectral-jordan", "muon", "adamw") for schedule in ("constant", "linear") for seed in SEEDS]
     # the largest singular value has about 14 to go, by a falling rate at half the speed
     runs = lab.runs(RULES[rule] | {"schedule": schedule, "batch": batch, "lr": lr, "seed": seed, "steps": int(40 / lr) + 150,

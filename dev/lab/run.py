@@ -3,6 +3,7 @@
 file. Every table begins with the commit and the command that made it."""
 
 import argparse
+import copy
 import csv
 import io
 import math
@@ -18,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from experiments import space  # noqa: E402
 from experiments.search import Search  # noqa: E402
+from experiments.space import label_of  # noqa: E402
 
 SEEDS = range(1, 7)
 # Steps of a size of their own: the polar factor of the gradient, that of five Newton-Schulz iterations, signs.
@@ -144,7 +146,7 @@ def updates(lab):
                   if (r["inputs"], r["condition"], r["batch"], r["seed"]) == ("rotated", "1000", "256", "1")]
     entrants, rows = {c.name: c for c in contest_space().contestants}, []
     for best in chosen:
-        settings = settings_of(entrants[best["rule"]], best) | {"inputs": "rotated", "condition": 1000, "batch": 256}
+        settings = settings_of(entrants[best["rule"]], best)
         runs = lab.runs(settings | {"seed": s, "spectra-every": 50, "log-every": 50} for s in SEEDS)
         rows += [{"rule": best["rule"], "seed": s, "step": int(r["step"]), "gradient_rank": r["grad_stable_rank"],
                   "gradient_condition": r["grad_condition"], "update_rank": r["update_stable_rank"], "attained": r["attained"]}
@@ -157,14 +159,14 @@ def contest_space():
     return space.read(HERE / "rules.toml")
 
 
+KNOBS = ("inputs", "condition", "batch", "schedule", "rule", "lr", "momentum", "beta2")
+
+
 def settings_of(entrant, row):
     """The program's settings of an entrant at the knobs of a table's row."""
-    knobs = {"lr": float(row["lr"]), "schedule": row["schedule"]}
-    knobs[momentum_name(entrant)] = float(row["momentum"])
-    if row["beta2"] != "":
-        knobs["beta2"] = float(row["beta2"])
+    more = {momentum_name(entrant): float(row["momentum"])} | ({} if row["beta2"] == "" else {"beta2": float(row["beta2"])})
     fixed = {("rule" if k == "optimizer" else k): v for k, v in entrant.fixed.items()}
-    return fixed | knobs
+    return fixed | more | {"lr": float(row["lr"])} | {k: row[k] for k in ("inputs", "condition", "batch", "schedule")}
 
 
 def momentum_name(entrant):
@@ -173,49 +175,105 @@ def momentum_name(entrant):
 
 def row_of(cell, entrant, point):
     return cell | {"rule": entrant.name, "lr": float(point["lr"]), "momentum": float(point[momentum_name(entrant)]),
-                   "beta2": point.get("beta2", ""), "schedule": point["schedule"]}
+                   "beta2": point.get("beta2", "")}
+
+
+def key_of(row, *more):
+    return tuple(space.text_of(float(row[k])) if k in ("lr", "momentum") or (k == "beta2" and row[k] != "") else str(row[k])
+                 for k in (*KNOBS, *more))
+
+
+def known_rows(path):
+    """The rows of a table that is there already: what they hold is not run again."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
 def contest(lab):
     """Every rule in every cell: a search over its knobs, then its best point with other seeds. One criterion for both: the
-    mean over seeds of the logarithm of the excess over the floor after 300 steps."""
-    cells = [({"inputs": "rotated", "condition": condition, "batch": batch}, None) for condition in CONDITIONS for batch in BATCHES]
-    cells += [(cell | {"inputs": "ill"}, "adamw") for cell, _ in cells]  # the axes of the data are those of the weights
+    mean over seeds of the logarithm of the excess over the floor after 300 steps. With all rows a constant rate is searched
+    as well as a falling one, and the better of the two is the rule's; with mini-batches rates fall."""
+    cells = [{"inputs": "rotated", "condition": condition, "batch": batch} for condition in CONDITIONS for batch in BATCHES]
+    cells += [cell | {"inputs": "ill"} for cell in cells]  # the axes of the data are those of the weights
+    done = {"search": {key_of(r): float(r["log10_excess"]) for r in known_rows(lab.out / "search.csv")},
+            "final": {key_of(r, "seed"): float(r["excess_over_floor"]) for r in known_rows(lab.out / "final.csv")}}
     searched, final = [], []
-    for cell, only in cells:
+    for cell in cells:
         setting = contest_space()
         for entrant in setting.contestants:
-            if only in (None, entrant.name):
-                begin = next((r for r in reversed(final) if r["rule"] == entrant.name), None)
-                search_cell(lab, setting, cell, entrant, begin, searched, final)
+            if cell["inputs"] == "ill" and entrant.name != "adamw":
+                continue
+            begin = next((r for r in reversed(final) if r["rule"] == entrant.name), None)
+            found = []
+            for schedule in ("linear", "constant") if cell["batch"] == 4096 else ("linear",):
+                found.append(search_cell(lab, setting, cell | {"schedule": schedule}, entrant, begin, done["search"], searched))
+                begin = found[-1][1]
+            run_final(lab, setting, entrant, min(found, key=lambda f: f[0])[1], done["final"], final)
         lab.write("search", searched)
         lab.write("final", final)
 
 
-def search_cell(lab, setting, cell, entrant, begin, searched, final):
-    """The search of one entrant in a cell. It begins where the last cell's ended (begin)."""
-    more = cell | {"steps": setting.run["steps"], "log-every": setting.run["steps"]}
-    for knob in entrant.knobs:
-        name = "momentum" if knob.name == "beta1" else knob.name
-        if begin is not None and begin[name] in knob.values:
-            knob.start = begin[name]
-        elif begin is not None and name == "lr":
-            knob.values, knob.start = [float(f"{begin['lr'] * f:.3g}") for f in (0.5, 1, 2)], float(f"{begin['lr']:.3g}")
-    search = Search(entrant, entrant.knobs, {k.name: k.start for k in entrant.knobs}, setting)
-    asked, points = search.method(), None
+def begin_at(knob, value):
+    """Moves a knob's start to a value; a rate's grid with it."""
+    if knob.name == "lr":
+        knob.values = [float(f"{value * f:.3g}") for f in (0.5, 1, 2)]
+        value = knob.values[1]
+    if value in knob.values:
+        knob.start = value
+
+
+def pattern(search, ridge):
+    """Coordinate by coordinate, and where that has ended, along the diagonals of two knobs that lean on each other."""
+    before = None
+    while label_of(search.best) != before:
+        yield from search.coordinate()
+        before = label_of(search.best)
+        at = [knob.values.index(search.best[knob.name]) for knob in ridge]
+        steps = [[knob.values[i + side] for side in (-1, 1) if 0 <= i + side < len(knob.values)] for knob, i in zip(ridge, at)]
+        yield from search.ask([search.best | {ridge[0].name: a, ridge[1].name: b} for a in steps[0] for b in steps[1]])
+
+
+def search_cell(lab, setting, cell, entrant, begin, done, searched):
+    """The search of one entrant in a cell: (loss, row) of its best point. It begins at the best one known of this cell, else
+    of the last (begin)."""
+    here = [(loss, dict(zip(KNOBS, key))) for key, loss in done.items() if key[:5] == key_of(row_of(cell, entrant, START))[:5]]
+    begin = min(here, key=lambda h: h[0])[1] if here else begin
+    knobs = [copy.deepcopy(knob) for knob in entrant.knobs]
+    if begin is not None:
+        for knob in knobs:
+            begin_at(knob, float(begin["momentum" if knob.name == "beta1" else knob.name]))
+    search = Search(entrant, knobs, {k.name: k.start for k in knobs}, setting)
+    asked, points = pattern(search, knobs[:2]), None
     while True:
         try:
-            points = next(asked) if points is None else asked.send(losses)
+            points = next(asked) if points is None else asked.send([done[key_of(row)] for row in rows])
         except StopIteration:
             break
-        jobs = [settings_of(entrant, row_of(cell, entrant, p)) | more | {"seed": s} for p in points for s in setting.seeds]
-        logs = [math.log10(run.over_floor()) for run in lab.runs(jobs)]
+        rows = [row_of(cell, entrant, p) for p in points]
+        new = [row for row in rows if key_of(row) not in done]
         n = len(setting.seeds)
-        losses = [statistics.fmean(logs[i:i + n]) for i in range(0, len(logs), n)]
-        searched += [row_of(cell, entrant, p) | {"log10_excess": loss} for p, loss in zip(points, losses)]
+        logs = [math.log10(run.over_floor()) for run in
+                lab.runs(settings_of(entrant, row) | last_row(setting) | {"seed": s} for row in new for s in setting.seeds)]
+        done.update((key_of(row), statistics.fmean(logs[i * n:i * n + n])) for i, row in enumerate(new))
     best = row_of(cell, entrant, search.best)
-    runs = lab.runs(settings_of(entrant, best) | more | {"seed": s} for s in setting.final)
-    final += [best | {"seed": s, "excess_over_floor": run.over_floor()} for s, run in zip(setting.final, runs)]
+    searched += [dict(zip(KNOBS, key)) | {"log10_excess": loss} for key, loss in done.items() if key[:5] == key_of(best)[:5]]
+    return search.best_loss, best
+
+
+def run_final(lab, setting, entrant, best, done, final):
+    new = [s for s in setting.final if key_of(best | {"seed": s}, "seed") not in done]
+    runs = lab.runs(settings_of(entrant, best) | last_row(setting) | {"seed": s} for s in new)
+    done.update((key_of(best | {"seed": s}, "seed"), run.over_floor()) for s, run in zip(new, runs))
+    final += [best | {"seed": s, "excess_over_floor": done[key_of(best | {"seed": s}, "seed")]} for s in setting.final]
+
+
+START = {"lr": 1, "momentum": 0, "beta1": 0}
+
+
+def last_row(setting):
+    return {"steps": setting.run["steps"], "log-every": setting.run["steps"]}
 
 
 PARTS = {"theory": theory, "cycle": cycle, "nuclear": nuclear, "memory": memory, "contest": contest, "updates": updates}

@@ -52,7 +52,7 @@ class Lab:
     def __init__(self, program, out, jobs, command):
         self.program, self.out, self.pool = program, out, ThreadPoolExecutor(jobs)
         commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
-        self.origin = f"# {commit.stdout.strip() or 'unknown commit'}: {command}"
+        self.commit, self.command = commit.stdout.strip() or "unknown", command
 
     def run(self, settings):
         """One run of the program; one that diverges is a result too."""
@@ -71,9 +71,13 @@ class Lab:
     def runs(self, all_settings):
         return list(self.pool.map(self.run, all_settings))
 
-    def write(self, name, rows):
-        with open(self.out / f"{name}.csv", "w", newline="") as file:
-            file.write(self.origin + "\n")
+    def write(self, name, rows, goes_on=False):
+        """A table; its first line is the commit and the command that made it, and of one that `goes_on` all its commits."""
+        path, commits = self.out / f"{name}.csv", [self.commit]
+        if goes_on and path.exists():
+            commits = list(dict.fromkeys([*path.read_text().split(":")[0].removeprefix("# ").split(), self.commit]))
+        with open(path, "w", newline="") as file:
+            file.write(f"# {' '.join(commits)}: {self.command}\n")
             table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             table.writeheader()
             table.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
@@ -133,7 +137,7 @@ def memory(lab):
     """Shampoo with eps 0 and no momentum, by its memory, beside spectral descent at the same constant rate."""
     cases = [(name, seed) for name in ("spectral", "0", "0.9", "0.99") for seed in SEEDS]
     runs = lab.runs((RULES["spectral"] if name == "spectral" else RULES["shampoo"] | {"beta2": float(name)}) |
-                    {"lr": 0.1, "steps": 1200, "seed": seed, "log-every": 10, "spectra-every": 10} for name, seed in cases)
+                    {"lr": 0.1, "steps": 1200, "seed": seed, "log-every": 20, "spectra-every": 20} for name, seed in cases)
     lab.write("memory", [{"beta2": name, "seed": seed, "step": int(r["step"]), "excess_over_floor": run.over_floor(i),
                           "update_norm": math.sqrt(sum(r[f"u{k}"] ** 2 for k in range(1, 33))) if "u1" in r else ""}
                          for (name, seed), run in zip(cases, runs) for i, r in enumerate(run.rows)])
@@ -178,9 +182,9 @@ def row_of(cell, entrant, point):
                    "beta2": point.get("beta2", "")}
 
 
-def key_of(row, *more):
+def key_of(row):
     return tuple(space.text_of(float(row[k])) if k in ("lr", "momentum") or (k == "beta2" and row[k] != "") else str(row[k])
-                 for k in (*KNOBS, *more))
+                 for k in KNOBS)
 
 
 def known_rows(path):
@@ -197,9 +201,8 @@ def contest(lab):
     as well as a falling one, and the better of the two is the rule's; with mini-batches rates fall."""
     cells = [{"inputs": "rotated", "condition": condition, "batch": batch} for condition in CONDITIONS for batch in BATCHES]
     cells += [cell | {"inputs": "ill"} for cell in cells]  # the axes of the data are those of the weights
-    done = {"search": {key_of(r): float(r["log10_excess"]) for r in known_rows(lab.out / "search.csv")},
-            "final": {key_of(r, "seed"): float(r["excess_over_floor"]) for r in known_rows(lab.out / "final.csv")}}
-    searched, final = [], []
+    done = {key_of(r): float(r["log10_excess"]) for r in known_rows(lab.out / "search.csv")}
+    final = []
     for cell in cells:
         setting = contest_space()
         for entrant in setting.contestants:
@@ -208,10 +211,12 @@ def contest(lab):
             begin = next((r for r in reversed(final) if r["rule"] == entrant.name), None)
             found = []
             for schedule in ("linear", "constant") if cell["batch"] == 4096 else ("linear",):
-                found.append(search_cell(lab, setting, cell | {"schedule": schedule}, entrant, begin, done["search"], searched))
+                found.append(search_cell(lab, setting, cell | {"schedule": schedule}, entrant, begin, done))
                 begin = found[-1][1]
-            run_final(lab, setting, entrant, min(found, key=lambda f: f[0])[1], done["final"], final)
-        lab.write("search", searched)
+            best = min(found, key=lambda f: f[0])[1]
+            runs = lab.runs(settings_of(entrant, best) | last_row(setting) | {"seed": s} for s in setting.final)
+            final += [best | {"seed": s, "excess_over_floor": run.over_floor()} for s, run in zip(setting.final, runs)]
+        lab.write("search", [dict(zip(KNOBS, key)) | {"log10_excess": loss} for key, loss in done.items()], goes_on=True)
         lab.write("final", final)
 
 
@@ -235,7 +240,7 @@ def pattern(search, ridge):
         yield from search.ask([search.best | {ridge[0].name: a, ridge[1].name: b} for a in steps[0] for b in steps[1]])
 
 
-def search_cell(lab, setting, cell, entrant, begin, done, searched):
+def search_cell(lab, setting, cell, entrant, begin, done):
     """The search of one entrant in a cell: (loss, row) of its best point. It begins at the best one known of this cell, else
     of the last (begin)."""
     here = [(loss, dict(zip(KNOBS, key))) for key, loss in done.items() if key[:5] == key_of(row_of(cell, entrant, START))[:5]]
@@ -257,16 +262,7 @@ def search_cell(lab, setting, cell, entrant, begin, done, searched):
         logs = [math.log10(run.over_floor()) for run in
                 lab.runs(settings_of(entrant, row) | last_row(setting) | {"seed": s} for row in new for s in setting.seeds)]
         done.update((key_of(row), statistics.fmean(logs[i * n:i * n + n])) for i, row in enumerate(new))
-    best = row_of(cell, entrant, search.best)
-    searched += [dict(zip(KNOBS, key)) | {"log10_excess": loss} for key, loss in done.items() if key[:5] == key_of(best)[:5]]
-    return search.best_loss, best
-
-
-def run_final(lab, setting, entrant, best, done, final):
-    new = [s for s in setting.final if key_of(best | {"seed": s}, "seed") not in done]
-    runs = lab.runs(settings_of(entrant, best) | last_row(setting) | {"seed": s} for s in new)
-    done.update((key_of(best | {"seed": s}, "seed"), run.over_floor()) for s, run in zip(new, runs))
-    final += [best | {"seed": s, "excess_over_floor": done[key_of(best | {"seed": s}, "seed")]} for s in setting.final]
+    return search.best_loss, row_of(cell, entrant, search.best)
 
 
 START = {"lr": 1, "momentum": 0, "beta1": 0}

@@ -6,6 +6,7 @@ import argparse
 import copy
 import csv
 import io
+import itertools
 import math
 import os
 import statistics
@@ -229,15 +230,16 @@ def begin_at(knob, value):
         knob.start = value
 
 
-def pattern(search, ridge):
-    """Coordinate by coordinate, and where that has ended, along the diagonals of two knobs that lean on each other."""
+def pattern(search):
+    """Coordinate by coordinate, and where that has ended, along the diagonals of every two knobs, which lean on each other."""
     before = None
     while label_of(search.best) != before:
         yield from search.coordinate()
         before = label_of(search.best)
-        at = [knob.values.index(search.best[knob.name]) for knob in ridge]
-        steps = [[knob.values[i + side] for side in (-1, 1) if 0 <= i + side < len(knob.values)] for knob, i in zip(ridge, at)]
-        yield from search.ask([search.best | {ridge[0].name: a, ridge[1].name: b} for a in steps[0] for b in steps[1]])
+        for one, other in itertools.combinations(search.knobs, 2):
+            beside = [[knob.values[i] for i in (at - 1, at + 1) if 0 <= i < len(knob.values)]
+                      for knob in (one, other) for at in [knob.values.index(search.best[knob.name])]]
+            yield from search.ask([search.best | {one.name: a, other.name: b} for a in beside[0] for b in beside[1]])
 
 
 def search_cell(lab, setting, cell, entrant, begin, done):
@@ -250,7 +252,7 @@ def search_cell(lab, setting, cell, entrant, begin, done):
         for knob in knobs:
             begin_at(knob, float(begin["momentum" if knob.name == "beta1" else knob.name]))
     search = Search(entrant, knobs, {k.name: k.start for k in knobs}, setting)
-    asked, points = pattern(search, knobs[:2]), None
+    asked, points = pattern(search), None
     while True:
         try:
             points = next(asked) if points is None else asked.send([done[key_of(row)] for row in rows])

@@ -123,14 +123,29 @@ def contest(page):
     return logs, chosen, mean, ratio
 
 
+def updates(page):
+    rows = read(HERE / "results/updates.csv")
+
+    def of(rule, step, column):
+        return [float(r[column]) for r in rows if (r["rule"], r["step"]) == (rule, step)]
+
+    def cell(rule, step, column, digits):
+        values = of(rule, step, column)
+        return "-" if max(values) == 0 else f"{statistics.fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+    page.say("a stable rank of {:.1f} to {:.1f} of 32", min(of("sgd", "0", "gradient_rank")), max(of("sgd", "0", "gradient_rank")))
+    page.table("updates", ["", "first step: stable rank", "share attained", "step 150: stable rank", "share attained"],
+               [[name] + [cell(rule, step, column, digits) for step in ("0", "150")
+                          for column, digits in (("update_rank", 1), ("attained", 2))] for rule, name in NAMES.items()])
+
+
 def search_edges(page, chosen):
     """Refuses a table whose best rates are the outermost of those that were tried."""
     tried = {}
     for r in read(HERE / "results/search.csv"):
-        key = r["inputs"], r["condition"], r["batch"], r["rule"]
-        tried.setdefault(key, []).append(r)
+        tried.setdefault((r["inputs"], r["condition"], r["batch"], r["rule"], r["schedule"]), []).append(r)
     for key, best in chosen.items():
-        same = [float(r["lr"]) for r in tried[key]]
+        same = [float(r["lr"]) for r in tried[*key, best["schedule"]] if float(r["momentum"]) == float(best["momentum"])]
         if float(best["lr"]) in (min(same), max(same)):
             page.fault(f"{key}: the best rate is an outermost one")
 
@@ -141,5 +156,6 @@ def numbers(check):
     cycle(page)
     nuclear(page)
     contest(page)
+    updates(page)
     memory(page)
     return page.finish(check)

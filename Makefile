@@ -25,6 +25,7 @@
 # make rules          a short run of every optimizer at its default rates: a table, a picture
 # make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
+# make pages          puts the numbers of these two pages right, from their tables; CHECK=1 only compares
 # make stories        writes the built-in corpus to stories.txt
 # make convert_llmc   ./convert_llmc, between llm.c's model files and Hugging Face directories
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60
@@ -392,10 +393,14 @@ diagnose: $(PROGRAMS)
 	dev/speedrun/diagnose.sh
 
 lab: $(BUILD)/lab
-	dev/lab/run.sh $(BUILD)/lab
+	dev/lab/run.py --lab $(BUILD)/lab
+	$$(dev/python.sh matplotlib) dev/lab/plot.py
 
 orthogonalisation: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/orthogonalisation/run.sh
+
+pages:
+	python=$$(dev/python.sh scipy numpy) && PYTHONPATH=dev "$$python" -m pages $(if $(CHECK),--check)
 
 rules: $(PROGRAMS) $(BUILD)/bench_optim
 	$(BUILD)/bench_optim --least > $(BUILD)/costs.csv
@@ -522,7 +527,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-network test-faults speedrun sweep diagnose rules lab orthogonalisation bench bench-optim bench-gpu \
+.PHONY: all test test-gpu test-network test-faults speedrun sweep diagnose rules lab orthogonalisation pages bench bench-optim bench-gpu \
         bench-contention bench-ranks bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
         headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

@@ -3,14 +3,12 @@
  *
  *   orthogonalisation [--threads N] DIR      [1 thread] writes these tables to DIR, which exists:
  *
- *   map.csv         singular value, as a part of the Frobenius norm, and what each flavour's own number of iterations
- *                   makes of it, in double
- *   iterations.csv  the same after each single iteration, for two flavours
+ *   map.csv         singular values, as a part of the Frobenius norm, from s up to the next row's, and what each
+ *                   flavour's own number of iterations makes of them at least and at most, in double
  *   ranges.csv      the map's slope at 0, its range, and how small a value may be that it still lifts above a half
  *   matrices.csv    the matrices that are measured
- *   deviation.csv   singular values of their fp32 orthogonalisations: how far from 1; products, FLOPs, milliseconds
+ *   deviation.csv   singular values of their fp32 orthogonalisations: how far from 1; products, FLOPs, CPU milliseconds
  */
-#include "base/clock.h"
 #include "base/eigh.h"
 #include "base/matmul.h"
 #include "base/random.h"
@@ -23,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 __attribute__((format(printf, 1, 2))) static void fail(const char *format, ...)
 {
@@ -64,7 +63,7 @@ static void csv_close(FILE *file, const char *name)
  * The map of one singular value
  */
 
-enum { DECADES = 4, PER_DECADE = 100, PER_DECADE_FINE = 10000 };
+enum { DECADES = 4, PER_DECADE = 100, FINER = 100, PER_DECADE_FINE = FINER * PER_DECADE };
 
 /* A singular value s of U / |U|_F after `steps` iterations. */
 static double map(NsFlavour flavour, size_t steps, double s)
@@ -87,76 +86,69 @@ static size_t products(NsFlavour flavour, size_t steps)
 }
 
 /* Points from 10^-DECADES to 1, evenly on a log axis. */
-static double grid(size_t i, size_t per_decade) { return pow(10, (double)i / (double)per_decade - DECADES); }
+static double grid(size_t i) { return pow(10, (double)i / PER_DECADE_FINE - DECADES); }
+
+/* least and most: the range of the map over the points of the fine grid from one to another. */
+static void range(NsFlavour flavour, size_t steps, size_t from, size_t to, double *least, double *most)
+{
+    *least = (double)INFINITY;
+    *most = -(double)INFINITY;
+    for (size_t i = from; i <= to; i++) {
+        const double y = map(flavour, steps, grid(i));
+        *least = fmin(*least, y);
+        *most = fmax(*most, y);
+    }
+}
 
 static void write_map(const char *dir)
 {
     FILE *file = csv_open(dir, "map.csv");
     fputs("s", file);
     for (int f = 0; f < NS_EXACT; f++)
-        fprintf(file, ",%s", ns_names[f]);
-    for (size_t i = 0; i <= DECADES * PER_DECADE; i++) {
-        fprintf(file, "\n%.6g", grid(i, PER_DECADE));
-        for (int f = 0; f < NS_EXACT; f++)
-            fprintf(file, ",%.6g", map((NsFlavour)f, ns_steps((NsFlavour)f, 0), grid(i, PER_DECADE)));
+        fprintf(file, ",%s least,%s most", ns_names[f], ns_names[f]);
+    for (size_t i = 0; i < DECADES * PER_DECADE_FINE; i += FINER) {
+        fprintf(file, "\n%.5g", grid(i));
+        for (int f = 0; f < NS_EXACT; f++) {
+            double least, most;
+            range((NsFlavour)f, ns_steps((NsFlavour)f, 0), i, i + FINER, &least, &most);
+            fprintf(file, ",%.4g,%.4g", least, most);
+        }
     }
     fputs("\n", file);
     csv_close(file, "map.csv");
 }
 
-static void write_iterations(const char *dir)
-{
-    static const NsFlavour shown[] = {NS_JORDAN, NS_POLAR_EXPRESS};
-    FILE *file = csv_open(dir, "iterations.csv");
-    fputs("s", file);
-    for (size_t f = 0; f < sizeof shown / sizeof *shown; f++)
-        for (size_t k = 1; k <= ns_steps(shown[f], 0); k++)
-            fprintf(file, ",%s %zu", ns_names[shown[f]], k);
-    for (size_t i = 0; i <= DECADES * PER_DECADE; i++) {
-        fprintf(file, "\n%.6g", grid(i, PER_DECADE));
-        for (size_t f = 0; f < sizeof shown / sizeof *shown; f++)
-            for (size_t k = 1; k <= ns_steps(shown[f], 0); k++)
-                fprintf(file, ",%.6g", map(shown[f], k, grid(i, PER_DECADE)));
-    }
-    fputs("\n", file);
-    csv_close(file, "iterations.csv");
-}
-
-/* least and most: the range of the map over singular values from `from` to 1. */
-static void range(NsFlavour flavour, double from, double *least, double *most)
-{
-    *least = (double)INFINITY;
-    *most = -(double)INFINITY;
-    for (size_t i = 0; i <= DECADES * PER_DECADE_FINE; i++) {
-        const double s = grid(i, PER_DECADE_FINE), y = map(flavour, ns_steps(flavour, 0), s);
-        *least = s >= from * (1 - 1e-9) && y < *least ? y : *least;
-        *most = s >= from * (1 - 1e-9) && y > *most ? y : *most;
-    }
-}
-
 /* The singular value from which on the map is above a half. */
-static double reach(NsFlavour flavour)
+static double reach(NsFlavour flavour, size_t steps)
 {
     size_t i = DECADES * PER_DECADE_FINE;
-    while (i > 0 && map(flavour, ns_steps(flavour, 0), grid(i, PER_DECADE_FINE)) > 0.5)
+    while (i > 0 && map(flavour, steps, grid(i)) > 0.5)
         i--;
-    return grid(i, PER_DECADE_FINE);
+    return grid(i);
 }
 
+static void write_range(FILE *file, NsFlavour flavour, size_t steps)
+{
+    double least[2], most[2];
+    for (size_t k = 0; k < 2; k++) /* from 10^-3, from 10^-2 */
+        range(flavour, steps, (DECADES - 3 + k) * PER_DECADE_FINE, DECADES * PER_DECADE_FINE, &least[k], &most[k]);
+    fprintf(file, "%s,%zu,%d,%zu,%.1f,%.6f,%.4f,%.4f,%.4f,%.4f\n", ns_names[flavour], steps,
+            steps == ns_steps(flavour, 0), products(flavour, steps), map(flavour, steps, 1e-12) * 1e12,
+            reach(flavour, steps), least[0], most[0], least[1], most[1]);
+}
+
+/* Each flavour with its own number of iterations; jordan cut to three, and repeated a hundred times; polar-express
+ * without its last iteration. */
 static void write_ranges(const char *dir)
 {
     FILE *file = csv_open(dir, "ranges.csv");
-    fputs("flavour,steps,products,slope,half_from,least_from_0.001,most_from_0.001,least_from_0.01,most_from_0.01\n",
-          file);
-    for (int f = 0; f < NS_EXACT; f++) {
-        const NsFlavour flavour = (NsFlavour)f;
-        const size_t steps = ns_steps(flavour, 0);
-        double least[2], most[2];
-        range(flavour, 1e-3, &least[0], &most[0]);
-        range(flavour, 1e-2, &least[1], &most[1]);
-        fprintf(file, "%s,%zu,%zu,%.1f,%.6f,%.4f,%.4f,%.4f,%.4f\n", ns_names[f], steps, products(flavour, steps),
-                map(flavour, steps, 1e-9) * 1e9, reach(flavour), least[0], most[0], least[1], most[1]);
-    }
+    fputs("flavour,steps,own,products,slope,half_from,", file);
+    fputs("least_from_0.001,most_from_0.001,least_from_0.01,most_from_0.01\n", file);
+    for (int f = 0; f < NS_EXACT; f++)
+        write_range(file, (NsFlavour)f, ns_steps((NsFlavour)f, 0));
+    write_range(file, NS_JORDAN, 3);
+    write_range(file, NS_JORDAN, 100);
+    write_range(file, NS_POLAR_EXPRESS, 4);
     csv_close(file, "ranges.csv");
 }
 
@@ -252,15 +244,10 @@ static void fill_gradient_like(float *x, size_t rows, size_t cols, Random *rando
 
 static const Matrix matrices[] = {
     {"gaussian", 256, 256, fill_gaussian},
-    {"log-spaced", 256, 256, fill_log_spaced},
     {"log-spaced", 1024, 256, fill_log_spaced},
     {"gradient-like", 1024, 256, fill_gradient_like},
 };
 enum { MATRICES = sizeof matrices / sizeof *matrices };
-
-/* Of the seeds tried, 1 to 12, it makes the most usual gaussian matrix: the logarithm of its condition has the mean
- * log n + 1.537, 1190 for n = 256 (Edelman 1988), and spreads widely, from 350 to 12000 over these seeds. */
-enum { SEED = 3 };
 
 /* s: the min(rows, cols) singular values of x, ascending: roots of the Gram matrix's eigenvalues, in double. */
 static void singular_values(const float *x, size_t rows, size_t cols, double *s)
@@ -290,15 +277,17 @@ static void singular_values(const float *x, size_t rows, size_t cols, double *s)
  */
 
 /* Every number of iterations up to these is measured: past the flavour's own list its last triple repeats. */
-static const size_t most_steps[NS_EXACT] = {[NS_JORDAN] = 10,       [NS_CUBIC] = 20,  [NS_MODULA] = 9, [NS_VARIED] = 8,
-                                            [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14, [NS_MUOWN] = 14};
-enum { POINTS_MOST = 128, ROUNDS = 7 };
+static const size_t most_steps[NS_EXACT] = {
+    [NS_JORDAN] = 10,       [NS_CUBIC] = 20,  [NS_MODULA] = 9, [NS_VARIED] = 8,
+    [NS_POLAR_EXPRESS] = 8, [NS_TRACK3] = 14, [NS_MUOWN] = 14, [NS_NANOCHAT] = 8};
+enum { POINTS_MOST = 128, SEEDS = 6 };
 
 typedef struct Point {
     NsFlavour flavour;
     size_t steps;
-    double worst, rms, mean; /* max |s - 1|, root of the mean of (s - 1)^2, mean of s, over singular values s */
-    double ms[ROUNDS];
+    /* Of the matrix of each seed: max |s - 1|, root of the mean of (s - 1)^2, mean of s, over its singular values s. */
+    double worst[SEEDS], rms[SEEDS], mean[SEEDS];
+    double ms[SEEDS];
 } Point;
 
 static size_t list_points(Point *points)
@@ -311,21 +300,27 @@ static size_t list_points(Point *points)
     return n;
 }
 
-static double now_ms(void) { return 1e3 * clock_seconds(); }
+/* CPU time of this process, which other load on the machine stretches less than time. */
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
 
-static void note_deviation(Point *p, const float *x, const Matrix *m)
+static void note_deviation(Point *p, size_t seed, const float *x, const Matrix *m)
 {
     const size_t n = smaller(m->rows, m->cols);
     double *s = allocate(n, sizeof *s), squares = 0, sum = 0;
     singular_values(x, m->rows, m->cols, s);
     for (size_t i = 0; i < n; i++) {
-        p->worst = fmax(p->worst, fabs(s[i] - 1));
+        p->worst[seed] = fmax(p->worst[seed], fabs(s[i] - 1));
         squares += (s[i] - 1) * (s[i] - 1);
         sum += s[i];
     }
-    p->rms = sqrt(squares / (double)n);
-    p->mean = sum / (double)n;
-    if (!isfinite(p->rms))
+    p->rms[seed] = sqrt(squares / (double)n);
+    p->mean[seed] = sum / (double)n;
+    if (!isfinite(p->rms[seed]))
         fail("%s, %zu iterations: the result is not finite", ns_names[p->flavour], p->steps);
     free(s);
 }
@@ -341,8 +336,8 @@ static size_t workspace_most(const Matrix *m)
     return most;
 }
 
-/* One round: every point once. The first round notes the deviations too. */
-static void measure(Verbs *on, const Matrix *m, const float *matrix, Point *points, size_t count, size_t round)
+/* Every point on the matrix of one seed. */
+static void measure(Verbs *on, const Matrix *m, const float *matrix, Point *points, size_t count, size_t seed)
 {
     const size_t n = m->rows * m->cols;
     float *x = allocate(n, sizeof *x), *workspace = allocate(workspace_most(m), sizeof *workspace);
@@ -350,9 +345,8 @@ static void measure(Verbs *on, const Matrix *m, const float *matrix, Point *poin
         memcpy(x, matrix, n * sizeof *x);
         const double begin = now_ms();
         ns_orthogonalise(on, p->flavour, NS_FROBENIUS, p->steps, (Mats){x, m->rows, m->cols, 1}, workspace);
-        p->ms[round] = now_ms() - begin;
-        if (round == 0)
-            note_deviation(p, x, m);
+        p->ms[seed] = now_ms() - begin;
+        note_deviation(p, seed, x, m);
     }
     free(x);
     free(workspace);
@@ -364,58 +358,68 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* ",median,least,most" over the seeds. */
+static void write_spread(FILE *file, double values[SEEDS])
+{
+    qsort(values, SEEDS, sizeof *values, compare);
+    fprintf(file, ",%.4g,%.4g,%.4g", (values[(SEEDS - 1) / 2] + values[SEEDS / 2]) / 2, values[0], values[SEEDS - 1]);
+}
+
 static void write_points(FILE *file, const Matrix *m, Point *points, size_t count)
 {
     for (Point *p = points; p < points + count; p++) {
-        qsort(p->ms, ROUNDS, sizeof *p->ms, compare);
-        fprintf(file, "%s,%zu,%zu,%s,%zu,%d,%zu,%.1f,%.4g,%.4g,%.6f,%.3f,%.3f\n", m->name, m->rows, m->cols,
-                ns_names[p->flavour], p->steps, p->steps == ns_steps(p->flavour, 0), products(p->flavour, p->steps),
-                1e-6 * ns_flops(p->flavour, p->steps, m->rows, m->cols), p->worst, p->rms, p->mean, p->ms[ROUNDS / 2],
-                p->ms[0]);
+        fprintf(file, "%s,%zu,%zu,%s,%zu,%d,%zu,%.1f", m->name, m->rows, m->cols, ns_names[p->flavour], p->steps,
+                p->steps == ns_steps(p->flavour, 0), products(p->flavour, p->steps),
+                1e-6 * ns_flops(p->flavour, p->steps, m->rows, m->cols));
+        write_spread(file, p->worst);
+        write_spread(file, p->rms);
+        write_spread(file, p->mean);
+        write_spread(file, p->ms);
+        fputs("\n", file);
     }
 }
 
-static void write_matrix(FILE *file, const Matrix *m, const float *x)
+static void write_matrix(FILE *file, const Matrix *m, size_t seed, const float *x)
 {
     const size_t n = smaller(m->rows, m->cols);
     double *s = allocate(n, sizeof *s);
     singular_values(x, m->rows, m->cols, s);
     const double norm = sqrt(dot(s, s, n));
-    fprintf(file, "%s,%zu,%zu,%.4g,%.4g,%.4g,%.1f\n", m->name, m->rows, m->cols, s[n - 1] / norm, s[n / 2] / norm,
-            s[0] / norm, s[n - 1] / s[0]);
+    fprintf(file, "%s,%zu,%zu,%zu,%.4g,%.4g,%.4g,%.1f\n", m->name, m->rows, m->cols, seed + 1, s[n - 1] / norm,
+            s[n / 2] / norm, s[0] / norm, s[n - 1] / s[0]);
     free(s);
 }
 
-/* Each round goes through everything, so that other load on the machine meets every point alike. */
+/* Each seed goes through everything, so that other load on the machine meets every point alike. */
 static void write_measurements(const char *dir)
 {
     FILE *table = csv_open(dir, "matrices.csv"), *file = csv_open(dir, "deviation.csv");
-    fputs("matrix,rows,cols,largest,median,smallest,condition\n", table);
-    fprintf(file, "# %s; milliseconds: median and least of %d rounds\n", gpt_device(), ROUNDS);
-    fputs("matrix,rows,cols,flavour,steps,own,products,mflop,worst,rms,mean,ms,ms_least\n", file);
-    float *x[MATRICES];
-    Point points[MATRICES][POINTS_MOST];
+    fputs("matrix,rows,cols,seed,largest,median,smallest,condition\n", table);
+    fprintf(file, "# %s; median, least and most of the matrices of %d seeds\n", gpt_device(), SEEDS);
+    fputs("matrix,rows,cols,flavour,steps,own,products,mflop,worst,worst_least,worst_most,rms,rms_least,rms_most,",
+          file);
+    fputs("mean,mean_least,mean_most,ms,ms_least,ms_most\n", file);
+    static Point points[MATRICES][POINTS_MOST];
     size_t count = 0;
     Verbs *on;
     Error e;
     if (verbs_create(NULL, &on, &e) != 0)
         fail("%s", e.text);
-    for (size_t i = 0; i < MATRICES; i++) {
-        const Matrix *m = &matrices[i];
-        Random random = random_make(SEED, i);
-        x[i] = allocate(m->rows * m->cols, sizeof *x[i]);
-        m->fill(x[i], m->rows, m->cols, &random);
-        write_matrix(table, m, x[i]);
+    for (size_t i = 0; i < MATRICES; i++)
         count = list_points(points[i]);
-    }
-    for (size_t round = 0; round < ROUNDS; round++)
-        for (size_t i = 0; i < MATRICES; i++)
-            measure(on, &matrices[i], x[i], points[i], count, round);
+    for (size_t seed = 0; seed < SEEDS; seed++)
+        for (size_t i = 0; i < MATRICES; i++) {
+            const Matrix *m = &matrices[i];
+            Random random = random_make(seed + 1, i);
+            float *x = allocate(m->rows * m->cols, sizeof *x);
+            m->fill(x, m->rows, m->cols, &random);
+            write_matrix(table, m, seed, x);
+            measure(on, m, x, points[i], count, seed);
+            free(x);
+        }
     verbs_free(on);
-    for (size_t i = 0; i < MATRICES; i++) {
+    for (size_t i = 0; i < MATRICES; i++)
         write_points(file, &matrices[i], points[i], count);
-        free(x[i]);
-    }
     csv_close(table, "matrices.csv");
     csv_close(file, "deviation.csv");
 }
@@ -433,7 +437,6 @@ int main(int argc, char **argv)
     threads_set(threads);
     matmul_init();
     write_map(argv[i]);
-    write_iterations(argv[i]);
     write_ranges(argv[i]);
     write_measurements(argv[i]);
     return 0;

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the tables that run.sh wrote: plot.py DIR reads DIR/*.csv and writes DIR/{map,iterations,deviation,loss}.png."""
+"""Draws the tables that run.sh wrote: plot.py DIR reads DIR/*.csv and writes DIR/{map,deviation,loss}.png."""
 
 import argparse
-import csv
 import io
 import pathlib
-import statistics
+import sys
 
 import matplotlib
 
@@ -13,25 +12,23 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image  # matplotlib's own dependency
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from experiments import inference  # noqa: E402
+from pages.page import read  # noqa: E402
+
 # Okabe and Ito's colours, told apart by colour-blind readers too; the marker is a second hint.
 STYLE = {
     "jordan": ("#D55E00", "o"),
-    "cubic": ("#7a7a7a", "s"),
-    "modula": ("#009E73", "^"),
     "varied": ("#CC79A7", "D"),
     "polar-express": ("#0072B2", "v"),
+    "nanochat": ("#6a3d9a", "<"),
+    "modula": ("#009E73", "^"),
+    "cubic": ("#7a7a7a", "s"),
     "track3": ("#E69F00", "P"),
     "muown": ("#56B4E9", "X"),
     "exact": ("#000000", "*"),
 }
-SHOWN = [("gaussian", "256"), ("log-spaced", "1024"), ("gradient-like", "1024")]
-TICKS = [2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200]
-
-
-def table(path):
-    """Rows of a CSV as dictionaries, numbers where they are; lines with # are comments."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+MATRICES = ("gaussian", "log-spaced", "gradient-like")
 
 
 def column(rows, key):
@@ -53,114 +50,93 @@ def save(figure, path):
 
 
 def draw_map(out):
-    """Each flavour after its own number of iterations: how small a value it lifts, and what it makes of the rest."""
-    rows, ranges = table(out / "map.csv"), table(out / "ranges.csv")
-    figure = plt.figure(figsize=(10, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2)
-    lift, bands = left.subplots(), right.subplots(len(ranges), 1, sharex=True, sharey=True)
-    s = column(rows, "s")
-    for axes, row in zip(bands, ranges):
-        name, colour = row["flavour"], STYLE[row["flavour"]][0]
-        lift.plot(s, column(rows, name), color=colour, linewidth=1.8, linestyle="--" if name == "varied" else "-",
-                  label=f"{name}: {row['steps']} iterations, {row['products']} products")
-        axes.plot(s, column(rows, name), color=colour, linewidth=1)
-        axes.text(1.3e-4, 1.12, name, color=colour, fontsize=9)
-    for axes in [lift, *bands]:
+    """Each flavour after its own number of iterations: the range of what it makes of values near each from 0.0001 to 1."""
+    rows, ranges = read(out / "map.csv"), [row for row in read(out / "ranges.csv") if row["own"] == "1"]
+    figure, panels = plt.subplots(2, 4, figsize=(11, 5), sharex=True, sharey=True, layout="constrained")
+    order = list(STYLE)
+    for axes, row in zip(panels.flat, sorted(ranges, key=lambda r: order.index(r["flavour"]))):
+        name = row["flavour"]
+        axes.fill_between(column(rows, "s"), column(rows, f"{name} least"), column(rows, f"{name} most"), step="post",
+                          color=STYLE[name][0], linewidth=1)
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        axes.set_xscale("log")
+        axes.set_title(f"{name}: {row['steps']} iterations, {row['products']} products", fontsize=9)
         tidy(axes)
-    lift.set(yscale="log", xlim=(1e-4, 1e-2), ylim=(0.03, 1.5), ylabel="singular value, after",
-             xlabel="singular value / Frobenius norm, before", title="small values")
-    lift.legend(frameon=False, fontsize=8, loc="lower right")
-    bands[0].set(xlim=(1e-4, 1), ylim=(0.6, 1.3), title="all values, near 1")
-    bands[-1].set_xlabel("singular value / Frobenius norm, before")
+    panels[0, 0].set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1.3))
+    figure.supxlabel("singular value / Frobenius norm, before", fontsize=10)
+    figure.supylabel("singular value, after", fontsize=10)
     save(figure, out / "map.png")
 
 
-def draw_iterations(out):
-    """One polynomial repeated, and one made for each iteration: a row an iteration."""
-    rows = table(out / "iterations.csv")
-    titles = {"jordan": "jordan: the same polynomial each time", "polar-express": "polar-express: another each time"}
-    keys = {name: [key for key in rows[0] if key.startswith(name)] for name in titles}
-    figure, panels = plt.subplots(len(keys["jordan"]), 2, figsize=(10, 6), sharex=True, sharey=True, layout="constrained")
-    for j, (name, title) in enumerate(titles.items()):
-        panels[0, j].set_title(title, fontsize=10)
-        for axes, key in zip(panels[:, j], keys[name]):
-            axes.plot(column(rows, "s"), column(rows, key), color=STYLE[name][0], linewidth=1.2)
-            axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-            axes.text(1.3e-4, 1.3, f"after iteration {key.split()[-1]}", fontsize=8)
-            tidy(axes)
-        panels[-1, j].set_xlabel("singular value / Frobenius norm, before")
-    panels[0, 0].set(xscale="log", xlim=(1e-4, 1), ylim=(0, 2.2))
-    figure.supylabel("singular value, after", fontsize=10)
-    save(figure, out / "iterations.png")
-
-
 def draw_deviation(out):
-    """Deviation against products and against time; rings are the flavours' own numbers of iterations."""
-    rows = table(out / "deviation.csv")
-    conditions = {(row["matrix"], row["rows"]): float(row["condition"]) for row in table(out / "matrices.csv")}
-    kinds = [("products", "worst", "max |s - 1|"), ("products", "rms", "rms of s - 1"), ("ms", "worst", "max |s - 1|")]
-    figure, panels = plt.subplots(len(kinds), len(SHOWN), figsize=(11, 9.5), sharey="row", layout="constrained")
-    for j, (matrix, sides) in enumerate(SHOWN):
-        here = [row for row in rows if row["matrix"] == matrix and row["rows"] == sides]
-        panels[0, j].set_title(f"{matrix}, {sides} x {here[0]['cols']}, condition {conditions[matrix, sides]:.0f}", fontsize=10)
-        for i, (x, y, label) in enumerate(kinds):
-            draw_curves(panels[i, j], here, x, y)
+    """Deviation against FLOPs, medians and ranges over six matrices; rings are the flavours' own numbers of iterations."""
+    rows = read(out / "deviation.csv")
+    kinds = [("worst", "max |s - 1|"), ("rms", "rms of s - 1")]
+    figure, panels = plt.subplots(len(kinds), len(MATRICES), figsize=(11, 7), sharey="row", layout="constrained")
+    for j, matrix in enumerate(MATRICES):
+        here = [row for row in rows if row["matrix"] == matrix]
+        panels[0, j].set_title(f"{matrix}, {here[0]['rows']} x {here[0]['cols']}", fontsize=10)
+        for i, (y, label) in enumerate(kinds):
+            draw_curves(panels[i, j], here, y)
             panels[i, 0].set_ylabel(label)
-            panels[i, j].set_xlabel("matrix products" if x == "products" else "milliseconds on one thread")
+            panels[i, j].set_xlabel("MFLOP")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=7, fontsize=9, title_fontsize=9,
-                  title="a ring: the flavour's own number of iterations; a star: the exact factor")
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=9, fontsize=9, title_fontsize=9,
+                  title="a ring: the flavour's own number of iterations; bars: from the least to the most of six matrices")
     save(figure, out / "deviation.png")
 
 
-def draw_curves(axes, rows, x, y):
+def draw_curves(axes, rows, y):
     for name, (colour, marker) in STYLE.items():
         points = [row for row in rows if row["flavour"] == name]
         if name == "exact":
-            if x == "products":
-                axes.axhline(float(points[0][y]), color=colour, linewidth=1, linestyle="--", label="exact")
-            else:
-                axes.plot(column(points, x), column(points, y), color=colour, marker=marker, markersize=10, linestyle="none")
+            axes.axhline(float(points[0][y]), color=colour, linewidth=1, linestyle="--", label=name)
             continue
-        axes.plot(column(points, x), column(points, y), color=colour, linewidth=1.3, marker=marker, markersize=3, label=name)
+        middle = column(points, y)
+        spread = [[m - a for m, a in zip(middle, column(points, f"{y}_least"))],
+                  [b - m for m, b in zip(middle, column(points, f"{y}_most"))]]
+        axes.errorbar(column(points, "mflop"), middle, yerr=spread, color=colour, linewidth=1.3, marker=marker, markersize=3,
+                      elinewidth=0.7, label=name)
         own = [row for row in points if row["own"] == "1"]
-        axes.plot(column(own, x), column(own, y), marker="o", markersize=9, fillstyle="none", color=colour, linestyle="none")
+        axes.plot(column(own, "mflop"), column(own, y), marker="o", markersize=9, fillstyle="none", color=colour, linestyle="none")
     axes.set_yscale("log")
-    if x == "ms":
-        axes.set_xscale("log")
     tidy(axes)
-
-
-def cost(row):
-    """The optimizer's time in percent of the rest of the step."""
-    optimizer, step = float(row["optimizer_ms"]), float(row["step_ms"])
-    return 100 * optimizer / (step - optimizer)
 
 
 def draw_loss(out):
-    """Final validation loss against what the optimizer costs: a line from seed to seed. The cost is a share of the same
-    run's forward and backward passes, so that other load on the machine divides out. Runs with another number of
-    iterations than the flavour's own are left to the table: their losses are far off."""
+    """Left: losses of the search by rate. Right: each flavour's loss minus that of the exact factor with the same seed, and
+    the mean's interval."""
+    rows = read(out / "losses.csv")
     runs = {}
-    for row in table(out / "losses.csv"):
-        if ":" not in row["run"]:
-            runs.setdefault(row["run"], []).append(row)
-    figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
-    for name, rows in runs.items():
-        colour, marker = STYLE[name]
-        x, y = statistics.fmean(cost(row) for row in rows), column(rows, "val_loss")
-        axes.plot([x] * len(y), y, color=colour, marker=marker, markersize=6, linewidth=1)
-        axes.annotate(name, (x, max(y)), color=colour, fontsize=9, va="center", xytext=(7, 0), textcoords="offset points")
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    ticks = [tick for tick in TICKS if low < tick < high]
-    axes.set_xticks(ticks, [f"{tick}%" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("time of the optimizer, as a part of forward and backward")
-    axes.set_ylabel("final validation loss, nats a token")
-    tidy(axes)
+    for row in rows:
+        runs.setdefault((row["stage"], row["run"]), []).append(row)
+    names = [name for name in ("jordan-3", *STYLE) if ("final", name) in runs]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for name in names:
+        colour, marker = STYLE.get(name, ("#8B4513", "d"))
+        by_rate = {}
+        for row in runs["search", name]:
+            by_rate.setdefault(float(row["lr"]), []).append(float(row["val_loss"]))
+        left.plot(sorted(by_rate), [sum(by_rate[lr]) / len(by_rate[lr]) for lr in sorted(by_rate)], color=colour, marker=marker,
+                  markersize=5, linewidth=1, label=name)
+    left.set(xscale="log", xlabel="learning rate", ylabel="validation loss, mean of the two seeds of the search")
+    rates = sorted({float(row["lr"]) for row in rows})
+    left.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    left.minorticks_off()
+    left.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    final = {name: {r["seed"]: float(r["val_loss"]) for r in runs["final", name]} for name in names}
+    others = [name for name in names if name != "exact"]
+    for y, name in enumerate(reversed(others)):
+        colour, marker = STYLE.get(name, ("#8B4513", "d"))
+        right.plot([final[name][s] - final["exact"][s] for s in final[name]], [y] * len(final[name]), marker="|", markersize=9,
+                   color=colour, linestyle="none", alpha=0.6)
+        mean = inference.paired(final[name], final["exact"])
+        right.errorbar(mean.value, y, xerr=[[mean.value - mean.low], [mean.high - mean.value]], color=colour, marker=marker,
+                       markersize=6, capsize=3)
+    right.axvline(0, color="black", linewidth=0.8, linestyle=":")
+    right.set_yticks(range(len(others)), reversed(others))
+    right.set_xlabel("loss minus exact's of the same seed, nats\nstrokes: seeds; mark and bar: their mean, 95% interval")
+    for axes in (left, right):
+        tidy(axes)
     save(figure, out / "loss.png")
 
 
@@ -169,7 +145,6 @@ def main():
     parser.add_argument("dir", type=pathlib.Path)
     out = parser.parse_args().dir
     draw_map(out)
-    draw_iterations(out)
     draw_deviation(out)
     draw_loss(out)
 

@@ -293,3 +293,25 @@ predicts_scaling() {
     says "infinite bandwidth: " err
 }
 run_test "scaling.py: its page has its tables; the simulator agrees with closed formulas" predicts_scaling
+
+pages_and_tables() {
+    python=$("$scripts/../python.sh" --find numpy scipy) || skip "there is no Python with SciPy"
+    mkdir -p dev/lab/results dev/orthogonalisation
+    cp -R "$scripts/../pages" "$scripts/../experiments" dev
+    cp "$scripts/../lab/README.md" dev/lab
+    cp "$scripts"/../lab/results/*.csv dev/lab/results
+    cp "$scripts/../orthogonalisation/README.md" "$scripts"/../orthogonalisation/*.csv dev/orthogonalisation
+    pages() { env PYTHONPATH=dev "$python" -m pages "$@"; }
+    expect 0 pages --check
+    sed 's/^| `track3` | 12 |/| `track3` | 13 |/' dev/orthogonalisation/README.md > other
+    mv other dev/orthogonalisation/README.md
+    expect 1 pages --check
+    says "is not what the tables say: | \`track3\` | 12 |" err
+    [ "$(wc -l < err)" -eq 1 ] || fail "one number is wrong: $(cat err)"
+    expect 0 pages
+    cmp dev/orthogonalisation/README.md "$scripts/../orthogonalisation/README.md" || fail "the page is another"
+    echo "It is 1.5 times better." >> dev/lab/README.md
+    expect 1 pages
+    says "no table bears 1.5" err
+}
+run_test "pages: the text says what the tables say" pages_and_tables

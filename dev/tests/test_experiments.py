@@ -393,16 +393,17 @@ def halves():
 
 
 def stops_what_diverges():
-    """A run whose loss climbs is ended, and the search goes on without it."""
+    """A run whose loss climbs, though it stays finite, is ended, and the search goes on without it."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        text = SWEEP[:SWEEP.index("[optimizer.adamw]")] + "[optimizer.sgd]\nlr = [0.1, 1000]\nclip = 0\n"
-        write_space(folder, '[search]\nmethod = "grid"', text.replace("steps = 40", "steps = 2000"))
+        text = SWEEP[:SWEEP.index("[optimizer.adamw]")] + "[optimizer.signsgd]\nlr = [1e-3, 1]\n"
+        write_space(folder, '[search]\nmethod = "grid"', text.replace("steps = 40", "steps = 4000"))
         done = sweep(folder, "--out", str(folder / "out"))
         check(done.returncode == 0, done.stderr)
-        states = {name: status for name, (_, status) in losses_in(folder / "out").items()}
-        check(sorted(states.values())[0] == "diverged", f"{states}")
-        check("lr=0.1" in done.stdout or "lr=0.01" in done.stdout, done.stdout)
+        with open(folder / "out/sweep.csv", newline="") as file:
+            rows = {row["point"]: row for row in csv.DictReader(file)}
+        check(rows["lr=1"]["status"] == "diverged" and int(rows["lr=1"]["steps"]) < 4000, f"{rows['lr=1']}")
+        check(rows["lr=0.001"]["status"] == "done" and rows["lr=0.001"]["steps"] == "4000", f"{rows['lr=0.001']}")
 
 
 def refusals():

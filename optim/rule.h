@@ -38,6 +38,7 @@ typedef struct OptimStateSpec {
     const char *name; /* "m"; NULL ends the list */
     OptimShape (*shape)(const OptimHyper *h, size_t rows, size_t cols);
     bool is_momentum; /* shown by --diagnose */
+    bool is_weight;   /* the weights are made of it: it is scaled with them, row for row (optim_scale) */
 } OptimStateSpec;
 
 /* Common shapes. */

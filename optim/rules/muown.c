@@ -111,7 +111,7 @@ const OptimRule optim_muown = {
                     HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(SPLIT_QKV, 1)},
     .settle = muon_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
-               [GAIN] = {"gain", shape_rows},
+               [GAIN] = {"gain", shape_rows, .is_weight = true},
                [FIRST_GAIN] = {"first_gain", shape_rows},
                [GAIN_M] = {"gain_m", shape_rows},
                [GAIN_V] = {"gain_v", shape_rows}},

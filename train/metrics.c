@@ -28,6 +28,8 @@ static const struct {
     {"optimizer_ms", offsetof(Metrics, optimizer_ms), "time/optimizer_ms"},
     {"mfu", offsetof(Metrics, mfu), "mfu"},
     {"wait_ms", offsetof(Metrics, wait_ms), "time/wait_ms"},
+    {"largest_score", offsetof(Metrics, largest_score), "attention/largest_score"},
+    {"clipped_heads", offsetof(Metrics, clipped_heads), "attention/clipped_heads"},
 };
 enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, STEP = 0, VAL_LOSS = 4, LINE_MOST = 512 };
 

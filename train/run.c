@@ -276,6 +276,8 @@ static int make_optim(Run *r, Error *e)
         note_own_schedules(r);
         note_drawn(r);
     }
+    if (o->qk_clip > 0 && qk_clip_create(r->gpt, r->optim, o->qk_clip, &r->qk_clip, e) != 0)
+        return -1;
     return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
 }
 
@@ -505,6 +507,8 @@ static int train_step(Run *r, Metrics *m, Error *e)
     double data = 0, loss = 0;
     comm_cost(r->comm); /* from here on */
     optim_begin(r->optim, factor, schedule_factor(&r->plan->aux_schedule, step));
+    if (r->qk_clip != NULL)
+        qk_clip_begin(r->qk_clip);
     const int status = accumulate(r, &loss, &data, e);
     if (comm_lost(r->comm, e))
         return RUN_FAILED;
@@ -517,12 +521,15 @@ static int train_step(Run *r, Metrics *m, Error *e)
     const double clip = r->plan->options.clip;
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
     const GptTimes times = gpt_times(r->gpt);
+    const QkClipStep clipped = r->qk_clip != NULL ? qk_clip_end(r->qk_clip) : (QkClipStep){0};
     if (comm_lost(r->comm, e))
         return RUN_FAILED;
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient norm", norm, e);
+    if (isnan(clipped.largest))
+        return diverged(r, step + 1, "largest score of attention", clipped.largest, e);
     optim_step(r->optim, clip > 0 && norm > clip ? clip / norm : 1);
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
@@ -551,7 +558,9 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .backward_ms = 1e3 * times.backward,
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before),
                    .mfu = progress_mfu(&r->progress, (double)total / (end - begin)),
-                   .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN};
+                   .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN,
+                   .largest_score = r->qk_clip != NULL ? clipped.largest : (double)NAN,
+                   .clipped_heads = r->qk_clip != NULL ? (double)clipped.heads : (double)NAN};
     if (diagnose) {
         optim_gather(r->optim);
         diagnose_after(r->diagnosis);
@@ -660,7 +669,7 @@ static int validate_start(Run *r, Error *e)
     const double none = (double)NAN;
     Metrics m = {
         r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none, none, none,
-        none};
+        none, none, none};
     const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
     return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }
@@ -845,6 +854,7 @@ static void run_free(Run *r)
     files_unlock_dir(&r->lock);
     loader_free(r->loader);
     diagnose_free(r->diagnosis);
+    qk_clip_free(r->qk_clip);
     gradients_free(r->gradients);
     optim_free(r->optim);
     gpt_free(r->gpt);

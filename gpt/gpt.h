@@ -447,10 +447,10 @@ void gpt_dropout(Gpt *gpt, GptDropout dropout);
 void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);
 
 /*
- * With GptSetup.scores, the largest score of each head, to (L,NH): of scale q k, before the softmax, over every query and
- * the keys up to it, in all calls of gpt_forward since gpt_scores_begin. -Inf without any; NaN where the sum of a softmax
- * was not a number, as where one of its scores was NaN or Inf. As a maximum it is exact, in whichever order and from
- * however many batches it comes.
+ * With GptSetup.scores, the largest score of each head, to (L,NH): of scale q k, before the softmax, over every query
+ * and the keys up to it, in all calls of gpt_forward since gpt_scores_begin. -Inf without any; NaN where the sum of a
+ * softmax was not a number, as where one of its scores was NaN or Inf. As a maximum it is exact, in whichever order and
+ * from however many batches it comes.
  */
 void gpt_scores_begin(Gpt *gpt);
 void gpt_scores(const Gpt *gpt, float *to);

@@ -7,8 +7,8 @@
 
 /*
  * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, measure.c sums over all
- * tensors, averages.c holds the wrappers around all rules, scaling.c changes parameters from outside, optim.c has state and
- * steps.
+ * tensors, averages.c holds the wrappers around all rules, scaling.c changes parameters from outside, optim.c has state
+ * and steps.
  */
 
 /* The averages' arenas, of this rank's stretches. */

@@ -185,6 +185,18 @@ int metrics_open_events(MetricsLog *log, const char *dir, bool resume, size_t la
     return resume ? tfevents_restart(&log->events, last_step + 1, e) : 0;
 }
 
+Metrics metrics_none(uint64_t step, uint64_t tokens, double seconds)
+{
+    const double none = (double)NAN;
+    Metrics m;
+    for (size_t i = INTEGERS; i < COLUMNS; i++)
+        memcpy((char *)&m + columns[i].offset, &none, sizeof none);
+    m.step = step;
+    m.tokens = tokens;
+    m.seconds = seconds;
+    return m;
+}
+
 static double column_value(const Metrics *m, size_t column)
 {
     uint64_t integer;

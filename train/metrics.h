@@ -22,6 +22,9 @@ typedef struct Metrics {
     double largest_score, clipped_heads; /* of QK-clip (qk_clip.h) */
 } Metrics;
 
+/* At this step, with nothing measured. */
+Metrics metrics_none(uint64_t step, uint64_t tokens, double seconds);
+
 /* metrics.csv: one row per step; and the same as events for TensorBoard, if they are wanted. */
 typedef struct MetricsLog {
     FILE *file;

@@ -5,10 +5,10 @@
 #include "optim/optim.h"
 
 /*
- * QK-clip (Kimi K2's report, arXiv 2507.20534, section 2.1): no score of attention is to grow beyond a threshold X. Where
- * the largest of a head's scores in a step's forward passes is S > X, the step ends by multiplying the weights and biases
- * of its queries, and of its keys, by sqrt(X / S): these inputs would then give scores of at most X, but for what the
- * update itself changed. Values stay, and so do momenta.
+ * QK-clip (Kimi K2's report, arXiv 2507.20534, section 2.1): no score of attention is to grow beyond a threshold X.
+ * Where the largest of a head's scores in a step's forward passes is S > X, the step ends by multiplying the weights and
+ * biases of its queries, and of its keys, by sqrt(X / S): the same inputs would then give scores of at most X, but for
+ * what the update itself changed. Values stay, and so do momenta.
  *
  * Heads of queries that share keys are clipped together, by the largest of their scores, as in NVIDIA's Megatron-LM.
  */

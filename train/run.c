@@ -666,10 +666,7 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
 /* The validation and evaluation before the first step, or those that a resumed run owes. */
 static int validate_start(Run *r, Error *e)
 {
-    const double none = (double)NAN;
-    Metrics m = {
-        r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none, none, none,
-        none, none, none};
+    Metrics m = metrics_none(r->state.step, r->state.tokens, r->state.seconds);
     const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
     return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }

@@ -577,8 +577,8 @@ static void test_grad_norm(void)
     params_free(&p);
 }
 
-/* Rows that a step has scaled by 1/2 are half of what they are without, to the bit; and so it stays in a step of hardly any
- * rate, and a gradient of 0, whatever else of the weights the rule keeps. That step rounds a few times. */
+/* Rows that a step has scaled by 1/2 are half of what they are without, to the bit; and so it stays in a step of hardly
+ * any rate, and a gradient of 0, whatever else of the weights the rule keeps. That step rounds a few times. */
 static void test_scaling(void)
 {
     for (size_t rule = 0; rule < rules; rule++) {

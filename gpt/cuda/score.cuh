@@ -8,8 +8,8 @@
 #include <cstring>
 
 /*
- * The largest of many scores, in whichever order blocks come to it: atomicMax on integers that are ordered as the floats
- * are. NaN is above all, and 0, no float's, below: no score.
+ * The largest of many scores, in whichever order blocks come to it: atomicMax on integers that are ordered as the
+ * floats are. NaN is above all, and 0, no float's, below: no score.
  */
 
 /* Of the largest score of a softmax whose exponentials have that sum: NaN's if it is not a number. */

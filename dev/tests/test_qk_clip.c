@@ -298,8 +298,8 @@ static void scale_head(const Case *c, float *all, const char *name, size_t l, si
         all[t->offset + (skip + h * HS) * width + i] *= factor;
 }
 
-/* A step of rate 0. All that it changes are the weights and biases of the clipped heads' queries and keys; then layer 0,
- * whose input is what it was, has all its scores times X / S, so that the largest is min(S, X). */
+/* A step of rate 0. All that it changes are the weights and biases of the clipped heads' queries and keys; then layer
+ * 0, whose input is what it was, has all its scores times X / S, so that the largest is min(S, X). */
 static void check_clip(const Case *c, double threshold)
 {
     const GptConfig *g = &c->config;

@@ -187,7 +187,7 @@ CUDA_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS)
 EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_checks test_products test_large test_gpt_cuda \
-                   test_judges test_bit_equal test_newton_schulz test_verbs bench train_gpt_cuda))
+                   test_judges test_bit_equal test_newton_schulz test_qk_clip test_verbs bench train_gpt_cuda))
 TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c)) \
            $(if $(filter 1,$(HAVE_OPENBLAS)),$(BUILD)/tests/test_matmul_openblas)
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
@@ -265,7 +265,7 @@ $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUI
 $(BUILD)/cuda/test_flash: $(BUILD)/cuda/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/cuda/%.o) \
                           $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
-$(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_verbs): \
+$(addprefix $(BUILD)/cuda/,test_judges test_bit_equal test_newton_schulz test_qk_clip test_verbs): \
 $(BUILD)/cuda/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 $(BUILD)/emulated/train_gpt_cuda: $(BUILD)/train/main.o $(EMULATED_OBJECTS)
@@ -281,7 +281,7 @@ $(BUILD)/emulated/test_nccl: $(BUILD)/emulated/dev/cuda_on_cpu/test_nccl.o $(BUI
 $(BUILD)/emulated/test_flash: $(BUILD)/emulated/dev/cuda_on_cpu/test_flash.o $(FLASH:%.cu=$(BUILD)/emulated/%.o) \
                               $(BUILD)/dev/tests/check.o $(BUILD)/base/environment.o
 	$(LINK_EMULATED)
-$(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_verbs): \
+$(addprefix $(BUILD)/emulated/,test_judges test_bit_equal test_newton_schulz test_qk_clip test_verbs): \
 $(BUILD)/emulated/%: $(BUILD)/dev/tests/%.o $(TEST_PARTS) $(EMULATED_OBJECTS)
 	$(LINK_EMULATED)
 $(BUILD)/cuda/test_products: $(BUILD)/cuda/dev/cuda_on_cpu/test_products.o $(BUILD)/dev/tests/check.o $(CUDA_OBJECTS)

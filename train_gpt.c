@@ -68,6 +68,8 @@ struct Gpt {
     float *logits;            /* (classifier_rows, Vp) */
     double *losses;           /* (R) */
     float *attention_scratch; /* (threads, 2, QUERIES, T) */
+    float *scores;            /* (L,NH) see gpt_scores */
+    float *layer_scores;      /* (B,NH) the same of a layer in one gpt_forward */
     float *neutral;           /* (2,C) the gain and the bias of a norm that has none */
     float *rotary;            /* (T,HS/2,2) see gpt_rotary_fill */
 
@@ -723,10 +725,14 @@ static float exp_scores(float *scores, size_t n, float *maximum)
     return sum;
 }
 
-/* att (T,HS) at stride C, lse (T) of one head; scratch (QUERIES,T). */
-static void head_forward(const Head *head, float *att, float *lse, float *scratch)
+/* The larger of two numbers; NaN if one is. */
+static float larger(float a, float b) { return b > a || isnan(b) ? b : a; }
+
+/* att (T,HS) at stride C, lse (T) of one head; scratch (QUERIES,T). Returns its largest score, as in gpt_scores. */
+static float head_forward(const Head *head, float *att, float *lse, float *scratch)
 {
     const size_t T = head->T, HS = head->HS, C = head->C;
+    float most = -INFINITY;
     for (size_t query = 0; query < T; query += QUERIES) {
         const size_t n = T - query < QUERIES ? T - query : QUERIES, keys = query + n;
         float inverse_sum[QUERIES];
@@ -739,6 +745,7 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             if (head->dropout.threshold > 0)
                 drop(&head->dropout, head->dropout_row + query + i, 0, row, visible);
             lse[query + i] = maximum + logf(sum);
+            most = larger(most, isnan(sum) ? sum : maximum);
             inverse_sum[i] = 1.0f / sum;
         }
         multiply_here(product(n, HS, keys, 1, stored(scratch, keys), stored(head->v, head->S), 0, att + query * C, C));
@@ -746,6 +753,7 @@ static void head_forward(const Head *head, float *att, float *lse, float *scratc
             for (size_t j = 0; j < HS; j++)
                 att[(query + i) * C + j] *= inverse_sum[i];
     }
+    return most;
 }
 
 static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse, const float *qkv, size_t B, size_t T)
@@ -755,8 +763,14 @@ static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse
     for (size_t bh = 0; bh < B * NH; bh++) {
         const size_t b = bh / NH, h = bh % NH;
         const Head head = head_of(g, layer, qkv, T, b, h);
-        head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
-                     g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
+        const float most = head_forward(&head, att + b * T * C + h * HS, lse + bh * T,
+                                        g->attention_scratch + threads_index() * 2 * QUERIES * g->setup.T);
+        if (g->setup.scores)
+            g->layer_scores[bh] = most;
+    }
+    for (size_t bh = 0; bh < B * NH && g->setup.scores; bh++) {
+        float *score = g->scores + layer * NH + bh % NH;
+        *score = larger(*score, g->layer_scores[bh]);
     }
 }
 
@@ -1177,6 +1191,19 @@ void gpt_on_layer(Gpt *g, GptReady *ready, void *context)
     g->ready_context = context;
 }
 
+void gpt_scores_begin(Gpt *g)
+{
+    assert(g->setup.scores);
+    for (size_t i = 0; i < g->config.L * g->config.NH; i++)
+        g->scores[i] = -INFINITY;
+}
+
+void gpt_scores(const Gpt *g, float *to)
+{
+    assert(g->setup.scores);
+    memcpy(to, g->scores, g->config.L * g->config.NH * sizeof *to);
+}
+
 double gpt_loss(Gpt *g, const int32_t *targets)
 {
     g->times = (GptTimes){0};
@@ -1251,7 +1278,7 @@ typedef struct Buffer {
     const char *what;
 } Buffer;
 
-enum { BUFFERS_MOST = 40 };
+enum { BUFFERS_MOST = 42 };
 
 /* Columns of partial_sums: of the widest bias, or of a norm's gain and bias. */
 static size_t partial_width(const GptConfig *c)
@@ -1270,6 +1297,7 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
     const double C = (double)c->C, T = (double)g->setup.T, R = (double)g->setup.B * T, LR = (double)c->L * R;
     const double most_rows = (double)classifier_rows(c), arena = (double)g->table.arena_size;
     const double embedded = c->embed_norm == GPT_EMBED_NORM_ON ? R : 0;
+    const double heads = g->setup.scores ? (double)c->NH : 0;
     const double capped = c->softcap != GPT_SOFTCAP_NONE ? (double)g->threads : 0;
     Activations *a = &g->acts;
     const Buffer both[] = {
@@ -1286,6 +1314,8 @@ static size_t list_buffers(Gpt *g, Buffer list[BUFFERS_MOST])
         {&g->lnf_rstd, R, "activations"},
         {&g->logits, (R < most_rows ? R : most_rows) * (double)gpt_padded_vocab(c), "a block of logits"},
         {&g->attention_scratch, (double)g->threads * 2 * QUERIES * T, "attention scores"},
+        {&g->scores, (double)c->L * heads, "attention scores"},
+        {&g->layer_scores, (double)g->setup.B * heads, "attention scores"},
         {&g->neutral, 2 * C, "norms"},
         {&g->rotary, (double)gpt_rotary_size(c, g->setup.T), "rotary positions"},
     };
@@ -1358,6 +1388,8 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
         g->neutral[g->config.C + i] = 0;
     }
     gpt_rotary_fill(&g->config, T, g->rotary);
+    if (g->setup.scores)
+        gpt_scores_begin(g);
     *out = g;
     return 0;
 }

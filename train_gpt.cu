@@ -21,6 +21,7 @@ extern "C" {
 #include "gpt/cuda/attention.cuh"
 #include "gpt/cuda/flash.cuh"
 #include "gpt/cuda/replay.cuh"
+#include "gpt/cuda/score.cuh"
 #include "gpt/cuda/staging.cuh"
 #include "gpt/cuda/stopwatch.cuh"
 
@@ -100,6 +101,7 @@ struct Gpt {
     void *ready_context;
     GptDropout dropout;
     uint64_t *dropout_pass; /* (2) its key and first sequence, of the last gpt_forward */
+    uint32_t *scores;       /* (L,NH) see gpt_scores, as keys (gpt/cuda/score.cuh); or NULL */
 
     int32_t *tokens, *targets; /* (R) */
     int32_t *row_order;        /* (R) rows by token, see embedding_backward */
@@ -1326,14 +1328,21 @@ static AttentionDropout attention_drop(const Gpt *g, size_t layer)
     return {g->dropout_pass, layer, dropout_threshold(g->dropout.p), dropout_scale(g->dropout.p)};
 }
 
+static uint32_t *layer_scores(const Gpt *g, size_t layer)
+{
+    return g->scores != NULL ? g->scores + layer * g->config.NH : NULL;
+}
+
 static void attention_forward(const Gpt *g, size_t layer, float *att, float *lse, const float *qkv)
 {
-    attention_fp32_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
+    attention_fp32_forward(g->stream, att, lse, layer_scores(g, layer), qkv, attention_shape(&g->config, g->B, g->T),
+                           attention_drop(g, layer));
 }
 
 static void attention_forward(const Gpt *g, size_t layer, bf16 *att, float *lse, const bf16 *qkv)
 {
-    flash_forward(g->stream, att, lse, qkv, attention_shape(&g->config, g->B, g->T), attention_drop(g, layer));
+    flash_forward(g->stream, att, lse, layer_scores(g, layer), qkv, attention_shape(&g->config, g->B, g->T),
+                  attention_drop(g, layer));
 }
 
 static void attention_backward(const Gpt *g, size_t layer, float *dqkv, const float *datt, const Activations<float> *a)
@@ -1938,6 +1947,22 @@ void gpt_dropout(Gpt *g, GptDropout dropout)
     g->dropout = dropout;
 }
 
+void gpt_scores_begin(Gpt *g)
+{
+    assert(g->setup.scores);
+    CUDA_CHECK(cudaMemsetAsync(g->scores, 0, g->config.L * g->config.NH * sizeof *g->scores, g->stream));
+}
+
+void gpt_scores(const Gpt *g, float *to)
+{
+    assert(g->setup.scores);
+    std::vector<uint32_t> keys(g->config.L * g->config.NH);
+    CUDA_CHECK(
+        cudaMemcpyAsync(keys.data(), g->scores, keys.size() * sizeof *g->scores, cudaMemcpyDeviceToHost, g->stream));
+    CUDA_CHECK(cudaStreamSynchronize(g->stream));
+    std::transform(keys.begin(), keys.end(), to, score_of);
+}
+
 static void stage_targets(Gpt *g, const int32_t *targets)
 {
     memcpy(staging_take(&g->staging, g->targets, g->B * g->T), targets, g->B * g->T * sizeof *targets);
@@ -2118,6 +2143,8 @@ static std::vector<Buffer> list_buffers(Gpt *g)
     list.push_back({(void **)&g->losses, R * sizeof(double), "losses"});
     list.push_back({(void **)&g->dropout_pass, 2 * sizeof(uint64_t), "dropout"});
     list.push_back({(void **)&g->loss_sums, 2 * sizeof(double), "losses"});
+    if (s->scores)
+        list.push_back({(void **)&g->scores, (double)c->L * NH * sizeof(uint32_t), "attention scores"});
     if (s->mode != GPT_TRAINING)
         return list;
     floats(&g->grads, arena, "the gradients");
@@ -2241,6 +2268,8 @@ int gpt_create(const GptConfig *config, const GptSetup *setup, Gpt **out, Error 
         gpt_free(g);
         return -1;
     }
+    if (g->setup.scores)
+        gpt_scores_begin(g);
     *out = g;
     return 0;
 }

@@ -402,6 +402,7 @@ typedef struct GptSetup {
     GptDtype dtype;
     GptRecompute recompute;
     bool dropout; /* room for what gpt_dropout needs */
+    bool scores;  /* gpt_forward keeps what gpt_scores gives */
 } GptSetup;
 
 /* Refuses micro-batches that are empty, too large to count, or longer than the model's longest sequence. */
@@ -444,6 +445,15 @@ void gpt_dropout(Gpt *gpt, GptDropout dropout);
 
 /* Runs the blocks over tokens (B,T), each below V, and keeps the activations for gpt_loss, gpt_logits, gpt_backward. */
 void gpt_forward(Gpt *gpt, const int32_t *tokens, size_t B, size_t T);
+
+/*
+ * With GptSetup.scores, the largest score of each head, to (L,NH): of scale q k, before the softmax, over every query
+ * and the keys up to it, in all calls of gpt_forward since gpt_scores_begin. -Inf without any; NaN where the sum of a
+ * softmax was not a number, as where one of its scores was NaN or Inf. As a maximum it is exact, in whichever order and
+ * from however many batches it comes.
+ */
+void gpt_scores_begin(Gpt *gpt);
+void gpt_scores(const Gpt *gpt, float *to);
 
 /* Sum over the positions of cross-entropy in nats; targets (B,T), a negative one is left out of the sum. */
 double gpt_loss(Gpt *gpt, const int32_t *targets);

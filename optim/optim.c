@@ -386,6 +386,7 @@ void optim_step(Optim *optim, double grad_scale)
     }
     optim->steps_done++;
     averages_outer_step(optim);
+    scaling_apply(optim);
     optim_wrote(optim);
     averages_update(optim);
 }

@@ -74,6 +74,17 @@ void optim_begin(Optim *optim, double lr_factor, double aux_factor);
 void optim_step(Optim *optim, double grad_scale);
 
 /*
+ * To be called before optim_step, on all ranks alike: the step then ends, after the rules and MuLoCo, by multiplying
+ * floats of the parameter arena, `n` from `first` on, by a factor; of matrices whole rows. States that the rule makes
+ * weights of are scaled with them, momenta are not. The list is borrowed until then.
+ */
+typedef struct OptimScaling {
+    size_t first, n;
+    double factor;
+} OptimScaling;
+void optim_scale(Optim *optim, const OptimScaling *list, size_t count);
+
+/*
  * For rules that estimate curvature from labels that the model itself draws (Sophia). Whether one wants their gradient
  * after update number `step` (with 0: after any); and takes it, of the mean loss of `labels` of them, times grad_scale.
  * The parameters stay.

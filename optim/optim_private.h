@@ -7,7 +7,8 @@
 
 /*
  * Internals of optim/: groups.c assigns tensors to rules, shares.c what rules update to ranks, measure.c sums over all
- * tensors, averages.c holds the wrappers around all rules, optim.c state and steps.
+ * tensors, averages.c holds the wrappers around all rules, scaling.c changes parameters from outside, optim.c has state
+ * and steps.
  */
 
 /* The averages' arenas, of this rank's stretches. */
@@ -78,6 +79,8 @@ struct Optim {
     Measure measure;
     size_t steps, steps_done;     /* planned for, and taken */
     double lr_factor, aux_factor; /* of the current step */
+    const OptimScaling *scalings; /* that it ends with */
+    size_t scaling_count;
     Floats *gradients;            /* of this rank's units, and the sums of squares of all units */
     double *squares;
 };
@@ -113,6 +116,11 @@ void measure_free(Optim *optim);
 /* Collective, before an update: measures all gradients where a rule asks for it, and updates what its groups have in
  * common. */
 void measure_step(Optim *optim, double grad_scale);
+
+/* --- scaling.c --- */
+
+/* Does what optim_scale asked for, on this rank's parameters. */
+void scaling_apply(Optim *optim);
 
 /* --- optim.c --- */
 

@@ -40,6 +40,7 @@ typedef struct OptimStateSpec {
     bool is_momentum; /* shown by --diagnose */
     bool is_previous; /* with HYPER_MARS_FORM exact, from the second step on: before a step it gets the gradient of the
                          step's inputs where the last step's was taken */
+    bool is_weight;   /* the weights are made of it: it is scaled with them, row for row (optim_scale) */
 } OptimStateSpec;
 
 /* Common shapes. */

@@ -28,6 +28,8 @@ static const struct {
     {"optimizer_ms", offsetof(Metrics, optimizer_ms), "time/optimizer_ms"},
     {"mfu", offsetof(Metrics, mfu), "mfu"},
     {"wait_ms", offsetof(Metrics, wait_ms), "time/wait_ms"},
+    {"largest_score", offsetof(Metrics, largest_score), "attention/largest_score"},
+    {"clipped_heads", offsetof(Metrics, clipped_heads), "attention/clipped_heads"},
 };
 enum { COLUMNS = sizeof columns / sizeof *columns, INTEGERS = 2, STEP = 0, VAL_LOSS = 4, LINE_MOST = 512 };
 
@@ -181,6 +183,18 @@ int metrics_open_events(MetricsLog *log, const char *dir, bool resume, size_t la
     if (tfevents_open(&log->events, dir, e) != 0)
         return -1;
     return resume ? tfevents_restart(&log->events, last_step + 1, e) : 0;
+}
+
+Metrics metrics_none(uint64_t step, uint64_t tokens, double seconds)
+{
+    const double none = (double)NAN;
+    Metrics m;
+    for (size_t i = INTEGERS; i < COLUMNS; i++)
+        memcpy((char *)&m + columns[i].offset, &none, sizeof none);
+    m.step = step;
+    m.tokens = tokens;
+    m.seconds = seconds;
+    return m;
 }
 
 static double column_value(const Metrics *m, size_t column)

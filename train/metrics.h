@@ -16,10 +16,14 @@ typedef struct Metrics {
     double seconds; /* spent in training steps so far, without validation and checkpoints */
     double train_loss, val_loss, lr, grad_norm, tokens_per_second;
     double data_ms, forward_ms, backward_ms;
-    double optimizer_ms; /* on a GPU, still busy when the row is written, the previous step's */
-    double mfu;          /* share of the devices' peak */
-    double wait_ms;      /* for other ranks, in all of these but the first two */
+    double optimizer_ms;                 /* on a GPU, still busy when the row is written, the previous step's */
+    double mfu;                          /* share of the devices' peak */
+    double wait_ms;                      /* for other ranks, in all of these but the first two */
+    double largest_score, clipped_heads; /* of QK-clip (qk_clip.h) */
 } Metrics;
+
+/* At this step, with nothing measured. */
+Metrics metrics_none(uint64_t step, uint64_t tokens, double seconds);
 
 /* metrics.csv: one row per step; and the same as events for TensorBoard, if they are wanted. */
 typedef struct MetricsLog {

@@ -141,6 +141,9 @@ static const Option rows[] = {
      AT(optim.averaging.tail_from)},
     {NULL, "tail-ema-share", "X", "share of the average in those weights [0.6]", REAL, AT(optim.averaging.tail_share),
      .least = 0, .most = 1},
+    {NULL, "qk-clip", "X",
+     "scale weights of queries and keys where a score of attention exceeded X in the step: QK-clip; 0: off [0]", REAL,
+     AT(qk_clip), .least = 0, .most = 1e30},
 
     {"Schedule", "steps", "N", "training steps; 0: only evaluate and sample [500]", SIZE, AT(schedule.steps),
      .may_change = true},

@@ -32,7 +32,7 @@ typedef struct Options {
     size_t same_bits;    /* ranks, see train/gradients.h */
     GptRecompute recompute;
     OptimConfig optim;
-    double clip;
+    double clip, qk_clip;
     Schedule schedule;
     size_t aux_warmup, aux_planned; /* STEPS_SAME: as in `schedule` */
     double aux_cooldown, aux_power; /* NAN: likewise */

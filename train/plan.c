@@ -5,6 +5,7 @@
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/gradients.h"
+#include "train/qk_clip.h"
 #include "train/run.h"
 #include "train/tasks.h"
 #include "train/version.h"
@@ -420,8 +421,12 @@ static void note_unfinished(const Plan *p, Notes *notes)
 {
     const Options *o = &p->options;
     const size_t steps = o->schedule.steps, warmup = o->schedule.warmup, aux = p->aux_schedule.warmup;
-    if (!p->trains && (o->dropout > 0 || o->first_batch > 0))
-        notes_add(notes, "--steps 0 trains nothing: %s is not used", o->dropout > 0 ? "--dropout" : "--first-batch");
+    const char *unused = o->dropout > 0       ? "--dropout"
+                         : o->first_batch > 0 ? "--first-batch"
+                         : o->qk_clip > 0     ? "--qk-clip"
+                                              : NULL;
+    if (!p->trains && unused != NULL)
+        notes_add(notes, "--steps 0 trains nothing: %s is not used", unused);
     if (!p->trains && o->eval_every > 0)
         notes_add(notes, "--steps 0 evaluates once: --eval-every is not used");
     if (!p->trains || o->list_groups)
@@ -536,10 +541,13 @@ static int resolve(Plan *p, Notes *notes, Error *e)
     p->setup.mode = p->trains ? GPT_TRAINING : GPT_INFERENCE;
     p->setup.recompute = o->recompute;
     p->setup.dropout = o->dropout > 0 && p->trains;
+    p->setup.scores = o->qk_clip > 0 && p->trains;
     o->optim.steps = p->trains ? o->schedule.steps : SIZE_MAX / 2; /* without training any length will do */
     o->optim.planned = o->schedule.planned;
     if (resolve_model(p, notes, e) != 0 || (o->batch_size > 0 ? resolve_batch(p, e) : check_auto_batch(p, e)) != 0 ||
         check_samples(p, e) != 0 || plan_optim(p, e) != 0)
+        return -1;
+    if (o->qk_clip > 0 && qk_clip_check(&p->config, e) != 0)
         return -1;
     const bool training = p->trains && !o->list_groups;
     if (resolve_schedules(p, e) != 0)

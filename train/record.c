@@ -205,18 +205,26 @@ void record_summary(const Run *r)
     const CheckpointState *s = &r->state;
     printf("\ndone      %zu steps, %llu tokens, %.1f s of training\n", s->step, (unsigned long long)s->tokens,
            s->seconds);
-    if (!isnan(s->val_loss))
+    if (!isnan(s->val_loss)) {
         printf("val loss  %.4f", s->val_loss);
-    if (!isnan(s->val_loss) && r->corpus.has_floor)
-        printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor,
-               r->corpus.floor_error);
+        if (r->corpus.has_floor)
+            printf(", %.4f above the floor %.4f +- %.4f", s->val_loss - r->corpus.floor, r->corpus.floor,
+                   r->corpus.floor_error);
+        printf("\n");
+    }
+    if (r->qk_clip != NULL) {
+        const QkClipSum sum = qk_clip_sum(r->qk_clip);
+        printf("qk-clip   %zu of %zu heads were clipped%s, %zu times in all\n", sum.heads,
+               r->plan->config.L * r->plan->config.NH, r->plan->options.resume ? " since it was resumed" : "",
+               sum.times);
+    }
     if (r->comm != NULL) {
         char text[32];
         double means[2] = {(double)r->sent, r->stepped > 0 ? r->waited / r->stepped : 0};
         comm_sum(r->comm, means, 2);
-        printf("%sranks     each sent %s in the last step and waited %.1f%% of the time",
-               isnan(s->val_loss) ? "" : "\n", bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),
+        printf("ranks     each sent %s in the last step and waited %.1f%% of the time\n",
+               bytes(text, sizeof text, means[0] / (double)r->plan->ranks.world),
                100 * means[1] / (double)r->plan->ranks.world);
     }
-    printf("%ssaved     %s/step_%06zu\n", isnan(s->val_loss) && r->comm == NULL ? "" : "\n", r->out, s->step);
+    printf("saved     %s/step_%06zu\n", r->out, s->step);
 }

@@ -283,6 +283,8 @@ static int make_optim(Run *r, Error *e)
         note_own_schedules(r);
         note_passes(r);
     }
+    if (o->qk_clip > 0 && qk_clip_create(r->gpt, r->optim, o->qk_clip, &r->qk_clip, e) != 0)
+        return -1;
     return o->diagnose > 0 ? diagnose_create(r->optim, table->tensors, table->count, &arenas, &r->diagnosis, e) : 0;
 }
 
@@ -541,6 +543,8 @@ static int train_step(Run *r, Metrics *m, Error *e)
     int status = again ? give_previous(r, &previous, &data, e) : GOES_ON;
     if (status == GOES_ON && !isfinite(previous) && !comm_lost(r->comm, e))
         return diverged(r, step + 1, "gradient norm at the last parameters", previous, e);
+    if (r->qk_clip != NULL)
+        qk_clip_begin(r->qk_clip);
     if (status == GOES_ON)
         status = accumulate(r, again, &loss, &data, e);
     if (comm_lost(r->comm, e))
@@ -553,12 +557,15 @@ static int train_step(Run *r, Metrics *m, Error *e)
     }
     const double update = clock_seconds(), norm = optim_grad_norm(r->optim, NULL);
     const GptTimes times = gpt_times(r->gpt);
+    const QkClipStep clipped = r->qk_clip != NULL ? qk_clip_end(r->qk_clip) : (QkClipStep){0};
     if (comm_lost(r->comm, e))
         return RUN_FAILED;
     if (!isfinite(loss))
         return diverged(r, step + 1, "loss", loss, e);
     if (!isfinite(norm))
         return diverged(r, step + 1, "gradient norm", norm, e);
+    if (isnan(clipped.largest))
+        return diverged(r, step + 1, "largest score of attention", clipped.largest, e);
     optim_step(r->optim, clipping(r, norm));
     if (pauses_after(r, step + 1))
         gpt_wait(r->gpt);
@@ -587,7 +594,9 @@ static int train_step(Run *r, Metrics *m, Error *e)
                    .backward_ms = 1e3 * times.backward,
                    .optimizer_ms = 1e3 * (gpt_kind() == GPT_ON_CPU ? end - update : times.before),
                    .mfu = progress_mfu(&r->progress, (double)total / (end - begin)),
-                   .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN};
+                   .wait_ms = r->comm != NULL ? 1e3 * cost.seconds : (double)NAN,
+                   .largest_score = r->qk_clip != NULL ? clipped.largest : (double)NAN,
+                   .clipped_heads = r->qk_clip != NULL ? (double)clipped.heads : (double)NAN};
     if (diagnose) {
         optim_gather(r->optim);
         diagnose_after(r->diagnosis);
@@ -693,10 +702,7 @@ static int after_step(Run *r, Metrics *m, bool has_row, Error *e)
 /* The validation and evaluation before the first step, or those that a resumed run owes. */
 static int validate_start(Run *r, Error *e)
 {
-    const double none = (double)NAN;
-    Metrics m = {
-        r->state.step, r->state.tokens, r->state.seconds, none, none, none, none, none, none, none, none, none, none,
-        none};
+    Metrics m = metrics_none(r->state.step, r->state.tokens, r->state.seconds);
     const bool owed = validation_due(r) || tasks_due(r, r->state.step == r->plan->options.schedule.steps);
     return owed ? after_step(r, &m, r->log.last >= 0, e) : RUN_DONE;
 }
@@ -881,6 +887,7 @@ static void run_free(Run *r)
     files_unlock_dir(&r->lock);
     loader_free(r->loader);
     diagnose_free(r->diagnosis);
+    qk_clip_free(r->qk_clip);
     gradients_free(r->gradients);
     optim_free(r->optim);
     gpt_free(r->gpt);

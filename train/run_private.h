@@ -9,6 +9,7 @@
 #include "train/metrics.h"
 #include "train/plan.h"
 #include "train/progress.h"
+#include "train/qk_clip.h"
 #include "train/run.h"
 #include "train/tasks.h"
 
@@ -30,6 +31,7 @@ typedef struct Run {
     Optim *optim; /* NULL: it does not train */
     Gradients *gradients;
     Diagnosis *diagnosis; /* or NULL */
+    QkClip *qk_clip;      /* or NULL */
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T); of all this rank's micro-batches of a step, if it passes over them twice */
     bool twice;

@@ -11,7 +11,9 @@
 #include "dev/cuda_on_cpu/needs.cuh"
 #include "gpt/cuda/attention.cu"
 #include "gpt/cuda/flash.cuh"
+#include "gpt/cuda/score.cuh"
 
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -118,6 +120,7 @@ struct Judge {
     std::vector<double> q, k, v, dout;
     std::vector<double> P, factors;     /* (T,T); factors: dropout's, or empty */
     std::vector<double> lse, s_error;   /* (T); the error that fp32 may put into a score of the row */
+    double largest, largest_error;      /* score */
     std::vector<double> att, att_error; /* and the error that the kernel may make */
     std::vector<double> dq, dq_error;
     std::vector<double> dk, dv, dk_error, dv_error; /* sums over the heads of queries */
@@ -164,6 +167,8 @@ static void forward(Judge *h)
     h->P.assign(T * T, 0);
     h->lse.resize(T);
     h->s_error.assign(T, 0);
+    h->largest = -INFINITY;
+    h->largest_error = 0;
     h->att.assign(T * HS, 0);
     h->att_error.assign(T * HS, 0);
     for (size_t i = 0; i < T; i++) {
@@ -174,6 +179,8 @@ static void forward(Judge *h)
             /* sums of HS terms; the scale, its product and the maximum's, to base 2 and back */
             h->s_error[i] = fmax(h->s_error[i], FP32 * (double(HS) + 8) * h->scale * size);
         }
+        h->largest = fmax(h->largest, most);
+        h->largest_error = fmax(h->largest_error, h->s_error[i]);
         for (size_t j = 0; j <= i; j++)
             sum += p[j] = exp(p[j] - most);
         h->lse[i] = most + log(sum);
@@ -237,24 +244,25 @@ static void check_part(const std::vector<double> &got, size_t at, size_t stride,
 struct Results {
     std::vector<double> att, dqkv;
     std::vector<float> lse;
+    std::vector<uint32_t> largest; /* keys */
 };
 
-static void run_kernels(const Sizes &s, bf16 *att, float *lse, bf16 *dqkv, const bf16 *qkv, const bf16 *datt,
-                        float *scratch, const AttentionDropout &drop)
+static void run_kernels(const Sizes &s, bf16 *att, float *lse, uint32_t *largest, bf16 *dqkv, const bf16 *qkv,
+                        const bf16 *datt, float *scratch, const AttentionDropout &drop)
 {
     if (s.group == CHOSEN) {
-        flash_forward(0, att, lse, qkv, s.shape(), drop);
+        flash_forward(0, att, lse, largest, qkv, s.shape(), drop);
         flash_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
     } else {
-        flash::forward(0, att, lse, qkv, s.shape(), drop, {s.group, s.other});
+        flash::forward(0, att, lse, largest, qkv, s.shape(), drop, {s.group, s.other});
         flash::backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop, {s.group, s.other});
     }
 }
 
-static void run_kernels(const Sizes &s, float *att, float *lse, float *dqkv, const float *qkv, const float *datt,
-                        float *scratch, const AttentionDropout &drop)
+static void run_kernels(const Sizes &s, float *att, float *lse, uint32_t *largest, float *dqkv, const float *qkv,
+                        const float *datt, float *scratch, const AttentionDropout &drop)
 {
-    attention_fp32_forward(0, att, lse, qkv, s.shape(), drop);
+    attention_fp32_forward(0, att, lse, largest, qkv, s.shape(), drop);
     attention_fp32_backward(0, dqkv, datt, qkv, att, lse, scratch, s.shape(), drop);
 }
 
@@ -268,11 +276,12 @@ template <class X> static Results run(const Sizes &s, const std::vector<X> &qkv,
     const size_t R = s.B * s.T;
     const Guarded<X> d_qkv(qkv, "qkv"), d_datt(datt, "datt"), att(datt.size(), "att"), dqkv(qkv.size(), "dqkv");
     const Guarded<float> lse(R * s.NH, "lse"), scratch(scratch_floats(s), "the scratch");
+    const Guarded<uint32_t> largest(std::vector<uint32_t>(s.NH), "the largest scores");
     const Guarded<uint64_t> pass({KEY, s.first}, "the pass");
-    run_kernels(s, att.p(), lse.p(), dqkv.p(), d_qkv.p(), d_datt.p(), scratch.p(),
+    run_kernels(s, att.p(), lse.p(), largest.p(), dqkv.p(), d_qkv.p(), d_datt.p(), scratch.p(),
                 dropout_of(s, s.p > 0 ? pass.p() : nullptr));
     check_same_bits(d_qkv.read().data(), qkv.data(), qkv.size() * sizeof(X), "qkv, which is only read");
-    return {values(att.read()), values(dqkv.read()), lse.read()};
+    return {values(att.read()), values(dqkv.read()), lse.read(), largest.read()};
 }
 
 /* (T,T) of a head of queries of a batch's sequence b; without dropout none. */
@@ -290,9 +299,16 @@ static std::vector<double> factors_of(const Sizes &s, size_t b, size_t head)
     return factors;
 }
 
-/* One head of keys of a batch's sequence b, and the heads of queries that read it. */
+/* A head's largest score in a batch, and the error that it may have. */
+struct Largest {
+    double score = -INFINITY, error = 0;
+};
+
+/* One head of keys of a batch's sequence b, and the heads of queries that read it; their largest scores go into
+ * largest (NH). */
 static void check_key_head(const Sizes &s, size_t b, size_t key_head, const Results &got,
-                           const std::vector<double> &qkv, const std::vector<double> &datt)
+                           const std::vector<double> &qkv, const std::vector<double> &datt,
+                           std::vector<Largest> &largest)
 {
     const AttentionShape shape = s.shape();
     const size_t T = s.T, HS = s.HS, C = attention_width(shape), S = attention_row(shape), row = b * T;
@@ -317,6 +333,8 @@ static void check_key_head(const Sizes &s, size_t b, size_t key_head, const Resu
         h.factors = factors_of(s, b, head);
         forward(&h);
         backward(&h, part_of(got.att, T, HS, at, C));
+        largest[head].score = fmax(largest[head].score, h.largest);
+        largest[head].error = fmax(largest[head].error, h.largest_error);
         for (size_t i = 0; i < T; i++)
             check_close(double(got.lse[(b * s.NH + head) * T + i]), h.lse[i],
                         h.s_error[i] + FP32 * (double(T) + 8 + fabs(h.lse[i])), "lse");
@@ -425,6 +443,7 @@ static void check_other(Sizes s, const std::vector<X> &qkv, const std::vector<X>
     const Results got = run(s, qkv, datt);
     check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(double), "att by more warps");
     check_same_bits(got.lse.data(), want.lse.data(), got.lse.size() * sizeof(float), "lse by more warps");
+    check(got.largest == want.largest, "the largest scores by more warps");
     check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv by small tiles");
 }
 
@@ -437,9 +456,13 @@ template <class X> static void test_in(const Sizes &s)
     const Results got = run(s, qkv, datt);
     const auto first = first_results.find(current);
     if (first == first_results.end()) {
+        std::vector<Largest> largest(s.NH);
         for (size_t b = 0; b < s.B; b++)
             for (size_t key_head = 0; key_head < s.KVH; key_head++)
-                check_key_head(s, b, key_head, got, values(qkv), values(datt));
+                check_key_head(s, b, key_head, got, values(qkv), values(datt), largest);
+        for (size_t head = 0; head < s.NH; head++)
+            check_close(double(score_of(got.largest[head])), largest[head].score, largest[head].error,
+                        "the largest score");
         if (s.group != PLAIN)
             check_other(s, qkv, datt, got);
         first_results[current] = got;
@@ -448,6 +471,7 @@ template <class X> static void test_in(const Sizes &s)
     const Results &want = first->second;
     check_same_bits(got.att.data(), want.att.data(), got.att.size() * sizeof(double), "att in another order");
     check_same_bits(got.lse.data(), want.lse.data(), got.lse.size() * sizeof(float), "lse in another order");
+    check(got.largest == want.largest, "the largest scores in another order");
     check_same_bits(got.dqkv.data(), want.dqkv.data(), got.dqkv.size() * sizeof(double), "dqkv in another order");
 }
 
@@ -477,6 +501,25 @@ template <class X> static void test_nan_in(const Sizes &s)
             const bool reads = t >= 66 && head / (s.NH / s.KVH) == 1;
             check(std::isnan(got.att[t * C + c]) == reads, "query %zu of head %zu and the NaN in key 66", t, head);
         }
+    for (size_t head = 0; head < s.NH; head++)
+        check(std::isnan(score_of(got.largest[head])) == (head / (s.NH / s.KVH) == 1),
+              "the largest score of head %zu is %g", head, double(score_of(got.largest[head])));
+}
+
+/* Keys are ordered as scores are, and a key has its score. */
+static void test_keys(void)
+{
+    const float ascending[] = {-INFINITY, -FLT_MAX, -1, -FLT_MIN, 0, FLT_MIN, 1, 1.0000001f, FLT_MAX, INFINITY};
+    const uint32_t nan = score_key(1, NAN);
+    uint32_t below = 0;
+    check(score_of(0) == -INFINITY, "no score is %g", double(score_of(0)));
+    check(std::isnan(score_of(nan)), "NaN's key has the score %g", double(score_of(nan)));
+    for (float x : ascending) {
+        const uint32_t key = score_key(x, 1);
+        check(key > below && key < nan, "the key of %g is %#x, after %#x", double(x), key, below);
+        check(score_of(key) == x, "the key of %g has the score %g", double(x), double(score_of(key)));
+        below = key;
+    }
 }
 
 static void test_nan(void)
@@ -602,6 +645,7 @@ int main()
     needs_bf16();
     check_run("what it takes, and scratch", test_scratch);
     check_run("groups of heads", test_group);
+    check_run("keys of scores", test_keys);
 #ifdef CUDA_ON_CPU
     check_run("tiles by shared memory", test_tiles);
     emu::set_order(emu::FORWARD);

@@ -676,6 +676,29 @@ rules_soap | optim/rules/soap_muon.c | s/    .by_part = true,//
 rules_orthogonal | optim/rules/dion.c | s/    verb_add_each(batch->on, shorter, zero, q);//
 judges | optim/rules/schedule_free_math.h | s/k->first != 0.0f ? old_y : \*z/*z/
 judges | optim/rules/schedule_free.c | s/n \* (n + 1) \* (2 \* n + 1)/n * (n + 1) * (n + 2)/
+qk_clip | train_gpt.c | s/larger(most, isnan(sum) ? sum : maximum)/larger(most, maximum)/
+qk_clip | train_gpt.c | s/larger(most, isnan(sum) ? sum : maximum)/isnan(sum) ? sum : maximum/
+qk_clip | train_gpt.c | s/b > a || isnan(b) ? b : a/b > a ? b : a/
+qk_clip | train_gpt.c | s/g->scores + layer \* NH + bh % NH/g->scores + bh % NH/
+qk_clip | train/qk_clip.c | s/sqrt(clip->threshold \/ (double)largest)/clip->threshold \/ (double)largest/
+qk_clip | train/qk_clip.c | s/bias, layer, head \* share, share/bias, layer, head, share/
+qk_clip | train/qk_clip.c | s/qkv, layer, c->NH + head, 1/qkv, layer, c->NH, 1/
+qk_clip | train/qk_clip.c | s/n += add_part(bias, layer, c->NH/add_part(bias, layer, c->NH/
+qk_clip | train/qk_clip.c | s/largest = larger(largest, clip->scores\[h\])/largest = clip->scores[h]/
+qk_clip | train/qk_clip.c | s/return b > a || isnan(b) ? b : a/return b > a ? b : a/
+emulated:qk_clip | train_gpt.cu | s/g->scores + layer \* g->config.NH : NULL/g->scores : NULL/
+emulated:qk_clip | train_gpt.cu | s/cudaMemsetAsync(g->scores, 0/cudaMemsetAsync(g->scores, 255/
+emulated-flash | gpt/cuda/flash_forward.cu | s/largest != NULL \&\& query < T/largest != NULL/
+emulated-flash | gpt/cuda/flash_forward.cu | s/score_key(maximum\[m\]\[half\] \* scale, total)/score_key(maximum[m][half], total)/
+emulated-flash | gpt/cuda/flash_forward.cu | s/largest + head % NH/largest/
+emulated-flash | gpt/cuda/attention.cu | s/query < T ? score_key(maximum, sum) : 0/score_key(maximum, sum)/
+emulated-flash | gpt/cuda/score.cuh | s/bits >> 31 ? ~bits/bits >> 31 ? bits/
+emulated-flash | gpt/cuda/score.cuh | s/sum != sum ? 0xffffffffu : //
+emulated-flash | gpt/cuda/score.cuh | s/key = other > key ? other : key;//
+optim:scaled | optim/rules/schedule_free.c | s/, .is_weight = true//
+optim:scaled | optim/rules/muown.c | s/, .is_weight = true//
+optim:scaled | optim/scaling.c | s/at + size ? scaling->first + scaling->n : at + size/at + size ? at + size : at + size/
+optim:scaled | optim/scaling.c | s/(begin - at) \/ per;/(begin - at);/
 averages | optim/rules/schedule_free.c | s/-(1 - beta1) \/ beta1;/(1 - beta1) \/ beta1;/
 averages | optim/averages.c | s/isnan(a->factor) ? optim->aux_factor : a->factor/optim->aux_factor/
 averages | optim/averages.c | s/tensor->role != ROLE_TOKEN_EMBEDDING || !head/true/

@@ -15,7 +15,8 @@ typedef struct Naive {
     const double *params;
     size_t T, HS, KVC; /* its tokens; channels of a head, and of all heads' keys */
     GptDropout dropout;
-    size_t sequence; /* its number in the step */
+    size_t sequence;         /* its number in the step */
+    double *largest, *sizes; /* (L,NH) see naive_gpt_scores, or NULL */
 } Naive;
 
 /* Dropout's factor of a channel (or key) in row `row` of the sequence's `rows`. */
@@ -151,6 +152,24 @@ static void prepare(const Naive *n, double *x, size_t heads, const double *gain)
     }
 }
 
+static double length(const double *x, size_t n)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += x[i] * x[i];
+    return sqrt(squares);
+}
+
+/* Of head number `head` of all layers' and the query of position t. */
+static void note_scores(const Naive *n, size_t head, const double *q, const double *k, size_t t, double maximum)
+{
+    double longest = 0;
+    for (size_t s = 0; s <= t; s++)
+        longest = fmax(longest, length(k + s * n->KVC, n->HS));
+    n->largest[head] = fmax(n->largest[head], maximum);
+    n->sizes[head] = fmax(n->sizes[head], n->config->attention_scale * length(q, n->HS) * longest);
+}
+
 /* Position t of head h looks at positions 0 .. t. q and out are its own (HS); k and v are the head's of position 0,
  * at a stride of KVC. p (T) is scratch. */
 static void attend(const Naive *n, size_t layer, size_t h, double *out, const double *q, const double *k,
@@ -163,6 +182,8 @@ static void attend(const Naive *n, size_t layer, size_t h, double *out, const do
             p[s] += q[i] * k[s * n->KVC + i] * n->config->attention_scale;
         maximum = fmax(maximum, p[s]);
     }
+    if (n->largest != NULL)
+        note_scores(n, layer * n->config->NH + h, q, k, t, maximum);
     for (size_t s = 0; s <= t; s++)
         sum += p[s] = exp(p[s] - maximum);
     for (size_t s = 0; s <= t; s++)
@@ -312,7 +333,7 @@ double naive_gpt_loss(const GptConfig *unresolved, const GptTable *table, const 
 {
     const GptConfig config = gpt_resolve(unresolved);
     const size_t HS = config.C / config.NH, V = config.V;
-    Naive n = {&config, table, params, T, HS, config.KVH * HS, dropout, 0};
+    Naive n = {&config, table, params, T, HS, config.KVH * HS, dropout, 0, NULL, NULL};
     double *own = make_doubles(T * V), loss = 0;
     for (size_t b = 0; b < B; b++) {
         double *here = logits != NULL ? logits + b * T * V : own;
@@ -323,4 +344,20 @@ double naive_gpt_loss(const GptConfig *unresolved, const GptTable *table, const 
     }
     free(own);
     return loss;
+}
+
+void naive_gpt_scores(const GptConfig *unresolved, const GptTable *table, const double *params, const int32_t *tokens,
+                      size_t B, size_t T, double *largest, double *sizes)
+{
+    const GptConfig config = gpt_resolve(unresolved);
+    const size_t HS = config.C / config.NH;
+    const Naive n = {&config, table, params, T, HS, config.KVH * HS, {0}, 0, largest, sizes};
+    double *logits = make_doubles(T * config.V);
+    for (size_t i = 0; i < config.L * config.NH; i++) {
+        largest[i] = (double)-INFINITY;
+        sizes[i] = 0;
+    }
+    for (size_t b = 0; b < B; b++)
+        sequence_logits(&n, tokens + b * T, logits);
+    free(logits);
 }

@@ -12,4 +12,9 @@
 double naive_gpt_loss(const GptConfig *config, const GptTable *table, const double *params, GptDropout dropout,
                       const int32_t *tokens, const int32_t *targets, size_t B, size_t T, double *logits);
 
+/* Of each head, over its queries and the keys up to them: the largest score (scale q k), and the largest that it could be
+ * of vectors of these lengths (scale |q| |k|). largest, sizes (L,NH). */
+void naive_gpt_scores(const GptConfig *config, const GptTable *table, const double *params, const int32_t *tokens,
+                      size_t B, size_t T, double *largest, double *sizes);
+
 #endif

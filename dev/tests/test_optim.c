@@ -577,6 +577,40 @@ static void test_grad_norm(void)
     params_free(&p);
 }
 
+/* Rows that a step has scaled by 1/2 are half of what they are without, to the bit; and so it stays in a step of hardly
+ * any rate, and a gradient of 0, whatever else of the weights the rule keeps. That step rounds a few times. */
+static void test_scaling(void)
+{
+    for (size_t rule = 0; rule < rules; rule++) {
+        Params p = make_params(13), q = make_params(13);
+        const size_t qkv = p.tensors[1].offset, b = p.tensors[2].offset;
+        const OptimScaling list[] = {{qkv + 5, 10, 0.5}, {qkv + 35, 5, 0.5}, {b + 2, 3, 0.5}};
+        Optim *plain = make_optim(&every_rule[rule], &p), *scaled = make_optim(&every_rule[rule], &q);
+        optim_scale(scaled, list, 3);
+        take_steps(plain, &p, 0, 1, 40);
+        take_steps(scaled, &q, 0, 1, 40);
+        for (int after = 0; after < 2; after++) {
+            for (size_t i = 0; i < p.floats; i++) {
+                const bool inside =
+                    (i >= qkv + 5 && i < qkv + 15) || (i >= qkv + 35 && i < qkv + 40) || (i >= b + 2 && i < b + 5);
+                const double want = (inside ? 0.5 : 1) * (double)p.values[i];
+                if (!check_close((double)q.values[i], want, after * (8 * U * fabs(want) + 1e-8), every_rule[rule].rule))
+                    break;
+            }
+            memset(p.grads, 0, p.floats * sizeof *p.grads);
+            memset(q.grads, 0, q.floats * sizeof *q.grads);
+            optim_begin(plain, 1e-9, 1e-9);
+            optim_step(plain, 1);
+            optim_begin(scaled, 1e-9, 1e-9);
+            optim_step(scaled, 1);
+        }
+        optim_free(plain);
+        optim_free(scaled);
+        params_free(&p);
+        params_free(&q);
+    }
+}
+
 int main(void)
 {
     list_rules();
@@ -588,6 +622,7 @@ int main(void)
     check_run("a rate of 0 changes nothing", test_no_rate_no_change);
     check_run("factors of hidden matrices and of the rest", test_factors);
     check_run("decay alone is exact", test_decay_alone);
+    check_run("scaled rows stay scaled", test_scaling);
     check_run("the rules in double, odd sizes", test_plain);
     check_run("prodigy's distance is common to all tensors", test_common_distance);
     check_run("state saved and restored", test_resume);

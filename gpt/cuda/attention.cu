@@ -4,6 +4,7 @@
 #include "gpt/cuda/attention.cuh"
 
 #include "base/cuda.cuh"
+#include "gpt/cuda/score.cuh"
 
 #include <cmath>
 
@@ -101,7 +102,8 @@ __device__ float factor_of(const AttentionDropout &drop, uint64_t row, size_t ke
 
 template <bool DROP>
 __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_forward_kernel(float *att, float *lse, const float *qkv, Shape s, AttentionDropout drop)
+    attention_forward_kernel(float *att, float *lse, uint32_t *largest, const float *qkv, Shape s,
+                             AttentionDropout drop)
 {
     float *q = dynamic_shared<float>();
     const Head head = head_of(qkv, blockIdx.x, s);
@@ -146,6 +148,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         if (quarter == 0)
             lse[(size_t)blockIdx.x * T + query] = maximum + logf(sum);
     }
+    if (largest != NULL)
+        score_record(largest + blockIdx.x % s.NH, query < T ? score_key(maximum, sum) : 0);
 }
 
 /* delta (B,NH,T) = rowsum(datt att). One warp per row of a head. */
@@ -256,14 +260,14 @@ bool attention_fp32_takes(size_t HS) { return HS <= ATTENTION_HEAD_MOST; }
 
 size_t attention_fp32_shared(size_t HS) { return attention_shared(4, 2, HS); }
 
-void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, const AttentionShape &s,
-                            const AttentionDropout &drop)
+void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, uint32_t *largest, const float *qkv,
+                            const AttentionShape &s, const AttentionDropout &drop)
 {
     const size_t shared = attention_shared(3, 1, s.HS);
     const auto kernel = drop.threshold ? attention_forward_kernel<true> : attention_forward_kernel<false>;
     cuda_allow_shared(kernel, shared);
     cuda_launch(kernel, dim3((unsigned)(s.B * s.NH), cuda_blocks(s.T, TILE)), ATTENTION_THREADS, shared, stream, att,
-                lse, qkv, Shape(s), drop);
+                lse, largest, qkv, Shape(s), drop);
 }
 
 size_t attention_fp32_scratch(const AttentionShape &s) { return s.B * s.NH * s.T; }

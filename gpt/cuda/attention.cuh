@@ -20,9 +20,10 @@ bool attention_fp32_takes(size_t HS);
 /* Bytes of shared memory that its largest block needs. */
 size_t attention_fp32_shared(size_t HS);
 
-/* att = dropout(softmax(scale q k^T, over the keys up to the query's own)) v; and lse. */
-void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, const float *qkv, const AttentionShape &s,
-                            const AttentionDropout &drop);
+/* att = dropout(softmax(scale q k^T, over the keys up to the query's own)) v; and lse. largest (NH), unless NULL: keys
+ * (gpt/cuda/score.cuh) that become at least those of each head's largest score, of NaN where lse is NaN. */
+void attention_fp32_forward(cudaStream_t stream, float *att, float *lse, uint32_t *largest, const float *qkv,
+                            const AttentionShape &s, const AttentionDropout &drop);
 
 /* Floats of scratch that the backward pass needs. */
 size_t attention_fp32_scratch(const AttentionShape &s);

@@ -21,8 +21,9 @@
 /* Heads of a multiple of 8 channels, at most 128. */
 inline bool flash_takes(size_t HS) { return HS >= 8 && HS <= 128 && HS % 8 == 0; }
 
-/* att = dropout(softmax(scale q k^T, over the keys up to the query's own)) v; and lse. */
-void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
+/* att = dropout(softmax(scale q k^T, over the keys up to the query's own)) v; and lse. largest: as of
+ * attention_fp32_forward, or NULL. */
+void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, uint32_t *largest, const __nv_bfloat16 *qkv,
                    const AttentionShape &s, const AttentionDropout &drop);
 
 /* Floats of scratch that flash_backward needs for these sizes, and for any smaller B or T. */
@@ -44,8 +45,8 @@ struct ForwardPlan {
 
 ForwardPlan forward_plan(const AttentionShape &s);
 
-void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv, const AttentionShape &s,
-             const AttentionDropout &drop, const ForwardPlan &plan);
+void forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, uint32_t *largest, const __nv_bfloat16 *qkv,
+             const AttentionShape &s, const AttentionDropout &drop, const ForwardPlan &plan);
 
 struct BackwardPlan {
     size_t group; /* heads of keys whose blocks are neighbours, so that dQ's sums stay in the L2 cache */

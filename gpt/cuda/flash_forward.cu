@@ -4,6 +4,7 @@
  * While it works on a tile of keys and values, the next is being loaded.
  */
 #include "gpt/cuda/flash_tiles.cuh"
+#include "gpt/cuda/score.cuh"
 
 namespace flash {
 
@@ -127,8 +128,8 @@ __device__ __forceinline__ void add_values(float (&acc)[F::OWN][F::WIDTH / 8][4]
 
 template <int HEAD, int WARPS, bool DROP>
 __global__ void __launch_bounds__(32 * WARPS, WARPS_SM / WARPS)
-    forward_kernel(bf16 *att, float *lse, const bf16 *qkv, Shape shape, unsigned heads, unsigned group,
-                   AttentionDropout drop)
+    forward_kernel(bf16 *att, float *lse, uint32_t *largest, const bf16 *qkv, Shape shape, unsigned heads,
+                   unsigned group, AttentionDropout drop)
 {
     using F = Forward<HEAD, WARPS>;
     bf16 *stages = dynamic_shared<bf16>(), *sq = stages + (F::KEPT ? F::STAGE : 2 * F::STAGE);
@@ -206,6 +207,7 @@ __global__ void __launch_bounds__(32 * WARPS, WARPS_SM / WARPS)
         add_values<F>(acc, s, sv);
     }
 
+    uint32_t most = 0; /* the lane's largest score, as a key */
 #pragma unroll
     for (int m = 0; m < F::OWN; m++)
 #pragma unroll
@@ -218,7 +220,11 @@ __global__ void __launch_bounds__(32 * WARPS, WARPS_SM / WARPS)
                            inverse * acc[m][n][2 * half], inverse * acc[m][n][2 * half + 1]);
             if (query < T && lane % 4 == 0)
                 lse[(size_t)head * T + query] = maximum[m][half] * scale + logf(total);
+            if (largest != NULL && query < T)
+                most = max(most, score_key(maximum[m][half] * scale, total));
         }
+    if (largest != NULL)
+        score_record(largest + head % NH, most);
 }
 
 /* Blocks of few warps, and of many for GPUs on which two with few are too much for a multiprocessor. */
@@ -226,8 +232,8 @@ template <int HEAD> using Few = Forward<HEAD, 4>;
 template <int HEAD> using Many = Forward<HEAD, HEAD <= 64 ? 4 : 8>;
 
 template <template <int> class Blocks>
-static void launch_forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
-                           const AttentionDropout &drop, unsigned group)
+static void launch_forward(cudaStream_t stream, bf16 *att, float *lse, uint32_t *largest, const bf16 *qkv,
+                           const AttentionShape &s, const AttentionDropout &drop, unsigned group)
 {
     with_width<Blocks>(s.HS, [&](auto sizes) {
         using F = decltype(sizes);
@@ -235,15 +241,16 @@ static void launch_forward(cudaStream_t stream, bf16 *att, float *lse, const bf1
         const auto kernel =
             drop.threshold ? forward_kernel<F::WIDTH, F::WARPS, true> : forward_kernel<F::WIDTH, F::WARPS, false>;
         cuda_allow_shared(kernel, F::SHARED);
-        cuda_launch(kernel, blocks, F::THREADS, F::SHARED, stream, att, lse, qkv, Shape(s), heads, group, drop);
+        cuda_launch(kernel, blocks, F::THREADS, F::SHARED, stream, att, lse, largest, qkv, Shape(s), heads, group,
+                    drop);
     });
 }
 
-void forward(cudaStream_t stream, bf16 *att, float *lse, const bf16 *qkv, const AttentionShape &s,
+void forward(cudaStream_t stream, bf16 *att, float *lse, uint32_t *largest, const bf16 *qkv, const AttentionShape &s,
              const AttentionDropout &drop, const ForwardPlan &plan)
 {
     const auto launch = plan.many ? launch_forward<Many> : launch_forward<Few>;
-    launch(stream, att, lse, qkv, s, drop, (unsigned)plan.group);
+    launch(stream, att, lse, largest, qkv, s, drop, (unsigned)plan.group);
 }
 
 ForwardPlan forward_plan(const AttentionShape &s)
@@ -257,8 +264,8 @@ ForwardPlan forward_plan(const AttentionShape &s)
 
 } // namespace flash
 
-void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, const __nv_bfloat16 *qkv,
+void flash_forward(cudaStream_t stream, __nv_bfloat16 *att, float *lse, uint32_t *largest, const __nv_bfloat16 *qkv,
                    const AttentionShape &s, const AttentionDropout &drop)
 {
-    flash::forward(stream, att, lse, qkv, s, drop, flash::forward_plan(s));
+    flash::forward(stream, att, lse, largest, qkv, s, drop, flash::forward_plan(s));
 }

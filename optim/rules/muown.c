@@ -110,7 +110,7 @@ const OptimRule optim_muown = {
                     HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1.9e-14), HYPER_AT(TARGET_NORM, 2.496), NS_DEFAULTS(NS_MUOWN)},
     .settle = muon_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true},
-               [GAIN] = {"gain", shape_rows},
+               [GAIN] = {"gain", shape_rows, .is_weight = true},
                [FIRST_GAIN] = {"first_gain", shape_rows},
                [GAIN_M] = {"gain_m", shape_rows},
                [GAIN_V] = {"gain_v", shape_rows}},

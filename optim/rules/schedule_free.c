@@ -61,7 +61,7 @@ const OptimRule optim_schedule_free = {
     .defaults.at = {HYPER_AT(LR, 2.5e-3), HYPER_AT(WEIGHT_DECAY, 0), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.999),
                     HYPER_AT(EPS, 1e-8), HYPER_AT(RATE_WARMUP, 0)},
     .settle = schedule_free_settle,
-    .states = {{"z", shape_whole}, {"v", shape_whole}},
+    .states = {{"z", shape_whole, .is_weight = true}, {"v", shape_whole}},
     .shown = schedule_free_shown,
     .shown_state = 0,
     .scalars = schedule_free_scalars,

@@ -30,6 +30,27 @@ run_test "modula's model" whole_way train_gpt --positions rotary --norm none --r
     --attention-bias none --mlp-bias off --head untied --init modula
 run_test "dropout: resumed and with more threads bit-equal" whole_way gpt2 --dropout 0.2
 
+clips() { # options
+    expect 0 train --steps 8 --lr 0.1 --warmup 0 "$@" --out without
+    columns=$(head -n 1 without/metrics.csv)
+    largest=$(echo "$columns" | tr , '\n' | grep -n largest_score | cut -d: -f1)
+    [ "$(tail -n 1 without/metrics.csv | cut -d, -f"$largest-")" = , ] || fail "scores without --qk-clip"
+    expect 0 train --steps 8 --lr 0.1 --warmup 0 "$@" --qk-clip 1e9 --out measured
+    same measured/step_000008/model.safetensors without/step_000008/model.safetensors
+    says "qk-clip   0 of 4 heads were clipped, 0 times" out
+    before=$(tail -n 1 measured/metrics.csv | cut -d, -f"$largest")
+    bound=$(echo "$before" | awk '{ print $1 / 3 }')
+    expect 0 train --steps 8 --lr 0.1 --warmup 0 "$@" --qk-clip "$bound" --out clipped
+    grep -q 'qk-clip   [1-4] of 4 heads were clipped, [1-9][0-9]* times in all' out || fail "$(grep qk-clip out)"
+    says "\"qk-clip\": \"$bound" clipped/run.json
+    tail -n 1 clipped/metrics.csv | awk -F, -v at="$largest" -v before="$before" '!($at < before && $(at + 1) > 0) { exit 1 }' ||
+        fail "the largest score was $before, and is: $(tail -n 1 clipped/metrics.csv)"
+}
+run_test "--qk-clip: smaller scores" clips
+run_test "--qk-clip: smaller scores of grouped queries" clips --kv-heads 1 --positions rotary --attention-bias none
+run_test "--qk-clip: resumed and with more threads bit-equal" whole_way gpt2 --qk-clip 0.02
+run_test "--qk-clip: the same under schedule-free" whole_way gpt2 --optimizer schedule-free --qk-clip 0.02
+
 drops() {
     expect 0 train --steps 3 --out without
     expect 0 train --steps 3 --dropout 0.3 --out with

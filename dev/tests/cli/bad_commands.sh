@@ -133,6 +133,8 @@ adamw                       | 'adamw' is not an option                 | 2
 --norm batchnorm                           | --norm;'batchnorm';rmsnorm | 2
 --mlp-width 0                              | --mlp-width | 2
 --dropout 1                                | --dropout | 2
+--qk-clip -1                               | --qk-clip is -1 | 2
+--qk-clip 30 --qk-norm gain                | --qk-clip;--qk-norm | 2
 --first-batch 64                           | --batch-growth | 2
 --first-batch 100 --batch-growth 2         | --first-batch 100;micro-batch | 2
 --aux-planned-steps 1                      | --aux-planned-steps 1 | 2

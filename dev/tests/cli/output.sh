@@ -79,7 +79,7 @@ helps() {
         embed-optimizer head-optimizer \
         $(sed -n 's/^    \[HYPER_[A-Z0-9_]*\] = {"\([a-z0-9-]*\)".*/\1/p' "$here/../../../optim/hyper.c") \
         sensitivity ema-nesterov ema-nesterov-decay ema-nesterov-from ema-nesterov-until muloco muloco-rate muloco-momentum tail-ema tail-ema-from \
-        tail-ema-share diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
+        tail-ema-share qk-clip diagnose aux-lr aux-weight-decay aux-momentum aux-beta1 aux-beta2 aux-eps aux-eps-mode \
         aux-bias-correction embed-lr embed-weight-decay head-lr head-weight-decay vector-lr vector-weight-decay vector-beta2 vector-bias-correction no-vector-bias-correction clip list-groups \
         steps schedule warmup cooldown cooldown-power final-lr planned-steps aux-warmup aux-cooldown aux-cooldown-power aux-planned-steps val-every val-tokens target-loss sample-every sample-tokens prompt \
         temperature top-k out checkpoint-every keep tensorboard no-tensorboard resume seed threads device dtype completion man help version; do

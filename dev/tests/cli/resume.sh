@@ -42,7 +42,7 @@ gains_columns() { # a log of a program that wrote fewer
     expect 0 resume --out run
     columns run/metrics.csv > now
     same whole now
-    [ "$(awk -F, '{ print NF }' run/metrics.csv | sort -u)" = 14 ] || fail "rows of several lengths"
+    [ "$(awk -F, '{ print NF }' run/metrics.csv | sort -u)" = 16 ] || fail "rows of several lengths"
     cut -d, -f1-11 older > run/metrics.csv
     printf 'step_000002\n' > run/latest
     expect 0 resume --out run

@@ -47,6 +47,7 @@ train --steps 2|0|all of the 2 steps are warmup|out
 train --steps 2 --warmup 0 --aux-warmup 9|0|warmup of all but the hidden matrices (--aux-warmup 9)|out
 train --steps 2 --total-batch 256 --first-batch 128 --batch-growth 9|0|--batch-growth;the run has 2|out
 "$gpt" --model "$model" --steps 0 --dropout 0.1 --sample-tokens 5|0|--dropout is not used|out
+"$gpt" --model "$model" --steps 0 --qk-clip 30 --sample-tokens 5|0|--qk-clip is not used|out
 shards --train "$work/good.bin" --steps 3|0|without --val there is no validation loss|out
 shards --text "$work/good.bin" --steps 1|1|good.bin;--train|err
 shards --train "$work/beyond.bin" --steps 1|1|300;--vocab|err

@@ -11,7 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -175,7 +175,7 @@ def contest(results):
     rows = [r for r in read(results, "final") if r["inputs"] == "rotated"]
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     figure = plt.figure(figsize=(10, 7.5), layout="constrained")
-    panels = axes_of(figure, len(conditions), 3, sharey=True)
+    panels = axes_of(figure, len(conditions), 3, sharex="col", sharey=True)
     for line, condition in zip(panels, conditions):
         for axes, batch in zip(line, BATCHES):
             for y, (rule, (colour, _)) in enumerate(reversed(STYLES.items())):
@@ -186,6 +186,7 @@ def contest(results):
                 axes.errorbar(10**mean.value, y, xerr=[[10**mean.value - 10**mean.low], [10**mean.high - 10**mean.value]], fmt="o",
                               color=colour, markersize=4, capsize=3)
             axes.set(xscale="log", yticks=range(len(STYLES)), yticklabels=[NAMES[rule] for rule in reversed(STYLES)])
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_title(f"condition {condition}, {BATCHES[batch]}", fontsize=9)
     figure.supxlabel("excess loss / floor after 300 steps; strokes: seeds; mark and bar: geometric mean, 95% interval", fontsize=10)
     save(figure, results, "contest")

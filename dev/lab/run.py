@@ -50,10 +50,9 @@ class Run:
 
 
 class Lab:
-    def __init__(self, program, out, jobs, command):
+    def __init__(self, program, out, jobs, commit, command):
         self.program, self.out, self.pool = program, out, ThreadPoolExecutor(jobs)
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
-        self.commit, self.command = commit.stdout.strip() or "unknown", command
+        self.commit, self.command = commit, command
 
     def run(self, settings):
         """One run of the program; one that diverges is a result too."""
@@ -152,7 +151,7 @@ def updates(lab):
     entrants, rows = {c.name: c for c in contest_space().contestants}, []
     for best in chosen:
         settings = settings_of(entrants[best["rule"]], best)
-        runs = lab.runs(settings | {"seed": s, "spectra-every": 50, "log-every": 50} for s in SEEDS)
+        runs = lab.runs(settings | {"seed": s, "spectra-every": 150, "log-every": 150} for s in SEEDS)
         rows += [{"rule": best["rule"], "seed": s, "step": int(r["step"]), "gradient_rank": r["grad_stable_rank"],
                   "gradient_condition": r["grad_condition"], "update_rank": r["update_stable_rank"], "attained": r["attained"]}
                  | {f"u{k}": r[f"u{k}"] for k in range(1, 33)}
@@ -291,9 +290,11 @@ def main():
     if not Path(given.lab).exists():
         raise SystemExit(f"run.py: {given.lab} is not there; make lab builds it")
     given.out.mkdir(parents=True, exist_ok=True)
+    describe = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, cwd=HERE).stdout.strip() or "unknown"
     for part in parts:
         print(f"{part} ...", flush=True)
-        PARTS[part](Lab(given.lab, given.out, given.jobs, f"dev/lab/run.py {part}"))
+        PARTS[part](Lab(given.lab, given.out, given.jobs, commit, f"dev/lab/run.py {part}"))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ def read(path):
 
 
 def short(value, digits=2):
-    """A number with so many significant digits, without an exponent where it is no smaller than 0.0001."""
-    text = f"{value:.{digits}g}"
-    if "e" not in text:
-        return text
-    return f"{value:.0f}" if value >= 1 else f"{value:.{digits - 1}e}".replace("e-0", "e-")
+    """A number with so many significant digits, without an exponent between 0.0001 and 100,000."""
+    if 1 <= value < 1e5 and value >= 10**digits:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 class Page:
@@ -37,6 +36,11 @@ class Page:
 
     def fault(self, text):
         self.faults.append(f"{self.path}: {text}")
+
+    def expect(self, holds, what):
+        """A conclusion without a number of its own."""
+        if not holds:
+            self.fault(f"the tables do not bear it: {what}")
 
     def replace(self, start, end, text):
         """Puts text in the place of [start, end) and marks it as covered."""
@@ -68,10 +72,13 @@ class Page:
         lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
         self.replace(found.end(1), found.end(), "\n" + "\n".join(lines) + "\n\n")
 
-    def given(self, *numbers):
-        """Numbers of the text that are settings, not results."""
-        for number in numbers:
-            for found in re.finditer(rf"(?<![\w.]){re.escape(number)}(?![\w]|\.\d)", self.text):
+    def given(self, *phrases):
+        """Phrases whose numbers are settings, not results."""
+        for phrase in phrases:
+            found = re.search(r"\s+".join(map(re.escape, phrase.split())), self.text)
+            if found is None:
+                self.fault(f"0 times in it: '{phrase}'")
+            else:
                 self.covered.append(found.span())
 
     def uncovered(self):

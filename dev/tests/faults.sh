@@ -147,6 +147,8 @@ gradients | train_gpt.c | s/dattproj = branch_gradient(g, layer, DROPOUT_ATTPROJ
 dropout | train_gpt.c | s/(size_t)g->dropout.first_sequence \* rows/0/
 dropout | gpt/dropout.h | s/layer \* DROPOUT_SITES/layer/
 dropout | gpt/dropout.h | s/first_row + row + 1/first_row + 1/
+cli:pages: the text | dev/pages/page.py | s/check and self.text != self.before/False/
+cli:pages: the text | dev/lab/README.md | s/theory 0.00183/theory 0.00193/
 cli:--dropout in training | train/run.c | s/gpt_dropout(r->gpt, (GptDropout){0});//
 cli:--first-batch | train/plan.c | s/first \* (1 + (all/first * (2 + (all/
 cli:--aux-cooldown-power | train/plan.c | s/aux->power = o->aux_power;//

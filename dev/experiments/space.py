@@ -56,7 +56,7 @@ class Knob:
         return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.values)
 
     def beyond(self, side):
-        """The value that goes on below (-1) or above (1) all values, rounded to 3 digits; None where there is none."""
+        """The value that goes on below (-1) or above (1) all values, with 3 digits (of 1 - x, where that counts); None where there is none."""
         if not self.is_number or len(self.values) < 2:
             return None
         from_one = FROM_ONE.search(self.name) is not None
@@ -66,9 +66,9 @@ class Knob:
         if last == 0:
             return None  # no less than nothing
         value = last * last / before if last > 0 and before > 0 else 2 * last - before
-        if from_one:
-            value = 1 - value
         value = round(value) if all(isinstance(v, int) for v in self.values) else float(f"{value:.3g}")
+        if from_one:
+            value = round(1 - value, 9)
         if value in self.values or (from_one and not 0 <= value < 1) or (SHARES.search(self.name) and not 0 <= value <= 1):
             return None
         return value

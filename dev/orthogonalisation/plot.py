@@ -118,7 +118,7 @@ def draw_loss(out):
             by_rate.setdefault(float(row["lr"]), []).append(float(row["val_loss"]))
         left.plot(sorted(by_rate), [sum(by_rate[lr]) / len(by_rate[lr]) for lr in sorted(by_rate)], color=colour, marker=marker,
                   markersize=5, linewidth=1, label=name)
-    left.set(xscale="log", xlabel="learning rate", ylabel="validation loss, mean of the two seeds of the search")
+    left.set(xscale="log", xlabel="learning rate", ylabel="validation loss, mean of two seeds")
     rates = sorted({float(row["lr"]) for row in rows})
     left.set_xticks(rates, [f"{rate:g}" for rate in rates])
     left.minorticks_off()

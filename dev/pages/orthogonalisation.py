@@ -51,15 +51,15 @@ def matrices(page):
                [[f"`{name}`", f"{of('gradient-like', name, 'mflop'):.0f}" if name != "exact" else "-",
                  *(short(of(matrix, name, c)) for matrix in ("gaussian", "log-spaced", "gradient-like") for c in COLUMNS)]
                 for name in (*ORDER, "exact")])
-    page.say("{:.1f} on the gaussian, {:.0f} on the log-spaced and {:.0f} on the gradient-like",
+    page.say("is {:.1f} on the gaussian, {:.0f} on the log-spaced and {:.0f} on the gradient-like",
              *(of(m, "jordan", "rms") / of(m, "track3", "rms") for m in ("gaussian", "log-spaced", "gradient-like")))
     smallest = [float(r["smallest"]) for r in read(HERE / "matrices.csv") if r["matrix"] == "gaussian"]
-    page.say("lies between {:.1e} and {:.1e} of the Frobenius norm", min(smallest), max(smallest))
+    page.say("lies between {} and {} of the Frobenius norm", min(smallest), max(smallest))
     page.say("leaves a largest deviation of {} to {}, and an rms of {} to {}",
              *(of("gaussian", "track3", c) for c in ("worst_least", "worst_most", "rms_least", "rms_most")))
     page.say("{:.0f} times the CPU time of `jordan` on 1024 x 256 and {:.0f} times on 256 x 256",
              *(of(m, "exact", "ms") / of(m, "jordan", "ms") for m in ("gradient-like", "gaussian")))
-    page.say("leaves {:.1e} at most", max(of(m, "exact", "worst_most") for m in ("gaussian", "log-spaced", "gradient-like")))
+    page.say("leaves {} at most", max(of(m, "exact", "worst_most") for m in ("gaussian", "log-spaced", "gradient-like")))
 
 
 def losses(page):
@@ -89,11 +89,28 @@ def losses(page):
 
     page.table("losses", ["run", "best rate", "loss, mean of six seeds", "seeds' standard deviation", "minus `exact`, paired (95%)",
                           "p, after Holm"], [line(name) for name in (*others, "exact")])
-    return final, against, adjusted, rates
+    page.say("best rate is {:g}, so that, to a factor of two,", *set(rates.values()), holds=len(set(rates.values())) == 1)
+    own = [name for name in ORDER if name in final]
+    page.say("differ by {:.3f}, their standard deviation pooled over flavours",
+             statistics.fmean(statistics.variance(final[name].values()) for name in (*own, "exact")) ** 0.5)
+    few = against["jordan-3"]
+    page.say("ends {:.3f} nats above `exact` ({:.3f} to {:.3f})", few.value, few.low, few.high, holds=adjusted["jordan-3"] < 0.05)
+    means = {name: statistics.fmean(final[name].values()) for name in (*own, "exact")}
+    page.say("the means of flavours with their own iterations lie within {:.3f} nats of each other",
+             max(means.values()) - min(means.values()))
+    page.say("final losses lie within {:.3f} nats of {:.2f}", max(means.values()) - min(means.values()), statistics.fmean(means.values()))
+    apart = [name for name in own if adjusted[name] < 0.05]
+    page.expect(apart == [], f"no flavour differs from exact after Holm's adjustment, but {apart}")
+    alone = [name for name in own if not against[name].low <= 0 <= against[name].high]
+    jordan = against["jordan"]
+    page.say("excludes 0, {:.3f} above `exact` ({:.3f} to {:.3f})", jordan.value, jordan.low, jordan.high, holds=alone == ["jordan"])
+    page.say("after Holm's adjustment p is {:.2f}", adjusted["jordan"])
 
 
 def numbers(check):
     page = Page(HERE / "README.md")
+    page.given("values from 0.001 to 1 lie", "those from 0.01 on end", "those from 0.001 on within", "values from 0.01 on end",
+               "factors of two from 0.02")
     maps(page)
     matrices(page)
     losses(page)

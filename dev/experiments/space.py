@@ -56,7 +56,8 @@ class Knob:
         return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.values)
 
     def beyond(self, side):
-        """The value that goes on below (-1) or above (1) all values, with 3 digits (of 1 - x, where that counts); None where there is none."""
+        """The value that goes on below (-1) or above (1) all values, with 3 digits (of 1 - x where that counts); None: there is
+        none."""
         if not self.is_number or len(self.values) < 2:
             return None
         from_one = FROM_ONE.search(self.name) is not None

@@ -35,7 +35,7 @@ static TensorInit small_normal(const GptConfig *c, GptParameter k)
 }
 
 /*
- * Of modula's hello-gpt (modula-systems/modula ede2ba7, examples/hello-gpt.ipynb), whose linear layers keep root mean
+ * Of modula's hello-gpt (modula-systems/modula f5b027b, examples/hello-gpt.ipynb), whose linear layers keep root mean
  * squares. What it multiplies activations by is folded into the matrices: 1/3 after attention, the share 1/(2L) of each
  * half of a layer, 1/1.1289 after GELU. Queries and keys are a third of its own like the values, so its attention_scale
  * of 1/HS is 9/HS here; with the share goes a residual_scale of 1 - 1/(2L).

@@ -38,8 +38,9 @@ seldom() {
     cat "$work/story.txt" "$work/story.txt" "$work/story.txt" "$work/story.txt" > long.txt
     until [ "$(wc -c < long.txt)" -gt 327680 ]; do cat long.txt long.txt > longer.txt && mv longer.txt long.txt; done
     while read -r steps every share; do
+        rm -f out # what the run before it printed must not be taken for this one's
         train_on --text long.txt --steps $steps --val-tokens 32768 --out run$steps > out 2>&1 &
-        until grep -q "^step  *0" out; do kill -0 $! || break; sleep 0.1; done
+        until grep -qs "^step  *0" out; do kill -0 $! || break; sleep 0.1; done
         kill $!
         wait $!
         says "note      validation every $every steps, about $share of the time (--val-every)" out
@@ -50,8 +51,9 @@ seldom() {
 RUNS
     head -c 4000 "$work/story.txt" > short.txt
     for data in "--text short.txt" "--train $work/good.bin --vocab 300"; do
+        rm -f out
         "$gpt" $size $batch $data --val-tokens 32768 --steps 3000 --out short > out 2>&1 &
-        until grep -q "^step  *[01]/" out; do kill -0 $! || break; sleep 0.1; done
+        until grep -qs "^step  *[01]/" out; do kill -0 $! || break; sleep 0.1; done
         kill $!
         wait $!
         ! grep -q "note      validation" out || fail "$data: $(grep "note      validation" out)"

@@ -5,7 +5,7 @@ whole_run() {
     [ "$(wc -l < run/metrics.csv)" -eq 9 ] || fail "metrics.csv has $(wc -l < run/metrics.csv) lines"
     [ "$(head -n 1 run/metrics.csv | cut -d, -f1-8)" = \
       "step,tokens,seconds,train_loss,val_loss,lr,grad_norm,tokens_per_second" ] || fail "the header is another"
-    awk -F, 'NR > 1 && ($1 != NR - 2 || $2 != 128 * $1 || NF != 14) { exit 1 }' run/metrics.csv || fail "rows differ"
+    awk -F, 'NR > 1 && ($1 != NR - 2 || $2 != 128 * $1 || NF != 16) { exit 1 }' run/metrics.csv || fail "rows differ"
     awk -F, 'NR > 1 && ($5 == "") == ($1 % 3 == 0 || $1 == 7) { exit 1 }' run/metrics.csv || fail "val_loss is misplaced"
     awk -F, 'NR == 2 && ($4 $6 $7 $8) != "" { exit 1 }' run/metrics.csv || fail "step 0 measured something"
     awk -F, '$1 > 0 { factor = $1 < 3 ? $1 / 2 : 8 - $1 < 2.8 ? (8 - $1) / 2.8 : 1; d = $6 / (0.02 * factor) - 1
@@ -96,9 +96,9 @@ accumulates() {
     expect 0 train --steps 8 --batch-size 4 --total-batch 256 --out four
     expect 0 train --steps 8 --batch-size 1 --total-batch 256 --out one
     paste -d, four/metrics.csv one/metrics.csv | awk -F, 'NR > 1 { rows++
-        for (i = 4; i <= 7; i++) { d = $i - $(i + 14); if (d < 0) d = -d
-            if (($i == "") != ($(i + 14) == "") || d > 1e-5 * ($i > 1 ? $i : 1)) bad = 1 } }
-        END { exit bad || rows != 9 }' || fail "$(paste -d, four/metrics.csv one/metrics.csv | cut -d, -f1,4,18 | tail -n 1)"
+        for (i = 4; i <= 7; i++) { d = $i - $(i + 16); if (d < 0) d = -d
+            if (($i == "") != ($(i + 16) == "") || d > 1e-5 * ($i > 1 ? $i : 1)) bad = 1 } }
+        END { exit bad || rows != 9 }' || fail "$(paste -d, four/metrics.csv one/metrics.csv | cut -d, -f1,4,20 | tail -n 1)"
 }
 run_test "--batch-size 1 and 4 agree at one --total-batch" accumulates
 

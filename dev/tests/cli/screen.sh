@@ -113,7 +113,7 @@ preset_data() {
         says "without --val there is no validation loss" out
         expect 0 "$gpt" --preset $preset-nano $tiny --steps 1 --out $preset-nano
         says "data      the built-in stories" out
-        grep -q '"train":' $preset-nano/run.json && fail "the stories are shards: $(cat $preset-nano/run.json)"
+        grep -q '^    "train": "' $preset-nano/run.json && fail "the stories are shards: $(cat $preset-nano/run.json)"
     done
     printf 'preset track3-muon\ntext %s\n' "$work/story.txt" > mine
     expect 0 "$gpt" --preset ./mine $tiny --steps 1 --out mine-text

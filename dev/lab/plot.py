@@ -16,6 +16,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from experiments import inference  # noqa: E402
+from pages.lab import NAMES  # noqa: E402
 from pages.page import read as read_table  # noqa: E402
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; lines differ in dashes as well.
@@ -27,15 +28,6 @@ STYLES = {
     "nuclear": ("#009E73", "-."),
     "shampoo": ("#E69F00", "-"),
     "soap": ("#CC79A7", "--"),
-}
-NAMES = {
-    "sgd": "SGD",
-    "adamw": "AdamW",
-    "muon": "Muon, exact polar factor",
-    "muon-jordan": "Muon, 5 Newton-Schulz steps",
-    "nuclear": "Muon, nuclear-norm step",
-    "shampoo": "Shampoo",
-    "soap": "SOAP",
 }
 BATCHES = {"4096": "all 4096 rows", "256": "batch 256", "32": "batch 32"}
 

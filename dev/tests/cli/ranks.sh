@@ -9,7 +9,8 @@ start_ranks() { # ranks, command
     [ "$world" -le "${GPUS:-$world}" ] || skip "there are $GPUS GPUs" # set on a machine with GPUs (gpu.sh)
     export CUDA_ON_CPU_DEVICES="$world"
     while [ $rank -lt "$world" ]; do
-        RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + ($$ * 31 + started * 7 + meetings) % 20000)) \
+        # below 32768, from where on the system gives out ports of its own
+        RANK=$rank WORLD_SIZE=$world MASTER_ADDR=127.0.0.1 MASTER_PORT=$((12000 + ($$ * 31 + started * 7 + meetings) % 20000)) \
             timeout 120 "$@" > out.$rank 2> err.$rank &
         pids="$pids $!" rank=$((rank + 1))
     done
@@ -191,7 +192,7 @@ run_test "ranks: rank 0 says why none can start, though it is late" late_to_spea
 # Two agents of 2 ranks each, as on two machines.
 by_torchrun() {
     python=$("$dev/python.sh" --find torch) || skip "there is no Python with torch"
-    port=$((20000 + ($$ * 31 + started * 7) % 20000))
+    port=$((12000 + ($$ * 31 + started * 7) % 20000))
     expect 0 "$gpt" $twelve --steps 4 --val-every 2 --out one
     for agent in 0 1; do
         CUDA_ON_CPU_DEVICES=4 timeout 120 "$python" -m torch.distributed.run --no-python --nnodes 2 --node-rank $agent \

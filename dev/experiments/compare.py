@@ -23,6 +23,9 @@ L = E + A D^-a through its losses tells how many times the data it needs for ano
 Prints a table, and writes a report that stands alone (--out) and its numbers (the same name with .csv).
 """
 
+CLOCKS = {"steps": lambda curve: curve.step, "seconds": lambda curve: curve.seconds,
+          "seconds without the optimizer": lambda curve: curve.seconds - curve.optimizer_seconds}
+
 
 @dataclass
 class Row:
@@ -42,10 +45,7 @@ class Row:
 
     @property
     def verdict(self):
-        if self.difference is None:
-            return ""
-        if not self.difference.is_bounded:
-            return "one seed: no test"
+        """Of a difference that was tested."""
         if self.p >= 1 - inference.LEVEL:
             return "no difference found"
         return "lower" if self.difference.value < 0 else "higher"
@@ -143,12 +143,10 @@ def speedups(c, row):
     if not seeds:
         return None
     target = sum(theirs[s].val_loss.iloc[-1] for s in seeds) / len(seeds)
-    clocks = {"steps": lambda t: t.assign(clock=t.step), "seconds": lambda t: t.assign(clock=t.seconds),
-              "seconds without the optimizer": lambda t: t.assign(clock=t.seconds - t.optimizer_seconds)}
     result = {}
-    for name, clock in clocks.items():
-        needed = [inference.crossing(clock(ours[s]), target, "clock") for s in seeds]
-        whole = [float(clock(theirs[s]).clock.iloc[-1]) for s in seeds]
+    for name, clock in CLOCKS.items():
+        needed = [inference.crossing(ours[s].assign(clock=clock), target, "clock") for s in seeds]
+        whole = [float(clock(theirs[s]).iloc[-1]) for s in seeds]
         if all(map(math.isfinite, needed)) and min(needed) > 0:
             result[name] = inference.ratio(whole, needed)
     return result
@@ -198,8 +196,7 @@ def print_track3(c, target):
 def write_numbers(c, path):
     names = ["label", "steps", "tokens", "seeds", "diverged", "mean", "mean_low", "mean_high", "difference", "difference_low",
              "difference_high", "p_holm", "data_multiple", "data_multiple_low", "data_multiple_high", "beyond"]
-    clocks = ["steps", "seconds", "seconds without the optimizer"]
-    names += [f"speedup {clock}{end}" for clock in clocks for end in ("", " low", " high")]
+    names += [f"speedup {clock}{end}" for clock in CLOCKS for end in ("", " low", " high")]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names + ["losses"])
@@ -211,7 +208,7 @@ def write_numbers(c, path):
             m = r.multiple
             cells += [f"{x:.4f}" if math.isfinite(x) else "" for x in (m.value, m.low, m.high)] if m else [""] * 3
             cells += [int(r.is_beyond) if m else ""]
-            for clock in clocks:
+            for clock in CLOCKS:
                 e = (r.speedups or {}).get(clock)
                 cells += [f"{x:.4f}" if math.isfinite(x) else "" for x in (e.value, e.low, e.high)] if e else [""] * 3
             writer.writerow(cells + [" ".join(f"{s}:{loss:.6f}" for s, loss in sorted(r.losses.items()))])
@@ -240,8 +237,7 @@ def main(words=None):
     notes = []
     try:
         found, searches = runs.read_all(arguments.runs)
-        for refuse in (runs.refuse_unequal, ):
-            forced(lambda: refuse(found), arguments.force, notes)
+        forced(lambda: runs.refuse_unequal(found), arguments.force, notes)
         comparison = compare(found, searches, arguments.baseline)
         forced(lambda: runs.refuse_other_budgets(found, comparison.baseline), arguments.force, notes)
     except (RunError, OSError) as error:

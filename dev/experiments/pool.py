@@ -6,7 +6,6 @@ checkpoint from which one that was stopped goes on, and without either it begins
 
 import ctypes
 import fcntl
-import json
 import math
 import os
 import shutil
@@ -177,8 +176,3 @@ class Pool:
             child.terminate()
         for child in self.running:
             child.wait()
-
-
-def record_of(directory):
-    """run.json of a run."""
-    return json.loads((directory / "run.json").read_text())

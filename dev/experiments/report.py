@@ -8,7 +8,7 @@ import jinja2
 import markupsafe
 
 from . import figures
-from .compare import interval
+from .compare import CLOCKS, interval
 from .runs import differing
 
 HERE = Path(__file__).parent
@@ -138,5 +138,5 @@ class Report:
 def template():
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.globals.update(interval=interval, isfinite=math.isfinite, safe=markupsafe.Markup)
+    environment.globals.update(interval=interval, clocks=list(CLOCKS), isfinite=math.isfinite, safe=markupsafe.Markup)
     return environment.get_template("report.html")

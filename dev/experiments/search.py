@@ -26,7 +26,7 @@ class Search:
         """Yields those that are not known yet, as far as the budget goes. Returns whether all are known now."""
         new = {label_of(p): p for p in points if label_of(p) not in self.losses}
         room = self.budget - len(self.losses)
-        chosen = dict(itertools.islice(new.items(), min(len(new), room) if room < math.inf else len(new)))
+        chosen = dict(list(new.items())[:min(len(new), room)])
         if chosen:
             for (label, point), loss in zip(chosen.items(), (yield list(chosen.values()))):
                 self.losses[label], self.points[label] = loss, point

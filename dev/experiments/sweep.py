@@ -44,9 +44,9 @@ A space is a TOML file:
   others = [1, 2]                   # at the other sizes [the same]
 
 Where the best value of a knob is an outermost one, the search goes on beyond it, or says that the budget is used up.
---out holds every run's directory, sweep.csv with all losses, best.csv, sensitivity.svg, and status.txt while it runs
-(watch cat DIR/status.txt). Whatever stops a sweep, the same command goes on; what is done is not run again.
-`dev/compare DIR` compares its final runs.
+--out holds every run's directory, sweep.csv with all losses, best.csv, and status.txt while it runs (watch cat
+DIR/status.txt). Whatever stops a sweep, the same command goes on; what is done is not run again. `dev/compare DIR` compares
+its final runs, and shows how much each knob matters.
 """
 
 
@@ -65,10 +65,6 @@ class Stage:
         self.advance(None)
 
     @property
-    def name(self):
-        return f"{self.contestant.name} {size_name(self.factor)}"
-
-    @property
     def final_seeds(self):
         space = self.sweep.space
         return space.final if self.factor == space.sizes[0] else space.others
@@ -77,7 +73,8 @@ class Stage:
         settings = self.sweep.space.run | self.contestant.fixed | point
         settings.pop("steps")
         folder = Path("final" if self.is_final else "search", self.contestant.name, size_name(self.factor))
-        return Job(self.sweep.out / folder / f"{label_of(point)},seed={seed}", self.sweep.options(settings) + ["--seed", str(seed)], steps, self.steps)
+        return Job(self.sweep.out / folder / f"{label_of(point)},seed={seed}",
+                   [*self.sweep.options(settings), "--seed", str(seed)], steps, self.steps)
 
     def submit(self, points, seeds, steps):
         self.jobs = {}
@@ -150,8 +147,7 @@ class Sweep:
         self.train, self.keeps = arguments.train_gpt, arguments.keep_weights
         self.jobs = arguments.jobs
         self.pool = Pool(self.train, arguments.jobs, arguments.gpus, lock)
-        self.stages, self.rows, self.began = [], {}, time.monotonic()
-        self.shown = 0
+        self.stages, self.rows, self.shown = [], {}, 0
         for contestant in space.contestants:
             start = {k.name: k.start for k in contestant.knobs}
             self.add(contestant, space.sizes[0], contestant.knobs, start)
@@ -351,7 +347,7 @@ def main(words=None):
         return 1
     except (KeyboardInterrupt, SystemExit) as reason:
         sweep.pool.stop()
-        print(f"sweep: stopped; the same command goes on", file=sys.stderr)
+        print("sweep: stopped; the same command goes on", file=sys.stderr)
         return reason.code if isinstance(reason, SystemExit) else 130
     sweep.report()
     return 0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas
 
-DIVERGED = "3"                   # what `ended` holds then
+from .pool import DIVERGED
+
 NO_SETTING = {"out", "seed", "steps", "threads", "device", "resume", "keep", "checkpoint-every", "checkpoint-minutes", "diagnose",
               "tensorboard", "val-every", "comm-timeout", "sample-tokens", "prompt", "temperature", "top-k", "same-bits",
               "recompute", "train", "val", "text"}  # options that do not name what is compared
@@ -70,7 +71,7 @@ def read(path):
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is no directory of a run: {error}") from error
     ended = path / "ended"
-    diverged = ended.exists() and ended.read_text().strip() == DIVERGED
+    diverged = ended.exists() and ended.read_text().strip() == str(DIVERGED)
     run = Run(path, record, metrics, diverged)
     if not diverged:
         last = int(metrics.step.iloc[-1]) if len(metrics) else 0
@@ -83,7 +84,7 @@ def read(path):
 
 def read_all(paths):
     """The runs in directories of runs, and the final runs of sweeps, labelled. Also returns the searches of the sweeps, a
-    row per run of sweep.csv, or None."""
+    row per run of sweep.csv."""
     found, searches = [], []
     for path in map(Path, paths):
         table = path / "sweep.csv"
@@ -92,7 +93,7 @@ def read_all(paths):
             continue
         with open(table, newline="") as file:
             rows = list(csv.DictReader(file))
-        searches += [row | {"sweep": str(path)} for row in rows if row["stage"] == "search"]
+        searches += [row for row in rows if row["stage"] == "search"]
         for row in rows:
             if row["stage"] == "final":
                 run = read(path / row["directory"])

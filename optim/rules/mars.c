@@ -2,9 +2,10 @@
  * MARS (Yuan et al. 2024): gradients to which a share of their change since the last step is added, in the moments of
  * AdamW, Signum or Muon.
  *   c = g + gamma b1 / (1-b1) (g - g_previous);  c /= max(1, |c|_F), each tensor by its own norm
- * Of --mars-form approximate, g_previous is the last step's gradient; exact, it is that of this step's inputs at the last
- * step's parameters, so that the difference has less of the batch's noise. In the first step it is 0. What the paper calls its Lion form has one decay: it is Signum. Its Shampoo form is
- * Muon without Nesterov's blend, and with --muon-scale moonshot MARS-M.
+ * Of --mars-form approximate, g_previous is the last step's gradient; exact, it is that of this step's inputs at the
+ * last step's parameters, so that the difference has less of the batch's noise. In the first step it is 0. What the
+ * paper calls its Lion form has one decay: it is Signum. Its Shampoo form is Muon without Nesterov's blend, and with
+ * --muon-scale moonshot MARS-M.
  */
 #include "optim/rules/adamw.h"
 #include "optim/rules/elements.h"
@@ -117,9 +118,8 @@ const OptimRule optim_mars_shampoo = {
     .source = "Yuan et al. 2024; AGI-Arena/MARS",
     .matrices_only = true,
     .defaults.at = {HYPER_AT(LR, 3e-3), HYPER_AT(WEIGHT_DECAY, 0.01), HYPER_AT(CAUTIOUS, 0), HYPER_AT(BETA1, 0.95),
-                    HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(MARS_FORM, MARS_APPROXIMATE), HYPER_AT(NS, NS_JORDAN),
-                    HYPER_AT(NS_STEPS, 0), HYPER_AT(NS_DTYPE, NS_AUTO), HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL),
-                    HYPER_AT(SPLIT_QKV, 1)},
+                    HYPER_AT(MARS_GAMMA, 0.025), HYPER_AT(MARS_FORM, MARS_APPROXIMATE), NS_DEFAULTS(NS_JORDAN),
+                    HYPER_AT(MUON_SCALE, MUON_SCALE_ORIGINAL)},
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole, .is_previous = true}},
     .workspace = shampoo_workspace,

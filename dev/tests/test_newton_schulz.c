@@ -903,6 +903,33 @@ static void test_bf16_matrices(void)
     params_free(&p);
 }
 
+/* Elements whose products would be below FLT_MIN, which a CPU is slow at, are zeros; a GPU, which holds bf16 numbers two to
+ * a float, keeps them. */
+static void test_tiny_elements(void)
+{
+    static const size_t sizes[] = {17, 192}; /* the second by all threads together */
+    const bool keeps = verb_bf16_floats(64) < 64;
+    for (size_t s = 0; s < 2; s++) {
+        const size_t n = sizes[s];
+        float *host = make_floats(n * n), *x = where_verbs_are(n * n), *product = where_verbs_are(n * n);
+        for (size_t i = 0; i < n * n; i++)
+            host[i] = i % (n + 1) == 0 ? 1 : i % 3 == 0 ? 1e-25f : 1e-12f;
+        verb_write(here(), n * n, x, host);
+        verb_commuting_product(here(), (Mats){x, n, n, 1}, (Mats){x, n, n, 1}, (Mats){product, n, n, 1});
+        verb_read(here(), n * n, host, product);
+        for (size_t i = 0; i < n; i++) {
+            for (size_t j = 0; j < i; j++) { /* x is not symmetric; the lower triangle counts */
+                const double got = (double)host[i * n + j], want = (i * n + j) % 3 == 0 ? 2e-25 : 2e-12;
+                check(want > 1e-20 ? fabs(got / want - 1) < 1e-6 : keeps || got == 0, "%zu: %zu,%zu is %g", n, i, j,
+                      got);
+            }
+        }
+        free(host);
+        verb_free(here(), x);
+        verb_free(here(), product);
+    }
+}
+
 int main(void)
 {
     threads_set(1); /* so small, others would only wait */
@@ -919,6 +946,7 @@ int main(void)
     }
     dtype = NS_FP32;
     check_run("small singular values, in fp32", test_small_singular_values);
+    check_run("tiny elements of products", test_tiny_elements);
     check_run("FLOPs", test_flops);
     check_run("the exact polar factor", test_exact);
     check_run("the exact factor of low rank", test_exact_rank);

@@ -35,7 +35,7 @@ class Job:
     @property
     def command(self):
         more = ["--planned-steps", str(self.planned)] if self.planned != self.steps else []
-        return [*self.options, "--steps", str(self.steps), *more, "--out", str(self.directory)]
+        return [*(word.replace("{out}", str(self.directory)) for word in self.options), "--steps", str(self.steps), *more, "--out", str(self.directory)]
 
 
 def rows_of(directory):

@@ -12,7 +12,7 @@ from .pool import DIVERGED
 
 NO_SETTING = {"out", "seed", "steps", "threads", "device", "resume", "keep", "checkpoint-every", "checkpoint-minutes", "diagnose",
               "tensorboard", "val-every", "comm-timeout", "sample-tokens", "prompt", "temperature", "top-k", "same-bits",
-              "recompute", "train", "val", "text"}  # options that do not name what is compared
+              "recompute", "eval", "eval-every", "loss-tables", "train", "val", "text"}  # options that do not name what is compared
 
 
 class RunError(Exception):
@@ -46,7 +46,8 @@ class Run:
 
     @property
     def tokens(self):
-        return self.steps * self.record["tokens_per_step"]
+        """Of all its steps; of one that diverged, had its batch not grown."""
+        return self.steps * self.record["tokens_per_step"] if self.diverged else int(self.metrics.tokens.iloc[-1])
 
     @property
     def curve(self):

@@ -182,6 +182,8 @@ def read(path):
         for option, given in options.items():
             knob = knob_of(option, given, where, search["method"])
             if isinstance(knob, Knob):
+                if option == "steps":
+                    raise SpaceError(f"{where}: steps is no knob; its sizes are those of [sizes]")
                 knobs.append(knob)
             else:
                 fixed[option] = knob

@@ -21,7 +21,7 @@ A space is a TOML file:
 
   [run]                             # options of every run
   train = "shards/train_*.bin"
-  steps = 2000
+  steps = 2000                      # {out} in a text is the run's directory
 
   [search]
   method = "coordinate"             # or grid, or random [coordinate]
@@ -33,7 +33,7 @@ A space is a TOML file:
   [optimizer.adamw]                 # the table's name is the rule, unless it has `optimizer`
   lr = { start = 2e-3, factor = 2 } # a knob: start, its neighbours, and on from there while it is better
   weight-decay = [0, 0.1, 0.2]      # a knob of values; the search starts in the middle, or at { values, start }
-  beta2 = 0.98                      # no knob
+  beta2 = 0.98                      # no knob; even steps may be its own
   warmup = { from = 20, to = 500 }  # random: a range, drawn by its logarithm
 
   [sizes]
@@ -59,7 +59,7 @@ class Stage:
 
     def __init__(self, sweep, contestant, factor, search):
         self.sweep, self.contestant, self.factor, self.search = sweep, contestant, factor, search
-        self.steps = round(sweep.space.run["steps"] * factor)
+        self.steps = round(contestant.fixed.get("steps", sweep.space.run["steps"]) * factor)
         self.generator, self.points, self.jobs, self.rung = search.method(), [], {}, 0
         self.is_final, self.is_done = False, False
         self.advance(None)

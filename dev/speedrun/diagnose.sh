@@ -7,7 +7,8 @@ usage='usage: dev/speedrun/diagnose.sh [--optimizers "adamw muon"] [--best FILE]
                  their defaults [dev/speedrun/results/best.csv]
   --out          where the runs go; given again with the same options, those
                  that ended are kept [runs/diagnose-<time>]
-  --pictures     PREFIX-spectra.png and PREFIX-rms.png [DIR/diagnose]
+  --pictures     PREFIX-spectra.png, PREFIX-rms.png, PREFIX-ranks.csv
+                 [DIR/diagnose]
   OPTIONS        for ./train_gpt [--steps 300 --diagnose 20]'
 me=diagnose here=$(dirname "$0")
 . "$here/common.sh"

@@ -2,11 +2,14 @@
 
 PREFIX-spectra.png: singular values of momentum and update of a few matrices in one step, each scaled by its largest, one
 column a run: what the optimizer makes of the spectrum. PREFIX-rms.png: the RMS of the update over the run, a line a layer.
+PREFIX-ranks.csv: least, median and largest stable rank of gradients, momenta and updates among all matrices, by step.
 """
 import argparse
+import csv
 import json
 import os
 import re
+import statistics
 
 import matplotlib
 
@@ -120,6 +123,19 @@ def draw_rms(runs, path):
     save(figure, path)
 
 
+def write_ranks(runs, path):
+    with open(path + ".csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rule", "step", "of", "least", "median", "largest"])
+        for name, rows in runs:
+            for step in sorted({row["step"] for row in rows}):
+                for part in COLOURS:
+                    ranks = [row[part]["stable_rank"] for row in rows if row["step"] == step and row[part] is not None]
+                    if ranks:
+                        writer.writerow([name, step, part, *(f"{f(ranks):.2f}" for f in (min, statistics.median, max))])
+    print(f"wrote {path}.csv")
+
+
 def save(figure, path):
     figure.tight_layout()
     figure.savefig(path + ".png", dpi=80)
@@ -138,6 +154,7 @@ def main():
     layer = chosen_layer(runs, arguments.layer)
     draw_spectra(runs, arguments.step, layer, arguments.out + "-spectra")
     draw_rms(runs, arguments.out + "-rms")
+    write_ranks(runs, arguments.out + "-ranks")
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ def bad_spaces():
             (HEAD + "[optimizer.adamw]\nlr = { from = 1, to = 2 }\n", "random"),
             (HEAD + "[optimizer.adamw]\nlr = { start = -1, factor = 2 }\n", "factor"),
             (HEAD + "[optimizer.adamw]\nlr = { values = [1, 2], start = 3 }\n", "start = 3"),
+            (HEAD + "[optimizer.adamw]\nsteps = [10, 20]\n", "steps is no knob"),
             (HEAD + "[optimizer.adamw]\nlr = { vals = [1, 2] }\n", "vals"),
             (HEAD + "[optimizer.'../x']\n", "name"), (HEAD + 'method = "random"\n[optimizer.a]\n', "budget"),
             (HEAD + "halving = 3\n[optimizer.a]\n", "halving"), (HEAD + 'retune = ["lr"]\n[optimizer.a]\n', "retune"),
@@ -394,11 +395,12 @@ def halves():
 
 
 def stops_what_diverges():
-    """A run whose loss climbs, though it stays finite, is ended, and the search goes on without it."""
+    """A run whose loss climbs, though it stays finite, is ended, and the search goes on without it. An optimizer may have
+    steps of its own."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        text = SWEEP[:SWEEP.index("[optimizer.adamw]")] + "[optimizer.signsgd]\nlr = [1e-3, 1]\n"
-        write_space(folder, '[search]\nmethod = "grid"', text.replace("steps = 40", "steps = 4000"))
+        text = SWEEP[:SWEEP.index("[optimizer.adamw]")] + "[optimizer.signsgd]\nsteps = 4000\nlr = [1e-3, 1]\n"
+        write_space(folder, '[search]\nmethod = "grid"', text)
         done = sweep(folder, "--out", str(folder / "out"))
         check(done.returncode == 0, done.stderr)
         with open(folder / "out/sweep.csv", newline="") as file:

@@ -259,6 +259,8 @@ draws_spectra() {
     expect 0 train --layers 1 --steps 2 --diagnose 1 --out one
     expect 0 plot_diagnose one
     [ -s d-spectra.png ] && [ -s d-rms.png ] || fail "no pictures: $(cat out)"
+    largest=$(sed -n 's/^{"step": 2,.*"update": {[^}]*"stable_rank": \([0-9.]*\).*/\1/p' one/diagnose.jsonl | sort -g | tail -n 1)
+    grep -q "^muon,2,update,.*,$(printf %.2f "$largest")\$" d-ranks.csv || fail "not $largest: $(cat d-ranks.csv)"
     expect 1 plot_diagnose one --layer 1
     says "--layer 1: the layers are 0" err
     mkdir other cut

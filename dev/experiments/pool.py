@@ -114,8 +114,9 @@ class Pool:
             latest = (job.directory / "latest").read_text().strip()
         except FileNotFoundError:
             return False
-        if int(latest.removeprefix("step_")) < job.steps:
-            return False
+        rows = rows_of(job.directory)
+        if int(latest.removeprefix("step_")) < job.steps or not rows or not rows[-1]["val_loss"]:
+            return False  # a signal may have cut the last validation, which --resume makes good
         if job.steps == job.planned:
             (job.directory / "ended").write_text("0\n")
         return True

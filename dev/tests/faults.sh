@@ -1048,6 +1048,7 @@ experiments:kill | dev/experiments/sweep.py | s/before.run != space.run/False/
 experiments:kill | dev/experiments/figures.py | s/rf"\\g<1>{name}-"/r"\\g<1>"/
 experiments:halving | dev/experiments/sweep.py | s/if self.rung < len(steps) - 1/if self.rung < len(steps) - 2/
 experiments:stopped | dev/experiments/pool.py | s/loss > initial + RISE/loss > initial + 1e30/
+experiments:made good | dev/experiments/pool.py | s/ or not rows or not rows\[-1\]\["val_loss"\]//
 experiments:refused | dev/experiments/runs.py | s/if a != b:/if False:/
 experiments:refused | dev/experiments/runs.py | s/if last < run.steps:/if False:/
 TABLE

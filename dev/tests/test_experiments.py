@@ -351,7 +351,8 @@ def killed_sweep():
                 break
             time.sleep(0.1)
         check(done.returncode == 0, done.stderr)
-        check(losses_in(folder / "cut") == whole, "its losses differ")
+        cut = losses_in(folder / "cut")
+        check(cut == whole, f"its losses differ: {sorted(set(cut.items()) ^ set(whole.items()))}")
         check("12 of" not in done.stdout and "muon" in done.stdout, done.stdout)
         check("runs done" in (folder / "cut/status.txt").read_text(), "there is no status.txt")
         check(not list(folder.glob("cut/**/*.safetensors")), "weights of runs that are done were left")
@@ -375,6 +376,32 @@ def killed_sweep():
         finals = {name: float(loss) for name, (loss, _) in whole.items() if name.startswith("final/muon/x1/")}
         near(float(rows["muon", "40"]["mean"]), sum(finals.values()) / 3, 1e-5, "muon's mean")
         check(rows["muon", "160"]["data_multiple"] and not rows["adamw", "40"]["difference"], "columns of compare.csv")
+
+
+def killed_validation():
+    """A run that met a signal in its last validation still owes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        text = SWEEP[:SWEEP.index("[optimizer.adamw]")].replace('text = "{text}"\n', "").replace("steps = 40", "steps = 1")
+        write_space(folder, "", text.replace("val-tokens = 1024", "val-tokens = 400000") + "[optimizer.adamw]\n[final]\nseeds = [1]\n")
+        done = sweep(folder, "--out", str(folder / "whole"))
+        check(done.returncode == 0, done.stderr)
+        child = subprocess.Popen([sys.executable, "-m", "experiments.sweep", str(folder / "space.toml"), "--train-gpt", PROGRAM, "--out",
+                                  str(folder / "cut")], env=os.environ | {"PYTHONPATH": str(DEV)}, stdout=subprocess.DEVNULL)
+        run = folder / "cut/final/adamw/x1/defaults,seed=1"
+        while not pool.rows_of(run):  # the validation before the first step
+            time.sleep(0.005)
+        time.sleep(0.05)
+        child.kill()
+        child.wait()
+        while not (run / "latest").exists():
+            time.sleep(0.005)
+        cut = pool.rows_of(run)[-1]
+        check(cut["step"] == "1" and not cut["val_loss"], f"the signal did not meet the last validation: {cut}")
+        while "at work" in (done := sweep(folder, "--out", str(folder / "cut"))).stderr:
+            time.sleep(0.05)
+        check(done.returncode == 0, done.stderr)
+        check(losses_in(folder / "cut") == losses_in(folder / "whole"), f"{losses_in(folder / 'cut')}")
 
 
 def halves():
@@ -407,6 +434,20 @@ def stops_what_diverges():
             rows = {row["point"]: row for row in csv.DictReader(file)}
         check(rows["lr=1"]["status"] == "diverged" and int(rows["lr=1"]["steps"]) < 4000, f"{rows['lr=1']}")
         check(rows["lr=0.001"]["status"] == "done" and rows["lr=0.001"]["steps"] == "4000", f"{rows['lr=0.001']}")
+
+
+def shares_gpus():
+    """Each run sees one of --gpus, and each of these has one."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        text = SWEEP[:SWEEP.index("[sizes]")].replace("steps = 40", "steps = 2").replace("[optimizer.muon]\nlr = {{ start = 2e-2, factor = 4 }}\n", "")
+        write_space(folder, '[search]\nmethod = "grid"\nbudget = 3', text)
+        (folder / "program").write_text(f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" >> {folder}/seen\nexec {PROGRAM} "$@"\n')
+        (folder / "program").chmod(0o755)
+        done = sweep(folder, "--out", str(folder / "out"), "--train-gpt", str(folder / "program"), "--gpus", "3,5")
+        check(done.returncode == 0, done.stderr)
+        seen = (folder / "seen").read_text().split()
+        check(len(seen) == 3 and set(seen) == {"3", "5"}, f"{seen}")
 
 
 def refusals():
@@ -446,8 +487,10 @@ TESTS = {
     "crossings of curves": crossings,
     "A/A: the same optimizer against itself": same_against_itself,
     "a sweep after kill -9 ends as one that was left alone; its report": killed_sweep,
+    "a last validation that a signal cut is made good": killed_validation,
     "successive halving": halves,
     "what diverges is stopped": stops_what_diverges,
+    "GPUs are shared out": shares_gpus,
     "what cannot be compared is refused": refusals,
 }
 

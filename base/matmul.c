@@ -7,6 +7,7 @@
 #include <cblas.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #endif
 
 /*
@@ -221,6 +222,21 @@ const char *matmul_backend(void)
     return text;
 #else
     return "built-in sgemm";
+#endif
+}
+
+const char *matmul_missed_core(void)
+{
+#if defined(HAVE_OPENBLAS) && defined(__AVX2__) && defined(__FMA__)
+    if (strcmp(openblas_get_corename(), "Prescott") != 0)
+        return NULL;
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+    return "SkylakeX";
+#else
+    return "Haswell";
+#endif
+#else
+    return NULL;
 #endif
 }
 

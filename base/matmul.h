@@ -53,6 +53,10 @@ void matmul_here(const Matmul *product);
 /* For banners: "OpenBLAS 0.3.21 (SkylakeX)" or "built-in sgemm". Static storage. */
 const char *matmul_backend(void);
 
+/* What OPENBLAS_CORETYPE should say for kernels of this CPU, where OpenBLAS, older than it, has chosen those that every
+ * x86-64 CPU can run, twice as slow in factorisations; otherwise NULL. OpenBLAS reads it before main. Static storage. */
+const char *matmul_missed_core(void);
+
 /* Call once before the first product: makes a threaded BLAS run single-threaded within our tiles. */
 void matmul_init(void);
 

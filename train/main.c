@@ -1,4 +1,5 @@
 /* The program of either twin: ./train_gpt_cpu, ./train_gpt_cuda. Only it prints errors and sets the exit status. */
+#include "base/matmul.h"
 #include "base/threads.h"
 #include "gpt/gpt.h"
 #include "train/completion.h"
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,6 +25,14 @@ static void fill_standard_streams(void)
     while (fd >= 0 && fd <= 2);
     if (fd > 2)
         close(fd);
+}
+
+/* Begins anew where OpenBLAS did not know this CPU, told what it is; only once, and not against the user's own word. */
+static void choose_kernels(char **argv)
+{
+    const char *core = matmul_missed_core();
+    if (core != NULL && getenv("OPENBLAS_CORETYPE") == NULL && setenv("OPENBLAS_CORETYPE", core, 1) == 0)
+        execv("/proc/self/exe", argv); /* where that is not possible it goes on as it is */
 }
 
 /* Prints what the command line asks for, if that is all that it does. */
@@ -88,6 +98,7 @@ int main(int argc, char **argv)
         return answer == 0 ? RUN_DONE : answer < 0 ? RUN_FAILED : RUN_NO_DEVICE;
     }
     fill_standard_streams();
+    choose_kernels(argv);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is a failed write, with its sentence */
     int status = options_parse(&options, argc, argv, &error) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
     if (status == RUN_DONE && informs(&options))

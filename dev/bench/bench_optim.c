@@ -346,6 +346,9 @@ int main(int argc, char **argv)
     const double bandwidth = bench_memory_bandwidth(), rate = sgemm_rate();
     printf("%zu threads, memory %.1f GB/s, products %.1f GFLOP/s, %s; one step over %zu hidden parameters\n\n",
            threads_count(), bandwidth * 1e-9, rate * 1e-9, matmul_backend(), all.floats);
+    if (matmul_missed_core() != NULL)
+        printf("train_gpt would run with OPENBLAS_CORETYPE=%s here: OpenBLAS does not know this CPU\n\n",
+               matmul_missed_core());
     const Row adamw = measure_row(&optim_adamw, &all, &block, bandwidth, rate);
     printf(markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : "%-14s %-45s %6s %9s %10s %8s %9s %7s\n", "rule",
            "source", "state", "work MiB", "ms", "x AdamW", "GFLOP", "x floor");

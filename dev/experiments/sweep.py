@@ -21,7 +21,7 @@ A space is a TOML file:
 
   [run]                             # options of every run
   train = "shards/train_*.bin"
-  steps = 2000                      # {out} in a text is the run's directory
+  steps = 2000                      # in a text {out} is the run's directory
 
   [search]
   method = "coordinate"             # or grid, or random [coordinate]

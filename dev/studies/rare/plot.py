@@ -25,7 +25,7 @@ def tables_of(sweep):
         for run in csv.DictReader(file):
             if run["stage"] != "final":
                 continue
-            with open(Path(sweep) / run["directory"] / "loss_frequency.csv", newline="") as table:
+            with open(Path(sweep) / f"{run['directory']}.loss_frequency.csv", newline="") as table:
                 rows = {(int(r["occurrences_from"]), int(r["occurrences_to"])): (int(r["tokens"]), int(r["targets"]), float(r["loss"]))
                         for r in csv.DictReader(table)}
             found.setdefault(run["optimizer"], {})[int(run["seed"])] = rows

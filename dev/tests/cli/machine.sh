@@ -13,6 +13,17 @@ waits() {
 }
 run_test "threads wait briefly, unless the environment says how" waits
 
+# The OpenBLAS of before a CPU's time has only old kernels for it.
+kernels() {
+    grep -qs ' avx2 ' /proc/cpuinfo || skip "it is about x86-64 with AVX2"
+    OPENBLAS_CORETYPE=Prescott expect 0 train --steps 0
+    grep -q 'OpenBLAS .*(Prescott)' out || skip "another library serves, or the program was built without AVX2"
+    (unset OPENBLAS_CORETYPE; expect 0 train --steps 0) || exit 1
+    grep -q 'OpenBLAS .*(Prescott)' out && fail "it keeps them: $(grep OpenBLAS out)"
+    true
+}
+run_test "OpenBLAS has kernels for this CPU, unless the environment says otherwise" kernels
+
 # OpenBLAS's own threads cannot be started there, and the program used to wait for them when it ended.
 cramped() {
     command -v timeout > /dev/null || skip "there is no timeout"

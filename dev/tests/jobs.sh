@@ -6,12 +6,14 @@ for turn in $(seq "$most"); do echo; done >&9
 
 # Runs a command to its end, or to this shell's: in the background it does not hear Ctrl-C.
 attend() { # its number, command
-    log=$logs/$1
+    log=$logs/$1 began=$(date +%s)
     shift
     "$@" > "$log" 2>&1 9>&- &
     trap "kill $! 2> '$logs/null'" TERM
     wait $!
-    echo $? > "$log.status"
+    status=$?
+    echo $(($(date +%s) - began)) > "$log.seconds"
+    echo $status > "$log.status"
     echo >&9
 }
 
@@ -40,6 +42,13 @@ start_job() { # name, command
     attend $started "$@" &
     eval "pid$started=\$!"
     [ "$most" -gt 1 ] || report_jobs
+}
+
+# The names of those that took longest, of those that took some seconds.
+report_slowest() { # most of them
+    for i in $(seq $reported); do
+        eval "echo \"\$(cat "$logs/$i.seconds") \$name$i\""
+    done | sort -rn | awk -v most="$1" '$1 >= 5 && NR <= most { printf "%4d s %s\n", $1, substr($0, length($1) + 2, 110) }'
 }
 
 stop_jobs() {

@@ -25,7 +25,7 @@
 # make rules          a short run of every optimizer at its default rates: a table, a picture
 # make lab            optimizers on linear regression, for dev/lab/README.md
 # make orthogonalisation   Newton-Schulz variants compared, for dev/orthogonalisation/README.md
-# make pages          puts the numbers of these two pages right, from their tables; CHECK=1 only compares
+# make pages          puts numbers of these two pages and of the README right, from their tables; CHECK=1 only compares
 # make stories        writes the built-in corpus to stories.txt
 # make convert_llmc   ./convert_llmc, between llm.c's model files and Hugging Face directories
 # make fuzz           feeds the file parsers mutated input (clang); FUZZ_SECONDS=60

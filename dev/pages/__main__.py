@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-from . import lab, orthogonalisation
+from . import lab, orthogonalisation, readme
 
 
 def main():
     parser = argparse.ArgumentParser(prog="pages", description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    faults = [fault for module in (lab, orthogonalisation) for fault in module.numbers(check)]
+    faults = [fault for module in (lab, orthogonalisation, readme) for fault in module.numbers(check)]
     for fault in faults:
         print(f"pages: {fault}", file=sys.stderr)
     sys.exit(1 if faults else 0)

@@ -298,8 +298,10 @@ run_test "scaling.py: its page has its tables; the simulator agrees with closed 
 
 pages_and_tables() {
     python=$("$scripts/../python.sh" --find numpy scipy) || skip "there is no Python with SciPy"
-    mkdir -p dev/lab/results dev/orthogonalisation
-    cp -R "$scripts/../pages" "$scripts/../experiments" dev
+    mkdir -p dev/lab/results dev/orthogonalisation dev/speedrun
+    cp -R "$scripts/../pages" "$scripts/../experiments" "$scripts/../studies" dev
+    cp -R "$scripts/results" dev/speedrun
+    cp "$scripts/../../README.md" .
     cp "$scripts/../lab/README.md" dev/lab
     cp "$scripts"/../lab/results/*.csv dev/lab/results
     cp "$scripts/../orthogonalisation/README.md" "$scripts"/../orthogonalisation/*.csv dev/orthogonalisation

@@ -2,6 +2,7 @@
 
 #include "base/sgemm.h"
 #include "base/threads.h"
+#include "base/transpose.h"
 
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
@@ -163,12 +164,20 @@ void matmul_here(const Matmul *p)
 static void mirror_tile(const Matmul *p, Tile t)
 {
     float *c = p->c + t.batch_index * p->stride_c;
-    size_t i_end = t.i0 + t.rows, j_end = t.j0 + t.cols;
+    const size_t i_end = t.i0 + t.rows, j_end = t.j0 + t.cols, ld = p->ldc;
     for (size_t i0 = t.i0; i0 < i_end; i0 += ALIGN)
-        for (size_t j0 = t.j0; j0 < smaller(i0 + ALIGN, j_end); j0 += ALIGN)
-            for (size_t j = j0; j < smaller(j0 + ALIGN, j_end); j++)
-                for (size_t i = i0 > j ? i0 : j + 1; i < smaller(i0 + ALIGN, i_end); i++)
-                    c[j * p->ldc + i] = c[i * p->ldc + j];
+        for (size_t j0 = t.j0; j0 < smaller(i0 + ALIGN, j_end); j0 += ALIGN) {
+            const size_t i_most = smaller(i0 + ALIGN, i_end), j_most = smaller(j0 + ALIGN, j_end);
+            if (j_most <= i0 && i_most - i0 == ALIGN && j_most - j0 == ALIGN) {
+                for (size_t j = j0; j < j_most; j += 4)
+                    for (size_t i = i0; i < i_most; i += 4)
+                        transpose_4x4(c + i * ld + j, ld, c + j * ld + i, ld);
+                continue;
+            }
+            for (size_t j = j0; j < j_most; j++)
+                for (size_t i = i0 > j ? i0 : j + 1; i < i_most; i++)
+                    c[j * ld + i] = c[i * ld + j];
+        }
 }
 
 /* The lower triangle of a square tile on the diagonal: always by the built-in, which skips the rest. */

@@ -1,6 +1,7 @@
 #include "base/sgemm.h"
 
 #include "base/threads.h"
+#include "base/transpose.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -80,24 +81,6 @@ static inline void pack_side_by_side(const float *from, size_t ld, size_t lines,
     }
 }
 
-/* to[p * NR + j] = from[j * ld + p] for 4 x 4 elements. */
-static inline void transpose_4x4(const float *from, size_t ld, float *to)
-{
-#ifdef __SSE__
-    __m128 r0 = _mm_loadu_ps(from), r1 = _mm_loadu_ps(from + ld);
-    __m128 r2 = _mm_loadu_ps(from + 2 * ld), r3 = _mm_loadu_ps(from + 3 * ld);
-    _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
-    _mm_store_ps(to, r0);
-    _mm_store_ps(to + NR, r1);
-    _mm_store_ps(to + 2 * NR, r2);
-    _mm_store_ps(to + 3 * NR, r3);
-#else
-    for (size_t p = 0; p < 4; p++)
-        for (size_t j = 0; j < 4; j++)
-            to[p * NR + j] = from[j * ld + p];
-#endif
-}
-
 /* Panels of B from columns that are contiguous in memory. */
 static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t depth, float *to)
 {
@@ -106,7 +89,7 @@ static void pack_b_transposed(const float *b, size_t ldb, size_t cols, size_t de
         if (count == NR)
             for (; p + 4 <= depth; p += 4)
                 for (size_t j = 0; j < NR; j += 4)
-                    transpose_4x4(b + j * ldb + p, ldb, to + p * NR + j);
+                    transpose_4x4(b + j * ldb + p, ldb, to + p * NR + j, NR);
         for (; p < depth; p++)
             for (size_t j = 0; j < NR; j++)
                 to[p * NR + j] = j < count ? b[j * ldb + p] : 0.0f;

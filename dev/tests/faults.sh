@@ -447,6 +447,9 @@ matmul | base/sgemm.c | s/(Panels){s->b + p0 \* s->ldb + j0/(Panels){s->b + j0/
 matmul | base/sgemm.c | s/s->epilogue_context, batch_index, i/s->epilogue_context, 0, i/
 matmul | base/matmul.c | s/if (!computed)$/if (0)/
 newton_schulz:FLOPs | optim/rules/newton_schulz.c | s/rows, cols, true, 1) < count/rows, cols, true, 0.5) < count/
+matmul | base/matmul.c | s/transpose_4x4(c + i \* ld + j, ld, c + j/transpose_4x4(c + i * ld + j0, ld, c + j/
+newton_schulz | optim/verbs/verbs_cpu.c | s/to\[i\] += t->a;/to[i] += 0;/
+newton_schulz | optim/verbs/verbs_cpu.c | s/fmaf(t->b, gram\[j\], to\[j\])/fmaf(t->b, t->gram.data[i * n + j], to[j])/
 newton_schulz:tiny | optim/verbs/verbs_cpu.c | s/fabsf(row\[j\]) < 0x1p-60f/false/
 newton_schulz | optim/rules/newton_schulz.c | s/GROWTH_MOST = 150/GROWTH_MOST = 1e9/
 newton_schulz | optim/rules/newton_schulz.c | s/verb_commuting_product(on, i == begin ? q : p, spare, gram)/verb_copy(on, spare, gram)/

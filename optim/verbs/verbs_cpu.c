@@ -432,16 +432,41 @@ void verb_gram_average(Verbs *on, Mats x, bool right, double keep, double share,
 
 void verb_gram(Verbs *on, Mats x, Mats gram) { verb_gram_average(on, x, x.rows > x.cols, 0, 1, gram); }
 
+/* What a polynomial adds to its square. */
+typedef struct LowerTerms {
+    Mats gram, to;
+    float a, b;
+} LowerTerms;
+
+/* A tile of `to` becomes a I + b gram + what it was. */
+static void add_lower_terms(void *terms, size_t batch_index, size_t i0, size_t j0, size_t rows, size_t cols)
+{
+    const LowerTerms *t = terms;
+    const size_t n = t->to.rows;
+    for (size_t i = i0; i < i0 + rows; i++) {
+        const float *gram = t->gram.data + (batch_index * n + i) * n;
+        float *to = t->to.data + (batch_index * n + i) * n;
+        for (size_t j = j0; j < j0 + cols; j++)
+            to[j] = fmaf(t->b, gram[j], to[j]);
+        if (j0 <= i && i < j0 + cols)
+            to[i] += t->a;
+    }
+}
+
 void verb_polynomial(Verbs *on, Mats gram, Mats to, double a, double b, double c)
 {
+    LowerTerms terms = {gram, to, (float)a, (float)b};
+    if (c != 0) {
+        Matmul square = matmul_of(gram, false, gram, false, c, 0, to);
+        square.epilogue = add_lower_terms;
+        square.epilogue_context = &terms;
+        matmul_symmetric(&square);
+        return;
+    }
     const size_t n = gram.rows;
     verb_scale(on, mats_size(gram), to.data, gram.data, b);
-    const Matmul square = matmul_of(gram, false, gram, false, c, 1, to);
-    if (c != 0)
-        matmul_symmetric(&square);
-    for (size_t i = 0; i < gram.batch; i++)
-        for (size_t j = 0; j < n; j++)
-            to.data[(i * n + j) * n + j] += (float)a;
+    for (size_t i = 0; i < gram.batch * n; i++)
+        to.data[i * n + i % n] += (float)a;
 }
 
 /* Zeroes what is tiny in a tile of C. Near convergence all off the diagonal falls to where products of two elements are

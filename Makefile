@@ -442,7 +442,9 @@ curves: $(BIN)/train_gpt_cpu $(BUILD)/write_batches
 
 ladder: $(PROGRAMS)
 	@[ -n "$(TEXT)" ] || { echo "make ladder TEXT=book.txt: a text to train on"; exit 2; }
-	python=$$(dev/python.sh --find matplotlib || echo python3) && "$$python" dev/ladder/ladder.py '$(TEXT)'
+	@mkdir -p runs && sed 's|"TEXT"|"$(TEXT)"|' dev/ladder/space.toml > runs/ladder.toml
+	dev/sweep runs/ladder.toml --out runs/ladder
+	python=$$(dev/python.sh --find matplotlib || echo python3) && "$$python" dev/ladder/plot.py runs/ladder
 
 huggingface: $(BIN)/train_gpt_cpu $(BUILD)/write_reference $(BIN)/convert_llmc
 	@mkdir -p $(BUILD)/huggingface

@@ -6,8 +6,8 @@
  *   bench_optim [--only RULE] [--markdown]     --markdown: the table of optim/README.md
  *   bench_optim --least                        nothing is timed: those bytes and FLOPs of every rule, as CSV
  *
- * Rules that factorise (eigenvectors, QR) are timed on one block of the twelve, with and without renewing their roots
- * or bases, and reported for twelve blocks with the renewal spread over its interval.
+ * Rules whose roots or bases are renewed at intervals are timed on one block of the twelve, with and without that, and
+ * reported for twelve blocks with the renewal spread over its interval; so are, as they are, others that take long.
  */
 #include "base/clock.h"
 #include "base/matmul.h"
@@ -25,7 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCKS = 12, REPEATS = 3, REPEATS_MOST = 32, TENSORS_MOST = 4 * BLOCKS };
+enum { BLOCKS = 12, REPEATS = 5, REPEATS_MOST = 32, TENSORS_MOST = 4 * BLOCKS };
+static const double LONG_ENOUGH = 6; /* seconds of measured steps */
 
 static void fail(const char *sentence)
 {
@@ -163,7 +164,7 @@ typedef struct Result {
     double workspace_mib;
 } Result;
 
-/* The median of a few steps after a first; `refresh` is set where the rule has it. */
+/* The median of a few steps after a first, fewer if they are long; `refresh` is set where the rule has it. */
 static Result measure(const char *rule, const Arena *a, size_t refresh, size_t repeats)
 {
     OptimConfig config = {.rule = rule, .steps = 100};
@@ -176,16 +177,18 @@ static Result measure(const char *rule, const Arena *a, size_t refresh, size_t r
         hyper_set(&config.hyper, HYPER_CPR_WARMUP, 1);
     if (optim_create(&config, a->tensors, a->count, &(Arenas){.params = a->params, .grads = a->grads}, &optim, &e) != 0)
         fail(e.text);
-    for (size_t i = 0; i <= repeats; i++) {
+    size_t measured = 0;
+    double spent = 0;
+    for (bool first = true; measured < repeats && spent < LONG_ENOUGH; first = false) {
         optim_begin(optim, 1e-6, 1e-6);
         const double begin = clock_seconds();
         optim_step(optim, 1);
-        if (i > 0)
-            seconds[i - 1] = clock_seconds() - begin;
+        if (!first)
+            spent += seconds[measured++] = clock_seconds() - begin;
     }
     const OptimGroupInfo info = optim_group_info(optim, 0);
     const Result result = {
-        .seconds = bench_median(seconds, repeats),
+        .seconds = bench_median(seconds, measured),
         .state = (double)info.state_floats / (double)info.parameters,
         .workspace_mib = ((double)optim_memory(optim) - 4 * (double)info.state_floats) / 0x1p20,
     };
@@ -293,7 +296,10 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
 {
     Row row = {.rule = rule};
     if (!rule->defaults.at[HYPER_REFRESH].set) {
-        row.result = measure(rule->name, all, 0, REPEATS);
+        row.result = measure(rule->name, block, 0, 1);
+        const bool is_long = BLOCKS * row.result.seconds > 2 * LONG_ENOUGH;
+        row.result = measure(rule->name, is_long ? block : all, 0, REPEATS);
+        row.result.seconds *= is_long ? BLOCKS : 1;
     } else {
         const double interval = hyper(&rule->defaults, HYPER_REFRESH);
         const Result plain = measure(rule->name, block, 1000000, REPEATS), renewing = measure(rule->name, block, 1, 1);

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Draws the study of widths: final loss against learning rate, a panel a rule and a line a width.
+"""Draws the study of widths, or of depths: final loss against learning rate, a panel a rule and a line a size.
 
-    PYTHONPATH=dev python dev/studies/width/plot.py runs/sweep-width [FILE.svg]
+    PYTHONPATH=dev python dev/studies/width/plot.py runs/width width.svg C
+    PYTHONPATH=dev python dev/studies/width/plot.py runs/width-depth depth.svg L
 
-Also prints, and writes as FILE.csv, the best rate of each rule and width, where a parabola through the three losses around
-the least has its own, and the slope of its logarithm over the width's: 0 where the best rate stays put, -1 where it falls
-as 1/width.
+Also prints, and writes as CSV beside the picture, the best rate of each rule and size, where a parabola through the three losses around
+the least has its own, and the slope of its logarithm over the size's: 0 where the best rate stays put, -1 where it falls
+as 1/size. Losses that rise past the panel are above it; of runs that diverged there is none.
 """
 
 import csv
@@ -20,16 +21,16 @@ from experiments import figures, report
 
 
 def losses_of(sweep):
-    """{rule: {width: {rate: mean loss}}} of a sweep whose optimizers are RULE-WIDTH."""
+    """{rule: {size: {rate: mean loss}}} of a sweep whose optimizers are RULE-SIZE."""
     found = {}
     with open(Path(sweep) / "sweep.csv", newline="") as file:
         for row in csv.DictReader(file):
-            rule, width = row["optimizer"].rsplit("-", 1)
+            rule, size = row["optimizer"].rsplit("-", 1)
             rate = float(row["point"].removeprefix("lr="))
             loss = float(row["val_loss"]) if row["val_loss"] else math.inf
-            found.setdefault(rule, {}).setdefault(int(width), {}).setdefault(rate, []).append(loss)
-    return {rule: {w: {r: sum(v) / len(v) for r, v in sorted(rates.items())} for w, rates in sorted(widths.items())}
-            for rule, widths in found.items()}
+            found.setdefault(rule, {}).setdefault(int(size), {}).setdefault(rate, []).append(loss)
+    return {rule: {size: {r: sum(v) / len(v) for r, v in sorted(rates.items())} for size, rates in sorted(sizes.items())}
+            for rule, sizes in found.items()}
 
 
 def best_rate(losses):
@@ -45,27 +46,27 @@ def best_rate(losses):
 
 def main():
     found = losses_of(sys.argv[1])
-    out = Path(sys.argv[2] if len(sys.argv) > 2 else "width.svg")
+    out, letter = Path(sys.argv[2]), sys.argv[3]
     figure, panels = pyplot.subplots(-(-len(found) // 3), 3, figsize=(9, 2.9 * -(-len(found) // 3)), sharey=True, squeeze=False,
                                      layout="constrained")
-    least = min(min(losses.values()) for widths in found.values() for losses in widths.values())
+    least = min(min(losses.values()) for sizes in found.values() for losses in sizes.values())
     rows = []
-    for axes, (rule, widths) in zip(panels.flat, found.items()):
-        for i, (width, losses) in enumerate(widths.items()):
-            axes.plot(losses.keys(), losses.values(), label=f"C = {width}", **figures.look(i))
-        best = {w: best_rate(losses) for w, losses in widths.items()}
+    for axes, (rule, sizes) in zip(panels.flat, found.items()):
+        for i, (size, losses) in enumerate(sizes.items()):
+            axes.plot(losses.keys(), losses.values(), label=f"{letter} = {size}", **figures.look(i))
+        best = {size: best_rate(losses) for size, losses in sizes.items()}
         slope = numpy.polyfit(numpy.log2(list(best)), numpy.log2(list(best.values())), 1)[0] if len(best) > 1 else math.nan
-        for width, losses in widths.items():
-            rows.append({"rule": rule, "width": width, "best_rate": f"{best[width]:.4g}", "least_loss": f"{min(losses.values()):.4f}",
+        for size, losses in sizes.items():
+            rows.append({"rule": rule, "size": size, "best_rate": f"{best[size]:.4g}", "least_loss": f"{min(losses.values()):.4f}",
                          "slope": f"{slope:+.2f}"})
         axes.set_xscale("log")
         axes.set_ylim(least - 0.05, least + 1.2)
-        axes.set_title(f"{rule}: best rate ~ width^{slope:+.2f}")
+        axes.set_title(f"{rule}: best rate ~ {letter}^{slope:+.2f}")
         axes.set_xlabel("learning rate")
     panels[0, 0].legend()
     for axes in panels[:, 0]:
         axes.set_ylabel("final validation loss")
-    picture = figures.svg(figure, "width", "Final validation loss against learning rate, for several widths")
+    picture = figures.svg(figure, out.stem, "Final validation loss against learning rate, for several sizes")
     out.write_text(figures.alone(picture, report.STYLE))
     with open(out.with_suffix(".csv"), "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

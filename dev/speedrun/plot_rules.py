@@ -180,8 +180,8 @@ def main():
     parser.add_argument("rules", metavar="RULES.csv")
     parser.add_argument("costs", metavar="COSTS.csv")
     parser.add_argument("--out", required=True, metavar="PREFIX", help="of the picture's name")
-    parser.add_argument("--bandwidth", type=float, default=21.6, help="of memory, GB/s [%(default)s]")
-    parser.add_argument("--products", type=float, default=127, help="rate of matrix products, GFLOP/s [%(default)s]")
+    parser.add_argument("--bandwidth", type=float, default=24.3, help="of memory, GB/s [%(default)s]")
+    parser.add_argument("--products", type=float, default=263.5, help="rate of matrix products, GFLOP/s [%(default)s]")
     o = parser.parse_args()
     draw(*read_points(o.rules, o.costs, 1e9 * o.bandwidth, 1e9 * o.products), o.out)
 

@@ -15,8 +15,10 @@ def rows_of(sweep):
     """A row per preset: its best rates, and mean, deviation and list of the final runs' losses."""
     with open(sweep / "sweep.csv", newline="") as file:
         final = [r for r in csv.DictReader(file) if r["stage"] == "final"]
+    with open(sweep / "best.csv", newline="") as file:
+        presets = [r["optimizer"] for r in csv.DictReader(file)]
     rows = []
-    for preset in dict.fromkeys(r["optimizer"] for r in final):
+    for preset in presets:
         mine = [r for r in final if r["optimizer"] == preset]
         losses = [float(r["val_loss"] or "inf") for r in mine]
         rates = dict(part.split("=") for part in mine[0]["point"].split(","))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from experiments import figures, report
+from experiments import figures, study
 from experiments.pool import rows_of
 
 TARGET = 2.2
@@ -71,14 +71,7 @@ def main():
         axes.set_xlabel("bytes a step")
         axes.set_ylabel(f"{what} to {TARGET} nats a byte")
     left.legend()
-    picture = figures.svg(figure, "batch", "Steps and bytes to a loss, against the batch")
-    out.write_text(figures.alone(picture, report.STYLE))
-    with open(out.with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(" ".join(f"{v:>10}" for v in row.values()))
+    study.leave(figure, "Steps and bytes to a loss, against the batch", rows, out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from experiments import figures, inference, report
+from experiments import figures, inference, study
 
 BASELINE = "adamw"
 
@@ -62,14 +62,7 @@ def main():
         axes.set_xlabel("occurrences in the training tokens")
         axes.set_ylabel(words)
     left.legend()
-    picture = figures.svg(figure, "rare", "Loss by how often a token occurs, for several rules")
-    out.write_text(figures.alone(picture, report.STYLE))
-    with open(out.with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(" ".join(f"{v:>10}" for v in row.values()))
+    study.leave(figure, "Loss by how often a token occurs, for several rules", rows, out)
 
 
 if __name__ == "__main__":

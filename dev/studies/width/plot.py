@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy
 from matplotlib import pyplot
 
-from experiments import figures, report
+from experiments import figures, study
 
 
 def losses_of(sweep):
@@ -66,14 +66,7 @@ def main():
     panels[0, 0].legend()
     for axes in panels[:, 0]:
         axes.set_ylabel("final validation loss")
-    picture = figures.svg(figure, out.stem, "Final validation loss against learning rate, for several sizes")
-    out.write_text(figures.alone(picture, report.STYLE))
-    with open(out.with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(" ".join(f"{v:>14}" for v in row.values()))
+    study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, out)
 
 
 if __name__ == "__main__":

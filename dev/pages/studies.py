@@ -34,7 +34,34 @@ def gradients(page):
         page.say(phrase, *(100 * statistics.fmean(of(f"signs_{n}", step, step)) for n in (1, 64)))
 
 
+def rare(page):
+    rows = read(HERE / "rare/results/rare.csv")
+    classes = {(r["rule"], int(r["from"])): {k: float(r[k]) for k in ("targets", "loss", "above", "low", "high")} for r in rows}
+    froms = sorted({at for _, at in classes})
+
+    def whole(rule):
+        mine = [classes[rule, at] for at in froms]
+        return sum(c["targets"] * c["loss"] for c in mine) / sum(c["targets"] for c in mine)
+
+    def above(rule, first, end):
+        return [classes[rule, at]["above"] for at in froms if first <= at < end]
+
+    page.say("AdamW ends at {:.3f} nats a token, SGD at {:.3f}, Muon with AdamW for tables and vectors at {:.3f}, with SGD for them at {:.3f}",
+             *map(whole, ("adamw", "sgd", "muon", "muon-sgd")), holds=whole("muon") < whole("adamw") < whole("sgd"))
+    page.say("SGD lies {:.2f} to {:.2f} above AdamW where a token occurs 128 to 1,023 times in the text, and {:.2f} for the two most frequent",
+             min(above("sgd", 128, 1024)), max(above("sgd", 128, 1024)), above("sgd", froms[-1], froms[-1] + 1)[0])
+    page.say("where it occurs up to 15 times AdamW has {:.1f} to {:.1f} nats, SGD {:.1f} to {:.1f}",
+             *(f(classes[rule, at]["loss"] for at in froms if at < 16) for rule in ("adamw", "sgd") for f in (min, max)))
+    frequent = above("muon", 64, 1e9)
+    page.say("Muon is below AdamW wherever a token occurs 64 times or more, by {:.2f} to {:.2f}", -max(frequent), -min(frequent),
+             holds=max(frequent) < 0)
+    page.say("up to 63 occurrences its losses are within {:.2f} of SGD's",
+             max(abs(classes["muon-sgd", at]["loss"] - classes["sgd", at]["loss"]) for at in froms if at < 64))
+    page.given("ln 4,096 = 8.3")
+
+
 def numbers(check):
     page = Page(HERE / "README.md")
     gradients(page)
+    rare(page)
     return page.finish(check)

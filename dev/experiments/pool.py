@@ -35,7 +35,8 @@ class Job:
     @property
     def command(self):
         more = ["--planned-steps", str(self.planned)] if self.planned != self.steps else []
-        return [*(word.replace("{out}", str(self.directory)) for word in self.options), "--steps", str(self.steps), *more, "--out", str(self.directory)]
+        out = str(self.directory)
+        return [*(word.replace("{out}", out) for word in self.options), "--steps", str(self.steps), *more, "--out", out]
 
 
 def rows_of(directory):

@@ -1,8 +1,20 @@
-"""What a study's plot leaves."""
+"""What plots of studies share: sweeps over a size, and what a plot leaves."""
 
 import csv
+from pathlib import Path
 
 from . import figures, report
+
+
+def rows_by_size(sweep):
+    """{rule: {size: {rate: rows of sweep.csv}}} of a sweep over learning rates, whose optimizers are RULE-SIZE."""
+    found = {}
+    with open(Path(sweep) / "sweep.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            rule, size = row["optimizer"].rsplit("-", 1)
+            rate = float(row["point"].removeprefix("lr="))
+            found.setdefault(rule, {}).setdefault(int(size), {}).setdefault(rate, []).append(row)
+    return found
 
 
 def leave(figure, words, rows, path):

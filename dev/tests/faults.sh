@@ -890,7 +890,7 @@ cli:data/get, stopped by HUP | data/get | s/128 + \$1/129 + $1/
 cli:data/get: curl's bar | data/get | s/--progress-bar/-s/
 cli:data/get: wget | data/get | s/wget -c -O/wget -O/
 cli:OpenBLAS has | train/main.c | s/if (core != NULL \&\& /if (core == NULL \&\& /
-cli:data/get: wget | data/get | s/"$@" --no-http-keep-alive/"$@"/
+cli:data/get: wget | data/get | s/grep -o -e --no-http-keep-alive/true/
 cli:data/get: wget | data/get | s/wget -S --spider/wget --spider/
 cli:data/get: without the tools | data/get | s/^for hasher in sha256sum 'shasum -a 256'/for hasher in sha256sum/
 cli:data/get: without the tools | data/get | s/^elif ! command -v wget/elif false \&\& ! command -v wget/

@@ -7,43 +7,30 @@ Also writes FILE.csv: for each rule and batch the least number of steps, between
 straight line, and the rate that needs them. Where the least is at an outermost rate, it says so.
 """
 
-import csv
+import math
 import sys
 from pathlib import Path
 
+import pandas
 from matplotlib import pyplot
 
-from experiments import figures, study
-from experiments.pool import rows_of
+from experiments import figures, inference, study
 
 TARGET = 2.2
 
 
-def crossing(directory):
+def steps_to_target(directory):
     """The step at which a run's validation loss reaches the target; None if it does not."""
-    before = None
-    for row in rows_of(directory):
-        if not row["val_loss"]:
-            continue
-        step, loss = int(row["step"]), float(row["val_loss"])
-        if loss <= TARGET:
-            if before is None:
-                return step
-            last, at = before
-            return last + (step - last) * (at - TARGET) / (at - loss)
-        before = step, loss
-    return None
+    metrics = pandas.read_csv(directory / "metrics.csv")
+    step = inference.crossing(metrics[metrics.val_loss.notna()], TARGET, "step")
+    return None if math.isnan(step) else float(step)
 
 
 def steps_of(sweep):
     """{rule: {tokens a step: {rate: steps or None}}} of a sweep whose optimizers are RULE-TOKENS."""
-    found = {}
-    with open(Path(sweep) / "sweep.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            rule, batch = row["optimizer"].rsplit("-", 1)
-            rate = float(row["point"].removeprefix("lr="))
-            found.setdefault(rule, {}).setdefault(int(batch), {})[rate] = crossing(Path(sweep) / row["directory"])
-    return found
+    return {rule: {batch: {rate: steps_to_target(Path(sweep) / rows[0]["directory"]) for rate, rows in rates.items()}
+                   for batch, rates in batches.items()}
+            for rule, batches in study.rows_by_size(sweep).items()}
 
 
 def main():

@@ -40,8 +40,7 @@ def gradients(model, text, batch, length, draw):
         starts = draw.integers(0, len(text) - length - 1, batch)
         tokens = torch.from_numpy(numpy.stack([text[s:s + length + 1] for s in starts]).astype(numpy.int64))
         model.zero_grad()
-        logits = model(tokens[:, :-1])
-        logits = logits[0] if isinstance(logits, tuple) else logits
+        logits, _ = model(tokens[:, :-1])
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
         for name, p in model.named_parameters():
             found[name].append(p.grad.clone())
@@ -62,7 +61,7 @@ def kind_of(name):
     return ".".join(parts[2:]) if parts[0] == "h" else name
 
 
-def rows_of(checkpoint, step, grads, state, beta1, beta2):
+def rows_of(step, grads, state, beta1, beta2):
     """A row per kind of matrix."""
     kinds = {}
     for name, g in grads.items():
@@ -80,7 +79,8 @@ def rows_of(checkpoint, step, grads, state, beta1, beta2):
         of_m, of_v = (round((1 + b) / (1 - b)) for b in (beta1, beta2))
         few, others = each[:of_v], each[of_v:]
         valid = v - m * m > 0
-        signs = {f"signs_{n}": float((torch.sign(each[:n].mean(0)) == torch.sign(each[64:].mean(0))).double().mean()) for n in SIGNS}
+        signs = {f"signs_{n}": float((torch.sign(each[:n].mean(0)) == torch.sign(each[SIGNS[-1]:].mean(0))).double().mean())
+                 for n in SIGNS}
         yield {"step": step, "tensor": kind,
                "noise": float(s.sum() / ((g * g).sum() - s.sum() / BATCHES)),
                "second": float(v.mean() / (g * g + s).mean()),
@@ -106,7 +106,7 @@ def main():
             continue
         grads = gradients(reference.load(checkpoint), text, int(options["batch-size"]), int(options["seq-len"]), draw)
         state = load_file(checkpoint / "optimizer.safetensors")
-        rows += rows_of(checkpoint, step, grads, state, float(hidden["beta1"]), float(hidden["beta2"]))
+        rows += rows_of(step, grads, state, float(hidden["beta1"]), float(hidden["beta2"]))
         print(f"step {step}", file=sys.stderr)
     with open(out, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

@@ -9,7 +9,6 @@ the least has its own, and the slope of its logarithm over the size's: 0 where t
 as 1/size. Losses that rise past the panel are above it; of runs that diverged there is none.
 """
 
-import csv
 import math
 import sys
 from pathlib import Path
@@ -22,15 +21,11 @@ from experiments import figures, study
 
 def losses_of(sweep):
     """{rule: {size: {rate: mean loss}}} of a sweep whose optimizers are RULE-SIZE."""
-    found = {}
-    with open(Path(sweep) / "sweep.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            rule, size = row["optimizer"].rsplit("-", 1)
-            rate = float(row["point"].removeprefix("lr="))
-            loss = float(row["val_loss"]) if row["val_loss"] else math.inf
-            found.setdefault(rule, {}).setdefault(int(size), {}).setdefault(rate, []).append(loss)
-    return {rule: {size: {r: sum(v) / len(v) for r, v in sorted(rates.items())} for size, rates in sorted(sizes.items())}
-            for rule, sizes in found.items()}
+    def mean(rows):
+        return sum(float(row["val_loss"] or "inf") for row in rows) / len(rows)
+
+    return {rule: {size: {rate: mean(rates[rate]) for rate in sorted(rates)} for size, rates in sorted(sizes.items())}
+            for rule, sizes in study.rows_by_size(sweep).items()}
 
 
 def best_rate(losses):

@@ -47,6 +47,7 @@ int comm_open(Comm **out, Error *e)
         return error_set(e, "out of memory");
     if (make(&launch, comm, e) != 0) {
         launch_yield();
+        launch_end(false);
         free(comm);
         return launch.kind == LAUNCH_TCP ? COMM_NOT_MET : -1;
     }
@@ -100,6 +101,7 @@ void comm_close(Comm *comm)
     if (comm->lost)
         linger(comm);
     comm->transport.close(comm->transport.state, !comm->lost);
+    launch_end(!comm->lost);
     free(comm->peers);
     free(comm);
 }

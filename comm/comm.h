@@ -12,8 +12,9 @@ extern "C" {
 #endif
 
 /*
- * The processes, ranks, that train one model together, and what they tell each other. mpirun, srun or torchrun starts
- * them; without one of these there is one rank, Comm is NULL, and all functions below do what is right for it at once.
+ * The processes, ranks, that train one model together, and what they tell each other. mpirun, srun, torchrun or
+ * comm_start starts them; without one of these there is one rank, Comm is NULL, and all functions below do what is
+ * right for it at once.
  *
  * All ranks call the functions that are marked collective, in the same order and with the same sizes. None fails by
  * itself: when a rank is lost (its process has ended, or it is silent for longer than the timeout), everything that the
@@ -28,6 +29,12 @@ typedef struct Ranks {
 } Ranks;
 
 /* --- ranks: launch.c, comm.c --- */
+
+/* Forks this process into `count` ranks of this machine, of which the caller is rank 0; comm_open then joins them, by
+ * sockets, and rank 0's comm_close waits for the others, or ends them where one is lost. Before threads are started and
+ * devices used. Does nothing if the environment speaks of as many. Errors: it speaks of another number, of more than
+ * one; no process or socket is to be had. */
+int comm_start(size_t count, Error *e);
 
 /* Joins the ranks that the environment speaks of; *out is NULL where it speaks of none or one. Errors: MPI is needed
  * and not compiled in, more than RANKS_MOST; COMM_NOT_MET: this rank has not found the others, who do not know. */

@@ -1,7 +1,13 @@
 #include "comm/transport.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Who starts ranks, and the variables in which it tells each how many they are and which it is. */
 typedef struct Launcher {
@@ -75,6 +81,62 @@ int launch_read(Launch *launch, Error *e)
     if (r->rank >= r->world)
         return error_set(e, "RANK %zu is not below WORLD_SIZE %zu", r->rank, r->world);
     return 0;
+}
+
+static pid_t *started; /* rank 0's: ranks 1 .. start_count */
+static size_t start_count;
+
+static int set_number(const char *name, size_t n)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%zu", n);
+    return setenv(name, text, 1);
+}
+
+int comm_start(size_t count, Error *e)
+{
+    Launch launch;
+    if (count < 2)
+        return 0;
+    if (launch_read(&launch, e) != 0)
+        return -1;
+    if (launch.kind != LAUNCH_ALONE)
+        return launch.ranks.world == count
+                   ? 0
+                   : error_set(e, "%zu ranks cannot be started: this is one of %zu that %s has started", count,
+                               launch.ranks.world, launch.launcher);
+    started = malloc((count - 1) * sizeof *started);
+    if (started == NULL || set_number(torchrun.world, count) != 0 || set_number(torchrun.rank, 0) != 0)
+        return error_set(e, "out of memory for %zu ranks", count);
+    if (transport_hold_place(e) != 0)
+        return -1;
+    for (size_t rank = 1; rank < count; rank++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            start_count = 0;
+            return set_number(torchrun.rank, rank) == 0 ? 0 : error_set(e, "out of memory for rank %zu", rank);
+        }
+        if (child < 0) {
+            error_set(e, "rank %zu of %zu cannot be started: %s", rank, count, strerror(errno));
+            launch_end(false);
+            return -1;
+        }
+        started[start_count++] = child;
+    }
+    return 0;
+}
+
+void launch_end(bool orderly)
+{
+    for (size_t i = 0; i < start_count; i++) {
+        if (!orderly)
+            kill(started[i], SIGKILL);
+        while (waitpid(started[i], NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    start_count = 0;
+    free(started);
+    started = NULL;
 }
 
 bool launch_is_first(void)

@@ -317,13 +317,30 @@ static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
 }
 
 /* Rank 0: meets all, and tells each where the others listen. */
+static int held = -1; /* rank 0's listener, where this process opened it for those that it starts */
+
+int transport_hold_place(Error *e)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage bound;
+    Error why;
+    char port[8];
+    held = listen_at((const struct sockaddr *)&here, sizeof here, &bound, &why);
+    if (held < 0)
+        return error_set(e, "ranks cannot meet on this machine: %s", why.text);
+    snprintf(port, sizeof port, "%d", ntohs(*port_of(&bound)) - 1);
+    return setenv("MASTER_ADDR", "127.0.0.1", 1) == 0 && setenv("MASTER_PORT", port, 1) == 0
+               ? 0
+               : error_set(e, "out of memory");
+}
+
 static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, const char *name,
                          struct sockaddr_storage *places, double deadline, Error *e)
 {
     const struct sockaddr_storage here = place_to_listen(*master);
     struct sockaddr_storage bound;
     Error why;
-    const int listener = listen_at((const struct sockaddr *)&here, length_of(&here), &bound, &why);
+    const int listener = held >= 0 ? held : listen_at((const struct sockaddr *)&here, length_of(&here), &bound, &why);
     if (listener < 0)
         return error_set(e, "rank 0 cannot listen at %s: %s", name, why.text);
     size_t came = 1;
@@ -406,6 +423,8 @@ int transport_open_tcp(const Launch *launch, Transport *out, Error *e)
         return error_set(e, "out of memory for %zu ranks", world);
     }
     *s = (Sockets){world, peers};
+    if (rank > 0 && held >= 0) /* the parent's, which is rank 0 */
+        close(held);
     for (size_t i = 0; i < world; i++)
         peers[i].fd = -1;
     int status = find_master(&master, name, sizeof name, e);

@@ -35,6 +35,9 @@ typedef struct Launch {
 } Launch;
 int launch_read(Launch *launch, Error *e);
 
+/* In rank 0 of those that comm_start has forked: waits for the others, which are ending (orderly), or ends them. */
+void launch_end(bool orderly);
+
 /* Whether it says that this is rank 0, or nothing. */
 bool launch_is_first(void);
 
@@ -47,5 +50,9 @@ int transport_open_mpi(const Launch *launch, Ranks *ranks, Transport *out, Error
 /* Sockets between all ranks. Rank 0 is met at MASTER_ADDR, port MASTER_PORT + 1 (torchrun itself uses MASTER_PORT).
  * Errors: no such address, a port that is taken, ranks that have not come within a minute. */
 int transport_open_tcp(const Launch *launch, Transport *out, Error *e);
+
+/* Where ranks of this machine can meet: rank 0's place is held from now on, by this process, and MASTER_ADDR and
+ * MASTER_PORT say it. */
+int transport_hold_place(Error *e);
 
 #endif

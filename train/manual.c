@@ -8,14 +8,14 @@
 static const char summary[] = "Trains a small GPT-2 and compares optimizers.";
 
 static const struct {
-    const char *launcher, *arguments, *what;
+    const char *arguments, *what;
 } examples[] = {
-    {"", "", "Muon on the built-in stories"},
-    {"", " --optimizer adamw --lr 3e-3", "the same with AdamW"},
-    {"", " --train 'train_*.bin' --val 'val_*.bin' --model gpt2", "on shards"},
-    {"", " --resume --out runs/x", "continue a stopped run"},
-    {"", " --model runs/x/step_000500 --steps 0 --prompt 'Once'", "sample"},
-    {"mpirun -np 4 ", " --total-batch 8192", "on 4 ranks; or by srun, torchrun"},
+    {"", "Muon on the built-in stories"},
+    {" --optimizer adamw --lr 3e-3", "the same with AdamW"},
+    {" --train 'train_*.bin' --val 'val_*.bin' --model gpt2", "on shards"},
+    {" --resume --out runs/x", "continue a stopped run"},
+    {" --model runs/x/step_000500 --steps 0 --prompt 'Once'", "sample"},
+    {" --ranks 4 --total-batch 8192", "on 4 ranks; or by mpirun, srun, torchrun"},
 };
 enum { EXAMPLES = sizeof examples / sizeof *examples };
 
@@ -53,8 +53,7 @@ void manual_help(FILE *to)
 {
     fprintf(to, "%s\n\n", summary);
     for (size_t i = 0; i < EXAMPLES; i++)
-        fprintf(to, "  %s./train_gpt%-*s    %s\n", examples[i].launcher, 33 - (int)strlen(examples[i].launcher),
-                examples[i].arguments, examples[i].what);
+        fprintf(to, "  ./train_gpt%-33s    %s\n", examples[i].arguments, examples[i].what);
     for (size_t i = 0; i < options_count(); i++) {
         const OptionInfo o = options_info(i);
         char left[160], help[HELP_MOST];
@@ -141,7 +140,6 @@ void manual_page(FILE *to)
     fprintf(to, ".SH EXAMPLES\n");
     for (size_t i = 0; i < EXAMPLES; i++) {
         fprintf(to, ".TP\n\\fB");
-        roff(to, examples[i].launcher);
         roff_line(to, "train_gpt", examples[i].arguments);
         roff_line(to, "\\fR", examples[i].what);
     }

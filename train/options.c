@@ -16,8 +16,8 @@
 typedef enum { TEXT, SIZE, REAL, FLAG, SWITCH, CHOICE, HYPER, FIELDS, HYPERS } Kind;
 
 /*
- * One option. FLAG and SWITCH are a bool and take no value: a FLAG is for one command alone, a SWITCH is recorded with
- * the run, and --no-<switch> turns it off. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at
+ * One option. FLAG and SWITCH are a bool and take no value: a SWITCH is recorded with the run, and --no-<switch> turns
+ * it off; a FLAG is of one command alone. CHOICE is an int-sized enum; HYPER is a hyperparameter of the OptimHyper at
  * the offset. Two rows stand for many: FIELDS for the fields of a model's configuration, HYPERS for all hyperparameters
  * that no other row of its prefix names (with the prefix "aux-", those of rules that take any tensor).
  */
@@ -32,6 +32,7 @@ typedef struct Option {
     const char *prefix; /* HYPER: "", "aux-", "embed-", "head-", "vector-" */
     double least, most; /* REAL; SIZE, where most 0 is no limit */
     bool may_change;    /* in a resumed run */
+    bool of_command;    /* alone: neither recorded nor part of a preset, as a FLAG is not */
     size_t set;         /* offset of the flag that notes it; 0: none */
     const char *zero;   /* SIZE: the word for 0; TEXT: one more choice */
     const char *older;  /* what runs did whose record lacks the option; NULL: the default */
@@ -156,7 +157,8 @@ static const Option rows[] = {
      AT(schedule.power), .least = 1e-3, .most = 100},
     {NULL, "final-lr", "FRAC", "fraction of the learning rate left at the end [0]", REAL, AT(schedule.final),
      .least = 0, .most = 1},
-    {NULL, "planned-steps", "N", "steps that schedules, of momentum and rules too, are made for, if the run is to stop earlier [--steps]", SIZE,
+    {NULL, "planned-steps", "N",
+     "steps that schedules, of momentum and rules too, are made for, if the run is to stop earlier [--steps]", SIZE,
      AT(schedule.planned)},
     {NULL, "aux-warmup", "N", "of all but the hidden matrices [--warmup]", SIZE, AT(aux_warmup)},
     {NULL, "aux-cooldown", "FRAC", "of all but the hidden matrices [--cooldown]", REAL, AT(aux_cooldown), .least = 0,
@@ -206,6 +208,8 @@ static const Option rows[] = {
     {NULL, "seed", "N", "of initialisation, data order and samples [1]", SIZE, AT(seed)},
     {NULL, "threads", "N", "CPU threads, at most 128; 0: as many as help [0]", SIZE, AT(threads), .most = THREADS_MOST,
      .may_change = true},
+    {NULL, "ranks", "N", "processes of this machine that train together, without a launcher, at most 256 [1]", SIZE,
+     AT(start_ranks), .least = 1, .most = 256, .of_command = true},
     {NULL, "comm-timeout", "SECONDS", "of several ranks, how long one may be silent before the others give up [300]",
      REAL, AT(comm_timeout), .least = 0.1, .most = 1e6, .may_change = true},
     {NULL, "device", "D", "auto, cpu or cuda [auto]", TEXT, AT(device), options_devices, .may_change = true},
@@ -307,6 +311,7 @@ static void set_defaults(Options *o)
         .prompt = "",
         .temperature = 0.8,
         .checkpoint_minutes = 10,
+        .start_ranks = 1,
         .comm_timeout = 300,
         .same_bits = 8,
         .keep = 2,
@@ -420,6 +425,8 @@ static int set_value(Options *o, const Option *option, const char *text, Error *
     }
     return 0;
 }
+
+static bool is_of_command(const Option *option) { return option->kind == FLAG || option->of_command; }
 
 static bool is_set(const Options *o, const Option *option)
 {
@@ -640,7 +647,7 @@ static int take_line(Options *o, char *line, int depth, Error *e)
     if (option->kind != TEXT)
         value[strcspn(value, "#")] = '\0';
     cut_blanks(value);
-    if (option->kind == FLAG)
+    if (is_of_command(option))
         return error_set(e, "--%s does not belong in a preset", name);
     if (is_switch(option) != (*value == '\0'))
         return error_set(e, is_switch(option) ? "--%s takes no value" : "--%s needs a value", name);
@@ -794,7 +801,7 @@ void options_write(const Options *o, FILE *to)
     for (size_t i = 0; i < option_count; i++) {
         char name[64], buffer[VALUE_MOST];
         const char *value = format_value(o, &table[i], buffer, sizeof buffer);
-        if (value == NULL)
+        if (value == NULL || is_of_command(&table[i]))
             continue;
         fprintf(to, "%s\n    ", first ? "" : ",");
         json_write_string(to, option_name(&table[i], name, sizeof name));
@@ -835,13 +842,13 @@ int options_resume(Options *o, const Json *record, Notes *notes, Error *e)
     for (const Json *member = record->first; member != NULL; member = member->next) {
         bool negated;
         const Option *option = member->key != NULL ? find_option(member->key, strlen(member->key), &negated) : NULL;
-        if (option == NULL || negated || option->kind == FLAG)
+        if (option == NULL || negated || is_of_command(option))
             return error_set(e, "the record has an option '%s', which this program does not know",
                              member->key != NULL ? member->key : "");
     }
     for (size_t i = 0; i < option_count; i++) {
         char name[64];
-        if (table[i].kind == FLAG)
+        if (is_of_command(&table[i]))
             continue;
         if (resume_option(o, i, json_get(record, option_name(&table[i], name, sizeof name)), notes, e) != 0)
             return -1;

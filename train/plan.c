@@ -572,10 +572,8 @@ static void note_devices(const Plan *p, Notes *notes)
 {
     const size_t devices = comm_devices(), used = comm_neighbours(p->options.optim.comm).count;
     if (devices > used)
-        notes_add(
-            notes,
-            "this machine has %zu GPUs, of which %zu compute%s: mpirun -np %zu or torchrun starts a rank for each",
-            devices, used, used == 1 ? "s" : "", devices);
+        notes_add(notes, "this machine has %zu GPUs, of which %zu compute%s: --ranks %zu starts a rank for each",
+                  devices, used, used == 1 ? "s" : "", devices);
 }
 
 /* What the command line and the files that it names say. */

@@ -952,6 +952,8 @@ cli:scaling.py | dev/scaling/step.py | s/newton_schulz_flops(.m), i/newton_schul
 cli:scaling.py | dev/scaling/step.py | s/outside . machine.in_box . machine.nic/outside \/ machine.nic/
 cli:scaling.py | dev/scaling/step.py | s/ready = max(ready, .*)) + seconds/ready += seconds/
 loader | data/loader.c | s/l->config.rank \* p->part/0/
+cli:ranks: of those by --ranks | comm/comm.c | s/^    launch_end(!comm->lost);$//
+cli:ranks: --ranks starts them | train/options.c | s/value == NULL || is_of_command(&table.i.)/value == NULL/
 cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/if (!last || g->phase_count == 0)/if (true)/
 cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/block >> level & 1; level++)$/block >> level \& 1 \&\& level < 1; level++)/
 cli:ranks: the same bits, --optimizer muon | train/gradients.c | s/    comm_sum(g->comm, .loss, 1);//

@@ -108,6 +108,64 @@ TABLE
 --optimizer soap --split-heads --kv-heads 1       | 4
 TABLE
 
+# --ranks: the program starts them itself. It waits for the others, and leaves none behind.
+of_folder() { pgrep -f "$PWD/" || true; } # processes whose command line names this test's folder
+
+starts_them() {
+    expect 0 "$gpt" $eight --steps 5 --val-every 2 --out one
+    export CUDA_ON_CPU_DEVICES=4
+    [ 4 -le "${GPUS:-4}" ] || skip "there are $GPUS GPUs"
+    expect 0 "$gpt" $eight --steps 5 --val-every 2 --out "$PWD/many" --ranks 4
+    same_end one many
+    says "ranks     4, of which 4 on this machine; the same bits as 1 rank computes" out
+    [ "$(grep -c ^saved out)$(cat err)" = 1 ] || fail "several speak: $(cat out err)"
+    [ -z "$(of_folder)" ] || fail "a rank is left"
+    ! grep -q '"ranks": "' many/run.json || fail "how many ranks were started is recorded as part of the run"
+    expect 0 "$gpt" --resume --steps 6 --out many
+    expect 0 "$gpt" --resume --steps 6 --out one --ranks 2
+    same_end one many
+    expect 2 "$gpt" $eight --steps 5 --ranks 3 --out three
+    says "3 ranks cannot share a step of 8 micro-batches" err
+    [ "$(wc -l < err)" -eq 1 ] || fail "it says $(cat err)"
+    ranks 0 2 "$gpt" $eight --steps 5 --ranks 2 --out two
+    ranks 1 2 "$gpt" $eight --steps 5 --ranks 4 --out four
+    says "4 ranks cannot be started: this is one of 2 that torchrun has started" err.0
+    [ -z "$(cat err.1)" ] || fail "rank 1 too says $(cat err.1)"
+}
+run_test "ranks: --ranks starts them" starts_them
+
+# What happens to one of them happens to all.
+ends_them() { # status, signal, rank, words
+    export CUDA_ON_CPU_DEVICES=2
+    [ 2 -le "${GPUS:-2}" ] || skip "there are $GPUS GPUs"
+    "$gpt" $eight --steps 6000 --val-every 0 --checkpoint-every 2 --comm-timeout 1 --ranks 2 --out "$PWD/run" > out 2> err &
+    first=$!
+    await_lines run/metrics.csv 6
+    other=$(ps -o pid= --ppid $first)
+    [ "$3" = 0 ] && whom=$first || whom=$other
+    kill "-$2" $whom
+    wait $first
+    status=$?
+    [ $status -eq "$1" ] || fail "it ended with $status: $(cat err)"
+    tries=0
+    until [ -z "$(of_folder)" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || { kill -KILL "$other"; fail "a rank is left"; }
+        sleep 0.1
+    done
+    [ "$(cat out err | grep -c -e "$4" -e ^train_gpt:)" -eq 1 ] || fail "it says $(cat err)"
+    cat out err > said
+    says "$4" said
+    expect 0 resume --steps $(($(sed 's/step_0*//' run/latest) + 2)) --out run
+}
+run_table "ranks: of those by --ranks one gets" ends_them <<'TABLE'
+143 | TERM | 0 | stopped by signal 15 after step
+143 | TERM | 1 | stopped by signal 15 after step
+1   | KILL | 1 | rank 1 is lost
+1   | STOP | 1 | has been silent for 1
+137 | KILL | 0 | rank 0 is lost
+TABLE
+
 # What is no power of two is summed otherwise, and says so.
 three_ranks() {
     expect 0 "$gpt" $twelve --steps 5 --out one

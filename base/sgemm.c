@@ -44,9 +44,10 @@ static inline Quad quad_fma(Quad x, Quad y, Quad z) { return x * y + z; }
 
 typedef Vec AnyVec __attribute__((aligned(4))); /* anywhere in memory */
 
-/* Cache blocks: MC x KC of A stays in L2 cache, KC x NC of B in the last level; MC and NC are whole tiles. */
-enum { NV = NR / LANES, KC = 384, MC = 96, NC = 768 };
-_Static_assert(MC % MR == 0 && NC % NR == 0, "cache blocks are whole register tiles");
+/* Cache blocks: MC x KC of A stays in L2 cache, beside KC x PC of B, of KC x NC in the last level; a register tile's
+ * rows of A stay in L1. MC, PC and NC are whole tiles. */
+enum { NV = NR / LANES, KC = 384, MC = 96, PC = 8 * NR, NC = 768 };
+_Static_assert(MC % MR == 0 && NC % NR == 0 && PC % NR == 0, "cache blocks are whole register tiles");
 
 static inline size_t smaller(size_t x, size_t y) { return x < y ? x : y; }
 static inline size_t ceil_div(size_t x, size_t y) { return x / y + (x % y != 0); }
@@ -191,11 +192,17 @@ __attribute__((always_inline)) static inline void multiply_panels(bool pairs, si
     for (size_t i = 0; i < MR; i++)
         for (size_t v = 0; v < NV; v++)
             acc[i][v] = (Vec){0};
-    for (size_t p = 0; p < depth; p++, a += col, b += ldb)
+    /* every third row: MR pointers do not fit in the registers, and x86 multiplies by 2 in an address */
+    const float *rows[(MR + 2) / 3];
+    for (size_t i = 0; i < MR; i += 3)
+        rows[i / 3] = a + i * row;
+    for (size_t p = 0; p < depth; p++, b += ldb)
         for (size_t i = 0; i < MR; i++) {
-            Vec x = a[i * row] - (Vec){0}; /* broadcast: x - 0 is x for every x */
+            Vec x = rows[i / 3][i % 3 * row] - (Vec){0}; /* broadcast: x - 0 is x for every x */
             for (size_t v = 0; v < NV; v++)
                 acc[i][v] = (pairs ? vec_pairs : vec_fma)(x, *(const AnyVec *)(b + v * LANES), acc[i][v]);
+            if (i % 3 == 2 || i + 1 == MR)
+                rows[i / 3] += col;
         }
     memcpy(product, acc, sizeof acc);
 }
@@ -233,11 +240,13 @@ static Panels packed_a(const Matmul *s, const float *block)
 static Panels packed_b(const float *block) { return (Panels){block, KC, 1, NR}; }
 
 /* Packs a block of A; where few columns need them, whole register tiles stay where they are, and only the rows after
- * those are packed. Returns where whole tiles are. */
+ * those are packed. Not so where A is transposed and wide: each element along k is on another page then, and all share
+ * a few sets of the cache. Returns where whole tiles are. */
 static Panels prepare_a(const Matmul *s, const Block *at, float *block)
 {
-    enum { FEW = 512 };
-    const size_t whole = at->cols <= FEW && !takes_pairs(s) ? at->rows / MR * MR : 0;
+    enum { FEW = 512, WIDE = 512 };
+    const bool in_place = at->cols <= FEW && (!s->trans_a || s->lda <= WIDE) && !takes_pairs(s);
+    const size_t whole = in_place ? at->rows / MR * MR : 0;
     if (whole < at->rows)
         pack_a(s, at->i0 + whole, at->rows - whole, at->p0, at->depth, block + whole * KC);
     if (whole == 0)
@@ -246,28 +255,44 @@ static Panels prepare_a(const Matmul *s, const Block *at, float *block)
                       : (Panels){s->a + at->i0 * s->lda + at->p0, s->lda, s->lda, 1};
 }
 
-/* One block of the product. a: whole register tiles of A; rest: the rows after them. */
-static void multiply_block(const Matmul *s, bool lower, const Block *at, Panels a, Panels rest, Panels b)
+/* The cache has C's tile by the time that it is multiplied. */
+static void prefetch(float *c, size_t ldc, size_t rows, size_t cols)
+{
+    enum { LINE = 16 };
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j += LINE)
+            __builtin_prefetch(c + i * ldc + j, 1);
+}
+
+/* One register tile of the product: rows i and columns j of the block, of those that exist. */
+__attribute__((always_inline)) static inline void multiply_tile(const Matmul *s, const Block *at, size_t i, size_t j,
+                                                                const Panels *a, const Panels *b)
 {
     _Alignas(64) float product[MR * NR];
     const size_t steps = takes_pairs(s) ? (at->depth + 1) / 2 : at->depth;
-    for (size_t j = 0; j < at->cols; j += NR)
-        for (size_t i = 0; i < at->rows; i += MR) {
-            if (lower && at->i0 + i + MR <= at->j0 + j)
-                continue; /* all above the diagonal */
-            const Panels *rows = at->rows - i >= MR ? &a : &rest;
-            const float *from_a = rows->at + i * rows->next, *from_b = b.at + j * b.next;
-            if (takes_pairs(s) && s->trans_a)
-                multiply_panels(true, steps, from_a, 1, rows->along, from_b, b.along, product);
-            else if (takes_pairs(s))
-                multiply_panels(true, steps, from_a, rows->across, 1, from_b, b.along, product);
-            else if (s->trans_a)
-                multiply_panels(false, steps, from_a, 1, rows->along, from_b, b.along, product);
-            else
-                multiply_panels(false, steps, from_a, rows->across, 1, from_b, b.along, product);
-            store(product, smaller(MR, at->rows - i), smaller(NR, at->cols - j), s->alpha, at->p0 == 0 ? s->beta : 1.0f,
-                  s->c + (at->i0 + i) * s->ldc + at->j0 + j, s->ldc);
-        }
+    const size_t rows = smaller(MR, at->rows - i), cols = smaller(NR, at->cols - j);
+    const float *from_a = a->at + i * a->next, *from_b = b->at + j * b->next;
+    float *c = s->c + (at->i0 + i) * s->ldc + at->j0 + j;
+    prefetch(c, s->ldc, rows, cols);
+    if (takes_pairs(s) && s->trans_a)
+        multiply_panels(true, steps, from_a, 1, a->along, from_b, b->along, product);
+    else if (takes_pairs(s))
+        multiply_panels(true, steps, from_a, a->across, 1, from_b, b->along, product);
+    else if (s->trans_a)
+        multiply_panels(false, steps, from_a, 1, a->along, from_b, b->along, product);
+    else
+        multiply_panels(false, steps, from_a, a->across, 1, from_b, b->along, product);
+    store(product, rows, cols, s->alpha, at->p0 == 0 ? s->beta : 1.0f, c, s->ldc);
+}
+
+/* One block of the product. a: whole register tiles of A; rest: the rows after them. */
+static void multiply_block(const Matmul *s, bool lower, const Block *at, Panels a, Panels rest, Panels b)
+{
+    for (size_t j0 = 0; j0 < at->cols; j0 += PC)
+        for (size_t i = 0; i < at->rows; i += MR)
+            for (size_t j = j0; j < smaller(j0 + PC, at->cols); j += NR)
+                if (!lower || at->i0 + i + MR > at->j0 + j) /* not all above the diagonal */
+                    multiply_tile(s, at, i, j, at->rows - i >= MR ? &a : &rest, &b);
 }
 
 /* x (4 x 4) = the elements p .. p+3 of four columns of B that are contiguous in memory, transposed. */

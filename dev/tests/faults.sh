@@ -1043,6 +1043,9 @@ experiments:laws | dev/experiments/inference.py | s/E = numpy.maximum(E, 0)/E = 
 experiments:laws | dev/experiments/inference.py | s/unit \* (numpy.maximum/(numpy.maximum/
 experiments:track 3 | dev/experiments/inference.py | s/0.0045 \/ 100/0.045 \/ 100/
 experiments:crossings | dev/experiments/inference.py | s/share \* (at\[i\] - at\[i - 1\])/share/
+experiments:studies | dev/studies/width/plot.py | s/x\[1\] - b \/ (2/x[1] + b \/ (2/
+experiments:studies | dev/studies/batch/plot.py | s/known\[rate\] \* batch/known[rate]/
+experiments:studies | dev/studies/rare/plot.py | s/run\["stage"\] != "final"/False/
 experiments:descent | dev/experiments/search.py | s/if self.best\[knob.name\] == here:/if True:/
 experiments:descent | dev/experiments/search.py | s/room = self.budget - len(self.losses)/room = self.budget/
 experiments:descent | dev/experiments/space.py | s/last, before = 1 - last, 1 - before/pass/

@@ -473,6 +473,68 @@ def refusals():
         check(done.returncode == 2 and "is not done" in done.stderr, done.stderr)
 
 
+# --- pictures of studies, from sweeps that were made up ---
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plotted(study, *words):
+    """What a study's plot.py wrote beside the picture, which must be an SVG: [{column: text}]."""
+    done = subprocess.run([sys.executable, DEV / "studies" / study / "plot.py", *map(str, words)],
+                          env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
+    check(done.returncode == 0, done.stderr)
+    picture = next(w for w in words if str(w).endswith(".svg"))
+    check(ElementTree.parse(picture).getroot().tag.endswith("svg"), "no picture")
+    with open(picture.with_suffix(".csv"), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pictures_of_studies():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        # the loss is a parabola in the logarithm of the rate, about a best one that falls with the size, or stays
+        for rule, power in (("falls", -1), ("stays", 0)):
+            write_rows(folder / rule / "sweep.csv", [
+                {"optimizer": f"{rule}-{size}", "point": f"lr={0.01 * 2 ** k}", "seed": 1,
+                 "val_loss": "" if k == 5 else 1 + 0.1 * (k - 2.3 - power * math.log2(size / 64)) ** 2}
+                for size in (32, 64, 128) for k in range(6)])
+        for row in plotted("width", folder / "falls", folder / "stays", folder / "width.svg", "C"):
+            falls = row["rule"] == "falls"
+            near(float(row["best_rate"]), 0.01 * 2 ** 2.3 * (64 / int(row["size"]) if falls else 1), 1e-4, "the best rate")
+            near(float(row["slope"]), -1 if falls else 0, 0.005, "its slope")
+        # of three rates the middle one crosses 2.2 nats halfway between steps 10 and 20, the last only just, the first never
+        rows = []
+        for batch in (512, 1024):
+            for rate, last in ((0.001, 2.5), (0.002, 1.4), (0.004, 2.15)):
+                name = f"runs/{batch}-{rate}"
+                rows.append({"optimizer": f"sgd-{batch}", "point": f"lr={rate}", "seed": 1, "val_loss": last, "directory": name})
+                write_rows(folder / name / "metrics.csv", [{"step": step, "val_loss": loss}
+                                                           for step, loss in ((0, 5), (5, ""), (10, 3), (20, last))])
+        write_rows(folder / "sweep.csv", rows)
+        for row in plotted("batch", folder, folder / "batch.svg"):
+            check((row["rate"], row["steps"], row["edge"]) == ("0.002", "15.0", ""), f"batches: {row}")
+            check(int(row["tokens"]) == 15 * int(row["batch"]), f"tokens: {row}")
+        # a rule is half a nat above AdamW in every seed where a token is rare, and as good where it is not
+        rows = []
+        for rule in ("adamw", "sgd"):
+            for seed in (1, 2, 3):
+                rows.append({"stage": "final", "optimizer": rule, "seed": seed, "directory": f"{rule}{seed}"})
+                write_rows(folder / f"{rule}{seed}.loss_frequency.csv", [
+                    {"occurrences_from": start, "occurrences_to": end, "tokens": 7, "targets": 9,
+                     "loss": start + seed + (0.5 if rule == "sgd" and start == 1 else 0)} for start, end in ((0, 0), (1, 1), (2, 3))])
+        rows.append({"stage": "search", "optimizer": "sgd", "seed": 4, "directory": "nowhere"})
+        write_rows(folder / "sweep.csv", rows)
+        found = {(r["rule"], r["from"]): tuple(float(r[k]) for k in ("loss", "above", "low", "high"))
+                 for r in plotted("rare", folder, folder / "rare.svg")}
+        check(found == {("adamw", "1"): (3, 0, 0, 0), ("adamw", "2"): (4, 0, 0, 0), ("sgd", "1"): (3.5, 0.5, 0.5, 0.5),
+                        ("sgd", "2"): (4, 0, 0, 0)}, f"tokens: {found}")
+
+
 TESTS = {
     "coordinate descent finds what is best, within its budget": coordinate_descent,
     "a grid grows where its best is at an edge": grids,
@@ -492,6 +554,7 @@ TESTS = {
     "what diverges is stopped": stops_what_diverges,
     "GPUs are shared out": shares_gpus,
     "what cannot be compared is refused": refusals,
+    "studies: pictures, from sweeps that were made up": pictures_of_studies,
 }
 
 

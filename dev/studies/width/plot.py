@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Draws the study of widths, or of depths: final loss against learning rate, a panel a rule and a line a size.
 
-    PYTHONPATH=dev python dev/studies/width/plot.py runs/width width.svg C
-    PYTHONPATH=dev python dev/studies/width/plot.py runs/width-depth depth.svg L
+    PYTHONPATH=dev python dev/studies/width/plot.py runs/width runs/width-adamw width.svg C
+    PYTHONPATH=dev python dev/studies/width/plot.py runs/width-depth runs/width-adamw-depth depth.svg L
 
-Also prints, and writes as CSV beside the picture, the best rate of each rule and size, where a parabola through the three losses around
-the least has its own, and the slope of its logarithm over the size's: 0 where the best rate stays put, -1 where it falls
+Also prints, and writes as CSV beside the picture, the best rate of each rule and size, where a parabola through the three
+losses around the least has its own, and the slope of its logarithm over the size's: 0 where the best rate stays put, -1 where it falls
 as 1/size. Losses that rise past the panel are above it; of runs that diverged there is none.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy
 from matplotlib import pyplot
+from matplotlib.ticker import NullLocator
 
 from experiments import figures, study
 
@@ -40,11 +41,11 @@ def best_rate(losses):
 
 
 def main():
-    found = losses_of(sys.argv[1])
-    out, letter = Path(sys.argv[2]), sys.argv[3]
-    figure, panels = pyplot.subplots(-(-len(found) // 3), 3, figsize=(9, 2.9 * -(-len(found) // 3)), sharey=True, squeeze=False,
-                                     layout="constrained")
-    least = min(min(losses.values()) for sizes in found.values() for losses in sizes.values())
+    *sweeps, out, letter = sys.argv[1:]
+    found = {rule: sizes for sweep in sweeps for rule, sizes in losses_of(sweep).items()}
+    across = min(3, len(found))
+    figure, panels = pyplot.subplots(-(-len(found) // across), across, figsize=(3 * across, 0.6 + 2.7 * -(-len(found) // across)),
+                                     squeeze=False, layout="constrained")
     rows = []
     for axes, (rule, sizes) in zip(panels.flat, found.items()):
         for i, (size, losses) in enumerate(sizes.items()):
@@ -54,14 +55,20 @@ def main():
         for size, losses in sizes.items():
             rows.append({"rule": rule, "size": size, "best_rate": f"{best[size]:.4g}", "least_loss": f"{min(losses.values()):.4f}",
                          "slope": f"{slope:+.2f}"})
+        least = [min(losses.values()) for losses in sizes.values()]
+        axes.set_ylim(min(least) - 0.1, max(least) + 0.6)
         axes.set_xscale("log")
-        axes.set_ylim(least - 0.05, least + 1.2)
-        axes.set_title(f"{rule}: best rate ~ {letter}^{slope:+.2f}")
+        rates = sorted({rate for losses in sizes.values() for rate in losses})[::2]
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title(f"{rule}: best rate ~ {letter}$^{{{slope:+.2f}}}$")
         axes.set_xlabel("learning rate")
-    panels[0, 0].legend()
+    for axes in panels.flat[len(found):]:
+        axes.set_axis_off()
     for axes in panels[:, 0]:
         axes.set_ylabel("final validation loss")
-    study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, out)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(next(iter(found.values()))))
+    study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, Path(out))
 
 
 if __name__ == "__main__":

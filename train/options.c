@@ -812,6 +812,33 @@ void options_write(const Options *o, FILE *to)
     fprintf(to, "\n  }");
 }
 
+void options_write_command(const Options *o, FILE *to)
+{
+    const char *between = "[";
+    for (size_t i = 0; i < option_count; i++) {
+        char space[64], buffer[VALUE_MOST], *word = NULL;
+        const char *name = option_name(&table[i], space, sizeof space);
+        size_t size = 0;
+        const char *value = format_value(o, &table[i], buffer, sizeof buffer);
+        if (value == NULL || is_of_command(&table[i]) || (!o->given[i] && !o->before[i]))
+            continue;
+        FILE *as = open_memstream(&word, &size);
+        if (as == NULL)
+            continue;
+        if (is_switch(&table[i]))
+            fprintf(as, "--%s%s", strcmp(value, "on") == 0 ? "" : "no-", name);
+        else
+            fprintf(as, "--%s=%s", name, value);
+        if (fclose(as) == 0) {
+            fputs(between, to);
+            write_value(to, word);
+            between = ", ";
+        }
+        free(word);
+    }
+    fputs(*between == '[' ? "[]" : "]", to);
+}
+
 /* Adopts a recorded value, or checks the given one against it. */
 static int resume_option(Options *o, size_t i, const Json *recorded, Notes *notes, Error *e)
 {
@@ -837,15 +864,49 @@ static int resume_option(Options *o, size_t i, const Json *recorded, Notes *note
     return set_value(o, option, value, e);
 }
 
-int options_resume(Options *o, const Json *record, Notes *notes, Error *e)
+/* The option of a recorded name. */
+static const Option *recorded_option(const char *name, size_t length, bool *negated, Error *e)
+{
+    *negated = false;
+    const Option *option = find_option(name, length, negated);
+    if (option != NULL && !is_of_command(option))
+        return option;
+    error_set(e, "the record has an option '%.*s', which this program does not know", (int)length, name);
+    return NULL;
+}
+
+/* Notes which options earlier commands gave. */
+static int resume_command(Options *o, const Json *words, Error *e)
+{
+    for (const Json *word = words != NULL ? words->first : NULL; word != NULL; word = word->next) {
+        char *text = read_value(word);
+        bool negated;
+        if (text == NULL || strncmp(text, "--", 2) != 0) {
+            free(text);
+            return error_set(e, "the recorded command has a word that is no option");
+        }
+        const Option *option = recorded_option(text + 2, strcspn(text + 2, "="), &negated, e);
+        free(text);
+        if (option == NULL)
+            return -1;
+        o->before[option - table] = true;
+    }
+    return 0;
+}
+
+int options_resume(Options *o, const Json *record, const Json *command, Notes *notes, Error *e)
 {
     for (const Json *member = record->first; member != NULL; member = member->next) {
         bool negated;
-        const Option *option = member->key != NULL ? find_option(member->key, strlen(member->key), &negated) : NULL;
-        if (option == NULL || negated || is_of_command(option))
-            return error_set(e, "the record has an option '%s', which this program does not know",
-                             member->key != NULL ? member->key : "");
+        const char *name = member->key != NULL ? member->key : "";
+        const Option *option = recorded_option(name, strlen(name), &negated, e);
+        if (option == NULL)
+            return -1;
+        if (negated)
+            return error_set(e, "the record has an option '%s', which this program does not know", name);
     }
+    if (resume_command(o, command, e) != 0)
+        return -1;
     for (size_t i = 0; i < option_count; i++) {
         char name[64];
         if (is_of_command(&table[i]))

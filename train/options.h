@@ -57,6 +57,7 @@ typedef struct Options {
     bool completes; /* --completion was given */
 
     bool given[OPTIONS_MOST];  /* by index in the table */
+    bool before[OPTIONS_MOST]; /* likewise, by earlier commands of a resumed run */
     char *owned[OPTIONS_MOST]; /* strings that options_free frees */
 } Options;
 
@@ -92,9 +93,13 @@ const char *options_word(size_t i, size_t k);
 /* Writes {"name": value, ...} for every option with a value; one left to its rule or preset has none. */
 void options_write(const Options *o, FILE *to);
 
+/* Writes ["--name=value", ...]: the options that command lines of the run gave, as a command that makes it again. */
+void options_write_command(const Options *o, FILE *to);
+
 /* Takes from the record of a run (by options_write) every option that the command line did not give, and notes which
  * the record lacks. Those that were given and that may not change in a resumed run must agree with the record; the
- * error names both values. A record of an unknown option is refused. */
-int options_resume(Options *o, const Json *record, Notes *notes, Error *e);
+ * error names both values. A record of an unknown option is refused. command: by options_write_command; NULL in older
+ * records. */
+int options_resume(Options *o, const Json *record, const Json *command, Notes *notes, Error *e);
 
 #endif

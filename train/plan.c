@@ -85,7 +85,8 @@ static int adopt_record(Plan *p, const char *path, const Json *record, Notes *no
     const char *steps = json_string(json_get(options, "steps"));
     if (options == NULL || options->type != JSON_OBJECT)
         return error_set(e, "%s: has no options", path);
-    if (options_resume(&p->options, options, notes, &fault) != 0 || check_device_name(&p->options, &fault) != 0)
+    if (options_resume(&p->options, options, json_get(record, "command"), notes, &fault) != 0 ||
+        check_device_name(&p->options, &fault) != 0)
         return error_set(e, "%s: %s", path, fault.text);
     p->steps_before = steps != NULL ? strtoull(steps, NULL, 10) : p->options.schedule.steps;
     if (json_string(json_get(record, "dtype")) != NULL)

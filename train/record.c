@@ -19,7 +19,8 @@ int record_write(const Run *r, Error *e)
     FILE *to = open_memstream(&text, &size);
     if (to == NULL)
         return error_set(e, "out of memory");
-    fprintf(to, "{\n  \"version\": \"%s\", \"source\": \"%s\", \"program\": \"%s\",\n  \"compiler\": ", TRAIN_GPT_VERSION,
+    fprintf(to,
+            "{\n  \"version\": \"%s\", \"source\": \"%s\", \"program\": \"%s\",\n  \"compiler\": ", TRAIN_GPT_VERSION,
             train_gpt_source, train_gpt_program());
     json_write_string(to, train_gpt_compiler);
     fprintf(to, ",\n  \"device\": ");
@@ -60,6 +61,8 @@ int record_write(const Run *r, Error *e)
     }
     fprintf(to, "\n  ],\n  \"options\": ");
     options_write(&r->plan->options, to);
+    fprintf(to, ",\n  \"command\": ");
+    options_write_command(&r->plan->options, to);
     fprintf(to, "\n}\n");
     int status = fclose(to) != 0 || text == NULL ? error_set(e, "out of memory") : 0;
     snprintf(path, sizeof path, "%s/run.json", r->out);

@@ -35,7 +35,7 @@ typedef struct Run {
     Loader *loader;
     int32_t *inputs, *targets; /* (B,T); of all this rank's micro-batches of a step, if it passes over them twice */
     bool twice;
-    int lock;                  /* on the run's directory */
+    int lock; /* on the run's directory */
     MetricsLog log;
     Progress progress;
     CheckpointState state;

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import jinja2
@@ -11,6 +12,7 @@ from . import figures
 from .compare import CLOCKS, interval
 from .runs import differing
 
+OWN = ("--seed", "--out", "--loss-tables")
 HERE = Path(__file__).parent
 STYLE = (HERE / "colours.css").read_text()
 
@@ -79,14 +81,17 @@ def identities(comparison):
 
 
 def commands(comparison):
-    """A command for each entry and budget; only --seed and --out differ between its runs."""
+    """A command for each entry and budget; only --seed and --out differ between its runs, and where they leave tables. None
+    where the program was older, and did not record it."""
     for label in comparison.labels:
         for steps in sorted({r.steps for r in comparison.runs if r.label == label}):
             group = comparison.of(label, steps)
-            options = group[0].record["options"]
-            words = " ".join(f"--{k} {v}" if v not in ("on", "off") else f"--{'' if v == 'on' else 'no-'}{k}"
-                             for k, v in options.items() if k not in ("seed", "out") and v != "")
-            yield label, steps, [r.seed for r in group], f"./train_gpt {words}"
+            words = group[0].record.get("command")
+            command = None
+            if words is not None:
+                words = [w if isinstance(w, str) else bytes.fromhex(w["hex"]).decode(errors="replace") for w in words]
+                command = shlex.join(["./train_gpt", *(w for w in words if w.split("=")[0] not in OWN)])
+            yield label, steps, [r.seed for r in group], command
 
 
 class Report:

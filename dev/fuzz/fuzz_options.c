@@ -29,7 +29,7 @@ static void check_record(const Options *o)
     Error e;
     Json *json;
     if (json_parse(text, size, &json, &e) != 0 || options_parse(&resumed, 2, argv, &e) != 0 ||
-        options_resume(&resumed, json, &notes, &e) != 0)
+        options_resume(&resumed, json, NULL, &notes, &e) != 0)
         abort();
     again = record(&resumed, &again_size);
     if (notes.count == 0 &&

@@ -24,9 +24,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const Json *options = json_get(json, "options");
     e.text[0] = '\0';
     if (options != NULL && options->type == JSON_OBJECT) {
-        if (options_resume(&o, options, &notes, &e) == 0) {
+        if (options_resume(&o, options, json_get(json, "command"), &notes, &e) == 0) {
             FILE *to = open_memstream(&text, &length);
             options_write(&o, to);
+            options_write_command(&o, to);
             fclose(to);
             free(text);
         } else if (e.text[0] == '\0') {

@@ -8,6 +8,7 @@ import csv
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -367,6 +368,11 @@ def killed_sweep():
         page.feed((folder / "cut/compare.html").read_text())
         check(not page.bad and not page.open, f"the page has {page.bad[:5]}, and leaves {page.open[:5]} open")
         check(len(set(page.ids)) == len(page.ids), "ids are not unique")
+        commands = [shlex.split(t) for t in page.text if t.startswith("./train_gpt ")]
+        check(len(commands) == 6, f"{len(commands)} commands")
+        for command in commands:
+            done = subprocess.run([PROGRAM, *command[1:], "--list-groups"], capture_output=True, text=True)
+            check(done.returncode == 0 and "--seed" not in " ".join(command), f"{command}: {done.stderr}")
         text = " ".join(page.text)
         for word in ("adamw", "muon", "paired seeds", "README.md", "val-every", "gcc", "--lr"):
             check(word in text or word == "gcc", f"the page does not say {word}")

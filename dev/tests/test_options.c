@@ -204,6 +204,39 @@ static const char the_rest[] =
     "--aux-lr 0.7 --embed-lr 0.3333333333333333 --clip 0.1 --steps 12 --schedule cosine --warmup 3 --cooldown 0.2 "
     "--final-lr 0.05 --val-tokens 99 --seed 5 --temperature 0.3 --target-loss 2.5";
 
+/* The options that a run's command lines gave, also those before it was resumed. */
+static void test_command(void)
+{
+    Options first, second;
+    Line line, more;
+    Error e;
+    must_parse(&first, &line, "--mlp-bias off --no-nesterov --lr 0.01 --steps 5 --resume --prompt --x --ranks 1");
+    Json *record = record_of(&first);
+    for (size_t i = 0; i < 2; i++) {
+        char *text = NULL;
+        size_t size = 0;
+        Json *command;
+        FILE *to = open_memstream(&text, &size);
+        options_write_command(i == 0 ? &first : &second, to);
+        fclose(to);
+        check(strcmp(text,
+                     i == 0 ? "[\"--mlp-bias=off\", \"--lr=0.01\", \"--no-nesterov\", \"--steps=5\", \"--prompt=--x\"]"
+                            : "[\"--mlp-bias=off\", \"--lr=0.01\", \"--no-nesterov\", \"--steps=9\", \"--prompt=--x\", "
+                              "\"--keep=3\"]") == 0,
+              "command %zu is %s", i, text);
+        check(json_parse(text, size, &command, &e) == 0, "%s", e.text);
+        if (i == 0) {
+            must_parse(&second, &more, "--steps 9 --keep 3 --resume");
+            check(options_resume(&second, record, command, &notes, &e) == 0, "%s", e.text);
+        }
+        json_free(command);
+        free(text);
+    }
+    options_free(&second);
+    options_free(&first);
+    json_free(record);
+}
+
 /* Options -> record -> options gives the same record. */
 static void test_round_trip(void)
 {
@@ -213,7 +246,7 @@ static void test_round_trip(void)
     Error e;
     Json *record = record_of(&first);
     must_parse(&second, &bare, "--resume --out x");
-    check(options_resume(&second, record, &notes, &e) == 0, "resume: %s", e.text);
+    check(options_resume(&second, record, NULL, &notes, &e) == 0, "resume: %s", e.text);
     json_free(record);
     check(second.overrides.set[GPT_FIELD_L] && second.overrides.values.L == 3 && second.total_batch == 36 &&
               strcmp(second.train, "t*.bin") == 0,
@@ -226,7 +259,7 @@ static void test_round_trip(void)
     must_parse(&first, &line, the_rest);
     record = record_of(&first);
     must_parse(&second, &other, "--resume --steps 20");
-    check(options_resume(&second, record, &notes, &e) == 0, "resume: %s", e.text);
+    check(options_resume(&second, record, NULL, &notes, &e) == 0, "resume: %s", e.text);
     check(second.schedule.steps == 20, "--steps was not heeded");
     check(second.schedule.kind == SCHEDULE_COSINE && second.schedule.warmup == 3 && second.schedule.cooldown == 0.2 &&
               second.schedule.final == 0.05 && second.clip == 0.1 && second.target_loss == 2.5,
@@ -269,7 +302,7 @@ static void test_contradictions(void)
         must_parse(&begun, &first, cases[i].begun);
         must_parse(&resumed, &second, cases[i].resumed);
         Json *record = record_of(&begun);
-        const int status = options_resume(&resumed, record, &notes, &e);
+        const int status = options_resume(&resumed, record, NULL, &notes, &e);
         if (cases[i].word != NULL)
             check_refused(status, &e, cases[i].word, cases[i].resumed);
         else
@@ -303,7 +336,7 @@ static void test_bad_records(void)
         Error e;
         must_parse(&o, &line, "--resume");
         if (check(json_parse(bad[i].text, strlen(bad[i].text), &record, &e) == 0, "%s", e.text)) {
-            check_refused(options_resume(&o, record, &notes, &e), &e, bad[i].word, bad[i].text);
+            check_refused(options_resume(&o, record, NULL, &notes, &e), &e, bad[i].word, bad[i].text);
             json_free(record);
         }
         options_free(&o);
@@ -332,6 +365,7 @@ int main(void)
     check_run("long names", test_long_names);
     check_run("the record of a run", test_record);
     check_run("there and back", test_round_trip);
+    check_run("the command of a run", test_command);
     check_run("contradictions", test_contradictions);
     check_run("records edited by hand", test_bad_records);
     check_run("help", test_help);

@@ -44,8 +44,8 @@ static inline Quad quad_fma(Quad x, Quad y, Quad z) { return x * y + z; }
 
 typedef Vec AnyVec __attribute__((aligned(4))); /* anywhere in memory */
 
-/* Cache blocks: MC x KC of A stays in L2 cache, beside KC x PC of B, of KC x NC in the last level; a register tile's
- * rows of A stay in L1. MC, PC and NC are whole tiles. */
+/* Cache blocks: MC x KC of A and KC x PC of B stay in L2 cache (of 512 KiB with AVX2, 1 MiB with AVX-512), KC x NC of B in
+ * the last level. MR rows of A are multiplied by all of PC before the next ones. MC, PC and NC are whole tiles. */
 enum { NV = NR / LANES, KC = 384, MC = 96, PC = 8 * NR, NC = 768 };
 _Static_assert(MC % MR == 0 && NC % NR == 0 && PC % NR == 0, "cache blocks are whole register tiles");
 
@@ -240,8 +240,8 @@ static Panels packed_a(const Matmul *s, const float *block)
 static Panels packed_b(const float *block) { return (Panels){block, KC, 1, NR}; }
 
 /* Packs a block of A; where few columns need them, whole register tiles stay where they are, and only the rows after
- * those are packed. Not so where A is transposed and wide: each element along k is on another page then, and all share
- * a few sets of the cache. Returns where whole tiles are. */
+ * those are packed. Not so where A is transposed and wide: each step along k is on another line and soon on another page
+ * then, and where lda is a large power of two all share a few sets of the cache. Returns where whole tiles are. */
 static Panels prepare_a(const Matmul *s, const Block *at, float *block)
 {
     enum { FEW = 512, WIDE = 512 };

@@ -43,8 +43,10 @@ int comm_open(Comm **out, Error *e)
     if (launch.kind == LAUNCH_ALONE)
         return 0;
     Comm *comm = calloc(1, sizeof *comm);
-    if (comm == NULL)
+    if (comm == NULL) {
+        launch_end(false);
         return error_set(e, "out of memory");
+    }
     if (make(&launch, comm, e) != 0) {
         launch_yield();
         launch_end(false);
@@ -218,13 +220,16 @@ void comm_progress(Comm *comm)
 CommWatch comm_watch(void)
 {
     const double now = clock_seconds();
-    return (CommWatch){now, now, now, false};
+    return (CommWatch){now, now, now, now, false};
 }
 
 bool comm_gives_up(Comm *comm, CommWatch *watch)
 {
     const double now = clock_seconds();
     size_t ended;
+    if (now - watch->asked > 1) /* this process was suspended, and perhaps all ranks with it */
+        watch->moved = now;
+    watch->asked = now;
     pause_after(now - watch->begin);
     if (now - watch->looked > 0.2) {
         watch->looked = now;

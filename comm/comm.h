@@ -32,8 +32,8 @@ typedef struct Ranks {
 
 /* Forks this process into `count` ranks of this machine, of which the caller is rank 0; comm_open then joins them, by
  * sockets, and rank 0's comm_close waits for the others, or ends them where one is lost. Before threads are started and
- * devices used. Does nothing if the environment speaks of as many. Errors: it speaks of another number, of more than
- * one; no process or socket is to be had. */
+ * devices used. Does nothing for a count of 0, or if the environment speaks of as many ranks. Errors: it speaks of
+ * another number, and not of one; no process or socket is to be had. */
 int comm_start(size_t count, Error *e);
 
 /* Joins the ranks that the environment speaks of; *out is NULL where it speaks of none or one. Errors: MPI is needed

@@ -56,9 +56,10 @@ void comm_post_pieces(Comm *comm, float *arena, const CommPiece *pieces, size_t 
 /* Floats of scratch before those of a rank's parts: (world - 1, share), of all ranks but this one in their order. */
 size_t comm_scratch_of(Ranks ranks, size_t rank, size_t share);
 
-/* Of a wait: since when, when something last moved, and when the ranks were last looked at. */
+/* Of a wait: since when, when something last moved, when the ranks were last looked at, and when comm_gives_up was last
+ * asked. */
 typedef struct CommWatch {
-    double begin, moved, looked;
+    double begin, moved, looked, asked;
     bool ended; /* one had, then */
 } CommWatch;
 CommWatch comm_watch(void);

@@ -85,6 +85,7 @@ int launch_read(Launch *launch, Error *e)
 
 static pid_t *started; /* rank 0's: ranks 1 .. start_count */
 static size_t start_count;
+static pid_t first; /* the others': rank 0 */
 
 static int set_number(const char *name, size_t n)
 {
@@ -96,15 +97,20 @@ static int set_number(const char *name, size_t n)
 int comm_start(size_t count, Error *e)
 {
     Launch launch;
-    if (count < 2)
+    if (count == 0)
         return 0;
-    if (launch_read(&launch, e) != 0)
+    if (launch_read(&launch, e) != 0) {
+        launch_yield();
         return -1;
-    if (launch.kind != LAUNCH_ALONE)
-        return launch.ranks.world == count
-                   ? 0
-                   : error_set(e, "%zu ranks cannot be started: this is one of %zu that %s has started", count,
-                               launch.ranks.world, launch.launcher);
+    }
+    if (launch.ranks.world == count)
+        return 0;
+    if (launch.kind != LAUNCH_ALONE) {
+        launch_yield();
+        return error_set(e, "--ranks %zu: this is one of %zu ranks that %s has started", count, launch.ranks.world,
+                         launch.launcher);
+    }
+    const pid_t parent = getpid();
     started = malloc((count - 1) * sizeof *started);
     if (started == NULL || set_number(torchrun.world, count) != 0 || set_number(torchrun.rank, 0) != 0)
         return error_set(e, "out of memory for %zu ranks", count);
@@ -114,6 +120,7 @@ int comm_start(size_t count, Error *e)
         const pid_t child = fork();
         if (child == 0) {
             start_count = 0;
+            first = parent;
             return set_number(torchrun.rank, rank) == 0 ? 0 : error_set(e, "out of memory for rank %zu", rank);
         }
         if (child < 0) {
@@ -124,6 +131,16 @@ int comm_start(size_t count, Error *e)
         started[start_count++] = child;
     }
     return 0;
+}
+
+bool launch_is_broken(void)
+{
+    for (size_t i = 0; i < start_count; i++) {
+        siginfo_t info = {0};
+        if (waitid(P_PID, (id_t)started[i], &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)
+            return true;
+    }
+    return first != 0 && getppid() != first;
 }
 
 void launch_end(bool orderly)

@@ -165,6 +165,9 @@ typedef struct Hello {
 
 static const char magic[8] = "GPTRANK2";
 
+/* Whether nobody is waited for any more. */
+static bool is_over(double deadline) { return clock_seconds() > deadline || launch_is_broken(); }
+
 /* Sends or receives exactly so many bytes before the deadline. */
 static int transfer(int fd, void *x, size_t bytes, bool sends, double deadline)
 {
@@ -176,7 +179,7 @@ static int transfer(int fd, void *x, size_t bytes, bool sends, double deadline)
             bytes -= (size_t)n;
         } else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
             return -1;
-        else if (clock_seconds() > deadline)
+        else if (is_over(deadline))
             return -1;
         else
             poll(&(struct pollfd){.fd = fd, .events = sends ? POLLOUT : POLLIN}, 1, 100);
@@ -221,7 +224,7 @@ static int listen_at(const struct sockaddr *address, socklen_t length, struct so
  * deadline. */
 static int accept_rank(int listener, const Sockets *s, size_t rank, Hello *hello, double deadline)
 {
-    while (clock_seconds() < deadline) {
+    while (!is_over(deadline)) {
         poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 100);
         const int fd = accept(listener, NULL, NULL);
         if (fd < 0)
@@ -249,7 +252,7 @@ static int reach(int fd, const struct sockaddr *address, socklen_t length, doubl
     if (errno != EINPROGRESS && errno != EINTR)
         return -1;
     while (poll(&ready, 1, 100) <= 0)
-        if (clock_seconds() > deadline)
+        if (is_over(deadline))
             return -1;
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) == 0 && status == 0 ? 0 : -1;
 }
@@ -258,7 +261,7 @@ static void rest(void) { nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL
 
 static int call(const struct sockaddr *address, socklen_t length, const Hello *hello, double deadline)
 {
-    while (clock_seconds() < deadline) {
+    while (!is_over(deadline)) {
         const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         const double soon = clock_seconds() + 5;
         if (fd >= 0 && reach(fd, address, length, soon < deadline ? soon : deadline) == 0 &&
@@ -303,8 +306,8 @@ static int find_master(struct sockaddr_storage *master, char *name, size_t size,
     return 0;
 }
 
-/* Where rank 0 listens: at 127.0.0.1 or ::1, or else at all of its addresses, since on its own machine its name may
- * stand for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
+/* Where a rank listens: at 127.0.0.1 or ::1, if rank 0's place is there, or else at all of its addresses, since on rank
+ * 0's own machine its name may stand for one that others cannot reach: Debian's /etc/hosts has 127.0.1.1. */
 static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
 {
     struct sockaddr_in *in = (struct sockaddr_in *)&place;
@@ -316,7 +319,6 @@ static struct sockaddr_storage place_to_listen(struct sockaddr_storage place)
     return place;
 }
 
-/* Rank 0: meets all, and tells each where the others listen. */
 static int held = -1; /* rank 0's listener, where this process opened it for those that it starts */
 
 int transport_hold_place(Error *e)
@@ -334,6 +336,7 @@ int transport_hold_place(Error *e)
                : error_set(e, "out of memory");
 }
 
+/* Rank 0: meets all, and tells each where the others listen. */
 static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, const char *name,
                          struct sockaddr_storage *places, double deadline, Error *e)
 {
@@ -355,10 +358,13 @@ static int meet_as_first(Sockets *s, const struct sockaddr_storage *master, cons
         s->peers[hello.rank].fd = fd;
     }
     close(listener);
+    held = -1;
     for (size_t i = 1; i < s->world && came == s->world; i++)
         if (transfer(s->peers[i].fd, (void *)magic, sizeof magic, true, deadline) != 0 ||
             transfer(s->peers[i].fd, places, s->world * sizeof *places, true, deadline) != 0)
             came = 0;
+    if (came < s->world && launch_is_broken())
+        return error_set(e, "a rank ended before it met the others");
     return came == s->world ? 0
                             : error_set(e, "only %zu of %zu ranks came to %s within %d seconds", came, s->world, name,
                                         MEETING_SECONDS);
@@ -383,10 +389,11 @@ static int ask_first(const Sockets *s, const struct sockaddr_storage *master, co
 static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage *master, const char *name,
                          struct sockaddr_storage *places, double deadline, Error *e)
 {
-    struct sockaddr_storage any = {.ss_family = master->ss_family};
+    struct sockaddr_storage here = place_to_listen(*master);
     Hello hello = {.rank = (uint32_t)rank, .world = (uint32_t)s->world};
     memcpy(hello.magic, magic, sizeof magic);
-    const int listener = listen_at((const struct sockaddr *)&any, length_of(&any), &hello.listens, e);
+    *port_of(&here) = 0;
+    const int listener = listen_at((const struct sockaddr *)&here, length_of(&here), &hello.listens, e);
     if (listener < 0)
         return -1;
     s->peers[0].fd = ask_first(s, master, &hello, places, deadline);
@@ -403,6 +410,8 @@ static int meet_as_other(Sockets *s, size_t rank, const struct sockaddr_storage 
             s->peers[other.rank].fd = fd;
     }
     close(listener);
+    if (!met && launch_is_broken())
+        return error_set(e, "rank 0 ended before it met the others");
     return met ? 0
                : error_set(e, "rank %zu of %zu did not meet the others at %s within %d seconds", rank, s->world, name,
                            MEETING_SECONDS);
@@ -423,8 +432,10 @@ int transport_open_tcp(const Launch *launch, Transport *out, Error *e)
         return error_set(e, "out of memory for %zu ranks", world);
     }
     *s = (Sockets){world, peers};
-    if (rank > 0 && held >= 0) /* the parent's, which is rank 0 */
+    if (rank > 0 && held >= 0) { /* the parent's, which is rank 0 */
         close(held);
+        held = -1;
+    }
     for (size_t i = 0; i < world; i++)
         peers[i].fd = -1;
     int status = find_master(&master, name, sizeof name, e);

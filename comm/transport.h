@@ -35,6 +35,10 @@ typedef struct Launch {
 } Launch;
 int launch_read(Launch *launch, Error *e);
 
+/* Whether, of ranks that comm_start has forked and that have not met yet, one has ended: in rank 0 any other, in the
+ * others rank 0. */
+bool launch_is_broken(void);
+
 /* In rank 0 of those that comm_start has forked: waits for the others, which are ending (orderly), or ends them. */
 void launch_end(bool orderly);
 

@@ -573,7 +573,7 @@ static void note_devices(const Plan *p, Notes *notes)
 {
     const size_t devices = comm_devices(), used = comm_neighbours(p->options.optim.comm).count;
     if (devices > used)
-        notes_add(notes, "this machine has %zu GPUs, of which %zu compute%s: --ranks %zu starts a rank for each",
+        notes_add(notes, "this machine has %zu GPUs, of which %zu compute%s: start a rank for each (--ranks %zu)",
                   devices, used, used == 1 ? "s" : "", devices);
 }
 

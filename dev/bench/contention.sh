@@ -51,5 +51,5 @@ for machine in none four; do
     measure GOMP_SPINCOUNT=1000 GOMP_SPINCOUNT=1000
     measure GOMP_SPINCOUNT=10000 GOMP_SPINCOUNT=10000
     measure "--threads 1" "" --threads 1
-    measure "--ranks 2" "" --ranks 2
+    measure "--ranks 2" "" --ranks 2 --threads 1
 done

@@ -1000,6 +1000,8 @@ emulated-cli:GPU: --probe | train_gpt.cu | s/if (image == cudaErrorNoKernelImage
 cli:nothing is said | train/launch.c | s/!gpu .. .why != '.0'/!gpu/
 cli:a GPU | train/launch.c | s,&& !has_gpu()),),
 cli:a GPU | train/launch.c | s,status) == RUN_NO_DEVICE,status) == 5,
+comm:comm_start | comm/launch.c | s/return first != 0 \&\& getppid() != first;/return false;/
+comm:comm_start | comm/launch.c | s/ \&\& info.si_pid != 0)/ \&\& false)/
 comm:few bytes | comm/comm.c | s/comm_begin_receive(comm, i, (char \*)all + i \* size/comm_begin_receive(comm, i, (char *)all + (r.world - 1 - i) * size/
 comm:few bytes | comm/comm.c | s/all\[r \* n + i\] += all\[(r + stride) \* n + i\]/all[(r + comm->ranks.rank) % world * n + i] += all[(r + stride + comm->ranks.rank) % world * n + i]/;s/memcpy(x, all, n/memcpy(x, all + comm->ranks.rank * n, n/
 comm:few bytes | comm/comm.c | s/size_t i = 1; i < r.world \&\& r.rank == 0;/size_t i = 0; i < r.world \&\& r.rank == 1;/;s/   comm_begin_send(comm, i, x, size)/   if (i != 1) &/;s/if (r.rank > 0)/if (r.rank != 1)/;s/comm_begin_receive(comm, 0, x/comm_begin_receive(comm, 1, x/

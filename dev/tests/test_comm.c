@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -638,6 +639,41 @@ static void test_alone(void)
     check(comm_agree(NULL, 5, &e) == 5 && comm_agree(NULL, 0, &e) == 0, "one rank agrees with itself");
 }
 
+/* Of two ranks that comm_start has started, `who` ends before they meet: the other does not wait for it, and says why
+ * through the pipe. */
+static void one_ends_early(size_t who, const char *why)
+{
+    int ends[2], status;
+    char said[sizeof((Error *)NULL)->text + 1] = "";
+    const double begin = clock_seconds();
+    ranks_clear_environment();
+    if (!check(pipe(ends) == 0, "no pipe"))
+        return;
+    const pid_t whole = fork();
+    if (whole == 0) {
+        Comm *comm;
+        Error e = {""};
+        if (comm_start(2, &e) == 0 && (size_t)(*getenv("RANK") - '0') == who)
+            _exit(0);
+        if (comm_open(&comm, &e) == 0)
+            snprintf(e.text, sizeof e.text, "they met");
+        _exit(write(ends[1], e.text, strlen(e.text)) > 0 ? 0 : 1);
+    }
+    close(ends[1]);
+    check(read(ends[0], said, sizeof said - 1) > 0 && strstr(said, why) != NULL, "without rank %zu it says '%s'", who,
+          said);
+    check(clock_seconds() - begin < 20, "it takes %g s", clock_seconds() - begin);
+    close(ends[0]);
+    check(waitpid(whole, &status, 0) == whole && WIFEXITED(status), "it did not end");
+}
+
+static void test_started(void)
+{
+    one_ends_early(1, "a rank ended before it met the others");
+    one_ends_early(0, "rank 0 ended before it met the others");
+    one_ends_early(2, "they met");
+}
+
 static struct sockaddr_in place_of(const RanksRun *run)
 {
     return (struct sockaddr_in){
@@ -748,6 +784,7 @@ int main(int argc, char **argv)
     both("a rank that is slow is not silent", "slow", test_slow);
     check_run("an environment that makes no sense is refused", test_environment);
     check_run("one rank needs no environment", test_alone);
+    check_run("ranks that comm_start starts, of which one ends before they meet", test_started);
     check_run("strangers at rank 0's port", test_strangers);
     check_run("rank 0's port is taken by another program", test_taken_port);
     return check_summary();

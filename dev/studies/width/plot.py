@@ -55,7 +55,7 @@ def main():
         for size, losses in sizes.items():
             rows.append({"rule": rule, "size": size, "best_rate": f"{best[size]:.4g}", "least_loss": f"{min(losses.values()):.4f}",
                          "slope": f"{slope:+.2f}"})
-        least = [min(losses.values()) for losses in sizes.values()]
+        least = [min(losses.values()) for losses in sizes.values() if math.isfinite(min(losses.values()))] or [0]
         axes.set_ylim(min(least) - 0.1, max(least) + 0.6)
         axes.set_xscale("log")
         rates = sorted({rate for losses in sizes.values() for rate in losses})[::2]

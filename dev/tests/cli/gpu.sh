@@ -29,7 +29,7 @@ CUDA_ON_CPU_SEED=11         | --batch-size 100000000000 --dtype bf16 | memory
 TABLE
 
 run_table "GPU:" gpu_says <<'TABLE'
-CUDA_ON_CPU_DEVICES=3         |                            | this machine has 3 GPUs, of which 1 computes;--ranks 3
+CUDA_ON_CPU_DEVICES=3         |                            | this machine has 3 GPUs, of which 1 computes;(--ranks 3)
 CUDA_ON_CPU_NAME=CUDA_9       |                            | peak;unknown
 CUDA_ON_CPU_NAME=Tesla        | --dtype tf32               | Tesla, cuBLASLt 12.8.4, tf32
 CUDA_ON_CPU_CAPABILITY=7.5    |                            | cuBLASLt 12.8.4, fp32

@@ -128,8 +128,9 @@ starts_them() {
     says "3 ranks cannot share a step of 8 micro-batches" err
     [ "$(wc -l < err)" -eq 1 ] || fail "it says $(cat err)"
     ranks 0 2 "$gpt" $eight --steps 5 --ranks 2 --out two
+    ranks 1 2 "$gpt" $eight --steps 5 --ranks 1 --out four
     ranks 1 2 "$gpt" $eight --steps 5 --ranks 4 --out four
-    says "4 ranks cannot be started: this is one of 2 that torchrun has started" err.0
+    says "--ranks 4: this is one of 2 ranks that torchrun has started" err.0
     [ -z "$(cat err.1)" ] || fail "rank 1 too says $(cat err.1)"
 }
 run_test "ranks: --ranks starts them" starts_them

@@ -18,13 +18,14 @@ steps are one entry; the seeds of an entry are paired with the baseline's. Runs 
 or precision are refused.
 
 Where the baseline was run with three budgets (--steps) or more, each with a schedule of its own, the law
-L = E + A D^-a through its losses tells how many times the data it needs for another's loss: the data multiple.
+L = E + A D^-a through its mean losses, weighted by how well each is known, tells how many times the data it needs for
+another's loss: the data multiple.
 
 Prints a table, and writes a report that stands alone (--out) and its numbers (the same name with .csv).
 """
 
 CLOCKS = {"steps": lambda curve: curve.step, "seconds": lambda curve: curve.seconds,
-          "seconds without the optimizer": lambda curve: curve.seconds - curve.optimizer_seconds}
+          "seconds without the optimizer": lambda curve: curve.model_seconds}
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Row:
     multiple: inference.Estimate = None    # of data
     is_beyond: bool = False                # whether that leaves the budgets the baseline was run with
     speedups: dict = None                  # by steps, seconds, seconds without the optimizer's: an Estimate
+    met: tuple = None                      # how many seeds, of how many, met the loss that these are of
 
     @property
     def verdict(self):
@@ -92,7 +94,12 @@ class Comparison:
                 text += f"; {self.baseline} would need {m.value:.2f} times the data"
                 text += f" ({m.low:.2f} to {m.high:.2f})" if m.is_bounded else ""
                 text += ", beyond the budgets that were run" if row.is_beyond else ""
-            yield text
+            lost = [f"{r.diverged} of {r.diverged + len(r.losses)} of {r.label}'s" for r in self.rows
+                    if r.diverged and r.steps == row.steps and r.label in (row.label, self.baseline)]
+            yield text + (f"; this says nothing of runs that diverged, {' and '.join(lost)}" if lost else "")
+        programs = {r.record.get("program") for r in self.runs}
+        if len(programs) > 1:
+            yield f"the runs were made by {len(programs)} programs: what differs between these is taken for the optimizers'"
 
 
 def compare(found, searches, baseline):
@@ -115,7 +122,7 @@ def compare(found, searches, baseline):
             mean = inference.mean(list(ended.values())) if ended else None
             rows.append(Row(label, steps, group[0].tokens, ended, len(losses) - len(ended), mean))
     base = {r.tokens: r.losses for r in rows if r.label == baseline and r.losses}
-    law = inference.fit_law(list(base), [inference.mean(list(v.values())).value for v in base.values()])
+    law = inference.law_of(base)
     result = Comparison(found, baseline, rows, law, searches)
     tested = []
     for row in rows:
@@ -149,6 +156,7 @@ def speedups(c, row):
         whole = [float(clock(theirs[s]).iloc[-1]) for s in seeds]
         if all(map(math.isfinite, needed)) and min(needed) > 0:
             result[name] = inference.ratio(whole, needed)
+    row.met = sum(map(math.isfinite, needed)), len(seeds)  # whoever meets it does so by every clock
     return result
 
 
@@ -171,6 +179,8 @@ def print_table(c):
               f"{difference:>26} {p:>7}  {interval(r.multiple, 2)}{' *' if r.is_beyond else ''}")
         if r.diverged:
             print(f"{'':{width}} {r.diverged} of {r.diverged + len(r.losses)} seeds diverged, and count nowhere")
+    if c.law:
+        print(f"law of {c.baseline}: L = {c.law.E:.3f} + {c.law.A:.3f} (D / {c.law.unit:.3g})^-{c.law.a:.2f}, D in tokens")
     if any(r.is_beyond for r in c.rows):
         print("* by the law beyond the budgets that the baseline was run with")
     print()
@@ -197,6 +207,7 @@ def write_numbers(c, path):
     names = ["label", "steps", "tokens", "seeds", "diverged", "mean", "mean_low", "mean_high", "difference", "difference_low",
              "difference_high", "p_holm", "data_multiple", "data_multiple_low", "data_multiple_high", "beyond"]
     names += [f"speedup {clock}{end}" for clock in CLOCKS for end in ("", " low", " high")]
+    names += ["law E", "law A", "law unit", "law a", "source"]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names + ["losses"])
@@ -211,6 +222,9 @@ def write_numbers(c, path):
             for clock in CLOCKS:
                 e = (r.speedups or {}).get(clock)
                 cells += [f"{x:.4f}" if math.isfinite(x) else "" for x in (e.value, e.low, e.high)] if e else [""] * 3
+            law = c.law if r.label == c.baseline else None
+            cells += [f"{x:.6g}" for x in (law.E, law.A, law.unit, law.a)] if law else [""] * 4
+            cells += [" ".join(sorted({run.record["source"] for run in c.of(r.label, r.steps)}))]
             writer.writerow(cells + [" ".join(f"{s}:{loss:.6f}" for s, loss in sorted(r.losses.items()))])
 
 

@@ -75,14 +75,14 @@ def legend(axes, labels):
 
 
 def curves(groups, labels=()):
-    """Validation loss against steps, tokens, FLOPs and seconds: four pictures. groups: [(number of the series, [Run])], of
+    """Validation loss against steps, tokens, FLOPs and seconds, with and without the optimizer's: five pictures. groups: [(number of the series, [Run])], of
     one budget. labels: of the series, for pictures that stand alone."""
     shown = [(i, [r.curve for r in runs if not r.diverged]) for i, runs in groups]
     every = [c for _, group in shown for c in group]
     low, high = min(c.val_loss.min() for c in every), max(c.val_loss.iloc[min(1, len(c) - 1)] for c in every)
     pictures = []
     for by, words in (("step", "steps"), ("tokens", "tokens"), ("flops", "FLOPs of forward and backward pass"),
-                      ("seconds", "seconds of training")):
+                      ("seconds", "seconds of training"), ("model_seconds", "seconds without the optimizer's")):
         figure, axes = panel()
         for i, group in shown:
             band(axes, group, by, i)

@@ -95,22 +95,25 @@ class Law:
         return self.unit * ((loss - self.E) / self.A) ** (-1 / self.a) if loss > self.E else float("inf")
 
 
-def fit_laws(D, L):
-    """Least squares of the law through losses L (budgets, fits) at three or more budgets D: arrays E, A and a, A = NaN where
-    no law with A > 0 and E >= 0 fits. For each a the best E and A are linear, so that one dimension is searched, by ever
-    finer grids."""
+def fit_laws(D, L, weights=None):
+    """Least squares, weighted if weights (budgets) are given, of the law through losses L (budgets, fits) at three or more
+    budgets D: arrays E, A and a, A = NaN where no law with A > 0 and E >= 0 fits. For each a the best E and A are linear, so
+    that one dimension is searched, by ever finer grids."""
     D, L = numpy.asarray(D, float), numpy.asarray(L, float)
+    w = numpy.ones(len(D)) if weights is None else numpy.asarray(weights, float)
+    w = w / w.sum()
     unit = float(numpy.exp(numpy.log(D).mean()))
     log_a = numpy.linspace(numpy.log(0.02), numpy.log(4), 61)[None, :] * numpy.ones((L.shape[1], 1))
     fits = numpy.arange(L.shape[1])
     while True:
         x = numpy.exp(-numpy.exp(log_a)[:, :, None] * numpy.log(D / unit))  # (fits, a, budgets)
         y = L.T[:, None, :]
-        A = ((x - x.mean(2, keepdims=True)) * y).sum(2) / ((x - x.mean(2, keepdims=True)) ** 2).sum(2)
-        E = y.mean(2) - A * x.mean(2)
-        A = numpy.where(E < 0, (x * y).sum(2) / (x * x).sum(2), A)
+        centred = x - (w * x).sum(2, keepdims=True)
+        A = (w * centred * y).sum(2) / (w * centred**2).sum(2)
+        E = (w * y).sum(2) - A * (w * x).sum(2)
+        A = numpy.where(E < 0, (w * x * y).sum(2) / (w * x * x).sum(2), A)
         E = numpy.maximum(E, 0)
-        misfit = ((y - E[:, :, None] - A[:, :, None] * x) ** 2).sum(2)
+        misfit = (w * (y - E[:, :, None] - A[:, :, None] * x) ** 2).sum(2)
         best = misfit.argmin(1)
         step = log_a[0, 1] - log_a[0, 0]
         if step < 1e-7:
@@ -119,12 +122,25 @@ def fit_laws(D, L):
         log_a = log_a[fits, best][:, None] + numpy.linspace(-step, step, 21)
 
 
-def fit_law(D, L):
-    """The Law through mean losses L at budgets D; None where they are fewer than three, or no law fits."""
+def fit_law(D, L, weights=None):
+    """The Law through losses L at budgets D; None where they are fewer than three, or no law fits."""
     if len(D) < 3 or not numpy.all(numpy.isfinite(L)):
         return None
-    (E,), (A,), (a,), unit = fit_laws(D, numpy.asarray(L, float)[:, None])
+    (E,), (A,), (a,), unit = fit_laws(D, numpy.asarray(L, float)[:, None], weights)
     return Law(float(E), float(A), float(a), unit) if A > 0 else None
+
+
+def precisions(baseline):
+    """1 / (standard error)^2 of the mean loss at each budget of {budget: {seed: loss}}, in the order of the budgets; None
+    where one of them has none."""
+    errors = numpy.array([mean(list(baseline[b].values())).error for b in sorted(baseline)])
+    return 1 / errors**2 if numpy.all(errors > 0) else None
+
+
+def law_of(baseline):
+    """The Law through the mean losses of {budget: {seed: loss}}, weighted by how well each is known."""
+    budgets = sorted(baseline)
+    return fit_law(budgets, [mean(list(baseline[b].values())).value for b in budgets], precisions(baseline))
 
 
 def expanded(drawn, n):
@@ -139,22 +155,26 @@ def expanded(drawn, n):
 
 
 def data_multiple(baseline, losses, D, seed=0):
-    """How many times D the baseline needs for the mean of `losses`, by its law: an Estimate.
+    """How many times D the baseline needs for the mean of `losses`, by law_of(baseline): an Estimate.
 
     baseline: {budget: {seed: loss}}; losses: {seed: loss}. The interval resamples the seeds, the same ones for every
-    budget where all have them, so that a seed's luck stays paired. None: the law cannot be fitted.
+    budget that has them, so that a seed's luck stays paired; n is how many the fewest have. None: the law cannot be fitted.
     """
     budgets = sorted(baseline)
-    seeds = sorted(set(losses).intersection(*(baseline[b] for b in budgets)))
-    if not seeds or len(budgets) < 3:
+    if len(budgets) < 3:
         return None
-    table = numpy.array([[baseline[b][s] for s in seeds] for b in budgets])
-    other, n = numpy.array([losses[s] for s in seeds]), len(seeds)
-    drawn = numpy.random.default_rng(seed).integers(0, n, (RESAMPLES if n > 1 else 0, n))
-    chosen = numpy.concatenate([[numpy.arange(n)], drawn])
-    E, A, a, unit = fit_laws(budgets, table[:, chosen].mean(2))
+    columns = [*(baseline[b] for b in budgets), losses]
+    seeds = sorted(set().union(*columns))
+    n = min(map(len, columns))
+    drawn = numpy.random.default_rng(seed).integers(0, len(seeds), (RESAMPLES if n > 1 else 0, len(seeds)))
+    times = numpy.concatenate([[numpy.ones(len(seeds))], (drawn[:, :, None] == numpy.arange(len(seeds))).sum(1)])
+    there = numpy.array([[s in column for s in seeds] for column in columns], float)
+    table = numpy.array([[column.get(s, 0) for s in seeds] for column in columns])
+    counts = there @ times.T
+    means = (table @ times.T)[:, (counts > 0).all(0)] / counts[:, (counts > 0).all(0)]
+    E, A, a, unit = fit_laws(budgets, means[:-1], precisions(baseline))
     with numpy.errstate(divide="ignore"):
-        multiples = unit * (numpy.maximum(other[chosen].mean(1) - E, 0) / A) ** (-1 / a) / D
+        multiples = unit * (numpy.maximum(means[-1] - E, 0) / A) ** (-1 / a) / D
     if not numpy.isfinite(multiples[0]):
         return None
     return Estimate(float(multiples[0]), *expanded(multiples[1:], n), n=n)

@@ -75,7 +75,7 @@ def identities(comparison):
     """What made the runs: [(what, [values])]."""
     keys = ("source", "program", "compiler", "device", "dtype", "machine")
     rows = [(key, list(dict.fromkeys(str(r.record.get(key, "not said")) for r in comparison.runs))) for key in keys]
-    data = dict.fromkeys(f"{part}: {f['name']}, {f['tokens']:,} tokens, XXH64 {f['hash']}"
+    data = dict.fromkeys(f"{part}: {f['name']}, {f['tokens']:,} tokens, XXH64 {f['hash']} (above 4 MiB of 64 of its blocks)"
                          for r in comparison.runs for part, files in r.record.get("data", {}).items() for f in files)
     return rows + [("data", list(data))]
 

@@ -51,11 +51,12 @@ class Run:
 
     @property
     def curve(self):
-        """Its validations: step, tokens, seconds, optimizer_seconds up to there, flops, val_loss."""
+        """Its validations: step, tokens, seconds, model_seconds (without the optimizer's), flops, val_loss."""
         m = self.metrics
-        every = m.assign(optimizer_seconds=m.optimizer_ms.fillna(0).cumsum() / 1000,
+        own = m.optimizer_ms.fillna(0).cumsum() / 1000
+        every = m.assign(model_seconds=m.seconds - own,
                          flops=m.tokens * self.record.get("flops_per_token", math.nan))
-        return every[every.val_loss.notna()][["step", "tokens", "seconds", "optimizer_seconds", "flops", "val_loss"]]
+        return every[every.val_loss.notna()][["step", "tokens", "seconds", "model_seconds", "flops", "val_loss"]]
 
     @property
     def loss(self):

@@ -1,6 +1,7 @@
 """What plots of studies share: sweeps over a size, and what a plot leaves."""
 
 import csv
+import json
 from pathlib import Path
 
 from . import figures, report
@@ -17,10 +18,19 @@ def rows_by_size(sweep):
     return found
 
 
-def leave(figure, words, rows, path):
-    """Writes the figure as an SVG of its own at path, and the rows, dictionaries, as CSV beside it; prints them."""
+def sources_of(sweep):
+    """The commits of the programs that made a sweep's runs."""
+    return {json.loads(record.read_text())["source"] for record in Path(sweep).glob("*/*/*/*/run.json")}
+
+
+def leave(figure, words, rows, path, *sweeps):
+    """Writes the figure as an SVG of its own at path, and the rows, dictionaries, as CSV beside it, with the commits that made
+    the sweeps; prints them."""
     path.write_text(figures.alone(figures.svg(figure, path.stem, words), report.STYLE))
+    sources = sorted(set().union(*map(sources_of, sweeps)))
     with open(path.with_suffix(".csv"), "w", newline="") as file:
+        if sources:
+            file.write(f"# runs of train_gpt {', '.join(sources)}\n")
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -174,6 +174,13 @@ def laws():
         for c in (0.5, 1, 1.4, 3):
             e = inference.data_multiple(base, {s: float(law.loss(c * 2e6)) for s in (1, 2)}, 2e6)
             near(e.value, c, 1e-4 * c, "multiple")
+    # budgets with other seeds: the law that is shown is the one that the multiple goes by, and it heeds how well each is known
+    uneven = {1e6: {s: 2 + 0.5 * (s % 5) for s in range(10)}, 2e6: {1: 2.01, 2: 1.99}, 4e6: {1: 1.71, 2: 1.69}, 8e6: {1: 1.51, 2: 1.49}}
+    law = inference.law_of(uneven)
+    e = inference.data_multiple(uneven, {1: 1.6, 2: 1.62, 3: 1.64}, 2e6)
+    near(e.value, law.data(1.62) / 2e6, 1e-6, "the multiple by the law")
+    check(e.n == 2 and e.low < e.value < e.high, f"its interval: {e}")
+    near(float(law.loss(8e6)), 1.5, 0.01, "where the loss is known well")
     check(inference.fit_law(D, [3 - math.log(d / 1e6) for d in D]).E == 0, "a law whose loss falls below nothing")
     check(inference.fit_law(D[:2], [2, 1]) is None, "two budgets gave a law")
     check(inference.fit_law(D, [1, 2, 3, 4]) is None, "losses that rise gave a law")

@@ -58,7 +58,7 @@ def main():
         axes.set_xlabel("bytes a step")
         axes.set_ylabel(f"{what} to {TARGET} nats a byte")
     left.legend()
-    study.leave(figure, "Steps and bytes to a loss, against the batch", rows, out)
+    study.leave(figure, "Steps and bytes to a loss, against the batch", rows, out, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main():
         axes.set_xlabel("occurrences in the training tokens")
         axes.set_ylabel(words)
     left.legend()
-    study.leave(figure, "Loss by how often a token occurs, for several rules", rows, out)
+    study.leave(figure, "Loss by how often a token occurs, for several rules", rows, out, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def main():
     for axes in panels[:, 0]:
         axes.set_ylabel("final validation loss")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(next(iter(found.values()))))
-    study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, Path(out))
+    study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, Path(out), *sweeps)
 
 
 if __name__ == "__main__":

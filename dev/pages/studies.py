@@ -25,7 +25,9 @@ def gradients(page):
     page.say("the mean of 19 fresh batches has {:.2f}", statistics.fmean(of("cosine_ideal", 240, 540)))
     page.say("it is {:.2f}, of {:.2f} that fresh batches have", statistics.fmean(of("cosine", last, last)),
              statistics.fmean(of("cosine_ideal", last, last)))
-    page.say("v over the second moment is {:.2f} in the median", statistics.median(of("second", 240, last)))
+    page.say("v over the second moment is {:.2f} in the median over steps and matrices, from {:.2f} to {:.2f}",
+             statistics.median(of("second", 240, last)), min(of("second", 240, last)), max(of("second", 240, last)))
+    page.say("it is far above ({:.0f} in the median in step 60)", statistics.median(of("second", 60, 60)))
     page.say("{:.2f} nats an element in the median where fresh batches leave {:.2f}", statistics.median(of("kl", 240, 540)),
              statistics.median(of("kl_ideal", 240, 540)))
     page.say("and {:.3f} of {:.3f} at the end", statistics.median(of("kl", last, last)), statistics.median(of("kl_ideal", last, last)))
@@ -56,6 +58,13 @@ def rare(page):
     frequent = above("muon", 64, 1e9)
     page.say("Muon is below AdamW wherever a token occurs 64 times or more, by {:.2f} to {:.2f}", -max(frequent), -min(frequent),
              holds=max(frequent) < 0)
+    page.say("keeps at least {:.0f}% of that from 1,024 occurrences on", 100 * min(
+        classes["muon-sgd", at]["above"] / classes["muon", at]["above"] for at in froms if at >= 1024))
+    page.say("{:.2f}, +{:.2f} and {:.2f}, from 128 to 1,023", *above("muon-sgd", 128, 1024))
+    page.expect(all(classes["sgd", at]["low"] < 0 < classes["sgd", at]["high"] for at in froms if at >= 2048),
+                "SGD and AdamW cannot be told apart from 2,048 occurrences on")
+    page.say("Few are to be predicted: {:.0f} of {:.1f}M", sum(classes["adamw", at]["targets"] for at in froms if at < 16),
+             sum(classes["adamw", at]["targets"] for at in froms) / 1e6)
     page.say("up to 63 occurrences its losses are within {:.2f} of SGD's",
              max(abs(classes["muon-sgd", at]["loss"] - classes["sgd", at]["loss"]) for at in froms if at < 64))
     page.given("ln 4,096 = 8.3")
@@ -87,14 +96,40 @@ def moments(page):
              *(sum(x > high for x in losses[name].values()) for name in VARIANTS))
     page.say("{} and {} runs diverged", int(rows["no-correction"]["diverged"]), int(rows["no-zero-init"]["diverged"]),
              holds=rows["adamw"]["diverged"] == rows["neither"]["diverged"] == "0")
+    other = {r["label"]: r for r in read(HERE / "moments/results/compare-8e-3.csv")}
+    page.given("the notes' own rate, 0.008,", "A lower rate than 0.004")
+    page.say("it is +{:.4f} ({:.4f} to +{:.4f}) without correction, +{:.4f} (+{:.4f} to +{:.4f}) and +{:.4f} (+{:.4f} to +{:.4f}) from the first gradient",
+             *(float(other[n][f"difference{end}"]) for n in VARIANTS if n != "adamw" for end in ("", "_low", "_high")))
+    page.say("with p by Holm of {:.3f}, {:.3f} and {:.3f}", *(float(other[n]["p_holm"]) for n in VARIANTS if n != "adamw"))
+    page.say("and {}, {}, {} and {} of the eight seeds diverged", *(int(other[n]["diverged"]) for n in VARIANTS))
     rest = {name: [x - losses["adamw"][seed] for seed, x in losses[name].items() if x <= high] for name in VARIANTS}
     page.say("the others differ from AdamW's of the same seeds by {:.4f} and {:.4f} on average", *(statistics.fmean(rest[n]) for n in ("no-zero-init", "neither")))
     page.expect(all(float(rows[n]["difference_low"]) < 0 < float(rows[n]["difference_high"]) for n in VARIANTS if n != "adamw"),
                 "no difference of means is significant")
 
 
+def width(page):
+    rows = read(HERE / "width/results/width.csv")
+    slope = {r["rule"]: float(r["slope"]) for r in rows}
+    best = {(r["rule"], int(r["size"])): float(r["best_rate"]) for r in rows}
+    least = {(r["rule"], int(r["size"])): float(r["least_loss"]) for r in rows}
+    still = ("muon-none", "muon-original", "muon-bernstein")
+    page.given("hidden matrices' rates divided by how much wider they are than at 64 channels, and 0.002 for all else",
+               "0.2 sqrt(max(fan-out, fan-in)) makes the step itself grow as C^0.5, so that C^-0.5 more", "tensors' 0.002 is too little")
+    page.say("it falls as C^{:.2f}, C^{:.2f} and C^{:.2f}", *(slope[rule] for rule in still))
+    page.expect(all(0.6 < best[rule, 256] / best[rule, 32] < 1 for rule in still), "by two fifths at most")
+    page.say("Under Moonshot's scale it falls as C^{:.2f}", slope["muon-moonshot"])
+    page.say("AdamW's best rate falls as C^{:.2f}**, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 256])
+    above = {size: least["adamw-modular", size] - least["adamw", size] for rule, size in least if rule == "adamw"}
+    page.say("With the sensitivities it stays: C^{:.2f}, and the losses at the best rates are then within {:.2f} of AdamW's",
+             slope["adamw-modular"], max(above.values()), holds=min(above.values()) > 0 and max(above, key=above.get) == 32)
+    slope = {r["rule"]: float(r["slope"]) for r in read(HERE / "width/results/depth.csv")}
+    page.say("Muon's best rate falls as L^{:.2f} and AdamW's as L^{:.2f}", slope["muon-original"], slope["adamw"])
+
+
 def numbers(check):
     page = Page(HERE / "README.md")
+    width(page)
     gradients(page)
     rare(page)
     moments(page)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the tables in this folder, and the pictures if there is a Python with matplotlib: see README.md beside this file.
-# run.sh [PART...]: maps (of singular values, and matrices: minutes), losses (118 runs: an hour or two of one core)  [both]
+# run.sh [PART...]: maps (of singular values, and matrices: minutes), losses (108 runs: an hour or two of one core)  [both]
 # The runs are kept in runs/losses; after a break the same command goes on where it stopped.
 train=${TRAIN_GPT:-./train_gpt} measure=${ORTHOGONALISATION:-build/orthogonalisation}
 out=dev/orthogonalisation runs=${RUNS:-runs/losses}

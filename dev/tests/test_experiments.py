@@ -224,7 +224,8 @@ def train(directory, *options):
 
 def same_against_itself():
     """400 short runs of one optimizer under 400 seeds: 200 pairs, in 40 comparisons of five. Those that are called
-    significant must be as many as the level says, and with a known difference planted as many as the test's power says."""
+    significant must be as many as the level says, and with a known difference planted as many as the test's power says; so
+    must be those of 4,000 comparisons of the same losses, paired anew, which leave less to chance."""
     comparisons, n, options = 40, 5, space.options_of(TINY)
     with tempfile.TemporaryDirectory() as folder:
         lock = pool.own_lock(Path(folder) / "lock")
@@ -243,8 +244,8 @@ def same_against_itself():
     check(len(set(losses.flat)) > 390, "the seeds change nothing")
     deviation = (losses[:, 0] - losses[:, 1]).std(ddof=1)
 
-    def called(shift):
-        found = [inference.paired(dict(enumerate(a)), dict(enumerate(b - shift))).p for a, b in losses]
+    def called(shift, pairs=losses):
+        found = [inference.paired(dict(enumerate(a)), dict(enumerate(b - shift))).p for a, b in pairs]
         return sum(p < 0.05 for p in found)
 
     most = stats.binom.ppf(0.999, comparisons, 0.05)
@@ -255,8 +256,13 @@ def same_against_itself():
     power = stats.nct.sf(limit, n - 1, noncentral) + stats.nct.cdf(-limit, n - 1, noncentral)
     least = stats.binom.ppf(0.001, comparisons, power)
     check(called(shift) >= least, f"a difference of 2 deviations was found in {called(shift)} of {comparisons}, not in {least:g}")
+    draw = numpy.random.default_rng(7)
+    anew = numpy.array([draw.permutation(losses.ravel())[:2 * n].reshape(2, n) for _ in range(4000)])
+    none, planted = called(0, anew) / len(anew), called(shift, anew) / len(anew)
     print(f"      A/A: {called(0)} of {comparisons} called significant; a planted difference: {called(shift)}, "
-          f"{power * comparisons:.0f} expected")
+          f"{power * comparisons:.0f} expected. Paired anew: {none:.1%}, and {planted:.1%} of {power:.1%}")
+    check(none < 0.065, f"of 4,000 comparisons of the same with itself {none:.1%} are significant; 5% may be")
+    check(abs(planted - power) < 0.05, f"a difference of 2 deviations is found in {planted:.1%} of 4,000, not in {power:.1%}")
 
 
 SWEEP = """

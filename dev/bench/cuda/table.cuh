@@ -18,7 +18,7 @@ struct Ceilings {
     double copy, gemm, fp32;
 };
 
-/* An H200's, measured on one. */
+/* An H200's, as PyTorch was measured on one: see README.md. */
 const Ceilings yardstick = {4.3e12, 790e12, 66.9e12};
 
 enum Unit { MEMORY, TENSOR_CORES, FP32_CORES };

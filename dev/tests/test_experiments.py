@@ -536,8 +536,19 @@ def pictures_of_studies():
                                                            for step, loss in ((0, 5), (5, ""), (10, 3), (20, last))])
         write_rows(folder / "sweep.csv", rows)
         for row in plotted("batch", folder, folder / "batch.svg"):
-            check((row["rate"], row["steps"], row["edge"]) == ("0.002", "15.0", ""), f"batches: {row}")
+            check((row["rate"], row["steps"], row["edge"], row["critical_batch"]) == ("0.002", "15.0", "", ""), f"batches: {row}")
             check(int(row["tokens"]) == 15 * int(row["batch"]), f"tokens: {row}")
+        # 80 (1 + 3000 / batch) steps
+        rows = []
+        for batch in (500, 2000, 6000, 24000):
+            steps = 80 * (1 + 3000 / batch)
+            rows.append({"optimizer": f"adamw-{batch}", "point": "lr=0.1", "seed": 1, "val_loss": 1, "directory": f"runs/{batch}"})
+            write_rows(folder / f"runs/{batch}/metrics.csv", [{"step": step, "val_loss": loss} for step, loss in
+                                                             ((0, 5), (steps - 10, 2.3), (steps + 10, 2.1))])
+        write_rows(folder / "sweep.csv", rows)
+        for row in plotted("batch", folder, folder / "batch.svg"):
+            near(float(row["least_steps"]), 80, 0.5, "the least steps")
+            near(float(row["critical_batch"]), 3000, 20, "the critical batch")
         # a rule is half a nat above AdamW in every seed where a token is rare, and as good where it is not
         rows = []
         for rule in ("adamw", "sgd"):

@@ -4,15 +4,19 @@
     PYTHONPATH=dev python dev/studies/batch/plot.py runs/batch [FILE.svg]
 
 Also writes FILE.csv: for each rule and batch the least number of steps, between the two validations around the loss by a
-straight line, and the rate that needs them. Where the least is at an outermost rate, it says so.
+straight line, and the rate that needs them. Where the least is at an outermost rate, it says so. Through three batches or
+more of a rule goes steps = least (1 + critical / batch) (McCandlish et al. 2018): at the critical batch a run needs twice the
+least steps, and twice the least tokens.
 """
 
 import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas
 from matplotlib import pyplot
+from scipy import optimize
 
 from experiments import figures, inference, study
 
@@ -33,6 +37,18 @@ def steps_of(sweep):
             for rule, batches in study.rows_by_size(sweep).items()}
 
 
+def critical_batch(batches, steps):
+    """The least steps and the critical batch, by least squares of the logarithm; None of fewer than three."""
+    if len(batches) < 3:
+        return None
+    batches, steps = np.array(batches, float), np.array(steps)
+
+    def misfit(p):
+        return p[0] + np.log1p(np.exp(p[1]) / batches) - np.log(steps)
+
+    return tuple(map(float, np.exp(optimize.least_squares(misfit, np.log([steps.min(), batches.mean()])).x)))
+
+
 def main():
     found = steps_of(sys.argv[1])
     out = Path(sys.argv[2] if len(sys.argv) > 2 else "batch.svg")
@@ -51,6 +67,12 @@ def main():
         mine = [r for r in rows if r["rule"] == rule]
         batches = [r["batch"] for r in mine]
         left.plot(batches, [float(r["steps"]) for r in mine], label=rule, **figures.look(i))
+        law = critical_batch(batches, [float(r["steps"]) for r in mine])
+        for r in mine:
+            r |= {"least_steps": f"{law[0]:.4g}", "critical_batch": f"{law[1]:.4g}"} if law else {"least_steps": "", "critical_batch": ""}
+        if law:
+            x = np.geomspace(min(batches), max(batches), 50)
+            left.plot(x, law[0] * (1 + law[1] / x), color=figures.look(i)["color"], linewidth=1, linestyle="--")
         right.plot(batches, [r["tokens"] for r in mine], label=rule, **figures.look(i))
     for axes, what in ((left, "steps"), (right, "bytes")):
         axes.set_xscale("log", base=2)

@@ -30,7 +30,7 @@ size_t count_distinct(std::vector<int32_t> tokens)
 
 static GptSetup setup_of(const Options &o, size_t B)
 {
-    return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING, false};
+    return {B, o.T, GPT_TRAINING, GPT_BF16, GPT_RECOMPUTE_NOTHING, false, false};
 }
 
 Optim *make_optim(const char *rule, const GptTable *table, const Arenas *arenas)

@@ -141,7 +141,8 @@ ALL_CFLAGS = $(STRICT) $(OPENMP) $(CFLAGS) $(WARNINGS) $(WERROR)
 # The CUDA twin, compiled if there is an nvcc; its parts take the places of CPU_ONLY.
 NVCC_FOUND := $(if $(filter no,$(CUDA)),,$(shell PATH="$$PATH:$(CUDA_HOME)/bin:/usr/local/cuda/bin"; command -v $(firstword $(NVCC))))
 ifneq ($(NVCC_FOUND),)
-  override NVCC := $(NVCC_FOUND) $(wordlist 2,99,$(NVCC))
+  override NVCC := $(strip $(NVCC_FOUND) $(wordlist 2,99,$(NVCC)))
+  CUDA_TOOLS := PATH="$$PATH:$(patsubst %/,%,$(dir $(NVCC_FOUND)))" # compute-sanitizer, cuobjdump
 else ifneq ($(CUDA),no)
   $(if $(wildcard /dev/nvidiactl /usr/lib/wsl/lib/nvidia-smi),$(info there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built))
 endif
@@ -258,7 +259,7 @@ $(BIN)/train_gpt_cuda: $(BUILD)/train/main.o $(CUDA_OBJECTS)
 $(BIN)/test_gpt_cuda: $(BUILD)/test_gpt.o $(REFERENCE_PARTS) $(CUDA_OBJECTS)
 	$(LINK_CUDA)
 # It uses warp reductions, which need sm_80.
-$(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
+$(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o: override CUDA_ARCH := $(or $(filter-out 75,$(CUDA_ARCH)),80)
 $(BUILD)/cuda/test_emulator: $(BUILD)/cuda/dev/cuda_on_cpu/test_emulator.o $(BUILD)/dev/tests/check.o \
                              $(BUILD)/base/matmul.o $(BUILD)/base/sgemm.o $(BUILD)/base/environment.o
 	$(LINK_CUDA)
@@ -373,8 +374,8 @@ test: $(if $(T),$(CHOSEN) $(BIN)/train_gpt_cpu,$(PROGRAMS) $(ALL_TESTS) $(if $(H
 	@$(if $(T),$(if $(NAMED),,CHECK_ONLY="$$T")) dev/tests/run.sh $(BIN) $(BUILD) $(if $(T),"$$T" $(CHOSEN))
 
 test-gpu: $(PROGRAMS) $(BUILD)/write_reference $(if $(HAVE_NVCC),$(BIN)/test_gpt_cuda \
-          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_products test_large test_judges test_bit_equal test_newton_schulz test_verbs))
-	dev/tests/gpu.sh $(BIN) $(BUILD)
+          $(addprefix $(BUILD)/cuda/,test_emulator test_flash test_products test_large test_judges test_bit_equal test_newton_schulz test_qk_clip test_verbs))
+	$(CUDA_TOOLS) dev/tests/gpu.sh $(BIN) $(BUILD)
 
 test-network: $(PROGRAMS)
 	dev/tests/network.sh $(BIN)/train_gpt
@@ -434,7 +435,7 @@ bench-contention: $(PROGRAMS)
 
 # Without nvcc there is nothing to time, but the emulated program still counts.
 bench-gpu: $(if $(HAVE_NVCC),$(BUILD)/cuda/bench,$(BUILD)/emulated/bench)
-	NVCC='$(NVCC)' dev/bench/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
+	$(CUDA_TOOLS) NVCC='$(NVCC)' CUDA_ARCH='$(CUDA_ARCH)' dev/bench/cuda/bench.sh $(if $(HAVE_NVCC),$<,$< --counted)
 
 # SHARDS: GPT-2 tokens, which are not part of the project.
 curves: $(BIN)/train_gpt_cpu $(BUILD)/write_batches

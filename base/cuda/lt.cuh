@@ -90,7 +90,26 @@ inline uintptr_t lt_begins(const void *x, const LtOperand &operand, size_t batch
     return (uintptr_t)x | (batch > 1 ? operand.rows * operand.ld * element : 0);
 }
 
-/* The heuristic also considers the alignment of bias and aux. */
+/* The heuristic's first algorithm for so many matrices, if it does for the plan's. */
+inline bool lt_choose(const Lt *lt, const LtShape &s, size_t batch, cublasLtMatmulPreference_t preference, LtPlan *plan)
+{
+    cublasLtMatrixLayout_t a = lt_layout(lt_a(s), batch), b = lt_layout(lt_b(s), batch), c = lt_layout(lt_c(s), batch);
+    cublasLtMatmulHeuristicResult_t result, check;
+    int count = 0;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(lt->handle, plan->product, b, a, c, c, preference, 1, &result, &count);
+    for (cublasLtMatrixLayout_t layout : {a, b, c})
+        CUBLAS_CHECK(cublasLtMatrixLayoutDestroy(layout));
+    if (status != CUBLAS_STATUS_SUCCESS || count == 0 || result.state != CUBLAS_STATUS_SUCCESS)
+        return false;
+    plan->algorithm = result.algo;
+    return batch == s.batch || (cublasLtMatmulAlgoCheck(lt->handle, plan->product, plan->b, plan->a, plan->c, plan->c,
+                                                        &result.algo, &check) == CUBLAS_STATUS_SUCCESS &&
+                                check.workspaceSize <= lt->workspace_bytes);
+}
+
+/* The heuristic also considers the alignment of bias and aux. Of several matrices it is asked for one: how many a rank
+ * has must not choose an algorithm, and with it the bits. */
 inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const void *bias, const void *aux)
 {
     static const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
@@ -100,8 +119,6 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
     const cublasOperation_t op_b = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const uint32_t in_fp32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* also the sums of a product split along k */
     cublasLtMatmulPreference_t preference;
-    cublasLtMatmulHeuristicResult_t result;
-    int count = 0;
     LtPlan plan = {};
     CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan.product, s.compute, CUDA_R_32F));
     lt_set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, op_b);
@@ -128,12 +145,8 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
         CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, operand, &alignment, sizeof alignment));
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(lt->handle, plan.product, plan.b, plan.a, plan.c,
-                                                                 plan.c, preference, 1, &result, &count);
+    plan.found = lt_choose(lt, s, 1, preference, &plan) || lt_choose(lt, s, s.batch, preference, &plan);
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
-    plan.found = status == CUBLAS_STATUS_SUCCESS && count > 0 && result.state == CUBLAS_STATUS_SUCCESS;
-    if (plan.found)
-        plan.algorithm = result.algo;
     return plan;
 }
 
@@ -172,15 +185,19 @@ inline bool lt_product(Lt *lt, cudaStream_t stream, const LtShape &s, float alph
     auto place = lt->plans.find(key);
     if (place == lt->plans.end())
         place = lt->plans.emplace(key, lt_plan(lt, s, alignment, bias, aux)).first;
-    const LtPlan &plan = place->second;
+    LtPlan &plan = place->second;
     if (!plan.found)
         return false;
     if (bias != NULL)
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (aux != NULL)
         lt_set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
-    CUBLAS_CHECK(cublasLtMatmul(lt->handle, plan.product, &alpha, b, plan.b, a, plan.a, &beta, plus, plan.c, c, plan.c,
-                                &plan.algorithm, lt->workspace, lt->workspace_bytes, stream));
+    const cublasStatus_t status =
+        cublasLtMatmul(lt->handle, plan.product, &alpha, b, plan.b, a, plan.a, &beta, plus, plan.c, c, plan.c,
+                       &plan.algorithm, lt->workspace, lt->workspace_bytes, stream);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED && s.epilogue != LT_PLAIN) /* though the heuristic has offered it */
+        return plan.found = false;
+    CUBLAS_CHECK(status);
     return true;
 }
 

@@ -274,6 +274,88 @@ static void test_verb_bf16_product(void)
     });
 }
 
+/* n numbers without a pattern, between -1 and 1. */
+template <class X> static void fill_random(X *to, size_t n)
+{
+    std::vector<X> x(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (X)((float)((uint32_t)i * 2654435761u >> 8) * 0x1p-23f - 1); /* Knuth's hash */
+    CUDA_CHECK(cudaMemcpy(to, x.data(), n * sizeof(X), cudaMemcpyHostToDevice));
+}
+
+/* multiply(batch, a, b, c) gives a matrix the same bits among others as alone: otherwise how many matrices a rank has
+ * would choose them, and so would the number of ranks. */
+template <class X, class Y, class F> static void check_alone(const Shape &s, F multiply)
+{
+    const size_t in_a = s.m * s.k, in_b = s.k * s.n, in_c = s.m * s.n;
+    const Device<X> a(BATCH * in_a), b(BATCH * in_b);
+    const Device<Y> c(BATCH * in_c), one(in_c);
+    std::vector<Y> among(BATCH * in_c), alone(in_c);
+    if (a.p == NULL || b.p == NULL || c.p == NULL || one.p == NULL)
+        return check_skip("the GPU has too little memory for some shapes");
+    fill_random(a.p, BATCH * in_a);
+    fill_random(b.p, BATCH * in_b);
+    multiply(BATCH, a.p, b.p, c.p);
+    CUDA_CHECK(cudaMemcpy(among.data(), c.p, among.size() * sizeof(Y), cudaMemcpyDeviceToHost));
+    for (size_t i = 0; i < BATCH; i++) {
+        multiply(1, a.p + i * in_a, b.p + i * in_b, one.p);
+        CUDA_CHECK(cudaMemcpy(alone.data(), one.p, in_c * sizeof(Y), cudaMemcpyDeviceToHost));
+        check(memcmp(alone.data(), among.data() + i * in_c, in_c * sizeof(Y)) == 0,
+              "%zu x %zu x %zu%s%s: matrix %zu of %zu has other bits alone", s.m, s.n, s.k,
+              s.transpose_a ? ", A transposed" : "", s.transpose_b ? ", B transposed" : "", i, (size_t)BATCH);
+    }
+}
+
+static void test_verb_product_alone(void)
+{
+    each_of_verbs([](const Shape &s) {
+        check_alone<float, float>(s, [&](size_t batch, float *a, float *b, float *c) {
+            verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch},
+                         s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch},
+                         s.transpose_b, 1, 0, {c, s.m, s.n, batch});
+        });
+    });
+}
+
+static void test_verb_bf16_product_alone(void)
+{
+    each_of_verbs([](const Shape &s) {
+        check_alone<bf16, bf16>(s, [&](size_t batch, bf16 *a, bf16 *b, bf16 *c) {
+            verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch},
+                              s.transpose_a,
+                              {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch},
+                              s.transpose_b, 1, 0, {c, s.m, s.n, batch}, {c, s.m, s.n, batch});
+        });
+    });
+}
+
+/* As the verb asks cuBLASLt, but without rounding to bf16, which hides most of what differs. */
+static void test_lt_alone(void)
+{
+    Lt bare = {};
+    lt_create(&bare, 0);
+    each_of_verbs([&](const Shape &s) {
+        check_alone<bf16, float>(s, [&](size_t batch, bf16 *a, bf16 *b, float *c) {
+            const LtShape shape = {s.m,
+                                   s.n,
+                                   s.k,
+                                   s.transpose_a,
+                                   s.transpose_b,
+                                   s.transpose_a ? s.m : s.k,
+                                   s.transpose_b ? s.k : s.n,
+                                   s.n,
+                                   CUDA_R_16BF,
+                                   CUDA_R_32F,
+                                   CUBLAS_COMPUTE_32F,
+                                   LT_PLAIN,
+                                   batch};
+            check(lt_product(&bare, 0, shape, 1, a, b, 0, c, c, NULL, NULL), "%zu x %zu x %zu: cuBLASLt cannot", s.m,
+                  s.n, s.k);
+        });
+    });
+    lt_free(&bare);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  */
 
@@ -307,6 +389,9 @@ int main(int argc, char **argv)
     check_run("bf16, odd lengths", if_bf16<plain<test_odd<bf16>>>);
     check_run("the optimizers', fp32", test_verb_product);
     check_run("the optimizers', bf16", if_bf16<test_verb_bf16_product>);
+    check_run("the optimizers', fp32: a matrix alone", test_verb_product_alone);
+    check_run("the optimizers', bf16: a matrix alone", if_bf16<test_verb_bf16_product_alone>);
+    check_run("bf16 to fp32: a matrix alone", if_bf16<test_lt_alone>);
     verbs_free(verbs);
     CUDA_CHECK(cudaFree(lt.workspace));
     lt_free(&lt);

@@ -48,7 +48,7 @@ check() {
         set -- env CUDA_ON_CPU_CUBLAS=plain build/emulated/test_gpt_cuda dev/tests/reference_tiny.safetensors ;;
     emulated-products)
         make -s CUDA=no build/emulated/test_products > build.log 2>&1 || return 9
-        set -- build/emulated/test_products 8 ;;
+        set -- env CUDA_ON_CPU_CUBLAS=varied build/emulated/test_products 8 ;;
     emulated-large)
         make -s CUDA=no build/emulated/test_large > build.log 2>&1 || return 9
         set -- build/emulated/test_large 3 4 256 1031 80 1 ;;
@@ -975,7 +975,8 @@ emulated-products | base/cuda/lt.cuh | s/CUBLASLT_EPILOGUE_BGRADB/CUBLASLT_EPILO
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k) \/ 512 * 512;/
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k > 8192 ? p.k - 8 : p.k);/
 emulated-products | dev/cuda_on_cpu/include/cublas_v2.h | s/p.k = static_cast<size_t>(k);/p.k = static_cast<size_t>(k > 1000 ? k - 1 : k);/
-emulated-products | base/cuda/lt.cuh | s/const LtPlan \&plan = place->second;/\& if (beta == 0) beta = 1;/
+emulated-products | base/cuda/lt.cuh | s/LtPlan \&plan = place->second;/\& if (beta == 0) beta = 1;/
+emulated-products | base/cuda/lt.cuh | s/lt_choose(lt, s, 1, preference, .plan) || //
 emulated-large | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.a.type == CUDA_R_16BF \&\& p.k == 80 ? 79 : p.k);/
 emulated-checks | base/cuda.cuh | s/status == CUBLAS_STATUS_ALLOC_FAILED ||/false ||/
 emulated-checks | base/cuda.cuh | s/available < handle/true/

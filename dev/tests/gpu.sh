@@ -33,7 +33,7 @@ twice() {
 # GPT-2 124M in micro-batches of 16 x 1024 tokens, where there is room for them.
 twice_at_size() {
     for folder in large again; do
-        "$bin/train_gpt_cuda" --model gpt2 --batch-size 16 --steps 3 --warmup 0 --val-every 0 --sample-every 0 \
+        "$bin/train_gpt_cuda" --model gpt2 --vocab 50257 --batch-size 16 --steps 3 --warmup 0 --val-every 0 --sample-every 0 \
             --out "$work/$folder" > "$work/said" 2>&1 ||
             { cat "$work/said"; grep -q "out of.* memory" "$work/said" && return 77; return 1; }
     done
@@ -86,7 +86,10 @@ sanitized() { # tool, a program and its arguments
 
 # Ranks up to the number of GPUs; what needs more is skipped there, by name.
 several_ranks() {
-    GPUS=$(nvidia-smi -L | wc -l) DEVICE=cuda HELPERS="$build" dev/tests/cli.sh "$bin/train_gpt_cuda" "ranks: "
+    run gpus --steps 1 --val-every 0 > "$work/said"
+    gpus=$(sed -n 's/.*this machine has \([0-9]*\) GPUs.*/\1/p' "$work/said") # said where there are several
+    [ -n "$gpus" ] || { echo "there is one GPU"; return 77; }
+    GPUS=$gpus DEVICE=cuda HELPERS="$build" dev/tests/cli.sh "$bin/train_gpt_cuda" "ranks: "
 }
 
 if [ $# -gt 0 ]; then # one case, in a process that check can end
@@ -158,6 +161,7 @@ check "every optimizer against its judge" "$build/cuda/test_judges"
 check "elementwise rules and verbs: the bits of the CPU" "$build/cuda/test_bit_equal"
 check "sums and factorisations" "$build/cuda/test_verbs"
 check "orthogonalisation in fp32 and in bf16" "$build/cuda/test_newton_schulz"
+check "attention's largest scores" "$build/cuda/test_qk_clip"
 check "ten steps of every optimizer on either twin" every_rule
 check "the emulator's kernels" "$build/cuda/test_emulator"
 check "flash attention against double" "$build/cuda/test_flash"

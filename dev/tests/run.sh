@@ -84,9 +84,9 @@ emulated forward 0 "$build/emulated/test_emulator"
 emulated forward 0 "$build/emulated/test_flash"
 emulated forward 0 "$build/emulated/test_nccl"
 emulated forward 0 "$build/emulated/test_checks"
-emulated forward 0 "$build/emulated/test_products" 8
 emulated forward 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors $activations $models
 export CUDA_ON_CPU_CUBLAS=varied
+emulated forward 0 "$build/emulated/test_products" 8
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors
 export CUDA_ON_CPU_CUBLAS=varied,truncated
 emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype tf32 dev/tests/reference_bf16.safetensors

@@ -644,8 +644,9 @@ void verb_copy(Verbs *on, Mats x, Mats to)
 /* Tensor cores support bf16 since Ampere. */
 bool verb_prefers_bf16(void)
 {
+    int which;
     cudaDeviceProp device;
-    if (cudaGetDeviceProperties(&device, 0) == cudaSuccess)
+    if (cudaGetDevice(&which) == cudaSuccess && cudaGetDeviceProperties(&device, which) == cudaSuccess)
         return device.major >= 8;
     cudaGetLastError(); /* a plan needs no device */
     return false;

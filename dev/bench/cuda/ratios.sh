@@ -26,7 +26,7 @@ END {
     backward = ratio("torch/flash_backward_us", "us/flash_backward")
     must("attention forward, speed over PyTorch\047s flash", forward, 1, 0.9)
     must("attention backward, speed over PyTorch\047s flash", backward, 1, 0.9)
-    must("tokens/s with AdamW over torch.compile", ratio("adamw/tokens_per_second", "torch/tokens_per_second"), 1, 1)
+    must("tokens/s with AdamW over torch.compile", ratio("adamw/tokens_per_second", "torch/tokens_per_second"), 1, 1.15)
     must("memory with AdamW over PyTorch, at its micro-batch", ratio(same "/bytes", "torch/bytes"), 0, 1)
-    must("update with Muon, of a step", value["muon/update_share"], 0, 0.03)
+    must("update with Muon, of a step", value["muon/update_share"], 0, 0.01)
 }' "$1"

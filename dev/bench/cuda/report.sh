@@ -27,10 +27,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ $# -gt 0 ] || set -- train_gpt.cu gpt/cuda/attention.cu gpt/cuda/flash_forward.cu gpt/cuda/flash_backward.cu \
-    optim/rules/elements_cuda.cu optim/verbs/verbs_cuda.cu
+    optim/rules/elements_cuda.cu optim/verbs/verbs_cuda.cu optim/verbs/factor_cuda.cu comm/arena_cuda.cu
 nvcc=${NVCC-nvcc} cuobjdump=${CUOBJDUMP-cuobjdump}
 flags=${NVCC_FLAGS--std=c++17 -O3 --extended-lambda --fmad=false -I. -Ibase/cuda}
-if ! command -v "$nvcc" > /dev/null; then
+if ! command -v "${nvcc%% *}" > /dev/null; then
     echo "No report on the kernels: there is no nvcc"
     exit 0
 fi
@@ -80,7 +80,7 @@ END { flush() }'
 for file; do
     for arch in ${CUDA_ARCH-80 90}; do
         # shellcheck disable=SC2086 # several flags
-        if ! "$nvcc" $flags -gencode "arch=compute_$arch,code=sm_$arch" -cubin -Xptxas -v "$file" \
+        if ! $nvcc $flags -gencode "arch=compute_$arch,code=sm_$arch" -cubin -Xptxas -v "$file" \
             --keep --keep-dir "$work" -o "$work/cubin" 2> "$work/log"; then
             cat "$work/log" >&2
             exit 1

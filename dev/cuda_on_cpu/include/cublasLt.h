@@ -77,7 +77,7 @@ struct emu_lt_layout {
 };
 struct emu_lt_preference {
     uint64_t workspace = 0;
-    uint32_t reductions = 7; /* of no effect: sums are in fp32 */
+    uint32_t reductions = 7;                      /* of no effect: sums are in fp32 */
     uint32_t alignment[4] = {256, 256, 256, 256}; /* of A, B, C, D */
 };
 typedef emu_lt *cublasLtHandle_t;
@@ -134,16 +134,26 @@ inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cub
     if (!d)
         return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_TRANSA: return emu::set_attribute(&d->transa, value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB: return emu::set_attribute(&d->transb, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE: return emu::set_attribute(&d->epilogue, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return emu::set_attribute(&d->bias, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE: return emu::set_attribute(&d->bias_stride, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return emu::set_attribute(&d->bias_type, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return emu::set_attribute(&d->aux, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return emu::set_attribute(&d->aux_ld, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return emu::set_attribute(&d->aux_stride, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE: return emu::set_attribute(&d->aux_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+        return emu::set_attribute(&d->transa, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+        return emu::set_attribute(&d->transb, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+        return emu::set_attribute(&d->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+        return emu::set_attribute(&d->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE:
+        return emu::set_attribute(&d->bias_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
+        return emu::set_attribute(&d->bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+        return emu::set_attribute(&d->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+        return emu::set_attribute(&d->aux_ld, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE:
+        return emu::set_attribute(&d->aux_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE:
+        return emu::set_attribute(&d->aux_type, value, bytes);
     }
     return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -162,12 +172,18 @@ inline cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
     if (!l)
         return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-    case CUBLASLT_MATRIX_LAYOUT_TYPE: return emu::set_attribute(&l->type, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_ROWS: return emu::set_attribute(&l->rows, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_COLS: return emu::set_attribute(&l->cols, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_LD: return emu::set_attribute(&l->ld, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return emu::set_attribute(&l->batch, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return emu::set_attribute(&l->stride, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_TYPE:
+        return emu::set_attribute(&l->type, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ROWS:
+        return emu::set_attribute(&l->rows, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_COLS:
+        return emu::set_attribute(&l->cols, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_LD:
+        return emu::set_attribute(&l->ld, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
+        return emu::set_attribute(&l->batch, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
+        return emu::set_attribute(&l->stride, value, bytes);
     }
     return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -214,8 +230,9 @@ struct LtProduct {
 inline LtProduct lt_product(const emu_lt_desc &desc, const emu_lt_layout &a, const emu_lt_layout &b,
                             const emu_lt_layout &c, const emu_lt_layout &d)
 {
-    LtProduct p = {desc, a, b, c, d, desc.transa != CUBLAS_OP_N, desc.transb != CUBLAS_OP_N, 0, 0, 0, 1, 0, nullptr,
-                   nullptr, nullptr, nullptr};
+    LtProduct p = {
+        desc, a,       b,       c,       d,      desc.transa != CUBLAS_OP_N, desc.transb != CUBLAS_OP_N, 0, 0, 0, 1,
+        0,    nullptr, nullptr, nullptr, nullptr};
     p.m = static_cast<int64_t>(d.rows);
     p.n = static_cast<int64_t>(d.cols);
     p.k = static_cast<int64_t>(p.ta ? a.rows : a.cols);
@@ -233,10 +250,10 @@ inline bool has_bias(uint32_t epilogue)
 }
 inline bool is_epilogue(uint32_t e)
 {
-    for (uint32_t known : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU,
-                           CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-                           CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,
-                           CUBLASLT_EPILOGUE_BGRADB})
+    for (uint32_t known :
+         {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_BIAS,
+          CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
+          CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA, CUBLASLT_EPILOGUE_BGRADB})
         if (e == known)
             return true;
     return false;
@@ -309,7 +326,26 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
     results->algo.data[1] = results->workspaceSize;
     for (int i = 0; i < 4; i++)
         results->algo.data[2 + i] = preference->alignment[i];
+    results->algo.data[6] = static_cast<uint64_t>(p.d.batch); /* which counts where products vary */
     *found = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* Whether an algorithm that the heuristic gave for another batch does for this one. */
+inline cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result)
+{
+    if (!handle || !desc || !a || !b || !c || !d || !algo || !result)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    const emu::LtProduct p = emu::lt_product(*desc, *a, *b, *c, *d);
+    const cublasStatus_t status = emu::lt_status(p);
+    if (status != CUBLAS_STATUS_SUCCESS || algo->data[0] != emu::lt_kind(p))
+        return status != CUBLAS_STATUS_SUCCESS ? status : CUBLAS_STATUS_NOT_SUPPORTED;
+    *result = {};
+    result->algo = *algo;
+    result->workspaceSize = algo->data[1];
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -480,8 +516,8 @@ inline void check_lt_operands(const LtProduct &p)
         check_lt_memory("the bias", p.desc.bias,
                         last * p.desc.bias_stride + (e == CUBLASLT_EPILOGUE_BGRADB ? p.n : p.m), p.d.type);
     if (has_aux(e))
-        check_lt_memory("the auxiliary matrix", p.desc.aux,
-                        last * p.desc.aux_stride + (p.n - 1) * p.desc.aux_ld + p.m, p.d.type);
+        check_lt_memory("the auxiliary matrix", p.desc.aux, last * p.desc.aux_stride + (p.n - 1) * p.desc.aux_ld + p.m,
+                        p.d.type);
     for (const char *x : {p.A, p.B}) {
         const int64_t bytes = extent(x == p.A ? p.a : p.b) * static_cast<int64_t>(type_bytes(p.a.type));
         if (p.D < x + bytes && x < p.D + extent(p.d) * static_cast<int64_t>(type_bytes(p.d.type)))

@@ -24,7 +24,7 @@ constexpr int GARBAGE = 0xff; /* bytes that are NaN in fp32 and bf16, and -1 in 
 /* What cuBLAS and cuBLASLt may do, and the words of CUDA_ON_CPU_CUBLAS that make them do it. */
 struct Products {
     bool plain;     /* cuBLASLt has no epilogues with a bias or a GELU */
-    bool varied;    /* the order of a sum depends on alignment, beta and workspace */
+    bool varied;    /* the order of a sum depends on alignment, beta, workspace and, in cuBLASLt, the batch */
     bool fast;      /* tanh in the GELU's epilogues is the approximate instruction */
     bool truncated; /* fp32 becomes TF32 by dropping bits, not by rounding */
 };
@@ -34,7 +34,7 @@ struct Gpu {
     std::string name;
     size_t memory, shared_optin, shared_sm; /* shared memory that a block may ask for, and of a multiprocessor */
     int threads_sm;
-    bool has_image;  /* the program's kernels can run on it */
+    bool has_image; /* the program's kernels can run on it */
     Products products;
 };
 

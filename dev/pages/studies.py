@@ -129,8 +129,43 @@ def width(page):
     page.say("Muon's best rate falls as L^{:.2f} and AdamW's as L^{:.2f}", slope["muon-original"], slope["adamw"])
 
 
+def rules(page):
+    rows = {r["label"]: r for r in read(HERE / "contest/results/rules.csv")}
+    best = {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(HERE / "contest/results/rules-best.csv")}
+
+    def cells(name):
+        r = rows[name]
+        difference = [f"{float(r[f'difference{end}']):+.4f}" for end in ("", "_low", "_high")] if r["difference"] else []
+        return [name, best[name], f"{float(r['mean']):.4f}", f"{difference[0]} ({difference[1]} to {difference[2]})" if difference else "",
+                f"{float(r['p_holm']):.1g}" if r["p_holm"] else "", f"{float(r['speedup steps']):.2f}" if r["speedup steps"] else ""]
+
+    page.table("rules", ["rule", "found", "nats a byte", "minus AdamW's, 95%", "p, Holm", "AdamW's steps over those to its loss"],
+               map(cells, sorted(rows, key=lambda name: float(rows[name]["mean"]))))
+
+    def of(column, names):
+        return [float(rows[name][column]) for name in names]
+
+    order = sorted(rows, key=lambda name: float(rows[name]["mean"]))
+    five, after = order[:5], order[5]
+    page.given("falls over the last 0.6 of the run", "The floor of the text is 0.104")
+    page.expect(five == ["normuon", "muon", "soap", "dion", "shampoo"], "NorMuon, Muon, SOAP, Dion, Shampoo, in that order")
+    page.say("end within {:.3f} of each other and {:.2f} to {:.2f} below AdamW", max(of("mean", five)) - min(of("mean", five)),
+             -max(of("difference", five)), -min(of("difference", five)), holds=float(rows[after]["mean"]) > max(of("mean_high", five)))
+    page.say("in {:.2f} to {:.2f} times fewer steps", min(of("speedup steps", five)), max(of("speedup steps", five)))
+    search = {r["point"]: float(r["val_loss"]) for r in read(HERE / "contest/results/rules-sweep.csv")
+              if (r["stage"], r["optimizer"]) == ("search", "muon")}
+    page.given("0.1 or 0.2, and these and SOAP a rate of 0.016")
+    page.expect(all("aux-lr 0.016" in best[n] for n in ("muon", "normuon", "dion", "soap")) and "weight-decay 0.2" in best["muon"] and
+                all("weight-decay 0.1" in best[n] for n in ("normuon", "dion")), "what was found for Muon, NorMuon, Dion and SOAP")
+    by_decay = [(search[f"lr=0.02,aux-lr=0.016,weight-decay={wd:g}"], wd) for wd in (0, 0.05, 0.1, 0.2, 0.4)]
+    page.say("{:.4f} without decay" + ", {:.4f} at {:g}" * 4, by_decay[0][0], *(x for pair in by_decay[1:] for x in pair))
+    page.given("the largest rate for the rest that its budget reached, 0.256")
+    page.expect("aux-lr 0.256" in best["adamh"], "AdamH's largest rate")
+
+
 def numbers(check):
     page = Page(HERE / "README.md")
+    rules(page)
     width(page)
     gradients(page)
     rare(page)

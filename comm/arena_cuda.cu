@@ -24,16 +24,13 @@ size_t comm_device_memory(void)
     return total;
 }
 
-int comm_choose_device(const Comm *comm, Error *e)
+void comm_choose_device(const Comm *comm)
 {
     const CommNeighbours n = comm_neighbours(comm);
     const size_t count = comm_devices();
-    if (n.count == 1 || count <= 1) /* none: the model's probe says so; one: the launcher may give each rank its own */
-        return 0;
-    if (n.count > count)
-        return error_set(e, "%zu ranks on this machine and %zu GPUs: start one for each", n.count, count);
-    CUDA_CHECK(cudaSetDevice((int)n.index));
-    return 0;
+    /* None: the model's probe says so. Fewer than ranks: a launcher may show each rank some of its own. */
+    if (n.count > 1 && count > 1)
+        CUDA_CHECK(cudaSetDevice((int)(n.index % count)));
 }
 
 #ifdef HAVE_NCCL

@@ -57,11 +57,11 @@ typedef struct CommNeighbours {
 CommNeighbours comm_neighbours(const Comm *comm);
 
 /* GPUs that this process sees; 0 in the CPU's program. Choosing one, before it is used: the first, or one for each rank
- * of this machine. Joining, collectively, before arenas are made. Errors: fewer GPUs than ranks, two ranks with one,
- * NCCL is not compiled in or does not start. */
+ * of this machine, in turn. Joining, collectively, before arenas are made. Errors: two ranks with one, NCCL is not
+ * compiled in or does not start. */
 size_t comm_devices(void);
 size_t comm_device_memory(void); /* bytes of the chosen one, whoever holds them; 0 on a CPU */
-int comm_choose_device(const Comm *comm, Error *e);
+void comm_choose_device(const Comm *comm);
 int comm_join_device(Comm *comm, Error *e);
 
 /* Seconds of silence after which a rank counts as lost: 300 until this is called. */

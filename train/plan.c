@@ -588,7 +588,8 @@ static int plan_alone(const Options *asked, Plan *p, Notes *notes, Error *e)
         return RUN_WRONG_COMMAND;
     if (p->options.list_groups)
         return RUN_DONE;
-    if (comm_choose_device(p->options.optim.comm, e) != 0 || gpt_probe(e) != 0)
+    comm_choose_device(p->options.optim.comm);
+    if (gpt_probe(e) != 0)
         return RUN_FAILED;
     note_devices(p, notes);
     if (resolve_dtype(p, e) != 0)

@@ -928,7 +928,7 @@ cli:names that are no UTF-8 | train/options.c | s/if (text_is_utf8(value))/if (1
 options | train/options.c | s/option == NULL || negated || option->kind == FLAG/option == NULL/
 cli:a validation set without | train/corpus.c | s/tokens_targets(corpus->val) == 0/0/
 cli:--version | train/main.c | s/TRAIN_GPT_VERSION, train_gpt_source/TRAIN_GPT_VERSION, "stub"/
-cli:threads wait | base/environment.c | s/"GOMP_SPINCOUNT=1000"/"GOMP_SPIN=300"/
+cli:threads wait | base/environment.c | s/SPIN_TIME "1000"/SPIN_TIME "300"/
 cli:threads wait | base/environment.c | s/if (!spins \&\&/if (threads == NULL \&\&/
 cli:little memory | base/environment.c | s/"OPENBLAS_NUM_THREADS=1"/"OPENBLAS_NUM_THREADS=2"/
 cgroup | base/cgroup.c | s/cpus < c->cpus/cpus > c->cpus/

@@ -1,9 +1,13 @@
 # machine.sh: what the machine lends: threads and how they wait, quotas of control groups, memory, another CPU.
 
 waits() {
-    unset OMP_WAIT_POLICY GOMP_SPINCOUNT
+    unset OMP_WAIT_POLICY GOMP_SPINCOUNT KMP_BLOCKTIME
     OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
-    grep -q GOMP_SPINCOUNT err || skip "not GCC's OpenMP"
+    if grep -q KMP_BLOCKTIME err; then
+        grep -Eq "KMP_BLOCKTIME='?0(ms)?'?\$" err || fail "$(grep KMP_BLOCKTIME err)"
+        return
+    fi
+    grep -q GOMP_SPINCOUNT err || skip "neither GCC's nor Clang's OpenMP"
     says "GOMP_SPINCOUNT = '1000'" err
     GOMP_SPINCOUNT=77 OMP_DISPLAY_ENV=verbose expect 0 "$gpt" --device cpu --version
     says "GOMP_SPINCOUNT = '77'" err

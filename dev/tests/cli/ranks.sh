@@ -480,7 +480,7 @@ one_gpu_for_two() {
     [ -n "${GPUS:-}" ] || {
         GPUS=3 start_ranks 3 env CUDA_ON_CPU_DEVICES=2 "$gpt" $twelve --steps 2 --out new
         end_ranks 1
-        says "3 ranks on this machine and 2 GPUs" err.0
+        says "ranks 0 and 2 have the same GPU" err.0
     }
 }
 run_test "ranks: more than GPUs" one_gpu_for_two

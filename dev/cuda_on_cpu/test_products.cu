@@ -146,6 +146,24 @@ static void check_products(const Shape &s, size_t batch, float added, const char
 static cudaDataType_t type_of(const float *) { return CUDA_R_32F; }
 static cudaDataType_t type_of(const bf16 *) { return CUDA_R_16BF; }
 
+static LtShape lt_shape(const Shape &s, cudaDataType_t input, cudaDataType_t output, bool tf32, LtEpilogue epilogue,
+                        size_t batch)
+{
+    return {s.m,
+            s.n,
+            s.k,
+            s.transpose_a,
+            s.transpose_b,
+            s.transpose_a ? s.m : s.k,
+            s.transpose_b ? s.k : s.n,
+            s.n,
+            input,
+            output,
+            tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+            epilogue,
+            batch};
+}
+
 /* By cuBLASLt, where it has the epilogue; it must have LT_PLAIN. */
 template <class X, class Y>
 static void check_lt(const Shape &whole, bool tf32, LtEpilogue epilogue = LT_PLAIN, const char *what = "")
@@ -160,19 +178,7 @@ static void check_lt(const Shape &whole, bool tf32, LtEpilogue epilogue = LT_PLA
     fill(bias.p, places, BEFORE);
     check_products<X, Y>(
         s, 1, biased ? BEFORE : 0.0f, what, [&](const X *a, const X *b, float beta, Y *c, float count) {
-            const LtShape shape = {s.m,
-                                   s.n,
-                                   s.k,
-                                   s.transpose_a,
-                                   s.transpose_b,
-                                   s.transpose_a ? s.m : s.k,
-                                   s.transpose_b ? s.k : s.n,
-                                   s.n,
-                                   type_of(a),
-                                   type_of(c),
-                                   tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                   epilogue,
-                                   1};
+            const LtShape shape = lt_shape(s, type_of(a), type_of(c), tf32, epilogue, 1);
             if (beta != 0 && epilogue != LT_PLAIN && !sums)
                 return false; /* the model has none */
             if (has_aux)
@@ -336,19 +342,7 @@ static void test_lt_alone(void)
     lt_create(&bare, 0);
     each_of_verbs([&](const Shape &s) {
         check_alone<bf16, float>(s, [&](size_t batch, bf16 *a, bf16 *b, float *c) {
-            const LtShape shape = {s.m,
-                                   s.n,
-                                   s.k,
-                                   s.transpose_a,
-                                   s.transpose_b,
-                                   s.transpose_a ? s.m : s.k,
-                                   s.transpose_b ? s.k : s.n,
-                                   s.n,
-                                   CUDA_R_16BF,
-                                   CUDA_R_32F,
-                                   CUBLAS_COMPUTE_32F,
-                                   LT_PLAIN,
-                                   batch};
+            const LtShape shape = lt_shape(s, CUDA_R_16BF, CUDA_R_32F, false, LT_PLAIN, batch);
             check(lt_product(&bare, 0, shape, 1, a, b, 0, c, c, NULL, NULL), "%zu x %zu x %zu: cuBLASLt cannot", s.m,
                   s.n, s.k);
         });

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     int status = options_parse(&options, argc, argv, &error) != 0 ? RUN_WRONG_COMMAND : RUN_DONE;
     if (status == RUN_DONE && informs(&options))
         status = conclude(status, true, &error);
-    else if (status == RUN_DONE && comm_start(options_gave(&options, "ranks") ? options.start_ranks : 0, &error) != 0)
+    else if (status == RUN_DONE && comm_start(options.start_ranks, &error) != 0)
         status = conclude(RUN_FAILED, comm_speaks(NULL), &error);
     else
         status = run(&options, status, &error);

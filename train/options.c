@@ -311,7 +311,6 @@ static void set_defaults(Options *o)
         .prompt = "",
         .temperature = 0.8,
         .checkpoint_minutes = 10,
-        .start_ranks = 1,
         .comm_timeout = 300,
         .same_bits = 8,
         .keep = 2,
@@ -865,11 +864,11 @@ static int resume_option(Options *o, size_t i, const Json *recorded, Notes *note
 }
 
 /* The option of a recorded name. */
-static const Option *recorded_option(const char *name, size_t length, bool *negated, Error *e)
+static const Option *recorded_option(const char *name, size_t length, bool may_negate, Error *e)
 {
-    *negated = false;
-    const Option *option = find_option(name, length, negated);
-    if (option != NULL && !is_of_command(option))
+    bool negated = false;
+    const Option *option = find_option(name, length, &negated);
+    if (option != NULL && !is_of_command(option) && (may_negate || !negated))
         return option;
     error_set(e, "the record has an option '%.*s', which this program does not know", (int)length, name);
     return NULL;
@@ -880,12 +879,11 @@ static int resume_command(Options *o, const Json *words, Error *e)
 {
     for (const Json *word = words != NULL ? words->first : NULL; word != NULL; word = word->next) {
         char *text = read_value(word);
-        bool negated;
         if (text == NULL || strncmp(text, "--", 2) != 0) {
             free(text);
             return error_set(e, "the recorded command has a word that is no option");
         }
-        const Option *option = recorded_option(text + 2, strcspn(text + 2, "="), &negated, e);
+        const Option *option = recorded_option(text + 2, strcspn(text + 2, "="), true, e);
         free(text);
         if (option == NULL)
             return -1;
@@ -897,13 +895,9 @@ static int resume_command(Options *o, const Json *words, Error *e)
 int options_resume(Options *o, const Json *record, const Json *command, Notes *notes, Error *e)
 {
     for (const Json *member = record->first; member != NULL; member = member->next) {
-        bool negated;
         const char *name = member->key != NULL ? member->key : "";
-        const Option *option = recorded_option(name, strlen(name), &negated, e);
-        if (option == NULL)
+        if (recorded_option(name, strlen(name), false, e) == NULL)
             return -1;
-        if (negated)
-            return error_set(e, "the record has an option '%s', which this program does not know", name);
     }
     if (resume_command(o, command, e) != 0)
         return -1;

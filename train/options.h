@@ -50,7 +50,7 @@ typedef struct Options {
     double checkpoint_minutes, comm_timeout; /* seconds */
     bool tensorboard;
     size_t seed, threads; /* threads 0: all */
-    size_t start_ranks;
+    size_t start_ranks; /* 0: none are started */
     const char *device, *dtype;
     bool resume, list_groups, list_presets, man, help, version;
     CompletionShell completion;

@@ -145,7 +145,8 @@ inline LtPlan lt_plan(const Lt *lt, const LtShape &s, uint32_t alignment, const 
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
         CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, operand, &alignment, sizeof alignment));
-    plan.found = lt_choose(lt, s, 1, preference, &plan) || lt_choose(lt, s, s.batch, preference, &plan);
+    plan.found =
+        lt_choose(lt, s, 1, preference, &plan) || (s.batch > 1 && lt_choose(lt, s, s.batch, preference, &plan));
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
     return plan;
 }

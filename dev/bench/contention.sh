@@ -1,8 +1,9 @@
 #!/bin/sh
 # contention.sh [TRAIN_GPT]: what busy neighbours cost a step, by how long OpenMP's waiting threads spin, with a single
 # thread and with two ranks of one: milliseconds, median and mean of STEPS steps of nano (30) and ten times as many of a
-# tiny model, on the machine as it is and next to four busy loops. base/environment.c sets the default, by the means: a thread that has
-# used up its time slice is late in few steps, but by much. Others on the machine leave only the ratios to compare.
+# tiny model, on the machine as it is and next to four busy loops. base/environment.c sets the default, by the means: a
+# thread that has used up its time slice is late in few steps, but by much. Others on the machine leave only the ratios
+# to compare.
 gpt=${1:-./train_gpt}
 steps=${STEPS:-30}
 [ -x "$gpt" ] || { echo "$gpt: is not there; run make first" >&2; exit 1; }

@@ -255,26 +255,25 @@ enum : size_t { BATCH = 3 };
 
 static size_t rows_of(bool transposed, size_t rows, size_t cols) { return transposed ? cols : rows; }
 
-static void test_verb_product(void)
+/* c (batch, m, n) = op(A) op(B) + beta c, by the verb of the type. */
+static void by_verb(const Shape &s, size_t batch, float *a, float *b, float beta, float *c)
 {
-    each_of_verbs([](const Shape &s) {
-        check_products<float, float>(s, BATCH, 0, "a batch", [&](float *a, float *b, float beta, float *c, float) {
-            verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
-                         s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
-                         s.transpose_b, 1, beta, {c, s.m, s.n, BATCH});
-            return true;
-        });
-    });
+    verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch}, s.transpose_a,
+                 {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch}, s.transpose_b, 1, beta,
+                 {c, s.m, s.n, batch});
+}
+static void by_verb(const Shape &s, size_t batch, bf16 *a, bf16 *b, float beta, bf16 *c)
+{
+    verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch},
+                      s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch},
+                      s.transpose_b, 1, beta, {c, s.m, s.n, batch}, {c, s.m, s.n, batch});
 }
 
-static void test_verb_bf16_product(void)
+template <class X> static void test_verb(void)
 {
     each_of_verbs([](const Shape &s) {
-        check_products<bf16, bf16>(s, BATCH, 0, "a batch", [&](bf16 *a, bf16 *b, float beta, bf16 *c, float) {
-            verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), BATCH},
-                              s.transpose_a,
-                              {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), BATCH},
-                              s.transpose_b, 1, beta, {c, s.m, s.n, BATCH}, {c, s.m, s.n, BATCH});
+        check_products<X, X>(s, BATCH, 0, "a batch", [&](X *a, X *b, float beta, X *c, float) {
+            by_verb(s, BATCH, a, b, beta, c);
             return true;
         });
     });
@@ -312,26 +311,10 @@ template <class X, class Y, class F> static void check_alone(const Shape &s, F m
     }
 }
 
-static void test_verb_product_alone(void)
+template <class X> static void test_verb_alone(void)
 {
     each_of_verbs([](const Shape &s) {
-        check_alone<float, float>(s, [&](size_t batch, float *a, float *b, float *c) {
-            verb_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch},
-                         s.transpose_a, {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch},
-                         s.transpose_b, 1, 0, {c, s.m, s.n, batch});
-        });
-    });
-}
-
-static void test_verb_bf16_product_alone(void)
-{
-    each_of_verbs([](const Shape &s) {
-        check_alone<bf16, bf16>(s, [&](size_t batch, bf16 *a, bf16 *b, bf16 *c) {
-            verb_bf16_product(verbs, {a, rows_of(s.transpose_a, s.m, s.k), rows_of(s.transpose_a, s.k, s.m), batch},
-                              s.transpose_a,
-                              {b, rows_of(s.transpose_b, s.k, s.n), rows_of(s.transpose_b, s.n, s.k), batch},
-                              s.transpose_b, 1, 0, {c, s.m, s.n, batch}, {c, s.m, s.n, batch});
-        });
+        check_alone<X, X>(s, [&](size_t batch, X *a, X *b, X *c) { by_verb(s, batch, a, b, 0, c); });
     });
 }
 
@@ -381,10 +364,10 @@ int main(int argc, char **argv)
     check_run("bf16, backward to the input", if_bf16<plain<test_backward_input<bf16>>>);
     check_run("bf16, backward to the weight", if_bf16<plain<test_backward_weight<bf16>>>);
     check_run("bf16, odd lengths", if_bf16<plain<test_odd<bf16>>>);
-    check_run("the optimizers', fp32", test_verb_product);
-    check_run("the optimizers', bf16", if_bf16<test_verb_bf16_product>);
-    check_run("the optimizers', fp32: a matrix alone", test_verb_product_alone);
-    check_run("the optimizers', bf16: a matrix alone", if_bf16<test_verb_bf16_product_alone>);
+    check_run("the optimizers', fp32", test_verb<float>);
+    check_run("the optimizers', bf16", if_bf16<test_verb<bf16>>);
+    check_run("the optimizers', fp32: a matrix alone", test_verb_alone<float>);
+    check_run("the optimizers', bf16: a matrix alone", if_bf16<test_verb_alone<bf16>>);
     check_run("bf16 to fp32: a matrix alone", if_bf16<test_lt_alone>);
     verbs_free(verbs);
     CUDA_CHECK(cudaFree(lt.workspace));

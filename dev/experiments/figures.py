@@ -75,8 +75,8 @@ def legend(axes, labels):
 
 
 def curves(groups, labels=()):
-    """Validation loss against steps, tokens, FLOPs and seconds, with and without the optimizer's: five pictures. groups: [(number of the series, [Run])], of
-    one budget. labels: of the series, for pictures that stand alone."""
+    """Validation loss against steps, tokens, FLOPs and seconds, with and without the optimizer's: five pictures. groups:
+    [(number of the series, [Run])], of one budget. labels: of the series, for pictures that stand alone."""
     shown = [(i, [r.curve for r in runs if not r.diverged]) for i, runs in groups]
     every = [c for _, group in shown for c in group]
     low, high = min(c.val_loss.min() for c in every), max(c.val_loss.iloc[min(1, len(c) - 1)] for c in every)

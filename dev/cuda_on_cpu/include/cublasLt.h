@@ -77,7 +77,7 @@ struct emu_lt_layout {
 };
 struct emu_lt_preference {
     uint64_t workspace = 0;
-    uint32_t reductions = 7;                      /* of no effect: sums are in fp32 */
+    uint32_t reductions = 7; /* of no effect: sums are in fp32 */
     uint32_t alignment[4] = {256, 256, 256, 256}; /* of A, B, C, D */
 };
 typedef emu_lt *cublasLtHandle_t;
@@ -134,26 +134,16 @@ inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cub
     if (!d)
         return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_TRANSA:
-        return emu::set_attribute(&d->transa, value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB:
-        return emu::set_attribute(&d->transb, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE:
-        return emu::set_attribute(&d->epilogue, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
-        return emu::set_attribute(&d->bias, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE:
-        return emu::set_attribute(&d->bias_stride, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
-        return emu::set_attribute(&d->bias_type, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
-        return emu::set_attribute(&d->aux, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
-        return emu::set_attribute(&d->aux_ld, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE:
-        return emu::set_attribute(&d->aux_stride, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE:
-        return emu::set_attribute(&d->aux_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSA: return emu::set_attribute(&d->transa, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB: return emu::set_attribute(&d->transb, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: return emu::set_attribute(&d->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return emu::set_attribute(&d->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE: return emu::set_attribute(&d->bias_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return emu::set_attribute(&d->bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return emu::set_attribute(&d->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return emu::set_attribute(&d->aux_ld, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return emu::set_attribute(&d->aux_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE: return emu::set_attribute(&d->aux_type, value, bytes);
     }
     return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -172,18 +162,12 @@ inline cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
     if (!l)
         return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-    case CUBLASLT_MATRIX_LAYOUT_TYPE:
-        return emu::set_attribute(&l->type, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_ROWS:
-        return emu::set_attribute(&l->rows, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_COLS:
-        return emu::set_attribute(&l->cols, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_LD:
-        return emu::set_attribute(&l->ld, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
-        return emu::set_attribute(&l->batch, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
-        return emu::set_attribute(&l->stride, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_TYPE: return emu::set_attribute(&l->type, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ROWS: return emu::set_attribute(&l->rows, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_COLS: return emu::set_attribute(&l->cols, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_LD: return emu::set_attribute(&l->ld, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return emu::set_attribute(&l->batch, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return emu::set_attribute(&l->stride, value, bytes);
     }
     return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -230,9 +214,8 @@ struct LtProduct {
 inline LtProduct lt_product(const emu_lt_desc &desc, const emu_lt_layout &a, const emu_lt_layout &b,
                             const emu_lt_layout &c, const emu_lt_layout &d)
 {
-    LtProduct p = {
-        desc, a,       b,       c,       d,      desc.transa != CUBLAS_OP_N, desc.transb != CUBLAS_OP_N, 0, 0, 0, 1,
-        0,    nullptr, nullptr, nullptr, nullptr};
+    LtProduct p = {desc, a, b, c, d, desc.transa != CUBLAS_OP_N, desc.transb != CUBLAS_OP_N, 0, 0, 0, 1, 0, nullptr,
+                   nullptr, nullptr, nullptr};
     p.m = static_cast<int64_t>(d.rows);
     p.n = static_cast<int64_t>(d.cols);
     p.k = static_cast<int64_t>(p.ta ? a.rows : a.cols);
@@ -250,10 +233,10 @@ inline bool has_bias(uint32_t epilogue)
 }
 inline bool is_epilogue(uint32_t e)
 {
-    for (uint32_t known :
-         {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_BIAS,
-          CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
-          CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA, CUBLASLT_EPILOGUE_BGRADB})
+    for (uint32_t known : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU,
+                           CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                           CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,
+                           CUBLASLT_EPILOGUE_BGRADB})
         if (e == known)
             return true;
     return false;
@@ -341,12 +324,12 @@ inline cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtM
         return CUBLAS_STATUS_INVALID_VALUE;
     const emu::LtProduct p = emu::lt_product(*desc, *a, *b, *c, *d);
     const cublasStatus_t status = emu::lt_status(p);
-    if (status != CUBLAS_STATUS_SUCCESS || algo->data[0] != emu::lt_kind(p))
-        return status != CUBLAS_STATUS_SUCCESS ? status : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (status == CUBLAS_STATUS_SUCCESS && algo->data[0] != emu::lt_kind(p))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     *result = {};
     result->algo = *algo;
     result->workspaceSize = algo->data[1];
-    return CUBLAS_STATUS_SUCCESS;
+    return status;
 }
 
 /* ---- the product ---- */
@@ -516,8 +499,8 @@ inline void check_lt_operands(const LtProduct &p)
         check_lt_memory("the bias", p.desc.bias,
                         last * p.desc.bias_stride + (e == CUBLASLT_EPILOGUE_BGRADB ? p.n : p.m), p.d.type);
     if (has_aux(e))
-        check_lt_memory("the auxiliary matrix", p.desc.aux, last * p.desc.aux_stride + (p.n - 1) * p.desc.aux_ld + p.m,
-                        p.d.type);
+        check_lt_memory("the auxiliary matrix", p.desc.aux,
+                        last * p.desc.aux_stride + (p.n - 1) * p.desc.aux_ld + p.m, p.d.type);
     for (const char *x : {p.A, p.B}) {
         const int64_t bytes = extent(x == p.A ? p.a : p.b) * static_cast<int64_t>(type_bytes(p.a.type));
         if (p.D < x + bytes && x < p.D + extent(p.d) * static_cast<int64_t>(type_bytes(p.d.type)))

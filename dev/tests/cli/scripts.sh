@@ -296,6 +296,53 @@ predicts_scaling() {
 }
 run_test "scaling.py: its page has its tables; the simulator agrees with closed formulas" predicts_scaling
 
+# Kernels that report.sh must flag, each for a reason of its own, and one that it must not. Registers and spills are the
+# compiler's word; the instructions are a stand-in's for cuobjdump.
+flags_kernels() {
+    nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || skip "there is no nvcc"
+    cat > kernels.cu << 'END'
+template <int N>
+__device__ float folded(const float *x)
+{
+    float kept[N], sum = 0;
+    for (int i = 0; i < N; i++)
+        kept[i] = x[i * 32];
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < N; i++)
+            sum = sum * kept[i] + kept[(i * 7 + round) % N];
+    return sum;
+}
+__global__ void __launch_bounds__(128) fine(float *y, const float *x) { *y = folded<32>(x + threadIdx.x); }
+__global__ void unbounded(float *y, const float *x) { *y = folded<96>(x + threadIdx.x); }
+__global__ void __launch_bounds__(1024) cramped(float *y, const float *x) { *y = folded<96>(x + threadIdx.x); }
+__global__ void round_kernel(float *y, const float *x) { *y = *x; }
+__global__ void stacked(float *y, const float *x) { *y = *x; }
+namespace flash {
+__global__ void forward_kernel(float *y, const float *x) { *y = *x; }
+}
+END
+    mkdir tools
+    cat > tools/cuobjdump << 'END'
+#!/bin/sh
+printf '%s\n' ' Function : _Z7stackedPfPKf' ' STL [R1], R2 ;' ' Function : _Z12round_kernelPfPKf' ' LDG.E R2, [R2.64] ;' \
+    ' Function : _ZN5flash14forward_kernelEPfPKf' ' FFMA R2, R2, R3, R4 ;'
+END
+    chmod +x tools/cuobjdump
+    cp tools/cuobjdump tools/nvdisasm
+    expect 1 env NVCC="$nvcc" CUDA_ARCH=90 CUOBJDUMP=cuobjdump PATH="$PWD/tools:$PATH" \
+        "$scripts/../bench/cuda/report.sh" --check kernels.cu
+    sed -nE 's/ +sm_90.* [0-9]+  /:/p' out | LC_ALL=C sort > flags
+    cmp - flags << 'END' || fail "$(cat flags)"
+cramped:spills
+fine:
+flash::forward_kernel:no tensor cores
+round_kernel:no 16-byte loads
+stacked:local memory
+unbounded:registers of 1024 threads
+END
+}
+run_test "report.sh: flags kernels for registers, spills, local memory, narrow loads, no tensor cores" flags_kernels
+
 pages_and_tables() {
     python=$("$scripts/../python.sh" --find numpy scipy) || skip "there is no Python with SciPy"
     mkdir -p dev/lab/results dev/orthogonalisation dev/speedrun

@@ -4,6 +4,7 @@ import argparse
 import csv
 import math
 import shlex
+import signal
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -283,4 +284,5 @@ def forced(check, force, notes):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where `| head` ends
     sys.exit(main())

@@ -45,9 +45,14 @@ def alone(picture, style):
     return picture.replace(">", f"><style>{style} svg {{ font-family: sans-serif }}</style>", 1)
 
 
+def mark(i):
+    """Which of MARKS and SIGNS a series has. After eight the colours come again, each with another mark."""
+    return (i + i // SERIES) % SERIES
+
+
 def look(i):
     """The keywords of a series' points and line."""
-    return {"color": HUES[i % SERIES], "marker": MARKS[i % SERIES]}
+    return {"color": HUES[i % SERIES], "marker": MARKS[mark(i)]}
 
 
 def panel(width=4.2, height=3.1):
@@ -71,7 +76,10 @@ def legend(axes, labels):
     """In a picture that stands alone; on the page it is beside the pictures."""
     if labels:
         handles = [pyplot.Line2D([], [], **look(i)) for i in range(len(labels))]
-        axes.legend(handles, labels)
+        if len(labels) > 3:  # too many to lie between the lines
+            axes.figure.legend(handles, labels, loc="outside right upper")
+        else:
+            axes.legend(handles, labels)
 
 
 def curves(groups, labels=()):

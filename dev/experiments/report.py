@@ -125,7 +125,7 @@ class Report:
         settings = [(name, [r.settings.get(name, "") for r in firsts]) for name in differing(firsts)]
         page = template().render(
             c=c, title=title, command=command, notes=notes, sentences=list(c.sentences()), pictures=self.pictures(),
-            legend=[(label, i % figures.SERIES + 1, figures.SIGNS[i % figures.SERIES]) for label, i in self.series.items()],
+            legend=[(label, i % figures.SERIES + 1, figures.SIGNS[figures.mark(i)]) for label, i in self.series.items()],
             firsts=firsts, settings=settings, identities=identities(c), commands=list(commands(c)), shares=shares(c),
             main_tokens=next(r.tokens for r in c.rows if r.steps == c.main_steps), style=STYLE)
         path.write_text(page)

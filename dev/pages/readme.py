@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 
 from .page import Page, read
+from .versus import Versus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,29 +23,16 @@ def ranks(page):
 
 def headline(page):
     results = ROOT / "dev/speedrun/results"
-    rows = {(r["label"], int(r["steps"])): r for r in read(results / "compare.csv")}
-    budgets = sorted(steps for label, steps in rows if label == "adamw")
-
-    def number(label, steps, column):
-        return float(rows[label, steps][column])
-
-    def cells(steps):
-        muon = rows["muon", steps]
-        half = [f"{number(o, steps, 'mean'):.4f} +- {number(o, steps, 'mean_high') - number(o, steps, 'mean'):.4f}" for o in ("adamw", "muon")]
-        low, high = (f"{number('muon', steps, f'difference_{end}'):+.4f}" for end in ("low", "high"))
-        multiple = [f"{number('muon', steps, f'data_multiple{end}'):.2f}" for end in ("", "_low", "_high")]
-        return [f"{steps:,}", rows["adamw", steps]["seeds"], *half, f"{number('muon', steps, 'difference'):+.4f} ({low} to {high})",
-                f"{multiple[0]} ({multiple[1]} to {multiple[2]}){' *' if muon['beyond'] == '1' else ''}"]
-
-    page.table("headline", ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss"], map(cells, budgets))
-    multiples = [number("muon", steps, "data_multiple") for steps in budgets]
+    versus = Versus(results / "compare.csv")
+    versus.table(page, "headline")
+    multiples = versus.multiples()
     page.say("falls as training grows longer: {:.1f} at 1M tokens, {:.1f} at 2M, {:.1f} at 4M, {:.1f} at 8M", *multiples,
              holds=multiples == sorted(multiples, reverse=True))
-    page.expect([rows["muon", steps]["beyond"] for steps in budgets] == ["0", "0", "1", "1"], "the last two are beyond what was run")
-    law = rows["adamw", budgets[0]]
-    page.say("L = {:.3f} + {:.3f} (D / {:.2f}M)^-{:.2f}", float(law["law E"]), float(law["law A"]), float(law["law unit"]) / 1e6, float(law["law a"]))
-    page.say("after 1,920 steps Muon is at {:.4f}, AdamW after 3,840 at {:.4f}", number("muon", 1920, "mean"), number("adamw", 3840, "mean"))
-    losses = [float(pair.split(":")[1]) for pair in rows["adamw", 960]["losses"].split()]
+    page.expect(versus.beyond() == [False, False, True, True], "the last two are beyond what was run")
+    versus.law(page)
+    page.say("after 1,920 steps Muon is at {:.4f}, AdamW after 3,840 at {:.4f}", versus.number("muon", 1920, "mean"),
+             versus.number("adamw", 3840, "mean"))
+    losses = [float(pair.split(":")[1]) for pair in versus.rows["adamw", 960]["losses"].split()]
     page.say("({:.4f}; the median is {:.4f})", max(losses), statistics.median(losses),
              holds=sum(x > 1.1 for x in losses) == 1 and len(losses) == 10)
     best = "lr=0.008,weight-decay=0.2,cooldown=0.4,beta2=0.95,warmup="

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -394,6 +395,12 @@ def killed_sweep():
             rows = {(r["label"], r["steps"]): r for r in csv.DictReader(file)}
         finals = {name: float(loss) for name, (loss, _) in whole.items() if name.startswith("final/muon/x1/")}
         near(float(rows["muon", "40"]["mean"]), sum(finals.values()) / 3, 1e-5, "muon's mean")
+        reader, writer = os.pipe()
+        os.close(reader)
+        unread = subprocess.run([sys.executable, "-m", "experiments.compare", folder / "cut"], stdout=writer,
+                                stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(DEV)}, text=True)
+        os.close(writer)
+        check(unread.returncode == -signal.SIGPIPE and not unread.stderr, f"a table that nobody reads: {unread.stderr}")
         check(rows["muon", "160"]["data_multiple"] and not rows["adamw", "40"]["difference"], "columns of compare.csv")
 
 
@@ -513,6 +520,12 @@ def plotted(study, *words):
         return list(csv.DictReader(file))
 
 
+def many_series():
+    from experiments import figures
+    looks = {tuple(figures.look(i).values()) for i in range(figures.SERIES ** 2)}
+    check(len(looks) == figures.SERIES ** 2, "two series look alike")
+
+
 def pictures_of_studies():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -584,6 +597,7 @@ TESTS = {
     "what diverges is stopped": stops_what_diverges,
     "GPUs are shared out": shares_gpus,
     "what cannot be compared is refused": refusals,
+    "pictures: sixty-four series, each with a look of its own": many_series,
     "studies: pictures, from sweeps that were made up": pictures_of_studies,
 }
 

@@ -106,7 +106,7 @@ static void plain_step(const OptimConfig *config, const Tensor *t, Plain p, cons
     if (option(config, HYPER_MUON_SCALE, 0) == MUON_SCALE_GRADIENT)
         factor = norm_of(grad, n) / norm(p.u, n);
     for (size_t i = 0; i < n; i++)
-        p.w[i] = (1 - lr * option(config, HYPER_WEIGHT_DECAY, 0)) * p.w[i] - lr * factor * p.u[i];
+        p.w[i] = (1 - lr * option(config, HYPER_WEIGHT_DECAY, .1)) * p.w[i] - lr * factor * p.u[i];
 }
 
 static void compare_with_plain(const OptimConfig *config, const char *what)

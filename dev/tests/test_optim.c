@@ -128,9 +128,9 @@ static void test_dampening_is_ema(void)
  * is, where corrections and averages cancel to a few roundings. */
 static void test_adam_and_sign(void)
 {
-    const OptimConfig sign = {.rule = "adamw",
-                              .hyper.at = {SET(WEIGHT_DECAY, 0), SET(BETA1, 0), SET(BETA2, 0), SET(EPS, 0)}};
-    const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(EPS, 0)}};
+    const OptimConfig sign = {
+        .rule = "adamw", .hyper.at = {SET(LR, 1e-3), SET(WEIGHT_DECAY, 0), SET(BETA1, 0), SET(BETA2, 0), SET(EPS, 0)}};
+    const OptimConfig adam = {.rule = "adamw", .hyper.at = {SET(LR, 1e-3), SET(WEIGHT_DECAY, 0), SET(EPS, 0)}};
     Params p = make_params(2);
     float *want = copy_floats(p.values, p.floats);
     Optim *optim = make_optim(&sign, &p);

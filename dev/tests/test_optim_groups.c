@@ -59,10 +59,10 @@ static void test_defaults(void)
     Params p = make_params(true);
     Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
     check(optim_group_count(optim) == 4, "%zu groups", optim_group_count(optim));
-    expect_rule(optim, "hidden", "muon", .02, 0);
-    expect_rule(optim, "embed", "adamw", 1e-3, .1);
-    expect_rule(optim, "head", "adamw", 1e-3, .1);
-    expect_rule(optim, "vector", "adamw", 1e-3, 0);
+    expect_rule(optim, "hidden", "muon", .02, .1);
+    expect_rule(optim, "embed", "adamw", 2e-3, .1);
+    expect_rule(optim, "head", "adamw", 2e-3, .1);
+    expect_rule(optim, "vector", "adamw", 2e-3, 0);
     expect_size(optim, "hidden", 2, 112, 112);
     expect_size(optim, "embed", 2, 64, 128);
     expect_size(optim, "head", 1, 44, 88);
@@ -129,7 +129,7 @@ static void test_group_hypers(void)
         .rule = "muon", .aux_hyper.at = {SET(LR, .5), SET(WEIGHT_DECAY, .25)}, .vector_hyper.at = {SET(LR, .015)}};
     Params p = make_params(true);
     Optim *optim = make_optim(&config, &p);
-    expect_rule(optim, "hidden", "muon", .02, 0);
+    expect_rule(optim, "hidden", "muon", .02, .1);
     expect_rule(optim, "embed", "adamw", .7, .001);
     expect_rule(optim, "head", "adamw", .004, .002);
     expect_rule(optim, "vector", "adamw", .015, .003);

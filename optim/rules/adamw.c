@@ -63,16 +63,16 @@ static int adamw_settle(OptimHyper *h, const char *prefix, Error *e)
 }
 
 /* The options of Adam's ablations. */
-#define ADAM_DEFAULTS                                                                                         \
-    HYPER_AT(LR, 1e-3), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8),                     \
-        HYPER_AT(EPS_MODE, EPS_OUTSIDE), HYPER_AT(EPS_MAX, 0), HYPER_AT(EPS_RATE, 0), HYPER_AT(EPS_START, 0), \
-        HYPER_AT(EPS_END, 1), HYPER_AT(BIAS_CORRECTION, 1), HYPER_AT(ZERO_INIT_MOMENTS, 1)
+#define ADAM_DEFAULTS                                                                                  \
+    HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8), HYPER_AT(EPS_MODE, EPS_OUTSIDE), \
+        HYPER_AT(EPS_MAX, 0), HYPER_AT(EPS_RATE, 0), HYPER_AT(EPS_START, 0), HYPER_AT(EPS_END, 1),     \
+        HYPER_AT(BIAS_CORRECTION, 1), HYPER_AT(ZERO_INIT_MOMENTS, 1)
 
 const OptimRule optim_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .source = "Loshchilov and Hutter 2019; torch.optim.AdamW",
-    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0)},
+    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(LR, 2e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0)},
     .settle = adamw_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adamw_scalars,
@@ -83,7 +83,7 @@ const OptimRule optim_adam = {
     .name = "adam",
     .summary = "Adam; weight decay is coupled L2",
     .source = "Kingma and Ba 2015; torch.optim.Adam",
-    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(WEIGHT_DECAY, 0)},
+    .defaults.at = {ADAM_DEFAULTS, HYPER_AT(LR, 1e-3), HYPER_AT(WEIGHT_DECAY, 0)},
     .settle = adamw_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .scalars = adam_scalars,

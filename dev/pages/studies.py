@@ -163,6 +163,38 @@ def rules(page):
     page.expect("aux-lr 0.256" in best["adamh"], "AdamH's largest rate")
 
 
+DEFAULTS = {"adamw-was": "AdamW as it was: rate 0.001, decay 0.1", "adamw-cooldown": "cooldown 0.6", "adamw-is": "rate 0.002, as it is",
+            "muon-was": "Muon as it was: rate 0.02, AdamW's 0.001", "muon-cooldown": "cooldown 0.6", "muon-decay": "decay 0.1",
+            "muon-aux": "AdamW's rate 0.004", "muon-is": "decay 0.1 and AdamW's rate 0.002, as it is",
+            "dion-was": "Dion as it was: rate 0.01, decay 0.01", "dion-is": "rate 0.02, decay 0.1, AdamW's rate 0.002, as it is"}
+
+
+def defaults(page):
+    losses = {}
+    for r in read(HERE / "defaults/results/sweep.csv"):
+        losses.setdefault(r["optimizer"], {})[r["seed"]] = float(r["val_loss"])
+
+    def cells(name):
+        was, mine = losses[f"{name.split('-')[0]}-was"], losses[name]
+        above = statistics.fmean(mine[seed] - was[seed] for seed in mine)
+        return [DEFAULTS[name], ", ".join(f"{mine[seed]:.4f}" for seed in sorted(mine)), f"{above:+.4f}" if mine != was else ""]
+
+    page.table("defaults", ["", "nats a byte, two seeds", "difference"], map(cells, DEFAULTS))
+    above = {rule: statistics.fmean(losses[f"{rule}-cooldown"][s] - x for s, x in losses[f"{rule}-was"].items()) for rule in ("adamw", "muon")}
+    page.say("0.6 costs {:.2f} to {:.2f} here", *sorted(above.values()), holds=min(above.values()) > 0)
+    for rule in ("adamw", "muon", "dion"):
+        page.expect(all(losses[f"{rule}-is"][s] < x for s, x in losses[f"{rule}-was"].items()), f"{rule} as it is is better than as it was")
+    best = {r["optimizer"]: dict(zip(words[::2], words[1::2])) for r in read(HERE / "contest/results/rules-best.csv")
+            if (words := r["options"].replace("--nesterov ", "").replace("--", "").split())}
+    page.expect(all(best[n]["weight-decay"] in ("0.1", "0.2") for n in ("muon", "normuon", "dion")), "decay of 0.1 or 0.2")
+    page.expect(best["dion"]["lr"] == "0.02", "Dion's rate")
+    found = {"muonh": 0.018, "adamh": 0.018, "lion": 1e-4, "soap": 3e-3, "shampoo": 1e-3}  # beside them, their defaults
+    page.expect(all(2 < float(best[n]["lr"]) / lr <= 8 for n, lr in found.items()), "rates two to eight times as high")
+    page.given("**AdamW's rate is 0.002** (it was 0.001", "from 0.014 at 32 channels to 0.0021 at 256", "decay by 0.1**", "found 0.1 or 0.2 for each",
+               "at 3.464 with 0.1 and at 3.532 without", "Muon's rate, 0.02", "is its own, 0.002**", "0.004 here, 0.016 at 64",
+               "stays 0.4 of the run**: 0.6", "took 0.4 for AdamW and 0.6 for Muon", "0.8 of the run was better than 0.4 (3.464, 3.482")
+
+
 def numbers(check):
     page = Page(HERE / "README.md")
     rules(page)
@@ -170,4 +202,5 @@ def numbers(check):
     gradients(page)
     rare(page)
     moments(page)
+    defaults(page)
     return page.finish(check)

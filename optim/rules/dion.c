@@ -65,6 +65,7 @@ const OptimRule optim_dion = {
     .summary = "orthonormal low-rank updates by power iteration",
     .source = "Ahn et al. 2025; microsoft/dion",
     .matrices_only = true,
+    /* Rate and decay were searched for: dev/studies/README.md, "Defaults". */
     .defaults.at = {HYPER_AT(LR, 0.02), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0), HYPER_AT(MOMENTUM, 0.95),
                     HYPER_AT(RANK, 0), HYPER_AT(SPLIT_QKV, 1)},
     .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_basis}},

@@ -96,7 +96,8 @@ static void normuonh_batch(const Batch *batch)
     batch_rotate(batch, u);
 }
 
-/* Their authors' code, and where track 3 is the source, its twelve iterations. */
+/* Their authors' code, and where track 3 is the source, its twelve iterations. The decay of muon and normuon was searched
+ * for: dev/studies/README.md, "Defaults". */
 #define MUON_RULE(flavour, ...)                   \
     .matrices_only = true, .settle = muon_settle, \
     .defaults.at = {ORTHOGONAL_DEFAULTS(flavour, NS_FROBENIUS), __VA_ARGS__}

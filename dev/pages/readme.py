@@ -41,8 +41,18 @@ def headline(page):
              holds=search[best + "50"] == min(search.values()))
 
 
+def rules(page):
+    rows = read(ROOT / "dev/speedrun/results/rules.csv")
+    losses = {r["optimizer"]: float(r["last_val_loss"]) for r in rows}
+    slow = [losses.pop(name) for name in ("lion", "cautious-lion", "sophia")]
+    page.say("from a loss of {:.3f} they reach between {:.2f} (`sinksoap`) and {:.2f} (`signsgd`)", float(rows[0]["first_val_loss"]),
+             losses["sinksoap"], losses["signsgd"], holds=(losses["sinksoap"], losses["signsgd"]) == (min(losses.values()), max(losses.values())))
+    page.say("whose rates are the lowest, only {:.2f}, {:.2f} and {:.2f}", *slow, holds=min(slow) > max(losses.values()))
+
+
 def numbers(check):
     page = Page(ROOT / "README.md")
     headline(page)
     ranks(page)
+    rules(page)
     return page.finish(check, all_numbers=False)

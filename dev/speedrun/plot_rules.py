@@ -146,7 +146,7 @@ def draw(points, rest, path):
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.6, max(costs) * 1.8)
     least, usual = min(losses), statistics.median(losses)
-    top = usual + 1.7 * (usual - least)
+    top = usual + 1.2 * (usual - least)
     above, row = sorted(loss for loss in losses if loss > top), 0.035 * (top - least)
     heights = [loss if loss <= top else top + (0.7 + above.index(loss)) * row for loss in losses]
     shown = dict(zip((point[0] for point in points), heights))

@@ -6,6 +6,7 @@
 #include "base/error.h" /* refuses 32-bit machines */
 #include "train/run.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,36 +82,48 @@ static bool has_gpu(void)
     return access("/dev/nvidiactl", F_OK) == 0 || access("/usr/lib/wsl/lib/nvidia-smi", F_OK) == 0;
 }
 
-/* Whether `program --probe` finds a GPU. If not, `why` is what it said, "" if there is simply none. */
+/* Whether `program --probe` finds a GPU. If not, `why` is the first line that it said, or how it ended; "" if there is
+ * simply no GPU. */
 static bool gpu_answers(const char *program, char why[WHY_MOST])
 {
-    int ends[2], status = 1;
-    size_t said = 0;
+    char said[WHY_MOST];
+    int ends[2], status = 0;
+    size_t length = 0;
     ssize_t n = 0;
-    why[0] = '\0';
-    if (pipe(ends) != 0)
+    if (pipe(ends) != 0) {
+        snprintf(why, WHY_MOST, "no pipe to it: %s", strerror(errno));
         return false;
+    }
     const pid_t child = fork();
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
         close(ends[0]);
         close(ends[1]);
         execl(program, program, "--probe", (char *)NULL);
+        fprintf(stderr, "%s\n", strerror(errno));
         _exit(1);
     }
     close(ends[1]);
-    while (said < WHY_MOST - 1 && (n = read(ends[0], why + said, WHY_MOST - 1 - said)) > 0)
-        said += (size_t)n;
+    while (length < sizeof said - 1 && (n = read(ends[0], said + length, sizeof said - 1 - length)) > 0)
+        length += (size_t)n;
     close(ends[0]);
-    why[said] = '\0';
-    why[strcspn(why, "\n")] = '\0';
-    if (child < 0 || waitpid(child, &status, 0) != child)
+    said[length] = '\0';
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        snprintf(why, WHY_MOST, "it cannot be started: %s", strerror(errno));
         return false;
-    if (WIFSIGNALED(status))
+    }
+    if (WIFSIGNALED(status)) {
         snprintf(why, WHY_MOST, "it ended with signal %d", WTERMSIG(status));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == RUN_NO_DEVICE && !has_gpu())
-        why[0] = '\0';
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        return false;
+    }
+    if (WEXITSTATUS(status) == 0 || (WEXITSTATUS(status) == RUN_NO_DEVICE && !has_gpu()))
+        return WEXITSTATUS(status) == 0;
+    const char *line = said + strspn(said, "\n");
+    if (*line != '\0')
+        snprintf(why, WHY_MOST, "%.*s", (int)strcspn(line, "\n"), line);
+    else
+        snprintf(why, WHY_MOST, "it ended with exit status %d", WEXITSTATUS(status));
+    return false;
 }
 
 int main(int argc, char **argv)

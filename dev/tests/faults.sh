@@ -947,6 +947,9 @@ cli:another MPI's mpiexec | comm/mpi.c | s/(size_t)world != launch->ranks.world/
 cli:built for another CPU | train/launch.c | s/!__builtin_cpu_supports(feature)/false/
 cli:found by the PATH | train/launch.c | s/if (access(self, X_OK) == 0)/if (access(self, X_OK) != 0)/
 cli:GPU program | train/launch.c | s/if (WIFSIGNALED(status))/if (false)/
+cli:GPU program | train/launch.c | s/status %d", WEXITSTATUS(status))/status %d", 0)/
+cli:GPU program | train/launch.c | s/said + strspn(said, "[^"]*")/said/
+cli:GPU program | train/launch.c | s/strerror(errno));$/"");/
 cli:GPU program | train/launch.c | s/dup2(ends.1., STDERR_FILENO)/dup2(ends[1], STDOUT_FILENO)/
 cli:scaling.py | dev/scaling/step.py | s/newton_schulz_flops(.m), i/newton_schulz_flops(*m), 0/
 cli:scaling.py | dev/scaling/step.py | s/outside . machine.in_box . machine.nic/outside \/ machine.nic/

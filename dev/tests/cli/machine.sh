@@ -151,6 +151,14 @@ no_gpu() { # what the GPU program does when probed, what is said, the system's d
     says "cpu --steps 1" out
     [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
 }
+no_start() {
+    compile_launcher -O1 "s,/dev/nvidiactl,/nowhere,"
+    printf '#!/nowhere/sh\n' > bin/train_gpt_cuda
+    chmod +x bin/train_gpt_cuda
+    expect 0 bin/train_gpt --steps 1
+    says "train_gpt: the GPU program cannot run (No such file or directory); using the CPU" err
+}
+
 # make test-gpu with programs that only pretend, on a made-up machine.
 pretend_gpu() { # what the GPU program does when probed, what the tests do, the system's device of a GPU
     mkdir -p bin build
@@ -219,6 +227,11 @@ if [ "${DEVICE:-cpu}" = cpu ]; then
         "train_gpt: the GPU program cannot run (it ended with signal 11); using the CPU"
     run_test "a GPU program without its libraries is not started" no_gpu 'echo "libcublas.so: no such file" >&2; exit 127' \
         "train_gpt: the GPU program cannot run (libcublas.so: no such file); using the CPU"
+    run_test "a GPU program that fails without a word is spoken of" no_gpu 'exit 3' \
+        "train_gpt: the GPU program cannot run (it ended with exit status 3); using the CPU"
+    run_test "a GPU program whose first line is empty is understood" no_gpu 'echo >&2; echo "no memory" >&2; exit 1' \
+        "train_gpt: the GPU program cannot run (no memory); using the CPU"
+    run_test "a GPU program that cannot be started is spoken of" no_start
     run_test "without a GPU nothing is said of it" no_gpu 'echo "there is none" >&2; exit 77' ""
     CUDA_VISIBLE_DEVICES=0 run_test "a GPU whose driver is missing is spoken of" no_gpu 'echo "the driver is not installed" >&2; exit 77' \
         "train_gpt: the GPU program cannot run (the driver is not installed); using the CPU" /dev/null

@@ -33,7 +33,10 @@ count() { # status, log, command
     cat "$log"
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' "$log" | tail -n 1)
     set -- $counts
-    if [ $# -lt 2 ] || { [ $status -ne 0 ] && [ "$2" -eq 0 ]; }; then
+    if [ $status -eq 77 ] && [ $# -eq 0 ]; then
+        echo "skip  it can test nothing here"
+        set -- 0 0 1
+    elif [ $# -lt 2 ] || { [ $status -ne 0 ] && [ "$2" -eq 0 ]; }; then
         echo "FAIL  ended with status $status and no count of its failures"
         failed=$((failed + 1))
     fi
@@ -101,6 +104,12 @@ emulated reverse 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/refere
 unset CUDA_ON_CPU_CUBLAS
 export CUDA_ON_CPU_CAPABILITY=7.5 # logits are read twice there
 emulated reverse 0 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_track3.safetensors
+# What needs bf16 is skipped by name there.
+emulated forward 0 "$build/emulated/test_gpt_cuda" --dtype bf16 dev/tests/reference_bf16.safetensors
+emulated forward 0 "$build/emulated/test_flash"
+emulated forward 0 "$build/emulated/test_products" 8
+emulated forward 0 "$build/emulated/test_qk_clip"
+emulated forward 0 "$build/emulated/test_large" 3 4 256 1031 80 1
 unset CUDA_ON_CPU_CAPABILITY
 export CUDA_ON_CPU_CUBLAS=plain # epilogues are kernels of ours there
 emulated random 2 "$build/emulated/test_gpt_cuda" dev/tests/reference_tiny.safetensors dev/tests/reference_odd.safetensors

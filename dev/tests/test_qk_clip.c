@@ -5,6 +5,7 @@
 #include "dev/tests/check.h"
 #include "dev/tests/fixtures.h"
 #include "dev/tests/naive_gpt.h"
+#include "optim/verbs/verbs.h"
 #include "train/qk_clip.h"
 
 #include <math.h>
@@ -382,11 +383,16 @@ static void test_refused(void)
     check(qk_clip_check(&config, &e) == 0, "%s", e.text);
 }
 
+static void test_no_bf16(void) { check_skip("this GPU has no bf16"); }
+
 int main(void)
 {
     static const GptSetup setups[] = {{.dtype = GPT_FP32}, {.dtype = GPT_BF16, .recompute = GPT_RECOMPUTE_LAYERS}};
+    const bool bf16 = gpt_kind() == GPT_ON_GPU && verb_prefers_bf16();
     threads_set(1);
-    for (size_t i = 0; i < (gpt_kind() == GPT_ON_CPU ? 1 : sizeof setups / sizeof *setups); i++) {
+    if (gpt_kind() == GPT_ON_GPU && !bf16)
+        check_run("in bf16", test_no_bf16);
+    for (size_t i = 0; i < (bf16 ? sizeof setups / sizeof *setups : 1); i++) {
         char name[96];
         setup = setups[i];
         const char *dtype = gpt_dtype_names[setup.dtype], *recompute = gpt_recompute_names[setup.recompute];

@@ -10,8 +10,8 @@
 # Instructions are counted in the code, not as often as they run; this needs cuobjdump and nvdisasm. "flagged" names
 # what should not be there: more registers than a block may have, spills, local memory, or no 16-byte loads or tensor
 # cores where WIDE and TENSOR expect them. The threads are those of the launch bounds; without them, 1024.
-# --check: exit status 1 if anything is flagged; --short: only flagged kernels and the totals. From the environment: NVCC,
-# CUOBJDUMP, CUDA_ARCH ('80 90'), NVCC_FLAGS.
+# --check: exit status 1 if anything is flagged, 77 without nvcc; --short: only flagged kernels and the totals. From the environment: NVCC,
+# CUOBJDUMP, CUDA_ARCH ('75 80 90 100 120'), NVCC_FLAGS.
 WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
 
@@ -32,6 +32,7 @@ nvcc=${NVCC-nvcc} cuobjdump=${CUOBJDUMP-cuobjdump}
 flags=${NVCC_FLAGS--std=c++17 -O3 --extended-lambda --fmad=false -I. -Ibase/cuda}
 if ! command -v "${nvcc%% *}" > /dev/null; then
     echo "No report on the kernels: there is no nvcc"
+    [ $check -eq 0 ] || exit 77
     exit 0
 fi
 sass=1
@@ -78,7 +79,7 @@ function flush() {
 END { flush() }'
 
 for file; do
-    for arch in ${CUDA_ARCH-80 90}; do
+    for arch in ${CUDA_ARCH-75 80 90 100 120}; do
         # shellcheck disable=SC2086 # several flags
         if ! $nvcc $flags -gencode "arch=compute_$arch,code=sm_$arch" -cubin -Xptxas -v "$file" \
             --keep --keep-dir "$work" -o "$work/cubin" 2> "$work/log"; then

@@ -23,16 +23,16 @@ def ranks(page):
 
 def headline(page):
     results = ROOT / "dev/speedrun/results"
-    versus = Versus(results / "compare.csv")
+    versus = Versus(results / "compare.csv", results / "sweep-seeds.csv", results / "sweep-8x.csv")
     versus.table(page, "headline")
-    multiples = versus.multiples()
+    multiples = [versus.multiples[steps].value for steps in versus.budgets]
     page.say("falls as training grows longer: {:.1f} at 1M tokens, {:.1f} at 2M, {:.1f} at 4M, {:.1f} at 8M", *multiples,
              holds=multiples == sorted(multiples, reverse=True))
-    page.expect(versus.beyond() == [False, False, True, True], "the last two are beyond what was run")
-    versus.law(page)
-    page.say("after 1,920 steps Muon is at {:.4f}, AdamW after 3,840 at {:.4f}", versus.number("muon", 1920, "mean"),
-             versus.number("adamw", 3840, "mean"))
-    losses = [float(pair.split(":")[1]) for pair in versus.rows["adamw", 960]["losses"].split()]
+    page.expect([versus.beyond(steps) for steps in versus.budgets] == [False, False, True, True], "the last two are beyond what was run")
+    versus.say_law(page)
+    page.say("after 1,920 steps Muon is at {:.4f}, AdamW after 3,840 at {:.4f}", versus.mean("muon", 1920).value,
+             versus.mean("adamw", 3840).value)
+    losses = list(versus.losses["adamw", 960].values())
     page.say("({:.4f}; the median is {:.4f})", max(losses), statistics.median(losses),
              holds=sum(x > 1.1 for x in losses) == 1 and len(losses) == 10)
     best = "lr=0.008,weight-decay=0.2,cooldown=0.4,beta2=0.95,warmup="

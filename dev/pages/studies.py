@@ -4,7 +4,10 @@ import math
 import statistics
 from pathlib import Path
 
+from experiments import inference
+
 from .page import Page, read
+from .versus import Versus
 
 HERE = Path(__file__).resolve().parent.parent / "studies"
 HIDDEN = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -108,6 +111,11 @@ def moments(page):
     page.say("the others differ from AdamW's of the same seeds by {:.4f} and {:.4f} on average", *(statistics.fmean(rest[n]) for n in ("no-zero-init", "neither")))
     page.expect(all(float(rows[n]["difference_low"]) < 0 < float(rows[n]["difference_high"]) for n in VARIANTS if n != "adamw"),
                 "no difference of means is significant")
+    means = {name: float(rows[name]["mean"]) for name in VARIANTS}
+    page.expect(sorted(means, key=means.get) == ["adamw", "no-correction", "no-zero-init", "neither"] and
+                sorted(PUBLISHED, key=PUBLISHED.get) == ["adamw", "no-correction", "neither", "no-zero-init"],
+                "the order of the notes but for its last step")
+    page.given("at rates of 0.004 and 0.008")
 
 
 def width(page):
@@ -121,7 +129,8 @@ def width(page):
     page.say("it falls as C^{:.2f}, C^{:.2f} and C^{:.2f}", *(slope[rule] for rule in still))
     page.expect(all(0.6 < best[rule, 256] / best[rule, 32] < 1 for rule in still), "by two fifths at most")
     page.say("Under Moonshot's scale it falls as C^{:.2f}", slope["muon-moonshot"])
-    page.say("AdamW's best rate falls as C^{:.2f}**, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 256])
+    page.say("as C^{:.2f} by a straight line, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 256])
+    page.say("only the last is long ({:.3f}, {:.3f}, {:.3f}, {:.4f})", *(best["adamw", C] for C in (32, 64, 128, 256)))
     above = {size: least["adamw-modular", size] - least["adamw", size] for rule, size in least if rule == "adamw"}
     page.say("With the sensitivities it stays: C^{:.2f}, and the losses at the best rates are then within {:.2f} of AdamW's",
              slope["adamw-modular"], max(above.values()), holds=min(above.values()) > 0 and max(above, key=above.get) == 32)
@@ -130,30 +139,39 @@ def width(page):
 
 
 def rules(page):
-    rows = {r["label"]: r for r in read(HERE / "contest/results/rules.csv")}
+    """The rules of the contest beside the speedrun's AdamW, of the same model, text, budget and seeds."""
+    speedrun = Versus(HERE.parent / "speedrun/results/compare.csv")
+    adamw, baseline = speedrun.losses["adamw", 960], speedrun.baseline
+    losses = {r["label"]: dict((int(seed), float(loss)) for seed, loss in (pair.split(":") for pair in r["losses"].split()))
+              for r in read(HERE / "contest/results/rules.csv")}
     best = {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(HERE / "contest/results/rules-best.csv")}
+    means = {name: statistics.fmean(mine.values()) for name, mine in losses.items()}
+    order = sorted(losses, key=means.get)
+    above = {name: inference.paired(losses[name], adamw) for name in order}
+    p = dict(zip(order, inference.holm([above[name].p for name in order])))
+    multiple = {name: inference.data_multiple(baseline, losses[name], 1966080) for name in order if above[name].value < 0}
 
     def cells(name):
-        r = rows[name]
-        difference = [f"{float(r[f'difference{end}']):+.4f}" for end in ("", "_low", "_high")] if r["difference"] else []
-        return [name, best[name], f"{float(r['mean']):.4f}", f"{difference[0]} ({difference[1]} to {difference[2]})" if difference else "",
-                f"{float(r['p_holm']):.1g}" if r["p_holm"] else "", f"{float(r['speedup steps']):.2f}" if r["speedup steps"] else ""]
+        e, m = above[name], multiple.get(name)
+        return [name, best[name], f"{means[name]:.4f}", f"{e.value:+.4f} ({e.low:+.4f} to {e.high:+.4f})", f"{p[name]:.1g}",
+                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f})" if m else ""]
 
-    page.table("rules", ["rule", "found", "nats a byte", "minus AdamW's, 95%", "p, Holm", "AdamW's steps over those to its loss"],
-               map(cells, sorted(rows, key=lambda name: float(rows[name]["mean"]))))
-
-    def of(column, names):
-        return [float(rows[name][column]) for name in names]
-
-    order = sorted(rows, key=lambda name: float(rows[name]["mean"]))
+    page.table("rules", ["rule", "found", "nats a byte", "minus AdamW's, 95%", "p, Holm", "AdamW's data for its loss"], map(cells, order))
     five, after = order[:5], order[5]
-    page.given("falls over the last 0.6 of the run", "The floor of the text is 0.104")
+    values = {name: above[name].value for name in order}
+    page.given("falls over the last 0.6 of the run", "The floor of the text is 0.104", "the speedrun's, at 0.008, decay 0.2, cooldown 0.4",
+               "(at 0.008 and decay 0.1 it")
+    warm = {r["point"]: float(r["val_loss"]) for r in read(HERE.parent / "speedrun/results/sweep.csv")
+            if (r["stage"], r["optimizer"], r["size"]) == ("search", "adamw", "1")}
+    page.say("ends at {:.4f} with the same three seeds, {:.3f} below", statistics.fmean(adamw[s] for s in losses["adamw"]), values["adamw"])
     page.expect(five == ["normuon", "muon", "soap", "dion", "shampoo"], "NorMuon, Muon, SOAP, Dion, Shampoo, in that order")
-    page.say("end within {:.3f} of each other and {:.2f} to {:.2f} below AdamW", max(of("mean", five)) - min(of("mean", five)),
-             -max(of("difference", five)), -min(of("difference", five)), holds=float(rows[after]["mean"]) > max(of("mean_high", five)))
-    page.say("in {:.2f} to {:.2f} times fewer steps", min(of("speedup steps", five)), max(of("speedup steps", five)))
-    search = {r["point"]: float(r["val_loss"]) for r in read(HERE / "contest/results/rules-sweep.csv")
-              if (r["stage"], r["optimizer"]) == ("search", "muon")}
+    page.say("end within {:.3f} of each other and {:.2f} to {:.2f} below AdamW", max(means[n] for n in five) - min(means[n] for n in five),
+             -max(values[n] for n in five), -min(values[n] for n in five), holds=means[after] - means[five[-1]] > 0.05)
+    page.say("which would want {:.1f} to {:.1f} times the data", min(multiple[n].value for n in five), max(multiple[n].value for n in five))
+    rows = [r for r in read(HERE / "contest/results/rules-sweep.csv") if r["stage"] == "search"]
+    search = {r["point"]: float(r["val_loss"]) for r in rows if r["optimizer"] in ("adamw", "muon") and r["val_loss"]}
+    page.say("it ended at {:.4f}, in the speedrun's search with 50 steps at {:.4f}", search["lr=0.008,weight-decay=0.1,beta2=0.95"],
+             warm["lr=0.008,weight-decay=0.1,cooldown=0.6,beta2=0.95,warmup=50"])
     page.given("0.1 or 0.2, and these and SOAP a rate of 0.016")
     page.expect(all("aux-lr 0.016" in best[n] for n in ("muon", "normuon", "dion", "soap")) and "weight-decay 0.2" in best["muon"] and
                 all("weight-decay 0.1" in best[n] for n in ("normuon", "dion")), "what was found for Muon, NorMuon, Dion and SOAP")
@@ -161,6 +179,8 @@ def rules(page):
     page.say("{:.4f} without decay" + ", {:.4f} at {:g}" * 4, by_decay[0][0], *(x for pair in by_decay[1:] for x in pair))
     page.given("the largest rate for the rest that its budget reached, 0.256")
     page.expect("aux-lr 0.256" in best["adamh"], "AdamH's largest rate")
+    whole = sorted(name for name in order if sum(r["optimizer"] == name for r in rows) < 12)
+    page.expect(whole == ["shampoo", "soap"], "only Shampoo's and SOAP's searches ended by themselves")
 
 
 DEFAULTS = {"adamw-was": "AdamW as it was: rate 0.001, decay 0.1", "adamw-cooldown": "cooldown 0.6", "adamw-is": "rate 0.002, as it is",
@@ -172,7 +192,7 @@ DEFAULTS = {"adamw-was": "AdamW as it was: rate 0.001, decay 0.1", "adamw-cooldo
 def defaults(page):
     losses = {}
     for r in read(HERE / "defaults/results/sweep.csv"):
-        losses.setdefault(r["optimizer"], {})[r["seed"]] = float(r["val_loss"])
+        losses.setdefault(r["optimizer"], {})[int(r["seed"])] = float(r["val_loss"])
 
     def cells(name):
         was, mine = losses[f"{name.split('-')[0]}-was"], losses[name]
@@ -188,11 +208,18 @@ def defaults(page):
             if (words := r["options"].replace("--nesterov ", "").replace("--", "").split())}
     page.expect(all(best[n]["weight-decay"] in ("0.1", "0.2") for n in ("muon", "normuon", "dion")), "decay of 0.1 or 0.2")
     page.expect(best["dion"]["lr"] == "0.02", "Dion's rate")
-    found = {"muonh": 0.018, "adamh": 0.018, "lion": 1e-4, "soap": 3e-3, "shampoo": 1e-3}  # beside them, their defaults
+    found = {"muonh": 0.018, "adamh": 0.018, "sgd": 0.1, "soap": 3e-3, "shampoo": 1e-3}  # beside them, their defaults
     page.expect(all(2 < float(best[n]["lr"]) / lr <= 8 for n, lr in found.items()), "rates two to eight times as high")
-    page.given("**AdamW's rate is 0.002** (it was 0.001", "from 0.014 at 32 channels to 0.0021 at 256", "decay by 0.1**", "found 0.1 or 0.2 for each",
-               "at 3.464 with 0.1 and at 3.532 without", "Muon's rate, 0.02", "is its own, 0.002**", "0.004 here, 0.016 at 64",
-               "stays 0.4 of the run**: 0.6", "took 0.4 for AdamW and 0.6 for Muon", "0.8 of the run was better than 0.4 (3.464, 3.482")
+    page.say("better by {:.2f} here, where AdamW", statistics.fmean(x - losses["adamw-is"][s] for s, x in losses["adamw-was"].items()))
+    decay = inference.paired(losses["muon-decay"], losses["muon-was"])
+    page.expect(decay.low < 0 < decay.high, "Muon gains too little to be told from chance")
+    aux = inference.paired(losses["muon-aux"], losses["muon-is"])
+    page.expect(aux.value < 0, "0.004 is better than 0.002 here")
+    page.given("**AdamW's rate is 0.002** (it was PyTorch's 0.001", "take 0.010 to 0.014 at 32 to 128 channels and 0.0021 at 256", "at 0.0006 (nanoGPT",
+               "at 0.0018 (modded-nanogpt's second", "decay by 0.1**", "found 0.1 or 0.2 for each of the three", "0.1 for Muon, and",
+               "at 3.464 with 0.1, at 3.532 without", "found, 0.02", "is its own, 0.002**", "0.004 and more is better", "took 0.016 and 0.032",
+               "third record has 0.0018", "its fourth 0.0036", "stays 0.4 of the run**: 0.6", "took 0.4 for AdamW and 0.6 for Muon",
+               "Muon with 0.8 is better than with 0.4 (3.464, 3.482")
 
 
 def numbers(check):

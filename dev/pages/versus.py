@@ -1,38 +1,54 @@
-"""AdamW and Muon at several budgets, from the .csv that `dev/compare` writes."""
+"""AdamW and Muon at several budgets: the table of their losses, their difference, and AdamW's data for Muon's loss."""
+
+from pathlib import Path
+
+from experiments import inference
 
 from .page import read
 
 
 class Versus:
-    def __init__(self, path):
-        self.rows = {(r["label"], int(r["steps"])): r for r in read(path)}
-        self.budgets = sorted(steps for label, steps in self.rows if label == "adamw")
+    """From the .csv that `dev/compare` writes, and from the sweep.csv of sweeps that add seeds or budgets, where those exist."""
 
-    def number(self, label, steps, column):
-        return float(self.rows[label, steps][column])
+    def __init__(self, compared, *added):
+        self.losses, self.tokens = {}, {}
+        for r in read(compared):
+            for seed, loss in (pair.split(":") for pair in r["losses"].split()):
+                self.add(r["label"], r, seed, loss)
+        for path in filter(Path.exists, added):
+            rows = read(path)
+            whose = "final" if any(r["stage"] == "final" for r in rows) else "search"
+            for r in rows:
+                if r["stage"] == whose:
+                    self.add(r["optimizer"], r, r["seed"], r["val_loss"])
+        self.budgets = sorted(steps for label, steps in self.losses if label == "muon")
+        self.baseline = {self.tokens[steps]: mine for (label, steps), mine in self.losses.items() if label == "adamw"}
+        self.law = inference.law_of(self.baseline)
+        self.multiples = {steps: inference.data_multiple(self.baseline, self.losses["muon", steps], self.tokens[steps])
+                          for steps in self.budgets}
 
-    def multiples(self):
-        return [self.number("muon", steps, "data_multiple") for steps in self.budgets]
+    def add(self, label, row, seed, loss):
+        steps = int(row["steps"])
+        self.tokens[steps] = int(row["tokens"])
+        self.losses.setdefault((label, steps), {})[int(seed)] = float(loss)
 
-    def beyond(self):
-        """Of each budget, whether its multiple lies beyond the budgets that were run."""
-        return [self.rows["muon", steps]["beyond"] == "1" for steps in self.budgets]
+    def mean(self, label, steps):
+        return inference.mean(list(self.losses[label, steps].values()))
+
+    def beyond(self, steps):
+        """Whether the multiple lies beyond AdamW's largest budget."""
+        return self.multiples[steps].value * self.tokens[steps] > max(self.baseline)
 
     def cells(self, steps):
-        def half(label):
-            mean = self.number(label, steps, "mean")
-            return f"{mean:.4f} +- {self.number(label, steps, 'mean_high') - mean:.4f}"
-
-        difference, low, high = (f"{self.number('muon', steps, f'difference{end}'):+.4f}" for end in ("", "_low", "_high"))
-        multiple, least, most = (f"{self.number('muon', steps, f'data_multiple{end}'):.2f}" for end in ("", "_low", "_high"))
-        return [f"{steps:,}", self.rows["adamw", steps]["seeds"], half("adamw"), half("muon"), f"{difference} ({low} to {high})",
-                f"{multiple} ({least} to {most}){' *' if self.rows['muon', steps]['beyond'] == '1' else ''}"]
+        adamw, muon = (self.mean(label, steps) for label in ("adamw", "muon"))
+        e, m = inference.paired(self.losses["muon", steps], self.losses["adamw", steps]), self.multiples[steps]
+        return [f"{steps:,}", str(e.n), *(f"{x.value:.4f} +- {x.high - x.value:.4f}" for x in (adamw, muon)),
+                f"{e.value:+.4f} ({e.low:+.4f} to {e.high:+.4f})",
+                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}){' *' if self.beyond(steps) else ''}"]
 
     def table(self, page, name):
         page.table(name, ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss"],
                    map(self.cells, self.budgets))
 
-    def law(self, page):
-        law = self.rows["adamw", self.budgets[0]]
-        page.say("L = {:.3f} + {:.3f} (D / {:.2f}M)^-{:.2f}", float(law["law E"]), float(law["law A"]), float(law["law unit"]) / 1e6,
-                 float(law["law a"]))
+    def say_law(self, page):
+        page.say("L = {:.3f} + {:.3f} (D / {:.2f}M)^-{:.2f}", self.law.E, self.law.A, self.law.unit / 1e6, self.law.a)

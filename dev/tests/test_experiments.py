@@ -576,6 +576,15 @@ def pictures_of_studies():
                  for r in plotted("rare", folder, folder / "rare.svg")}
         check(found == {("adamw", "1"): (3, 0, 0, 0), ("adamw", "2"): (4, 0, 0, 0), ("sgd", "1"): (3.5, 0.5, 0.5, 0.5),
                         ("sgd", "2"): (4, 0, 0, 0)}, f"tokens: {found}")
+        # a mark for every seed and every mean, the least mean above
+        write_rows(folder / "two.csv", [{"label": "worse", "losses": "1:2.5 2:2.7 3:2.6"}, {"label": "better", "losses": "1:1.5 2:1.6"}])
+        done = subprocess.run([sys.executable, DEV / "studies/seeds.py", folder / "seeds.svg", folder / "two.csv"],
+                              env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
+        check(done.returncode == 0, done.stderr)
+        text = (folder / "seeds.svg").read_text()
+        ElementTree.fromstring(text)
+        check(0 < text.find(">better<") < text.find(">worse<"), "the order of the labels")
+        check(len(re.findall(r'<use [^>]*style="fill: var\(--series-1\)', text)) == 5, "a mark for every seed")
 
 
 TESTS = {

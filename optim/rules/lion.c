@@ -20,12 +20,12 @@ static void lion_scalars(const OptimStep *step, float *k)
 }
 
 /* The paper advises a rate 3 to 10 times below AdamW's and a decay 3 to 10 times above, so that their product stays:
- * here a tenth of AdamW's 1e-3 and ten times its 0.1. */
+ * here a tenth of AdamW's 2e-3 and ten times its 0.1. */
 const OptimRule optim_lion = {
     .name = "lion",
     .summary = "sign of the momentum blended with the gradient",
     .source = "Chen et al. 2023",
-    .defaults.at = {HYPER_AT(LR, 1e-4), HYPER_AT(WEIGHT_DECAY, 1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.99),
+    .defaults.at = {HYPER_AT(LR, 2e-4), HYPER_AT(WEIGHT_DECAY, 1), HYPER_AT(BETA1, 0.9), HYPER_AT(BETA2, 0.99),
                     HYPER_AT(CAUTIOUS, 0)},
     .states = {{"m", shape_whole, .is_momentum = true}},
     .scalars = lion_scalars,

@@ -10,8 +10,8 @@
 # Instructions are counted in the code, not as often as they run; this needs cuobjdump and nvdisasm. "flagged" names
 # what should not be there: more registers than a block may have, spills, local memory, or no 16-byte loads or tensor
 # cores where WIDE and TENSOR expect them. The threads are those of the launch bounds; without them, 1024.
-# --check: exit status 1 if anything is flagged, 77 without nvcc; --short: only flagged kernels and the totals. From the environment: NVCC,
-# CUOBJDUMP, CUDA_ARCH ('75 80 90 100 120'), NVCC_FLAGS.
+# --check: exit status 1 if anything is flagged, 77 without nvcc; --short: only flagged kernels and the totals. From the
+# environment: NVCC, CUOBJDUMP, CUDA_ARCH ('75 80 90 100 120'), NVCC_FLAGS.
 WIDE='(_kernel<8|(norm|embedding|wte)_(for|back)ward_kernel<4|^round_kernel|^cross_entropy_kernel|stats_kernel)'
 TENSOR='flash::(forward|backward)_kernel'
 

@@ -123,7 +123,7 @@ diverging_rule() {
     export DIVERGES='--optimizer lion '
     expect 0 "$scripts/rules.sh" --optimizers "sgd lion muon" --out r -- $tiny --steps 3
     grep -q '^lion .* diverged ' out || fail "$(cat out)"
-    says "lion,0.0001,5." r/rules.csv
+    says "lion,0.0002,5." r/rules.csv
     [ "$(grep -c diverged r/rules.csv) $(wc -l < r/rules.csv)" = "1 4" ] || fail "$(cat r/rules.csv)"
     expect 0 "$scripts/diagnose.sh" --optimizers "lion muon" --out d -- $tiny --steps 2 --diagnose 1
     says "diagnose: d/lion diverged" err

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import json
 import math
 import os
 import signal
@@ -182,7 +183,7 @@ class Sweep:
             "status": "diverged" if not math.isfinite(loss) else "done" if whole else "paused",
             "val_loss": f"{loss:.6f}" if math.isfinite(loss) else "", "steps": last.get("step", ""),
             "tokens": last.get("tokens", ""), "seconds": f"{float(last.get('seconds') or 0):.2f}",
-            "directory": str(job.directory.relative_to(self.out))}
+            "directory": str(job.directory.relative_to(self.out)), "source": source_of(job.directory)}
         write_csv(self.out / "sweep.csv", list(self.rows.values()))
         if whole and not self.keeps:
             remove_weights(job.directory)
@@ -258,6 +259,12 @@ class Sweep:
         write_csv(self.out / "best.csv", best)
         if self.space.halving:
             print("halving: points were dropped by their loss before the rate had fallen; rankings can flip in the cooldown")
+
+
+def source_of(directory):
+    """The commit of the program that made a run; "" where a run ended before it left a record."""
+    record = directory / "run.json"
+    return json.loads(record.read_text())["source"] if record.exists() else ""
 
 
 def write_whole(path, text):

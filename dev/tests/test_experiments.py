@@ -349,6 +349,9 @@ def killed_sweep():
         done = sweep(folder, "--out", str(folder / "whole"))
         check(done.returncode == 0, done.stderr)
         whole = losses_in(folder / "whole")
+        with open(folder / "whole/sweep.csv", newline="") as file:
+            version = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True).stdout
+            check(all(version.count(f"({row['source']})") == version.count("(") for row in csv.DictReader(file)), "the runs' source")
         check(sum("final/" in name for name in whole) == 14 and len(whole) >= 18, f"{len(whole)} runs")
         command = [sys.executable, "-m", "experiments.sweep", str(folder / "space.toml"), "--train-gpt", PROGRAM, "--out",
                    str(folder / "cut"), "--jobs", "2"]

@@ -335,6 +335,32 @@ static void test_lt_alone(void)
     lt_free(&bare);
 }
 
+/* Where a result lies, beyond the 16 bytes that plans are made for, does not choose its bits: buffers of a run that goes on
+ * lie elsewhere. */
+static void test_lt_anywhere(void)
+{
+    enum : size_t { ON = 4 }; /* floats, 16 bytes */
+    each_of_verbs([](const Shape &s) {
+        const size_t in_a = s.m * s.k, in_b = s.k * s.n, in_c = s.m * s.n;
+        const Device<bf16> a(in_a), b(in_b);
+        const Device<float> c(in_c + ON);
+        std::vector<float> first(in_c), second(in_c);
+        if (a.p == NULL || b.p == NULL || c.p == NULL)
+            return check_skip("the GPU has too little memory for some shapes");
+        fill_random(a.p, in_a);
+        fill_random(b.p, in_b);
+        for (size_t on : {(size_t)0, (size_t)ON}) {
+            const LtShape shape = lt_shape(s, CUDA_R_16BF, CUDA_R_32F, false, LT_PLAIN, 1);
+            check(lt_product(&lt, 0, shape, 1, a.p, b.p, 0, c.p + on, c.p + on, NULL, NULL),
+                  "%zu x %zu x %zu: cuBLASLt cannot", s.m, s.n, s.k);
+            CUDA_CHECK(
+                cudaMemcpy((on ? second : first).data(), c.p + on, in_c * sizeof(float), cudaMemcpyDeviceToHost));
+        }
+        check(memcmp(first.data(), second.data(), in_c * sizeof(float)) == 0,
+              "%zu x %zu x %zu: 16 bytes on, the product has other bits", s.m, s.n, s.k);
+    });
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  */
 
@@ -371,6 +397,7 @@ int main(int argc, char **argv)
     check_run("the optimizers', fp32: a matrix alone", test_verb_alone<float>);
     check_run("the optimizers', bf16: a matrix alone", if_bf16<test_verb_alone<bf16>>);
     check_run("bf16 to fp32: a matrix alone", if_bf16<test_lt_alone>);
+    check_run("bf16 to fp32: wherever the result lies", if_bf16<test_lt_anywhere>);
     verbs_free(verbs);
     CUDA_CHECK(cudaFree(lt.workspace));
     lt_free(&lt);

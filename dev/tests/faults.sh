@@ -979,6 +979,7 @@ emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_ca
 emulated-products | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.k > 8192 ? p.k - 8 : p.k);/
 emulated-products | dev/cuda_on_cpu/include/cublas_v2.h | s/p.k = static_cast<size_t>(k);/p.k = static_cast<size_t>(k > 1000 ? k - 1 : k);/
 emulated-products | base/cuda/lt.cuh | s/LtPlan \&plan = place->second;/\& if (beta == 0) beta = 1;/
+emulated-products | base/cuda/lt.cuh | s/(uintptr_t)aux | 16;/(uintptr_t)aux | 256;/
 emulated-products | base/cuda/lt.cuh | s/lt_choose(lt, s, 1, preference, .plan) || //
 emulated-large | dev/cuda_on_cpu/include/cublasLt.h | s/product.k = static_cast<size_t>(p.k);/product.k = static_cast<size_t>(p.a.type == CUDA_R_16BF \&\& p.k == 80 ? 79 : p.k);/
 emulated-checks | base/cuda.cuh | s/status == CUBLAS_STATUS_ALLOC_FAILED ||/false ||/

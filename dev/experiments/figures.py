@@ -104,9 +104,9 @@ def curves(groups, labels=()):
     return pictures
 
 
-def budgets(groups, baseline, law, labels=()):
+def budgets(groups, baseline, law, multiples, labels=()):
     """Final loss against budget, each point a run with its own whole schedule. groups: {label: (number of the series,
-    {tokens: {seed: loss}})}."""
+    {tokens: {seed: loss}})}. multiples: {(label, tokens): how much data the baseline needs for that loss}, written there."""
     figure, axes = panel(6, 3.6)
     for name, (i, by_budget) in groups.items():
         D = sorted(by_budget)
@@ -115,13 +115,18 @@ def budgets(groups, baseline, law, labels=()):
         if all(e.n > 1 for e in estimates):
             axes.errorbar(D, [e.value for e in estimates], color=HUES[i % SERIES], linestyle="none", capsize=3,
                           yerr=[[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
+        for d, e in zip(D, estimates):
+            if (name, d) in multiples:
+                axes.annotate(f"{multiples[name, d]:.1f}x", (d, e.value), xytext=(0, -14), textcoords="offset points", ha="center",
+                              fontsize=9, color=HUES[i % SERIES])
     ticks = sorted({d for _, by_budget in groups.values() for d in by_budget})
     if law:
         x = numpy.geomspace(ticks[0], ticks[-1] * 2, 100)
         axes.plot(x, law.loss(x), color=HUES[0], linewidth=1.2, linestyle="--")
+    axes.margins(y=0.12)
     axes.set_xscale("log")
     axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(places=1, sep=""))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_xlabel("tokens")
     axes.set_ylabel("final validation loss")

@@ -150,7 +150,8 @@ def expanded(drawn, n):
     if n < 2 or not drawn:
         return float("nan"), float("nan")
     tail = stats.norm.cdf(-numpy.sqrt(n / (n - 1)) * stats.t.ppf((1 + LEVEL) / 2, n - 1))
-    low, high = numpy.quantile(drawn, [tail, 1 - tail])
+    bounds = numpy.quantile(numpy.minimum(drawn, 1e300), [tail, 1 - tail])  # between infinities nothing can be interpolated
+    low, high = numpy.where(bounds > 1e200, numpy.inf, bounds)
     return float(low), float(high)
 
 

@@ -113,8 +113,9 @@ class Report:
         slices = {knob: [(self.series[name], points) for name, points in found.items() if name in self.series]
                   for knob, found in slices_of(c.searches).items()}
         several = any(len(budgets) > 1 for _, budgets in self.by_budget.values())
+        multiples = {(r.label, r.tokens): r.multiple.value for r in c.rows if r.multiple}
         return {"curves": figures.curves(self.groups, labels),
-                "budgets": [figures.budgets(self.by_budget, c.baseline, c.law, labels)] if several else [],
+                "budgets": [figures.budgets(self.by_budget, c.baseline, c.law, multiples, labels)] if several else [],
                 "sensitivity": figures.sensitivity(slices),
                 "spectra": figures.spectra([(self.series[label], rows) for label, rows in reports_of(c).items()])}
 

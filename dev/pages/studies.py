@@ -101,7 +101,7 @@ def moments(page):
              holds=rows["adamw"]["diverged"] == rows["neither"]["diverged"] == "0")
     other = {r["label"]: r for r in read(HERE / "moments/results/compare-8e-3.csv")}
     page.given("the notebook, which prints 1.7467 on", "of 4,000 comparisons of the same losses paired anew 4.8%",
-               "and in 92.0%, where the test's power is 90.9%")
+               "and in 90.0%, where the test's power is 90.9%")
     page.given("the notes' own rate, 0.008,", "A lower rate than 0.004")
     page.say("it is +{:.4f} ({:.4f} to +{:.4f}) without correction, +{:.4f} (+{:.4f} to +{:.4f}) and +{:.4f} (+{:.4f} to +{:.4f}) from the first gradient",
              *(float(other[n][f"difference{end}"]) for n in VARIANTS if n != "adamw" for end in ("", "_low", "_high")))

@@ -1,5 +1,6 @@
 """AdamW and Muon at several budgets: the table of their losses, their difference, and AdamW's data for Muon's loss."""
 
+import math
 from pathlib import Path
 
 from experiments import inference
@@ -10,8 +11,8 @@ from .page import read
 class Versus:
     """From the .csv that `dev/compare` writes, and from the sweep.csv of sweeps that add seeds or budgets, where those exist."""
 
-    def __init__(self, compared, *added):
-        self.losses, self.tokens = {}, {}
+    def __init__(self, compared, *added, floor=None):
+        self.floor, self.losses, self.tokens = floor, {}, {}
         for r in read(compared):
             for seed, loss in (pair.split(":") for pair in r["losses"].split()):
                 self.add(r["label"], r, seed, loss)
@@ -39,15 +40,29 @@ class Versus:
         """Whether the multiple lies beyond AdamW's largest budget."""
         return self.multiples[steps].value * self.tokens[steps] > max(self.baseline)
 
+    def over_laws(self, steps):
+        """The least and the largest multiple by laws that might as well have been fitted: weighted and not; where there are
+        budgets enough, without the smallest; where the text's floor is known, the one that ends there, through the two
+        largest."""
+        budgets = sorted(self.baseline)
+        means = [inference.mean(list(self.baseline[D].values())).value for D in budgets]
+        laws = [self.law, inference.fit_law(budgets, means), inference.fit_law(budgets[1:], means[1:])]
+        if self.floor:
+            (D1, D2), (L1, L2) = budgets[-2:], (loss - self.floor for loss in means[-2:])
+            laws.append(inference.Law(self.floor, L2, math.log(L1 / L2) / math.log(D2 / D1), D2))
+        found = [law.data(self.mean("muon", steps).value) / self.tokens[steps] for law in laws if law]
+        return min(found), max(found)
+
     def cells(self, steps):
         adamw, muon = (self.mean(label, steps) for label in ("adamw", "muon"))
         e, m = inference.paired(self.losses["muon", steps], self.losses["adamw", steps]), self.multiples[steps]
+        least, most = self.over_laws(steps)
         return [f"{steps:,}", str(e.n), *(f"{x.value:.4f} +- {x.high - x.value:.4f}" for x in (adamw, muon)),
                 f"{e.value:+.4f} ({e.low:+.4f} to {e.high:+.4f})",
-                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}){' *' if self.beyond(steps) else ''}"]
+                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}){' *' if self.beyond(steps) else ''}", f"{least:.2f} to {most:.2f}"]
 
     def table(self, page, name):
-        page.table(name, ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss"],
+        page.table(name, ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss", "by other laws"],
                    map(self.cells, self.budgets))
 
     def say_law(self, page):

@@ -7,6 +7,7 @@
 import csv
 import math
 import os
+import random
 import re
 import shlex
 import signal
@@ -185,6 +186,7 @@ def laws():
     check(inference.fit_law(D, [3 - math.log(d / 1e6) for d in D]).E == 0, "a law whose loss falls below nothing")
     check(inference.fit_law(D[:2], [2, 1]) is None, "two budgets gave a law")
     check(inference.fit_law(D, [1, 2, 3, 4]) is None, "losses that rise gave a law")
+    check(inference.expanded([1.0] * 50 + [math.inf] * 50, 5) == (1, math.inf), "the interval of multiples of which half are infinite")
     check(inference.data_multiple({D[0]: {1: 2.0}, D[1]: {1: 1.0}}, {1: 1.5}, 1e6) is None, "two budgets gave a multiple")
 
 
@@ -218,7 +220,7 @@ def crossings():
 # --- runs ---
 
 def train(directory, *options):
-    return subprocess.run([PROGRAM, *space.options_of(TINY), "--text", str(DEV.parent / "README.md"), "--threads", "1",
+    return subprocess.run([PROGRAM, *space.options_of(TINY), "--text", str(TEXT), "--threads", "1",
                            "--sample-every", "0", "--checkpoint-minutes", "0", "--val-every", "10", "--out", str(directory),
                            *map(str, options)], capture_output=True, text=True)
 
@@ -231,7 +233,7 @@ def same_against_itself():
     with tempfile.TemporaryDirectory() as folder:
         lock = pool.own_lock(Path(folder) / "lock")
         workers = pool.Pool(PROGRAM, len(os.sched_getaffinity(0)), [], lock)
-        jobs = [pool.Job(Path(folder) / f"{seed}", [*options, "--text", str(DEV.parent / "README.md"), "--threads", "1",
+        jobs = [pool.Job(Path(folder) / f"{seed}", [*options, "--text", str(TEXT), "--threads", "1",
                                                     "--sample-every", "0", "--seed", str(seed)], 25, 25)
                 for seed in range(1, 2 * comparisons * n + 1)]
         for job in jobs:
@@ -301,7 +303,7 @@ def comparison(*words):
 
 
 def write_space(folder, more="", text=SWEEP):
-    (Path(folder) / "space.toml").write_text(text.format(text=DEV.parent / "README.md", more=more))
+    (Path(folder) / "space.toml").write_text(text.format(text=TEXT, more=more))
 
 
 def losses_in(out):
@@ -391,7 +393,7 @@ def killed_sweep():
             done = subprocess.run([PROGRAM, *command[1:], "--list-groups"], capture_output=True, text=True)
             check(done.returncode == 0 and "--seed" not in " ".join(command), f"{command}: {done.stderr}")
         text = " ".join(page.text)
-        for word in ("adamw", "muon", "paired seeds", "README.md", "val-every", "gcc", "--lr"):
+        for word in ("adamw", "muon", "paired seeds", TEXT.name, "val-every", "gcc", "--lr"):
             check(word in text or word == "gcc", f"the page does not say {word}")
         check(text.count("Which optimizer") == 2, "the title")
         with open(folder / "cut/compare.csv", newline="") as file:
@@ -614,10 +616,25 @@ TESTS = {
 }
 
 
+def write_text(path):
+    """What runs train on: sentences of made-up words, the frequent ones short, always the same."""
+    draw = random.Random(1)
+    words = ["".join(draw.choice("bdgklmnprstvz") + draw.choice("aeiou") for _ in range(1 + i // 40)) for i in range(160)]
+    weights = [1 / (1 + i) for i in range(len(words))]
+    path.write_text("".join(" ".join(draw.choices(words, weights, k=draw.randrange(4, 12))) + ".\n" for _ in range(2000)))
+
+
 def main():
-    global PROGRAM
+    global PROGRAM, TEXT
     PROGRAM = str(Path(sys.argv[1]).resolve())
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
+    with tempfile.TemporaryDirectory() as folder:
+        TEXT = Path(folder) / "sentences.txt"
+        write_text(TEXT)
+        return run_tests(wanted)
+
+
+def run_tests(wanted):
     passed = failed = 0
     for name, test in TESTS.items():
         if wanted not in name:

@@ -5,6 +5,7 @@ import csv
 import math
 import shlex
 import signal
+import statistics
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ Prints a table, and writes a report that stands alone (--out) and its numbers (t
 
 CLOCKS = {"steps": lambda curve: curve.step, "seconds": lambda curve: curve.seconds,
           "seconds without the optimizer": lambda curve: curve.model_seconds}
+BUSY = 1.25  # passes that take so many times as long as others of the same model were made beside something else
 
 
 @dataclass
@@ -77,6 +79,17 @@ class Comparison:
             counts[row.steps] = counts.get(row.steps, 0) + 1
         return max(counts, key=lambda s: (counts[s], s))
 
+    def slowest(self):
+        """How many times as long a token's forward and backward passes, the same for all rules, took in the median run of one
+        entry and budget as in that of another."""
+        pace = {}
+        for run in self.runs:
+            if not run.diverged:
+                end = run.curve.iloc[-1]
+                pace.setdefault((run.label, run.steps), []).append(end.model_seconds / end.tokens)
+        medians = [statistics.median(found) for found in pace.values()]
+        return max(medians) / min(medians) if medians and min(medians) > 0 else 1
+
     def sentences(self):
         """What was found, in words, for each entry at its largest budget."""
         largest = {r.label: r for r in self.rows if r.label != self.baseline and r.difference is not None}
@@ -101,6 +114,9 @@ class Comparison:
         programs = {r.record.get("program") for r in self.runs}
         if len(programs) > 1:
             yield f"the runs were made by {len(programs)} programs: what differs between these is taken for the optimizers'"
+        if self.slowest() > BUSY:
+            yield (f"seconds say little here: forward and backward passes of a token took {self.slowest():.1f} times as long in some "
+                   "runs as in others, by their options or since the machine was busy")
 
 
 def compare(found, searches, baseline):

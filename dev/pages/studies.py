@@ -183,6 +183,42 @@ def rules(page):
     page.expect(whole == ["shampoo", "soap"], "only Shampoo's and SOAP's searches ended by themselves")
 
 
+def headliners(page):
+    versus = Versus(HERE / "contest/results/headliners.csv")
+    versus.table(page, "headliners")
+    versus.say_law(page)
+    steps = versus.budgets
+    gaps = [versus.mean("adamw", s).value - versus.mean("muon", s).value for s in steps]
+    page.say("Muon ends {:.2f} to {:.2f} lower, at every budget", min(gaps), max(gaps), holds=min(gaps) > 0)
+    page.say("it is at {:.4f} after 1,920 steps where AdamW is at {:.4f} after twice as many", versus.mean("muon", 1920).value,
+             versus.mean("adamw", 3840).value, holds=versus.mean("muon", 1920).value < versus.mean("adamw", 3840).value)
+    multiples = [versus.multiples[s].value for s in steps]
+    page.say("AdamW wants {:.1f}, {:.1f} and {:.1f} times the data", *multiples, holds=multiples == sorted(multiples, reverse=True))
+    page.expect([versus.beyond(s) for s in steps] == [False, True, True], "the last two are beyond what was run")
+    page.say("{:.1f} to {:.1f} is the last one's interval", versus.multiples[steps[-1]].low, versus.multiples[steps[-1]].high)
+    rows = [r for r in read(HERE / "contest/results/headliners-sweep.csv") if (r["stage"], r["size"]) == ("search", "1")]
+    found = {r["optimizer"]: dict(pair.split("=") for pair in r["point"].split(",")) for r in sorted(rows, key=lambda r: -float(r["val_loss"]))}
+    page.expect(list(found["adamw"].values()) == ["0.008", "0.1", "0.4", "0.95", "100"] and
+                list(found["muon"].values()) == ["0.04", "0.032", "0.05", "0.8", "0.8", "50"], "what was found")
+    page.given("AdamW at 0.008 with decay 0.1, beta2 0.95, cooldown 0.4", "Muon at 0.04 with AdamW's rate 0.032 for the rest, decay 0.05, momentum 0.8, cooldown 0.8")
+    page.expect([sum(r["optimizer"] == name for r in rows) for name in ("adamw", "muon")] == [16, 24], "16 points and 24")
+
+    def costs(rule):
+        """{(knob, value): how much it costs to have this in the place of what was found}"""
+        losses = {r["point"]: float(r["val_loss"]) for r in rows if r["optimizer"] == rule}
+        least, best = min(losses.values()), found[rule]
+        points = {point: dict(pair.split("=") for pair in point.split(",")) for point in losses}
+        return {(knob, p[knob]): losses[point] - least for point, p in points.items() for knob in p
+                if p[knob] != best[knob] and all(p[k] == best[k] for k in p if k != knob)}
+
+    adamw = costs("adamw")
+    muon = [float(r["val_loss"]) for r in rows if r["optimizer"] == "muon"]
+    page.say("(0.016 in place of 0.008 costs {:.2f}) and its warmup (50 steps in place of 100 cost {:.2f})", adamw["lr", "0.016"], adamw["warmup", "50"])
+    page.say("not its decay, cooldown and beta2, {:.2f} at most", max(cost for (knob, _), cost in adamw.items() if knob not in ("lr", "warmup")))
+    page.say("all lie within {:.2f} of the best", 0.07, holds=0.06 < max(muon) - min(muon) < 0.07)
+    page.given("(0.016 in place of 0.008", "at rates from 0.01 to 0.08 and AdamW's rates from 0.004 to 0.064")
+
+
 DEFAULTS = {"adamw-was": "AdamW as it was: rate 0.001, decay 0.1", "adamw-cooldown": "cooldown 0.6", "adamw-is": "rate 0.002, as it is",
             "muon-was": "Muon as it was: rate 0.02, AdamW's 0.001", "muon-cooldown": "cooldown 0.6", "muon-decay": "decay 0.1",
             "muon-aux": "AdamW's rate 0.004", "muon-is": "decay 0.1 and AdamW's rate 0.002, as it is",
@@ -230,4 +266,5 @@ def numbers(check):
     rare(page)
     moments(page)
     defaults(page)
+    headliners(page)
     return page.finish(check)

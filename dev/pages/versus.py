@@ -56,14 +56,19 @@ class Versus:
     def cells(self, steps):
         adamw, muon = (self.mean(label, steps) for label in ("adamw", "muon"))
         e, m = inference.paired(self.losses["muon", steps], self.losses["adamw", steps]), self.multiples[steps]
-        least, most = self.over_laws(steps)
-        return [f"{steps:,}", str(e.n), *(f"{x.value:.4f} +- {x.high - x.value:.4f}" for x in (adamw, muon)),
-                f"{e.value:+.4f} ({e.low:+.4f} to {e.high:+.4f})",
-                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}){' *' if self.beyond(steps) else ''}", f"{least:.2f} to {most:.2f}"]
+        cells = [f"{steps:,}", str(e.n), *(f"{x.value:.4f} +- {x.high - x.value:.4f}" for x in (adamw, muon)),
+                 f"{e.value:+.4f} ({e.low:+.4f} to {e.high:+.4f})",
+                 f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}){' *' if self.beyond(steps) else ''}"]
+        return cells + ["{:.2f} to {:.2f}".format(*self.over_laws(steps))] if self.several_laws else cells
+
+    @property
+    def several_laws(self):
+        """Through three budgets there is but one."""
+        return len(self.baseline) > 3
 
     def table(self, page, name):
-        page.table(name, ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss", "by other laws"],
-                   map(self.cells, self.budgets))
+        page.table(name, ["steps", "seeds", "AdamW", "Muon", "difference, 95% interval", "AdamW's data for Muon's loss",
+                          *(["by other laws"] if self.several_laws else [])], map(self.cells, self.budgets))
 
     def say_law(self, page):
         page.say("L = {:.3f} + {:.3f} (D / {:.2f}M)^-{:.2f}", self.law.E, self.law.A, self.law.unit / 1e6, self.law.a)

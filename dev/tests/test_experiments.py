@@ -400,6 +400,12 @@ def killed_sweep():
             rows = {(r["label"], r["steps"]): r for r in csv.DictReader(file)}
         finals = {name: float(loss) for name, (loss, _) in whole.items() if name.startswith("final/muon/x1/")}
         near(float(rows["muon", "40"]["mean"]), sum(finals.values()) / 3, 1e-5, "muon's mean")
+        for run in (folder / "cut").glob("final/muon/x1/*/metrics.csv"):  # as on a machine that was busy with something else
+            head, *rest = [line.split(",") for line in run.read_text().splitlines()]
+            at = head.index("seconds")
+            run.write_text("\n".join(",".join([*row[:at], row[at] if row is head else str(99 * float(row[at])), *row[at + 1:]])
+                                     for row in (head, *rest)) + "\n")
+        check("seconds say little here" in comparison(folder / "cut").stdout, "seconds of a busy machine count")
         reader, writer = os.pipe()
         os.close(reader)
         unread = subprocess.run([sys.executable, "-m", "experiments.compare", folder / "cut"], stdout=writer,

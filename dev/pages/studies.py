@@ -252,9 +252,9 @@ def defaults(page):
     aux = inference.paired(losses["muon-aux"], losses["muon-is"])
     page.expect(aux.value < 0, "0.004 is better than 0.002 here")
     page.given("**AdamW's rate is 0.002** (it was PyTorch's 0.001", "take 0.010 to 0.014 at 32 to 128 channels and 0.0021 at 256", "at 0.0006 (nanoGPT",
-               "at 0.0018 (modded-nanogpt's second", "decay by 0.1**", "found 0.1 or 0.2 for each of the three", "0.1 for Muon, and",
+               "at 0.0018 (modded-nanogpt's second", "decay by 0.1**", "found 0.1 or 0.2 for each of the three", "0.1 for Muon, that", "headliners-best.csv) 0.05",
                "at 3.464 with 0.1, at 3.532 without", "found, 0.02", "is its own, 0.002**", "0.004 and more is better", "took 0.016 and 0.032",
-               "third record has 0.0018", "its fourth 0.0036", "stays 0.4 of the run**: 0.6", "took 0.4 for AdamW and 0.6 for Muon",
+               "third record has 0.0018", "its fourth 0.0036", "stays 0.4 of the run**: 0.6", "took 0.4 for AdamW and, of longer runs, 0.6 and 0.8 for Muon",
                "Muon with 0.8 is better than with 0.4 (3.464, 3.482")
 
 

@@ -21,6 +21,7 @@
 # make tokenizer-judge TABLES=DIR   the tokenizer against tiktoken, with GPT-2's encoder.json and vocab.bpe in DIR
 # make judges         rebuilds the file that the tests hold every optimizer against (PyTorch, NumPy)
 # make sweep          the search behind it: rates, decay and schedule of both, hours; dev/sweep --help
+# make anchors TEXT=shakespeare.txt   published numbers beside ours, in minutes; dev/anchors --help
 # make diagnose       pictures of the singular values of gradients and updates, with AdamW and with Muon
 # make rules          a short run of every optimizer at its default rates: a table, a picture
 # make lab            optimizers on linear regression, for dev/lab/README.md
@@ -390,6 +391,9 @@ speedrun: $(PROGRAMS)
 sweep: $(PROGRAMS)
 	dev/sweep dev/speedrun/space.toml
 
+anchors: $(PROGRAMS)
+	dev/anchors $(if $(TEXT),--text '$(TEXT)')
+
 diagnose: $(PROGRAMS)
 	dev/speedrun/diagnose.sh
 
@@ -530,7 +534,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^BUILD=/p'
 
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
-.PHONY: all test test-gpu test-network test-faults speedrun sweep diagnose rules lab orthogonalisation pages bench bench-optim bench-gpu \
+.PHONY: all test test-gpu test-network test-faults speedrun sweep anchors diagnose rules lab orthogonalisation pages bench bench-optim bench-gpu \
         bench-contention bench-ranks bench-models bench-tokenizer huggingface judge curves ladder reference tokenizer-judge judges stories fuzz \
         headers debug compile_commands format tensorboard man install clean help
 .SECONDARY:

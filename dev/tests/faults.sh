@@ -816,6 +816,9 @@ cli:zsh and fish | train/completion.c | s/print_fish_option(i, "no-", to)/print_
 cli:zsh and fish | train/completion.c | s/print_zsh_option(i, "no-", to)/(void)i/
 cli:the manual page | train/manual.c | s/roff_line(to, "", help)/roff_line(to, "", o->help)/
 cli:the manual page | train/manual.c | s/\.TH TRAIN_GPT 1/.TL TRAIN_GPT 1/
+cli:outside the PATH | Makefile | s/:$(CUDA_HOME).bin:/:/
+cli:outside the PATH | Makefile | s/-Xlinker -rpath -Xlinker $(CUDA_LIBRARIES)/ /
+cli:outside the PATH | Makefile | s/(info there is a GPU/(if there is a GPU/
 cli:make install | Makefile | s/zsh\/%: PRINT = --completion zsh/zsh\/%: PRINT = --completion bash/
 hash | base/hash.c | s/lane + input \* prime2, 31/lane + input * prime2, 30/
 hash | base/hash.c | s/size >= STRIPE - held/size > STRIPE - held/

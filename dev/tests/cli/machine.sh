@@ -159,6 +159,29 @@ no_start() {
     says "train_gpt: the GPU program cannot run (No such file or directory); using the CPU" err
 }
 
+# make's plan with a toolkit that is not in the PATH, and its words where there is a GPU and no toolkit.
+makes_for_gpu() {
+    PATH=/usr/bin:/bin
+    ! command -v nvcc > null || skip "there is an nvcc in $PATH"
+    mkdir -p cuda/bin cuda/lib64
+    cat > cuda/bin/nvcc << 'END'
+#!/bin/sh
+case $1 in
+--version) echo "Cuda compilation tools, release 13.0, V13.0.88" ;;
+--list-gpu-arch) echo compute_90 ;;
+esac
+END
+    chmod +x cuda/bin/nvcc
+    : > cuda/lib64/libcublas.so
+    sed 's,/dev/nvidiactl,/dev/null,' "$source/Makefile" > Makefile.gpu
+    plan() { make -C "$source" -f "$PWD/Makefile.gpu" -n BUILD="$PWD/build" BIN="$PWD" "$@"; }
+    expect 0 plan CUDA_HOME="$PWD/cuda"
+    says_all "$PWD/cuda/bin/nvcc -std=c++17;-rpath -Xlinker;/cuda/lib64/ -lcublas;code=sm_90" out
+    expect 0 plan NVCC=/nowhere/nvcc
+    says "there is a GPU, but no nvcc was found (NVCC=...): train_gpt_cuda is not built" out
+    ! grep -Fq "train_gpt.cu" out || fail "it plans to compile train_gpt.cu"
+}
+
 # make test-gpu with programs that only pretend, on a made-up machine.
 pretend_gpu() { # what the GPU program does when probed, what the tests do, the system's device of a GPU
     mkdir -p bin build
@@ -215,6 +238,7 @@ hanging_gpu() {
 }
 
 if [ "${DEVICE:-cpu}" = cpu ]; then
+    run_test "make finds a CUDA toolkit outside the PATH, and misses it where there is a GPU" makes_for_gpu
     run_test "make test-gpu fails where there is a GPU that cannot be used" unusable_gpu
     CUDA_VISIBLE_DEVICES=0 run_test "make test-gpu fails where a GPU is there that does not answer" silent_gpu
     run_test "make test-gpu without a GPU skips by name" absent_gpu

@@ -110,7 +110,7 @@ static void test_degenerate(void)
     params_add(&p, "w", ROLE_HIDDEN_MATRIX, 4, 5, 1);
     params_fill(&p, 3);
     memset(p.grads, 0, p.floats * sizeof *p.grads);
-    Optim *optim = make_optim(&(OptimConfig){.rule = "muon"}, &p);
+    Optim *optim = make_optim(&(OptimConfig){.rule = "muon", .hyper.at = {SET(WEIGHT_DECAY, 0)}}, &p);
     Diagnosis *d = make_diagnosis(optim, &p);
     diagnose_before(d);
     optim_begin(optim, .25, .25);

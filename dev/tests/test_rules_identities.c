@@ -142,8 +142,10 @@ static void test_adam_relatives(void)
         .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, .3), SET(BETA1, 0), SET(BETA2, .99), SET(BIAS_CORRECTION, 0)}};
     expect_same(&rmsprop, &no_first, NULL, 0, "RMSProp and Adam without its first moment");
     for (int mode = EPS_OUTSIDE; mode <= EPS_INSIDE; mode++) {
-        const OptimConfig adam = {.rule = "adam", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(EPS_MODE, mode)}};
-        const OptimConfig adamw = {.rule = "adamw", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(EPS_MODE, mode)}};
+        const OptimConfig adam = {.rule = "adam",
+                                  .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, 0), SET(EPS_MODE, mode)}};
+        const OptimConfig adamw = {.rule = "adamw",
+                                   .hyper.at = {SET(LR, .01), SET(WEIGHT_DECAY, 0), SET(EPS_MODE, mode)}};
         expect_same_bits(&adam, &adamw, "Adam and AdamW without decay");
     }
     static const OptimConfig nested = {.rule = "nested-adam", .hyper.at = {SET(LR, .01), SET(BETA1, 0), SET(EPS, .25)}};

@@ -19,7 +19,7 @@ static void test_muon_sum(void)
     static const NsFlavour flavours[] = {NS_JORDAN, NS_EXACT};
     for (size_t f = 0; f < COUNT(flavours); f++) {
         const NsFlavour ns = flavours[f];
-        const OptimConfig config = {.rule = "muon", .hyper.at = {SET(NS, ns), SET(MOMENTUM, .9)}};
+        const OptimConfig config = {.rule = "muon", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(NS, ns), SET(MOMENTUM, .9)}};
         Run run;
         run_begin(&run, &config, 6, 11, 8);
         double *w = doubles_of(run.p.values, 66), b[66] = {0};
@@ -81,8 +81,9 @@ static void test_shampoo_is_muon(void)
     for (size_t k = 0; k < COUNT(shapes); k++) {
         const size_t r = shapes[k][0], c = shapes[k][1], least = r < c ? r : c, n = r < c ? c : r;
         float *g = make_matrix_of(s, least, r, c, 90 + k);
-        const OptimConfig muon = {.rule = "muon",
-                                  .hyper.at = {SET(MOMENTUM, 0), SET(NS, NS_EXACT), SET(MUON_SCALE, MUON_SCALE_NONE)}};
+        const OptimConfig muon = {
+            .rule = "muon",
+            .hyper.at = {SET(WEIGHT_DECAY, 0), SET(MOMENTUM, 0), SET(NS, NS_EXACT), SET(MUON_SCALE, MUON_SCALE_NONE)}};
         float *want = update_of(muon, g, r, c);
         for (int sides = SIDES_TWO; sides <= SIDES_ONE; sides++) {
             const OptimConfig shampoo = {.rule = "shampoo",
@@ -97,7 +98,7 @@ static void test_shampoo_is_muon(void)
         free(g);
     }
     for (int ns = 0; ns < NS_COUNT; ns++) {
-        const OptimConfig muon = {.rule = "muon", .hyper.at = {SET(MOMENTUM, 0), SET(NS, ns)}};
+        const OptimConfig muon = {.rule = "muon", .hyper.at = {SET(WEIGHT_DECAY, 0), SET(MOMENTUM, 0), SET(NS, ns)}};
         const OptimConfig spectral = {.rule = "spectral", .hyper.at = {SET(NS, ns)}};
         expect_same_bits(&muon, &spectral, "spectral descent");
     }

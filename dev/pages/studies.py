@@ -1,6 +1,7 @@
 """The numbers of dev/studies/README.md."""
 
 import math
+import re
 import statistics
 from pathlib import Path
 
@@ -219,6 +220,56 @@ def headliners(page):
     page.given("(0.016 in place of 0.008", "at rates from 0.01 to 0.08 and AdamW's rates from 0.004 to 0.064")
 
 
+IDEAS = {"linear-rate": "AdamW, rate falling to 0", "constant-rate": "AdamW, constant rate", "growing-eps": "constant rate, eps growing",
+         "nested-adam": "average of normalised gradients", "adam-cpr": "norms bounded, no decay"}
+
+
+def adamw(page):
+    rows = {r["label"]: r for r in read(HERE / "adamw/results/compare.csv")}
+    best = {r["optimizer"]: r["options"] for r in read(HERE / "adamw/results/best.csv")}
+    shown = re.compile(r"--(lr|weight-decay|eps-max|cpr-warmup) (\S+)")
+
+    def cells(name):
+        r, found = rows[name], " ".join(f"{knob} {value}" for knob, value in shown.findall(best[name]))
+        d = [f"{float(r[f'difference{end}']):+.4f}" for end in ("", "_low", "_high")] if r["difference"] else []
+        return [IDEAS[name], found, f"{float(r['mean']):.4f}", f"{d[0]} ({d[1]} to {d[2]})" if d else "",
+                f"{float(r['p_holm']):.2g}" if r["p_holm"] else ""]
+
+    page.table("adamw", ["", "found", "nats a byte", "above AdamW's with a falling rate, 95%", "p, Holm"], map(cells, IDEAS))
+
+
+def batch(page):
+    rows = {(r["rule"], int(r["batch"])): r for r in read(HERE / "batch/results/batch.csv")}
+    batches, rules = sorted({b for _, b in rows}), ("adamw", "muon", "signsgd")
+
+    def cells(rule):
+        mine = [rows.get((rule, b)) for b in batches]
+        law = next((r for r in mine if r and r["critical_batch"]), None)
+        return [rule, *(f"{float(r['steps']):,.0f} ({r['rate']})" if r else "not met" for r in mine),
+                f"{float(law['least_steps']):,.0f}" if law else "", f"{float(law['critical_batch']):,.0f}" if law else ""]
+
+    page.table("batch", ["steps to 2.2, and the rate", *(f"{b:,} bytes a step" for b in batches), "least steps", "critical batch"],
+               map(cells, rules))
+    page.expect(not any(r["edge"] for r in rows.values()), "no best rate is an outermost one")
+    critical = {rule: float(rows[rule, 2048]["critical_batch"]) for rule in ("adamw", "muon")}
+    page.say("larger, {:.1f} thousand bytes to AdamW's {:.1f}", critical["muon"] / 1000, critical["adamw"] / 1000, holds=critical["muon"] > 1.5 * critical["adamw"])
+    page.say("It needs {:.1f}, {:.1f}, {:.1f} and {:.1f} times fewer steps",
+             *(float(rows["adamw", b]["steps"]) / float(rows["muon", b]["steps"]) for b in batches))
+    page.say("AdamW already pays {:.2f} times as many", float(rows["adamw", 2048]["tokens"]) / float(rows["adamw", 512]["tokens"]),
+             holds=abs(float(rows["muon", 2048]["tokens"]) / float(rows["muon", 512]["tokens"]) - 1) < 0.05)
+    misfit = max(abs(math.log(float(r["least_steps"]) * (1 + float(r["critical_batch"]) / b) / float(r["steps"]))) for (_, b), r in rows.items())
+    page.say("within {:.0f}% of every point", 100 * misfit)
+    page.expect([rows["muon", b]["rate"] for b in batches] == ["0.01", "0.02", "0.04", "0.08"] and
+                {rows["adamw", b]["rate"] for b in batches[1:]} == {"0.004"}, "the best rates")
+    ends = {}
+    for r in read(HERE / "batch/results/sweep.csv"):
+        if r["optimizer"].startswith("signsgd") and r["val_loss"]:
+            ends.setdefault(int(r["optimizer"].split("-")[1]), []).append(float(r["val_loss"]))
+    page.say("it came to {:.2f}, {:.2f}, {:.2f} and {:.2f} at the best of five rates", *(min(ends[b]) for b in batches),
+             holds=min(map(min, ends.values())) > 2.2 and all(len(mine) == 5 for mine in ends.values()))
+    page.given("does a loss of 2.2 nats", "Steps and bytes to 2.2 nats", "from 0.01 to 0.08; AdamW's stays at 0.004")
+
+
 DEFAULTS = {"adamw-was": "AdamW as it was: rate 0.001, decay 0.1", "adamw-cooldown": "cooldown 0.6", "adamw-is": "rate 0.002, as it is",
             "muon-was": "Muon as it was: rate 0.02, AdamW's 0.001", "muon-cooldown": "cooldown 0.6", "muon-decay": "decay 0.1",
             "muon-aux": "AdamW's rate 0.004", "muon-is": "decay 0.1 and AdamW's rate 0.002, as it is",
@@ -267,4 +318,5 @@ def numbers(check):
     moments(page)
     defaults(page)
     headliners(page)
+    batch(page)
     return page.finish(check)

@@ -65,6 +65,9 @@ def main():
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     for i, rule in enumerate(found):
         mine = [r for r in rows if r["rule"] == rule]
+        if not mine:
+            print(f"{rule} meets the loss nowhere")
+            continue
         batches = [r["batch"] for r in mine]
         left.plot(batches, [float(r["steps"]) for r in mine], label=rule, **figures.look(i))
         law = critical_batch(batches, [float(r["steps"]) for r in mine])

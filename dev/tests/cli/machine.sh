@@ -162,7 +162,7 @@ no_start() {
 # make's plan with a toolkit that is not in the PATH, and its words where there is a GPU and no toolkit.
 makes_for_gpu() {
     PATH=/usr/bin:/bin
-    unset MAKEFLAGS MAKEOVERRIDES # of the make that runs the tests
+    unset MAKEFLAGS MAKEOVERRIDES CUDA CUDA_ARCH NVCC # of the make that runs the tests
     ! command -v nvcc > null || skip "there is an nvcc in $PATH"
     mkdir -p cuda/bin cuda/lib64
     cat > cuda/bin/nvcc << 'END'

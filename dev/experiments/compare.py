@@ -274,17 +274,17 @@ def main(words=None):
     except (RunError, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
-    print_table(comparison)
-    if arguments.track3:
-        print_track3(comparison, arguments.track3)
-    for note in notes:
-        print(f"forced: {note}")
     from . import report  # matplotlib takes a second
     write_numbers(comparison, arguments.out.with_suffix(".csv"))
     made = report.Report(comparison)
     made.write(arguments.out, arguments.title, shlex.join(["dev/compare", *words]), notes)
     if arguments.pictures:
         made.write_pictures(arguments.pictures)
+    print_table(comparison)  # after the files: where its reader ends, so does the program
+    if arguments.track3:
+        print_track3(comparison, arguments.track3)
+    for note in notes:
+        print(f"forced: {note}")
     print(f"\nreport: {arguments.out}")
     return 0
 

@@ -235,6 +235,14 @@ def adamw(page):
         return [IDEAS[name], found, f"{float(r['mean']):.4f}", f"{d[0]} ({d[1]} to {d[2]})" if d else "",
                 f"{float(r['p_holm']):.2g}" if r["p_holm"] else ""]
 
+    mean = {name: float(rows[name]["mean"]) for name in IDEAS}
+    page.say("gains {:.2f} of the {:.2f} that a falling rate gains", mean["constant-rate"] - mean["growing-eps"], mean["constant-rate"] - mean["linear-rate"])
+    page.say("from {:.4f} with a constant rate it comes to {:.4f}, a falling rate to {:.4f}", *(mean[n] for n in ("constant-rate", "growing-eps", "linear-rate")),
+             holds=mean["linear-rate"] < mean["growing-eps"] < mean["constant-rate"])
+    nested = [float(rows["nested-adam"][f"difference{end}"]) for end in ("", "_low", "_high")]
+    page.say("no difference could be found, {:.4f} ({:.4f} to {:.4f})", *nested, holds=nested[1] < 0 < nested[2])
+    page.given("from 1e-8 to eps-max")
+    page.say("Bounds on norms cost {:.2f} here", mean["adam-cpr"] - mean["linear-rate"])
     page.table("adamw", ["", "found", "nats a byte", "above AdamW's with a falling rate, 95%", "p, Holm"], map(cells, IDEAS))
 
 
@@ -318,5 +326,6 @@ def numbers(check):
     moments(page)
     defaults(page)
     headliners(page)
+    adamw(page)
     batch(page)
     return page.finish(check)

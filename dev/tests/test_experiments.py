@@ -406,12 +406,14 @@ def killed_sweep():
             run.write_text("\n".join(",".join([*row[:at], row[at] if row is head else str(99 * float(row[at])), *row[at + 1:]])
                                      for row in (head, *rest)) + "\n")
         check("seconds say little here" in comparison(folder / "cut").stdout, "seconds of a busy machine count")
+        (folder / "cut/compare.csv").unlink()
         reader, writer = os.pipe()
         os.close(reader)
         unread = subprocess.run([sys.executable, "-m", "experiments.compare", folder / "cut"], stdout=writer,
                                 stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(DEV)}, text=True)
         os.close(writer)
         check(unread.returncode == -signal.SIGPIPE and not unread.stderr, f"a table that nobody reads: {unread.stderr}")
+        check((folder / "cut/compare.csv").exists(), "its numbers were not written")
         check(rows["muon", "160"]["data_multiple"] and not rows["adamw", "40"]["difference"], "columns of compare.csv")
 
 

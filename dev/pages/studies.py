@@ -141,7 +141,7 @@ def width(page):
 
 def rules(page):
     """The rules of the contest beside the speedrun's AdamW, of the same model, text, budget and seeds."""
-    speedrun = Versus(HERE.parent / "speedrun/results/compare.csv")
+    speedrun = Versus(*(HERE.parent / f"speedrun/results/{name}.csv" for name in ("compare", "sweep-8x")))
     adamw, baseline = speedrun.losses["adamw", 960], speedrun.baseline
     losses = {r["label"]: dict((int(seed), float(loss)) for seed, loss in (pair.split(":") for pair in r["losses"].split()))
               for r in read(HERE / "contest/results/rules.csv")}

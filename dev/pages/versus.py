@@ -42,15 +42,15 @@ class Versus:
 
     def over_laws(self, steps):
         """The least and the largest multiple by laws that might as well have been fitted: weighted and not; where there are
-        budgets enough, without the smallest; where the text's floor is known, the one that ends there, through the two
-        largest."""
-        budgets = sorted(self.baseline)
+        budgets enough, without the smallest; where the text's floor is known and Muon's loss is not above both of them, the
+        one that ends there, through the two largest."""
+        budgets, loss = sorted(self.baseline), self.mean("muon", steps).value
         means = [inference.mean(list(self.baseline[D].values())).value for D in budgets]
         laws = [self.law, inference.fit_law(budgets, means), inference.fit_law(budgets[1:], means[1:])]
-        if self.floor:
-            (D1, D2), (L1, L2) = budgets[-2:], (loss - self.floor for loss in means[-2:])
+        if self.floor and loss <= means[-2]:
+            (D1, D2), (L1, L2) = budgets[-2:], (mean - self.floor for mean in means[-2:])
             laws.append(inference.Law(self.floor, L2, math.log(L1 / L2) / math.log(D2 / D1), D2))
-        found = [law.data(self.mean("muon", steps).value) / self.tokens[steps] for law in laws if law]
+        found = [law.data(loss) / self.tokens[steps] for law in laws if law]
         return min(found), max(found)
 
     def cells(self, steps):

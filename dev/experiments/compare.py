@@ -114,8 +114,8 @@ class Comparison:
         programs = {r.record.get("program") for r in self.runs}
         if len(programs) > 1:
             yield f"the runs were made by {len(programs)} programs: what differs between these is taken for the optimizers'"
-        if self.slowest() > BUSY:
-            yield (f"seconds say little here: forward and backward passes of a token took {self.slowest():.1f} times as long in some "
+        if (slowest := self.slowest()) > BUSY:
+            yield (f"seconds say little here: forward and backward passes of a token took {slowest:.1f} times as long in some "
                    "runs as in others, by their options or since the machine was busy")
 
 

@@ -21,6 +21,11 @@ def read(path):
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
+def losses_of(row):
+    """{seed: loss} of a row of the .csv that `dev/compare` writes."""
+    return {int(seed): float(loss) for seed, loss in (pair.split(":") for pair in row["losses"].split())}
+
+
 def short(value, digits=2):
     """A number with so many significant digits, without an exponent between 0.0001 and 100,000."""
     if 1 <= value < 1e5 and value >= 10**digits:

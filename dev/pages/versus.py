@@ -1,22 +1,21 @@
 """AdamW and Muon at several budgets: the table of their losses, their difference, and AdamW's data for Muon's loss."""
 
 import math
-from pathlib import Path
 
 from experiments import inference
 
-from .page import read
+from .page import losses_of, read
 
 
 class Versus:
-    """From the .csv that `dev/compare` writes, and from the sweep.csv of sweeps that add seeds or budgets, where those exist."""
+    """From the .csv that `dev/compare` writes, and from the sweep.csv of sweeps that add seeds or budgets."""
 
     def __init__(self, compared, *added, floor=None):
         self.floor, self.losses, self.tokens = floor, {}, {}
         for r in read(compared):
-            for seed, loss in (pair.split(":") for pair in r["losses"].split()):
+            for seed, loss in losses_of(r).items():
                 self.add(r["label"], r, seed, loss)
-        for path in filter(Path.exists, added):
+        for path in added:
             rows = read(path)
             whose = "final" if any(r["stage"] == "final" for r in rows) else "search"
             for r in rows:

@@ -4,7 +4,6 @@
     PYTHONPATH=dev python dev/studies/seeds.py FILE.svg TABLE.csv...
 """
 
-import csv
 import statistics
 import sys
 from pathlib import Path
@@ -12,18 +11,17 @@ from pathlib import Path
 from matplotlib import pyplot
 
 from experiments import figures, report
+from pages.page import losses_of, read
 
 
-def losses_of(table):
+def rows_of(table):
     """[(label, [loss])], the least mean first; of a table with one budget."""
-    with open(table, newline="") as file:
-        found = [(r["label"], [float(pair.split(":")[1]) for pair in r["losses"].split()])
-                 for r in csv.DictReader(line for line in file if not line.startswith("#"))]
+    found = [(r["label"], list(losses_of(r).values())) for r in read(table)]
     return sorted(found, key=lambda pair: statistics.fmean(pair[1]))
 
 
 def main():
-    out, tables = Path(sys.argv[1]), [losses_of(table) for table in sys.argv[2:]]
+    out, tables = Path(sys.argv[1]), [rows_of(table) for table in sys.argv[2:]]
     most = max(map(len, tables))
     figure, panels = pyplot.subplots(1, len(tables), figsize=(4 + 3 * (len(tables) - 1), 1 + 0.32 * most), squeeze=False,
                                      layout="constrained")

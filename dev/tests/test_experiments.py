@@ -297,9 +297,9 @@ def sweep(folder, *words, **more):
                            *words], env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True, **more)
 
 
-def comparison(*words):
+def comparison(*words, stdout=subprocess.PIPE):
     return subprocess.run([sys.executable, "-m", "experiments.compare", *map(str, words)],
-                          env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
+                          env=os.environ | {"PYTHONPATH": str(DEV)}, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
 def write_space(folder, more="", text=SWEEP):
@@ -409,8 +409,7 @@ def killed_sweep():
         (folder / "cut/compare.csv").unlink()
         reader, writer = os.pipe()
         os.close(reader)
-        unread = subprocess.run([sys.executable, "-m", "experiments.compare", folder / "cut"], stdout=writer,
-                                stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(DEV)}, text=True)
+        unread = comparison(folder / "cut", stdout=writer)
         os.close(writer)
         check(unread.returncode == -signal.SIGPIPE and not unread.stderr, f"a table that nobody reads: {unread.stderr}")
         check((folder / "cut/compare.csv").exists(), "its numbers were not written")
@@ -522,13 +521,19 @@ def write_rows(path, rows):
         writer.writerows(rows)
 
 
-def plotted(study, *words):
-    """What a study's plot.py wrote beside the picture, which must be an SVG: [{column: text}]."""
-    done = subprocess.run([sys.executable, DEV / "studies" / study / "plot.py", *map(str, words)],
-                          env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
+def drawn(script, *words):
+    """The path of the picture that a script of dev/ wrote, which must be an SVG."""
+    done = subprocess.run([sys.executable, DEV / script, *map(str, words)], env=os.environ | {"PYTHONPATH": str(DEV)},
+                          capture_output=True, text=True)
     check(done.returncode == 0, done.stderr)
     picture = next(w for w in words if str(w).endswith(".svg"))
     check(ElementTree.parse(picture).getroot().tag.endswith("svg"), "no picture")
+    return picture
+
+
+def plotted(study, *words):
+    """What a study's plot.py wrote beside the picture: [{column: text}]."""
+    picture = drawn(f"studies/{study}/plot.py", *words)
     with open(picture.with_suffix(".csv"), newline="") as file:
         return list(csv.DictReader(file))
 
@@ -591,11 +596,7 @@ def pictures_of_studies():
                         ("sgd", "2"): (4, 0, 0, 0)}, f"tokens: {found}")
         # a mark for every seed and every mean, the least mean above
         write_rows(folder / "two.csv", [{"label": "worse", "losses": "1:2.5 2:2.7 3:2.6"}, {"label": "better", "losses": "1:1.5 2:1.6"}])
-        done = subprocess.run([sys.executable, DEV / "studies/seeds.py", folder / "seeds.svg", folder / "two.csv"],
-                              env=os.environ | {"PYTHONPATH": str(DEV)}, capture_output=True, text=True)
-        check(done.returncode == 0, done.stderr)
-        text = (folder / "seeds.svg").read_text()
-        ElementTree.fromstring(text)
+        text = drawn("studies/seeds.py", folder / "seeds.svg", folder / "two.csv").read_text()
         check(0 < text.find(">better<") < text.find(">worse<"), "the order of the labels")
         check(len(re.findall(r'<use [^>]*style="fill: var\(--series-1\)', text)) == 5, "a mark for every seed")
 

@@ -72,7 +72,7 @@ const OptimRule optim_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .source = "Loshchilov and Hutter 2019; torch.optim.AdamW",
-    /* The rate was searched for: dev/studies/README.md, "Defaults". */
+    /* Why this rate: dev/studies/README.md, "Defaults". */
     .defaults.at = {ADAM_DEFAULTS, HYPER_AT(LR, 2e-3), HYPER_AT(WEIGHT_DECAY, 0.1), HYPER_AT(CAUTIOUS, 0)},
     .settle = adamw_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},

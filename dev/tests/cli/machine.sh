@@ -143,20 +143,13 @@ without_proc() {
 }
 run_test "without /proc, its programs are found by the PATH" without_proc
 
-no_gpu() { # what the GPU program does when probed, what is said, the system's device of a GPU
+no_gpu() { # what the GPU program does when probed, what is said, the system's device of a GPU, what runs the program
     compile_launcher -O1 "s,/dev/nvidiactl,${3:-/nowhere},; s,/usr/lib/wsl/lib/nvidia-smi,/nowhere,"
-    printf '#!/bin/sh\n%s\n' "$1" > bin/train_gpt_cuda
+    printf '#!%s\n%s\n' "${4:-/bin/sh}" "$1" > bin/train_gpt_cuda
     chmod +x bin/train_gpt_cuda
     expect 0 bin/train_gpt --steps 1
     says "cpu --steps 1" out
     [ "$(cat err)" = "$2" ] || fail "stderr says $(head -n 1 err)"
-}
-no_start() {
-    compile_launcher -O1 "s,/dev/nvidiactl,/nowhere,"
-    printf '#!/nowhere/sh\n' > bin/train_gpt_cuda
-    chmod +x bin/train_gpt_cuda
-    expect 0 bin/train_gpt --steps 1
-    says "train_gpt: the GPU program cannot run (No such file or directory); using the CPU" err
 }
 
 # make's plan with a toolkit that is not in the PATH, and its words where there is a GPU and no toolkit.
@@ -256,7 +249,8 @@ if [ "${DEVICE:-cpu}" = cpu ]; then
         "train_gpt: the GPU program cannot run (it ended with exit status 3); using the CPU"
     run_test "a GPU program whose first line is empty is understood" no_gpu 'echo >&2; echo "no memory" >&2; exit 1' \
         "train_gpt: the GPU program cannot run (no memory); using the CPU"
-    run_test "a GPU program that cannot be started is spoken of" no_start
+    run_test "a GPU program that cannot be started is spoken of" no_gpu '' \
+        "train_gpt: the GPU program cannot run (No such file or directory); using the CPU" /nowhere /nowhere/sh
     run_test "without a GPU nothing is said of it" no_gpu 'echo "there is none" >&2; exit 77' ""
     CUDA_VISIBLE_DEVICES=0 run_test "a GPU whose driver is missing is spoken of" no_gpu 'echo "the driver is not installed" >&2; exit 77' \
         "train_gpt: the GPU program cannot run (the driver is not installed); using the CPU" /dev/null

@@ -190,7 +190,7 @@ EMULATED_OBJECTS = $(CUDA_SOURCES:%.cu=$(BUILD)/emulated/%.o) $(SHARED_OBJECTS)
 HAVE_CXX := $(shell echo 'int main() {}' | $(CXX) -std=c++17 -x c++ - -o /dev/null 2>/dev/null && echo 1)
 EMULATED_TESTS = $(if $(HAVE_CXX),$(addprefix $(BUILD)/emulated/,test_emulator test_flash test_nccl test_checks test_products test_large test_gpt_cuda \
                    test_judges test_bit_equal test_newton_schulz test_qk_clip test_verbs bench train_gpt_cuda))
-TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(wildcard dev/tests/test_*.c)) \
+TESTS    = $(patsubst dev/tests/%.c,$(BUILD)/tests/%,$(filter-out $(if $(filter Darwin,$(shell uname -s)),%_flops.c),$(wildcard dev/tests/test_*.c))) \
            $(if $(filter 1,$(HAVE_OPENBLAS)),$(BUILD)/tests/test_matmul_openblas)
 REFERENCE_PARTS = $(addprefix $(BUILD)/dev/reference/,reference_file.o llmc_state.o verdict.o)
 LAB      = $(wildcard dev/lab/*.c)
@@ -310,8 +310,11 @@ $(BIN)/make_stories: $(BUILD)/data/make_stories.o $(OBJECTS)
 	$(LINK)
 $(BIN)/convert_llmc: $(BUILD)/train/convert_llmc.o $(OBJECTS)
 	$(LINK)
-# Its products are those that the program asks for: GNU's linker, and those like it, let the bench listen.
+# Its products are those that the program asks for: GNU's linker, and those like it, let the bench listen, and a test.
 ifneq ($(shell uname -s),Darwin)
+COUNTED = $(addprefix verb_,product gram gram_average polynomial commuting_product apply solve_upper qr eigenbasis root polar \
+            bf16_product bf16_gram bf16_commuting_product)
+$(BUILD)/tests/test_update_flops: override LDLIBS := $(COUNTED:%=-Wl,--wrap=%) $(LDLIBS)
 $(BUILD)/bench: override LDLIBS := $(foreach f,matmul matmul_symmetric matmul_here,-Wl,--wrap=$(f)) $(LDLIBS)
 $(BUILD)/dev/bench/bench_products.o: override CPPFLAGS += -DBENCH_WRAPS
 endif

@@ -221,8 +221,7 @@ int groups_make(Optim *optim, const OptimConfig *config, Error *e)
         return error_set(e, "--head-%s: the head is tied to the token embedding, whose options begin with --embed-",
                          config->head_rule != NULL ? "optimizer" : name_of_any(&config->head_hyper));
     if (!present[KIND_VECTOR] && is_any_set(&config->vector_hyper))
-        return error_set(e, "--vector-%s: the model has neither gains nor biases",
-                         name_of_any(&config->vector_hyper));
+        return error_set(e, "--vector-%s: the model has neither gains nor biases", name_of_any(&config->vector_hyper));
     return 0;
 }
 
@@ -252,9 +251,13 @@ OptimGroupInfo optim_group_info(const Optim *optim, size_t i)
                            .seconds = g->seconds,
                            .own_schedule = g->rule->own_schedule};
     for (size_t k = 0; k < g->tensor_count; k++) {
-        info.parameters += tensor_size(g->tensors[k]);
+        const Tensor *t = g->tensors[k];
+        const size_t blocks = groups_blocks(g, t);
+        info.parameters += tensor_size(t);
+        if (g->rule->flops != NULL)
+            info.flops += (double)blocks * g->rule->flops(&g->hyper, t->rows / blocks, t->cols);
         for (const OptimStateSpec *spec = g->rule->states; spec->name != NULL; spec++) {
-            const OptimShape shape = groups_state(g, g->tensors[k], spec);
+            const OptimShape shape = groups_state(g, t, spec);
             info.state_floats += shape.rows * shape.cols;
         }
     }

@@ -163,6 +163,7 @@ typedef struct OptimGroupInfo {
     const char *rule;
     OptimHyper hyper;
     size_t tensors, parameters, state_floats;
+    double flops;       /* of an update: products and factorisations alone (OptimRule.flops), 0 for elementwise rules */
     double sensitivity; /* the learning rate was divided by it */
     double seconds;     /* of the last step; on a GPU, to launch it */
     bool own_schedule;  /* the run's does not apply */

@@ -135,6 +135,10 @@ typedef struct OptimRule {
     /* matrix rules; `workspace` counts the floats for a batch of `count`; NULL: none */
     void (*step)(const struct Batch *batch);
     size_t (*workspace)(const OptimHyper *h, size_t rows, size_t cols, size_t count);
+
+    /* FLOPs of products and factorisations in one update of a matrix (rules/flops.h), of those that are made every
+     * `refresh` steps that share; NULL: there are none */
+    double (*flops)(const OptimHyper *h, size_t rows, size_t cols);
 } OptimRule;
 
 #define OPTIM_DECLARE(name) extern const OptimRule optim_##name;

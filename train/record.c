@@ -11,6 +11,15 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+/* Of all groups. */
+static double update_flops(const Optim *optim)
+{
+    double flops = 0;
+    for (size_t i = 0; i < optim_group_count(optim); i++)
+        flops += optim_group_info(optim, i).flops;
+    return flops;
+}
+
 int record_write(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16], *text = NULL;
@@ -42,7 +51,8 @@ int record_write(const Run *r, Error *e)
     fprintf(to, "}");
     fprintf(to, ",\n  \"tokens_per_step\": %zu, \"batch_size\": %zu, \"sequence_length\": %zu, \"ranks\": %zu",
             r->plan->tokens_per_step, r->plan->setup.B, r->plan->setup.T, r->plan->ranks.world);
-    fprintf(to, ",\n  \"flops_per_token\": %.9g", gpt_flops_per_token(&r->plan->config, r->plan->setup.T));
+    fprintf(to, ",\n  \"flops_per_token\": %.9g, \"update_flops\": %.9g",
+            gpt_flops_per_token(&r->plan->config, r->plan->setup.T), update_flops(r->optim));
     fprintf(to, ",\n  \"data\": %s", r->data);
     if (r->corpus.has_floor)
         fprintf(to, ",\n  \"floor\": %.9g, \"floor_standard_error\": %.3g", r->corpus.floor, r->corpus.floor_error);

@@ -18,7 +18,6 @@
 #include "gpt/gpt.h"
 #include "optim/optim.h"
 #include "optim/rule.h"
-#include "optim/rules/newton_schulz.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -32,85 +31,6 @@ static void fail(const char *sentence)
 {
     fprintf(stderr, "bench_optim: %s\n", sentence);
     exit(1);
-}
-
-/* --------------------------------------------------------------------------------------------------------------
- * What a step has to do
- */
-
-/* Both factors' averages, symmetric. */
-static double factor_flops(double r, double c) { return r * r * c + r * c * c; }
-
-/* A product from both sides. */
-static double sides_flops(double r, double c) { return 2 * r * r * c + 2 * r * c * c; }
-
-/* Eigenvectors by dsyevd and the root composed from them, n^3 terms: 4/3 + 4 (Golub and Van Loan, section 8.3) + 4/3
- * for the vectors' way back, and 1. */
-static double root_flops(double n) { return (4. / 3 + 4 + 4. / 3 + 1) * n * n * n; }
-
-/* L Q and its QR with Q formed. */
-static double basis_flops(double n) { return 2 * n * n * n + 8. / 3 * n * n * n; }
-
-typedef struct Work {
-    double flops, renewal_flops; /* of one matrix; the second where roots or bases are renewed */
-} Work;
-
-/* ns: FLOPs of its orthogonalisation. */
-static Work work_of(const char *rule, double ns, double r, double c)
-{
-    const double least = r < c ? r : c;
-    const double track3 = ns_flops(NS_TRACK3, ns_steps(NS_TRACK3, 0), (size_t)r, (size_t)c);
-    if (strcmp(rule, "dion") == 0) /* B Q, B^T P, P R^T, P Q^T and the QR of r x k */
-        return (Work){4 * 2 * r * c * least + 4 * least * least * r - 4. / 3 * least * least * least, 0};
-    if (strcmp(rule, "aurora") == 0)
-        return (Work){r == c ? ns : 2 * ns, 0};
-    if (strcmp(rule, "shampoo") == 0)
-        return (Work){factor_flops(r, c) + sides_flops(r, c), root_flops(r) + root_flops(c)};
-    if (strcmp(rule, "soap") == 0)
-        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c),
-                      basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
-    if (strcmp(rule, "soap-h") == 0)
-        return (Work){factor_flops(r, c) + 3 * sides_flops(r, c), basis_flops(r) + basis_flops(c)};
-    if (strcmp(rule, "soap-muon") == 0)
-        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + ns, basis_flops(r) + basis_flops(c)};
-    if (strcmp(rule, "kl-soap") == 0)
-        return (Work){factor_flops(r, c) + 3 * sides_flops(r, c),
-                      basis_flops(r) + basis_flops(c) + 2 * sides_flops(r, c)};
-    if (strcmp(rule, "galore") == 0) /* two products with a basis of rank 128 */
-        return (Work){4 * r * c * 128, r * c * least + root_flops(least)};
-    if (strcmp(rule, "dion2") == 0) /* on a quarter of the smaller side, or of the rows */
-        return (Work){ns_flops(NS_POLAR_EXPRESS, 5, (size_t)ceil(least / 4), (size_t)(r < c ? c : r)), 0};
-    if (strcmp(rule, "nordion2") == 0)
-        return (Work){ns_flops(NS_POLAR_EXPRESS, 5, (size_t)ceil(r / 4), (size_t)c), 0};
-    if (strcmp(rule, "splus") == 0)
-        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c), root_flops(r) + root_flops(c)};
-    if (strcmp(rule, "dynmuon") == 0) /* X X^T, its square, and their sum times O; half of symmetric products */
-        return (Work){track3 + least * (3 * r * c + least * least), 0};
-    if (strcmp(rule, "pmuon") == 0) /* covariances twice; X Q twice, its QR and Q diag Q^T; both sides of u */
-        return (Work){track3 + 2 * factor_flops(r, c) + basis_flops(r) + basis_flops(c) + 4 * (r * r * r + c * c * c) +
-                          sides_flops(r, c),
-                      0};
-    if (strcmp(rule, "sinksoap") == 0) /* factors and their eigenvectors, into the basis and out of it */
-        return (Work){factor_flops(r, c) + 2 * sides_flops(r, c) + (4. / 3 + 4 + 4. / 3) * (r * r * r + c * c * c), 0};
-    if (strcmp(rule, "muown") == 0)
-        return (Work){ns_flops(NS_MUOWN, ns_steps(NS_MUOWN, 0), (size_t)r, (size_t)c), 0};
-    if (strcmp(rule, "psgdh") == 0) /* both sides of u and of the probe, the factors' steps, the direction */
-        return (Work){3.5 * sides_flops(r, c) + 2 * factor_flops(r, c) + 2 * (r * r * r + c * c * c), 0};
-    if (strcmp(rule, "kron") == 0) /* the same of the shorter side, n: u Q^T, V Q^-1, two Grams, a square, u Q^T Q */
-        return (Work){9 * least * r * c + 2 * least * least * least, 0};
-    return (Work){ns, 0};
-}
-
-/* Rules whose step is one pass or a few over the elements: no orthogonalisation, no factors, no low rank. */
-static bool is_elementwise(const OptimRule *rule)
-{
-    if (rule->scalars != NULL)
-        return true;
-    for (const OptimStateSpec *state = rule->states; state->name != NULL; state++)
-        if (state->shape == shape_right)
-            return false;
-    return !rule->defaults.at[HYPER_NS].set && !rule->defaults.at[HYPER_REFRESH].set &&
-           !rule->defaults.at[HYPER_RANK].set && !rule->defaults.at[HYPER_FACTOR_LR].set;
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -231,57 +151,36 @@ static double sgemm_rate(void)
  * The table
  */
 
-static Work work_of_model(const OptimRule *rule)
-{
-    static const double shapes[][3] = {
-        {768, 768, 4}, {3072, 768, 1}, {768, 3072, 1}}; /* a split QKV and a projection */
-    const bool orthogonalises = rule->defaults.at[HYPER_NS].set;
-    const NsFlavour flavour = orthogonalises ? (NsFlavour)hyper(&rule->defaults, HYPER_NS) : NS_JORDAN;
-    Work sum = {0};
-    for (size_t i = 0; i < 3; i++) {
-        const double r = shapes[i][0], c = shapes[i][1];
-        const double ns = orthogonalises ? ns_flops(flavour, ns_steps(flavour, 0), (size_t)r, (size_t)c) : 0;
-        const Work one = work_of(rule->name, ns, r, c);
-        sum.flops += BLOCKS * shapes[i][2] * one.flops;
-        sum.renewal_flops += BLOCKS * shapes[i][2] * one.renewal_flops;
-    }
-    return sum;
-}
-
 /* What a step cannot do without: bytes of an elementwise rule, FLOPs of others; the other is 0. */
 typedef struct Least {
     double bytes, flops;
 } Least;
 
-/* state: floats a parameter. */
-static Least least_of(const OptimRule *rule, double state, size_t parameters)
+static Least least_of(const OptimRule *rule, const Arena *all)
 {
-    if (is_elementwise(rule)) {
-        /* p and each state are read and written, g is read; where the norm of all must be known before the end, the
-         * step is written and read again with p, or p is read, and read and written again; where a norm of what is to
-         * be averaged must, or how much of a step is left, that is written and read again */
-        const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
-        const bool waits = rule->defaults.at[HYPER_MARS_GAMMA].set || (rule->step != NULL && !rule->matrices_only);
-        return (Least){.bytes = (12 + 8 * state + (twice ? 12 : waits ? 8 : 0)) * (double)parameters};
-    }
-    const Work work = work_of_model(rule);
-    const double interval = work.renewal_flops > 0 ? hyper(&rule->defaults, HYPER_REFRESH) : 1;
-    return (Least){.flops = work.flops + work.renewal_flops / interval};
+    Optim *plan;
+    Error e;
+    if (optim_create(&(OptimConfig){.rule = rule->name, .steps = 100}, all->tensors, all->count, NULL, &plan, &e) != 0)
+        fail(e.text);
+    const OptimGroupInfo hidden = optim_group_info(plan, 0);
+    optim_free(plan);
+    if (hidden.flops > 0)
+        return (Least){.flops = hidden.flops};
+    /* p and each state are read and written, g is read; where the norm of all must be known before the end, the step is
+     * written and read again with p, or p is read, and read and written again; where a norm of what is to be averaged
+     * must, or how much of a step is left, that is written and read again */
+    const bool twice = rule->keeps_norm || rule->defaults.at[HYPER_CPR_WARMUP].set;
+    const bool waits = rule->defaults.at[HYPER_MARS_GAMMA].set || (rule->step != NULL && !rule->matrices_only);
+    const double again = twice ? 12 : waits ? 8 : 0;
+    return (Least){.bytes = (12 + again) * (double)hidden.parameters + 8 * (double)hidden.state_floats};
 }
 
 static void print_least(const Arena *all)
 {
     printf("rule,bytes,flops\n");
     for (size_t i = 0; optim_rule(i) != NULL; i++) {
-        const OptimConfig config = {.rule = optim_rule_name(i), .steps = 100};
-        Optim *plan;
-        Error e;
-        if (optim_create(&config, all->tensors, all->count, NULL, &plan, &e) != 0)
-            fail(e.text);
-        const double state = (double)optim_group_info(plan, 0).state_floats / (double)all->floats;
-        const Least least = least_of(optim_rule(i), state, all->floats);
-        printf("%s,%.4g,%.4g\n", config.rule, least.bytes, least.flops);
-        optim_free(plan);
+        const Least least = least_of(optim_rule(i), all);
+        printf("%s,%.4g,%.4g\n", optim_rule_name(i), least.bytes, least.flops);
     }
 }
 
@@ -306,7 +205,7 @@ static Row measure_row(const OptimRule *rule, const Arena *all, const Arena *blo
         row.result = plain;
         row.result.seconds = BLOCKS * (plain.seconds + (renewing.seconds - plain.seconds) / interval);
     }
-    const Least least = least_of(rule, row.result.state, all->floats);
+    const Least least = least_of(rule, all);
     row.flops = least.flops;
     row.floor = least.bytes / bandwidth + least.flops / rate;
     return row;

@@ -26,7 +26,7 @@ another's loss: the data multiple.
 Prints a table, and writes a report that stands alone (--out) and its numbers (the same name with .csv).
 """
 
-CLOCKS = {"steps": lambda curve: curve.step, "seconds": lambda curve: curve.seconds,
+CLOCKS = {"steps": lambda curve: curve.step, "FLOPs": lambda curve: curve.flops, "seconds": lambda curve: curve.seconds,
           "seconds without the optimizer": lambda curve: curve.model_seconds}
 BUSY = 1.25  # passes that take so many times as long as others of the same model were made beside something else
 
@@ -45,7 +45,7 @@ class Row:
     p: float = math.nan                    # of it, after Holm
     multiple: inference.Estimate = None    # of data
     is_beyond: bool = False                # whether that leaves the budgets the baseline was run with
-    speedups: dict = None                  # by steps, seconds, seconds without the optimizer's: an Estimate
+    speedups: dict = None                  # by each of CLOCKS: an Estimate
     met: tuple = None                      # how many seeds, of how many, met the loss that these are of
 
     @property

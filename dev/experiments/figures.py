@@ -89,7 +89,7 @@ def curves(groups, labels=()):
     every = [c for _, group in shown for c in group]
     low, high = min(c.val_loss.min() for c in every), max(c.val_loss.iloc[min(1, len(c) - 1)] for c in every)
     pictures = []
-    for by, words in (("step", "steps"), ("tokens", "tokens"), ("flops", "FLOPs of forward and backward pass"),
+    for by, words in (("step", "steps"), ("tokens", "tokens"), ("flops", "FLOPs, updates included"),
                       ("seconds", "seconds of training"), ("model_seconds", "seconds without the optimizer's")):
         figure, axes = panel()
         for i, group in shown:

@@ -1,4 +1,4 @@
-"""Numbers of README.md that come from small tables; those of its speed are from `make bench`, on the machine that it names."""
+"""Numbers of README.md and optim/README.md that come from small tables; those of speed are from `make bench`, on the machine they name."""
 
 import statistics
 from pathlib import Path
@@ -53,9 +53,23 @@ def rules(page):
     page.say("whose rates are the lowest, only {:.2f}, {:.2f} and {:.2f}", *slow, holds=min(slow) > max(losses.values()))
 
 
+def costs(page):
+    """Of optim/README.md: the FLOPs of an update of GPT-2's hidden matrices."""
+    flops = {r["rule"]: float(r["flops"]) for r in read(ROOT / "dev/speedrun/results/costs.csv")}
+    for rule, count in flops.items():
+        line = next((line for line in page.text.splitlines() if line.startswith(f"| `{rule}` |")), "")
+        page.expect(line.split(" | ")[-2:-1] == [f"{count / 1e9:.0f}" if count else ""], f"{rule}: {count / 1e9:.0f} GFLOP, in '{line}'")
+    L, C, T, V = 12, 768, 1024, 50257
+    token = 6 * (12 * L * C * C + V * C) + 12 * L * C * T
+    page.say("The {:.0f} GFLOP of Jordan's five iterations are {:.1f}% of the forward and backward passes of 524,288 tokens in sequences "
+             "of 1,024 and {:.0f}% of those of 2,048", flops["muon"] / 1e9, *(100 * flops["muon"] / (token * n) for n in (524288, 2048)))
+
+
 def numbers(check):
     page = Page(ROOT / "README.md")
     headline(page)
     ranks(page)
     rules(page)
-    return page.finish(check, all_numbers=False)
+    optim = Page(ROOT / "optim/README.md")
+    costs(optim)
+    return page.finish(check, all_numbers=False) + optim.finish(check, all_numbers=False)

@@ -5,6 +5,7 @@
 """
 
 import csv
+import json
 import math
 import os
 import random
@@ -398,6 +399,12 @@ def killed_sweep():
         check(text.count("Which optimizer") == 2, "the title")
         with open(folder / "cut/compare.csv", newline="") as file:
             rows = {(r["label"], r["steps"]): r for r in csv.DictReader(file)}
+        record = {label: json.loads(next((folder / "cut").glob(f"final/{label}/x1/*/run.json")).read_text()) for label in ("adamw", "muon")}
+        passes, update = (record["muon"][name] for name in ("flops_per_token", "update_flops"))
+        passes *= record["muon"]["tokens_per_step"]
+        check(record["adamw"]["update_flops"] == 0 < update, "FLOPs of updates")
+        by_steps, by_flops = (float(rows["muon", "160"][f"speedup {clock}"]) for clock in ("steps", "FLOPs"))
+        near(by_flops, by_steps * passes / (passes + update), 2e-4, "how many times fewer FLOPs")
         finals = {name: float(loss) for name, (loss, _) in whole.items() if name.startswith("final/muon/x1/")}
         near(float(rows["muon", "40"]["mean"]), sum(finals.values()) / 3, 1e-5, "muon's mean")
         for run in (folder / "cut").glob("final/muon/x1/*/metrics.csv"):  # as on a machine that was busy with something else

@@ -41,5 +41,6 @@ const OptimRule optim_adamuon = {
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = adamuon_batch,
 };

@@ -7,6 +7,7 @@
  * zero, as it is until a projection after it has left zero, Q stays.
  */
 #include "optim/rules/batch.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -25,6 +26,13 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
 {
     const size_t rank = shape_basis(h, rows, cols).cols, longer = rows > cols ? rows : cols;
     return count * ((rows + cols) * rank + rows * cols + 2) + verb_scratch(longer, rank, count);
+}
+
+/* B Q and its QR, B^T P, P R^T, P Q^T */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t rank = shape_basis(h, rows, cols).cols, longer = rows > cols ? rows : cols;
+    return 4 * flops_of_product(rows, cols, rank) + flops_of_qr(longer, rank);
 }
 
 /* zero (batch): 1 where b is zero, otherwise 0; `size` is scratch of that length. */
@@ -71,5 +79,6 @@ const OptimRule optim_dion = {
     .states = {[B] = {"b", shape_whole, .is_momentum = true}, [Q] = {"q", shape_basis}},
     .init = dion_init,
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = dion_batch,
 };

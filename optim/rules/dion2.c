@@ -39,6 +39,12 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
            orthogonal_floats(h, of.columns ? rows : of.k, of.columns ? of.k : cols, count);
 }
 
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const Choice of = choice_of(h, rows, cols);
+    return orthogonal_flops(h, of.columns ? rows : of.k, of.columns ? of.k : cols);
+}
+
 /* NorMuon's normalisation of the chosen rows o; `rest` has three numbers for each and two for each matrix. */
 static void normalise(const Batch *batch, Mats o, const float *which, float *rest)
 {
@@ -100,6 +106,7 @@ const OptimRule optim_dion2 = {
     .settle = dion2_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = dion2_batch,
 };
 
@@ -112,5 +119,6 @@ const OptimRule optim_nordion2 = {
     .settle = dion2_settle,
     .states = {[M] = {"m", shape_whole, .is_momentum = true}, [V] = {"v", shape_rows}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = dion2_batch,
 };

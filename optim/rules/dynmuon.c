@@ -6,6 +6,7 @@
  *   p = end + (start - end) / (1 + e^((t/T - middle) / width)),  t of T steps done
  * The power of A = X X^T is its series about I to the second order, with d = p/2: I + d (A - I) + d (d-1)/2 (A - I)^2.
  */
+#include "optim/rules/flops.h"
 #include "optim/rules/muon.h"
 #include "optim/rules/orthogonal.h"
 
@@ -28,6 +29,14 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
 {
     const size_t n = rows < cols ? rows : cols;
     return count * (2 * rows * cols + 2 * n * n) + scalars_of(count) + orthogonal_floats(h, rows, cols, count);
+}
+
+/* X X^T, its polynomial, and that times O */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;
+    return orthogonal_flops(h, rows, cols) + flops_of_gram(n, longer) + flops_of_gram(n, n) +
+           flops_of_product(n, longer, n);
 }
 
 static void dynmuon_batch(const Batch *batch)
@@ -64,5 +73,6 @@ const OptimRule optim_dynmuon = {
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = dynmuon_batch,
 };

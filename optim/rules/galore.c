@@ -6,6 +6,7 @@
  * bring them nearer to the old ones: singular vectors have none of their own.
  */
 #include "optim/rules/batch.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -28,6 +29,15 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const OptimShape basis = shape_basis(h, rows, cols);
     const size_t n = basis.rows, rank = basis.cols, longer = rows > cols ? rows : cols;
     return count * (rows * cols + 2 * longer * rank + 2 * n * n + n * rank + 2 * rank) + verb_scratch(n, n, count);
+}
+
+/* Into the basis and out of it; the basis. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const OptimShape basis = shape_basis(h, rows, cols);
+    const size_t n = basis.rows, longer = rows > cols ? rows : cols;
+    return 2 * flops_of_product(rows, cols, basis.cols) +
+           (flops_of_gram(n, longer) + flops_of_eigenvectors(n)) / hyper(h, HYPER_REFRESH);
 }
 
 static void renew_basis(const Batch *batch, Mats g, Mats basis, float *rest)
@@ -80,5 +90,6 @@ const OptimRule optim_galore = {
                [V] = {"v", shape_of_moment},
                [BASIS] = {"basis", shape_basis}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = galore_batch,
 };

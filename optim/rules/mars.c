@@ -10,6 +10,7 @@
 #include "optim/rules/adamw.h"
 #include "optim/rules/elements.h"
 #include "optim/rules/muon.h"
+#include "optim/rules/orthogonal.h"
 
 #include <string.h>
 
@@ -123,5 +124,6 @@ const OptimRule optim_mars_shampoo = {
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"previous", shape_whole, .is_previous = true}},
     .workspace = shampoo_workspace,
+    .flops = orthogonal_flops,
     .step = mars_shampoo_batch,
 };

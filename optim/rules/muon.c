@@ -11,6 +11,7 @@
  *   muonh, normuonh   the step rotates W and keeps its norm
  */
 #include "optim/rules/muon.h"
+#include "optim/rules/orthogonal.h"
 
 Mats muon_blend(const Batch *batch)
 {
@@ -36,6 +37,12 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
 static size_t aurora_workspace(const OptimHyper *h, size_t rows, size_t cols, size_t count)
 {
     return count * rows * cols + muon_rest(h, MUON_BALANCED, rows, cols, count);
+}
+
+/* Of a matrix that is not square it orthogonalises twice. */
+static double aurora_flops(const OptimHyper *h, size_t rows, size_t cols)
+{
+    return (rows == cols ? 1 : 2) * orthogonal_flops(h, rows, cols);
 }
 
 static void muon_batch(const Batch *batch)
@@ -110,6 +117,7 @@ const OptimRule optim_muon = {
               HYPER_AT(LR, 0.02)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muon_batch,
 };
 
@@ -119,6 +127,7 @@ const OptimRule optim_spectral = {
     .source = "Bernstein and Newhouse 2024",
     MUON_RULE(NS_JORDAN, MUON_STEP_DEFAULTS(0, 0, 0, 0, 0), HYPER_AT(EQUAL_ROWS, 0), HYPER_AT(LR, 0.02)),
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muon_batch,
 };
 
@@ -137,6 +146,7 @@ const OptimRule optim_normuon = {
               HYPER_AT(LR, 0.02), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10), HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = normuon_batch,
 };
 
@@ -149,6 +159,7 @@ const OptimRule optim_contra_muon = {
               HYPER_AT(NORMUON_FORM, NORMUON_MODDED)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_second_moments}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = normuon_batch,
 };
 
@@ -159,6 +170,7 @@ const OptimRule optim_aurora = {
     MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), MUON_STEP_DEFAULTS(0, 0.2, 0, 0.35, 0), HYPER_AT(LR, 0.0375)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = aurora_workspace,
+    .flops = aurora_flops,
     .step = aurora_batch,
 };
 
@@ -170,6 +182,7 @@ const OptimRule optim_cautious_muon = {
               HYPER_AT(LR, 0.02)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = cautious_muon_batch,
 };
 
@@ -181,6 +194,7 @@ const OptimRule optim_muonh = {
     MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), HYPER_AT(LR, 0.018)),
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muonh_batch,
 };
 
@@ -192,6 +206,7 @@ const OptimRule optim_normuonh = {
     MUON_RULE(NS_TRACK3, MOMENTUM_DEFAULTS(0.95), HYPER_AT(LR, 0.018), HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-10)),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = normuonh_batch,
 };
 
@@ -204,5 +219,6 @@ const OptimRule optim_muon2 = {
               HYPER_AT(EPS, 1.9e-16) /* 1e-10 over its sums' 524,288 tokens */),
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_whole}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muon2_batch,
 };

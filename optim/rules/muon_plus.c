@@ -54,5 +54,6 @@ const OptimRule optim_muon_plus = {
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}, {"v", shape_lines}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muon_plus_batch,
 };

@@ -115,5 +115,6 @@ const OptimRule optim_muown = {
                [GAIN_M] = {"gain_m", shape_rows},
                [GAIN_V] = {"gain_v", shape_rows}},
     .workspace = workspace_of_batch,
+    .flops = orthogonal_flops,
     .step = muown_batch,
 };

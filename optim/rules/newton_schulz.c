@@ -1,5 +1,7 @@
 #include "optim/rules/newton_schulz.h"
 
+#include "optim/rules/flops.h"
+
 #include "optim/verbs/verbs.h"
 
 /* Jordan et al. 2024: the same triple five times; singular values do not converge but end between 0.68 and 1.2. */
@@ -122,6 +124,9 @@ static bool is_gram_cheaper(NsFlavour flavour, size_t steps, size_t rows, size_t
 
 double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols)
 {
+    const size_t n = smaller(rows, cols), m = rows + cols - n;
+    if (flavour == NS_EXACT) /* X X^T = V S V^T; V^T X, its rows at length 1, and V times these */
+        return flops_of_gram(n, m) + flops_of_eigenvectors(n) + 2 * flops_of_product(n, m, n);
     return count_flops(flavour, steps, rows, cols, is_gram_cheaper(flavour, steps, rows, cols), 0.5);
 }
 
@@ -217,6 +222,18 @@ size_t ns_workspace_bf16(size_t rows, size_t cols, size_t batch)
 static bool keeps_away(NsFlavour flavour)
 {
     return flavour == NS_JORDAN || flavour == NS_MODULA || flavour == NS_TRACK3;
+}
+
+double ns_flops_bf16(NsFlavour flavour, size_t steps, size_t rows, size_t cols)
+{
+    const size_t n = smaller(rows, cols), m = rows + cols - n;
+    double flops = 0;
+    for (size_t i = 0, taken; i < steps; i += taken) {
+        taken = ns_taken_bf16(flavour, steps, i, rows, cols);
+        const double symmetric = taken == 2 ? 5 : ns_triple(flavour, i).c != 0 ? 1 : 0;
+        flops += flops_of_gram(n, m) + symmetric * flops_of_gram(n, n) + flops_of_product(n, m, n);
+    }
+    return flops;
 }
 
 /* Not the first iteration: until then the Gram matrix of what has no structure is almost a multiple of I, and P is

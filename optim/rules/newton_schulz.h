@@ -39,8 +39,9 @@ void ns_norms(Verbs *on, NsNorm norm, Mats x, float *gram, float *norms);
 /* Floats of workspace for `batch` matrices of rows x cols. */
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
-/* FLOPs of ns_orthogonalise on one matrix; of products with a symmetric result half are counted. Not for NS_EXACT. */
+/* FLOPs of ns_orthogonalise on one matrix, counted as in flops.h, without the norm's; and of ns_orthogonalise_bf16. */
 double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
+double ns_flops_bf16(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 
 /*
  * Orthogonalises each matrix of x in place. The Gram matrix is formed on the smaller side; of a matrix that is far from

@@ -1,5 +1,6 @@
 #include "optim/rules/orthogonal.h"
 
+#include "optim/rules/flops.h"
 #include "optim/rules/newton_schulz.h"
 
 bool orthogonal_is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
@@ -28,4 +29,12 @@ size_t orthogonal_floats(const OptimHyper *h, size_t rows, size_t cols, size_t c
 {
     return orthogonal_is_bf16(h) ? ns_workspace_bf16(rows, cols, count)
                                  : ns_workspace((NsFlavour)hyper(h, HYPER_NS), rows, cols, count);
+}
+
+double orthogonal_flops(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
+    const size_t steps = ns_steps(ns, (size_t)hyper(h, HYPER_NS_STEPS)), n = rows < cols ? rows : cols;
+    const double norm = norm_of(h) == NS_SCHATTEN4 && ns != NS_EXACT ? flops_of_gram(n, rows + cols - n) : 0;
+    return norm + (orthogonal_is_bf16(h) ? ns_flops_bf16 : ns_flops)(ns, steps, rows, cols);
 }

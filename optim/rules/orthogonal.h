@@ -13,4 +13,7 @@ Bf16s orthogonal_bf16(const Batch *batch, Mats u, float *workspace);
 bool orthogonal_is_bf16(const OptimHyper *h);
 size_t orthogonal_floats(const OptimHyper *h, size_t rows, size_t cols, size_t count);
 
+/* Its FLOPs, as OptimRule.flops: of rules that are elementwise but for this. */
+double orthogonal_flops(const OptimHyper *h, size_t rows, size_t cols);
+
 #endif

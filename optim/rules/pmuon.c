@@ -5,6 +5,7 @@
  * and P_A likewise. Q begins as a random rotation and follows X's eigenvectors, one step of orthogonal iteration at a
  * time; of this step's u^T u X holds 1 + b. Its eps stands beside squares of gradients.
  */
+#include "optim/rules/flops.h"
 #include "optim/rules/muon.h"
 #include "optim/rules/orthogonal.h"
 
@@ -26,6 +27,17 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const size_t finish = orthogonal_floats(h, rows, cols, count);
     return count * (2 * rows * cols + 2 * n * n) + lines_of_batch(rows, cols, count) +
            (scratch > finish ? scratch : finish);
+}
+
+/* For each side two covariances, X Q, its QR, X Q again, Q diag(l) Q^T and that times u. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    double flops = orthogonal_flops(h, rows, cols) + 2 * flops_of_grams(rows, cols) + flops_of_sides(rows, cols);
+    for (size_t side = 0; side < 2; side++) {
+        const size_t n = side == 0 ? rows : cols;
+        flops += 3 * flops_of_product(n, n, n) + flops_of_qr(n, n);
+    }
+    return flops;
 }
 
 static void pmuon_init(const OptimGroup *group)
@@ -102,5 +114,6 @@ const OptimRule optim_pmuon = {
                [LEFT_BASIS] = {"left_basis", shape_left}},
     .init = pmuon_init,
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = pmuon_batch,
 };

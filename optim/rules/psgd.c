@@ -12,6 +12,7 @@
  *           (evanatyourservice/kron_torch, one-sided)
  */
 #include "optim/rules/batch.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -129,6 +130,19 @@ static size_t psgdh_of_batch(const OptimHyper *h, size_t rows, size_t cols, size
  * tokens, not means. */
 static const double FIRST_SQUARE_LEAST = 3.6e-24;
 
+/* What a factor on a side of n learns from: both Gram matrices, and their difference times it. */
+static double flops_of_learning(size_t n, size_t other)
+{
+    return 2 * flops_of_gram(n, other) + flops_of_product(n, n, n);
+}
+
+/* u and the probe between factors, of which the probe's are triangular, and u between A^T A and B^T B. */
+static double flops_of_psgdh(const OptimHyper *h, size_t rows, size_t cols)
+{
+    (void)h;
+    return 3.5 * flops_of_sides(rows, cols) + flops_of_learning(rows, cols) + flops_of_learning(cols, rows);
+}
+
 /* I times (mean of g^4)^(-1/32) */
 static void first_factors(const Psgd *s, const Mats factor[2])
 {
@@ -197,6 +211,7 @@ const OptimRule optim_psgdh = {
                [FACTOR] = {"left_factor", shape_left},
                [RIGHT_FACTOR] = {"right_factor", shape_right}},
     .workspace = psgdh_of_batch,
+    .flops = flops_of_psgdh,
     .step = psgdh_batch,
 };
 
@@ -242,6 +257,14 @@ static bool is_renewed(size_t t)
     return last == t;
 }
 
+/* Where the factor is renewed: u Q^T and, by triangular solution, the probe's; then u Q^T Q. */
+static double flops_of_kron(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;
+    (void)h;
+    return 3.5 * flops_of_product(longer, n, n) + flops_of_learning(n, longer);
+}
+
 static void kron_batch(const Batch *batch)
 {
     const size_t r = batch->rows, c = batch->cols, n = r < c ? r : c;
@@ -271,5 +294,6 @@ const OptimRule optim_kron = {
     .states = {[M] = {"m", shape_whole, .is_momentum = true}, [FACTOR] = {"factor", shape_smaller}},
     .init = kron_init,
     .workspace = kron_of_batch,
+    .flops = flops_of_kron,
     .step = kron_batch,
 };

@@ -48,6 +48,7 @@ const OptimRule optim_scion = {
     .settle = muon_settle,
     .states = {{"m", shape_whole, .is_momentum = true}},
     .workspace = spectral_of_batch,
+    .flops = orthogonal_flops,
     .step = scion_batch,
 };
 

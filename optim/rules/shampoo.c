@@ -8,6 +8,7 @@
  * 2023), since roots of one gradient's factors say little of the next; without grafting roots begin in the first step.
  */
 #include "optim/rules/batch.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -52,6 +53,19 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const size_t left = has_left(h, rows, cols) ? verb_scratch(rows, rows, count) : 0;
     const size_t right = has_right(h, rows, cols) ? verb_scratch(cols, cols, count) : 0;
     return count * (3 * rows * cols + 2) + (left > right ? left : right);
+}
+
+/* Of each side its factor and the product with its root; the root. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    double flops = 0;
+    for (size_t side = 0; side < 2; side++) {
+        const size_t n = side == 0 ? rows : cols, other = side == 0 ? cols : rows;
+        if ((side == 0 ? has_left : has_right)(h, rows, cols))
+            flops +=
+                flops_of_gram(n, other) + flops_of_product(rows, cols, n) + flops_of_power(n) / hyper(h, HYPER_REFRESH);
+    }
+    return flops;
 }
 
 static bool is_grafted(const Batch *batch) { return batch->slots->state[V] != NULL; }
@@ -156,5 +170,6 @@ const OptimRule optim_shampoo = {
                [RIGHT_ROOT] = {"right_root", shape_of_right},
                [V] = {"v", shape_of_v}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = shampoo_batch,
 };

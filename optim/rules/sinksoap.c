@@ -5,6 +5,7 @@
  *   x, y = Sinkhorn(A^2 + eps);  D = U diag(sqrt x) A diag(sqrt y) V^T;  |D|_F = sqrt(min(r, c) max(1, r/c)),
  * and if r and c differ NorMuon's even lines, |D|_F kept;  W = (1 - lr wd) W - lr D. b is NorMuon's decay too.
  */
+#include "optim/rules/flops.h"
 #include "optim/rules/muon.h"
 
 #include <math.h>
@@ -31,6 +32,14 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     (void)h;
     return count * (2 * rows * cols + rows * rows + cols * cols) + lines_of_batch(rows, cols, count) +
            verb_scratch(n, n, count);
+}
+
+/* Factors and their eigenvectors, into the basis and out of it. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    (void)h;
+    return flops_of_grams(rows, cols) + flops_of_eigenvectors(rows) + flops_of_eigenvectors(cols) +
+           2 * flops_of_sides(rows, cols);
 }
 
 static void sinksoap_batch(const Batch *batch)
@@ -84,5 +93,6 @@ const OptimRule optim_sinksoap = {
                [RIGHT] = {"right", shape_right},
                [V] = {"v", shape_unless_square}},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = sinksoap_batch,
 };

@@ -8,6 +8,7 @@
  *            each matrix and keeps its norm (modded-nanogpt track 3)
  */
 #include "optim/rules/soap.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -38,6 +39,13 @@ size_t soap_workspace(const OptimHyper *h, size_t rows, size_t cols, size_t coun
     const size_t n = rows > cols ? rows : cols;
     (void)h;
     return count * (4 * rows * cols + n * n + rows + cols + SOAP_SCALARS) + verb_scratch(n, n, count);
+}
+
+double soap_flops(const OptimHyper *h, size_t rows, size_t cols, double products)
+{
+    const double bases = flops_of_product(rows, rows, rows) + flops_of_qr(rows, rows) +
+                         flops_of_product(cols, cols, cols) + flops_of_qr(cols, cols);
+    return flops_of_grams(rows, cols) + products * flops_of_sides(rows, cols) + bases / hyper(h, HYPER_REFRESH);
 }
 
 void soap_into_basis(const Soap *s, Mats x, Mats to)
@@ -118,6 +126,12 @@ static void soap_batch(const Batch *batch)
         renew_bases_and_momentum(&s, true);
 }
 
+/* The gradient into the basis and the step out of it; with the bases, the momentum out of the old and into the new. */
+static double flops_of_soap(const OptimHyper *h, size_t rows, size_t cols)
+{
+    return soap_flops(h, rows, cols, 2 + 2 / hyper(h, HYPER_REFRESH));
+}
+
 const OptimRule optim_soap = {
     .name = "soap",
     .summary = "Adam in the eigenbasis of Shampoo's factors",
@@ -127,6 +141,7 @@ const OptimRule optim_soap = {
                     HYPER_AT(BETA2, 0.95), HYPER_AT(EPS, 1e-8), HYPER_AT(REFRESH, 10), HYPER_AT(SPLIT_QKV, 1)},
     .states = {SOAP_STATE_SPECS},
     .workspace = soap_workspace,
+    .flops = flops_of_soap,
     .step = soap_batch,
 };
 
@@ -153,6 +168,9 @@ static void soap_h_batch(const Batch *batch)
         soap_renew_bases(&s, false);
 }
 
+/* Momentum and gradient into the basis, the step out of it. */
+static double flops_of_soap_h(const OptimHyper *h, size_t rows, size_t cols) { return soap_flops(h, rows, cols, 3); }
+
 const OptimRule optim_soap_h = {
     .name = "soap-h",
     .summary = "SOAP that rotates each matrix and keeps its norm",
@@ -163,6 +181,7 @@ const OptimRule optim_soap_h = {
                     HYPER_AT(REFRESH, 1), HYPER_AT(SPLIT_QKV, 1)},
     .states = {SOAP_STATE_SPECS},
     .workspace = soap_workspace,
+    .flops = flops_of_soap_h,
     .step = soap_h_batch,
 };
 
@@ -228,6 +247,12 @@ static void kl_soap_batch(const Batch *batch)
         renew_bases_and_momentum(&s, false);
 }
 
+/* As SOAP's, and a product with one basis for each factor. */
+static double flops_of_kl_soap(const OptimHyper *h, size_t rows, size_t cols)
+{
+    return soap_flops(h, rows, cols, 3 + 2 / hyper(h, HYPER_REFRESH));
+}
+
 const OptimRule optim_kl_soap = {
     .name = "kl-soap",
     .summary = "SOAP with factors of whitened gradients; keeps each matrix's norm",
@@ -240,5 +265,6 @@ const OptimRule optim_kl_soap = {
         {SOAP_STATE_SPECS, [LEFT_SCALE] = {"left_scale", shape_rows}, [RIGHT_SCALE] = {"right_scale", shape_cols}},
     .init = kl_init,
     .workspace = soap_workspace,
+    .flops = flops_of_kl_soap,
     .step = kl_soap_batch,
 };

@@ -29,6 +29,9 @@ enum { SOAP_SCALARS = 16 };
 Soap soap_of(const Batch *batch);
 size_t soap_workspace(const OptimHyper *h, size_t rows, size_t cols, size_t count);
 
+/* FLOPs of both factors' averages, `products` products between bases, and the bases' share of a step. */
+double soap_flops(const OptimHyper *h, size_t rows, size_t cols, double products);
+
 /* to = QL^T x QR; to = QL x QR^T. x may be `to`. */
 void soap_into_basis(const Soap *s, Mats x, Mats to);
 void soap_out_of_basis(const Soap *s, Mats x, Mats to);

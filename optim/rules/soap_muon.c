@@ -5,8 +5,10 @@
  *   --ns-norm schatten4   sqrt(v) is at least eps, the Schatten-4 norm is kept: entries 44 and 46
  *   --ns-norm frobenius   eps is added to sqrt(v), the Frobenius norm is kept: entry 14
  */
+#include "optim/rules/flops.h"
 #include "optim/rules/muon.h"
 #include "optim/rules/newton_schulz.h"
+#include "optim/rules/orthogonal.h"
 #include "optim/rules/soap.h"
 
 static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, size_t count)
@@ -14,6 +16,14 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const size_t own = soap_workspace(h, rows, cols, count);
     const size_t finish = 4 * count * rows * cols + muon_rest(h, MUON_PLAIN, rows, cols, count);
     return own > finish ? own : finish;
+}
+
+/* Into the basis and out of it; the Schatten norms of the momentum before and after, and where --gate mixes them. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;
+    const double norms = hyper(h, HYPER_NS_NORM) != NS_SCHATTEN4 ? 0 : hyper(h, HYPER_GATE) == GATE_ALL ? 3 : 2;
+    return soap_flops(h, rows, cols, 2) + norms * flops_of_gram(n, longer) + orthogonal_flops(h, rows, cols);
 }
 
 static NsNorm norm_of(const Batch *batch) { return (NsNorm)batch_hyper(batch, HYPER_NS_NORM); }
@@ -125,5 +135,6 @@ const OptimRule optim_soap_muon = {
                     HYPER_AT(GATE_END, 0.56)},
     .states = {SOAP_STATE_SPECS},
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = soap_muon_batch,
 };

@@ -6,6 +6,7 @@
  * shown is the average, A / (1 - d^t).
  */
 #include "optim/rules/batch.h"
+#include "optim/rules/flops.h"
 
 #include <math.h>
 
@@ -17,6 +18,13 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     const size_t n = rows > cols ? rows : cols;
     (void)h;
     return 3 * count * rows * cols + verb_scratch(n, n, count);
+}
+
+/* Factors, into the basis and out of it; the basis. */
+static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
+{
+    return flops_of_grams(rows, cols) + 2 * flops_of_sides(rows, cols) +
+           (flops_of_eigenvectors(rows) + flops_of_eigenvectors(cols)) / hyper(h, HYPER_REFRESH);
 }
 
 /* u = QL sign(QL^T u QR) QR^T; `between` holds the products in between. */
@@ -95,5 +103,6 @@ const OptimRule optim_splus = {
     .shown = splus_shown,
     .shown_state = AVERAGE,
     .workspace = workspace_of_batch,
+    .flops = flops_of_matrix,
     .step = splus_batch,
 };

@@ -116,7 +116,7 @@ run_test "another version of the program is said" other_source
 # The record of a run says what made it, and of what.
 says_what_made_it() {
     expect 0 train --steps 1 --out run
-    for word in '"source": "' '"compiler": "' '"batch_size": ' '"sequence_length": ' '"ranks": 1' '"flops_per_token": '; do
+    for word in '"source": "' '"compiler": "' '"batch_size": ' '"sequence_length": ' '"ranks": 1' '"flops_per_token": ' '"update_flops": '; do
         says "$word" run/run.json
     done
     for key in program hash; do

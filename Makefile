@@ -394,7 +394,7 @@ speedrun: $(PROGRAMS)
 sweep: $(PROGRAMS)
 	dev/sweep dev/speedrun/space.toml
 
-anchors: $(PROGRAMS)
+anchors: $(PROGRAMS) $(BUILD)/orthogonalisation
 	dev/anchors $(if $(TEXT),--text '$(TEXT)')
 
 diagnose: $(PROGRAMS)

@@ -71,8 +71,8 @@ def chosen_kinds(runs, layer):
 
 def draw_spectra(runs, step, layer, path):
     kinds = chosen_kinds(runs, layer)
-    figure, axes = plt.subplots(len(kinds), len(runs), figsize=(3.4 * len(runs), 0.4 + 1.8 * len(kinds)), sharey=True,
-                                squeeze=False)
+    figure, axes = plt.subplots(len(kinds), len(runs), figsize=(3.4 * len(runs), 0.7 + 1.9 * len(kinds)), sharey=True,
+                                squeeze=False, layout="constrained")
     for column, (name, rows) in enumerate(runs):
         steps = sorted({row["step"] for row in rows})
         at = min(steps, key=lambda s: abs(s - step)) if step else steps[len(steps) // 2]
@@ -88,21 +88,24 @@ def draw_spectra(runs, step, layer, path):
                 values = [max(s, 1e-12) for s in row[part]["singular_values"]]
                 largest = values[0]
                 axis.semilogy([i / max(1, len(values) - 1) for i in range(len(values))], [s / largest for s in values],
-                              color=colour, label=f"{part}, stable rank {row[part]['stable_rank']:.1f}", lw=1.4)
+                              color=colour, label=part, lw=1.4)
             axis.set_ylim(1e-6, 1.6)
             axis.grid(alpha=0.25, lw=0.5)
-            axis.legend(fontsize=6.5, frameon=False, loc="lower left", handlelength=1.2)
-            axis.set_title(f"{name}: {row['tensor'].removesuffix('.weight')}, step {at}", fontsize=8)
+            ranks = ", ".join(f"{row[part]['stable_rank']:.1f}" for part in COLOURS if row[part] is not None)
+            axis.set_title(f"{name}: {row['tensor'].removesuffix('.weight')}, step {at}\nstable ranks {ranks}", fontsize=8)
             if column == 0:
                 axis.set_ylabel("s / largest", fontsize=8)
             axis.tick_params(labelsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("place of the singular value (fraction)", fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper center",
+                  ncols=len(COLOURS))
     save(figure, path)
 
 
 def draw_rms(runs, path):
-    figure, axes = plt.subplots(1, len(runs), figsize=(3.8 * len(runs), 3.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.8 * len(runs), 3.4), sharey=True, squeeze=False,
+                                layout="constrained")
     for axis, (name, rows) in zip(axes[0], runs):
         layers = sorted({row["layer"] for row in rows})
         for layer in layers:
@@ -137,7 +140,6 @@ def write_ranks(runs, path):
 
 
 def save(figure, path):
-    figure.tight_layout()
     figure.savefig(path + ".png", dpi=80)
     plt.close(figure)
     print(f"wrote {path}.png")

@@ -606,6 +606,16 @@ def pictures_of_studies():
         text = drawn("studies/seeds.py", folder / "seeds.svg", folder / "two.csv").read_text()
         check(0 < text.find(">better<") < text.find(">worse<"), "the order of the labels")
         check(len(re.findall(r'<use [^>]*style="fill: var\(--series-1\)', text)) == 5, "a mark for every seed")
+        # AdamW's losses are on a law, of which a sweep adds the last budget; Muon has those of thrice and twice the data
+        def losses(budget):
+            return [1 + 0.5 / budget + 0.001 * x for x in (-1, 0, 1)]
+        write_rows(folder / "law.csv", [
+            {"label": label, "steps": 10 * D, "tokens": D * 10**6, "losses": " ".join(f"{s}:{x}" for s, x in enumerate(losses(times * D)))}
+            for label, D, times in (("adamw", 1, 1), ("adamw", 2, 1), ("adamw", 4, 1), ("muon", 1, 3), ("muon", 4, 2))])
+        write_rows(folder / "more.csv", [{"stage": "search", "optimizer": "adamw", "steps": 80, "tokens": 8 * 10**6, "seed": s, "val_loss": x}
+                                         for s, x in enumerate(losses(8))])
+        text = drawn("speedrun/plot_budgets.py", folder / "budgets.svg", folder / "law.csv", folder / "more.csv").read_text()
+        check(re.findall(r">([\d.]+)x<", text) == ["3.0", "2.0"], "multiples of data")
 
 
 TESTS = {

@@ -1,4 +1,4 @@
-"""AdamW and Muon at several budgets: the table of their losses, their difference, and AdamW's data for Muon's loss."""
+"""AdamW and others at several budgets: losses, AdamW's data for the others', and the table of AdamW and Muon."""
 
 import math
 
@@ -21,23 +21,33 @@ class Versus:
             for r in rows:
                 if r["stage"] == whose:
                     self.add(r["optimizer"], r, r["seed"], r["val_loss"])
-        self.budgets = sorted(steps for label, steps in self.losses if label == "muon")
+        self.budgets = self.budgets_of("muon")
         self.baseline = {self.tokens[steps]: mine for (label, steps), mine in self.losses.items() if label == "adamw"}
         self.law = inference.law_of(self.baseline)
-        self.multiples = {steps: inference.data_multiple(self.baseline, self.losses["muon", steps], self.tokens[steps])
-                          for steps in self.budgets}
+        self.multiples = {steps: self.multiple("muon", steps) for steps in self.budgets}
 
     def add(self, label, row, seed, loss):
         steps = int(row["steps"])
         self.tokens[steps] = int(row["tokens"])
         self.losses.setdefault((label, steps), {})[int(seed)] = float(loss)
 
+    @property
+    def labels(self):
+        return list(dict.fromkeys(label for label, _ in self.losses))
+
+    def budgets_of(self, label):
+        return sorted(steps for name, steps in self.losses if name == label)
+
+    def multiple(self, label, steps):
+        """How many times the data AdamW needs for a label's loss."""
+        return inference.data_multiple(self.baseline, self.losses[label, steps], self.tokens[steps])
+
     def mean(self, label, steps):
         return inference.mean(list(self.losses[label, steps].values()))
 
-    def beyond(self, steps):
-        """Whether the multiple lies beyond AdamW's largest budget."""
-        return self.multiples[steps].value * self.tokens[steps] > max(self.baseline)
+    def beyond(self, steps, multiple=None):
+        """Whether Muon's multiple, or one, lies beyond AdamW's largest budget."""
+        return (multiple or self.multiples[steps]).value * self.tokens[steps] > max(self.baseline)
 
     def over_laws(self, steps):
         """The least and the largest multiple by laws that might as well have been fitted: weighted and not; where there are

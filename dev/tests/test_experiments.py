@@ -83,6 +83,8 @@ def coordinate_descent():
     check(found.best == {"lr": 0.128, "weight-decay": 0.4, "beta2": 0.9875}, f"it ends at {found.best}")
     check(not found.notes, f"{found.notes}")
     check(space.Knob("beta2", [0.99, 0.999], 0.99).beyond(1) == 0.9999, "beta2 does not come near 1")
+    found = searched(HEAD + "[optimizer.adamw]\nbeta2 = [0.9, 0.99]\n", lambda p: 1 - p["beta2"])
+    check(space.text_of(found.best["beta2"]) == "0.999999", f"beta2 comes to {found.best} on its way to 1")
     check(len(found.losses) < 60, f"{len(found.losses)} points")
     short = searched(HEAD + "budget = 9\n" + knobs, bowl)
     check(len(short.losses) == 9, f"{len(short.losses)} points of a budget of 9")

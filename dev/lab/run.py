@@ -28,7 +28,7 @@ PLAIN = {"muon-scale": "none"}
 RULES = {
     "spectral": {"rule": "spectral", "ns": "exact"} | PLAIN,
     "spectral-jordan": {"rule": "spectral", "ns": "jordan"} | PLAIN,
-    "muon": {"rule": "muon"} | PLAIN,
+    "muon": {"rule": "muon", "weight-decay": 0} | PLAIN,
     "adamw": {"rule": "adamw", "weight-decay": 0},
     "sgd": {"rule": "sgd", "momentum": 0},
     "nuclear": {"rule": "spectral", "ns": "exact", "muon-scale": "nuclear"},

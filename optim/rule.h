@@ -137,7 +137,7 @@ typedef struct OptimRule {
     size_t (*workspace)(const OptimHyper *h, size_t rows, size_t cols, size_t count);
 
     /* FLOPs of products and factorisations in one update of a matrix (rules/flops.h), of those that are made every
-     * `refresh` steps that share; NULL: there are none */
+     * `refresh` steps that share, kron's as in its first 501 steps; NULL: there are none */
     double (*flops)(const OptimHyper *h, size_t rows, size_t cols);
 } OptimRule;
 

@@ -20,6 +20,15 @@ static double update_flops(const Optim *optim)
     return flops;
 }
 
+/* Forward and backward passes in a step, on average over the run: some rules want a second gradient. */
+static double passes_per_step(const Optim *optim, size_t steps)
+{
+    size_t more = 0;
+    for (size_t step = 1; step <= steps; step++)
+        more += (size_t)optim_wants_previous(optim, step) + (size_t)optim_wants_drawn(optim, step);
+    return steps > 0 ? 1 + (double)more / (double)steps : 1;
+}
+
 int record_write(const Run *r, Error *e)
 {
     char path[PATH_MOST + 16], *text = NULL;
@@ -51,8 +60,9 @@ int record_write(const Run *r, Error *e)
     fprintf(to, "}");
     fprintf(to, ",\n  \"tokens_per_step\": %zu, \"batch_size\": %zu, \"sequence_length\": %zu, \"ranks\": %zu",
             r->plan->tokens_per_step, r->plan->setup.B, r->plan->setup.T, r->plan->ranks.world);
-    fprintf(to, ",\n  \"flops_per_token\": %.9g, \"update_flops\": %.9g",
-            gpt_flops_per_token(&r->plan->config, r->plan->setup.T), update_flops(r->optim));
+    fprintf(to, ",\n  \"flops_per_token\": %.9g, \"passes_per_step\": %.9g, \"update_flops\": %.9g",
+            gpt_flops_per_token(&r->plan->config, r->plan->setup.T),
+            passes_per_step(r->optim, r->plan->options.schedule.steps), update_flops(r->optim));
     fprintf(to, ",\n  \"data\": %s", r->data);
     if (r->corpus.has_floor)
         fprintf(to, ",\n  \"floor\": %.9g, \"floor_standard_error\": %.3g", r->corpus.floor, r->corpus.floor_error);

@@ -51,12 +51,13 @@ class Run:
 
     @property
     def curve(self):
-        """Its validations: step, tokens, seconds, model_seconds (without the optimizer's), flops (of forward and backward passes
-        and of updates' products; NaN of an older program's runs), val_loss."""
-        m = self.metrics
+        """Its validations: step, tokens, seconds, model_seconds (without the optimizer's), flops (of forward and backward
+        passes and of updates' products; NaN where an older program's record lacks them), val_loss."""
+        m, of = self.metrics, self.record.get
         own = m.optimizer_ms.fillna(0).cumsum() / 1000
         every = m.assign(model_seconds=m.seconds - own,
-                         flops=m.tokens * self.record.get("flops_per_token", math.nan) + m.step * self.record.get("update_flops", math.nan))
+                         flops=m.tokens * of("flops_per_token", math.nan) * of("passes_per_step", math.nan)
+                         + m.step * of("update_flops", math.nan))
         return every[every.val_loss.notna()][["step", "tokens", "seconds", "model_seconds", "flops", "val_loss"]]
 
     @property

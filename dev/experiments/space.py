@@ -70,7 +70,8 @@ class Knob:
         value = round(value) if all(isinstance(v, int) for v in self.values) else float(f"{value:.3g}")
         if from_one:
             value = round(1 - value, 9)
-        if value in self.values or (from_one and not 0 <= float(text_of(value)) < 1) or (SHARES.search(self.name) and not 0 <= value <= 1):
+        known = text_of(value) in map(text_of, self.values)
+        if known or (from_one and not 0 <= float(text_of(value)) < 1) or (SHARES.search(self.name) and not 0 <= value <= 1):
             return None
         return value
 

@@ -28,12 +28,13 @@ PLAIN = {"muon-scale": "none"}
 RULES = {
     "spectral": {"rule": "spectral", "ns": "exact"} | PLAIN,
     "spectral-jordan": {"rule": "spectral", "ns": "jordan"} | PLAIN,
-    "muon": {"rule": "muon", "weight-decay": 0} | PLAIN,
-    "adamw": {"rule": "adamw", "weight-decay": 0},
+    "muon": {"rule": "muon"} | PLAIN,
+    "adamw": {"rule": "adamw"},
     "sgd": {"rule": "sgd", "momentum": 0},
     "nuclear": {"rule": "spectral", "ns": "exact", "muon-scale": "nuclear"},
-    "shampoo": {"rule": "shampoo", "weight-decay": 0, "graft": "none", "refresh": 1, "eps": 0, "beta1": 0},
+    "shampoo": {"rule": "shampoo", "graft": "none", "refresh": 1, "eps": 0, "beta1": 0},
 }
+RULES = {name: rule | {"weight-decay": 0} for name, rule in RULES.items()}
 PROGRAMS = {"rule", "lr", "schedule", "batch", "steps", "seed", "inputs", "condition", "log-every", "spectra-every"}
 CONDITIONS, BATCHES = (100, 1000, 10000), (4096, 256, 32)
 

@@ -1,7 +1,8 @@
 /*
  * Orthogonalisation compared: what every Newton-Schulz flavour, and the exact polar factor, make of singular values.
  *
- *   orthogonalisation [--threads N] DIR      [1 thread] writes these tables to DIR, which exists:
+ *   orthogonalisation [--threads N | --maps] DIR      [1 thread] writes these tables to DIR, which exists; --maps: the first
+ *                                                     two, in a moment
  *
  *   map.csv         singular values, as a part of the Frobenius norm, from s up to the next row's, and what each
  *                   flavour's own number of iterations makes of them at least and at most, in double
@@ -432,12 +433,15 @@ int main(int argc, char **argv)
         threads = (size_t)atoi(argv[2]);
         i = 3;
     }
+    const bool only_maps = argc == 3 && strcmp(argv[1], "--maps") == 0;
+    i += only_maps;
     if (argc != i + 1 || argv[i][0] == '-')
-        return fprintf(stderr, "usage: orthogonalisation [--threads N] DIR\n"), 2;
+        return fprintf(stderr, "usage: orthogonalisation [--threads N | --maps] DIR\n"), 2;
     threads_set(threads);
     matmul_init();
     write_map(argv[i]);
     write_ranges(argv[i]);
-    write_measurements(argv[i]);
+    if (!only_maps)
+        write_measurements(argv[i]);
     return 0;
 }

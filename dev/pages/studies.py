@@ -182,8 +182,43 @@ def rules(page):
     page.expect(whole == ["shampoo", "soap"], "only Shampoo's and SOAP's searches ended by themselves")
 
 
+def best_of(path):
+    """{rule: the knobs that a sweep found for it} of a best.csv, at the size that was searched."""
+    return {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(path) if r["size"] == "1"}
+
+
+def rules_on_documentation(page):
+    """The rules that were searched there, beside AdamW and Muon, all with the same three seeds."""
+    results = HERE / "contest/results"
+    versus = Versus(results / "headliners.csv", results / "headliners-4x.csv", results / "rules-docs-sweep.csv")
+    best = best_of(results / "headliners-best.csv") | best_of(results / "rules-docs-best.csv")
+    budgets = versus.budgets_of("muon")
+    losses = {key: {s: loss for s, loss in mine.items() if s in (1, 2, 3)} for key, mine in versus.losses.items()}
+    mean = {key: statistics.fmean(mine.values()) for key, mine in losses.items()}
+    order = sorted(best, key=lambda name: mean[name, 1920])
+    above = {name: inference.paired(losses[name, 1920], losses["adamw", 1920]) for name in order if name != "adamw"}
+    p = dict(zip(above, inference.holm([e.p for e in above.values()])))
+
+    def multiple(name, steps):
+        if name == "adamw" or mean[name, steps] > mean["adamw", steps]:
+            return ""
+        m = versus.multiple(name, steps)
+        interval = f" ({m.low:.1f} to {m.high:.1f})" if steps == 1920 else ""
+        return f"{m.value:.1f}{interval}{' *' if versus.beyond(steps, m) else ''}"
+
+    def cells(name):
+        e = above.get(name)
+        return [name, best[name], *(f"{mean[name, steps]:.3f}" for steps in budgets),
+                f"{e.value:+.3f} ({e.low:+.3f} to {e.high:+.3f})" if e else "", f"{p[name]:.1g}" if e else "",
+                *(multiple(name, steps) for steps in budgets)]
+
+    page.table("rules-docs", ["rule", "found", *(f"{steps:,} steps" for steps in budgets), "minus AdamW's at 1,920, 95%", "p, Holm",
+                              *(f"data, {steps:,}" for steps in budgets)], map(cells, order))
+    return versus, mean, order, above, best
+
+
 def headliners(page):
-    versus = Versus(HERE / "contest/results/headliners.csv")
+    versus = Versus(HERE / "contest/results/headliners.csv", HERE / "contest/results/headliners-4x.csv")
     versus.table(page, "headliners")
     versus.say_law(page)
     steps = versus.budgets

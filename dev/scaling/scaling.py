@@ -151,7 +151,7 @@ def checks():
     """(what, got, wanted): counts against published ones, the simulator against closed formulas in its limits."""
     yield "parameters of gpt2", GPT2.parameters, 124439808
     yield "parameters of gpt2-xl", GPT2_XL.parameters, 1557611200
-    # optim/README.md counts 1142 GFLOP where symmetric products cost half: 3 m^2 n + m^3
+    # where symmetric products cost half: 3 m^2 n + m^3 (optim/README.md's 848 iterate long matrices on their Gram matrix)
     symmetric = [NS_STEPS * (3 * m * m * n + m**3) for m, n in GPT2.layer_matrices]
     yield "Muon's GFLOP with symmetric products", round(GPT2.layers * sum(symmetric) / 1e9), 1142
     # 24 matrices of 4 C^2 and 48 of C^2 on 64 ranks: nobody gets more than one of the large ones

@@ -447,6 +447,15 @@ matmul | base/sgemm.c | s/(Panels){s->b + p0 \* s->ldb + j0/(Panels){s->b + j0/
 matmul | base/sgemm.c | s/s->epilogue_context, batch_index, i/s->epilogue_context, 0, i/
 matmul | base/matmul.c | s/if (!computed)$/if (0)/
 newton_schulz:FLOPs | optim/rules/newton_schulz.c | s/rows, cols, true, 1) < count/rows, cols, true, 0.5) < count/
+update_flops | optim/rules/soap.c | s/2 + 2 \/ hyper/2 + 1 \/ hyper/
+update_flops | optim/rules/dion.c | s/4 \* flops_of_product/3 * flops_of_product/
+update_flops | optim/rules/shampoo.c | s/flops_of_power(n) \/ hyper(h, HYPER_REFRESH)/flops_of_power(n)/
+update_flops | optim/rules/newton_schulz.c | s/taken == 2 ? 5/taken == 2 ? 4/
+update_flops:fused | optim/groups.c | s/info.flops += (double)blocks \* /info.flops += /
+cli:how many passes | train/record.c | s/ + (size_t)optim_wants_drawn(optim, step)//
+experiments:kill -9 | dev/experiments/runs.py | s/+ m.step \*/+ 0 * m.step */
+experiments:kill -9 | dev/experiments/report.html | s/r.met and r.met\[0\] < r.met\[1\]/r.met/
+experiments:coordinate | dev/experiments/space.py | s/float(text_of(value)) < 1/value < 1/
 matmul | base/matmul.c | s/transpose_4x4(c + i \* ld + j, ld, c + j/transpose_4x4(c + i * ld + j0, ld, c + j/
 newton_schulz | optim/verbs/verbs_cpu.c | s/to\[i\] += t->a;/to[i] += 0;/
 newton_schulz | optim/verbs/verbs_cpu.c | s/fmaf(t->b, gram\[j\], to\[j\])/fmaf(t->b, t->gram.data[i * n + j], to[j])/

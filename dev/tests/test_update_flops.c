@@ -53,12 +53,12 @@ COUNTS(verb_solve_upper, (Verbs *on, Mats u, bool right, Mats x), (on, u, right,
 COUNTS(verb_qr, (Verbs *on, Mats x, float *scratch), (on, x, scratch),
        count(x.batch, 4. * (double)(x.rows * x.cols * x.cols) - 4. / 3 * cube(x.cols)))
 COUNTS(verb_eigenbasis, (Verbs *on, Mats a, Mats basis, float *scratch), (on, a, basis, scratch),
-       count(a.batch, 20. / 3 * cube(a.rows)))
+       count(a.batch, 14. / 3 * cube(a.rows)))
 COUNTS(verb_root, (Verbs *on, Mats a, double scale, double eps, double power, Mats root, float *scratch),
-       (on, a, scale, eps, power, root, scratch), count(a.batch, 23. / 3 * cube(a.rows)))
+       (on, a, scale, eps, power, root, scratch), count(a.batch, 17. / 3 * cube(a.rows)))
 COUNTS(verb_polar, (Verbs *on, Mats x, double cutoff, float *scratch), (on, x, cutoff, scratch),
        const size_t n = x.rows < x.cols ? x.rows : x.cols;
-       count(x.batch, 5. * (double)(n * x.rows * x.cols) + 20. / 3 * cube(n)))
+       count(x.batch, 5. * (double)(n * x.rows * x.cols) + 14. / 3 * cube(n)))
 COUNTS(verb_bf16_product,
        (Verbs *on, Bf16s a, bool ta, Bf16s b, bool tb, double alpha, double beta, Bf16s plus, Bf16s to),
        (on, a, ta, b, tb, alpha, beta, plus, to), count_product(to.batch, to.rows, to.cols, ta ? a.rows : a.cols))

@@ -5,8 +5,8 @@
 
 /*
  * FLOPs of what matrix rules are made of, for OptimRule.flops: a multiplication and an addition are two, and of a
- * product that is known to be symmetric half is counted. Of factorisations the terms of third order (Golub and Van Loan,
- * Matrix Computations, sections 5.2 and 8.3).
+ * product that is known to be symmetric half is counted. Of factorisations the terms of third order (Golub and Van
+ * Loan, Matrix Computations, 5.2 and 8.3).
  */
 
 /* (m,k) times (k,n) */
@@ -33,10 +33,11 @@ static inline double flops_of_qr(size_t m, size_t n)
     return 4 * (double)m * (double)n * (double)n - 4. / 3 * (double)n * (double)n * (double)n;
 }
 
-/* Eigenvectors of a symmetric (n,n): tridiagonal form, its vectors by divide and conquer, their way back. */
+/* Eigenvectors of a symmetric (n,n): tridiagonal form; its vectors by divide and conquer, whose merges are at most two
+ * products of (n/2,n/2) and (n/2,n), a quarter of that a level below, and so on; their way back through n reflections. */
 static inline double flops_of_eigenvectors(size_t n)
 {
-    return (4. / 3 + 4 + 4. / 3) * (double)n * (double)n * (double)n;
+    return (4. / 3 + 4. / 3 + 2) * (double)n * (double)n * (double)n;
 }
 
 /* A power of a symmetric (n,n), by its eigenvectors. */

@@ -1,7 +1,6 @@
 #include "optim/rules/newton_schulz.h"
 
 #include "optim/rules/flops.h"
-
 #include "optim/verbs/verbs.h"
 
 /* Jordan et al. 2024: the same triple five times; singular values do not converge but end between 0.68 and 1.2. */

@@ -257,7 +257,7 @@ static bool is_renewed(size_t t)
     return last == t;
 }
 
-/* Where the factor is renewed: u Q^T and, by triangular solution, the probe's; then u Q^T Q. */
+/* Of a step that renews the factor: u Q^T and, by triangular solution, the probe's; then u Q^T Q. */
 static double flops_of_kron(const OptimHyper *h, size_t rows, size_t cols)
 {
     const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;

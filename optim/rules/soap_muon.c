@@ -18,7 +18,8 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
     return own > finish ? own : finish;
 }
 
-/* Into the basis and out of it; the Schatten norms of the momentum before and after, and where --gate mixes them. */
+/* Into the basis and out of it; the Schatten norms of the momentum before and after and, with --gate all, mixed (that of
+ * attention's outputs alone, which the default mixes, is left out). */
 static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
 {
     const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;

@@ -116,7 +116,7 @@ run_test "another version of the program is said" other_source
 # The record of a run says what made it, and of what.
 says_what_made_it() {
     expect 0 train --steps 1 --out run
-    for word in '"source": "' '"compiler": "' '"batch_size": ' '"sequence_length": ' '"ranks": 1' '"flops_per_token": ' '"update_flops": '; do
+    for word in '"source": "' '"compiler": "' '"batch_size": ' '"sequence_length": ' '"ranks": 1' '"flops_per_token": ' '"passes_per_step": 1,' '"update_flops": '; do
         says "$word" run/run.json
     done
     for key in program hash; do
@@ -133,3 +133,12 @@ says_what_made_it() {
     fail "another program has the same checksum"
 }
 run_test "run.json says what program made a run, and of what data" says_what_made_it
+
+# Of four steps the last three compare two gradients, or two are followed by one of drawn labels.
+says_its_passes() {
+    expect 0 train --steps 4 --optimizer mars --mars-form exact --out mars
+    says '"passes_per_step": 1.75,' mars/run.json
+    expect 0 train --steps 4 --optimizer sophia --refresh 2 --out sophia
+    says '"passes_per_step": 1.5,' sophia/run.json
+}
+run_test "run.json says how many passes a step has" says_its_passes

@@ -218,7 +218,7 @@ def rules_on_documentation(page):
 
 
 def headliners(page):
-    versus = Versus(HERE / "contest/results/headliners.csv", HERE / "contest/results/headliners-4x.csv")
+    versus = Versus(HERE / "contest/results/headliners.csv")
     versus.table(page, "headliners")
     versus.say_law(page)
     steps = versus.budgets

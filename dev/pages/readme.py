@@ -1,4 +1,5 @@
-"""Numbers of README.md and optim/README.md that come from small tables; those of speed are from `make bench`, on the machine they name."""
+"""Numbers of README.md and optim/README.md that come from small tables; those of speed are from `make bench`, on the
+machine that they name."""
 
 import statistics
 from pathlib import Path

@@ -191,7 +191,8 @@ def rules_on_documentation(page):
     """The rules that were searched there, beside AdamW and Muon, all with the same three seeds."""
     results = HERE / "contest/results"
     versus = Versus(results / "headliners.csv", results / "headliners-4x.csv", results / "rules-docs-sweep.csv")
-    best = best_of(results / "headliners-best.csv") | best_of(results / "rules-docs-best.csv")
+    best = best_of(results / "headliners-best.csv")
+    best |= {name: re.sub(r"cooldown \S+ ", "", found) for name, found in best_of(results / "rules-docs-best.csv").items()}
     budgets = versus.budgets_of("muon")
     losses = {key: {s: loss for s, loss in mine.items() if s in (1, 2, 3)} for key, mine in versus.losses.items()}
     mean = {key: statistics.fmean(mine.values()) for key, mine in losses.items()}
@@ -214,11 +215,44 @@ def rules_on_documentation(page):
 
     page.table("rules-docs", ["rule", "found", *(f"{steps:,} steps" for steps in budgets), "minus AdamW's at 1,920, 95%", "p, Holm",
                               *(f"data, {steps:,}" for steps in budgets)], map(cells, order))
-    return versus, mean, order, above, best
+    five, rest = order[:5], order[5:]
+    page.expect(set(five) == {"normuon", "muon", "soap", "dion", "shampoo"} and
+                min(mean[n, 1920] for n in rest) - mean[five[-1], 1920] > 0.04, "the same five lead")
+    multiples = [versus.multiple(n, 1920).value for n in five]
+
+    def spread(steps):
+        return max(mean[n, steps] for n in five) - min(mean[n, steps] for n in five)
+
+    page.say("lie within {:.3f} of each other and {:.2f} to {:.2f} below AdamW, which wants {:.1f} to {:.1f} times the data", spread(1920),
+             *sorted(-above[n].value for n in five)[::4], min(multiples), max(multiples))
+    page.say("after 960 steps they lie within {:.3f} and after 3,840 within {:.3f}", spread(960), spread(3840), holds=spread(3840) < spread(960))
+
+    def over(name, other):
+        return [mean[name, steps] - mean[other, steps] for steps in budgets]
+
+    signs = [-1, -1, 1]
+    page.say("{:.4f} and {:.4f} below it after 960 and 1,920 steps, {:.4f} above after 3,840", *(s * x for s, x in zip(signs, over("normuon", "muon"))),
+             holds=all(s * x > 0 for s, x in zip(signs, over("normuon", "muon"))))
+    dion, soap = over("dion", "muon"), over("soap", "muon")
+    page.say("they end {:.3f} and {:.3f} above Muon after 1,920 steps, {:.3f} and {:.3f} after 3,840", dion[1], soap[1], dion[2], soap[2],
+             holds=dion == sorted(dion, reverse=True) and soap == sorted(soap, reverse=True))
+    lion, sgd, level = over("lion", "adamw"), over("sgd", "adamw"), inference.paired(losses["lion", 3840], losses["adamw", 3840])
+    page.say("Lion ends {:.2f} above it after 960 steps, {:.2f} after 1,920 and is level after 3,840, {:.4f} below ({:.4f} to {:.4f})",
+             *lion[:2], -lion[2], level.low, level.high, holds=level.low < 0 < level.high)
+    page.say("SGD ends {:.2f}, {:.2f} and {:.2f} above", *sgd, holds=min(sgd) > 0)
+    page.say("end {:.2f} above Muon and {:.2f} above AdamW after 1,920 steps", over("muonh", "muon")[1], above["adamh"].value)
+    decays = {n: float(knobs["weight-decay"]) for n in best
+              if "weight-decay" in (knobs := dict(zip(*[iter(best[n].replace("nesterov ", "").split())] * 2)))}
+    page.expect(all((decay > 0) == (n not in ("sgd", "lion")) for n, decay in decays.items()), "who wants decay")
+    page.given("the five want 0.016 or 0.032 as the rate for the rest")
+    page.expect(all("aux-lr 0.016" in best[n] or "aux-lr 0.032" in best[n] for n in five), "the rate for the rest")
+    rows = [r for r in read(results / "rules-docs-sweep.csv") if r["stage"] == "search"]
+    page.expect(all(sum(r["optimizer"] == n for r in rows) == 12 for n in best if n not in ("adamw", "muon")) and "warmup 800" in best["sgd"],
+                "12 points each")
 
 
 def headliners(page):
-    versus = Versus(HERE / "contest/results/headliners.csv")
+    versus = Versus(HERE / "contest/results/headliners.csv", HERE / "contest/results/headliners-4x.csv")
     versus.table(page, "headliners")
     versus.say_law(page)
     steps = versus.budgets
@@ -228,8 +262,13 @@ def headliners(page):
              versus.mean("adamw", 3840).value, holds=versus.mean("muon", 1920).value < versus.mean("adamw", 3840).value)
     multiples = [versus.multiples[s].value for s in steps]
     page.say("AdamW wants {:.1f}, {:.1f} and {:.1f} times the data", *multiples, holds=multiples == sorted(multiples, reverse=True))
-    page.expect([versus.beyond(s) for s in steps] == [False, True, True], "the last two are beyond what was run")
-    page.say("{:.1f} to {:.1f} is the last one's interval", versus.multiples[steps[-1]].low, versus.multiples[steps[-1]].high)
+    page.expect([versus.beyond(s) for s in steps] == [False, False, True], "the last is beyond what was run")
+    ours, theirs = versus.losses["muon", 3840], versus.losses["adamw", 7680]
+    apart = inference.paired(ours, theirs)
+    page.say("After 3,840 it is at {:.4f}, AdamW after 7,680 at {:.4f}", versus.mean("muon", 3840).value, versus.mean("adamw", 7680).value,
+             holds=all(ours[s] < x for s, x in theirs.items()) and apart.low < 0 < apart.high)
+    before = Versus(HERE / "contest/results/headliners.csv").law.loss(versus.tokens[7680])
+    page.say("the law through the other three had said {:.4f}", before, holds=abs(before - versus.mean("adamw", 7680).value) < 0.005)
     rows = [r for r in read(HERE / "contest/results/headliners-sweep.csv") if (r["stage"], r["size"]) == ("search", "1")]
     found = {r["optimizer"]: dict(pair.split("=") for pair in r["point"].split(",")) for r in sorted(rows, key=lambda r: -float(r["val_loss"]))}
     page.expect(list(found["adamw"].values()) == ["0.008", "0.1", "0.4", "0.95", "100"] and
@@ -359,6 +398,7 @@ def numbers(check):
     moments(page)
     defaults(page)
     headliners(page)
+    rules_on_documentation(page)
     ideas(page)
     batch(page)
     return page.finish(check)

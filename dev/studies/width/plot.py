@@ -42,10 +42,7 @@ def best_rate(losses):
 
 def main():
     *sweeps, out, letter = sys.argv[1:]
-    found = {}
-    for sweep in sweeps:
-        for rule, sizes in losses_of(sweep).items():
-            found.setdefault(rule, {}).update(sizes)
+    found = {rule: sizes for sweep in sweeps for rule, sizes in losses_of(sweep).items()}
     across = min(3, len(found))
     figure, panels = pyplot.subplots(-(-len(found) // across), across, figsize=(3 * across, 0.6 + 2.7 * -(-len(found) // across)),
                                      squeeze=False, layout="constrained")

@@ -42,7 +42,10 @@ def best_rate(losses):
 
 def main():
     *sweeps, out, letter = sys.argv[1:]
-    found = {rule: sizes for sweep in sweeps for rule, sizes in losses_of(sweep).items()}
+    found = {}
+    for sweep in sweeps:
+        for rule, sizes in losses_of(sweep).items():
+            found.setdefault(rule, {}).update(sizes)
     across = min(3, len(found))
     figure, panels = pyplot.subplots(-(-len(found) // across), across, figsize=(3 * across, 0.6 + 2.7 * -(-len(found) // across)),
                                      squeeze=False, layout="constrained")

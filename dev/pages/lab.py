@@ -222,7 +222,7 @@ def gains_beyond(beta2, chosen):
 def numbers(check):
     page = Page(HERE / "README.md")
     page.given("0.1 N(0,1)", "0.9 of that shrinkage", "at rate 0.04", "rate 0.1", "with beta2 0.99", "below 1e-11")
-    page.given("momentum 0, 0.5, 0.8, 0.9, 0.95 or 0.98", "0, 0.9, 0.99, 0.999 and on", "above 0.99", "where it is above 0.999")
+    page.given("momentum 0, 0.5, 0.8, 0.9, 0.95 or 0.98", "0, 0.9, 0.99, 0.999 and on", "above 0.99", "where it is above 0.999", "at most over 0.999")
     theory(page)
     cycle(page)
     nuclear(page)

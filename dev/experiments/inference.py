@@ -9,7 +9,6 @@ import numpy
 from scipy import stats
 
 LEVEL = 0.95
-RESAMPLES = 2000
 
 
 @dataclass
@@ -143,46 +142,44 @@ def law_of(baseline):
     return fit_law(budgets, [mean(list(baseline[b].values())).value for b in budgets], precisions(baseline))
 
 
-def expanded(drawn, n):
-    """The bootstrap's percentile interval of n values, widened for small n to what Student's interval would have
-    (Hesterberg 2015, "What teachers should know about the bootstrap", section 4.3)."""
-    drawn = [d for d in drawn if not numpy.isnan(d)]
-    if n < 2 or not drawn:
-        return float("nan"), float("nan")
-    tail = stats.norm.cdf(-numpy.sqrt(n / (n - 1)) * stats.t.ppf((1 + LEVEL) / 2, n - 1))
-    bounds = numpy.quantile(numpy.minimum(drawn, 1e300), [tail, 1 - tail])  # between infinities nothing can be interpolated
-    low, high = numpy.where(bounds > 1e200, numpy.inf, bounds)
-    return float(low), float(high)
+def by_logarithm(value, slopes, columns):
+    """The Estimate of a positive value, Student's on its logarithm by the delta method. slopes: of the logarithm, by the mean
+    of each column {seed: number}. Numbers of a seed that several columns have are paired; degrees of freedom are those of as
+    many seeds as carry the variance (Satterthwaite 1946), which is Student's n - 1 where all have the same n."""
+    seeds, n = sorted(set().union(*columns)), numpy.array([len(c) for c in columns])
+    if n.min() < 2 or not numpy.all(numpy.isfinite(slopes)):
+        return Estimate(value, float("nan"), float("nan"), n=int(n.min()))
+    means = [mean(list(c.values())) for c in columns]
+    there = numpy.array([[s in c for s in seeds] for c in columns])
+    from_mean = numpy.array([[c.get(s, m.value) - m.value for s in seeds] for c, m in zip(columns, means)])
+    variance = float((((slopes / numpy.sqrt(n * (n - 1)))[:, None] * from_mean).sum(0) ** 2).sum())
+    carried = ((numpy.square(slopes * [m.error for m in means]) / n)[:, None] * there).sum(0)
+    freedom = carried.sum() ** 2 / (carried**2).sum() - 1 if carried.any() else numpy.inf
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
+    return Estimate(value, float(value * numpy.exp(-half)), float(value * numpy.exp(half)), n=int(n.min()))
 
 
-def data_multiple(baseline, losses, D, seed=0):
+def data_multiple(baseline, losses, D):
     """How many times D the baseline needs for the mean of `losses`, by law_of(baseline): an Estimate.
 
-    baseline: {budget: {seed: loss}}; losses: {seed: loss}. The interval resamples the seeds, the same ones for every
-    budget that has them, so that a seed's luck stays paired; n is how many the fewest have. None: the law cannot be fitted.
+    baseline: {budget: {seed: loss}}; losses: {seed: loss}. The interval knows of the seeds alone, not of the law's form; n is
+    how many the fewest have. None: the law cannot be fitted, or never comes to that loss.
     """
     budgets = sorted(baseline)
     if len(budgets) < 3:
         return None
     columns = [*(baseline[b] for b in budgets), losses]
-    seeds = sorted(set().union(*columns))
-    n = min(map(len, columns))
-    drawn = numpy.random.default_rng(seed).integers(0, len(seeds), (RESAMPLES if n > 1 else 0, len(seeds)))
-    times = numpy.concatenate([[numpy.ones(len(seeds))], (drawn[:, :, None] == numpy.arange(len(seeds))).sum(1)])
-    there = numpy.array([[s in column for s in seeds] for column in columns], float)
-    table = numpy.array([[column.get(s, 0) for s in seeds] for column in columns])
-    counts = there @ times.T
-    means = (table @ times.T)[:, (counts > 0).all(0)] / counts[:, (counts > 0).all(0)]
-    E, A, a, unit = fit_laws(budgets, means[:-1], precisions(baseline))
-    with numpy.errstate(divide="ignore"):
-        multiples = unit * (numpy.maximum(means[-1] - E, 0) / A) ** (-1 / a) / D
-    if not numpy.isfinite(multiples[0]):
-        return None
-    return Estimate(float(multiples[0]), *expanded(multiples[1:], n), n=n)
+    means = [mean(list(c.values())) for c in columns]
+    steps = numpy.array([m.error / 4 if m.error > 0 else 1e-6 for m in means])
+    moved = numpy.array([m.value for m in means])[:, None] + numpy.hstack([0 * steps[:, None], numpy.diag(steps), -numpy.diag(steps)])
+    E, A, a, unit = fit_laws(budgets, moved[:-1], precisions(baseline))
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        logs = numpy.log(unit * (numpy.maximum(moved[-1] - E, 0) / A) ** (-1 / a) / D)
+        slopes = (logs[1:len(steps) + 1] - logs[len(steps) + 1:]) / (2 * steps)
+    return by_logarithm(float(numpy.exp(logs[0])), slopes, columns) if numpy.isfinite(logs[0]) else None
 
 
-def ratio(a, b, seed=0):
-    """mean(a) / mean(b) of paired values, its interval by the bootstrap over pairs."""
-    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
-    draw = numpy.random.default_rng(seed).integers(0, len(a), (RESAMPLES, len(a)))
-    return Estimate(float(a.mean() / b.mean()), *expanded(a[draw].mean(1) / b[draw].mean(1), len(a)), n=len(a))
+def ratio(a, b):
+    """mean(a) / mean(b) of paired positive values."""
+    means = float(numpy.mean(a)), float(numpy.mean(b))
+    return by_logarithm(means[0] / means[1], numpy.array([1 / means[0], -1 / means[1]]), [dict(enumerate(a)), dict(enumerate(b))])

@@ -455,6 +455,7 @@ update_flops:fused | optim/groups.c | s/info.flops += (double)blocks \* /info.fl
 cli:how many passes | train/record.c | s/ + (size_t)optim_wants_drawn(optim, step)//
 experiments:kill -9 | dev/experiments/runs.py | s/+ m.step \*/+ 0 * m.step */
 experiments:kill -9 | dev/experiments/report.html | s/r.met and r.met\[0\] < r.met\[1\]/r.met/
+experiments:intervals hold | dev/experiments/inference.py | s/(carried\*\*2).sum() - 1/(carried**2).sum() + 9/
 experiments:coordinate | dev/experiments/space.py | s/float(text_of(value)) < 1/value < 1/
 matmul | base/matmul.c | s/transpose_4x4(c + i \* ld + j, ld, c + j/transpose_4x4(c + i * ld + j0, ld, c + j/
 newton_schulz | optim/verbs/verbs_cpu.c | s/to\[i\] += t->a;/to[i] += 0;/

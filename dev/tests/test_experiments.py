@@ -189,27 +189,25 @@ def laws():
     check(inference.fit_law(D, [3 - math.log(d / 1e6) for d in D]).E == 0, "a law whose loss falls below nothing")
     check(inference.fit_law(D[:2], [2, 1]) is None, "two budgets gave a law")
     check(inference.fit_law(D, [1, 2, 3, 4]) is None, "losses that rise gave a law")
-    check(inference.expanded([1.0] * 50 + [math.inf] * 50, 5) == (1, math.inf), "the interval of multiples of which half are infinite")
     check(inference.data_multiple({D[0]: {1: 2.0}, D[1]: {1: 1.0}}, {1: 1.5}, 1e6) is None, "two budgets gave a multiple")
 
 
 def coverage():
-    """95% intervals hold the truth in about 95% of simulations, also where the seeds are five."""
-    draw, n, trials = numpy.random.default_rng(5), 5, 300
+    """95% intervals hold the truth in about 95% of simulations, also where the seeds are three, or more at some budgets."""
+    draw, trials = numpy.random.default_rng(5), 300
     D, law = [1e6, 2e6, 4e6, 8e6], inference.Law(1.5, 2.0, 0.4, 3e6)
-    hits = {"data multiple": 0, "ratio": 0, "paired": 0}
-    for _ in range(trials):
-        base = {d: dict(enumerate(law.loss(d) + draw.normal(0, 0.01, n))) for d in D}
-        e = inference.data_multiple(base, dict(enumerate(law.loss(1.4 * 4e6) + draw.normal(0, 0.01, n))), 4e6)
-        hits["data multiple"] += e.low <= 1.4 <= e.high
-        a, b = draw.normal(20, 2, n), draw.normal(10, 0.5, n)
-        e = inference.ratio(a, b)
-        hits["ratio"] += e.low <= 2 <= e.high
-        e = inference.paired(dict(enumerate(a)), dict(enumerate(b)))
-        hits["paired"] += e.low <= 10 <= e.high
-    low = stats.binom.ppf(1e-4, trials, 0.92)  # a bootstrap of five may cover a little less than it says
+    hits = {}
+    for seeds in ((3, 3, 3, 3, 3), (5, 5, 5, 5, 5), (5, 10, 5, 3, 5)):
+        for _ in range(trials):
+            *base, losses = (dict(enumerate(law.loss(d) + draw.normal(0, 0.02, n))) for d, n in zip([*D, 1.4 * 4e6], seeds))
+            a, b = draw.normal(20, 2, seeds[0]), draw.normal(10, 0.5, seeds[0])
+            for what, truth, e in (("data multiple", 1.4, inference.data_multiple(dict(zip(D, base)), losses, 4e6)),
+                                   ("ratio", 2, inference.ratio(a, b)),
+                                   ("paired", 10, inference.paired(dict(enumerate(a)), dict(enumerate(b))))):
+                hits[what, seeds] = hits.get((what, seeds), 0) + (e.low <= truth <= e.high)
+    low, high = stats.binom.ppf([1e-4, 1 - 1e-4], trials, 0.95)
     for what, count in hits.items():
-        check(low <= count <= trials - 1, f"{what}: {count} of {trials} intervals hold the truth")
+        check(low <= count <= high, f"{what}: {count} of {trials} intervals hold the truth")
 
 
 def crossings():

@@ -1,7 +1,6 @@
 """What plots of studies share: sweeps over a size, and what a plot leaves."""
 
 import csv
-import json
 from pathlib import Path
 
 from . import figures, report
@@ -20,7 +19,8 @@ def rows_by_size(sweep):
 
 def sources_of(sweep):
     """The commits of the programs that made a sweep's runs."""
-    return {json.loads(record.read_text())["source"] for record in Path(sweep).glob("*/*/*/*/run.json")}
+    with open(Path(sweep) / "sweep.csv", newline="") as file:
+        return {row["source"] for row in csv.DictReader(file) if row.get("source")}
 
 
 def leave(figure, words, rows, path, *sweeps):

@@ -24,7 +24,7 @@ def ranks(page):
 
 def headline(page):
     results = ROOT / "dev/speedrun/results"
-    versus = Versus(results / "compare.csv", results / "sweep-8x.csv", floor=0.104)
+    versus = Versus(results / "compare.csv", results / "sweep-8x.csv", results / "sweep-seeds.csv", floor=0.104)
     versus.table(page, "headline")
     multiples = [versus.multiples[steps].value for steps in versus.budgets]
     page.say("falls as training grows longer: {:.1f} at 1M tokens, {:.1f} at 2M, {:.1f} at 4M, {:.1f} at 8M", *multiples,

@@ -129,9 +129,12 @@ def width(page):
     page.say("it falls as C^{:.2f}, C^{:.2f} and C^{:.2f}", *(slope[rule] for rule in still))
     page.expect(all(0.6 < best[rule, 256] / best[rule, 32] < 1 for rule in still), "by two fifths at most")
     page.say("Under Moonshot's scale it falls as C^{:.2f}", slope["muon-moonshot"])
-    page.say("as C^{:.2f} by a straight line, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 256])
-    page.say("only the last is long ({:.3f}, {:.3f}, {:.3f}, {:.4f})", *(best["adamw", C] for C in (32, 64, 128, 256)))
-    above = {size: least["adamw-modular", size] - least["adamw", size] for rule, size in least if rule == "adamw"}
+    page.say("as C^{:.2f} by a straight line, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 512])
+    page.say("at first slowly and then fast ({:.3f}, {:.3f}, {:.3f}, {:.4f}, {:.4f})", *(best["adamw", C] for C in (32, 64, 128, 256, 512)))
+    page.say("the one has become {:.0f} times, the other {:.0f} times smaller", *(best[rule, 32] / best[rule, 512] for rule in ("muon-original", "adamw")))
+    page.say("At 512 channels Muon's, under the original's scale, is {:.3f} and AdamW's {:.4f}", best["muon-original", 512], best["adamw", 512],
+             holds=best["adamw", 512] < best["adamw", 256] and best["muon-original", 512] < best["muon-original", 256])
+    above = {size: least["adamw-modular", size] - least["adamw", size] for rule, size in least if rule == "adamw-modular"}
     page.say("With the sensitivities it stays: C^{:.2f}, and the losses at the best rates are then within {:.2f} of AdamW's",
              slope["adamw-modular"], max(above.values()), holds=min(above.values()) > 0 and max(above, key=above.get) == 32)
     slope = {r["rule"]: float(r["slope"]) for r in read(HERE / "width/results/depth.csv")}
@@ -140,7 +143,7 @@ def width(page):
 
 def rules(page):
     """The rules of the contest beside the speedrun's AdamW, of the same model, text, budget and seeds."""
-    speedrun = Versus(*(HERE.parent / f"speedrun/results/{name}.csv" for name in ("compare", "sweep-8x")))
+    speedrun = Versus(*(HERE.parent / f"speedrun/results/{name}.csv" for name in ("compare", "sweep-8x", "sweep-seeds")))
     adamw, baseline = speedrun.losses["adamw", 960], speedrun.baseline
     losses = {r["label"]: losses_of(r) for r in read(HERE / "contest/results/rules.csv")}
     best = {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(HERE / "contest/results/rules-best.csv")}

@@ -70,7 +70,8 @@ def main():
         axes.set_axis_off()
     for axes in panels[:, 0]:
         axes.set_ylabel("final validation loss")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(next(iter(found.values()))))
+    handles = {label: handle for axes in panels.flat for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
     study.leave(figure, "Final validation loss against learning rate, for several sizes", rows, Path(out), *sweeps)
 
 

@@ -130,7 +130,7 @@ def width(page):
     page.expect(all(0.6 < best[rule, 256] / best[rule, 32] < 1 for rule in still), "by two fifths at most")
     page.say("Under Moonshot's scale it falls as C^{:.2f}", slope["muon-moonshot"])
     page.say("as C^{:.2f} by a straight line, from {:.3f} to {:.4f}", slope["adamw"], best["adamw", 32], best["adamw", 512])
-    page.say("at first slowly and then fast ({:.3f}, {:.3f}, {:.3f}, {:.4f}, {:.4f})", *(best["adamw", C] for C in (32, 64, 128, 256, 512)))
+    page.say("at first slowly and then fast ({:.3f}, {:.3f}, {:.3f}, {:.4f}, {:.4f}; at 512 channels no lower", *(best["adamw", C] for C in (32, 64, 128, 256, 512)))
     page.say("the one has become {:.0f} times, the other {:.0f} times smaller", *(best[rule, 32] / best[rule, 512] for rule in ("muon-original", "adamw")))
     page.say("At 512 channels Muon's, under the original's scale, is {:.3f} and AdamW's {:.4f}", best["muon-original", 512], best["adamw", 512],
              holds=best["adamw", 512] < best["adamw", 256] and best["muon-original", 512] < best["muon-original", 256])

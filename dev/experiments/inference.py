@@ -149,11 +149,12 @@ def by_logarithm(value, slopes, columns):
     seeds, n = sorted(set().union(*columns)), numpy.array([len(c) for c in columns])
     if n.min() < 2 or not numpy.all(numpy.isfinite(slopes)):
         return Estimate(value, float("nan"), float("nan"), n=int(n.min()))
-    means = [mean(list(c.values())) for c in columns]
     there = numpy.array([[s in c for s in seeds] for c in columns])
-    from_mean = numpy.array([[c.get(s, m.value) - m.value for s in seeds] for c, m in zip(columns, means)])
-    variance = float((((slopes / numpy.sqrt(n * (n - 1)))[:, None] * from_mean).sum(0) ** 2).sum())
-    carried = ((numpy.square(slopes * [m.error for m in means]) / n)[:, None] * there).sum(0)
+    means = [sum(c.values()) / len(c) for c in columns]
+    moved = numpy.array([[c.get(s, m) - m for s in seeds] for c, m in zip(columns, means)])  # what each seed moves its column,
+    moved *= (slopes / numpy.sqrt(n * (n - 1)))[:, None]                                     # in deviations of the logarithm
+    variance = float((moved.sum(0) ** 2).sum())
+    carried = (((moved**2).sum(1) / n)[:, None] * there).sum(0)
     freedom = carried.sum() ** 2 / (carried**2).sum() - 1 if carried.any() else numpy.inf
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
     return Estimate(value, float(value * numpy.exp(-half)), float(value * numpy.exp(half)), n=int(n.min()))

@@ -141,12 +141,17 @@ def width(page):
     page.say("Muon's best rate falls as L^{:.2f} and AdamW's as L^{:.2f}", slope["muon-original"], slope["adamw"])
 
 
+def best_of(path):
+    """{rule: the knobs that a sweep found for it} of a best.csv, at the size that was searched."""
+    return {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(path) if r["size"] == "1"}
+
+
 def rules(page):
     """The rules of the contest beside the speedrun's AdamW, of the same model, text, budget and seeds."""
     speedrun = Versus(*(HERE.parent / f"speedrun/results/{name}.csv" for name in ("compare", "sweep-8x", "sweep-seeds")))
     adamw, baseline = speedrun.losses["adamw", 960], speedrun.baseline
     losses = {r["label"]: losses_of(r) for r in read(HERE / "contest/results/rules.csv")}
-    best = {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(HERE / "contest/results/rules-best.csv")}
+    best = best_of(HERE / "contest/results/rules-best.csv")
     means = {name: statistics.fmean(mine.values()) for name, mine in losses.items()}
     order = sorted(losses, key=means.get)
     above = {name: inference.paired(losses[name], adamw) for name in order}
@@ -188,11 +193,6 @@ def rules(page):
     page.expect(whole == ["shampoo", "soap"], "only Shampoo's and SOAP's searches ended by themselves")
 
 
-def best_of(path):
-    """{rule: the knobs that a sweep found for it} of a best.csv, at the size that was searched."""
-    return {r["optimizer"]: r["options"].split(" ", 2)[2].replace("--", "") for r in read(path) if r["size"] == "1"}
-
-
 def rules_on_documentation(page):
     """The rules that were searched there, beside AdamW and Muon, all with the same three seeds."""
     results = HERE / "contest/results"
@@ -206,30 +206,31 @@ def rules_on_documentation(page):
     above = {name: inference.paired(losses[name, 1920], losses["adamw", 1920]) for name in order if name != "adamw"}
     p = dict(zip(above, inference.holm([e.p for e in above.values()])))
 
-    def multiple(name, steps):
-        if name == "adamw" or mean[name, steps] > mean["adamw", steps]:
-            return ""
-        m = inference.data_multiple(versus.baseline, losses[name, steps], versus.tokens[steps])
-        return f"{m.value:.1f} ({m.low:.1f} to {m.high:.1f}){' *' if versus.beyond(steps, m) else ''}"
+    multiples = {(name, steps): inference.data_multiple(versus.baseline, losses[name, steps], versus.tokens[steps])
+                 for name in above for steps in budgets if mean[name, steps] < mean["adamw", steps]}
+
+    def multiple(key):
+        m = multiples.get(key)
+        return f"{m.value:.1f} ({m.low:.1f} to {m.high:.1f}){' *' if versus.beyond(key[1], m) else ''}" if m else ""
 
     def cells(name):
         e = above.get(name)
         return [name, best[name], *(f"{mean[name, steps]:.3f}" for steps in budgets),
                 f"{e.value:+.3f} ({e.low:+.3f} to {e.high:+.3f})" if e else "", f"{p[name]:.1g}" if e else "",
-                *(multiple(name, steps) for steps in budgets)]
+                *(multiple((name, steps)) for steps in budgets)]
 
     page.table("rules-docs", ["rule", "found", *(f"{steps:,} steps" for steps in budgets), "minus AdamW's at 1,920, 95%", "p, Holm",
                               *(f"data, {steps:,}" for steps in budgets)], map(cells, order))
     five, rest = order[:5], order[5:]
     page.expect(set(five) == {"normuon", "muon", "soap", "dion", "shampoo"} and
                 min(mean[n, 1920] for n in rest) - mean[five[-1], 1920] > 0.04, "the same five lead")
-    multiples = [inference.data_multiple(versus.baseline, losses[n, 1920], versus.tokens[1920]).value for n in five]
+    wants = [multiples[n, 1920].value for n in five]
 
     def spread(steps):
         return max(mean[n, steps] for n in five) - min(mean[n, steps] for n in five)
 
     page.say("lie within {:.3f} of each other and {:.2f} to {:.2f} below AdamW, which wants {:.1f} to {:.1f} times the data", spread(1920),
-             *sorted(-above[n].value for n in five)[::4], min(multiples), max(multiples))
+             *sorted(-above[n].value for n in five)[::4], min(wants), max(wants))
     page.say("after 960 steps they lie within {:.3f} and after 3,840 within {:.3f}", spread(960), spread(3840), holds=spread(3840) < spread(960))
 
     def over(name, other):
@@ -400,8 +401,8 @@ def defaults(page):
     page.say("0.6 costs {:.2f} to {:.2f} here", *sorted(above.values()), holds=min(above.values()) > 0)
     for rule in ("adamw", "muon", "dion"):
         page.expect(all(losses[f"{rule}-is"][s] < x for s, x in losses[f"{rule}-was"].items()), f"{rule} as it is is better than as it was")
-    best = {r["optimizer"]: dict(zip(words[::2], words[1::2])) for r in read(HERE / "contest/results/rules-best.csv")
-            if (words := r["options"].replace("--nesterov ", "").replace("--", "").split())}
+    best = {name: dict(zip(words[::2], words[1::2])) for name, found in best_of(HERE / "contest/results/rules-best.csv").items()
+            if (words := found.replace("nesterov ", "").split())}
     page.expect(all(best[n]["weight-decay"] in ("0.1", "0.2") for n in ("muon", "normuon", "dion")), "decay of 0.1 or 0.2")
     page.expect(best["dion"]["lr"] == "0.02", "Dion's rate")
     found = {"muonh": 0.018, "adamh": 0.018, "sgd": 0.1, "soap": 3e-3, "shampoo": 1e-3}  # beside them, their defaults

@@ -131,7 +131,7 @@ static void test_options(void)
         expect_counted(cases[i].config, cases[i].what);
 }
 
-/* Five iterations of 15 n^3 on a square matrix, less the halves of two symmetric products each. */
+/* Five iterations of three products of 2 n^3, of which two are symmetric and count by half. */
 static void test_muon(void)
 {
     Params p = {0};

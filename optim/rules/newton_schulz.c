@@ -79,6 +79,12 @@ void ns_norms(Verbs *on, NsNorm norm, Mats x, float *gram, float *norms)
         verb_power(on, x.batch, norms, norms, 0, 0.5);
 }
 
+double ns_norm_flops(NsNorm norm, size_t rows, size_t cols)
+{
+    const size_t n = smaller(rows, cols);
+    return norm == NS_SCHATTEN4 ? flops_of_gram(n, rows + cols - n) : 0;
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * Iterations on the Gram matrix: X only ever changes by polynomials of G = X X^T, so that several iterations become one
  * product at their end,  X <- Q X,  Q the product of their polynomials P, and G <- P G P takes the place of X X^T

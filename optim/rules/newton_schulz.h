@@ -36,10 +36,13 @@ size_t ns_steps(NsFlavour flavour, size_t asked);
 /* norms (batch) of x; gram: n x n floats per matrix, n the smaller side, for NS_SCHATTEN4. */
 void ns_norms(Verbs *on, NsNorm norm, Mats x, float *gram, float *norms);
 
+/* Its FLOPs on one matrix, counted as in flops.h: those of the Gram matrix, where there is one. */
+double ns_norm_flops(NsNorm norm, size_t rows, size_t cols);
+
 /* Floats of workspace for `batch` matrices of rows x cols. */
 size_t ns_workspace(NsFlavour flavour, size_t rows, size_t cols, size_t batch);
 
-/* FLOPs of ns_orthogonalise on one matrix, counted as in flops.h, without the norm's; and of ns_orthogonalise_bf16. */
+/* FLOPs of ns_orthogonalise on one matrix, counted alike, without the norm's; and of ns_orthogonalise_bf16. */
 double ns_flops(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 double ns_flops_bf16(NsFlavour flavour, size_t steps, size_t rows, size_t cols);
 

@@ -1,6 +1,5 @@
 #include "optim/rules/orthogonal.h"
 
-#include "optim/rules/flops.h"
 #include "optim/rules/newton_schulz.h"
 
 bool orthogonal_is_bf16(const OptimHyper *h) { return hyper(h, HYPER_NS_DTYPE) == NS_BF16; }
@@ -34,7 +33,7 @@ size_t orthogonal_floats(const OptimHyper *h, size_t rows, size_t cols, size_t c
 double orthogonal_flops(const OptimHyper *h, size_t rows, size_t cols)
 {
     const NsFlavour ns = (NsFlavour)hyper(h, HYPER_NS);
-    const size_t steps = ns_steps(ns, (size_t)hyper(h, HYPER_NS_STEPS)), n = rows < cols ? rows : cols;
-    const double norm = norm_of(h) == NS_SCHATTEN4 && ns != NS_EXACT ? flops_of_gram(n, rows + cols - n) : 0;
+    const size_t steps = ns_steps(ns, (size_t)hyper(h, HYPER_NS_STEPS));
+    const double norm = ns == NS_EXACT ? 0 : ns_norm_flops(norm_of(h), rows, cols);
     return norm + (orthogonal_is_bf16(h) ? ns_flops_bf16 : ns_flops)(ns, steps, rows, cols);
 }

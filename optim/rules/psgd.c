@@ -116,6 +116,12 @@ static void learn(const Psgd *s, Mats factor, bool right)
     verb_add(s->on, n, factor.data, step.data, 1, -batch_hyper(s->batch, HYPER_FACTOR_LR));
 }
 
+/* What a factor on a side of n learns from: both Gram matrices, and their difference times it. */
+static double flops_of_learning(size_t n, size_t other)
+{
+    return 2 * flops_of_gram(n, other) + flops_of_product(n, n, n);
+}
+
 /* --------------------------------------------------------------------------------------------------------------
  * psgdh
  */
@@ -126,22 +132,16 @@ static size_t psgdh_of_batch(const OptimHyper *h, size_t rows, size_t cols, size
     return floats_for(rows, cols, rows > cols ? rows : cols, count);
 }
 
-/* Lower bound of the root mean square of g^2. In the entry it is sqrt(1e-24), for gradients that are sums over 524,288
- * tokens, not means. */
-static const double FIRST_SQUARE_LEAST = 3.6e-24;
-
-/* What a factor on a side of n learns from: both Gram matrices, and their difference times it. */
-static double flops_of_learning(size_t n, size_t other)
-{
-    return 2 * flops_of_gram(n, other) + flops_of_product(n, n, n);
-}
-
 /* u and the probe between factors, of which the probe's are triangular, and u between A^T A and B^T B. */
 static double flops_of_psgdh(const OptimHyper *h, size_t rows, size_t cols)
 {
     (void)h;
     return 3.5 * flops_of_sides(rows, cols) + flops_of_learning(rows, cols) + flops_of_learning(cols, rows);
 }
+
+/* Lower bound of the root mean square of g^2. In the entry it is sqrt(1e-24), for gradients that are sums over 524,288
+ * tokens, not means. */
+static const double FIRST_SQUARE_LEAST = 3.6e-24;
 
 /* I times (mean of g^4)^(-1/32) */
 static void first_factors(const Psgd *s, const Mats factor[2])

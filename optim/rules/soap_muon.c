@@ -5,7 +5,6 @@
  *   --ns-norm schatten4   sqrt(v) is at least eps, the Schatten-4 norm is kept: entries 44 and 46
  *   --ns-norm frobenius   eps is added to sqrt(v), the Frobenius norm is kept: entry 14
  */
-#include "optim/rules/flops.h"
 #include "optim/rules/muon.h"
 #include "optim/rules/newton_schulz.h"
 #include "optim/rules/orthogonal.h"
@@ -22,9 +21,9 @@ static size_t workspace_of_batch(const OptimHyper *h, size_t rows, size_t cols, 
  * attention's outputs alone, which the default mixes, is left out). */
 static double flops_of_matrix(const OptimHyper *h, size_t rows, size_t cols)
 {
-    const size_t n = rows < cols ? rows : cols, longer = rows + cols - n;
-    const double norms = hyper(h, HYPER_NS_NORM) != NS_SCHATTEN4 ? 0 : hyper(h, HYPER_GATE) == GATE_ALL ? 3 : 2;
-    return soap_flops(h, rows, cols, 2) + norms * flops_of_gram(n, longer) + orthogonal_flops(h, rows, cols);
+    const double norms = hyper(h, HYPER_GATE) == GATE_ALL ? 3 : 2;
+    return soap_flops(h, rows, cols, 2) + norms * ns_norm_flops((NsNorm)hyper(h, HYPER_NS_NORM), rows, cols) +
+           orthogonal_flops(h, rows, cols);
 }
 
 static NsNorm norm_of(const Batch *batch) { return (NsNorm)batch_hyper(batch, HYPER_NS_NORM); }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the study of widths, or of depths: final loss against learning rate, a panel a rule and a line a size.
 
-    PYTHONPATH=dev python dev/studies/width/plot.py runs/width runs/width-adamw width.svg C
+    PYTHONPATH=dev python dev/studies/width/plot.py runs/width runs/width-adamw runs/width-wide width.svg C
     PYTHONPATH=dev python dev/studies/width/plot.py runs/width-depth runs/width-adamw-depth depth.svg L
 
 Also prints, and writes as CSV beside the picture, the best rate of each rule and size, where a parabola through the three
